@@ -1,0 +1,283 @@
+//! The CPU backend: runs a plan step by step on plain vectors. `f32` is the product, `f64` the oracle.
+
+use crate::error::{Error, Result};
+use crate::graph::plan::{Operand, Place, Step, Use};
+use crate::graph::{Arena, CpuIo, Layout, MAX_ARGS, Op, Plan};
+use crate::num::Real;
+use crate::shape::Elem;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Segments of each arena.
+type Segments<F> = BTreeMap<Arena, Vec<Vec<F>>>;
+
+/// Arenas in memory, shared by programs.
+#[derive(Clone, Debug)]
+pub struct Arenas<F> {
+    layout: Layout,
+    data: Arc<Mutex<Segments<F>>>,
+}
+
+impl<F: Real> Arenas<F> {
+    /// Arenas of `layout`, filled with zeros.
+    pub fn new(layout: &Layout, kinds: &[Arena]) -> Self {
+        let zeros = || layout.segments().iter().map(|&len| vec![F::ZERO; len]).collect();
+        let data = kinds.iter().map(|&kind| (kind, zeros())).collect();
+        Arenas { layout: layout.clone(), data: Arc::new(Mutex::new(data)) }
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> u64 {
+        self.lock().values().flatten().map(|s| std::mem::size_of_val(&s[..]) as u64).sum()
+    }
+
+    // A panic while the lock was held leaves values, not broken structures.
+    fn lock(&self) -> MutexGuard<'_, Segments<F>> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<R>(&self, arena: Arena, name: &str, visit: impl FnOnce(&mut [F]) -> R) -> Result<R> {
+        let entry = self.layout.get(name).ok_or_else(|| Error::Shape(format!("there is no parameter {name}")))?;
+        let mut data = self.lock();
+        let segments = data.get_mut(&arena).ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
+        Ok(visit(&mut segments[entry.segment][entry.offset..][..entry.shape.numel()]))
+    }
+
+    /// Writes one parameter's place in an arena.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the arena or the name is not there or the length differs.
+    pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
+        self.with(arena, name, |place| fill(place, data, name))?
+    }
+
+    /// Reads one parameter's place in an arena.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the arena or the name is not there.
+    pub fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
+        self.with(arena, name, |place| place.iter().map(|x| x.to_f64() as f32).collect())
+    }
+}
+
+fn fill<F: Real>(place: &mut [F], data: &[f32], name: &str) -> Result<()> {
+    if place.len() != data.len() {
+        return Err(Error::Shape(format!("{name} got {} values, expected {}", data.len(), place.len())));
+    }
+    place.iter_mut().zip(data).for_each(|(p, &x)| *p = F::of(f64::from(x)));
+    Ok(())
+}
+
+/// A scalar that operations can be evaluated in.
+pub trait Scalar: Real {
+    /// Evaluates `op` on `io`.
+    fn evaluate(op: &dyn Op, io: CpuIo<'_, Self>);
+}
+
+impl Scalar for f32 {
+    fn evaluate(op: &dyn Op, io: CpuIo<'_, f32>) {
+        op.cpu_f32(io);
+    }
+}
+
+impl Scalar for f64 {
+    fn evaluate(op: &dyn Op, io: CpuIo<'_, f64>) {
+        op.cpu_f64(io);
+    }
+}
+
+/// A plan with its buffers.
+#[derive(Debug)]
+pub struct Program<F> {
+    plan: Plan,
+    floats: Vec<Vec<F>>,
+    ints: Vec<Vec<u32>>,
+    arenas: Arenas<F>,
+}
+
+impl<F: Scalar> Program<F> {
+    /// Allocates the slots of `plan`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `arenas` lacks one the plan uses.
+    pub fn new(plan: Plan, arenas: &Arenas<F>) -> Result<Self> {
+        if let Some(missing) = plan.arenas.iter().find(|a| !arenas.lock().contains_key(a)) {
+            return Err(Error::Shape(format!("the program uses the arena {missing:?}, which was not allocated")));
+        }
+        let floats = plan.slots.iter().map(|s| match (s.elem, s.usage) {
+            (Elem::U32, _) => vec![],
+            (Elem::F32, Use::Const(value)) => vec![F::of(f64::from(value)); s.len],
+            (Elem::F32, _) => vec![F::ZERO; s.len],
+        });
+        let ints = plan.slots.iter().map(|s| if s.elem == Elem::U32 { vec![0; s.len] } else { vec![] });
+        Ok(Program { floats: floats.collect(), ints: ints.collect(), arenas: arenas.clone(), plan })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes allocated for slots.
+    pub fn bytes(&self) -> u64 {
+        let floats: usize = self.floats.iter().map(|s| std::mem::size_of_val(&s[..])).sum();
+        let ints: usize = self.ints.iter().map(|s| std::mem::size_of_val(&s[..])).sum();
+        (floats + ints) as u64
+    }
+
+    fn input_slot(&self, input: &str, elem: Elem) -> Result<usize> {
+        let port = self.plan.input(input)?;
+        match port.place {
+            Place::Slot(slot) if port.ty.elem == elem => Ok(slot),
+            _ => Err(Error::Shape(format!("input {input} is {:?}, not a tensor of {elem:?}", port.ty))),
+        }
+    }
+
+    /// Writes a float input.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such input or the length differs.
+    pub fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
+        let slot = self.input_slot(input, Elem::F32)?;
+        fill(&mut self.floats[slot], data, input)
+    }
+
+    /// Writes an integer input.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such input or the length differs.
+    pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        let slot = self.input_slot(input, Elem::U32)?;
+        if data.len() != self.ints[slot].len() {
+            return Err(Error::Shape(format!("{input} got {} values, expected {}", data.len(), self.ints[slot].len())));
+        }
+        self.ints[slot].copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Copies an output into an input of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when one of them is not there or the shapes differ.
+    pub fn feed(&mut self, output: &str, input: &str) -> Result<()> {
+        let (from, to) = (self.plan.output(output)?, self.plan.input(input)?);
+        if from.ty != to.ty {
+            return Err(Error::Shape(format!("output {output} is {:?}, input {input} is {:?}", from.ty, to.ty)));
+        }
+        let (Place::Slot(from), Place::Slot(to)) = (from.place, to.place) else {
+            return Err(Error::Shape(format!("output {output} lies in an arena and cannot be fed back")));
+        };
+        let len = self.floats[to].len();
+        if let Ok([from, to]) = self.floats.get_disjoint_mut([from, to]) {
+            to.copy_from_slice(&from[..len]);
+        }
+        Ok(())
+    }
+
+    /// Reads an output of the last run, in full precision.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such output.
+    pub fn read_real(&self, output: &str) -> Result<Vec<F>> {
+        let port = self.plan.output(output)?;
+        let len = port.ty.shape.numel();
+        Ok(match port.place {
+            Place::Slot(slot) => self.floats[slot][..len].to_vec(),
+            Place::Arena(arena, segment, offset) => self.arenas.lock()[&arena][segment][offset..][..len].to_vec(),
+        })
+    }
+
+    /// Reads an output of the last run.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such output.
+    pub fn read(&self, output: &str) -> Result<Vec<f32>> {
+        Ok(self.read_real(output)?.into_iter().map(|x| x.to_f64() as f32).collect())
+    }
+
+    /// Runs all steps.
+    ///
+    /// # Errors
+    /// None on this backend; the result is that of the others.
+    pub fn run(&mut self) -> Result<()> {
+        let mut arenas = self.arenas.lock();
+        for step in &self.plan.steps {
+            run_step(step, &mut self.floats, &self.ints, &mut arenas);
+        }
+        Ok(())
+    }
+}
+
+/// Takes the buffers that the step writes out of their places, runs it on them, and puts them back: plain borrows, no copies.
+fn run_step<F: Scalar>(step: &Step, floats: &mut [Vec<F>], ints: &[Vec<u32>], arenas: &mut Segments<F>) {
+    let in_place = step.op.in_place();
+    let mut taken: [Vec<F>; MAX_ARGS] = Default::default();
+    for (i, operand) in written(step).enumerate() {
+        // Two outputs in one arena segment: the first holds it for both.
+        taken[i] = std::mem::take(place_of(floats, arenas, &operand.place));
+    }
+
+    let mut parts = carve(step, &mut taken).into_iter();
+    let mut outs: [&mut [F]; MAX_ARGS] = Default::default();
+    outs.iter_mut().zip(parts.by_ref().take(step.outs.len())).for_each(|(to, from)| *to = from);
+    let mut changed: [&mut [F]; MAX_ARGS] = Default::default();
+    changed.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+
+    let mut ins: [&[F]; MAX_ARGS] = Default::default();
+    let mut ins_u32: [&[u32]; MAX_ARGS] = Default::default();
+    for (i, (operand, ty)) in step.ins.iter().zip(&step.in_types).enumerate() {
+        match operand.place {
+            _ if in_place.contains(&i) => {}
+            Place::Slot(slot) if ty.elem == Elem::U32 => ins_u32[i] = &ints[slot],
+            Place::Slot(slot) => ins[i] = &floats[slot][..operand.len],
+            Place::Arena(arena, segment, offset) => ins[i] = &arenas[&arena][segment][offset..][..operand.len],
+        }
+    }
+    F::evaluate(&*step.op, CpuIo { in_types: &step.in_types, out_types: &step.out_types, ins, ins_u32, outs, in_place: changed });
+
+    for (i, operand) in written(step).enumerate() {
+        if !taken[i].is_empty() {
+            *place_of(floats, arenas, &operand.place) = std::mem::take(&mut taken[i]);
+        }
+    }
+}
+
+/// What a step writes: its outputs, then its in-place operands.
+fn written(step: &Step) -> impl Iterator<Item = &Operand> {
+    step.outs.iter().chain(step.op.in_place().iter().map(|&i| &step.ins[i]))
+}
+
+/// The range of each written operand in the buffers taken for them; operands of one buffer share the first one's.
+fn carve<'a, F>(step: &Step, taken: &'a mut [Vec<F>; MAX_ARGS]) -> [&'a mut [F]; MAX_ARGS] {
+    let buffer = |place: &Place| match *place {
+        Place::Slot(slot) => (None, slot, 0),
+        Place::Arena(arena, segment, offset) => (Some(arena), segment, offset),
+    };
+    let mut ranges = [(0, 0, 0, 0); MAX_ARGS];
+    let mut n = 0;
+    for (i, operand) in written(step).enumerate() {
+        let (arena, segment, offset) = buffer(&operand.place);
+        let same = |o: &Operand| buffer(&o.place).0 == arena && buffer(&o.place).1 == segment;
+        let home = written(step).position(same).unwrap_or(i);
+        ranges[i] = (home, offset, operand.len, i);
+        n += 1;
+    }
+    let ranges = &mut ranges[..n];
+    ranges.sort_unstable();
+    let mut parts: [&mut [F]; MAX_ARGS] = Default::default();
+    let mut rest = taken.each_mut().map(|buffer| (0, &mut buffer[..]));
+    for &mut (home, offset, len, i) in ranges {
+        let (start, data) = std::mem::take(&mut rest[home]);
+        let (part, tail) = data[offset - start..].split_at_mut(len);
+        parts[i] = part;
+        rest[home] = (offset + len, tail);
+    }
+    parts
+}
+
+fn place_of<'a, F>(floats: &'a mut [Vec<F>], arenas: &'a mut Segments<F>, place: &Place) -> &'a mut Vec<F> {
+    match *place {
+        Place::Slot(slot) => &mut floats[slot],
+        Place::Arena(arena, segment, _) => &mut arenas.get_mut(&arena).expect("checked when the program was made")[segment],
+    }
+}

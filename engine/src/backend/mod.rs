@@ -1,0 +1,246 @@
+//! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers made.
+
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+
+use crate::error::{Error, Result};
+use crate::graph::{Arena, Layout, Plan};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which backend to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// A real GPU if there is one, else the CPU. A software adapter is not a GPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, a software adapter included.
+    Gpu,
+}
+
+impl FromStr for Choice {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        match s {
+            "auto" => Ok(Choice::Auto),
+            "cpu" => Ok(Choice::Cpu),
+            "gpu" => Ok(Choice::Gpu),
+            _ => Err(Error::Config(format!("backend {s:?}, expected auto, cpu or gpu"))),
+        }
+    }
+}
+
+/// A place to run programs.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// This machine's processor.
+    Cpu,
+    /// A wgpu device.
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Gpu),
+}
+
+impl Device {
+    /// Opens the device that `choice` asks for.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when a GPU is asked for and there is none, with what to install.
+    pub async fn open(choice: Choice) -> Result<Device> {
+        match choice {
+            Choice::Cpu => Ok(Device::Cpu),
+            #[cfg(feature = "gpu")]
+            Choice::Gpu => Ok(Device::Gpu(gpu::Gpu::open(true).await?)),
+            #[cfg(feature = "gpu")]
+            Choice::Auto => Ok(gpu::Gpu::open(false).await.map_or(Device::Cpu, Device::Gpu)),
+            #[cfg(not(feature = "gpu"))]
+            Choice::Gpu => Err(Error::Device("this build has no GPU backend: build it with the feature `gpu`".into())),
+            #[cfg(not(feature = "gpu"))]
+            Choice::Auto => Ok(Device::Cpu),
+        }
+    }
+
+    /// Most bytes a segment of an arena may have here.
+    pub fn max_segment_bytes(&self) -> u64 {
+        match self {
+            Device::Cpu => u64::MAX,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.max_segment_bytes(),
+        }
+    }
+
+    /// Allocates arenas of `layout`, filled with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] or [`Error::Device`] when the device cannot hold them.
+    pub fn arenas(&self, layout: &Layout, kinds: &[Arena]) -> Result<Arenas> {
+        match self {
+            Device::Cpu => Ok(Arenas::Cpu(cpu::Arenas::new(layout, kinds))),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Ok(Arenas::Gpu(gpu.arenas(layout, kinds)?)),
+        }
+    }
+
+    /// Makes the buffers (and pipelines) of `plan`, once.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails,
+    /// [`Error::Shape`] when `arenas` lacks one the plan uses or belongs to another device.
+    pub fn program(&self, plan: Plan, arenas: &Arenas) -> Result<Program> {
+        match (self, arenas) {
+            (Device::Cpu, Arenas::Cpu(arenas)) => Ok(Program::Cpu(Box::new(cpu::Program::new(plan, arenas)?))),
+            #[cfg(feature = "gpu")]
+            (Device::Gpu(gpu), Arenas::Gpu(arenas)) => Ok(Program::Gpu(Box::new(gpu.program(plan, arenas)?))),
+            #[cfg(feature = "gpu")]
+            _ => Err(Error::Shape("the arenas belong to another device".into())),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => write!(f, "CPU, {} threads", crate::num::par::threads()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => write!(f, "{gpu}"),
+        }
+    }
+}
+
+/// Arenas on a device, shared by the programs that use them.
+#[derive(Clone, Debug)]
+pub enum Arenas {
+    /// On the CPU.
+    Cpu(cpu::Arenas<f32>),
+    /// On a wgpu device.
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Arenas),
+}
+
+impl Arenas {
+    /// Bytes allocated.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Arenas::Cpu(a) => a.bytes(),
+            #[cfg(feature = "gpu")]
+            Arenas::Gpu(a) => a.bytes(),
+        }
+    }
+
+    /// Writes one parameter's place in an arena.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the arena or the name is not there or the length differs.
+    pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
+        match self {
+            Arenas::Cpu(a) => a.write(arena, name, data),
+            #[cfg(feature = "gpu")]
+            Arenas::Gpu(a) => a.write(arena, name, data),
+        }
+    }
+
+    /// Reads one parameter's place in an arena.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the arena or the name is not there, [`Error::Device`] when the device fails.
+    pub async fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
+        match self {
+            Arenas::Cpu(a) => a.read(arena, name),
+            #[cfg(feature = "gpu")]
+            Arenas::Gpu(a) => a.read(arena, name).await,
+        }
+    }
+}
+
+/// A plan with its buffers (and pipelines) made: running it allocates nothing.
+#[derive(Debug)]
+pub enum Program {
+    /// On the CPU.
+    Cpu(Box<cpu::Program<f32>>),
+    /// On a wgpu device.
+    #[cfg(feature = "gpu")]
+    Gpu(Box<gpu::Program>),
+}
+
+impl Program {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Program::Cpu(p) => p.plan(),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.plan(),
+        }
+    }
+
+    /// Bytes allocated for slots.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Program::Cpu(p) => p.bytes(),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.bytes(),
+        }
+    }
+
+    /// Writes a float input; it keeps its value until written again.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such input or the length differs.
+    pub fn write(&mut self, input: &str, data: &[f32]) -> Result<()> {
+        match self {
+            Program::Cpu(p) => p.write(input, data),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.write(input, data),
+        }
+    }
+
+    /// Writes an integer input; it keeps its value until written again.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such input or the length differs.
+    pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        match self {
+            Program::Cpu(p) => p.write_u32(input, data),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.write_u32(input, data),
+        }
+    }
+
+    /// Runs all steps. On a GPU the work is submitted, not awaited.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is lost.
+    pub fn run(&mut self) -> Result<()> {
+        match self {
+            Program::Cpu(p) => p.run(),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.run(),
+        }
+    }
+
+    /// Copies an output into an input of the same shape, on the device: the next run starts from it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when one of them is not there or the shapes differ.
+    pub fn feed(&mut self, output: &str, input: &str) -> Result<()> {
+        match self {
+            Program::Cpu(p) => p.feed(output, input),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.feed(output, input),
+        }
+    }
+
+    /// Reads an output of the last run.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such output, [`Error::Device`] when the device fails.
+    pub async fn read(&self, output: &str) -> Result<Vec<f32>> {
+        match self {
+            Program::Cpu(p) => p.read(output),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.read(output).await,
+        }
+    }
+}

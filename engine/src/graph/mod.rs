@@ -1,0 +1,183 @@
+//! The graph: an append-only list of nodes. A node refers only to earlier nodes, so it is acyclic by construction.
+//!
+//! `Graph -> (backward) -> Graph -> Plan -> Program`: each a plain value and a function of the one before.
+
+mod backward;
+mod dump;
+pub mod op;
+pub mod plan;
+
+pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op, grid_1d};
+pub use plan::{Arena, Layout, Plan};
+
+use crate::error::{Error, Result};
+use crate::shape::{Shape, Type};
+use std::sync::Arc;
+
+/// Index of a node in its graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub(crate) u32);
+
+/// One output of a node: a value of the graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Var {
+    pub(crate) node: NodeId,
+    pub(crate) out: u32,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A trained tensor, by its official PyTorch name; it lives in an arena.
+    Param(String),
+    /// A tensor that the caller writes, by name. It keeps its value from run to run.
+    Input(String),
+    /// A tensor filled with one value.
+    Const(f32),
+    /// A whole arena segment, for the optimizer.
+    Arena(Arena, usize),
+    /// Its input with another shape; no data moves.
+    Reshape,
+    /// A computation.
+    Op(Arc<dyn Op>),
+}
+
+/// A node: what it is, its inputs and the types of its outputs.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Inputs, all earlier in the graph.
+    pub ins: Vec<Var>,
+    /// Types of the outputs.
+    pub outs: Vec<Type>,
+}
+
+/// An append-only list of nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All nodes, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node by its index.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// Output `out` of node `id`.
+    pub fn var(&self, id: NodeId, out: usize) -> Var {
+        debug_assert!(out < self.node(id).outs.len());
+        Var { node: id, out: out as u32 }
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, v: Var) -> &Type {
+        &self.node(v.node).outs[v.out as usize]
+    }
+
+    /// Shape of a value.
+    pub fn shape(&self, v: Var) -> &Shape {
+        &self.ty(v).shape
+    }
+
+    /// A trained tensor by its official name.
+    pub fn param(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Param(name.into()), Type::f32(shape))
+    }
+
+    /// A float tensor that the caller writes.
+    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Input(name.into()), Type::f32(shape))
+    }
+
+    /// An integer tensor that the caller writes.
+    pub fn input_u32(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Input(name.into()), Type::u32(shape))
+    }
+
+    /// A tensor filled with `value`.
+    pub fn constant(&mut self, value: f32, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Const(value), Type::f32(shape))
+    }
+
+    /// A whole arena segment of `len` floats.
+    pub fn arena(&mut self, arena: Arena, segment: usize, len: usize) -> Var {
+        self.leaf(Kind::Arena(arena, segment), Type::f32([len]))
+    }
+
+    fn leaf(&mut self, kind: Kind, ty: Type) -> Var {
+        let id = self.push(kind, Vec::new(), vec![ty]);
+        Var { node: id, out: 0 }
+    }
+
+    /// The same data with another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs.
+    pub fn reshape(&mut self, x: Var, shape: impl Into<Shape>) -> Result<Var> {
+        let (from, to) = (self.ty(x).clone(), shape.into());
+        if from.shape.numel() != to.numel() {
+            return Err(Error::Shape(format!("reshape: x is {from:?}, which does not fit {to}")));
+        }
+        if from.shape == to {
+            return Ok(x);
+        }
+        let id = self.push(Kind::Reshape, vec![x], vec![Type { shape: to, elem: from.elem }]);
+        Ok(Var { node: id, out: 0 })
+    }
+
+    /// Appends an operation; its outputs are `self.var(id, 0..)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the operation's shape rule.
+    pub fn apply(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<NodeId> {
+        let types: Vec<Type> = ins.iter().map(|&v| self.ty(v).clone()).collect();
+        let outs = op.infer(&types)?;
+        debug_assert!(ins.len() <= MAX_ARGS && outs.len() <= MAX_ARGS, "{}", op.name());
+        Ok(self.push(Kind::Op(Arc::new(op)), ins.to_vec(), outs))
+    }
+
+    /// Appends an operation with one output.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the operation's shape rule.
+    pub fn apply1(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<Var> {
+        let id = self.apply(op, ins)?;
+        Ok(Var { node: id, out: 0 })
+    }
+
+    fn push(&mut self, kind: Kind, ins: Vec<Var>, outs: Vec<Type>) -> NodeId {
+        debug_assert!(ins.iter().all(|v| (v.node.0 as usize) < self.nodes.len()));
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { kind, ins, outs });
+        id
+    }
+
+    /// The value whose storage `v` shares: `v` itself, or what a chain of reshapes starts from.
+    pub fn root(&self, mut v: Var) -> Var {
+        while let Kind::Reshape = self.node(v.node).kind {
+            v = self.node(v.node).ins[0];
+        }
+        v
+    }
+
+    /// Multiply-accumulates of one run of all nodes (matrix products only, as the papers count).
+    pub fn macs(&self) -> u64 {
+        let of = |n: &Node| match &n.kind {
+            Kind::Op(op) => op.macs(&n.ins.iter().map(|&v| self.ty(v).clone()).collect::<Vec<_>>()),
+            _ => 0,
+        };
+        self.nodes.iter().map(of).sum()
+    }
+}

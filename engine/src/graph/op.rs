@@ -1,0 +1,202 @@
+//! What an operation is: shape rule, GPU launches, CPU evaluation and gradient, side by side.
+
+use super::{Graph, NodeId, Var};
+use crate::error::{Error, Result};
+use crate::num::Real;
+use crate::shape::Type;
+use sit_shaders::Kernel;
+use std::fmt::Debug;
+
+/// Most inputs or outputs an operation can have (a compute stage has 8 storage bindings).
+pub const MAX_ARGS: usize = 8;
+
+/// An operation of the graph as its author writes it; [`Op`] is the object-safe form that the graph stores.
+///
+/// One file `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`.
+pub trait Define: Debug + Clone + Send + Sync + 'static {
+    /// Name in dumps and errors: `linear_fwd`.
+    fn name(&self) -> &'static str;
+
+    /// Types of the outputs from the types of the inputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the operation, the argument, what it is and what was expected.
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>>;
+
+    /// Inputs the operation changes in place (arena operands of the optimizer); none for all others.
+    fn in_place(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Multiply-accumulates of one run, counted as the papers do: matrix products only.
+    fn macs(&self, _ins: &[Type]) -> u64 {
+        0
+    }
+
+    /// The kernel dispatches that compute it on a GPU, in order.
+    fn launch(&self, io: &Io) -> Vec<Launch>;
+
+    /// The same equation on the CPU: the product in f32, the oracle in f64.
+    fn cpu<F: Real>(&self, io: CpuIo<'_, F>);
+
+    /// Appends the gradient nodes of `node`, given the gradients of its outputs (`None`: not needed by the loss).
+    /// Returns one entry per input; `None` where an input has no gradient.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an operation that has no gradient.
+    fn backward(&self, _g: &mut Graph, _node: NodeId, _grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        no_gradient(self)
+    }
+}
+
+/// The refusal of an operation without a gradient.
+///
+/// # Errors
+/// Always [`Error::Shape`], naming the operation.
+pub fn no_gradient<T>(op: &impl Define) -> Result<T> {
+    Err(Error::Shape(format!("{} has no gradient", op.name())))
+}
+
+/// Object-safe form of [`Define`], implemented for every operation.
+pub trait Op: Debug + Send + Sync {
+    /// See [`Define::name`].
+    fn name(&self) -> &'static str;
+    /// See [`Define::infer`].
+    ///
+    /// # Errors
+    /// As there.
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>>;
+    /// See [`Define::in_place`].
+    fn in_place(&self) -> &'static [usize];
+    /// See [`Define::macs`].
+    fn macs(&self, ins: &[Type]) -> u64;
+    /// See [`Define::launch`].
+    fn launch(&self, io: &Io) -> Vec<Launch>;
+    /// [`Define::cpu`] in f32.
+    fn cpu_f32(&self, io: CpuIo<'_, f32>);
+    /// [`Define::cpu`] in f64.
+    fn cpu_f64(&self, io: CpuIo<'_, f64>);
+    /// See [`Define::backward`].
+    ///
+    /// # Errors
+    /// As there.
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>>;
+}
+
+impl<T: Define> Op for T {
+    fn name(&self) -> &'static str {
+        Define::name(self)
+    }
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        Define::infer(self, ins)
+    }
+    fn in_place(&self) -> &'static [usize] {
+        Define::in_place(self)
+    }
+    fn macs(&self, ins: &[Type]) -> u64 {
+        Define::macs(self, ins)
+    }
+    fn launch(&self, io: &Io) -> Vec<Launch> {
+        Define::launch(self, io)
+    }
+    fn cpu_f32(&self, io: CpuIo<'_, f32>) {
+        self.cpu(io);
+    }
+    fn cpu_f64(&self, io: CpuIo<'_, f64>) {
+        self.cpu(io);
+    }
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        Define::backward(self, g, node, grads)
+    }
+}
+
+/// Types of a node's inputs and outputs, for [`Define::launch`].
+#[derive(Debug, Clone, Copy)]
+pub struct Io<'a> {
+    /// Types of the inputs.
+    pub ins: &'a [Type],
+    /// Types of the outputs.
+    pub outs: &'a [Type],
+}
+
+/// The data of a node on the CPU. Arrays have [`MAX_ARGS`] entries, the unused ones empty, so that a step allocates nothing.
+pub struct CpuIo<'a, F> {
+    /// Types of the inputs.
+    pub in_types: &'a [Type],
+    /// Types of the outputs.
+    pub out_types: &'a [Type],
+    /// Float inputs that are only read.
+    pub ins: [&'a [F]; MAX_ARGS],
+    /// Unsigned integer inputs, at their input position.
+    pub ins_u32: [&'a [u32]; MAX_ARGS],
+    /// Outputs. On entry they hold garbage: every element must be written.
+    pub outs: [&'a mut [F]; MAX_ARGS],
+    /// Inputs that are changed in place, in the order of [`Define::in_place`].
+    pub in_place: [&'a mut [F]; MAX_ARGS],
+}
+
+impl<F> CpuIo<'_, F> {
+    /// Shape of input `i`.
+    pub fn shape(&self, i: usize) -> &[usize] {
+        &self.in_types[i].shape
+    }
+
+    /// Shape of output `i`.
+    pub fn out_shape(&self, i: usize) -> &[usize] {
+        &self.out_types[i].shape
+    }
+}
+
+/// Which tensor of a node a binding takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg {
+    /// Input at this position.
+    In(usize),
+    /// Output at this position.
+    Out(usize),
+}
+
+/// One kernel dispatch: the kernel, its storage bindings by name, its uniform block and the number of workgroups.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The kernel, reflected from its WGSL.
+    pub kernel: &'static Kernel,
+    /// Storage bindings by the names in the WGSL. Missing, unknown or wrongly accessed names are refused by the plan.
+    pub bind: Vec<(&'static str, Arg)>,
+    /// Bytes of the uniform block `dims` in WGSL layout.
+    pub dims: Vec<u8>,
+    /// Workgroups in x, y, z.
+    pub grid: [u32; 3],
+}
+
+impl Launch {
+    /// A dispatch of `kernel` with `dims` (the generated struct of its uniform block).
+    pub fn new(kernel: &'static Kernel, dims: &(impl encase::ShaderType + encase::internal::WriteInto), grid: [u32; 3]) -> Self {
+        let mut bytes = encase::UniformBuffer::new(Vec::new());
+        bytes.write(dims).expect("writing to a Vec does not fail");
+        Launch { kernel, bind: Vec::new(), dims: bytes.into_inner(), grid }
+    }
+
+    /// Binds input `i` as `name`.
+    #[must_use]
+    pub fn input(mut self, name: &'static str, i: usize) -> Self {
+        self.bind.push((name, Arg::In(i)));
+        self
+    }
+
+    /// Binds output `i` as `name`.
+    #[must_use]
+    pub fn output(mut self, name: &'static str, i: usize) -> Self {
+        self.bind.push((name, Arg::Out(i)));
+        self
+    }
+}
+
+/// Workgroups for `n` items at `per_group` items a workgroup, folded into two dimensions beyond 65,535 groups.
+/// A kernel finds its group as `workgroup_id.x + workgroup_id.y * num_workgroups.x`.
+pub fn grid_1d(n: usize, per_group: usize) -> [u32; 3] {
+    const MAX_GROUPS: usize = 65_535;
+    let groups = n.div_ceil(per_group).max(1);
+    let y = groups.div_ceil(MAX_GROUPS);
+    [groups.div_ceil(y) as u32, y as u32, 1]
+}

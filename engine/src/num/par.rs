@@ -1,0 +1,200 @@
+//! Parallel loops over rows: rayon natively, one after another on wasm32, which has no threads.
+//!
+//! How the work is cut never changes a result: every row has one writer, and [`reduce`] combines in a tree that
+//! depends on the length alone.
+
+use std::ops::Range;
+
+/// Runs both closures, in parallel where there are threads.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    rayon::join(a, b)
+}
+
+/// Runs both closures, one after the other.
+#[cfg(target_arch = "wasm32")]
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    (a(), b())
+}
+
+/// The number of threads that share the work.
+pub fn threads() -> usize {
+    #[cfg(not(target_arch = "wasm32"))]
+    return rayon::current_num_threads();
+    #[cfg(target_arch = "wasm32")]
+    return 1;
+}
+
+/// Slices cut into rows that can be handed out in blocks; tuples hand out the same rows of each member.
+pub trait Rows: Sized + Send {
+    /// What a task receives: the slice of its rows, or a tuple of slices.
+    type Block;
+
+    /// The number of rows.
+    fn n_rows(&self) -> usize;
+
+    /// The rows before `row` and the rest.
+    fn split_at(self, row: usize) -> (Self, Self);
+
+    /// The slices themselves.
+    fn into_block(self) -> Self::Block;
+}
+
+/// A mutable slice cut into rows of `row_len` elements, the last of them possibly shorter; see [`rows_mut`].
+pub struct RowsMut<'a, T> {
+    data: &'a mut [T],
+    row_len: usize,
+}
+
+/// Cuts `data` into rows of `row_len` elements; a shorter last row counts as one.
+pub fn rows_mut<T>(data: &mut [T], row_len: usize) -> RowsMut<'_, T> {
+    RowsMut { data, row_len: row_len.max(1) }
+}
+
+impl<'a, T: Send> Rows for RowsMut<'a, T> {
+    type Block = &'a mut [T];
+
+    fn n_rows(&self) -> usize {
+        self.data.len().div_ceil(self.row_len)
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let row_len = self.row_len;
+        let at = (row * row_len).min(self.data.len());
+        let (head, tail) = self.data.split_at_mut(at);
+        (Self { data: head, row_len }, Self { data: tail, row_len })
+    }
+
+    fn into_block(self) -> &'a mut [T] {
+        self.data
+    }
+}
+
+impl<A: Rows, B: Rows> Rows for (A, B) {
+    type Block = (A::Block, B::Block);
+
+    fn n_rows(&self) -> usize {
+        debug_assert_eq!(self.0.n_rows(), self.1.n_rows());
+        self.0.n_rows()
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (a, b) = (self.0.split_at(row), self.1.split_at(row));
+        ((a.0, b.0), (a.1, b.1))
+    }
+
+    fn into_block(self) -> Self::Block {
+        (self.0.into_block(), self.1.into_block())
+    }
+}
+
+impl<A: Rows, B: Rows, C: Rows> Rows for (A, B, C) {
+    type Block = (A::Block, B::Block, C::Block);
+
+    fn n_rows(&self) -> usize {
+        debug_assert_eq!(self.0.n_rows(), self.1.n_rows());
+        debug_assert_eq!(self.0.n_rows(), self.2.n_rows());
+        self.0.n_rows()
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (a, b, c) = (self.0.split_at(row), self.1.split_at(row), self.2.split_at(row));
+        ((a.0, b.0, c.0), (a.1, b.1, c.1))
+    }
+
+    fn into_block(self) -> Self::Block {
+        (self.0.into_block(), self.1.into_block(), self.2.into_block())
+    }
+}
+
+/// Calls `work(first_row, block)` on blocks of `grain` rows (the last shorter) in parallel.
+pub fn for_rows<R: Rows>(rows: R, grain: usize, work: impl Fn(usize, R::Block) + Sync) {
+    fn halve<R: Rows>(first: usize, rows: R, grain: usize, work: &(impl Fn(usize, R::Block) + Sync)) {
+        let n_blocks = rows.n_rows().div_ceil(grain);
+        if n_blocks <= 1 {
+            if n_blocks == 1 {
+                work(first, rows.into_block());
+            }
+            return;
+        }
+        let mid = n_blocks / 2 * grain;
+        let (head, tail) = rows.split_at(mid);
+        join(|| halve(first, head, grain, work), || halve(first + mid, tail, grain, work));
+    }
+    halve(0, rows, grain.max(1), &work);
+}
+
+/// Rows of `row_len` elements that make a task worth handing to another thread.
+pub fn grain(row_len: usize) -> usize {
+    const TASK_LEN: usize = 1 << 14;
+    (TASK_LEN / row_len.max(1)).max(1)
+}
+
+/// Maps fixed ranges of `0..n` of `grain` items in parallel and combines the values in a fixed tree.
+///
+/// The order depends on `n` and `grain` alone, never on the threads. `None` when `n` is 0.
+pub fn reduce<T: Send>(
+    n: usize,
+    grain: usize,
+    map: impl Fn(Range<usize>) -> T + Sync,
+    combine: impl Fn(T, T) -> T + Sync,
+) -> Option<T> {
+    fn halve<T: Send>(
+        range: Range<usize>,
+        grain: usize,
+        map: &(impl Fn(Range<usize>) -> T + Sync),
+        combine: &(impl Fn(T, T) -> T + Sync),
+    ) -> T {
+        let n_blocks = range.len().div_ceil(grain);
+        if n_blocks <= 1 {
+            return map(range);
+        }
+        let mid = range.start + n_blocks / 2 * grain;
+        let (a, b) = join(
+            || halve(range.start..mid, grain, map, combine),
+            || halve(mid..range.end, grain, map, combine),
+        );
+        combine(a, b)
+    }
+    (n > 0).then(|| halve(0..n, grain.max(1), &map, &combine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_visited_once_with_its_index() {
+        for (n_rows, grain) in [(0, 3), (1, 3), (7, 1), (7, 3), (64, 10), (5, 100)] {
+            let mut y = vec![0usize; n_rows * 4];
+            let mut stats = vec![0usize; n_rows];
+            for_rows((rows_mut(&mut y, 4), rows_mut(&mut stats, 1)), grain, |first, (y, stats)| {
+                assert_eq!(y.len(), stats.len() * 4);
+                for (i, (y, s)) in y.chunks_mut(4).zip(stats).enumerate() {
+                    y.iter_mut().for_each(|y| *y += first + i + 1);
+                    *s += first + i + 1;
+                }
+            });
+            assert_eq!(stats, (1..=n_rows).collect::<Vec<_>>());
+            assert_eq!(y, (1..=n_rows).flat_map(|i| [i; 4]).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_short_last_row_is_a_row() {
+        let mut y = [0usize; 7];
+        for_rows(rows_mut(&mut y, 3), 1, |row, block| block.fill(row));
+        assert_eq!(y, [0, 0, 0, 1, 1, 1, 2]);
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn reduction_bits_do_not_depend_on_threads() {
+        let x: Vec<f32> = (0..10_007).map(|i| (i as f32 * 0.37).sin()).collect();
+        let sum = || reduce(x.len(), 100, |r| x[r].iter().sum::<f32>(), |a, b| a + b).unwrap();
+        let with = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(sum).to_bits();
+        assert_eq!(with(1), with(2));
+        assert_eq!(with(1), with(5));
+        assert_eq!(reduce(0, 4, |r| r.len(), |a, b| a + b), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! The scalar types of the CPU backend: `f32` computes, `f64` is the oracle.
+
+use super::tile::Tile;
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::thread::LocalKey;
+
+/// Buffers that a thread keeps for its next call.
+pub(super) type Scratch<F> = LocalKey<RefCell<Vec<Vec<F>>>>;
+
+/// A floating-point scalar.
+///
+/// The elementary functions of `f32` are branch-free polynomials that loops vectorize (within 2 ulp, NaN and infinities
+/// included), with the same bits on every platform; those of `f64` are libm's.
+pub trait Real:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+    + Tile
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+
+    /// The nearest value to `x`.
+    fn of(x: f64) -> Self;
+    /// The value as `f64`, exactly.
+    fn to_f64(self) -> f64;
+    /// The square root, correctly rounded.
+    fn sqrt(self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// `self * a + b`, rounded once; a slow library call outside of code that knows of the instruction.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger value; NaN if `other` is NaN.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+    /// The smaller value; NaN if `other` is NaN.
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        if self < other { self } else { other }
+    }
+    /// e^x.
+    fn exp(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// The logistic function 1 / (1 + e^-x).
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        Self::ONE / (Self::ONE + (-self).exp())
+    }
+    /// The natural logarithm (not vectorized).
+    fn ln(self) -> Self;
+    /// The sine (not vectorized).
+    fn sin(self) -> Self;
+    /// The cosine (not vectorized).
+    fn cos(self) -> Self;
+    /// Whether the value is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+
+    /// This thread's spare buffers.
+    #[doc(hidden)]
+    fn scratch() -> &'static Scratch<Self>;
+}
+
+macro_rules! exact {
+    ($F:ty) => {
+        const ZERO: Self = 0.0;
+        const ONE: Self = 1.0;
+
+        #[inline(always)]
+        fn of(x: f64) -> Self {
+            x as $F
+        }
+        #[inline(always)]
+        fn to_f64(self) -> f64 {
+            f64::from(self)
+        }
+        #[inline(always)]
+        fn sqrt(self) -> Self {
+            self.sqrt()
+        }
+        #[inline(always)]
+        fn abs(self) -> Self {
+            self.abs()
+        }
+        #[inline(always)]
+        fn mul_add(self, a: Self, b: Self) -> Self {
+            self.mul_add(a, b)
+        }
+        #[inline(always)]
+        fn is_finite(self) -> bool {
+            self.is_finite()
+        }
+        fn scratch() -> &'static Scratch<Self> {
+            thread_local!(static SCRATCH: RefCell<Vec<Vec<$F>>> = const { RefCell::new(Vec::new()) });
+            &SCRATCH
+        }
+    };
+}
+
+impl Real for f64 {
+    exact!(f64);
+
+    fn exp(self) -> Self {
+        libm::exp(self)
+    }
+    fn tanh(self) -> Self {
+        libm::tanh(self)
+    }
+    fn ln(self) -> Self {
+        libm::log(self)
+    }
+    fn sin(self) -> Self {
+        libm::sin(self)
+    }
+    fn cos(self) -> Self {
+        libm::cos(self)
+    }
+}
+
+impl Real for f32 {
+    exact!(f32);
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        // 104 and -104 are past the last finite and the last nonzero result.
+        let (n, p) = exp_parts(Real::max(-104.0, Real::min(104.0, self)));
+        // Two factors, since 2^128 and the subnormal powers are not f32 bit patterns of one.
+        let half = n >> 1;
+        (1.0 + p) * pow2(half) * pow2(n - half)
+    }
+
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        // tanh x = (e^2x - 1) / (e^2x + 1), and e^2x - 1 = 2^n (e^r - 1) + (2^n - 1) loses nothing near 0.
+        // Beyond |2x| = 18 the result rounds to 1.
+        let (n, p) = exp_parts(Real::max(-18.0, Real::min(18.0, 2.0 * self)));
+        let scale = pow2(n);
+        let minus_one = scale * p + (scale - 1.0);
+        minus_one / (minus_one + 2.0)
+    }
+
+    // Through f64: same bits on every platform, and correctly rounded but for a vanishing share of arguments.
+    fn ln(self) -> Self {
+        libm::log(f64::from(self)) as f32
+    }
+    fn sin(self) -> Self {
+        libm::sin(f64::from(self)) as f32
+    }
+    fn cos(self) -> Self {
+        libm::cos(f64::from(self)) as f32
+    }
+}
+
+/// Integer n and p = e^r - 1 with e^x = 2^n (1 + p) and |r| <= ln 2 / 2, for |x| <= 104.
+///
+/// Cody and Waite's reduction by ln 2 in two parts, then a minimax polynomial of degree 6 (found by Remez exchange).
+#[inline(always)]
+fn exp_parts(x: f32) -> (i32, f32) {
+    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    // 355 / 512 is exact with few bits, so that n * LN2_HIGH is exact too.
+    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let q = 1.0 / 720.0;
+    let q = q * r + 1.0 / 120.0;
+    let q = q * r + 1.0 / 24.0;
+    let q = q * r + 1.0 / 6.0;
+    let q = q * r + 0.5;
+    (shifted.to_bits() as i32 - ROUND.to_bits() as i32, q * (r * r) + r)
+}
+
+/// 2^n for -126 <= n <= 127.
+#[inline(always)]
+fn pow2(n: i32) -> f32 {
+    f32::from_bits(((n + 127) << 23) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest error of `f` against `exact` in units of the result's last place.
+    fn worst_ulp(lo: f32, hi: f32, f: fn(f32) -> f32, exact: fn(f64) -> f64) -> f64 {
+        let n = 400_000;
+        (0..=n)
+            .map(|i| {
+                let x = lo + (hi - lo) * (i as f32 / n as f32);
+                let want = exact(f64::from(x));
+                let ulp = f64::from(((want as f32).abs()).next_up()) - f64::from((want as f32).abs());
+                (f64::from(f(x)) - want).abs() / ulp
+            })
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn elementary_functions_are_within_two_ulp() {
+        let exp = |lo, hi| worst_ulp(lo, hi, Real::exp, f64::exp);
+        let tanh = |lo, hi| worst_ulp(lo, hi, Real::tanh, f64::tanh);
+        let sigmoid = |lo, hi| worst_ulp(lo, hi, Real::sigmoid, |x| 1.0 / (1.0 + (-x).exp()));
+        let worst = [
+            exp(-104.0, 88.7),
+            exp(-1.0, 1.0),
+            tanh(-12.0, 12.0),
+            tanh(-1.0, 1.0),
+            tanh(-1e-3, 1e-3),
+            sigmoid(-80.0, 80.0),
+            sigmoid(-3.0, 3.0),
+        ];
+        assert!(worst.iter().all(|&w| w <= 2.0), "{worst:?}");
+    }
+
+    #[test]
+    fn special_values() {
+        assert_eq!(Real::exp(0.0f32), 1.0);
+        assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(Real::exp(-1e30f32), 0.0);
+        assert_eq!(Real::exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(Real::exp(89.0f32), f32::INFINITY);
+        assert!(Real::exp(f32::NAN).is_nan());
+        assert_eq!(Real::tanh(0.0f32), 0.0);
+        assert_eq!(Real::tanh(f32::INFINITY), 1.0);
+        assert_eq!(Real::tanh(f32::NEG_INFINITY), -1.0);
+        assert!(Real::tanh(f32::NAN).is_nan());
+        assert_eq!(Real::sigmoid(f32::INFINITY), 1.0);
+        assert_eq!(Real::sigmoid(f32::NEG_INFINITY), 0.0);
+        assert!(Real::sigmoid(f32::NAN).is_nan());
+    }
+}

@@ -1,0 +1,284 @@
+//! Vectorized functions of scalars and slices, with the same bits on every machine.
+//!
+//! The scalar functions vectorize inside [`vectorize`]; the slice functions do that themselves.
+
+use super::real::Real;
+use super::simd::vectorize;
+
+/// Partial results of a reduction: element i goes to lane i mod `LANES`, and the lanes meet in a fixed tree.
+const LANES: usize = 16;
+
+/// GELU with the tanh approximation: x / 2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+///
+/// Hendrycks and Gimpel 2016, arXiv:1606.08415.
+#[inline(always)]
+pub fn gelu<F: Real>(x: F) -> F {
+    x * double_u(x).sigmoid()
+}
+
+/// The derivative of [`gelu`]: s + x s (1 - s) d(2u)/dx with s = sigmoid(2u).
+#[inline(always)]
+pub fn gelu_grad<F: Real>(x: F) -> F {
+    let s = double_u(x).sigmoid();
+    s + x * s * (F::ONE - s) * F::of(GELU_SLOPE) * (F::ONE + F::of(3.0 * GELU_CUBIC) * x * x)
+}
+
+/// 2 sqrt(2 / pi).
+const GELU_SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::SQRT_2;
+const GELU_CUBIC: f64 = 0.044715;
+
+#[inline(always)]
+fn double_u<F: Real>(x: F) -> F {
+    F::of(GELU_SLOPE) * x * (F::ONE + F::of(GELU_CUBIC) * x * x)
+}
+
+/// SiLU: x sigmoid(x).
+#[inline(always)]
+pub fn silu<F: Real>(x: F) -> F {
+    x * x.sigmoid()
+}
+
+/// The derivative of [`silu`]: s (1 + x (1 - s)) with s = sigmoid(x).
+#[inline(always)]
+pub fn silu_grad<F: Real>(x: F) -> F {
+    let s = x.sigmoid();
+    s * (F::ONE + x * (F::ONE - s))
+}
+
+/// out[i] = f(x[i]), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
+pub fn map<F: Real>(out: &mut [F], x: &[F], f: impl Fn(F) -> F) {
+    assert_eq!(out.len(), x.len());
+    vectorize(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = f(x);
+            }
+        },
+    );
+}
+
+/// x[i] = f(x[i]), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
+pub fn map_in_place<F: Real>(x: &mut [F], f: impl Fn(F) -> F) {
+    vectorize(
+        #[inline(always)]
+        || {
+            for x in x {
+                *x = f(*x);
+            }
+        },
+    );
+}
+
+/// out[i] = f(a[i], b[i]), with `f` vectorized; write it in place as `#[inline(always)] |a, b| ...`.
+pub fn zip_map<F: Real>(out: &mut [F], a: &[F], b: &[F], f: impl Fn(F, F) -> F) {
+    assert!(out.len() == a.len() && out.len() == b.len());
+    vectorize(
+        #[inline(always)]
+        || {
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = f(a, b);
+            }
+        },
+    );
+}
+
+/// The sum of the values.
+pub fn sum<F: Real>(x: &[F]) -> F {
+    vectorize(
+        #[inline(always)]
+        || sum_of(x.len(), #[inline(always)] |i| x[i]),
+    )
+}
+
+/// The sum of (x[i] - shift)^2.
+pub fn sum_sq<F: Real>(x: &[F], shift: F) -> F {
+    vectorize(
+        #[inline(always)]
+        || sum_of(x.len(), #[inline(always)] |i| (x[i] - shift) * (x[i] - shift)),
+    )
+}
+
+/// The sum of a[i] b[i].
+pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
+    assert_eq!(a.len(), b.len());
+    vectorize(
+        #[inline(always)]
+        || sum_of(a.len(), #[inline(always)] |i| a[i] * b[i]),
+    )
+}
+
+/// out[i] += scale x[i].
+pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
+    assert_eq!(out.len(), x.len());
+    vectorize(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out += scale * x;
+            }
+        },
+    );
+}
+
+/// Replaces a row by softmax(scale x) and returns log sum_i e^(scale x[i]).
+pub fn softmax<F: Real>(x: &mut [F], scale: F) -> F {
+    vectorize(
+        #[inline(always)]
+        || {
+            let max = max_of(x) * scale;
+            for x in x.iter_mut() {
+                *x = (*x * scale - max).exp();
+            }
+            let total = sum_of(x.len(), #[inline(always)] |i| x[i]);
+            let inverse = F::ONE / total;
+            for x in x {
+                *x *= inverse;
+            }
+            max + total.ln()
+        },
+    )
+}
+
+/// The sum of `term(i)` over `0..n`, lane by lane.
+#[inline(always)]
+pub fn sum_of<F: Real>(n: usize, term: impl Fn(usize) -> F) -> F {
+    let mut lanes = [F::ZERO; LANES];
+    let whole = n / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        for (j, lane) in lanes.iter_mut().enumerate() {
+            *lane += term(i + j);
+        }
+    }
+    for (lane, i) in lanes.iter_mut().zip(whole..n) {
+        *lane += term(i);
+    }
+    fold(lanes, #[inline(always)] |a, b| a + b)
+}
+
+#[inline(always)]
+fn max_of<F: Real>(x: &[F]) -> F {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [F::of(f64::NEG_INFINITY); LANES];
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.max(x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = lane.max(x);
+    }
+    fold(lanes, #[inline(always)] |a, b| a.max(b))
+}
+
+#[inline(always)]
+fn fold<F: Real>(mut lanes: [F; LANES], combine: impl Fn(F, F) -> F) -> F {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = combine(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid(lo: f32, hi: f32) -> Vec<f32> {
+        let n = 100_003;
+        (0..n).map(|i| lo + (hi - lo) * i as f32 / (n - 1) as f32).collect()
+    }
+
+    /// The largest error of f32 against f64, relative to the larger of the result and `floor`.
+    fn worst(x: &[f32], f: fn(f32) -> f32, exact: fn(f64) -> f64, floor: f64) -> f64 {
+        let mut y = vec![0.0; x.len()];
+        map(&mut y, x, f);
+        x.iter()
+            .zip(&y)
+            .map(|(&x, &y)| {
+                let want = exact(f64::from(x));
+                (f64::from(y) - want).abs() / want.abs().max(floor)
+            })
+            .fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn activations_agree_with_f64() {
+        let x = grid(-6.0, 6.0);
+        // The tail x e^2u amplifies the rounding of 2u by its size (2u = -24 at x = -6, where gelu is 1e-10).
+        let forward = [worst(&x, gelu, gelu, 0.05), worst(&x, silu, silu, 0.05)];
+        assert!(forward.iter().all(|&w| w < 6e-7), "{forward:?}");
+        let grad = [worst(&x, gelu_grad, gelu_grad, 0.1), worst(&x, silu_grad, silu_grad, 0.1)];
+        assert!(grad.iter().all(|&w| w < 1e-6), "{grad:?}");
+    }
+
+    #[test]
+    fn gelu_is_the_tanh_approximation_and_grads_are_derivatives() {
+        for i in -60..=60 {
+            let x = f64::from(i) * 0.1;
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            assert!((gelu(x) - 0.5 * x * (1.0 + u.tanh())).abs() < 1e-15 * (1.0 + x.abs()));
+            assert!((silu(x) - x / (1.0 + (-x).exp())).abs() < 1e-15 * (1.0 + x.abs()));
+            let slope = |f: fn(f64) -> f64| (f(x + 1e-5) - f(x - 1e-5)) / 2e-5;
+            assert!((gelu_grad(x) - slope(gelu)).abs() < 1e-9);
+            assert!((silu_grad(x) - slope(silu)).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn activations_hold_at_the_ends() {
+        for big in [100.0f32, 1e4, 1e8] {
+            assert_eq!((gelu(big), gelu(-big)), (big, 0.0));
+            assert_eq!((silu(big), silu(-big)), (big, 0.0));
+            assert_eq!((gelu_grad(big), gelu_grad(-big)), (1.0, 0.0));
+            assert_eq!((silu_grad(big), silu_grad(-big)), (1.0, 0.0));
+        }
+        assert!(gelu(f32::NAN).is_nan() && gelu_grad(f32::NAN).is_nan());
+        assert!(silu(f32::NAN).is_nan() && silu_grad(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn reductions_agree_with_f64() {
+        for n in [0, 1, 15, 16, 17, 64, 1000] {
+            let a: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
+            let b: Vec<f32> = (0..n).map(|i| (i as f32 * 0.71).cos()).collect();
+            let exact = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+                a.iter().zip(&b).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum()
+            };
+            let bound = 1e-7 * (1 + n) as f64;
+            assert!((f64::from(sum(&a)) - exact(&|a, _| a)).abs() <= bound);
+            assert!((f64::from(dot(&a, &b)) - exact(&|a, b| a * b)).abs() <= bound);
+            assert!((f64::from(sum_sq(&a, 0.5)) - exact(&|a, _| (a - 0.5).powi(2))).abs() <= bound);
+        }
+    }
+
+    #[test]
+    fn softmax_agrees_with_f64() {
+        for n in [1, 3, 16, 65, 256] {
+            let mut x: Vec<f32> = (0..n).map(|i| 40.0 * (i as f32 * 0.37).sin()).collect();
+            let mut want: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+            let (lse, want_lse) = (softmax(&mut x, 0.25), softmax(&mut want, 0.25));
+            assert!((f64::from(lse) - want_lse).abs() < 1e-6 * want_lse.abs().max(1.0));
+            for (&got, want) in x.iter().zip(&want) {
+                assert!((f64::from(got) - want).abs() < 2e-6 * want + 1e-12, "{n}: {got} for {want}");
+            }
+            assert!((want.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+        }
+        let mut overflow = [1e30f32, 0.0];
+        softmax(&mut overflow, 1.0);
+        assert_eq!(overflow, [1.0, 0.0]);
+    }
+
+    #[test]
+    fn passes_visit_every_element() {
+        let a: Vec<f64> = (0..37).map(f64::from).collect();
+        let mut out = vec![0.0; 37];
+        zip_map(&mut out, &a, &a, |a, b| a + b);
+        axpy(&mut out, -1.0, &a);
+        map_in_place(&mut out, |x| x + 1.0);
+        assert_eq!(out, (1..38).map(f64::from).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,97 @@
+//! Cutting the modulation vector into its chunks (shift, scale, gate, ...) and joining their gradients.
+
+use super::Case;
+use crate::error::{Error, Result};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
+use crate::num::Real;
+use crate::shape::{Type, expect, expect_axes};
+
+#[derive(Clone, Debug)]
+enum Chunk {
+    /// x `[B, n·D]` -> n times `[B, D]`, n = 2 or 6
+    Split(usize),
+    /// n times `[B, D]` -> `[B, n·D]`
+    Join(usize),
+}
+
+/// The `n` chunks `[B, D]` of x `[B, n·D]`, n = 2 or 6 (PyTorch `chunk(n, dim=1)`).
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes do not fit.
+pub fn split(g: &mut Graph, x: Var, n: usize) -> Result<Vec<Var>> {
+    let id = g.apply(Chunk::Split(n), &[x])?;
+    Ok((0..n).map(|i| g.var(id, i)).collect())
+}
+
+impl Define for Chunk {
+    fn name(&self) -> &'static str {
+        match self {
+            Chunk::Split(_) => "chunk_split",
+            Chunk::Join(_) => "chunk_join",
+        }
+    }
+
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        let (Chunk::Split(n) | Chunk::Join(n)) = *self;
+        if n != 2 && n != 6 {
+            return Err(Error::Shape(format!("{}: {n} chunks, expected 2 or 6", Define::name(self))));
+        }
+        expect_axes(Define::name(self), "x", &ins[0], 2, "[B, columns]")?;
+        let (b, cols) = (ins[0].shape[0], ins[0].shape[1]);
+        match self {
+            Chunk::Split(_) if cols % n != 0 => Err(Error::Shape(format!("chunk_split: x is {:?}, expected columns divisible by {n}", ins[0]))),
+            Chunk::Split(_) => Ok(vec![Type::f32([b, cols / n]); n]),
+            Chunk::Join(_) => {
+                for x in ins {
+                    expect("chunk_join", "x", x, [b, cols], format_args!("the first chunk is {:?}", ins[0]))?;
+                }
+                Ok(vec![Type::f32([b, cols * n])])
+            }
+        }
+    }
+
+    fn launch(&self, _io: &Io) -> Vec<Launch> {
+        todo!()
+    }
+
+    fn cpu<F: Real>(&self, mut io: CpuIo<'_, F>) {
+        match *self {
+            Chunk::Split(n) => {
+                let d = io.out_types[0].shape[1];
+                for (row, x) in io.ins[0].chunks_exact(n * d).enumerate() {
+                    for (y, x) in io.outs.iter_mut().zip(x.chunks_exact(d)) {
+                        y[row * d..][..d].copy_from_slice(x);
+                    }
+                }
+            }
+            Chunk::Join(n) => {
+                let d = io.in_types[0].shape[1];
+                for (row, y) in io.outs[0].chunks_exact_mut(n * d).enumerate() {
+                    for (y, x) in y.chunks_exact_mut(d).zip(io.ins) {
+                        y.copy_from_slice(&x[row * d..][..d]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        match *self {
+            Chunk::Split(n) => {
+                let shape = g.node(node).outs[0].shape.clone();
+                let grads: Vec<Var> = grads.iter().map(|grad| grad.unwrap_or_else(|| g.constant(0.0, shape.clone()))).collect();
+                Ok(vec![Some(g.apply1(Chunk::Join(n), &grads)?)])
+            }
+            Chunk::Join(n) => Ok(match grads[0] {
+                Some(grad) => split(g, grad, n)?.into_iter().map(Some).collect(),
+                None => vec![None; n],
+            }),
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let split = |n, b, d| Case::with_grad(Chunk::Split(n), &[Type::f32([b, n * d])], &[0]);
+    let join = |n, b, d| Case::with_grad(Chunk::Join(n), &vec![Type::f32([b, d]); n], &[0, n - 1]);
+    vec![split(2, 1, 1), split(6, 3, 5), split(6, 4, 65), join(2, 2, 3), join(6, 1, 7), join(6, 3, 65)]
+}

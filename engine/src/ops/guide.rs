@@ -1,0 +1,87 @@
+//! Classifier-free guidance: the doubled batch and the mix of its halves. It is applied while sampling and has no gradient.
+
+use super::Case;
+use crate::error::{Error, Result};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
+use crate::num::Real;
+use crate::shape::{Type, expect, expect_axes};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guide {
+    /// x `[B, ...]` -> `[2B, ...]`
+    Double,
+    /// out `[2B, C, I, I]`, scale `[1]` -> `[B, C, I, I]`
+    Mix { channels: usize },
+}
+
+/// `[x; x]`: x `[B, ...]` -> `[2B, ...]`, the first half for the class, the second for the null class.
+///
+/// # Errors
+/// None for a float tensor with a batch axis.
+pub fn double(g: &mut Graph, x: Var) -> Result<Var> {
+    g.apply1(Guide::Double, &[x])
+}
+
+/// `u + scale (c - u)` on the first `channels` channels and `c` on the rest, with c and u the first and second half of
+/// out `[2B, C, I, I]`; scale `[1]` -> `[B, C, I, I]`. SiT guides the first 3 of 4 channels, REPA and diffusers all.
+///
+/// # Errors
+/// [`Error::Shape`] when the batch is odd.
+pub fn mix(g: &mut Graph, out: Var, scale: Var, channels: usize) -> Result<Var> {
+    g.apply1(Guide::Mix { channels }, &[out, scale])
+}
+
+impl Define for Guide {
+    fn name(&self) -> &'static str {
+        match self {
+            Guide::Double => "guide_double",
+            Guide::Mix { .. } => "guide_mix",
+        }
+    }
+
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        let x = &ins[0];
+        if let Guide::Double = self {
+            if x.shape.is_empty() {
+                return Err(Error::Shape("guide_double: x is a scalar, expected [B, ...]".into()));
+            }
+            return Ok(vec![Type::f32(x.shape.with_first(2 * x.shape[0]))]);
+        }
+        expect_axes("guide_mix", "out", x, 4, "[2B, C, I, I]")?;
+        expect("guide_mix", "scale", &ins[1], [1], "the guidance scale is one number")?;
+        if x.shape[0] % 2 != 0 {
+            return Err(Error::Shape(format!("guide_mix: out is {x:?}, expected an even batch")));
+        }
+        Ok(vec![Type::f32(x.shape.with_first(x.shape[0] / 2))])
+    }
+
+    fn launch(&self, _io: &Io) -> Vec<Launch> {
+        todo!()
+    }
+
+    fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
+        let [x, scale, ..] = io.ins;
+        let shape = io.shape(0);
+        match *self {
+            Guide::Double => {
+                let (head, tail) = io.outs.into_iter().next().expect("one output").split_at_mut(x.len());
+                head.copy_from_slice(x);
+                tail.copy_from_slice(x);
+            }
+            Guide::Mix { channels } => {
+                let (per_channel, n_channels, scale) = (shape[2] * shape[3], shape[1], scale[0]);
+                let (c, u) = x.split_at(x.len() / 2);
+                let [y, ..] = io.outs;
+                for (i, ((y, &c), &u)) in y.iter_mut().zip(c).zip(u).enumerate() {
+                    *y = if i / per_channel % n_channels < channels { u + scale * (c - u) } else { c };
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mix = |b: usize, c: usize, i: usize, channels: usize| Case::new(Guide::Mix { channels }, &[Type::f32([2 * b, c, i, i]), Type::f32([1])]);
+    let double = |b: usize, per: usize| Case::new(Guide::Double, &[Type::f32([b, per])]);
+    vec![double(1, 1), double(3, 70), mix(1, 1, 1, 1), mix(2, 4, 8, 3), mix(3, 3, 5, 3)]
+}

@@ -1,0 +1,103 @@
+//! Linear combinations with one coefficient per sample and term: the whole of the transport on the device.
+
+use super::Case;
+use crate::error::{Error, Result};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::num::Real;
+use crate::num::par::{for_rows, rows_mut};
+use crate::num::simd::vectorize;
+use crate::shape::{Type, expect};
+
+/// Most terms of one combination, and the columns of its coefficient table.
+pub const MAX_TERMS: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lincomb {
+    /// x0 .. x{n-1} `[B, ...]`, coef `[B, 4]` -> y `[B, ...]`
+    Fwd { n_terms: usize },
+    /// g `[B, ...]`, coef `[B, 4]` -> gx `[B, ...]`
+    Bwd { term: usize },
+}
+
+/// `y[b] = Σ_k coef[b, k] · xs[k][b]`: one to four tensors `[B, ...]` of one shape, coef `[B, 4]`.
+///
+/// The interpolant, the conversions between velocity, score and noise, guidance and every solver step are of this form.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes do not fit or the number of terms is not 1 to 4.
+pub fn lincomb(g: &mut Graph, xs: &[Var], coef: Var) -> Result<Var> {
+    let mut ins = xs.to_vec();
+    ins.push(coef);
+    g.apply1(Lincomb::Fwd { n_terms: xs.len() }, &ins)
+}
+
+impl Define for Lincomb {
+    fn name(&self) -> &'static str {
+        match self {
+            Lincomb::Fwd { .. } => "lincomb_fwd",
+            Lincomb::Bwd { .. } => "lincomb_bwd",
+        }
+    }
+
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        let (name, x) = (Define::name(self), &ins[0]);
+        let n_terms = ins.len() - 1;
+        if !(1..=MAX_TERMS).contains(&n_terms) || x.shape.is_empty() {
+            return Err(Error::Shape(format!("{name}: {n_terms} terms, the first {x:?}, expected 1 to {MAX_TERMS} terms [B, ...]")));
+        }
+        for other in &ins[..n_terms] {
+            expect(name, "x", other, x.shape.clone(), format_args!("x0 is {x:?}"))?;
+        }
+        expect(name, "coef", &ins[n_terms], [x.shape[0], MAX_TERMS], format_args!("x0 is {x:?}"))?;
+        Ok(vec![x.clone()])
+    }
+
+    fn launch(&self, _io: &Io) -> Vec<Launch> {
+        todo!()
+    }
+
+    fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
+        let (first_term, n_terms) = match *self {
+            Lincomb::Fwd { n_terms } => (0, n_terms),
+            Lincomb::Bwd { term } => (term, 1),
+        };
+        let per = io.in_types[0].shape[1..].iter().product::<usize>().max(1);
+        let coef = io.ins[n_terms];
+        let [y, ..] = io.outs;
+        for_rows(rows_mut(y, per), 1, |first, y| {
+            for (i, y) in y.chunks_exact_mut(per).enumerate() {
+                let b = first + i;
+                let c = |k: usize| coef[b * MAX_TERMS + first_term + k];
+                let x = |k: usize| &io.ins[k][b * per..][..per];
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        y.iter_mut().zip(x(0)).for_each(|(y, &x)| *y = c(0) * x);
+                        for k in 1..n_terms {
+                            let c = c(k);
+                            y.iter_mut().zip(x(k)).for_each(|(y, &x)| *y += c * x);
+                        }
+                    },
+                );
+            }
+        });
+    }
+
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let (Lincomb::Fwd { n_terms }, Some(grad)) = (*self, grads[0]) else { return no_gradient(self) };
+        let coef = g.node(node).ins[n_terms];
+        let mut flows: Vec<Option<Var>> =
+            (0..n_terms).map(|term| g.apply1(Lincomb::Bwd { term }, &[grad, coef]).map(Some)).collect::<Result<_>>()?;
+        flows.push(None);
+        Ok(flows)
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |n_terms: usize, b: usize, per: usize| {
+        let mut ins = vec![Type::f32([b, per]); n_terms];
+        ins.push(Type::f32([b, MAX_TERMS]));
+        Case::with_grad(Lincomb::Fwd { n_terms }, &ins, &(0..n_terms).collect::<Vec<_>>())
+    };
+    vec![case(1, 1, 1), case(2, 3, 5), case(3, 2, 64), case(4, 5, 67)]
+}

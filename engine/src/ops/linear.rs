@@ -1,0 +1,239 @@
+//! Matrix products with PyTorch's `[out, in]` weights, and what is fused into them.
+
+use super::{Case, pointwise};
+use crate::error::Result;
+use crate::graph::op::no_gradient;
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
+use crate::num::par::{for_rows, grain, rows_mut};
+use crate::num::{Mat, MatMut, Real, Store, gemm, slice};
+use crate::shape::{Shape, Type, expect};
+
+/// What happens to a product while it is still in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Epilogue {
+    /// `y = x wᵀ + b`
+    None,
+    /// `y = gelu(x wᵀ + b)`; saved: the argument of gelu.
+    Gelu,
+    /// `y = res + gate ⊙ (x wᵀ + b)`; saved: the branch `x wᵀ + b`.
+    Gate,
+}
+
+#[derive(Clone, Debug)]
+enum Linear {
+    /// x `[.., K]`, w `[N, K]`, b `[N]` (Gate: res `[B, T, N]`, gate `[B, N]`) -> y `[.., N]` (and what the backward needs, if `save`).
+    Fwd { epilogue: Epilogue, save: bool },
+    /// g `[.., N]`, w `[N, K]` -> gx `[.., K]`
+    BwdX,
+    /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]`
+    BwdW,
+}
+
+/// `y = x wᵀ + b` (PyTorch `nn.Linear`): x `[.., K]`, w `[N, K]`, b `[N]` -> `[.., N]`. The backward needs x and w.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes do not fit.
+pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
+    g.apply1(Linear::Fwd { epilogue: Epilogue::None, save: false }, &[x, w, b])
+}
+
+/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Saves the argument of gelu when `save`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes do not fit.
+pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var, save: bool) -> Result<Var> {
+    g.apply1(Linear::Fwd { epilogue: Epilogue::Gelu, save }, &[x, w, b])
+}
+
+/// `y = res + gate ⊙ (x wᵀ + b)`, the gated residual of adaLN-Zero (DiT, section 3.2): x `[B, T, K]`, res `[B, T, N]`,
+/// gate `[B, N]` -> `[B, T, N]`. Saves the branch `x wᵀ + b` when `save`: the gate is 0 at the start, so the gradient of
+/// the gate cannot be had from y.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes do not fit.
+pub fn linear_gate(g: &mut Graph, x: Var, w: Var, b: Var, res: Var, gate: Var, save: bool) -> Result<Var> {
+    g.apply1(Linear::Fwd { epilogue: Epilogue::Gate, save }, &[x, w, b, res, gate])
+}
+
+fn check_fwd(name: &str, ins: &[Type], gated: bool) -> Result<Shape> {
+    let (x, w) = (&ins[0], &ins[1]);
+    crate::shape::expect_axes(name, "w", w, 2, "[out, in]")?;
+    let n = w.shape[0];
+    expect(name, "w", w, [n, x.shape.last()], format_args!("x is {x:?}"))?;
+    expect(name, "b", &ins[2], [n], format_args!("w is {w:?}"))?;
+    let y = x.shape.with_last(n);
+    if gated {
+        crate::shape::expect_axes(name, "x", x, 3, "[B, T, K]")?;
+        expect(name, "res", &ins[3], y.clone(), format_args!("x is {x:?} and w is {w:?}"))?;
+        expect(name, "gate", &ins[4], [y[0], n], format_args!("x is {x:?} and w is {w:?}"))?;
+    }
+    Ok(y)
+}
+
+impl Define for Linear {
+    fn name(&self) -> &'static str {
+        match self {
+            Linear::Fwd { epilogue: Epilogue::None, .. } => "linear_fwd",
+            Linear::Fwd { epilogue: Epilogue::Gelu, .. } => "linear_gelu",
+            Linear::Fwd { epilogue: Epilogue::Gate, .. } => "linear_gate",
+            Linear::BwdX => "linear_bwd_x",
+            Linear::BwdW => "linear_bwd_w",
+        }
+    }
+
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        let name = Define::name(self);
+        match self {
+            Linear::Fwd { epilogue, save } => {
+                let y = Type::f32(check_fwd(name, ins, *epilogue == Epilogue::Gate)?);
+                Ok(vec![y; 1 + usize::from(*save && *epilogue != Epilogue::None)])
+            }
+            Linear::BwdX => {
+                let (g, w) = (&ins[0], &ins[1]);
+                crate::shape::expect_axes(name, "w", w, 2, "[out, in]")?;
+                expect(name, "g", g, g.shape.with_last(w.shape[0]), format_args!("w is {w:?}"))?;
+                Ok(vec![Type::f32(g.shape.with_last(w.shape[1]))])
+            }
+            Linear::BwdW => {
+                let (g, x) = (&ins[0], &ins[1]);
+                expect(name, "x", x, g.shape.with_last(x.shape.last()), format_args!("g is {g:?}"))?;
+                let (n, k) = (g.shape.last(), x.shape.last());
+                Ok(vec![Type::f32([n, k]), Type::f32([n])])
+            }
+        }
+    }
+
+    fn macs(&self, ins: &[Type]) -> u64 {
+        // x or g rows times both sizes of the weight, whichever of the three products it is.
+        let other = match self {
+            Linear::Fwd { .. } => ins[1].shape[0],
+            Linear::BwdX => ins[1].shape[1],
+            Linear::BwdW => ins[1].shape.last(),
+        };
+        (ins[0].shape.numel() * other) as u64
+    }
+
+    fn launch(&self, _io: &Io) -> Vec<Launch> {
+        todo!()
+    }
+
+    fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
+        match *self {
+            Linear::Fwd { epilogue, save } => fwd(io, epilogue, save),
+            Linear::BwdX => {
+                let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
+                let ([g, w, ..], [gx, ..]) = (io.ins, io.outs);
+                let m = g.len() / n;
+                gemm(MatMut::new(gx, m, k), Store::Set, F::ONE, Mat::new(g, m, n), Mat::new(w, n, k), |_, _| ());
+            }
+            Linear::BwdW => {
+                let (n, k) = (io.out_shape(0)[0], io.out_shape(0)[1]);
+                let ([g, x, ..], [gw, gb, ..]) = (io.ins, io.outs);
+                let m = g.len() / n;
+                gemm(MatMut::new(gw, n, k), Store::Set, F::ONE, Mat::new(g, m, n).t(), Mat::new(x, m, k), |_, _| ());
+                column_sums(g, gb);
+            }
+        }
+    }
+
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let Linear::Fwd { epilogue, .. } = self else { return no_gradient(self) };
+        let Some(grad) = grads[0] else { return Ok(vec![None; g.node(node).ins.len()]) };
+        let ins = g.node(node).ins.clone();
+        let (x, w) = (ins[0], ins[1]);
+        let (grad, mut rest) = match epilogue {
+            Epilogue::None => (grad, vec![]),
+            Epilogue::Gelu => (pointwise::gelu_bwd(g, grad, saved(g, node)?)?, vec![]),
+            Epilogue::Gate => {
+                let (gbranch, ggate) = super::gate::gate_bwd(g, grad, saved(g, node)?, ins[4])?;
+                (gbranch, vec![Some(grad), Some(ggate)])
+            }
+        };
+        let gx = g.apply1(Linear::BwdX, &[grad, w])?;
+        let gw = g.apply(Linear::BwdW, &[grad, x])?;
+        let mut flows = vec![Some(gx), Some(g.var(gw, 0)), Some(g.var(gw, 1))];
+        flows.append(&mut rest);
+        Ok(flows)
+    }
+}
+
+/// The second output, which only a node made with `save` has.
+fn saved(g: &Graph, node: NodeId) -> Result<Var> {
+    if g.node(node).outs.len() < 2 {
+        return Err(crate::Error::Shape("a fused linear made without `save` has no gradient".into()));
+    }
+    Ok(g.var(node, 1))
+}
+
+fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
+    let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
+    let tokens = io.shape(0)[io.shape(0).len() - 2..][0];
+    let [x, w, b, res, gate, ..] = io.ins;
+    let [y, saved, ..] = io.outs;
+    let m = x.len() / k;
+    let product = |out: &mut [F], epilogue: &(dyn Fn(usize, &mut [F]) + Sync)| {
+        gemm(MatMut::new(out, m, n), Store::Set, F::ONE, Mat::new(x, m, k), Mat::new(w, n, k).t(), epilogue);
+    };
+    let add_bias = |_: usize, row: &mut [F]| slice::axpy(row, F::ONE, b);
+    let gated = |row: usize, y: &mut [F], branch: Option<&[F]>| {
+        let (res, gate) = (&res[row * n..][..n], &gate[row / tokens * n..][..n]);
+        for j in 0..n {
+            y[j] = res[j] + gate[j] * branch.map_or(y[j], |branch| branch[j]);
+        }
+    };
+    match (epilogue, save) {
+        (Epilogue::None, _) => product(y, &add_bias),
+        (Epilogue::Gelu, false) => product(y, &|_, row| {
+            add_bias(0, row);
+            slice::map_in_place(row, #[inline(always)] |x| slice::gelu(x));
+        }),
+        (Epilogue::Gate, false) => product(y, &|at, row| {
+            add_bias(0, row);
+            gated(at, row, None);
+        }),
+        (_, true) => {
+            product(saved, &add_bias);
+            for_rows(rows_mut(y, n), grain(n), |first, y| {
+                for (i, y) in y.chunks_exact_mut(n).enumerate() {
+                    let pre = &saved[(first + i) * n..][..n];
+                    match epilogue {
+                        Epilogue::Gelu => slice::map(y, pre, #[inline(always)] |x| slice::gelu(x)),
+                        _ => gated(first + i, y, Some(pre)),
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Sums of the columns of g `[M, N]`, added in order of the rows.
+fn column_sums<F: Real>(g: &[F], sums: &mut [F]) {
+    let n = sums.len();
+    sums.fill(F::ZERO);
+    for row in g.chunks_exact(n) {
+        slice::axpy(sums, F::ONE, row);
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let plain = |epilogue, save, m: usize, n: usize, k: usize, wrt: &[usize]| {
+        Case::with_grad(Linear::Fwd { epilogue, save }, &[Type::f32([m, k]), Type::f32([n, k]), Type::f32([n])], wrt)
+    };
+    let gate = |save, b: usize, t: usize, n: usize, k: usize, wrt: &[usize]| {
+        let y = Type::f32([b, t, n]);
+        let ins = [Type::f32([b, t, k]), Type::f32([n, k]), Type::f32([n]), y, Type::f32([b, n])];
+        Case::with_grad(Linear::Fwd { epilogue: Epilogue::Gate, save }, &ins, wrt)
+    };
+    vec![
+        plain(Epilogue::None, false, 1, 1, 1, &[0, 1, 2]),
+        plain(Epilogue::None, false, 3, 5, 7, &[0, 1, 2]),
+        plain(Epilogue::None, false, 65, 33, 70, &[0, 1, 2]),
+        plain(Epilogue::None, false, 16, 384, 384, &[]),
+        plain(Epilogue::Gelu, false, 5, 9, 3, &[]),
+        plain(Epilogue::Gelu, true, 5, 9, 3, &[0, 1, 2]),
+        plain(Epilogue::Gelu, true, 33, 70, 17, &[0, 1, 2]),
+        gate(false, 2, 3, 5, 7, &[]),
+        gate(true, 2, 3, 5, 7, &[0, 1, 2, 3, 4]),
+        gate(true, 3, 17, 34, 20, &[0, 1, 2, 3, 4]),
+    ]
+}

@@ -1,0 +1,61 @@
+//! The operations: one file a stem, next to `shaders/wgsl/<stem>.wgsl`. Each has its shape rule, its GPU launches, its CPU
+//! evaluation and its gradient side by side, and the cases that every backend is tested with.
+
+pub mod adaln;
+pub mod adamw;
+pub mod attention;
+pub mod chunk;
+pub mod embed;
+pub mod gate;
+pub mod guide;
+pub mod lincomb;
+pub mod linear;
+pub mod loss;
+pub mod patch;
+pub mod pointwise;
+
+use crate::graph::Op;
+use crate::shape::Type;
+use std::sync::Arc;
+
+/// One test case of an operation. The test suite checks the forward of every backend against the f64 CPU forward, and the
+/// f64 gradient against central differences of the f64 forward.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The operation.
+    pub op: Arc<dyn Op>,
+    /// Types of its inputs.
+    pub ins: Vec<Type>,
+    /// Inputs whose gradient is checked.
+    pub wrt: Vec<usize>,
+    /// Integer inputs are drawn from `0..n_labels`.
+    pub n_labels: u32,
+}
+
+impl Case {
+    /// A case without gradients.
+    pub fn new(op: impl Op + 'static, ins: &[Type]) -> Self {
+        Case { op: Arc::new(op), ins: ins.to_vec(), wrt: Vec::new(), n_labels: 1 }
+    }
+
+    /// A case whose first output is differentiated by the inputs `wrt`.
+    pub fn with_grad(op: impl Op + 'static, ins: &[Type], wrt: &[usize]) -> Self {
+        Case { wrt: wrt.to_vec(), ..Case::new(op, ins) }
+    }
+}
+
+/// Every stem with its cases; an operation that is not here does not exist.
+pub const ALL: &[(&str, fn() -> Vec<Case>)] = &[
+    ("adaln", adaln::cases),
+    ("adamw", adamw::cases),
+    ("attention", attention::cases),
+    ("chunk", chunk::cases),
+    ("embed", embed::cases),
+    ("gate", gate::cases),
+    ("guide", guide::cases),
+    ("lincomb", lincomb::cases),
+    ("linear", linear::cases),
+    ("loss", loss::cases),
+    ("patch", patch::cases),
+    ("pointwise", pointwise::cases),
+];

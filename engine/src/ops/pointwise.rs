@@ -1,0 +1,102 @@
+//! Operations on every element by itself.
+
+use super::Case;
+use crate::error::Result;
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::num::par::{for_rows, grain, rows_mut};
+use crate::num::{Real, slice};
+use crate::shape::{Type, expect};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pointwise {
+    /// x -> y = x·sigmoid(x)
+    SiluFwd,
+    /// g, x -> gx
+    SiluBwd,
+    /// g, pre -> gx (its forward is fused into `linear_gelu`)
+    GeluBwd,
+    /// a, b -> y = a + b
+    Add,
+}
+
+/// SiLU: `y = x / (1 + e^-x)`, any shape. The backward needs x.
+///
+/// # Errors
+/// None for a float tensor.
+pub fn silu(g: &mut Graph, x: Var) -> Result<Var> {
+    g.apply1(Pointwise::SiluFwd, &[x])
+}
+
+/// `gx = g · gelu'(pre)` for the tanh form of GELU.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes differ.
+pub fn gelu_bwd(g: &mut Graph, grad: Var, pre: Var) -> Result<Var> {
+    g.apply1(Pointwise::GeluBwd, &[grad, pre])
+}
+
+/// `y = a + b`, equal shapes: where gradients meet.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes differ.
+pub fn add(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
+    g.apply1(Pointwise::Add, &[a, b])
+}
+
+impl Define for Pointwise {
+    fn name(&self) -> &'static str {
+        match self {
+            Pointwise::SiluFwd => "pointwise_silu_fwd",
+            Pointwise::SiluBwd => "pointwise_silu_bwd",
+            Pointwise::GeluBwd => "pointwise_gelu_bwd",
+            Pointwise::Add => "pointwise_add",
+        }
+    }
+
+    fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
+        for (i, x) in ins.iter().enumerate() {
+            expect(Define::name(self), ["first", "second"][i], x, ins[0].shape.clone(), format_args!("the first is {:?}", ins[0]))?;
+        }
+        Ok(vec![ins[0].clone()])
+    }
+
+    fn launch(&self, _io: &Io) -> Vec<Launch> {
+        todo!()
+    }
+
+    fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
+        let [a, b, ..] = io.ins;
+        let [y, ..] = io.outs;
+        for_rows(rows_mut(y, 1), grain(1), |first, y| {
+            let a = &a[first..][..y.len()];
+            let b = b.get(first..first + y.len()).unwrap_or_default();
+            match self {
+                Pointwise::SiluFwd => slice::map(y, a, #[inline(always)] |x| slice::silu(x)),
+                Pointwise::SiluBwd => slice::zip_map(y, a, b, #[inline(always)] |g, x| g * slice::silu_grad(x)),
+                Pointwise::GeluBwd => slice::zip_map(y, a, b, #[inline(always)] |g, x| g * slice::gelu_grad(x)),
+                Pointwise::Add => slice::zip_map(y, a, b, #[inline(always)] |a, b| a + b),
+            }
+        });
+    }
+
+    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+        let ins = g.node(node).ins.clone();
+        match (self, grads[0]) {
+            (Pointwise::SiluFwd, Some(grad)) => Ok(vec![Some(g.apply1(Pointwise::SiluBwd, &[grad, ins[0]])?)]),
+            (Pointwise::Add, grad) => Ok(vec![grad, grad]),
+            _ => no_gradient(self),
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |op: Pointwise, n: usize| match op {
+        Pointwise::SiluFwd => Case::with_grad(op, &[Type::f32([n])], &[0]),
+        Pointwise::Add => Case::with_grad(op, &[Type::f32([n]), Type::f32([n])], &[0, 1]),
+        _ => Case::new(op, &[Type::f32([n]), Type::f32([n])]),
+    };
+    [Pointwise::SiluFwd, Pointwise::SiluBwd, Pointwise::GeluBwd, Pointwise::Add]
+        .into_iter()
+        .flat_map(|op| [1, 7, 256, 1000].map(|n| case(op, n)))
+        .collect()
+}

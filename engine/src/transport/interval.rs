@@ -1,0 +1,436 @@
+//! Which times are trained on and integrated over, and the one place where singular ends are handled: SiT's
+//! `Transport.check_interval`.
+
+use super::{LastStep, Method, Path, Prediction, Sampler, Transport, is_finite_f32};
+use crate::error::{Error, Result};
+
+/// More steps than any use has; beyond it a schedule would only exhaust memory.
+const MAX_STEPS: u32 = 1_000_000;
+
+/// An interval of times, `0 <= t0 < t1 <= 1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// First time, nearer to noise.
+    pub t0: f64,
+    /// Last time, nearer to data.
+    pub t1: f64,
+}
+
+impl Interval {
+    /// The time at a fraction of the interval; exact at both ends.
+    pub fn at(self, fraction: f64) -> f64 {
+        self.t0 * (1.0 - fraction) + self.t1 * fraction
+    }
+}
+
+impl Transport {
+    /// The interval of training times, `[e, 1 - e]`, on VP `[0, 1 - e]` (its alpha is never 0).
+    ///
+    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and 1e-3 for score and noise.
+    /// Differs from SiT: a given distance also counts for velocity on Linear and GVP.
+    ///
+    /// # Errors
+    /// [`Error::Config`] from [`Transport::validate`].
+    pub fn train_interval(&self) -> Result<Interval> {
+        self.validate()?;
+        let default = if self.path == Path::Vp {
+            1e-5
+        } else {
+            self.default_t_eps()
+        };
+        Ok(self.interval(self.t_eps_train.unwrap_or(default), None))
+    }
+
+    /// The interval a sampler integrates over, at whose ends every coefficient it needs is finite.
+    ///
+    /// `[e, 1 - e]`, on VP `[0, 1 - e]`; before a last step it ends at 1 minus the last step's size instead. Without a
+    /// `t_eps_sample`, `e` is 0 for velocity on Linear and GVP, else 1e-3.
+    /// Differs from SiT: a given distance counts for every combination, and one that is not finite is refused.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an invalid setting, naming its flag, and for a singular end, naming the flags that avoid it.
+    pub fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
+        self.validate()?;
+        sampler.validate()?;
+        let default = if self.path == Path::Vp {
+            1e-3
+        } else {
+            self.default_t_eps()
+        };
+        let last_step_size = sampler.last_step().map(|(_, size)| size);
+        let interval = self.interval(self.t_eps_sample.unwrap_or(default), last_step_size);
+        let Interval { t0, t1 } = interval;
+        if t0 >= t1 {
+            return Err(Error::Config(format!(
+                "--last-step-size: the last step would start at t = {t1}, before the first time {t0}; use a smaller one"
+            )));
+        }
+        self.check_ends(sampler, interval)?;
+        Ok(interval)
+    }
+
+    fn default_t_eps(&self) -> f64 {
+        if self.prediction == Prediction::Velocity {
+            0.0
+        } else {
+            1e-3
+        }
+    }
+
+    fn interval(&self, t_eps: f64, last_step_size: Option<f64>) -> Interval {
+        let t0 = if self.path == Path::Vp { 0.0 } else { t_eps };
+        Interval {
+            t0,
+            t1: 1.0 - last_step_size.unwrap_or(t_eps),
+        }
+    }
+
+    /// Refuses an end at which a coefficient is infinite; between the ends all are finite.
+    fn check_ends(&self, sampler: &Sampler, Interval { t0, t1 }: Interval) -> Result<()> {
+        let drift = |t| self.sampler_drift(sampler, t);
+        let advise =
+            |advice: &'static str| move |error| Error::Config(format!("{error}; {advice}"));
+        if let Sampler::Sde { diffusion, .. } = sampler
+            && !is_finite_f32(diffusion.at(self.path, t0))
+        {
+            return Err(Error::Config(format!(
+                "the {} diffusion is infinite at t = {t0} on the {} path; set --t-eps-sample above 0 (for example 0.001), \
+                 or choose another --diffusion",
+                diffusion.form, self.path
+            )));
+        }
+        drift(t0).map_err(advise("set --t-eps-sample above 0 (default 0.001)"))?;
+        let end_advice = match (sampler, sampler.last_step()) {
+            (_, Some(_)) => "use a larger --last-step-size",
+            (Sampler::Ode { .. }, None) => {
+                "Heun evaluates it: set --t-eps-sample above 0 (default 0.001)"
+            }
+            (Sampler::Sde { .. }, None) => {
+                "Heun evaluates it: use --last-step mean, tweedie or euler, or set --t-eps-sample above 0, or choose another \
+                 --diffusion (sigma and linear have a limit)"
+            }
+        };
+        if sampler.method() == Method::Heun {
+            drift(t1).map_err(advise(end_advice))?;
+        }
+        self.last_update(sampler, t1).map_err(advise(end_advice))?;
+        Ok(())
+    }
+}
+
+impl Sampler {
+    /// Checks the settings that need no transport.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the flag.
+    pub fn validate(&self) -> Result<()> {
+        let n_steps = self.n_steps();
+        if !(1..=MAX_STEPS).contains(&n_steps) {
+            return Err(Error::Config(format!(
+                "--steps: got {n_steps}, expected 1 to {MAX_STEPS}"
+            )));
+        }
+        if let Self::Sde { diffusion, .. } = self
+            && !(diffusion.norm >= 0.0 && is_finite_f32(diffusion.norm))
+        {
+            let norm = diffusion.norm;
+            return Err(Error::Config(format!(
+                "--diffusion-norm: got {norm}, expected a finite number of at least 0"
+            )));
+        }
+        if let Some((_, size)) = self.last_step()
+            && !(size > 0.0 && size < 1.0)
+        {
+            return Err(Error::Config(format!(
+                "--last-step-size: got {size}, expected a time between 0 and 1; for no last step use --last-step none"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The last step and its size, if there is one.
+    fn last_step(&self) -> Option<(LastStep, f64)> {
+        match *self {
+            Self::Ode { .. }
+            | Self::Sde {
+                last_step: LastStep::None,
+                ..
+            } => None,
+            Self::Sde {
+                last_step,
+                last_step_size,
+                ..
+            } => Some((last_step, last_step_size)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm};
+
+    fn transport(path: Path, prediction: Prediction) -> Transport {
+        Transport {
+            path,
+            prediction,
+            ..Transport::default()
+        }
+    }
+
+    const ODE: Sampler = Sampler::Ode {
+        method: Method::Heun,
+        n_steps: 10,
+    };
+
+    fn sde(method: Method, form: DiffusionForm, last_step: LastStep) -> Sampler {
+        let diffusion = Diffusion { form, norm: 1.0 };
+        Sampler::Sde {
+            method,
+            diffusion,
+            last_step,
+            last_step_size: DEFAULT_LAST_STEP_SIZE,
+            n_steps: 10,
+        }
+    }
+
+    fn refusal(transport: Transport, sampler: Sampler) -> String {
+        transport.sample_interval(&sampler).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_the_reference_table() {
+        let with_last = sde(Method::Heun, DiffusionForm::Sigma, LastStep::Mean);
+        let without_last = sde(Method::Heun, DiffusionForm::Sigma, LastStep::None);
+        for &path in Path::ALL {
+            for &prediction in Prediction::ALL {
+                let transport = transport(path, prediction);
+                let (train, ode, sde, sde_to_end) = match (path, prediction) {
+                    (Path::Vp, _) => ([0.0, 0.99999], [0.0, 0.999], [0.0, 0.96], [0.0, 0.999]),
+                    (_, Prediction::Velocity) => ([0.0, 1.0], [0.0, 1.0], [0.0, 0.96], [0.0, 1.0]),
+                    _ => (
+                        [0.001, 0.999],
+                        [0.001, 0.999],
+                        [0.001, 0.96],
+                        [0.001, 0.999],
+                    ),
+                };
+                let expect = |what: &str, got: Result<Interval>, [t0, t1]: [f64; 2]| {
+                    assert_eq!(
+                        got.as_ref(),
+                        Ok(&Interval { t0, t1 }),
+                        "{what} of {path} {prediction}"
+                    );
+                };
+                expect("training", transport.train_interval(), train);
+                let ode_euler = Sampler::Ode {
+                    method: Method::Euler,
+                    n_steps: 10,
+                };
+                expect("Euler ODE", transport.sample_interval(&ode_euler), ode);
+                expect(
+                    "SDE to the end",
+                    transport.sample_interval(&without_last),
+                    sde_to_end,
+                );
+                expect("Heun ODE", transport.sample_interval(&ODE), ode);
+                expect("SDE", transport.sample_interval(&with_last), sde);
+            }
+        }
+    }
+
+    /// The reference ignores the distances for velocity, and reads one where it means the other.
+    #[test]
+    fn given_distances_count_for_every_combination_and_only_where_they_belong() {
+        for &path in Path::ALL {
+            for &prediction in Prediction::ALL {
+                let base = transport(path, prediction);
+                let t0 = |e: f64| if path == Path::Vp { 0.0 } else { e };
+                let train_only = Transport {
+                    t_eps_train: Some(0.01),
+                    ..base
+                };
+                assert_eq!(
+                    train_only.train_interval().unwrap(),
+                    Interval {
+                        t0: t0(0.01),
+                        t1: 0.99
+                    }
+                );
+                assert_eq!(train_only.sample_interval(&ODE), base.sample_interval(&ODE));
+                let sample_only = Transport {
+                    t_eps_sample: Some(0.02),
+                    ..base
+                };
+                assert_eq!(sample_only.train_interval(), base.train_interval());
+                assert_eq!(
+                    sample_only.sample_interval(&ODE).unwrap(),
+                    Interval {
+                        t0: t0(0.02),
+                        t1: 0.98
+                    }
+                );
+                let sde = sde(Method::Euler, DiffusionForm::Sbdm, LastStep::Mean);
+                assert_eq!(
+                    sample_only.sample_interval(&sde).unwrap(),
+                    Interval {
+                        t0: t0(0.02),
+                        t1: 0.96
+                    }
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_missing_last_step_does_not_count() {
+        let size = |last_step_size| Sampler::Sde {
+            method: Method::Euler,
+            diffusion: Diffusion::default(),
+            last_step: LastStep::None,
+            last_step_size,
+            n_steps: 10,
+        };
+        let transport = transport(Path::Vp, Prediction::Velocity);
+        assert_eq!(
+            transport.sample_interval(&size(0.4)),
+            transport.sample_interval(&size(0.0))
+        );
+    }
+
+    /// The reference gives NaN images here (its issue 22).
+    #[test]
+    fn sbdm_from_an_infinite_start_names_the_flag() {
+        let sbdm = sde(Method::Euler, DiffusionForm::Sbdm, LastStep::Mean);
+        for path in [Path::Linear, Path::Gvp] {
+            let message = refusal(transport(path, Prediction::Velocity), sbdm);
+            let expected = format!(
+                "the SBDM diffusion is infinite at t = 0 on the {path} path; set --t-eps-sample above 0"
+            );
+            assert!(message.starts_with(&expected), "{message}");
+        }
+        assert!(
+            transport(Path::Vp, Prediction::Velocity)
+                .sample_interval(&sbdm)
+                .is_ok()
+        );
+    }
+
+    /// The reference gives NaN images for Heun without a last step, whatever the diffusion.
+    #[test]
+    fn heun_to_one_has_its_limit_or_names_the_flags() {
+        for path in [Path::Linear, Path::Gvp] {
+            let transport = transport(path, Prediction::Velocity);
+            for &form in DiffusionForm::ALL {
+                let result = transport.sample_interval(&sde(Method::Heun, form, LastStep::None));
+                match form {
+                    DiffusionForm::Sbdm => assert!(result.is_err()),
+                    DiffusionForm::Constant => {
+                        let message = result.unwrap_err().to_string();
+                        for part in ["t = 1", "--last-step", "--t-eps-sample", "--diffusion"] {
+                            assert!(message.contains(part), "{message}");
+                        }
+                    }
+                    _ => assert_eq!(result, Ok(Interval { t0: 0.0, t1: 1.0 }), "{form}"),
+                }
+                let inside = Transport {
+                    t_eps_sample: Some(1e-3),
+                    ..transport
+                };
+                assert!(
+                    inside
+                        .sample_interval(&sde(Method::Heun, form, LastStep::None))
+                        .is_ok(),
+                    "{form}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn singular_ends_of_the_ode_name_the_flag() {
+        let at_zero = |path, prediction| Transport {
+            t_eps_sample: Some(0.0),
+            ..transport(path, prediction)
+        };
+        for prediction in [Prediction::Score, Prediction::Noise] {
+            for path in [Path::Linear, Path::Gvp] {
+                let message = refusal(at_zero(path, prediction), ODE);
+                assert!(
+                    message.contains("not finite at t = 0 ") && message.contains("--t-eps-sample"),
+                    "{message}"
+                );
+            }
+        }
+        let message = refusal(at_zero(Path::Vp, Prediction::Noise), ODE);
+        assert!(
+            message.contains("not finite at t = 1 ") && message.contains("--t-eps-sample"),
+            "{message}"
+        );
+        // Finite in f64, not in f32.
+        let tiny = Transport {
+            t_eps_sample: Some(1e-40),
+            ..transport(Path::Linear, Prediction::Score)
+        };
+        assert!(refusal(tiny, ODE).contains("not finite at t = "));
+    }
+
+    #[test]
+    fn bad_settings_are_refused_by_flag() {
+        let transport = transport(Path::Linear, Prediction::Velocity);
+        let sampler = |norm, last_step_size, n_steps| Sampler::Sde {
+            method: Method::Euler,
+            diffusion: Diffusion {
+                form: DiffusionForm::Sigma,
+                norm,
+            },
+            last_step: LastStep::Tweedie,
+            last_step_size,
+            n_steps,
+        };
+        let cases = [
+            (sampler(-1.0, 0.04, 10), "--diffusion-norm: got -1,"),
+            (sampler(f64::NAN, 0.04, 10), "--diffusion-norm: got NaN,"),
+            (
+                sampler(f64::INFINITY, 0.04, 10),
+                "--diffusion-norm: got inf,",
+            ),
+            (sampler(1.0, 0.0, 10), "--last-step-size: got 0,"),
+            (sampler(1.0, 1.0, 10), "--last-step-size: got 1,"),
+            (sampler(1.0, f64::NAN, 10), "--last-step-size: got NaN,"),
+            (sampler(1.0, 0.04, 0), "--steps: got 0,"),
+            (sampler(1.0, 0.04, u32::MAX), "--steps: got 4294967295,"),
+            (
+                Sampler::Ode {
+                    method: Method::Euler,
+                    n_steps: 0,
+                },
+                "--steps: got 0,",
+            ),
+        ];
+        for (sampler, expected) in cases {
+            let message = refusal(transport, sampler);
+            assert!(message.starts_with(expected), "{message}");
+        }
+        let late = Transport {
+            t_eps_sample: Some(0.4),
+            ..transport
+        };
+        assert!(
+            refusal(late, sampler(1.0, 0.7, 10))
+                .starts_with("--last-step-size: the last step would start at t = ")
+        );
+        // So short that it starts at 1 in f64.
+        let short = Sampler::Sde {
+            method: Method::Euler,
+            diffusion: Diffusion {
+                form: DiffusionForm::Constant,
+                norm: 1.0,
+            },
+            last_step: LastStep::Mean,
+            last_step_size: 1e-30,
+            n_steps: 10,
+        };
+        assert!(refusal(transport, short).ends_with("use a larger --last-step-size"));
+    }
+}

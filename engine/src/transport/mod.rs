@@ -1,0 +1,179 @@
+//! SiT's transport as scalars: paths, objectives, conversions, diffusions and solver schedules (arXiv 2401.08740; SiT's
+//! `transport/`).
+//!
+//! Everything in it is linear in tensors with coefficients that depend on `t` alone. This module computes the
+//! coefficients in f64 and knows no tensor; whoever holds the tensors applies them.
+//!
+//! Conventions: `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (the paper's
+//! time runs the other way). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is
+//! `2 D_t`. A combination of settings is valid, with finite coefficients everywhere, or refused with the reason.
+
+mod diffusion;
+mod guidance;
+mod interval;
+mod names;
+mod objective;
+mod path;
+mod prediction;
+mod solver;
+#[cfg(test)]
+mod testing;
+
+pub use diffusion::{Diffusion, DiffusionForm};
+pub use guidance::{Guidance, GuidanceChannels};
+pub use interval::Interval;
+pub use objective::{Interpolant, LossCoefs, Objective};
+pub use path::Path;
+pub use prediction::{LossWeight, Prediction};
+pub use solver::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, Step, Update, nfe, schedule};
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a model was trained to do: the path, what the network predicts, how its loss is weighted and how far training and
+/// sampling stay away from singular ends.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Transport {
+    /// The interpolant's path.
+    pub path: Path,
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// The weight of a score or noise loss; `none` with velocity.
+    pub loss_weight: LossWeight,
+    /// Distance of training times from the ends, in `[0, 0.5)`; [`Transport::train_interval`] has the defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub t_eps_train: Option<f64>,
+    /// Distance of sampling times from the ends, in `[0, 0.5)`; [`Transport::sample_interval`] has the defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub t_eps_sample: Option<f64>,
+}
+
+impl Transport {
+    /// Checks the combination of settings.
+    ///
+    /// Differs from SiT: a weight on the velocity loss, which SiT ignores without a word, is refused.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a weighted velocity loss or a distance outside `[0, 0.5)`.
+    pub fn validate(&self) -> Result<()> {
+        if self.prediction == Prediction::Velocity && self.loss_weight != LossWeight::None {
+            return Err(Error::Config(format!(
+                "loss_weight: got {}, but the velocity loss has no weight; use none, or predict score or noise",
+                self.loss_weight
+            )));
+        }
+        for (name, t_eps) in [
+            ("t_eps_train", self.t_eps_train),
+            ("t_eps_sample", self.t_eps_sample),
+        ] {
+            if let Some(t_eps) = t_eps
+                && !(0.0..0.5).contains(&t_eps)
+            {
+                return Err(Error::Config(format!(
+                    "{name}: got {t_eps}, expected a time in [0, 0.5)"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tensor as a combination `x * X + out * O` of the state `X` and the network's output `O` at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coefs {
+    /// Coefficient of the state.
+    pub x: f64,
+    /// Coefficient of the network's output.
+    pub out: f64,
+}
+
+impl Coefs {
+    const ZERO: Self = Self { x: 0.0, out: 0.0 };
+
+    fn scaled(self, factor: f64) -> Self {
+        Self {
+            x: factor * self.x,
+            out: factor * self.out,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            x: self.x + other.x,
+            out: self.out + other.out,
+        }
+    }
+
+    fn is_finite_f32(self) -> bool {
+        is_finite_f32(self.x) && is_finite_f32(self.out)
+    }
+}
+
+/// Whether a coefficient is still finite in the f32 in which it meets tensors.
+fn is_finite_f32(value: f64) -> bool {
+    (value as f32).is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twenty_one_combinations_are_valid() {
+        let mut n_valid = 0;
+        for &path in Path::ALL {
+            for &prediction in Prediction::ALL {
+                for &loss_weight in LossWeight::ALL {
+                    let transport = Transport {
+                        path,
+                        prediction,
+                        loss_weight,
+                        ..Transport::default()
+                    };
+                    match transport.objective() {
+                        Ok(_) => n_valid += 1,
+                        Err(error) => {
+                            assert_eq!(prediction, Prediction::Velocity);
+                            assert!(
+                                error
+                                    .to_string()
+                                    .contains("the velocity loss has no weight"),
+                                "{error}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(n_valid, 21);
+    }
+
+    #[test]
+    fn a_distance_outside_its_range_is_refused_by_name() {
+        for bad in [-1e-3, 0.5, f64::NAN, f64::INFINITY] {
+            let transport = Transport {
+                t_eps_sample: Some(bad),
+                ..Transport::default()
+            };
+            assert!(
+                transport
+                    .validate()
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("t_eps_sample: got")
+            );
+            let transport = Transport {
+                t_eps_train: Some(bad),
+                ..Transport::default()
+            };
+            assert!(
+                transport
+                    .validate()
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("t_eps_train: got")
+            );
+        }
+    }
+}

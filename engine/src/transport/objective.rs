@@ -1,0 +1,291 @@
+//! The training objective: SiT's `Transport.training_losses`.
+
+use super::{Interval, LossWeight, Prediction, Transport, is_finite_f32};
+use crate::error::{Error, Result};
+
+/// The coefficients of `x_t = x0 X0 + x1 X1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interpolant {
+    /// `sigma_t`, the coefficient of noise.
+    pub x0: f64,
+    /// `alpha_t`, the coefficient of data.
+    pub x1: f64,
+}
+
+/// One sample's loss `weight * mean(r^2)` with the residual `r = out O + x0 X0 + x1 X1` of the network's output `O`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossCoefs {
+    /// Weight of the mean square.
+    pub weight: f64,
+    /// Coefficient of the network's output.
+    pub out: f64,
+    /// Coefficient of noise.
+    pub x0: f64,
+    /// Coefficient of data.
+    pub x1: f64,
+}
+
+/// The training objective of a valid [`Transport`]: finite at every time of its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Objective {
+    transport: Transport,
+    interval: Interval,
+}
+
+impl Transport {
+    /// The training objective.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an invalid combination, or a loss that is infinite at an end of the training interval.
+    pub fn objective(&self) -> Result<Objective> {
+        self.validate()?;
+        let objective = Objective {
+            transport: *self,
+            interval: self.train_interval()?,
+        };
+        // Weights and coefficients have their largest values at the ends.
+        for t in [objective.interval.t0, objective.interval.t1] {
+            let LossCoefs {
+                weight,
+                out,
+                x0,
+                x1,
+            } = objective.loss(t);
+            if ![weight, out, x0, x1].into_iter().all(is_finite_f32) {
+                return Err(Error::Config(format!(
+                    "t_eps_train: the {} loss with weight {} on the {} path is infinite at t = {t}; \
+                     use a larger t_eps_train, or leave it out for the default",
+                    self.prediction, self.loss_weight, self.path
+                )));
+            }
+        }
+        Ok(objective)
+    }
+}
+
+impl Objective {
+    /// The interval of training times.
+    pub fn interval(&self) -> Interval {
+        self.interval
+    }
+
+    /// The training time of a uniform number `u` in `[0, 1)`.
+    pub fn sample_t(&self, u: f64) -> f64 {
+        self.interval.at(u)
+    }
+
+    /// The interpolant at `t`.
+    pub fn interpolant(&self, t: f64) -> Interpolant {
+        Interpolant {
+            x0: self.transport.path.sigma(t),
+            x1: self.transport.path.alpha(t),
+        }
+    }
+
+    /// The loss at `t`: velocity `|O - (d_alpha X1 + d_sigma X0)|^2`, noise `w |O - X0|^2`, score `w |sigma O + X0|^2`.
+    pub fn loss(&self, t: f64) -> LossCoefs {
+        let path = self.transport.path;
+        let weight = match self.transport.loss_weight {
+            LossWeight::None => 1.0,
+            LossWeight::Velocity => path.drift_var_over_sigma(t) * path.drift_var_over_sigma(t),
+            LossWeight::Likelihood => path.drift_var_over_sigma(t) / path.sigma(t),
+        };
+        match self.transport.prediction {
+            Prediction::Velocity => LossCoefs {
+                weight,
+                out: 1.0,
+                x0: -path.d_sigma(t),
+                x1: -path.d_alpha(t),
+            },
+            Prediction::Score => LossCoefs {
+                weight,
+                out: path.sigma(t),
+                x0: 1.0,
+                x1: 0.0,
+            },
+            Prediction::Noise => LossCoefs {
+                weight,
+                out: 1.0,
+                x0: -1.0,
+                x1: 0.0,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Path, testing::assert_near};
+
+    fn objective(path: Path, prediction: Prediction, loss_weight: LossWeight) -> Objective {
+        Transport {
+            path,
+            prediction,
+            loss_weight,
+            ..Transport::default()
+        }
+        .objective()
+        .unwrap()
+    }
+
+    /// Rows of the official code's weights: t, velocity, likelihood.
+    #[expect(
+        clippy::approx_constant,
+        reason = "digits as the official code printed them"
+    )]
+    const GOLDEN: [(Path, [f64; 3]); 9] = [
+        (Path::Linear, [0.1, 100.0, 11.111111]),
+        (Path::Linear, [0.5, 4.0, 4.0]),
+        (Path::Linear, [0.9, 1.2345679, 11.111111]),
+        (Path::Gvp, [0.1, 100.82654, 10.166407]),
+        (Path::Gvp, [0.5, 4.9348022, 3.1415927]),
+        (Path::Gvp, [0.9, 2.5292974, 10.166407]),
+        (Path::Vp, [0.1, 81.113457, 9.0076021]),
+        (Path::Vp, [0.5, 27.418431, 5.4564041]),
+        (Path::Vp, [0.9, 10.528806, 10.075413]),
+    ];
+
+    #[test]
+    fn weights_match_the_official_code() {
+        for (path, [t, velocity, likelihood]) in GOLDEN {
+            for prediction in [Prediction::Score, Prediction::Noise] {
+                let weight = |kind| objective(path, prediction, kind).loss(t).weight;
+                assert_eq!(weight(LossWeight::None), 1.0);
+                assert_near(
+                    &format!("{path} velocity at {t}"),
+                    weight(LossWeight::Velocity),
+                    velocity,
+                    5e-8,
+                );
+                assert_near(
+                    &format!("{path} likelihood at {t}"),
+                    weight(LossWeight::Likelihood),
+                    likelihood,
+                    5e-8,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn residuals_are_output_minus_target() {
+        for &path in Path::ALL {
+            let (t, x0, x1, out) = (0.3, 0.6, -1.1, 0.25);
+            let residual = |prediction| {
+                let loss = objective(path, prediction, LossWeight::None).loss(t);
+                loss.out * out + loss.x0 * x0 + loss.x1 * x1
+            };
+            let velocity = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
+            assert_near(
+                "velocity",
+                residual(Prediction::Velocity),
+                out - velocity,
+                1e-15,
+            );
+            assert_near("noise", residual(Prediction::Noise), out - x0, 1e-15);
+            assert_near(
+                "score",
+                residual(Prediction::Score),
+                path.sigma(t) * out + x0,
+                1e-15,
+            );
+            let interpolant =
+                objective(path, Prediction::Velocity, LossWeight::None).interpolant(t);
+            assert_eq!(
+                (interpolant.x0, interpolant.x1),
+                (path.sigma(t), path.alpha(t))
+            );
+        }
+    }
+
+    /// Paper, appendix A.4: a velocity-weighted noise or score loss is the velocity loss of the converted output.
+    #[test]
+    fn the_velocity_weight_gives_the_velocity_loss() {
+        for &path in Path::ALL {
+            for prediction in [Prediction::Score, Prediction::Noise] {
+                let transport = Transport {
+                    path,
+                    prediction,
+                    ..Transport::default()
+                };
+                let (t, x0, x1, out) = (0.4, 0.6, -1.1, 0.25);
+                let x = path.alpha(t) * x1 + path.sigma(t) * x0;
+                let loss = objective(path, prediction, LossWeight::Velocity).loss(t);
+                let weighted = loss.weight * (loss.out * out + loss.x0 * x0 + loss.x1 * x1).powi(2);
+                let v = transport.velocity(t).unwrap();
+                let target = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
+                let velocity_loss = (v.x * x + v.out * out - target).powi(2);
+                assert_near(
+                    &format!("{path} {prediction}"),
+                    weighted,
+                    velocity_loss,
+                    1e-11,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_valid_combination_is_finite_over_its_interval() {
+        for &path in Path::ALL {
+            for &prediction in Prediction::ALL {
+                for &loss_weight in LossWeight::ALL {
+                    let Ok(objective) = (Transport {
+                        path,
+                        prediction,
+                        loss_weight,
+                        ..Default::default()
+                    })
+                    .objective() else {
+                        continue;
+                    };
+                    for i in 0..=1000 {
+                        let t = objective.sample_t(f64::from(i) / 1000.0);
+                        let LossCoefs {
+                            weight,
+                            out,
+                            x0,
+                            x1,
+                        } = objective.loss(t);
+                        let all_finite = [weight, out, x0, x1].into_iter().all(is_finite_f32);
+                        assert!(
+                            all_finite && weight > 0.0,
+                            "{path} {prediction} {loss_weight} at {t}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_infinite_loss_is_refused() {
+        let zero = |path, prediction, loss_weight| {
+            Transport {
+                path,
+                prediction,
+                loss_weight,
+                t_eps_train: Some(0.0),
+                ..Default::default()
+            }
+            .objective()
+        };
+        for &path in Path::ALL {
+            for prediction in [Prediction::Score, Prediction::Noise] {
+                assert!(zero(path, prediction, LossWeight::None).is_ok());
+                for weight in [LossWeight::Velocity, LossWeight::Likelihood] {
+                    let message = zero(path, prediction, weight).unwrap_err().to_string();
+                    assert!(
+                        message.contains("infinite at t = ") && message.contains("t_eps_train"),
+                        "{message}"
+                    );
+                }
+            }
+            assert_eq!(
+                zero(path, Prediction::Velocity, LossWeight::None).is_ok(),
+                path != Path::Vp
+            );
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! WGSL compute kernels of SiT as plain data: expanded source, workgroup size, bindings and uniform layouts.
+//!
+//! `wgsl/<stem>.wgsl` is the only source of truth. The build script expands its templates, validates every entry
+//! point for plain WebGPU, checks the house rules and reflects what is below. This crate knows no GPU API.
+//!
+//! Each kernel is a `static` named like its entry point ([`LINEAR_FWD_64`]); its documentation is the equation and
+//! the work mapping. Each uniform block is a struct ([`LinearDims`]) that [`uniform_bytes`] lays out for the GPU.
+
+/// One entry point with the WGSL module that holds it.
+#[derive(Debug, PartialEq)]
+pub struct Kernel {
+    /// Entry point, unique among [`ALL`].
+    pub name: &'static str,
+    /// File stem: `wgsl/<stem>.wgsl`.
+    pub stem: &'static str,
+    /// Expanded WGSL with this entry point alone.
+    pub source: &'static str,
+    /// Invocations of a workgroup.
+    pub workgroup: [u32; 3],
+    /// Work items that one workgroup covers: the WGSL constants `TILE_X`, `TILE_Y`, `TILE_Z`, by default `workgroup`.
+    pub tile: [u32; 3],
+    /// Further `u32` constants of the module, such as `MAX_HEAD_DIM`.
+    pub constants: &'static [(&'static str, u32)],
+    /// What the entry point binds, by order of declaration.
+    pub bindings: &'static [Binding],
+}
+
+/// One buffer of a kernel.
+#[derive(Debug, PartialEq)]
+pub struct Binding {
+    /// Variable name; the host binds by it.
+    pub name: &'static str,
+    /// Bind group, always 0.
+    pub group: u32,
+    /// Index within the group.
+    pub index: u32,
+    /// What the kernel does with it.
+    pub access: Access,
+    /// Element type.
+    pub elem: Elem,
+    /// Bytes of the uniform block, or of one element of a storage array: the least that may be bound.
+    pub size_bytes: u32,
+    /// Shape as written in the WGSL, e.g. `[M, K]`; empty for a uniform.
+    pub shape: &'static str,
+}
+
+/// How a kernel uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<uniform>`.
+    Uniform,
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`: an output, written whole, or an operand changed in place.
+    ReadWrite,
+}
+
+/// Element type of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elem {
+    /// A uniform block.
+    Struct,
+    /// `array<f32>`.
+    F32,
+    /// `array<u32>`.
+    U32,
+    /// `array<vec4<f32>>`: an f32 tensor whose last dimension is a multiple of 4.
+    Vec4F32,
+}
+
+/// WebGPU's default limit of workgroups along one axis of a dispatch.
+pub const MAX_WORKGROUPS: u32 = 65_535;
+
+impl Kernel {
+    /// Workgroups that cover `items` along x, y and z: `ceil(items / tile)`.
+    pub fn grid(&self, items: [u32; 3]) -> [u32; 3] {
+        std::array::from_fn(|axis| items[axis].div_ceil(self.tile[axis]))
+    }
+
+    /// Workgroups that cover `items` in a kernel that numbers them `x + y * num_workgroups.x`.
+    ///
+    /// Folded into two axes, since one alone holds at most [`MAX_WORKGROUPS`].
+    pub fn grid_flat(&self, items: u32) -> [u32; 3] {
+        let workgroups = items.div_ceil(self.tile[0]);
+        let x = workgroups.clamp(1, MAX_WORKGROUPS);
+        [x, workgroups.div_ceil(x), 1]
+    }
+
+    /// The module's constant `name`, if it has one.
+    pub fn constant(&self, name: &str) -> Option<u32> {
+        self.constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value)
+    }
+
+    /// The binding `name`, if the kernel has one.
+    pub fn binding(&self, name: &str) -> Option<&'static Binding> {
+        self.bindings.iter().find(|binding| binding.name == name)
+    }
+}
+
+/// The kernel named `name`, if there is one.
+pub fn kernel(name: &str) -> Option<&'static Kernel> {
+    ALL.iter().copied().find(|kernel| kernel.name == name)
+}
+
+/// A uniform block as the GPU reads it.
+pub fn uniform_bytes<T: encase::ShaderType + encase::internal::WriteInto>(block: &T) -> Vec<u8> {
+    let mut buffer = encase::UniformBuffer::new(Vec::new());
+    // A block is at most a few dozen bytes and a Vec grows as needed.
+    buffer.write(block).expect("a growing buffer holds any block");
+    buffer.into_inner()
+}
+
+mod generated {
+    use super::{Access, Binding, Elem, Kernel};
+    include!(concat!(env!("OUT_DIR"), "/generated.rs"));
+}
+pub use generated::*;
+
+#[cfg(test)]
+#[path = "../build/mod.rs"]
+mod build;
+#[cfg(test)]
+mod tests;

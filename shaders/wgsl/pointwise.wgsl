@@ -1,0 +1,87 @@
+// Maps over n elements, whatever their shape.
+#include "lib/flat.wgsl"
+#include "lib/activation.wgsl"
+
+const LANES: u32 = 256u;
+const TILE_X: u32 = 256u;
+
+struct PointwiseDims {
+    n: u32, // elements of each tensor
+}
+
+@group(0) @binding(0) var<uniform> dims: PointwiseDims;
+
+#entry pointwise_silu_fwd
+@group(0) @binding(1) var<storage, read> x: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [n]
+
+// y = x / (1 + exp(-x))
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_silu_fwd(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        y[i] = silu(x[i]);
+    }
+}
+
+#entry pointwise_silu_bwd
+@group(0) @binding(1) var<storage, read> g: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> x: array<f32>; // [n]
+@group(0) @binding(3) var<storage, read_write> gx: array<f32>; // [n]
+
+// gx = g s (1 + x (1 - s)), s = sigmoid(x)
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_silu_bwd(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        gx[i] = g[i] * silu_slope(x[i]);
+    }
+}
+
+#entry pointwise_gelu_bwd
+@group(0) @binding(1) var<storage, read> g: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> pre: array<f32>; // [n]
+@group(0) @binding(3) var<storage, read_write> gx: array<f32>; // [n]
+
+// gx = g d gelu_tanh(pre) / d pre
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_gelu_bwd(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        gx[i] = g[i] * gelu_slope(pre[i]);
+    }
+}
+
+#entry pointwise_add
+@group(0) @binding(1) var<storage, read> a: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> b: array<f32>; // [n]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [n]
+
+// y = a + b
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_add(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        y[i] = a[i] + b[i];
+    }
+}

@@ -1,0 +1,146 @@
+//! The `[data]` table of a run's configuration.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::DataError;
+
+/// Where the images come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The 8x8 digits embedded in the program.
+    Digits,
+    /// A folder with the IDX or IDX.gz files of MNIST, Fashion-MNIST and the like.
+    Idx,
+    /// A folder of PNG, JPEG and WebP images: one subfolder per class, or flat for unconditional data.
+    Folder,
+}
+
+/// Which part of a data set that comes in two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What is trained on.
+    #[default]
+    Train,
+    /// What is held out: the `t10k` files of an IDX folder, every fifth of the digits.
+    Test,
+}
+
+/// The `[data]` table. A key that the kind does not use is an error when set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `"digits"`, `"idx"` or `"folder"`.
+    pub kind: Kind,
+    /// The folder; required for `idx` and `folder`.
+    pub path: Option<PathBuf>,
+    /// `"train"` (default) or `"test"`; for `digits` and `idx`.
+    #[serde(default)]
+    pub split: Split,
+    /// Side of the square that each image is resized and cropped to, in pixels, 1 to 4096; required for `folder`.
+    pub image_size: Option<usize>,
+    /// 1 for grey, 3 for RGB (default); for `folder`.
+    pub channels: Option<usize>,
+    /// The number of classes: at least the number found (default), or 0 to ignore the labels.
+    pub n_classes: Option<usize>,
+    /// RGB levels 0 to 255 that show through transparent pixels, white by default; for `folder`.
+    pub background: Option<[u8; 3]>,
+    /// Mirror every other image, chosen by the seed and the sample's number. Default false.
+    #[serde(default)]
+    pub flip: bool,
+    /// Go on without the images that cannot be decoded. Default false; for `folder`.
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// Keep the cropped images in memory if they fit in this many MiB, 1024 by default; for `folder`.
+    pub cache_mib: Option<u64>,
+    /// Threads that prepare batches ahead of the step, 1 to 256. Default 2.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+impl DataConfig {
+    /// The training split of the embedded digits, everything else at its default.
+    pub fn digits() -> Self {
+        Self {
+            kind: Kind::Digits,
+            path: None,
+            split: Split::Train,
+            image_size: None,
+            channels: None,
+            n_classes: None,
+            background: None,
+            flip: false,
+            skip_bad: false,
+            cache_mib: None,
+            workers: default_workers(),
+        }
+    }
+
+    /// Checks all that can be checked without opening a file.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] for a key that is missing, out of range, or set and not used by the kind.
+    pub fn check(&self) -> Result<(), DataError> {
+        let set = [
+            ("path", self.path.is_some(), &[Kind::Idx, Kind::Folder][..]),
+            ("split", self.split != Split::Train, &[Kind::Digits, Kind::Idx]),
+            ("image_size", self.image_size.is_some(), &[Kind::Folder]),
+            ("channels", self.channels.is_some(), &[Kind::Folder]),
+            ("background", self.background.is_some(), &[Kind::Folder]),
+            ("skip_bad", self.skip_bad, &[Kind::Folder]),
+            ("cache_mib", self.cache_mib.is_some(), &[Kind::Folder]),
+        ];
+        for (key, is_set, kinds) in set {
+            if is_set && !kinds.contains(&self.kind) {
+                let kind = format!("{:?}", self.kind).to_lowercase();
+                return Err(DataError::config(key, "a value", format!("none, data.kind = \"{kind}\" does not use it")));
+            }
+        }
+        if self.kind != Kind::Digits {
+            self.required_path()?;
+        }
+        if self.kind == Kind::Folder {
+            self.required_image_size()?;
+            let channels = self.channels();
+            if channels != 1 && channels != 3 {
+                return Err(DataError::config("channels", channels, "1 (grey) or 3 (RGB)"));
+            }
+        }
+        if !(1..=256).contains(&self.workers) {
+            return Err(DataError::config("workers", self.workers, "1 to 256 threads"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn required_path(&self) -> Result<&Path, DataError> {
+        self.path.as_deref().ok_or_else(|| DataError::config("path", "nothing", "the folder with the images"))
+    }
+
+    pub(super) fn required_image_size(&self) -> Result<usize, DataError> {
+        const EXPECTED: &str = "a side of 1 to 4096 pixels";
+        match self.image_size {
+            Some(size) if (1..=4096).contains(&size) => Ok(size),
+            Some(size) => Err(DataError::config("image_size", size, EXPECTED)),
+            None => Err(DataError::config("image_size", "nothing", EXPECTED)),
+        }
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels.unwrap_or(3)
+    }
+
+    pub(super) fn background(&self) -> [u8; 3] {
+        self.background.unwrap_or([255; 3])
+    }
+
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache_mib.unwrap_or(1024).saturating_mul(1 << 20)
+    }
+}

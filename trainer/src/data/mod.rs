@@ -1,0 +1,88 @@
+//! Images and labels to train on: the embedded digits, IDX files, image folders, and the loader that batches them.
+//!
+//! Every data set yields `[C, H, W]` f32 images in [-1, 1], `x = 2 · level / max_level - 1` with integer levels
+//! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`].
+
+mod config;
+mod crop;
+mod decode;
+pub mod digits;
+mod error;
+mod folder;
+mod idx;
+mod inspect;
+mod knn;
+mod loader;
+mod memory;
+
+use std::sync::Arc;
+
+pub use config::{DataConfig, Kind, Split};
+pub use error::{BadFile, DataError};
+pub use inspect::{ChannelStats, Report, inspect};
+pub use knn::Knn;
+pub use loader::{Batch, Loader, LoaderConfig};
+
+/// Called from several threads with (files checked, files in all) while a folder is opened.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// A finite, ordered collection of labeled images of one shape.
+pub trait Dataset: Send + Sync {
+    /// What the data is, for logs: "digits (train)", "/data/faces".
+    fn name(&self) -> &str;
+
+    /// The number of images, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "an empty data set is refused when it is opened")]
+    fn len(&self) -> usize;
+
+    /// `[C, H, W]` of every image.
+    fn shape(&self) -> [usize; 3];
+
+    /// The brightest level of the source; see the module's equation.
+    fn max_level(&self) -> u8;
+
+    /// The number of classes, 0 for unconditional data.
+    fn n_classes(&self) -> usize;
+
+    /// The classes' names, as many as are known; class `i` without one is called by its number.
+    fn class_names(&self) -> &[String];
+
+    /// The class of image `index`, below [`Dataset::n_classes`]; 0 for unconditional data.
+    fn label(&self, index: usize) -> u32;
+
+    /// Writes image `index` into `image`, `C · H · W` values in [-1, 1].
+    ///
+    /// # Errors
+    /// [`DataError::Changed`] if the image is decoded on the fly and its file is no longer readable.
+    fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError>;
+
+    /// Where image `index` comes from, for messages: a path, or a file and a number.
+    fn item_name(&self, index: usize) -> String;
+}
+
+/// Opens the data that `config` describes; a folder's images are all decoded once, so that bad files show up now.
+///
+/// # Errors
+/// Any [`DataError`]: invalid or unused keys, missing or empty folders, corrupt files, labels out of range.
+pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>, DataError> {
+    config.check()?;
+    Ok(match config.kind {
+        Kind::Digits => {
+            let digits = match config.split {
+                Split::Train => digits::train(),
+                Split::Test => digits::held_out(),
+            };
+            Arc::new(digits.with_n_classes(config.n_classes)?)
+        }
+        Kind::Idx => Arc::new(idx::open(config.required_path()?, config.split)?.with_n_classes(config.n_classes)?),
+        Kind::Folder => Arc::new(folder::Folder::open(config, progress)?),
+    })
+}
+
+/// `image[i] = 2 · levels[i] / max_level - 1`, one rounding per value.
+fn scale(levels: &[u8], max_level: u8, image: &mut [f32]) {
+    assert_eq!(levels.len(), image.len(), "the buffer holds one image");
+    for (value, &level) in image.iter_mut().zip(levels) {
+        *value = (2 * i32::from(level) - i32::from(max_level)) as f32 / f32::from(max_level);
+    }
+}

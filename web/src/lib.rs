@@ -1,0 +1,1 @@
+//! Placeholder crate: the app comes with a later change.
