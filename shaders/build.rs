@@ -20,10 +20,21 @@ fn run() -> Result<(), String> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let shaders = shaders()?;
     for shader in &shaders {
-        write(&out_dir.join(format!("{}.wgsl", shader.entry)), &shader.source)?;
+        write(
+            &out_dir.join(format!("{}.wgsl", shader.entry)),
+            &shader.source,
+        )?;
     }
-    let include = |shader: &build::Shader| format!("include_str!(concat!(env!(\"OUT_DIR\"), \"/{}.wgsl\"))", shader.entry);
-    write(&out_dir.join("generated.rs"), &build::reflect::generate(&shaders, include)?)
+    let include = |shader: &build::Shader| {
+        format!(
+            "include_str!(concat!(env!(\"OUT_DIR\"), \"/{}.wgsl\"))",
+            shader.entry
+        )
+    };
+    write(
+        &out_dir.join("generated.rs"),
+        &build::reflect::generate(&shaders, include)?,
+    )
 }
 
 /// Every entry point of every file; errors of all files are reported at once.
@@ -32,13 +43,22 @@ fn shaders() -> Result<Vec<build::Shader>, String> {
     let mut files: Vec<PathBuf> = fs::read_dir(root)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|error| format!("{}: {error}", root.display()))?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "wgsl"));
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "wgsl")
+    });
     files.sort();
     let (mut shaders, mut errors) = (Vec::new(), Vec::new());
     for path in files {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let name = format!("{stem}.wgsl");
-        match read(&path).and_then(|text| build::template::expand(&name, &text, &|include| read(&root.join(include)))) {
+        match read(&path).and_then(|text| {
+            build::template::expand(&name, &text, &|include| read(&root.join(include)))
+        }) {
             Err(error) => errors.push(error),
             Ok(entries) => {
                 for entry in entries {
@@ -52,7 +72,11 @@ fn shaders() -> Result<Vec<build::Shader>, String> {
             }
         }
     }
-    if errors.is_empty() { Ok(shaders) } else { Err(errors.join("\n")) }
+    if errors.is_empty() {
+        Ok(shaders)
+    } else {
+        Err(errors.join("\n"))
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {

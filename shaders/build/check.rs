@@ -22,7 +22,11 @@ pub fn check(shader: &Shader) -> Result<(), String> {
         return Ok(());
     }
     let head = format!("{}.wgsl: {}: ", shader.stem, shader.entry);
-    Err(broken.iter().map(|rule| format!("{head}{rule}")).collect::<Vec<_>>().join("\n"))
+    Err(broken
+        .iter()
+        .map(|rule| format!("{head}{rule}"))
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 fn names(shader: &Shader, broken: &mut Vec<String>) {
@@ -41,22 +45,36 @@ fn barriers(shader: &Shader, broken: &mut Vec<String>) {
         if has_barrier(&function.body, &with_barrier) {
             with_barrier.push(handle);
             if !name.starts_with("wg_") {
-                broken.push(format!("function {name} holds a barrier: name it wg_{name}"));
+                broken.push(format!(
+                    "function {name} holds a barrier: name it wg_{name}"
+                ));
             }
         } else if name.starts_with("wg_") {
-            broken.push(format!("function {name} holds no barrier: wg_ is for those that do"));
+            broken.push(format!(
+                "function {name} holds no barrier: wg_ is for those that do"
+            ));
         }
     }
 }
 
 fn has_barrier(block: &Block, with_barrier: &[Handle<Function>]) -> bool {
     block.iter().any(|statement| match statement {
-        Statement::ControlBarrier(_) | Statement::MemoryBarrier(_) | Statement::WorkGroupUniformLoad { .. } => true,
+        Statement::ControlBarrier(_)
+        | Statement::MemoryBarrier(_)
+        | Statement::WorkGroupUniformLoad { .. } => true,
         Statement::Call { function, .. } => with_barrier.contains(function),
         Statement::Block(inner) => has_barrier(inner, with_barrier),
-        Statement::If { accept, reject, .. } => [accept, reject].iter().any(|b| has_barrier(b, with_barrier)),
-        Statement::Switch { cases, .. } => cases.iter().any(|case| has_barrier(&case.body, with_barrier)),
-        Statement::Loop { body, continuing, .. } => [body, continuing].iter().any(|b| has_barrier(b, with_barrier)),
+        Statement::If { accept, reject, .. } => [accept, reject]
+            .iter()
+            .any(|b| has_barrier(b, with_barrier)),
+        Statement::Switch { cases, .. } => cases
+            .iter()
+            .any(|case| has_barrier(&case.body, with_barrier)),
+        Statement::Loop {
+            body, continuing, ..
+        } => [body, continuing]
+            .iter()
+            .any(|b| has_barrier(b, with_barrier)),
         _ => false,
     })
 }
@@ -66,7 +84,12 @@ fn numbers(shader: &Shader, broken: &mut Vec<String>) {
     for line in shader.source.lines() {
         let code = line.split("//").next().unwrap_or_default();
         let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
-        for word in words.filter(|word| matches!(*word, "inf" | "nan" | "isinf" | "isnan" | "INFINITY" | "NAN")) {
+        for word in words.filter(|word| {
+            matches!(
+                *word,
+                "inf" | "nan" | "isinf" | "isnan" | "INFINITY" | "NAN"
+            )
+        }) {
             broken.push(format!("`{word}`: WGSL has no infinity and no NaN"));
         }
     }
@@ -74,7 +97,8 @@ fn numbers(shader: &Shader, broken: &mut Vec<String>) {
     let functions = module.functions.iter().map(|(_, function)| function);
     for function in functions.chain(module.entry_points.iter().map(|entry| &entry.function)) {
         for (_, expression) in function.expressions.iter() {
-            if matches!(expression, naga::Expression::Literal(Literal::F32(value)) if value.abs() >= 1e38) {
+            if matches!(expression, naga::Expression::Literal(Literal::F32(value)) if value.abs() >= 1e38)
+            {
                 broken.push("a literal of 1e38 or more overflows in the next operation".into());
             }
         }
@@ -88,18 +112,33 @@ fn limits(shader: &Shader, broken: &mut Vec<String>) {
     }
     let invocations: u32 = entry.workgroup_size.iter().product();
     if invocations > MAX_INVOCATIONS {
-        broken.push(format!("{invocations} invocations, at most {MAX_INVOCATIONS}"));
+        broken.push(format!(
+            "{invocations} invocations, at most {MAX_INVOCATIONS}"
+        ));
     }
     let info = shader.info.get_entry_point(0);
-    let used = || module.global_variables.iter().filter(|(handle, _)| !info[*handle].is_empty());
-    let storage = used().filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. })).count();
+    let used = || {
+        module
+            .global_variables
+            .iter()
+            .filter(|(handle, _)| !info[*handle].is_empty())
+    };
+    let storage = used()
+        .filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }))
+        .count();
     if storage > MAX_STORAGE_BINDINGS {
-        broken.push(format!("{storage} storage bindings, at most {MAX_STORAGE_BINDINGS}"));
+        broken.push(format!(
+            "{storage} storage bindings, at most {MAX_STORAGE_BINDINGS}"
+        ));
     }
     let workgroup = used().filter(|(_, variable)| variable.space == AddressSpace::WorkGroup);
-    let bytes: u32 = workgroup.map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx())).sum();
+    let bytes: u32 = workgroup
+        .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+        .sum();
     if bytes > MAX_WORKGROUP_BYTES {
-        broken.push(format!("{bytes} bytes of workgroup memory, at most {MAX_WORKGROUP_BYTES}"));
+        broken.push(format!(
+            "{bytes} bytes of workgroup memory, at most {MAX_WORKGROUP_BYTES}"
+        ));
     }
 }
 
@@ -107,28 +146,44 @@ fn bindings(shader: &Shader, broken: &mut Vec<String>) {
     let info = shader.info.get_entry_point(0);
     for (handle, variable) in shader.module.global_variables.iter() {
         let name = variable.name.as_deref().unwrap_or_default();
-        let Some(binding) = &variable.binding else { continue };
+        let Some(binding) = &variable.binding else {
+            continue;
+        };
         let usage = info[handle];
         if binding.group != 0 {
-            broken.push(format!("binding {name} is in group {}, expected 0", binding.group));
+            broken.push(format!(
+                "binding {name} is in group {}, expected 0",
+                binding.group
+            ));
         }
         if usage.is_empty() {
             broken.push(format!("binding {name} is never used"));
         }
         match variable.space {
             AddressSpace::Uniform => {
-                let ty = shader.module.types[variable.ty].name.as_deref().unwrap_or_default();
-                if name != "dims" || !ty.starts_with(&camel(&shader.stem)) || !ty.ends_with("Dims") {
-                    broken.push(format!("uniform {name}: {ty}, expected dims: {}...Dims", camel(&shader.stem)));
+                let ty = shader.module.types[variable.ty]
+                    .name
+                    .as_deref()
+                    .unwrap_or_default();
+                if name != "dims" || !ty.starts_with(&camel(&shader.stem)) || !ty.ends_with("Dims")
+                {
+                    broken.push(format!(
+                        "uniform {name}: {ty}, expected dims: {}...Dims",
+                        camel(&shader.stem)
+                    ));
                 }
                 struct_comments(shader, ty, broken);
             }
             AddressSpace::Storage { access } => {
                 if access.contains(StorageAccess::STORE) && !usage.contains(GlobalUse::WRITE) {
-                    broken.push(format!("binding {name} is read_write but never written: declare it read"));
+                    broken.push(format!(
+                        "binding {name} is read_write but never written: declare it read"
+                    ));
                 }
                 if shape_comment(&shader.source, name).is_none() {
-                    broken.push(format!("binding {name} has no shape comment, e.g. `// [M, K]`"));
+                    broken.push(format!(
+                        "binding {name} has no shape comment, e.g. `// [M, K]`"
+                    ));
                 }
             }
             _ => broken.push(format!("binding {name} is neither uniform nor storage")),
@@ -139,33 +194,51 @@ fn bindings(shader: &Shader, broken: &mut Vec<String>) {
 fn struct_comments(shader: &Shader, name: &str, broken: &mut Vec<String>) {
     for (field, comment) in field_comments(&shader.source, name) {
         if comment.is_empty() {
-            broken.push(format!("field {field} of {name} has no comment that says what it counts"));
+            broken.push(format!(
+                "field {field} of {name} has no comment that says what it counts"
+            ));
         }
     }
 }
 
 fn comments(shader: &Shader, broken: &mut Vec<String>) {
     let block = entry_comment(&shader.source);
-    if !block.iter().any(|line| line.contains('=') && !line.starts_with("Work:")) {
+    if !block
+        .iter()
+        .any(|line| line.contains('=') && !line.starts_with("Work:"))
+    {
         broken.push("no equation in the comment block above @compute".into());
     }
     if !block.iter().any(|line| line.starts_with("Work:")) {
-        broken.push("no line `// Work: ...` (who owns what) in the comment block above @compute".into());
+        broken.push(
+            "no line `// Work: ...` (who owns what) in the comment block above @compute".into(),
+        );
     }
 }
 
 /// The comment lines directly above `@compute`.
 pub fn entry_comment(source: &str) -> Vec<&str> {
     let lines: Vec<&str> = source.lines().collect();
-    let at = lines.iter().position(|line| line.starts_with("@compute")).unwrap_or(0);
-    let above = lines[..at].iter().rposition(|line| !line.starts_with("//")).map_or(0, |i| i + 1);
-    lines[above..at].iter().map(|line| line.trim_start_matches('/').trim()).collect()
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with("@compute"))
+        .unwrap_or(0);
+    let above = lines[..at]
+        .iter()
+        .rposition(|line| !line.starts_with("//"))
+        .map_or(0, |i| i + 1);
+    lines[above..at]
+        .iter()
+        .map(|line| line.trim_start_matches('/').trim())
+        .collect()
 }
 
 /// The `// [...]` behind the declaration of the storage binding `name`.
 pub fn shape_comment<'a>(source: &'a str, name: &str) -> Option<&'a str> {
     let marker = format!("> {name}:");
-    let line = source.lines().find(|line| line.contains("@binding(") && line.contains(&marker))?;
+    let line = source
+        .lines()
+        .find(|line| line.contains("@binding(") && line.contains(&marker))?;
     let comment = line.split_once("//")?.1.trim();
     let end = comment.find(']')?;
     comment.starts_with('[').then(|| &comment[..=end])
@@ -174,7 +247,10 @@ pub fn shape_comment<'a>(source: &'a str, name: &str) -> Option<&'a str> {
 /// The fields of the struct `name`, each with the comment behind it.
 pub fn field_comments<'a>(source: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
     let head = format!("struct {name} {{");
-    let lines = source.lines().skip_while(|line| !line.starts_with(&head)).skip(1);
+    let lines = source
+        .lines()
+        .skip_while(|line| !line.starts_with(&head))
+        .skip(1);
     let fields = lines.take_while(|line| !line.starts_with('}'));
     let parts = fields.filter_map(|line| {
         let (code, comment) = line.split_once("//").unwrap_or((line, ""));
@@ -185,6 +261,8 @@ pub fn field_comments<'a>(source: &'a str, name: &str) -> Vec<(&'a str, &'a str)
 
 /// `pointwise_silu` as `PointwiseSilu`.
 fn camel(snake: &str) -> String {
-    let capitalized = snake.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
+    let capitalized = snake
+        .split('_')
+        .map(|word| word[..1].to_uppercase() + &word[1..]);
     capitalized.collect()
 }

@@ -28,7 +28,16 @@ pub fn compile(stem: &str, entry: &template::Entry) -> Result<Shader, String> {
         .validate(&module)
         .map_err(|error| error.emit_to_string_with_path(&source, &path))?;
     if !matches!(&module.entry_points[..], [only] if only.name == entry.name) {
-        return Err(format!("{path}: the section must hold exactly one entry point, named {}", entry.name));
+        return Err(format!(
+            "{path}: the section must hold exactly one entry point, named {}",
+            entry.name
+        ));
     }
-    Ok(Shader { stem: stem.into(), entry: entry.name.clone(), source, module, info })
+    Ok(Shader {
+        stem: stem.into(),
+        entry: entry.name.clone(),
+        source,
+        module,
+        info,
+    })
 }

@@ -16,14 +16,19 @@ pub fn generate(shaders: &[Shader], include: impl Fn(&Shader) -> String) -> Resu
         if let Some((name, body)) = uniform_struct(shader)? {
             let first = structs.entry(name.clone()).or_insert_with(|| body.clone());
             if *first != body {
-                return Err(format!("{}: uniform struct {name} differs from that of another entry", shader.entry));
+                return Err(format!(
+                    "{}: uniform struct {name} differs from that of another entry",
+                    shader.entry
+                ));
             }
         }
     }
     for body in structs.values() {
         out.push_str(body);
     }
-    out.push_str("/// Every kernel, by file and by order of declaration.\npub static ALL: &[&Kernel] = &[\n");
+    out.push_str(
+        "/// Every kernel, by file and by order of declaration.\npub static ALL: &[&Kernel] = &[\n",
+    );
     for shader in shaders {
         writeln!(out, "    &{},", shader.entry.to_uppercase()).expect("writing to a String");
     }
@@ -117,7 +122,11 @@ fn u32_constants(shader: &Shader) -> Vec<(String, u32)> {
 /// Name and Rust source of the shader's uniform block, if it has one.
 fn uniform_struct(shader: &Shader) -> Result<Option<(String, String)>, String> {
     let module = &shader.module;
-    let Some((_, variable)) = module.global_variables.iter().find(|(_, v)| v.space == AddressSpace::Uniform) else {
+    let Some((_, variable)) = module
+        .global_variables
+        .iter()
+        .find(|(_, v)| v.space == AddressSpace::Uniform)
+    else {
         return Ok(None);
     };
     let ty = &module.types[variable.ty];
@@ -135,9 +144,17 @@ fn uniform_struct(shader: &Shader) -> Result<Option<(String, String)>, String> {
         let kind = match module.types[member.ty].inner {
             TypeInner::Scalar(Scalar::U32) => "u32",
             TypeInner::Scalar(Scalar::F32) => "f32",
-            _ => return Err(format!("{}: field {field} of {name} is neither u32 nor f32", shader.entry)),
+            _ => {
+                return Err(format!(
+                    "{}: field {field} of {name} is neither u32 nor f32",
+                    shader.entry
+                ));
+            }
         };
-        let comment = comments.iter().find(|(name, _)| *name == field).map_or("", |(_, comment)| comment);
+        let comment = comments
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map_or("", |(_, comment)| comment);
         let comment = comment.replace('[', "\\[").replace(']', "\\]");
         writeln!(text, "    /// {comment}\n    pub {field}: {kind},").expect("writing to a String");
     }

@@ -39,9 +39,16 @@ pub type Loader<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 /// Expands the file `path` into one module per `#entry` line.
 pub fn expand(path: &str, text: &str, load: Loader) -> Result<Vec<Entry>, String> {
     let file = File { path, load };
-    let lines: Vec<Line> = text.lines().enumerate().map(|(i, line)| (i + 1, line)).collect();
+    let lines: Vec<Line> = text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line))
+        .collect();
     let is_entry = |line: &Line| directive(line.1).is_some_and(|(word, _)| word == "entry");
-    let first = lines.iter().position(is_entry).ok_or_else(|| format!("{path}: no #entry line"))?;
+    let first = lines
+        .iter()
+        .position(is_entry)
+        .ok_or_else(|| format!("{path}: no #entry line"))?;
     let (params, common) = file.params(&lines[..first])?;
 
     let mut entries = Vec::new();
@@ -57,7 +64,10 @@ pub fn expand(path: &str, text: &str, load: Loader) -> Result<Vec<Entry>, String
             let mut source = String::new();
             file.block(common, &scope, &mut source)?;
             file.block(&body[..len], &scope, &mut source)?;
-            entries.push(Entry { name: name.into(), source });
+            entries.push(Entry {
+                name: name.into(),
+                source,
+            });
         }
         rest = &body[len..];
     }
@@ -71,14 +81,25 @@ struct File<'a> {
 
 impl File<'_> {
     fn error<T>(&self, line: Line, what: impl std::fmt::Display) -> Result<T, String> {
-        Err(format!("{}:{}: {what}\n    {}", self.path, line.0, line.1.trim()))
+        Err(format!(
+            "{}:{}: {what}\n    {}",
+            self.path,
+            line.0,
+            line.1.trim()
+        ))
     }
 
     /// Splits the `#params` line, which must come before any other directive, off `lines`.
     fn params<'a>(&self, lines: &'a [Line<'a>]) -> Result<(Vec<&'a str>, &'a [Line<'a>]), String> {
-        let Some(at) = lines.iter().position(|line| directive(line.1).is_some()) else { return Ok((vec![], lines)) };
+        let Some(at) = lines.iter().position(|line| directive(line.1).is_some()) else {
+            return Ok((vec![], lines));
+        };
         match directive(lines[at].1) {
-            Some(("params", names)) if lines[..at].iter().all(|line| line.1.trim_start().starts_with("//")) => {
+            Some(("params", names))
+                if lines[..at]
+                    .iter()
+                    .all(|line| line.1.trim_start().starts_with("//")) =>
+            {
                 Ok((names.split_whitespace().collect(), &lines[at + 1..]))
             }
             Some(("params", _)) => self.error(lines[at], "#params belongs at the top of the file"),
@@ -87,7 +108,13 @@ impl File<'_> {
     }
 
     /// Sets exactly the declared parameters from `NAME=value` words; a value is an integer, a name of `outer` or a word.
-    fn bind(&self, line: Line, params: &[&str], assignments: &str, outer: &Scope) -> Result<Scope, String> {
+    fn bind(
+        &self,
+        line: Line,
+        params: &[&str],
+        assignments: &str,
+        outer: &Scope,
+    ) -> Result<Scope, String> {
         let mut scope = Scope::new();
         for assignment in assignments.split_whitespace() {
             let Some((name, value)) = assignment.split_once('=') else {
@@ -124,7 +151,10 @@ impl File<'_> {
                     let (body, _, len) = self.body(line, &lines[i..])?;
                     i += len;
                     let (name, range) = split_word(args);
-                    let Some((from, to)) = range.strip_prefix("in ").and_then(|range| range.split_once("..")) else {
+                    let Some((from, to)) = range
+                        .strip_prefix("in ")
+                        .and_then(|range| range.split_once(".."))
+                    else {
                         return self.error(line, "expected #for NAME in FROM..TO");
                     };
                     for value in self.int(line, from, scope)?..self.int(line, to, scope)? {
@@ -136,7 +166,11 @@ impl File<'_> {
                 "if" => {
                     let (body, otherwise, len) = self.body(line, &lines[i..])?;
                     i += len;
-                    let chosen = if self.int(line, args, scope)? != 0 { body } else { otherwise };
+                    let chosen = if self.int(line, args, scope)? != 0 {
+                        body
+                    } else {
+                        otherwise
+                    };
                     self.block(chosen, scope, out)?;
                 }
                 other => return self.error(line, format!("#{other} is no directive, or not here")),
@@ -146,7 +180,11 @@ impl File<'_> {
     }
 
     /// The lines up to the matching `#end`, those after a `#else`, and how many were consumed.
-    fn body<'a>(&self, head: Line, lines: &'a [Line<'a>]) -> Result<(&'a [Line<'a>], &'a [Line<'a>], usize), String> {
+    fn body<'a>(
+        &self,
+        head: Line,
+        lines: &'a [Line<'a>],
+    ) -> Result<(&'a [Line<'a>], &'a [Line<'a>], usize), String> {
         let (mut depth, mut other) = (0, None);
         for (i, line) in lines.iter().enumerate() {
             match directive(line.1).map(|(word, _)| word) {
@@ -166,13 +204,26 @@ impl File<'_> {
         self.error(head, "no matching #end")
     }
 
-    fn include(&self, line: Line, args: &str, scope: &Scope, out: &mut String) -> Result<(), String> {
+    fn include(
+        &self,
+        line: Line,
+        args: &str,
+        scope: &Scope,
+        out: &mut String,
+    ) -> Result<(), String> {
         let args = self.substitute((line.0, args), scope)?;
         let (path, assignments) = split_word(&args);
         let path = path.trim_matches('"');
         let text = (self.load)(path).or_else(|error| self.error(line, error))?;
-        let lines: Vec<Line> = text.lines().enumerate().map(|(i, line)| (i + 1, line)).collect();
-        let file = File { path, load: self.load };
+        let lines: Vec<Line> = text
+            .lines()
+            .enumerate()
+            .map(|(i, line)| (i + 1, line))
+            .collect();
+        let file = File {
+            path,
+            load: self.load,
+        };
         let (params, body) = file.params(&lines)?;
         let scope = self.bind(line, &params, assignments, scope)?;
         file.block(body, &scope, out)
@@ -183,7 +234,9 @@ impl File<'_> {
         let mut out = String::new();
         let mut rest = line.1;
         while let Some((before, after)) = rest.split_once("${") {
-            let Some((expr, tail)) = after.split_once('}') else { return self.error(line, "`${` without `}`") };
+            let Some((expr, tail)) = after.split_once('}') else {
+                return self.error(line, "`${` without `}`");
+            };
             out.push_str(before);
             match scope.get(expr.trim()) {
                 Some(Value::Word(word)) => out.push_str(word),
@@ -196,7 +249,11 @@ impl File<'_> {
     }
 
     fn int(&self, line: Line, text: &str, scope: &Scope) -> Result<i64, String> {
-        let mut expr = Expr { tokens: tokenize(text), at: 0, scope };
+        let mut expr = Expr {
+            tokens: tokenize(text),
+            at: 0,
+            scope,
+        };
         match expr.binary(0) {
             Ok(value) if expr.at == expr.tokens.len() => Ok(value),
             Ok(_) => self.error(line, format!("cannot read the expression `{text}`")),
@@ -212,7 +269,8 @@ fn directive(line: &str) -> Option<(&str, &str)> {
 
 fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim();
-    text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim()))
+    text.split_once(char::is_whitespace)
+        .map_or((text, ""), |(word, rest)| (word, rest.trim()))
 }
 
 fn tokenize(text: &str) -> Vec<String> {
@@ -220,7 +278,8 @@ fn tokenize(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut previous = ' ';
     for c in text.chars() {
-        let joins = (is_word(c) && is_word(previous)) || (c == '=' && matches!(previous, '=' | '!'));
+        let joins =
+            (is_word(c) && is_word(previous)) || (c == '=' && matches!(previous, '=' | '!'));
         match tokens.last_mut() {
             Some(last) if joins => last.push(c),
             _ if c.is_whitespace() => {}
@@ -276,11 +335,17 @@ impl Expr<'_> {
             let value = self.binary(0)?;
             let closed = self.tokens.get(self.at).is_some_and(|token| token == ")");
             self.at += 1;
-            return if closed { Ok(value) } else { Err("missing )".into()) };
+            return if closed {
+                Ok(value)
+            } else {
+                Err("missing )".into())
+            };
         }
         match (token.parse(), self.scope.get(&token)) {
             (Ok(value), _) | (_, Some(&Value::Int(value))) => Ok(value),
-            (_, Some(Value::Word(word))) => Err(format!("{token} is the word {word}, expected an integer")),
+            (_, Some(Value::Word(word))) => {
+                Err(format!("{token} is the word {word}, expected an integer"))
+            }
             _ => Err(format!("unknown name {token}")),
         }
     }

@@ -88,7 +88,10 @@ impl Kernel {
 
     /// The module's constant `name`, if it has one.
     pub fn constant(&self, name: &str) -> Option<u32> {
-        self.constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value)
+        self.constants
+            .iter()
+            .find(|(constant, _)| *constant == name)
+            .map(|(_, value)| *value)
     }
 
     /// The binding `name`, if the kernel has one.
@@ -106,7 +109,9 @@ pub fn kernel(name: &str) -> Option<&'static Kernel> {
 pub fn uniform_bytes<T: encase::ShaderType + encase::internal::WriteInto>(block: &T) -> Vec<u8> {
     let mut buffer = encase::UniformBuffer::new(Vec::new());
     // A block is at most a few dozen bytes and a Vec grows as needed.
-    buffer.write(block).expect("a growing buffer holds any block");
+    buffer
+        .write(block)
+        .expect("a growing buffer holds any block");
     buffer.into_inner()
 }
 
