@@ -100,12 +100,18 @@ pub struct Type {
 impl Type {
     /// A float tensor.
     pub fn f32(shape: impl Into<Shape>) -> Self {
-        Type { shape: shape.into(), elem: Elem::F32 }
+        Type {
+            shape: shape.into(),
+            elem: Elem::F32,
+        }
     }
 
     /// An unsigned integer tensor.
     pub fn u32(shape: impl Into<Shape>) -> Self {
-        Type { shape: shape.into(), elem: Elem::U32 }
+        Type {
+            shape: shape.into(),
+            elem: Elem::U32,
+        }
     }
 
     /// Bytes of the tensor on a device (4 per element).
@@ -127,12 +133,20 @@ impl fmt::Debug for Type {
 ///
 /// # Errors
 /// [`Error::Shape`] when `got` is not a float tensor of the `expected` shape.
-pub fn expect(op: &str, arg: &str, got: &Type, expected: impl Into<Shape>, because: impl fmt::Display) -> Result<()> {
+pub fn expect(
+    op: &str,
+    arg: &str,
+    got: &Type,
+    expected: impl Into<Shape>,
+    because: impl fmt::Display,
+) -> Result<()> {
     let expected = Type::f32(expected);
     if *got == expected {
         return Ok(());
     }
-    Err(Error::Shape(format!("{op}: {arg} is {got:?}, expected {expected:?} because {because}")))
+    Err(Error::Shape(format!(
+        "{op}: {arg} is {got:?}, expected {expected:?} because {because}"
+    )))
 }
 
 /// Checks an argument's number of axes.
@@ -143,5 +157,7 @@ pub fn expect_axes(op: &str, arg: &str, got: &Type, n_axes: usize, meaning: &str
     if got.shape.len() == n_axes {
         return Ok(());
     }
-    Err(Error::Shape(format!("{op}: {arg} is {got:?}, expected {n_axes} axes {meaning}")))
+    Err(Error::Shape(format!(
+        "{op}: {arg} is {got:?}, expected {n_axes} axes {meaning}"
+    )))
 }

@@ -21,14 +21,27 @@ pub struct Arenas<F> {
 impl<F: Real> Arenas<F> {
     /// Arenas of `layout`, filled with zeros.
     pub fn new(layout: &Layout, kinds: &[Arena]) -> Self {
-        let zeros = || layout.segments().iter().map(|&len| vec![F::ZERO; len]).collect();
+        let zeros = || {
+            layout
+                .segments()
+                .iter()
+                .map(|&len| vec![F::ZERO; len])
+                .collect()
+        };
         let data = kinds.iter().map(|&kind| (kind, zeros())).collect();
-        Arenas { layout: layout.clone(), data: Arc::new(Mutex::new(data)) }
+        Arenas {
+            layout: layout.clone(),
+            data: Arc::new(Mutex::new(data)),
+        }
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> u64 {
-        self.lock().values().flatten().map(|s| std::mem::size_of_val(&s[..]) as u64).sum()
+        self.lock()
+            .values()
+            .flatten()
+            .map(|s| std::mem::size_of_val(&s[..]) as u64)
+            .sum()
     }
 
     // A panic while the lock was held leaves values, not broken structures.
@@ -37,10 +50,17 @@ impl<F: Real> Arenas<F> {
     }
 
     fn with<R>(&self, arena: Arena, name: &str, visit: impl FnOnce(&mut [F]) -> R) -> Result<R> {
-        let entry = self.layout.get(name).ok_or_else(|| Error::Shape(format!("there is no parameter {name}")))?;
+        let entry = self
+            .layout
+            .get(name)
+            .ok_or_else(|| Error::Shape(format!("there is no parameter {name}")))?;
         let mut data = self.lock();
-        let segments = data.get_mut(&arena).ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
-        Ok(visit(&mut segments[entry.segment][entry.offset..][..entry.shape.numel()]))
+        let segments = data
+            .get_mut(&arena)
+            .ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
+        Ok(visit(
+            &mut segments[entry.segment][entry.offset..][..entry.shape.numel()],
+        ))
     }
 
     /// Writes one parameter's place in an arena.
@@ -56,15 +76,24 @@ impl<F: Real> Arenas<F> {
     /// # Errors
     /// [`Error::Shape`] when the arena or the name is not there.
     pub fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
-        self.with(arena, name, |place| place.iter().map(|x| x.to_f64() as f32).collect())
+        self.with(arena, name, |place| {
+            place.iter().map(|x| x.to_f64() as f32).collect()
+        })
     }
 }
 
 fn fill<F: Real>(place: &mut [F], data: &[f32], name: &str) -> Result<()> {
     if place.len() != data.len() {
-        return Err(Error::Shape(format!("{name} got {} values, expected {}", data.len(), place.len())));
+        return Err(Error::Shape(format!(
+            "{name} got {} values, expected {}",
+            data.len(),
+            place.len()
+        )));
     }
-    place.iter_mut().zip(data).for_each(|(p, &x)| *p = F::of(f64::from(x)));
+    place
+        .iter_mut()
+        .zip(data)
+        .for_each(|(p, &x)| *p = F::of(f64::from(x)));
     Ok(())
 }
 
@@ -102,15 +131,28 @@ impl<F: Scalar> Program<F> {
     /// [`Error::Shape`] when `arenas` lacks one the plan uses.
     pub fn new(plan: Plan, arenas: &Arenas<F>) -> Result<Self> {
         if let Some(missing) = plan.arenas.iter().find(|a| !arenas.lock().contains_key(a)) {
-            return Err(Error::Shape(format!("the program uses the arena {missing:?}, which was not allocated")));
+            return Err(Error::Shape(format!(
+                "the program uses the arena {missing:?}, which was not allocated"
+            )));
         }
         let floats = plan.slots.iter().map(|s| match (s.elem, s.usage) {
             (Elem::U32, _) => vec![],
             (Elem::F32, Use::Const(value)) => vec![F::of(f64::from(value)); s.len],
             (Elem::F32, _) => vec![F::ZERO; s.len],
         });
-        let ints = plan.slots.iter().map(|s| if s.elem == Elem::U32 { vec![0; s.len] } else { vec![] });
-        Ok(Program { floats: floats.collect(), ints: ints.collect(), arenas: arenas.clone(), plan })
+        let ints = plan.slots.iter().map(|s| {
+            if s.elem == Elem::U32 {
+                vec![0; s.len]
+            } else {
+                vec![]
+            }
+        });
+        Ok(Program {
+            floats: floats.collect(),
+            ints: ints.collect(),
+            arenas: arenas.clone(),
+            plan,
+        })
     }
 
     /// The plan.
@@ -120,8 +162,16 @@ impl<F: Scalar> Program<F> {
 
     /// Bytes allocated for slots.
     pub fn bytes(&self) -> u64 {
-        let floats: usize = self.floats.iter().map(|s| std::mem::size_of_val(&s[..])).sum();
-        let ints: usize = self.ints.iter().map(|s| std::mem::size_of_val(&s[..])).sum();
+        let floats: usize = self
+            .floats
+            .iter()
+            .map(|s| std::mem::size_of_val(&s[..]))
+            .sum();
+        let ints: usize = self
+            .ints
+            .iter()
+            .map(|s| std::mem::size_of_val(&s[..]))
+            .sum();
         (floats + ints) as u64
     }
 
@@ -129,7 +179,10 @@ impl<F: Scalar> Program<F> {
         let port = self.plan.input(input)?;
         match port.place {
             Place::Slot(slot) if port.ty.elem == elem => Ok(slot),
-            _ => Err(Error::Shape(format!("input {input} is {:?}, not a tensor of {elem:?}", port.ty))),
+            _ => Err(Error::Shape(format!(
+                "input {input} is {:?}, not a tensor of {elem:?}",
+                port.ty
+            ))),
         }
     }
 
@@ -149,7 +202,11 @@ impl<F: Scalar> Program<F> {
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         let slot = self.input_slot(input, Elem::U32)?;
         if data.len() != self.ints[slot].len() {
-            return Err(Error::Shape(format!("{input} got {} values, expected {}", data.len(), self.ints[slot].len())));
+            return Err(Error::Shape(format!(
+                "{input} got {} values, expected {}",
+                data.len(),
+                self.ints[slot].len()
+            )));
         }
         self.ints[slot].copy_from_slice(data);
         Ok(())
@@ -162,10 +219,15 @@ impl<F: Scalar> Program<F> {
     pub fn feed(&mut self, output: &str, input: &str) -> Result<()> {
         let (from, to) = (self.plan.output(output)?, self.plan.input(input)?);
         if from.ty != to.ty {
-            return Err(Error::Shape(format!("output {output} is {:?}, input {input} is {:?}", from.ty, to.ty)));
+            return Err(Error::Shape(format!(
+                "output {output} is {:?}, input {input} is {:?}",
+                from.ty, to.ty
+            )));
         }
         let (Place::Slot(from), Place::Slot(to)) = (from.place, to.place) else {
-            return Err(Error::Shape(format!("output {output} lies in an arena and cannot be fed back")));
+            return Err(Error::Shape(format!(
+                "output {output} lies in an arena and cannot be fed back"
+            )));
         };
         let len = self.floats[to].len();
         if let Ok([from, to]) = self.floats.get_disjoint_mut([from, to]) {
@@ -183,7 +245,9 @@ impl<F: Scalar> Program<F> {
         let len = port.ty.shape.numel();
         Ok(match port.place {
             Place::Slot(slot) => self.floats[slot][..len].to_vec(),
-            Place::Arena(arena, segment, offset) => self.arenas.lock()[&arena][segment][offset..][..len].to_vec(),
+            Place::Arena(arena, segment, offset) => {
+                self.arenas.lock()[&arena][segment][offset..][..len].to_vec()
+            }
         })
     }
 
@@ -192,7 +256,11 @@ impl<F: Scalar> Program<F> {
     /// # Errors
     /// [`Error::Shape`] when there is no such output.
     pub fn read(&self, output: &str) -> Result<Vec<f32>> {
-        Ok(self.read_real(output)?.into_iter().map(|x| x.to_f64() as f32).collect())
+        Ok(self
+            .read_real(output)?
+            .into_iter()
+            .map(|x| x.to_f64() as f32)
+            .collect())
     }
 
     /// Runs all steps.
@@ -209,7 +277,12 @@ impl<F: Scalar> Program<F> {
 }
 
 /// Takes the buffers that the step writes out of their places, runs it on them, and puts them back: plain borrows, no copies.
-fn run_step<F: Scalar>(step: &Step, floats: &mut [Vec<F>], ints: &[Vec<u32>], arenas: &mut Segments<F>) {
+fn run_step<F: Scalar>(
+    step: &Step,
+    floats: &mut [Vec<F>],
+    ints: &[Vec<u32>],
+    arenas: &mut Segments<F>,
+) {
     let in_place = step.op.in_place();
     let mut taken: [Vec<F>; MAX_ARGS] = Default::default();
     for (i, operand) in written(step).enumerate() {
@@ -219,9 +292,14 @@ fn run_step<F: Scalar>(step: &Step, floats: &mut [Vec<F>], ints: &[Vec<u32>], ar
 
     let mut parts = carve(step, &mut taken).into_iter();
     let mut outs: [&mut [F]; MAX_ARGS] = Default::default();
-    outs.iter_mut().zip(parts.by_ref().take(step.outs.len())).for_each(|(to, from)| *to = from);
+    outs.iter_mut()
+        .zip(parts.by_ref().take(step.outs.len()))
+        .for_each(|(to, from)| *to = from);
     let mut changed: [&mut [F]; MAX_ARGS] = Default::default();
-    changed.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+    changed
+        .iter_mut()
+        .zip(parts)
+        .for_each(|(to, from)| *to = from);
 
     let mut ins: [&[F]; MAX_ARGS] = Default::default();
     let mut ins_u32: [&[u32]; MAX_ARGS] = Default::default();
@@ -230,10 +308,22 @@ fn run_step<F: Scalar>(step: &Step, floats: &mut [Vec<F>], ints: &[Vec<u32>], ar
             _ if in_place.contains(&i) => {}
             Place::Slot(slot) if ty.elem == Elem::U32 => ins_u32[i] = &ints[slot],
             Place::Slot(slot) => ins[i] = &floats[slot][..operand.len],
-            Place::Arena(arena, segment, offset) => ins[i] = &arenas[&arena][segment][offset..][..operand.len],
+            Place::Arena(arena, segment, offset) => {
+                ins[i] = &arenas[&arena][segment][offset..][..operand.len]
+            }
         }
     }
-    F::evaluate(&*step.op, CpuIo { in_types: &step.in_types, out_types: &step.out_types, ins, ins_u32, outs, in_place: changed });
+    F::evaluate(
+        &*step.op,
+        CpuIo {
+            in_types: &step.in_types,
+            out_types: &step.out_types,
+            ins,
+            ins_u32,
+            outs,
+            in_place: changed,
+        },
+    );
 
     for (i, operand) in written(step).enumerate() {
         if !taken[i].is_empty() {
@@ -244,7 +334,9 @@ fn run_step<F: Scalar>(step: &Step, floats: &mut [Vec<F>], ints: &[Vec<u32>], ar
 
 /// What a step writes: its outputs, then its in-place operands.
 fn written(step: &Step) -> impl Iterator<Item = &Operand> {
-    step.outs.iter().chain(step.op.in_place().iter().map(|&i| &step.ins[i]))
+    step.outs
+        .iter()
+        .chain(step.op.in_place().iter().map(|&i| &step.ins[i]))
 }
 
 /// The range of each written operand in the buffers taken for them; operands of one buffer share the first one's.
@@ -275,9 +367,15 @@ fn carve<'a, F>(step: &Step, taken: &'a mut [Vec<F>; MAX_ARGS]) -> [&'a mut [F];
     parts
 }
 
-fn place_of<'a, F>(floats: &'a mut [Vec<F>], arenas: &'a mut Segments<F>, place: &Place) -> &'a mut Vec<F> {
+fn place_of<'a, F>(
+    floats: &'a mut [Vec<F>],
+    arenas: &'a mut Segments<F>,
+    place: &Place,
+) -> &'a mut Vec<F> {
     match *place {
         Place::Slot(slot) => &mut floats[slot],
-        Place::Arena(arena, segment, _) => &mut arenas.get_mut(&arena).expect("checked when the program was made")[segment],
+        Place::Arena(arena, segment, _) => &mut arenas
+            .get_mut(&arena)
+            .expect("checked when the program was made")[segment],
     }
 }

@@ -29,7 +29,9 @@ impl FromStr for Choice {
             "auto" => Ok(Choice::Auto),
             "cpu" => Ok(Choice::Cpu),
             "gpu" => Ok(Choice::Gpu),
-            _ => Err(Error::Config(format!("backend {s:?}, expected auto, cpu or gpu"))),
+            _ => Err(Error::Config(format!(
+                "backend {s:?}, expected auto, cpu or gpu"
+            ))),
         }
     }
 }
@@ -57,7 +59,9 @@ impl Device {
             #[cfg(feature = "gpu")]
             Choice::Auto => Ok(gpu::Gpu::open(false).await.map_or(Device::Cpu, Device::Gpu)),
             #[cfg(not(feature = "gpu"))]
-            Choice::Gpu => Err(Error::Device("this build has no GPU backend: build it with the feature `gpu`".into())),
+            Choice::Gpu => Err(Error::Device(
+                "this build has no GPU backend: build it with the feature `gpu`".into(),
+            )),
             #[cfg(not(feature = "gpu"))]
             Choice::Auto => Ok(Device::Cpu),
         }
@@ -91,9 +95,13 @@ impl Device {
     /// [`Error::Shape`] when `arenas` lacks one the plan uses or belongs to another device.
     pub fn program(&self, plan: Plan, arenas: &Arenas) -> Result<Program> {
         match (self, arenas) {
-            (Device::Cpu, Arenas::Cpu(arenas)) => Ok(Program::Cpu(Box::new(cpu::Program::new(plan, arenas)?))),
+            (Device::Cpu, Arenas::Cpu(arenas)) => {
+                Ok(Program::Cpu(Box::new(cpu::Program::new(plan, arenas)?)))
+            }
             #[cfg(feature = "gpu")]
-            (Device::Gpu(gpu), Arenas::Gpu(arenas)) => Ok(Program::Gpu(Box::new(gpu.program(plan, arenas)?))),
+            (Device::Gpu(gpu), Arenas::Gpu(arenas)) => {
+                Ok(Program::Gpu(Box::new(gpu.program(plan, arenas)?)))
+            }
             #[cfg(feature = "gpu")]
             _ => Err(Error::Shape("the arenas belong to another device".into())),
         }

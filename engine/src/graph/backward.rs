@@ -16,7 +16,11 @@ impl Graph {
     /// `wrt` does not influence the loss.
     pub fn backward(&mut self, loss: Var, seed: Var, wrt: &[Var]) -> Result<Vec<Var>> {
         if self.ty(loss) != self.ty(seed) {
-            return Err(Error::Shape(format!("backward: seed is {:?}, expected {:?} as the loss", self.ty(seed), self.ty(loss))));
+            return Err(Error::Shape(format!(
+                "backward: seed is {:?}, expected {:?} as the loss",
+                self.ty(seed),
+                self.ty(loss)
+            )));
         }
         let end = loss.node.0 as usize + 1;
         let mut needed = vec![false; end];
@@ -32,8 +36,9 @@ impl Graph {
         let mut grads: BTreeMap<Var, Var> = BTreeMap::from([(loss, seed)]);
         for i in (0..end).rev().filter(|&i| needed[i]) {
             let id = NodeId(i as u32);
-            let outs: Vec<Option<Var>> =
-                (0..self.nodes[i].outs.len()).map(|o| grads.get(&self.var(id, o)).copied()).collect();
+            let outs: Vec<Option<Var>> = (0..self.nodes[i].outs.len())
+                .map(|o| grads.get(&self.var(id, o)).copied())
+                .collect();
             if outs.iter().all(Option::is_none) {
                 continue;
             }
@@ -49,7 +54,9 @@ impl Graph {
             };
             debug_assert_eq!(flows.len(), ins.len());
             for (&input, flow) in ins.iter().zip(flows) {
-                let Some(flow) = flow.filter(|_| needed[input.node.0 as usize]) else { continue };
+                let Some(flow) = flow.filter(|_| needed[input.node.0 as usize]) else {
+                    continue;
+                };
                 debug_assert_eq!(self.ty(flow), self.ty(input));
                 let sum = match grads.get(&input) {
                     Some(&other) => pointwise::add(self, other, flow)?,
@@ -58,7 +65,14 @@ impl Graph {
                 grads.insert(input, sum);
             }
         }
-        let missing = |w: &Var| Error::Shape(format!("backward: node {} does not influence the loss", w.node.0));
-        wrt.iter().map(|w| grads.get(w).copied().ok_or_else(|| missing(w))).collect()
+        let missing = |w: &Var| {
+            Error::Shape(format!(
+                "backward: node {} does not influence the loss",
+                w.node.0
+            ))
+        };
+        wrt.iter()
+            .map(|w| grads.get(w).copied().ok_or_else(|| missing(w)))
+            .collect()
     }
 }

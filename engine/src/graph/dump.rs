@@ -30,14 +30,28 @@ impl fmt::Display for Graph {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} steps, {} slots, {} bytes, {} MACs", self.steps.len(), self.slots.len(), self.slot_bytes(), self.macs())?;
+        writeln!(
+            f,
+            "{} steps, {} slots, {} bytes, {} MACs",
+            self.steps.len(),
+            self.slots.len(),
+            self.slot_bytes(),
+            self.macs()
+        )?;
         let operand = |o: &Operand| match o.place {
             Place::Slot(s) => format!("s{s}"),
             Place::Arena(arena, segment, offset) => format!("{arena:?}[{segment}]+{offset}"),
         };
         let list = |ops: &[Operand]| ops.iter().map(operand).collect::<Vec<_>>().join(" ");
         for step in &self.steps {
-            writeln!(f, "{} {} -> {} {:?}", step.op.name(), list(&step.ins), list(&step.outs), step.out_types)?;
+            writeln!(
+                f,
+                "{} {} -> {} {:?}",
+                step.op.name(),
+                list(&step.ins),
+                list(&step.outs),
+                step.out_types
+            )?;
         }
         Ok(())
     }

@@ -78,7 +78,10 @@ impl Graph {
     /// Output `out` of node `id`.
     pub fn var(&self, id: NodeId, out: usize) -> Var {
         debug_assert!(out < self.node(id).outs.len());
-        Var { node: id, out: out as u32 }
+        Var {
+            node: id,
+            out: out as u32,
+        }
     }
 
     /// Type of a value.
@@ -128,12 +131,21 @@ impl Graph {
     pub fn reshape(&mut self, x: Var, shape: impl Into<Shape>) -> Result<Var> {
         let (from, to) = (self.ty(x).clone(), shape.into());
         if from.shape.numel() != to.numel() {
-            return Err(Error::Shape(format!("reshape: x is {from:?}, which does not fit {to}")));
+            return Err(Error::Shape(format!(
+                "reshape: x is {from:?}, which does not fit {to}"
+            )));
         }
         if from.shape == to {
             return Ok(x);
         }
-        let id = self.push(Kind::Reshape, vec![x], vec![Type { shape: to, elem: from.elem }]);
+        let id = self.push(
+            Kind::Reshape,
+            vec![x],
+            vec![Type {
+                shape: to,
+                elem: from.elem,
+            }],
+        );
         Ok(Var { node: id, out: 0 })
     }
 
@@ -144,7 +156,11 @@ impl Graph {
     pub fn apply(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<NodeId> {
         let types: Vec<Type> = ins.iter().map(|&v| self.ty(v).clone()).collect();
         let outs = op.infer(&types)?;
-        debug_assert!(ins.len() <= MAX_ARGS && outs.len() <= MAX_ARGS, "{}", op.name());
+        debug_assert!(
+            ins.len() <= MAX_ARGS && outs.len() <= MAX_ARGS,
+            "{}",
+            op.name()
+        );
         Ok(self.push(Kind::Op(Arc::new(op)), ins.to_vec(), outs))
     }
 
@@ -175,7 +191,12 @@ impl Graph {
     /// Multiply-accumulates of one run of all nodes (matrix products only, as the papers count).
     pub fn macs(&self) -> u64 {
         let of = |n: &Node| match &n.kind {
-            Kind::Op(op) => op.macs(&n.ins.iter().map(|&v| self.ty(v).clone()).collect::<Vec<_>>()),
+            Kind::Op(op) => op.macs(
+                &n.ins
+                    .iter()
+                    .map(|&v| self.ty(v).clone())
+                    .collect::<Vec<_>>(),
+            ),
             _ => 0,
         };
         self.nodes.iter().map(of).sum()

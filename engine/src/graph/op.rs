@@ -44,7 +44,12 @@ pub trait Define: Debug + Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Shape`] for an operation that has no gradient.
-    fn backward(&self, _g: &mut Graph, _node: NodeId, _grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        _g: &mut Graph,
+        _node: NodeId,
+        _grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         no_gradient(self)
     }
 }
@@ -80,7 +85,12 @@ pub trait Op: Debug + Send + Sync {
     ///
     /// # Errors
     /// As there.
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>>;
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>>;
 }
 
 impl<T: Define> Op for T {
@@ -105,7 +115,12 @@ impl<T: Define> Op for T {
     fn cpu_f64(&self, io: CpuIo<'_, f64>) {
         self.cpu(io);
     }
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         Define::backward(self, g, node, grads)
     }
 }
@@ -171,10 +186,19 @@ pub struct Launch {
 
 impl Launch {
     /// A dispatch of `kernel` with `dims` (the generated struct of its uniform block).
-    pub fn new(kernel: &'static Kernel, dims: &(impl encase::ShaderType + encase::internal::WriteInto), grid: [u32; 3]) -> Self {
+    pub fn new(
+        kernel: &'static Kernel,
+        dims: &(impl encase::ShaderType + encase::internal::WriteInto),
+        grid: [u32; 3],
+    ) -> Self {
         let mut bytes = encase::UniformBuffer::new(Vec::new());
         bytes.write(dims).expect("writing to a Vec does not fail");
-        Launch { kernel, bind: Vec::new(), dims: bytes.into_inner(), grid }
+        Launch {
+            kernel,
+            bind: Vec::new(),
+            dims: bytes.into_inner(),
+            grid,
+        }
     }
 
     /// Binds input `i` as `name`.

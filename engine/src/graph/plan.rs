@@ -70,9 +70,20 @@ impl Layout {
                 _ => layout.segments.push(len),
             }
             let segment = layout.segments.len() - 1;
-            let entry = Entry { name: name.clone(), shape: shape.clone(), segment, offset: layout.segments[segment] - len };
-            if layout.index.insert(name.clone(), layout.entries.len()).is_some() {
-                return Err(Error::Shape(format!("parameter {name} stands twice in the layout")));
+            let entry = Entry {
+                name: name.clone(),
+                shape: shape.clone(),
+                segment,
+                offset: layout.segments[segment] - len,
+            };
+            if layout
+                .index
+                .insert(name.clone(), layout.entries.len())
+                .is_some()
+            {
+                return Err(Error::Shape(format!(
+                    "parameter {name} stands twice in the layout"
+                )));
             }
             layout.entries.push(entry);
         }
@@ -234,7 +245,10 @@ impl Plan {
 fn find<'a>(ports: &'a [Port], what: &str, name: &str) -> Result<&'a Port> {
     ports.iter().find(|p| p.name == name).ok_or_else(|| {
         let names: Vec<&str> = ports.iter().map(|p| p.name.as_str()).collect();
-        Error::Shape(format!("the program has no {what} {name}; it has {}", names.join(", ")))
+        Error::Shape(format!(
+            "the program has no {what} {name}; it has {}",
+            names.join(", ")
+        ))
     })
 }
 
@@ -290,7 +304,10 @@ impl<'a> Planner<'a> {
             for &v in &node.ins {
                 self.live[v.node.0 as usize] = true;
                 let root = self.graph.root(v);
-                self.last_use.entry(root).and_modify(|l| *l = (*l).max(i)).or_insert(i);
+                self.last_use
+                    .entry(root)
+                    .and_modify(|l| *l = (*l).max(i))
+                    .or_insert(i);
             }
         }
     }
@@ -300,7 +317,9 @@ impl<'a> Planner<'a> {
             let entry = self.entry(name, self.graph.shape(*var))?;
             let place = Place::Arena(Arena::Grads, entry.segment, entry.offset);
             if self.place.insert(self.graph.root(*var), place).is_some() {
-                return Err(Error::Shape(format!("the gradient of {name} is shared with another parameter's")));
+                return Err(Error::Shape(format!(
+                    "the gradient of {name} is shared with another parameter's"
+                )));
             }
         }
         Ok(())
@@ -309,8 +328,13 @@ impl<'a> Planner<'a> {
     fn entry(&self, name: &str, shape: &Shape) -> Result<&'a Entry> {
         match self.layout.get(name) {
             Some(e) if e.shape == *shape => Ok(e),
-            Some(e) => Err(Error::Shape(format!("parameter {name} is {shape} in the graph and {} in the layout", e.shape))),
-            None => Err(Error::Shape(format!("parameter {name} is not in the layout"))),
+            Some(e) => Err(Error::Shape(format!(
+                "parameter {name} is {shape} in the graph and {} in the layout",
+                e.shape
+            ))),
+            None => Err(Error::Shape(format!(
+                "parameter {name} is not in the layout"
+            ))),
         }
     }
 
@@ -322,14 +346,21 @@ impl<'a> Planner<'a> {
         }
         for (name, var) in &self.request.outputs {
             let place = self.place[&self.graph.root(*var)];
-            self.plan.outputs.push(Port { name: name.clone(), ty: self.graph.ty(*var).clone(), place });
+            self.plan.outputs.push(Port {
+                name: name.clone(),
+                ty: self.graph.ty(*var).clone(),
+                place,
+            });
         }
         Ok(self.plan)
     }
 
     fn visit(&mut self, i: usize) -> Result<()> {
         let node = &self.graph.nodes()[i];
-        let first = Var { node: super::NodeId(i as u32), out: 0 };
+        let first = Var {
+            node: super::NodeId(i as u32),
+            out: 0,
+        };
         match &node.kind {
             Kind::Reshape => {}
             Kind::Param(name) => {
@@ -344,7 +375,11 @@ impl<'a> Planner<'a> {
             }
             Kind::Input(name) => {
                 let place = self.own_slot(&node.outs[0], Use::Input);
-                self.plan.inputs.push(Port { name: name.clone(), ty: node.outs[0].clone(), place });
+                self.plan.inputs.push(Port {
+                    name: name.clone(),
+                    ty: node.outs[0].clone(),
+                    place,
+                });
                 self.place.insert(first, place);
             }
             Kind::Const(value) => {
@@ -360,25 +395,47 @@ impl<'a> Planner<'a> {
         let node = &self.graph.nodes()[i];
         let mut outs = Vec::with_capacity(node.outs.len());
         for (o, ty) in node.outs.iter().enumerate() {
-            let var = Var { node: super::NodeId(i as u32), out: o as u32 };
+            let var = Var {
+                node: super::NodeId(i as u32),
+                out: o as u32,
+            };
             let place = match self.place.get(&var) {
                 Some(&Place::Arena(arena, segment, offset)) => self.arena(arena, segment, offset),
                 _ => self.scratch_slot(ty.shape.numel()),
             };
             self.place.insert(var, place);
-            outs.push(Operand { place, len: ty.shape.numel() });
+            outs.push(Operand {
+                place,
+                len: ty.shape.numel(),
+            });
         }
-        let operand = |v: &Var| Operand { place: self.place[&self.graph.root(*v)], len: self.graph.shape(*v).numel() };
+        let operand = |v: &Var| Operand {
+            place: self.place[&self.graph.root(*v)],
+            len: self.graph.shape(*v).numel(),
+        };
         let ins: Vec<Operand> = node.ins.iter().map(operand).collect();
         let in_types: Vec<Type> = node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect();
-        self.plan.steps.push(Step { op: op.clone(), ins, outs, in_types, out_types: node.outs.clone() });
+        self.plan.steps.push(Step {
+            op: op.clone(),
+            ins,
+            outs,
+            in_types,
+            out_types: node.outs.clone(),
+        });
         self.plan.steps.last().map_or(Ok(()), check_aliasing)?;
 
         // Freed only now: an output never shares the buffer of an input of the same step.
-        let ended: BTreeSet<Var> =
-            node.ins.iter().map(|&v| self.graph.root(v)).filter(|v| self.last_use.get(v) == Some(&i)).collect();
+        let ended: BTreeSet<Var> = node
+            .ins
+            .iter()
+            .map(|&v| self.graph.root(v))
+            .filter(|v| self.last_use.get(v) == Some(&i))
+            .collect();
         let unused = (0..node.outs.len() as u32)
-            .map(|out| Var { node: super::NodeId(i as u32), out })
+            .map(|out| Var {
+                node: super::NodeId(i as u32),
+                out,
+            })
             .filter(|v| !self.last_use.contains_key(v));
         for v in ended.into_iter().chain(unused) {
             if let Place::Slot(s) = self.place[&v]
@@ -396,17 +453,30 @@ impl<'a> Planner<'a> {
     }
 
     fn own_slot(&mut self, ty: &Type, usage: Use) -> Place {
-        self.plan.slots.push(Slot { len: ty.shape.numel(), elem: ty.elem, usage });
+        self.plan.slots.push(Slot {
+            len: ty.shape.numel(),
+            elem: ty.elem,
+            usage,
+        });
         Place::Slot(self.plan.slots.len() - 1)
     }
 
     /// Best fit among the free slots; when none is large enough the largest of them grows.
     fn scratch_slot(&mut self, len: usize) -> Place {
         let slots = &self.plan.slots;
-        let fits = self.free.iter().copied().filter(|&s| slots[s].len >= len).min_by_key(|&s| (slots[s].len, s));
+        let fits = self
+            .free
+            .iter()
+            .copied()
+            .filter(|&s| slots[s].len >= len)
+            .min_by_key(|&s| (slots[s].len, s));
         let chosen = fits.or_else(|| self.free.iter().copied().max_by_key(|&s| (slots[s].len, s)));
         let Some(s) = chosen else {
-            self.plan.slots.push(Slot { len, elem: Elem::F32, usage: Use::Scratch });
+            self.plan.slots.push(Slot {
+                len,
+                elem: Elem::F32,
+                usage: Use::Scratch,
+            });
             return Place::Slot(self.plan.slots.len() - 1);
         };
         self.free.retain(|&f| f != s);
@@ -422,11 +492,22 @@ fn check_aliasing(step: &Step) -> Result<()> {
         Place::Arena(a, segment, _) => (Some(a), segment),
     };
     let in_place = step.op.in_place();
-    let written = step.outs.iter().chain(in_place.iter().map(|&i| &step.ins[i]));
+    let written = step
+        .outs
+        .iter()
+        .chain(in_place.iter().map(|&i| &step.ins[i]));
     for w in written {
-        let clash = step.ins.iter().enumerate().any(|(i, r)| !in_place.contains(&i) && buffer(&r.place) == buffer(&w.place));
+        let clash = step
+            .ins
+            .iter()
+            .enumerate()
+            .any(|(i, r)| !in_place.contains(&i) && buffer(&r.place) == buffer(&w.place));
         if clash {
-            return Err(Error::Shape(format!("{}: {:?} is both read and written", step.op.name(), w.place)));
+            return Err(Error::Shape(format!(
+                "{}: {:?} is both read and written",
+                step.op.name(),
+                w.place
+            )));
         }
     }
     Ok(())

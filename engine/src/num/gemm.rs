@@ -32,8 +32,18 @@ impl<'a, F> Mat<'a, F> {
 
     /// Rows of `cols` values that start `row_stride` values apart.
     pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(fits(data.len(), rows, cols, row_stride), "{} values for {rows} x {cols}", data.len());
-        Self { data, rows, cols, row_stride, col_stride: 1 }
+        assert!(
+            fits(data.len(), rows, cols, row_stride),
+            "{} values for {rows} x {cols}",
+            data.len()
+        );
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// The transpose.
@@ -65,13 +75,26 @@ impl<'a, F> MatMut<'a, F> {
 
     /// Rows of `cols` values that start `row_stride` values apart; what lies between them is left alone.
     pub fn strided(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(fits(data.len(), rows, cols, row_stride), "{} values for {rows} x {cols}", data.len());
-        Self { data, rows, cols, row_stride }
+        assert!(
+            fits(data.len(), rows, cols, row_stride),
+            "{} values for {rows} x {cols}",
+            data.len()
+        );
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+        }
     }
 
     /// The values from the first to the last of the matrix.
     fn used(self) -> &'a mut [F] {
-        let len = if self.cols == 0 { 0 } else { self.rows.saturating_sub(1) * self.row_stride + self.cols };
+        let len = if self.cols == 0 {
+            0
+        } else {
+            self.rows.saturating_sub(1) * self.row_stride + self.cols
+        };
         &mut self.data[..if self.rows == 0 { 0 } else { len }]
     }
 }
@@ -102,12 +125,20 @@ pub fn gemm<F: Real>(
     epilogue: impl Fn(usize, &mut [F]) + Sync,
 ) {
     let product = Product::new(&out, store, alpha, a, b);
-    let threads = if a.rows * a.cols * b.cols <= SERIAL_WORK { 1 } else { par::threads() };
+    let threads = if a.rows * a.cols * b.cols <= SERIAL_WORK {
+        1
+    } else {
+        par::threads()
+    };
     with_scratch(b.cols.div_ceil(NR) * b.rows * NR, |packed| {
         let n_panels = b.cols.div_ceil(NR);
-        par::for_rows(par::rows_mut(packed, b.rows * NR), n_panels.div_ceil(threads), |first, block| {
-            pack_panels(b, first, block);
-        });
+        par::for_rows(
+            par::rows_mut(packed, b.rows * NR),
+            n_panels.div_ceil(threads),
+            |first, block| {
+                pack_panels(b, first, block);
+            },
+        );
         let rows = par::rows_mut(out.used(), product.row_stride);
         par::for_rows(rows, product.rows_per_task(threads), |first, block| {
             product.rows(first, block, packed, &epilogue);
@@ -128,7 +159,11 @@ pub fn gemm_serial<F: Real>(
     let grain = product.rows_per_task(1);
     with_scratch(b.cols.div_ceil(NR) * b.rows * NR, |packed| {
         pack_panels(b, 0, packed);
-        for (i, block) in out.used().chunks_mut(grain * product.row_stride).enumerate() {
+        for (i, block) in out
+            .used()
+            .chunks_mut(grain * product.row_stride)
+            .enumerate()
+        {
             product.rows(i * grain, block, packed, &epilogue);
         }
     });
@@ -148,19 +183,32 @@ impl<'a, F: Real> Product<'a, F> {
     fn new(out: &MatMut<'_, F>, store: Store, alpha: F, a: Mat<'a, F>, b: Mat<'_, F>) -> Self {
         assert_eq!(a.cols, b.rows, "inner dimensions of a product");
         assert_eq!((out.rows, out.cols), (a.rows, b.cols), "shape of a product");
-        Self { a, cols: b.cols, row_stride: out.row_stride.max(1), store, alpha }
+        Self {
+            a,
+            cols: b.cols,
+            row_stride: out.row_stride.max(1),
+            store,
+            alpha,
+        }
     }
 
     /// Rows of a block: few enough that the output block stays in the second-level cache, whole tiles.
     fn rows_per_task(&self, threads: usize) -> usize {
         const BLOCK_LEN: usize = 1 << 15;
         let cached = (BLOCK_LEN / self.cols.max(1)).clamp(4 * MAX_MR, 32 * MAX_MR);
-        cached.min(self.a.rows.div_ceil(threads)).next_multiple_of(MAX_MR)
+        cached
+            .min(self.a.rows.div_ceil(threads))
+            .next_multiple_of(MAX_MR)
     }
 
     /// Computes the rows from `first` that `out` holds, and passes them on.
     fn rows(&self, first: usize, out: &mut [F], packed: &[F], epilogue: &impl Fn(usize, &mut [F])) {
-        simd::dispatch(RowBlock { product: self, first, out: &mut *out, packed });
+        simd::dispatch(RowBlock {
+            product: self,
+            first,
+            out: &mut *out,
+            packed,
+        });
         for (i, row) in out.chunks_mut(self.row_stride).enumerate() {
             epilogue(first + i, &mut row[..self.cols]);
         }
@@ -184,48 +232,87 @@ impl<F: Real> WithSimd for RowBlock<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         // Twelve registers of 256 bits hold sums; four are left for the operands.
-        if size_of::<F>() == 4 { self.tiles::<S, MAX_MR>(simd) } else { self.tiles::<S, 2>(simd) }
+        if size_of::<F>() == 4 {
+            self.tiles::<S, MAX_MR>(simd)
+        } else {
+            self.tiles::<S, 2>(simd)
+        }
     }
 }
 
 impl<F: Real> RowBlock<'_, F> {
     #[inline(always)]
     fn tiles<S: Simd, const MR: usize>(self, simd: S) {
-        let Self { product: &Product { a, cols, row_stride, store, alpha }, first, out, packed } = self;
+        let Self {
+            product:
+                &Product {
+                    a,
+                    cols,
+                    row_stride,
+                    store,
+                    alpha,
+                },
+            first,
+            out,
+            packed,
+        } = self;
         let (rows, depth) = (out.len().div_ceil(row_stride), a.cols);
         let packed = packed.as_chunks::<NR>().0;
         let pack_a = a.col_stride != 1;
-        with_scratch(if pack_a { rows.next_multiple_of(MR) * depth.min(KC) } else { 0 }, #[inline(always)] |packed_a| {
-            let packed_a = packed_a.as_chunks_mut::<MR>().0;
-            for k0 in (0..depth.max(1)).step_by(KC) {
-                let kc = KC.min(depth - k0);
-                let add = store == Store::Add || k0 > 0;
-                if pack_a {
-                    pack_rows(a, first, rows, k0, kc, packed_a);
-                }
-                for col in (0..cols).step_by(NR) {
-                    let panel = &packed[col / NR * depth + k0..][..kc];
-                    for row in (0..rows).step_by(MR) {
-                        let sums = if pack_a {
-                            let tile = &packed_a[row / MR * kc..][..kc];
-                            F::tile_sums(simd, panel, #[inline(always)] |k| tile[k])
-                        } else {
-                            // Rows past the end repeat the last one; their sums are dropped.
-                            let tile: [&[F]; MR] = std::array::from_fn(|i| {
-                                let row = first + (row + i).min(rows - 1);
-                                &a.data[row * a.row_stride + k0..][..kc]
-                            });
-                            F::tile_sums(simd, panel, #[inline(always)] |k| tile.map(#[inline(always)] |t| t[k]))
-                        };
-                        let n = NR.min(cols - col);
-                        for (i, sums) in sums.iter().enumerate().take(rows - row) {
-                            let out = &mut out[(row + i) * row_stride + col..][..n];
-                            store_row(out, sums, alpha, add);
+        with_scratch(
+            if pack_a {
+                rows.next_multiple_of(MR) * depth.min(KC)
+            } else {
+                0
+            },
+            #[inline(always)]
+            |packed_a| {
+                let packed_a = packed_a.as_chunks_mut::<MR>().0;
+                for k0 in (0..depth.max(1)).step_by(KC) {
+                    let kc = KC.min(depth - k0);
+                    let add = store == Store::Add || k0 > 0;
+                    if pack_a {
+                        pack_rows(a, first, rows, k0, kc, packed_a);
+                    }
+                    for col in (0..cols).step_by(NR) {
+                        let panel = &packed[col / NR * depth + k0..][..kc];
+                        for row in (0..rows).step_by(MR) {
+                            let sums = if pack_a {
+                                let tile = &packed_a[row / MR * kc..][..kc];
+                                F::tile_sums(
+                                    simd,
+                                    panel,
+                                    #[inline(always)]
+                                    |k| tile[k],
+                                )
+                            } else {
+                                // Rows past the end repeat the last one; their sums are dropped.
+                                let tile: [&[F]; MR] = std::array::from_fn(|i| {
+                                    let row = first + (row + i).min(rows - 1);
+                                    &a.data[row * a.row_stride + k0..][..kc]
+                                });
+                                F::tile_sums(
+                                    simd,
+                                    panel,
+                                    #[inline(always)]
+                                    |k| {
+                                        tile.map(
+                                            #[inline(always)]
+                                            |t| t[k],
+                                        )
+                                    },
+                                )
+                            };
+                            let n = NR.min(cols - col);
+                            for (i, sums) in sums.iter().enumerate().take(rows - row) {
+                                let out = &mut out[(row + i) * row_stride + col..][..n];
+                                store_row(out, sums, alpha, add);
+                            }
                         }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -278,14 +365,24 @@ fn pack_rows<F: Real, const MR: usize>(
     kc: usize,
     tiles: &mut [[F; MR]],
 ) {
-    for (t, tile) in tiles.chunks_mut(kc.max(1)).take(rows.div_ceil(MR)).enumerate() {
+    for (t, tile) in tiles
+        .chunks_mut(kc.max(1))
+        .take(rows.div_ceil(MR))
+        .enumerate()
+    {
         let n = MR.min(rows - t * MR);
         for (k, values) in tile.iter_mut().enumerate() {
             let at = (first + t * MR) * a.row_stride + (k0 + k) * a.col_stride;
             if n == MR && a.row_stride == 1 {
                 values.copy_from_slice(&a.data[at..at + MR]);
             } else {
-                *values = std::array::from_fn(|i| if i < n { a.data[at + i * a.row_stride] } else { F::ZERO });
+                *values = std::array::from_fn(|i| {
+                    if i < n {
+                        a.data[at + i * a.row_stride]
+                    } else {
+                        F::ZERO
+                    }
+                });
             }
         }
     }
@@ -342,7 +439,10 @@ mod tests {
                 (true, false, Store::Add),
                 (true, true, Store::Add),
             ] {
-                let (a_data, b_data) = (wave::<F>((m + 3) * (k + 3), 0.71), wave::<F>((n + 3) * (k + 3), 0.37));
+                let (a_data, b_data) = (
+                    wave::<F>((m + 3) * (k + 3), 0.71),
+                    wave::<F>((n + 3) * (k + 3), 0.37),
+                );
                 let (a, b) = (mat(&a_data, m, k, ta), mat(&b_data, k, n, tb));
                 let stride = n + 2;
                 let before = wave::<F>(m * stride, 0.53);
@@ -353,15 +453,35 @@ mod tests {
                             a.data[i * a.row_stride + p * a.col_stride].to_f64()
                                 * b.data[p * b.row_stride + j * b.col_stride].to_f64()
                         };
-                        let old = if store == Store::Add { before[i * stride + j].to_f64() } else { 0.0 };
+                        let old = if store == Store::Add {
+                            before[i * stride + j].to_f64()
+                        } else {
+                            0.0
+                        };
                         let value = old + 0.25 * (0..k).map(term).sum::<f64>();
                         want[i * stride + j] = F::of(value * (1.0 + i as f64));
                     }
                 }
-                let epilogue = |i: usize, row: &mut [F]| row.iter_mut().for_each(|x| *x *= F::of(1.0 + i as f64));
+                let epilogue = |i: usize, row: &mut [F]| {
+                    row.iter_mut().for_each(|x| *x *= F::of(1.0 + i as f64))
+                };
                 let (mut par, mut serial) = (before.clone(), before);
-                gemm(MatMut::strided(&mut par, m, n, stride), store, F::of(0.25), a, b, epilogue);
-                gemm_serial(MatMut::strided(&mut serial, m, n, stride), store, F::of(0.25), a, b, epilogue);
+                gemm(
+                    MatMut::strided(&mut par, m, n, stride),
+                    store,
+                    F::of(0.25),
+                    a,
+                    b,
+                    epilogue,
+                );
+                gemm_serial(
+                    MatMut::strided(&mut serial, m, n, stride),
+                    store,
+                    F::of(0.25),
+                    a,
+                    b,
+                    epilogue,
+                );
                 assert_eq!(par, serial);
                 for (got, want) in par.iter().zip(&want) {
                     let error = (got.to_f64() - want.to_f64()).abs();
@@ -391,19 +511,38 @@ mod tests {
         for (m, n, k) in [(31, 40, 600), (130, 1, 64), (64, 17, 256), (200, 64, 384)] {
             let (x, w) = (wave::<f32>(m * k, 0.71), wave::<f32>(n * k, 0.37));
             for transposed in [false, true] {
-                let a = if transposed { Mat::new(&x, k, m).t() } else { Mat::new(&x, m, k) };
+                let a = if transposed {
+                    Mat::new(&x, k, m).t()
+                } else {
+                    Mat::new(&x, m, k)
+                };
                 let b = Mat::new(&w, n, k).t();
                 let run = |rows: std::ops::Range<usize>| {
                     let mut out = vec![0.0; rows.len() * n];
-                    let part = Mat { data: &a.data[rows.start * a.row_stride..], rows: rows.len(), ..a };
-                    gemm(MatMut::new(&mut out, rows.len(), n), Store::Set, 1.0, part, b, |_, _| ());
+                    let part = Mat {
+                        data: &a.data[rows.start * a.row_stride..],
+                        rows: rows.len(),
+                        ..a
+                    };
+                    gemm(
+                        MatMut::new(&mut out, rows.len(), n),
+                        Store::Set,
+                        1.0,
+                        part,
+                        b,
+                        |_, _| (),
+                    );
                     bits(&out)
                 };
                 let full = run(0..m);
                 for size in [1, 2, 5, 6, 7, 24, 29] {
                     for start in (0..m).step_by(size) {
                         let rows = start..(start + size).min(m);
-                        assert_eq!(run(rows.clone()), full[rows.start * n..rows.end * n], "{m} {n} {k} {rows:?}");
+                        assert_eq!(
+                            run(rows.clone()),
+                            full[rows.start * n..rows.end * n],
+                            "{m} {n} {k} {rows:?}"
+                        );
                     }
                 }
             }
@@ -417,7 +556,14 @@ mod tests {
         let run = |cols: std::ops::Range<usize>| {
             let mut out = vec![0.0; m * cols.len()];
             let b = Mat::new(&w[cols.start * k..cols.end * k], cols.len(), k).t();
-            gemm(MatMut::new(&mut out, m, cols.len()), Store::Set, 1.0, Mat::new(&x, m, k), b, |_, _| ());
+            gemm(
+                MatMut::new(&mut out, m, cols.len()),
+                Store::Set,
+                1.0,
+                Mat::new(&x, m, k),
+                b,
+                |_, _| (),
+            );
             out
         };
         let full = run(0..n);
@@ -433,11 +579,21 @@ mod tests {
         let (m, n, k) = (100, 90, 1000);
         let (x, w) = (wave::<f32>(m * k, 0.71), wave::<f32>(n * k, 0.37));
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut out = vec![0.0; m * n];
             pool.install(|| {
                 let (a, b) = (Mat::new(&x, k, m).t(), Mat::new(&w, k, n));
-                gemm(MatMut::new(&mut out, m, n), Store::Set, 1.0, a, b, |_, _| ());
+                gemm(
+                    MatMut::new(&mut out, m, n),
+                    Store::Set,
+                    1.0,
+                    a,
+                    b,
+                    |_, _| (),
+                );
             });
             bits(&out)
         };

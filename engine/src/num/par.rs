@@ -7,13 +7,19 @@ use std::ops::Range;
 
 /// Runs both closures, in parallel where there are threads.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+pub fn join<A: Send, B: Send>(
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
     rayon::join(a, b)
 }
 
 /// Runs both closures, one after the other.
 #[cfg(target_arch = "wasm32")]
-pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+pub fn join<A: Send, B: Send>(
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
     (a(), b())
 }
 
@@ -48,7 +54,10 @@ pub struct RowsMut<'a, T> {
 
 /// Cuts `data` into rows of `row_len` elements; a shorter last row counts as one.
 pub fn rows_mut<T>(data: &mut [T], row_len: usize) -> RowsMut<'_, T> {
-    RowsMut { data, row_len: row_len.max(1) }
+    RowsMut {
+        data,
+        row_len: row_len.max(1),
+    }
 }
 
 impl<'a, T: Send> Rows for RowsMut<'a, T> {
@@ -62,7 +71,16 @@ impl<'a, T: Send> Rows for RowsMut<'a, T> {
         let row_len = self.row_len;
         let at = (row * row_len).min(self.data.len());
         let (head, tail) = self.data.split_at_mut(at);
-        (Self { data: head, row_len }, Self { data: tail, row_len })
+        (
+            Self {
+                data: head,
+                row_len,
+            },
+            Self {
+                data: tail,
+                row_len,
+            },
+        )
     }
 
     fn into_block(self) -> &'a mut [T] {
@@ -98,18 +116,31 @@ impl<A: Rows, B: Rows, C: Rows> Rows for (A, B, C) {
     }
 
     fn split_at(self, row: usize) -> (Self, Self) {
-        let (a, b, c) = (self.0.split_at(row), self.1.split_at(row), self.2.split_at(row));
+        let (a, b, c) = (
+            self.0.split_at(row),
+            self.1.split_at(row),
+            self.2.split_at(row),
+        );
         ((a.0, b.0, c.0), (a.1, b.1, c.1))
     }
 
     fn into_block(self) -> Self::Block {
-        (self.0.into_block(), self.1.into_block(), self.2.into_block())
+        (
+            self.0.into_block(),
+            self.1.into_block(),
+            self.2.into_block(),
+        )
     }
 }
 
 /// Calls `work(first_row, block)` on blocks of `grain` rows (the last shorter) in parallel.
 pub fn for_rows<R: Rows>(rows: R, grain: usize, work: impl Fn(usize, R::Block) + Sync) {
-    fn halve<R: Rows>(first: usize, rows: R, grain: usize, work: &(impl Fn(usize, R::Block) + Sync)) {
+    fn halve<R: Rows>(
+        first: usize,
+        rows: R,
+        grain: usize,
+        work: &(impl Fn(usize, R::Block) + Sync),
+    ) {
         let n_blocks = rows.n_rows().div_ceil(grain);
         if n_blocks <= 1 {
             if n_blocks == 1 {
@@ -119,7 +150,10 @@ pub fn for_rows<R: Rows>(rows: R, grain: usize, work: impl Fn(usize, R::Block) +
         }
         let mid = n_blocks / 2 * grain;
         let (head, tail) = rows.split_at(mid);
-        join(|| halve(first, head, grain, work), || halve(first + mid, tail, grain, work));
+        join(
+            || halve(first, head, grain, work),
+            || halve(first + mid, tail, grain, work),
+        );
     }
     halve(0, rows, grain.max(1), &work);
 }
@@ -168,13 +202,17 @@ mod tests {
         for (n_rows, grain) in [(0, 3), (1, 3), (7, 1), (7, 3), (64, 10), (5, 100)] {
             let mut y = vec![0usize; n_rows * 4];
             let mut stats = vec![0usize; n_rows];
-            for_rows((rows_mut(&mut y, 4), rows_mut(&mut stats, 1)), grain, |first, (y, stats)| {
-                assert_eq!(y.len(), stats.len() * 4);
-                for (i, (y, s)) in y.chunks_mut(4).zip(stats).enumerate() {
-                    y.iter_mut().for_each(|y| *y += first + i + 1);
-                    *s += first + i + 1;
-                }
-            });
+            for_rows(
+                (rows_mut(&mut y, 4), rows_mut(&mut stats, 1)),
+                grain,
+                |first, (y, stats)| {
+                    assert_eq!(y.len(), stats.len() * 4);
+                    for (i, (y, s)) in y.chunks_mut(4).zip(stats).enumerate() {
+                        y.iter_mut().for_each(|y| *y += first + i + 1);
+                        *s += first + i + 1;
+                    }
+                },
+            );
             assert_eq!(stats, (1..=n_rows).collect::<Vec<_>>());
             assert_eq!(y, (1..=n_rows).flat_map(|i| [i; 4]).collect::<Vec<_>>());
         }
@@ -192,7 +230,14 @@ mod tests {
     fn reduction_bits_do_not_depend_on_threads() {
         let x: Vec<f32> = (0..10_007).map(|i| (i as f32 * 0.37).sin()).collect();
         let sum = || reduce(x.len(), 100, |r| x[r].iter().sum::<f32>(), |a, b| a + b).unwrap();
-        let with = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(sum).to_bits();
+        let with = |n| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(n)
+                .build()
+                .unwrap()
+                .install(sum)
+                .to_bits()
+        };
         assert_eq!(with(1), with(2));
         assert_eq!(with(1), with(5));
         assert_eq!(reduce(0, 4, |r| r.len(), |a, b| a + b), None);

@@ -190,7 +190,10 @@ fn exp_parts(x: f32) -> (i32, f32) {
     let q = q * r + 1.0 / 24.0;
     let q = q * r + 1.0 / 6.0;
     let q = q * r + 0.5;
-    (shifted.to_bits() as i32 - ROUND.to_bits() as i32, q * (r * r) + r)
+    (
+        shifted.to_bits() as i32 - ROUND.to_bits() as i32,
+        q * (r * r) + r,
+    )
 }
 
 /// 2^n for -126 <= n <= 127.
@@ -210,7 +213,8 @@ mod tests {
             .map(|i| {
                 let x = lo + (hi - lo) * (i as f32 / n as f32);
                 let want = exact(f64::from(x));
-                let ulp = f64::from(((want as f32).abs()).next_up()) - f64::from((want as f32).abs());
+                let ulp =
+                    f64::from(((want as f32).abs()).next_up()) - f64::from((want as f32).abs());
                 (f64::from(f(x)) - want).abs() / ulp
             })
             .fold(0.0, f64::max)

@@ -87,7 +87,13 @@ pub fn zip_map<F: Real>(out: &mut [F], a: &[F], b: &[F], f: impl Fn(F, F) -> F) 
 pub fn sum<F: Real>(x: &[F]) -> F {
     vectorize(
         #[inline(always)]
-        || sum_of(x.len(), #[inline(always)] |i| x[i]),
+        || {
+            sum_of(
+                x.len(),
+                #[inline(always)]
+                |i| x[i],
+            )
+        },
     )
 }
 
@@ -95,7 +101,13 @@ pub fn sum<F: Real>(x: &[F]) -> F {
 pub fn sum_sq<F: Real>(x: &[F], shift: F) -> F {
     vectorize(
         #[inline(always)]
-        || sum_of(x.len(), #[inline(always)] |i| (x[i] - shift) * (x[i] - shift)),
+        || {
+            sum_of(
+                x.len(),
+                #[inline(always)]
+                |i| (x[i] - shift) * (x[i] - shift),
+            )
+        },
     )
 }
 
@@ -104,7 +116,13 @@ pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     assert_eq!(a.len(), b.len());
     vectorize(
         #[inline(always)]
-        || sum_of(a.len(), #[inline(always)] |i| a[i] * b[i]),
+        || {
+            sum_of(
+                a.len(),
+                #[inline(always)]
+                |i| a[i] * b[i],
+            )
+        },
     )
 }
 
@@ -130,7 +148,11 @@ pub fn softmax<F: Real>(x: &mut [F], scale: F) -> F {
             for x in x.iter_mut() {
                 *x = (*x * scale - max).exp();
             }
-            let total = sum_of(x.len(), #[inline(always)] |i| x[i]);
+            let total = sum_of(
+                x.len(),
+                #[inline(always)]
+                |i| x[i],
+            );
             let inverse = F::ONE / total;
             for x in x {
                 *x *= inverse;
@@ -153,7 +175,11 @@ pub fn sum_of<F: Real>(n: usize, term: impl Fn(usize) -> F) -> F {
     for (lane, i) in lanes.iter_mut().zip(whole..n) {
         *lane += term(i);
     }
-    fold(lanes, #[inline(always)] |a, b| a + b)
+    fold(
+        lanes,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 #[inline(always)]
@@ -168,7 +194,11 @@ fn max_of<F: Real>(x: &[F]) -> F {
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = lane.max(x);
     }
-    fold(lanes, #[inline(always)] |a, b| a.max(b))
+    fold(
+        lanes,
+        #[inline(always)]
+        |a, b| a.max(b),
+    )
 }
 
 #[inline(always)]
@@ -189,7 +219,9 @@ mod tests {
 
     fn grid(lo: f32, hi: f32) -> Vec<f32> {
         let n = 100_003;
-        (0..n).map(|i| lo + (hi - lo) * i as f32 / (n - 1) as f32).collect()
+        (0..n)
+            .map(|i| lo + (hi - lo) * i as f32 / (n - 1) as f32)
+            .collect()
     }
 
     /// The largest error of f32 against f64, relative to the larger of the result and `floor`.
@@ -211,7 +243,10 @@ mod tests {
         // The tail x e^2u amplifies the rounding of 2u by its size (2u = -24 at x = -6, where gelu is 1e-10).
         let forward = [worst(&x, gelu, gelu, 0.05), worst(&x, silu, silu, 0.05)];
         assert!(forward.iter().all(|&w| w < 6e-7), "{forward:?}");
-        let grad = [worst(&x, gelu_grad, gelu_grad, 0.1), worst(&x, silu_grad, silu_grad, 0.1)];
+        let grad = [
+            worst(&x, gelu_grad, gelu_grad, 0.1),
+            worst(&x, silu_grad, silu_grad, 0.1),
+        ];
         assert!(grad.iter().all(|&w| w < 1e-6), "{grad:?}");
     }
 
@@ -246,7 +281,10 @@ mod tests {
             let a: Vec<f32> = (0..n).map(|i| (i as f32 * 0.37).sin()).collect();
             let b: Vec<f32> = (0..n).map(|i| (i as f32 * 0.71).cos()).collect();
             let exact = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-                a.iter().zip(&b).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum()
+                a.iter()
+                    .zip(&b)
+                    .map(|(&a, &b)| f(f64::from(a), f64::from(b)))
+                    .sum()
             };
             let bound = 1e-7 * (1 + n) as f64;
             assert!((f64::from(sum(&a)) - exact(&|a, _| a)).abs() <= bound);
@@ -263,7 +301,10 @@ mod tests {
             let (lse, want_lse) = (softmax(&mut x, 0.25), softmax(&mut want, 0.25));
             assert!((f64::from(lse) - want_lse).abs() < 1e-6 * want_lse.abs().max(1.0));
             for (&got, want) in x.iter().zip(&want) {
-                assert!((f64::from(got) - want).abs() < 2e-6 * want + 1e-12, "{n}: {got} for {want}");
+                assert!(
+                    (f64::from(got) - want).abs() < 2e-6 * want + 1e-12,
+                    "{n}: {got} for {want}"
+                );
             }
             assert!((want.iter().sum::<f64>() - 1.0).abs() < 1e-14);
         }

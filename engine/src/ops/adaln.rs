@@ -67,8 +67,15 @@ impl Define for AdaLn {
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let (AdaLn::Fwd { .. }, Some(grad)) = (self, grads[0]) else { return no_gradient(self) };
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
+        let (AdaLn::Fwd { .. }, Some(grad)) = (self, grads[0]) else {
+            return no_gradient(self);
+        };
         let ins = g.node(node).ins.clone();
         let stats = g.var(node, 1);
         let id = g.apply(AdaLn::Bwd, &[grad, ins[0], stats, ins[2]])?;
@@ -77,79 +84,115 @@ impl Define for AdaLn {
 }
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
-    let &[_, t, d] = io.shape(0) else { unreachable!("checked by infer") };
+    let &[_, t, d] = io.shape(0) else {
+        unreachable!("checked by infer")
+    };
     let [x, shift, scale, ..] = io.ins;
     let [y, stats, ..] = io.outs;
     let n = F::of(d as f64);
-    for_rows((rows_mut(y, d), rows_mut(stats, 2)), grain(d), |first, (y, stats)| {
-        let rows = y.chunks_exact_mut(d).zip(stats.chunks_exact_mut(2)).zip(x[first * d..].chunks_exact(d));
-        for (row, ((y, stats), x)) in rows.enumerate() {
-            let b = (first + row) / t;
-            let (shift, scale) = (&shift[b * d..][..d], &scale[b * d..][..d]);
-            let mean = slice::sum(x) / n;
-            let rstd = F::ONE / (slice::sum_sq(x, mean) / n + ln_eps).sqrt();
-            stats.copy_from_slice(&[mean, rstd]);
-            vectorize(
-                #[inline(always)]
-                || {
-                    for (((y, &x), &shift), &scale) in y.iter_mut().zip(x).zip(shift).zip(scale) {
-                        *y = (x - mean) * rstd * (F::ONE + scale) + shift;
-                    }
-                },
-            );
-        }
-    });
+    for_rows(
+        (rows_mut(y, d), rows_mut(stats, 2)),
+        grain(d),
+        |first, (y, stats)| {
+            let rows = y
+                .chunks_exact_mut(d)
+                .zip(stats.chunks_exact_mut(2))
+                .zip(x[first * d..].chunks_exact(d));
+            for (row, ((y, stats), x)) in rows.enumerate() {
+                let b = (first + row) / t;
+                let (shift, scale) = (&shift[b * d..][..d], &scale[b * d..][..d]);
+                let mean = slice::sum(x) / n;
+                let rstd = F::ONE / (slice::sum_sq(x, mean) / n + ln_eps).sqrt();
+                stats.copy_from_slice(&[mean, rstd]);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (((y, &x), &shift), &scale) in y.iter_mut().zip(x).zip(shift).zip(scale)
+                        {
+                            *y = (x - mean) * rstd * (F::ONE + scale) + shift;
+                        }
+                    },
+                );
+            }
+        },
+    );
 }
 
 /// With `x̂ = (x - mean) rstd` and `h = g (1 + scale)`: `gx = rstd (h - mean(h) - x̂ mean(h x̂))`, `gshift = Σ_t g`,
 /// `gscale = Σ_t g x̂`.
 fn bwd<F: Real>(io: CpuIo<'_, F>) {
-    let &[_, t, d] = io.shape(1) else { unreachable!("checked by infer") };
+    let &[_, t, d] = io.shape(1) else {
+        unreachable!("checked by infer")
+    };
     let [g, x, stats, scale, ..] = io.ins;
     let [gx, gshift, gscale, ..] = io.outs;
     let n = F::of(d as f64);
-    for_rows((rows_mut(gx, t * d), rows_mut(gshift, d), rows_mut(gscale, d)), 1, |first, (gx, gshift, gscale)| {
-        gshift.fill(F::ZERO);
-        gscale.fill(F::ZERO);
-        for (row, gx) in gx.chunks_exact_mut(d).enumerate() {
-            let (sample, at) = (row / t, first * t + row);
-            let (g, x, scale) = (&g[at * d..][..d], &x[at * d..][..d], &scale[(first + sample) * d..][..d]);
-            let (gshift, gscale) = (&mut gshift[sample * d..][..d], &mut gscale[sample * d..][..d]);
-            let (mean, rstd) = (stats[2 * at], stats[2 * at + 1]);
-            vectorize(
-                #[inline(always)]
-                || {
-                    for j in 0..d {
-                        gshift[j] += g[j];
-                        gscale[j] += g[j] * ((x[j] - mean) * rstd);
-                    }
-                    for j in 0..d {
-                        gx[j] = g[j] * (F::ONE + scale[j]);
-                    }
-                    let mean_h = slice::sum_of(
-                        d,
-                        #[inline(always)]
-                        |j| gx[j],
-                    ) / n;
-                    let mean_hx = slice::sum_of(
-                        d,
-                        #[inline(always)]
-                        |j| gx[j] * (x[j] - mean),
-                    ) * rstd
-                        / n;
-                    for j in 0..d {
-                        gx[j] = rstd * (gx[j] - mean_h - (x[j] - mean) * rstd * mean_hx);
-                    }
-                },
-            );
-        }
-    });
+    for_rows(
+        (
+            rows_mut(gx, t * d),
+            rows_mut(gshift, d),
+            rows_mut(gscale, d),
+        ),
+        1,
+        |first, (gx, gshift, gscale)| {
+            gshift.fill(F::ZERO);
+            gscale.fill(F::ZERO);
+            for (row, gx) in gx.chunks_exact_mut(d).enumerate() {
+                let (sample, at) = (row / t, first * t + row);
+                let (g, x, scale) = (
+                    &g[at * d..][..d],
+                    &x[at * d..][..d],
+                    &scale[(first + sample) * d..][..d],
+                );
+                let (gshift, gscale) = (
+                    &mut gshift[sample * d..][..d],
+                    &mut gscale[sample * d..][..d],
+                );
+                let (mean, rstd) = (stats[2 * at], stats[2 * at + 1]);
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for j in 0..d {
+                            gshift[j] += g[j];
+                            gscale[j] += g[j] * ((x[j] - mean) * rstd);
+                        }
+                        for j in 0..d {
+                            gx[j] = g[j] * (F::ONE + scale[j]);
+                        }
+                        let mean_h = slice::sum_of(
+                            d,
+                            #[inline(always)]
+                            |j| gx[j],
+                        ) / n;
+                        let mean_hx = slice::sum_of(
+                            d,
+                            #[inline(always)]
+                            |j| gx[j] * (x[j] - mean),
+                        ) * rstd
+                            / n;
+                        for j in 0..d {
+                            gx[j] = rstd * (gx[j] - mean_h - (x[j] - mean) * rstd * mean_hx);
+                        }
+                    },
+                );
+            }
+        },
+    );
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |b, t, d| {
         let per_sample = Type::f32([b, d]);
-        Case::with_grad(AdaLn::Fwd { ln_eps: 1e-6 }, &[Type::f32([b, t, d]), per_sample.clone(), per_sample], &[0, 1, 2])
+        Case::with_grad(
+            AdaLn::Fwd { ln_eps: 1e-6 },
+            &[Type::f32([b, t, d]), per_sample.clone(), per_sample],
+            &[0, 1, 2],
+        )
     };
-    vec![case(1, 1, 2), case(2, 3, 5), case(3, 4, 70), case(1, 16, 384)]
+    vec![
+        case(1, 1, 2),
+        case(2, 3, 5),
+        case(3, 4, 70),
+        case(1, 16, 384),
+    ]
 }

@@ -50,8 +50,15 @@ pub fn norm(g: &mut Graph, part: Var) -> Result<Var> {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn step(g: &mut Graph, grads: Var, stats: Var, hyper: Var, [params, m, v, ema]: [Var; 4]) -> Result<()> {
-    g.apply(AdamW::Step, &[grads, stats, hyper, params, m, v, ema]).map(|_| ())
+pub fn step(
+    g: &mut Graph,
+    grads: Var,
+    stats: Var,
+    hyper: Var,
+    [params, m, v, ema]: [Var; 4],
+) -> Result<()> {
+    g.apply(AdamW::Step, &[grads, stats, hyper, params, m, v, ema])
+        .map(|_| ())
 }
 
 /// `acc = grads` when keep `[1]` is 0, else `acc = acc + grads`, on segments `[n]`.
@@ -77,24 +84,54 @@ impl Define for AdamW {
         let grads = &ins[0];
         match self {
             AdamW::NormPart => {
-                expect(name, "prev", &ins[1], [N_PARTS], "that many partial sums are kept")?;
+                expect(
+                    name,
+                    "prev",
+                    &ins[1],
+                    [N_PARTS],
+                    "that many partial sums are kept",
+                )?;
                 Ok(vec![ins[1].clone()])
             }
             AdamW::Norm => {
-                expect(name, "part", grads, [N_PARTS], "that many partial sums are kept")?;
+                expect(
+                    name,
+                    "part",
+                    grads,
+                    [N_PARTS],
+                    "that many partial sums are kept",
+                )?;
                 Ok(vec![Type::f32([2])])
             }
             AdamW::Step => {
                 expect(name, "stats", &ins[1], [2], "it holds norm and flag")?;
-                expect(name, "hyper", &ins[2], [N_HYPER], "it holds the step's numbers")?;
+                expect(
+                    name,
+                    "hyper",
+                    &ins[2],
+                    [N_HYPER],
+                    "it holds the step's numbers",
+                )?;
                 for (arg, ty) in ["params", "m", "v", "ema"].into_iter().zip(&ins[3..]) {
-                    expect(name, arg, ty, grads.shape.clone(), format_args!("grads is {grads:?}"))?;
+                    expect(
+                        name,
+                        arg,
+                        ty,
+                        grads.shape.clone(),
+                        format_args!("grads is {grads:?}"),
+                    )?;
                 }
                 Ok(vec![])
             }
             AdamW::Accumulate => {
                 expect(name, "keep", &ins[1], [1], "it is one number")?;
-                expect(name, "acc", &ins[2], grads.shape.clone(), format_args!("grads is {grads:?}"))?;
+                expect(
+                    name,
+                    "acc",
+                    &ins[2],
+                    grads.shape.clone(),
+                    format_args!("grads is {grads:?}"),
+                )?;
                 Ok(vec![])
             }
         }
@@ -119,7 +156,11 @@ impl Define for AdamW {
                 let sum: f64 = io.ins[0].iter().map(|x| x.to_f64()).sum();
                 let [stats, ..] = io.outs;
                 stats[0] = F::of(sum.sqrt());
-                stats[1] = if stats[0].is_finite() { F::ZERO } else { F::ONE };
+                stats[1] = if stats[0].is_finite() {
+                    F::ZERO
+                } else {
+                    F::ONE
+                };
             }
             AdamW::Step => step_cpu(io),
             AdamW::Accumulate => {
@@ -144,7 +185,8 @@ fn norm_part_cpu<F: Real>(io: CpuIo<'_, F>) {
     let len = grads.len().div_ceil(N_PARTS).max(1);
     for_rows(rows_mut(part, 1), grain(len), |first, part| {
         for (i, part) in part.iter_mut().enumerate() {
-            let range = ((first + i) * len).min(grads.len())..((first + i + 1) * len).min(grads.len());
+            let range =
+                ((first + i) * len).min(grads.len())..((first + i + 1) * len).min(grads.len());
             *part = prev[first + i] + crate::num::slice::sum_sq(&grads[range], F::ZERO);
         }
     });
@@ -152,33 +194,72 @@ fn norm_part_cpu<F: Real>(io: CpuIo<'_, F>) {
 
 fn step_cpu<F: Real>(io: CpuIo<'_, F>) {
     let [grads, stats, hyper, ..] = io.ins;
-    let &[lr, beta1, beta2, adam_eps, weight_decay, ema_decay, c1, c2, clip] = hyper else { unreachable!("checked by infer") };
+    let &[
+        lr,
+        beta1,
+        beta2,
+        adam_eps,
+        weight_decay,
+        ema_decay,
+        c1,
+        c2,
+        clip,
+    ] = hyper
+    else {
+        unreachable!("checked by infer")
+    };
     if stats[1] != F::ZERO {
         return;
     }
-    let scale = if clip > F::ZERO { (clip / (stats[0] + F::of(1e-6))).min(F::ONE) } else { F::ONE };
+    let scale = if clip > F::ZERO {
+        (clip / (stats[0] + F::of(1e-6))).min(F::ONE)
+    } else {
+        F::ONE
+    };
     let (keep, one) = (F::ONE - lr * weight_decay, F::ONE);
     let [params, m, v, ema, ..] = io.in_place;
-    for_rows(((rows_mut(params, 1), rows_mut(m, 1)), (rows_mut(v, 1), rows_mut(ema, 1))), grain(1), |first, ((params, m), (v, ema))| {
-        let grads = &grads[first..][..params.len()];
-        vectorize(
-            #[inline(always)]
-            || {
-                for ((((p, m), v), ema), &g) in params.iter_mut().zip(m).zip(v).zip(ema).zip(grads) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (one - beta1) * g;
-                    *v = beta2 * *v + (one - beta2) * g * g;
-                    *p = *p * keep - lr * (*m * c1) / ((*v * c2).sqrt() + adam_eps);
-                    *ema = ema_decay * *ema + (one - ema_decay) * *p;
-                }
-            },
-        );
-    });
+    for_rows(
+        (
+            (rows_mut(params, 1), rows_mut(m, 1)),
+            (rows_mut(v, 1), rows_mut(ema, 1)),
+        ),
+        grain(1),
+        |first, ((params, m), (v, ema))| {
+            let grads = &grads[first..][..params.len()];
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((((p, m), v), ema), &g) in
+                        params.iter_mut().zip(m).zip(v).zip(ema).zip(grads)
+                    {
+                        let g = g * scale;
+                        *m = beta1 * *m + (one - beta1) * g;
+                        *v = beta2 * *v + (one - beta2) * g * g;
+                        *p = *p * keep - lr * (*m * c1) / ((*v * c2).sqrt() + adam_eps);
+                        *ema = ema_decay * *ema + (one - ema_decay) * *p;
+                    }
+                },
+            );
+        },
+    );
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let flat = |n: usize| Type::f32([n]);
-    let step = |n| Case::new(AdamW::Step, &[flat(n), flat(2), flat(N_HYPER), flat(n), flat(n), flat(n), flat(n)]);
+    let step = |n| {
+        Case::new(
+            AdamW::Step,
+            &[
+                flat(n),
+                flat(2),
+                flat(N_HYPER),
+                flat(n),
+                flat(n),
+                flat(n),
+                flat(n),
+            ],
+        )
+    };
     let accumulate = |n| Case::new(AdamW::Accumulate, &[flat(n), flat(1), flat(n)]);
     let norm_part = |n| Case::new(AdamW::NormPart, &[flat(n), flat(N_PARTS)]);
     vec![

@@ -46,21 +46,39 @@ impl Define for Attention {
         expect_axes(name, "qkv", qkv, 3, "[B, T, 3D]")?;
         let (b, t, width) = (qkv.shape[0], qkv.shape[1], qkv.shape[2]);
         if heads == 0 || width % (3 * heads) != 0 {
-            return Err(Error::Shape(format!("{name}: qkv is {qkv:?}, expected a width divisible by 3 x {heads} heads")));
+            return Err(Error::Shape(format!(
+                "{name}: qkv is {qkv:?}, expected a width divisible by 3 x {heads} heads"
+            )));
         }
         let (o, lse) = (Shape::from([b, t, width / 3]), Shape::from([b, heads, t]));
         if let Attention::Fwd { .. } = self {
             return Ok(vec![Type::f32(o), Type::f32(lse)]);
         }
-        expect(name, "o", &ins[1], o.clone(), format_args!("qkv is {qkv:?}"))?;
-        expect(name, "lse", &ins[2], lse.clone(), format_args!("qkv is {qkv:?} with {heads} heads"))?;
+        expect(
+            name,
+            "o",
+            &ins[1],
+            o.clone(),
+            format_args!("qkv is {qkv:?}"),
+        )?;
+        expect(
+            name,
+            "lse",
+            &ins[2],
+            lse.clone(),
+            format_args!("qkv is {qkv:?} with {heads} heads"),
+        )?;
         expect(name, "g", &ins[3], o, format_args!("qkv is {qkv:?}"))?;
         Ok(vec![qkv.clone(), Type::f32(lse)])
     }
 
     fn macs(&self, ins: &[Type]) -> u64 {
         let (b, t, d) = (ins[0].shape[0], ins[0].shape[1], ins[0].shape[2] / 3);
-        let products = if matches!(self, Attention::Fwd { .. }) { 2 } else { 5 };
+        let products = if matches!(self, Attention::Fwd { .. }) {
+            2
+        } else {
+            5
+        };
         (products * b * t * t * d) as u64
     }
 
@@ -75,11 +93,21 @@ impl Define for Attention {
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let (Attention::Fwd { n_heads }, Some(grad)) = (*self, grads[0]) else { return no_gradient(self) };
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
+        let (Attention::Fwd { n_heads }, Some(grad)) = (*self, grads[0]) else {
+            return no_gradient(self);
+        };
         let qkv = g.node(node).ins[0];
         let (o, lse) = (g.var(node, 0), g.var(node, 1));
-        Ok(vec![Some(g.apply1(Attention::Bwd { n_heads }, &[qkv, o, lse, grad])?)])
+        Ok(vec![Some(g.apply1(
+            Attention::Bwd { n_heads },
+            &[qkv, o, lse, grad],
+        )?)])
     }
 }
 
@@ -88,82 +116,173 @@ fn part<F>(qkv: &[F], part: usize, h: usize, t: usize, d: usize, head_dim: usize
     Mat::strided(&qkv[part * d + h * head_dim..], t, head_dim, 3 * d)
 }
 
-fn part_mut<F>(qkv: &mut [F], part: usize, h: usize, t: usize, d: usize, head_dim: usize) -> MatMut<'_, F> {
+fn part_mut<F>(
+    qkv: &mut [F],
+    part: usize,
+    h: usize,
+    t: usize,
+    d: usize,
+    head_dim: usize,
+) -> MatMut<'_, F> {
     MatMut::strided(&mut qkv[part * d + h * head_dim..], t, head_dim, 3 * d)
 }
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
-    let &[_, t, d] = io.out_shape(0) else { unreachable!("checked by infer") };
+    let &[_, t, d] = io.out_shape(0) else {
+        unreachable!("checked by infer")
+    };
     let head_dim = d / n_heads;
     let scale = F::ONE / F::of(head_dim as f64).sqrt();
     let qkv = io.ins[0];
     let [o, lse, ..] = io.outs;
-    for_rows((rows_mut(o, t * d), rows_mut(lse, n_heads * t)), 1, |first, (o, lse)| {
-        for (i, (o, lse)) in o.chunks_exact_mut(t * d).zip(lse.chunks_exact_mut(n_heads * t)).enumerate() {
-            let qkv = &qkv[(first + i) * t * 3 * d..][..t * 3 * d];
-            let part = |which, h| part(qkv, which, h, t, d, head_dim);
-            with_scratch(t * t, |scores| {
-                for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
-                    gemm(MatMut::new(scores, t, t), Store::Set, F::ONE, part(0, h), part(1, h).t(), |_, _| ());
-                    for (row, lse) in scores.chunks_exact_mut(t).zip(lse) {
-                        *lse = slice::softmax(row, scale);
+    for_rows(
+        (rows_mut(o, t * d), rows_mut(lse, n_heads * t)),
+        1,
+        |first, (o, lse)| {
+            for (i, (o, lse)) in o
+                .chunks_exact_mut(t * d)
+                .zip(lse.chunks_exact_mut(n_heads * t))
+                .enumerate()
+            {
+                let qkv = &qkv[(first + i) * t * 3 * d..][..t * 3 * d];
+                let part = |which, h| part(qkv, which, h, t, d, head_dim);
+                with_scratch(t * t, |scores| {
+                    for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
+                        gemm(
+                            MatMut::new(scores, t, t),
+                            Store::Set,
+                            F::ONE,
+                            part(0, h),
+                            part(1, h).t(),
+                            |_, _| (),
+                        );
+                        for (row, lse) in scores.chunks_exact_mut(t).zip(lse) {
+                            *lse = slice::softmax(row, scale);
+                        }
+                        let o = MatMut::strided(&mut o[h * head_dim..], t, head_dim, d);
+                        gemm(
+                            o,
+                            Store::Set,
+                            F::ONE,
+                            Mat::new(scores, t, t),
+                            part(2, h),
+                            |_, _| (),
+                        );
                     }
-                    let o = MatMut::strided(&mut o[h * head_dim..], t, head_dim, d);
-                    gemm(o, Store::Set, F::ONE, Mat::new(scores, t, t), part(2, h), |_, _| ());
-                }
-            });
-        }
-    });
+                });
+            }
+        },
+    );
 }
 
 /// With `p = exp(s - lse)` and `delta = rows of g · o`: `gv = pᵀ g`, `gs = p (g vᵀ - delta) / √hd`, `gq = gs k`, `gk = gsᵀ q`.
 fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
-    let &[_, t, d] = io.shape(1) else { unreachable!("checked by infer") };
+    let &[_, t, d] = io.shape(1) else {
+        unreachable!("checked by infer")
+    };
     let head_dim = d / n_heads;
     let scale = F::ONE / F::of(head_dim as f64).sqrt();
     let [qkv, o, lse, g, ..] = io.ins;
     let [gqkv, delta, ..] = io.outs;
-    for_rows((rows_mut(gqkv, t * 3 * d), rows_mut(delta, n_heads * t)), 1, |first, (gqkv, delta)| {
-        for (i, (gqkv, delta)) in gqkv.chunks_exact_mut(t * 3 * d).zip(delta.chunks_exact_mut(n_heads * t)).enumerate() {
-            let b = first + i;
-            let qkv = &qkv[b * t * 3 * d..][..t * 3 * d];
-            let (g, o) = (&g[b * t * d..][..t * d], &o[b * t * d..][..t * d]);
-            let part = |which, h| part(qkv, which, h, t, d, head_dim);
-            with_scratch(2 * t * t, |scratch| {
-                let (p, gs) = scratch.split_at_mut(t * t);
-                for (h, delta) in delta.chunks_exact_mut(t).enumerate() {
-                    let lse = &lse[(b * n_heads + h) * t..][..t];
-                    let head = h * head_dim..(h + 1) * head_dim;
-                    for (row, delta) in delta.iter_mut().enumerate() {
-                        *delta = slice::dot(&g[row * d..][head.clone()], &o[row * d..][head.clone()]);
-                    }
-                    let g = Mat::strided(&g[h * head_dim..], t, head_dim, d);
-                    gemm(MatMut::new(p, t, t), Store::Set, scale, part(0, h), part(1, h).t(), |row, p| {
-                        let lse = lse[row];
-                        slice::map_in_place(
-                            p,
-                            #[inline(always)]
-                            |s| (s - lse).exp(),
+    for_rows(
+        (rows_mut(gqkv, t * 3 * d), rows_mut(delta, n_heads * t)),
+        1,
+        |first, (gqkv, delta)| {
+            for (i, (gqkv, delta)) in gqkv
+                .chunks_exact_mut(t * 3 * d)
+                .zip(delta.chunks_exact_mut(n_heads * t))
+                .enumerate()
+            {
+                let b = first + i;
+                let qkv = &qkv[b * t * 3 * d..][..t * 3 * d];
+                let (g, o) = (&g[b * t * d..][..t * d], &o[b * t * d..][..t * d]);
+                let part = |which, h| part(qkv, which, h, t, d, head_dim);
+                with_scratch(2 * t * t, |scratch| {
+                    let (p, gs) = scratch.split_at_mut(t * t);
+                    for (h, delta) in delta.chunks_exact_mut(t).enumerate() {
+                        let lse = &lse[(b * n_heads + h) * t..][..t];
+                        let head = h * head_dim..(h + 1) * head_dim;
+                        for (row, delta) in delta.iter_mut().enumerate() {
+                            *delta = slice::dot(
+                                &g[row * d..][head.clone()],
+                                &o[row * d..][head.clone()],
+                            );
+                        }
+                        let g = Mat::strided(&g[h * head_dim..], t, head_dim, d);
+                        gemm(
+                            MatMut::new(p, t, t),
+                            Store::Set,
+                            scale,
+                            part(0, h),
+                            part(1, h).t(),
+                            |row, p| {
+                                let lse = lse[row];
+                                slice::map_in_place(
+                                    p,
+                                    #[inline(always)]
+                                    |s| (s - lse).exp(),
+                                );
+                            },
                         );
-                    });
-                    gemm(MatMut::new(gs, t, t), Store::Set, F::ONE, g, part(2, h).t(), |row, gs| {
-                        let delta = delta[row];
-                        let p = &p[row * t..][..t];
-                        gs.iter_mut().zip(p).for_each(|(gs, &p)| *gs = p * (*gs - delta) * scale);
-                    });
-                    let (p, gs) = (Mat::new(p, t, t), Mat::new(gs, t, t));
-                    gemm(part_mut(gqkv, 0, h, t, d, head_dim), Store::Set, F::ONE, gs, part(1, h), |_, _| ());
-                    gemm(part_mut(gqkv, 1, h, t, d, head_dim), Store::Set, F::ONE, gs.t(), part(0, h), |_, _| ());
-                    gemm(part_mut(gqkv, 2, h, t, d, head_dim), Store::Set, F::ONE, p.t(), g, |_, _| ());
-                }
-            });
-        }
-    });
+                        gemm(
+                            MatMut::new(gs, t, t),
+                            Store::Set,
+                            F::ONE,
+                            g,
+                            part(2, h).t(),
+                            |row, gs| {
+                                let delta = delta[row];
+                                let p = &p[row * t..][..t];
+                                gs.iter_mut()
+                                    .zip(p)
+                                    .for_each(|(gs, &p)| *gs = p * (*gs - delta) * scale);
+                            },
+                        );
+                        let (p, gs) = (Mat::new(p, t, t), Mat::new(gs, t, t));
+                        gemm(
+                            part_mut(gqkv, 0, h, t, d, head_dim),
+                            Store::Set,
+                            F::ONE,
+                            gs,
+                            part(1, h),
+                            |_, _| (),
+                        );
+                        gemm(
+                            part_mut(gqkv, 1, h, t, d, head_dim),
+                            Store::Set,
+                            F::ONE,
+                            gs.t(),
+                            part(0, h),
+                            |_, _| (),
+                        );
+                        gemm(
+                            part_mut(gqkv, 2, h, t, d, head_dim),
+                            Store::Set,
+                            F::ONE,
+                            p.t(),
+                            g,
+                            |_, _| (),
+                        );
+                    }
+                });
+            }
+        },
+    );
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |b, t, heads, head_dim| {
-        Case::with_grad(Attention::Fwd { n_heads: heads }, &[Type::f32([b, t, 3 * heads * head_dim])], &[0])
+        Case::with_grad(
+            Attention::Fwd { n_heads: heads },
+            &[Type::f32([b, t, 3 * heads * head_dim])],
+            &[0],
+        )
     };
-    vec![case(1, 1, 1, 1), case(2, 3, 2, 5), case(1, 17, 3, 16), case(2, 64, 2, 24), case(1, 70, 1, 72)]
+    vec![
+        case(1, 1, 1, 1),
+        case(2, 3, 2, 5),
+        case(1, 17, 3, 16),
+        case(2, 64, 2, 24),
+        case(1, 70, 1, 72),
+    ]
 }

@@ -34,16 +34,28 @@ impl Define for Chunk {
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
         let (Chunk::Split(n) | Chunk::Join(n)) = *self;
         if n != 2 && n != 6 {
-            return Err(Error::Shape(format!("{}: {n} chunks, expected 2 or 6", Define::name(self))));
+            return Err(Error::Shape(format!(
+                "{}: {n} chunks, expected 2 or 6",
+                Define::name(self)
+            )));
         }
         expect_axes(Define::name(self), "x", &ins[0], 2, "[B, columns]")?;
         let (b, cols) = (ins[0].shape[0], ins[0].shape[1]);
         match self {
-            Chunk::Split(_) if cols % n != 0 => Err(Error::Shape(format!("chunk_split: x is {:?}, expected columns divisible by {n}", ins[0]))),
+            Chunk::Split(_) if cols % n != 0 => Err(Error::Shape(format!(
+                "chunk_split: x is {:?}, expected columns divisible by {n}",
+                ins[0]
+            ))),
             Chunk::Split(_) => Ok(vec![Type::f32([b, cols / n]); n]),
             Chunk::Join(_) => {
                 for x in ins {
-                    expect("chunk_join", "x", x, [b, cols], format_args!("the first chunk is {:?}", ins[0]))?;
+                    expect(
+                        "chunk_join",
+                        "x",
+                        x,
+                        [b, cols],
+                        format_args!("the first chunk is {:?}", ins[0]),
+                    )?;
                 }
                 Ok(vec![Type::f32([b, cols * n])])
             }
@@ -75,11 +87,19 @@ impl Define for Chunk {
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         match *self {
             Chunk::Split(n) => {
                 let shape = g.node(node).outs[0].shape.clone();
-                let grads: Vec<Var> = grads.iter().map(|grad| grad.unwrap_or_else(|| g.constant(0.0, shape.clone()))).collect();
+                let grads: Vec<Var> = grads
+                    .iter()
+                    .map(|grad| grad.unwrap_or_else(|| g.constant(0.0, shape.clone())))
+                    .collect();
                 Ok(vec![Some(g.apply1(Chunk::Join(n), &grads)?)])
             }
             Chunk::Join(n) => Ok(match grads[0] {
@@ -93,5 +113,12 @@ impl Define for Chunk {
 pub(super) fn cases() -> Vec<Case> {
     let split = |n, b, d| Case::with_grad(Chunk::Split(n), &[Type::f32([b, n * d])], &[0]);
     let join = |n, b, d| Case::with_grad(Chunk::Join(n), &vec![Type::f32([b, d]); n], &[0, n - 1]);
-    vec![split(2, 1, 1), split(6, 3, 5), split(6, 4, 65), join(2, 2, 3), join(6, 1, 7), join(6, 3, 65)]
+    vec![
+        split(2, 1, 1),
+        split(6, 3, 5),
+        split(6, 4, 65),
+        join(2, 2, 3),
+        join(6, 1, 7),
+        join(6, 3, 65),
+    ]
 }

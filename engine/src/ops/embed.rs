@@ -47,7 +47,10 @@ pub fn embed_label(g: &mut Graph, table: Var, y: Var) -> Result<Var> {
 fn expect_labels(name: &str, y: &Type, batch: Option<usize>) -> Result<usize> {
     match &y.shape[..] {
         &[b] if y.elem == Elem::U32 && batch.is_none_or(|n| n == b) => Ok(b),
-        _ => Err(Error::Shape(format!("{name}: y is {y:?}, expected u32[B]{}", batch.map_or(String::new(), |b| format!(" with B = {b}"))))),
+        _ => Err(Error::Shape(format!(
+            "{name}: y is {y:?}, expected u32[B]{}",
+            batch.map_or(String::new(), |b| format!(" with B = {b}"))
+        ))),
     }
 }
 
@@ -66,7 +69,13 @@ impl Define for Embed {
         match *self {
             Embed::Pos => {
                 expect_axes(name, "x", a, 3, "[B, T, D]")?;
-                expect(name, "pos", b, [a.shape[1], a.shape[2]], format_args!("x is {a:?}"))?;
+                expect(
+                    name,
+                    "pos",
+                    b,
+                    [a.shape[1], a.shape[2]],
+                    format_args!("x is {a:?}"),
+                )?;
                 Ok(vec![a.clone()])
             }
             Embed::Time => {
@@ -97,8 +106,17 @@ impl Define for Embed {
         let [y, ..] = io.outs;
         match self {
             Embed::Pos => for_rows(rows_mut(y, len), 1, |first, y| {
-                for (y, x) in y.chunks_exact_mut(len).zip(a[first * len..].chunks_exact(len)) {
-                    slice::zip_map(y, x, b, #[inline(always)] |x, pos| x + pos);
+                for (y, x) in y
+                    .chunks_exact_mut(len)
+                    .zip(a[first * len..].chunks_exact(len))
+                {
+                    slice::zip_map(
+                        y,
+                        x,
+                        b,
+                        #[inline(always)]
+                        |x, pos| x + pos,
+                    );
                 }
             }),
             Embed::Time => {
@@ -124,14 +142,22 @@ impl Define for Embed {
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         let ins = g.node(node).ins.clone();
         match (self, grads[0]) {
             (Embed::Pos, grad) => Ok(vec![grad, None]),
             (Embed::Time, _) => Ok(vec![None, None]),
             (Embed::Label, Some(grad)) => {
                 let rows = g.shape(ins[0])[0];
-                Ok(vec![Some(g.apply1(Embed::LabelBwd { rows }, &[grad, ins[1]])?), None])
+                Ok(vec![
+                    Some(g.apply1(Embed::LabelBwd { rows }, &[grad, ins[1]])?),
+                    None,
+                ])
             }
             _ => no_gradient(self),
         }
@@ -139,11 +165,25 @@ impl Define for Embed {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let pos = |b, t, d| Case::with_grad(Embed::Pos, &[Type::f32([b, t, d]), Type::f32([t, d])], &[0]);
+    let pos =
+        |b, t, d| Case::with_grad(Embed::Pos, &[Type::f32([b, t, d]), Type::f32([t, d])], &[0]);
     let time = |b, f| Case::new(Embed::Time, &[Type::f32([b]), Type::f32([f])]);
     let label = |n: u32, d, b| Case {
         n_labels: n,
-        ..Case::with_grad(Embed::Label, &[Type::f32([n as usize, d]), Type::u32([b])], &[0])
+        ..Case::with_grad(
+            Embed::Label,
+            &[Type::f32([n as usize, d]), Type::u32([b])],
+            &[0],
+        )
     };
-    vec![pos(1, 1, 1), pos(2, 5, 7), pos(3, 16, 96), time(1, 1), time(3, 128), label(1, 1, 1), label(11, 5, 7), label(4, 65, 33)]
+    vec![
+        pos(1, 1, 1),
+        pos(2, 5, 7),
+        pos(3, 16, 96),
+        time(1, 1),
+        time(3, 128),
+        label(1, 1, 1),
+        label(11, 5, 7),
+        label(4, 65, 33),
+    ]
 }

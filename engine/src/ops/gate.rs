@@ -28,8 +28,20 @@ impl Define for GateBwd {
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
         let (g, branch, gate) = (&ins[0], &ins[1], &ins[2]);
         expect_axes("gate_bwd", "g", g, 3, "[B, T, D]")?;
-        expect("gate_bwd", "branch", branch, g.shape.clone(), format_args!("g is {g:?}"))?;
-        expect("gate_bwd", "gate", gate, [g.shape[0], g.shape[2]], format_args!("g is {g:?}"))?;
+        expect(
+            "gate_bwd",
+            "branch",
+            branch,
+            g.shape.clone(),
+            format_args!("g is {g:?}"),
+        )?;
+        expect(
+            "gate_bwd",
+            "gate",
+            gate,
+            [g.shape[0], g.shape[2]],
+            format_args!("g is {g:?}"),
+        )?;
         Ok(vec![g.clone(), gate.clone()])
     }
 
@@ -38,28 +50,55 @@ impl Define for GateBwd {
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
-        let &[_, t, d] = io.shape(0) else { unreachable!("checked by infer") };
+        let &[_, t, d] = io.shape(0) else {
+            unreachable!("checked by infer")
+        };
         let [g, branch, gate, ..] = io.ins;
         let [gbranch, ggate, ..] = io.outs;
-        for_rows((rows_mut(gbranch, t * d), rows_mut(ggate, d)), 1, |first, (gbranch, ggate)| {
-            let rows = first * t..first * t + gbranch.len() / d;
-            let (g, branch) = (&g[rows.start * d..rows.end * d], &branch[rows.start * d..rows.end * d]);
-            ggate.fill(F::ZERO);
-            for (row, ((gbranch, g), branch)) in gbranch.chunks_exact_mut(d).zip(g.chunks_exact(d)).zip(branch.chunks_exact(d)).enumerate()
-            {
-                let sample = row / t;
-                let gate = &gate[(first + sample) * d..][..d];
-                let ggate = &mut ggate[sample * d..][..d];
-                for j in 0..d {
-                    gbranch[j] = g[j] * gate[j];
-                    ggate[j] += g[j] * branch[j];
+        for_rows(
+            (rows_mut(gbranch, t * d), rows_mut(ggate, d)),
+            1,
+            |first, (gbranch, ggate)| {
+                let rows = first * t..first * t + gbranch.len() / d;
+                let (g, branch) = (
+                    &g[rows.start * d..rows.end * d],
+                    &branch[rows.start * d..rows.end * d],
+                );
+                ggate.fill(F::ZERO);
+                for (row, ((gbranch, g), branch)) in gbranch
+                    .chunks_exact_mut(d)
+                    .zip(g.chunks_exact(d))
+                    .zip(branch.chunks_exact(d))
+                    .enumerate()
+                {
+                    let sample = row / t;
+                    let gate = &gate[(first + sample) * d..][..d];
+                    let ggate = &mut ggate[sample * d..][..d];
+                    for j in 0..d {
+                        gbranch[j] = g[j] * gate[j];
+                        ggate[j] += g[j] * branch[j];
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |b, t, d| Case::new(GateBwd, &[Type::f32([b, t, d]), Type::f32([b, t, d]), Type::f32([b, d])]);
-    vec![case(1, 1, 1), case(2, 3, 5), case(3, 17, 70), case(1, 256, 384)]
+    let case = |b, t, d| {
+        Case::new(
+            GateBwd,
+            &[
+                Type::f32([b, t, d]),
+                Type::f32([b, t, d]),
+                Type::f32([b, d]),
+            ],
+        )
+    };
+    vec![
+        case(1, 1, 1),
+        case(2, 3, 5),
+        case(3, 17, 70),
+        case(1, 256, 384),
+    ]
 }

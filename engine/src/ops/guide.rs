@@ -43,14 +43,24 @@ impl Define for Guide {
         let x = &ins[0];
         if let Guide::Double = self {
             if x.shape.is_empty() {
-                return Err(Error::Shape("guide_double: x is a scalar, expected [B, ...]".into()));
+                return Err(Error::Shape(
+                    "guide_double: x is a scalar, expected [B, ...]".into(),
+                ));
             }
             return Ok(vec![Type::f32(x.shape.with_first(2 * x.shape[0]))]);
         }
         expect_axes("guide_mix", "out", x, 4, "[2B, C, I, I]")?;
-        expect("guide_mix", "scale", &ins[1], [1], "the guidance scale is one number")?;
+        expect(
+            "guide_mix",
+            "scale",
+            &ins[1],
+            [1],
+            "the guidance scale is one number",
+        )?;
         if x.shape[0] % 2 != 0 {
-            return Err(Error::Shape(format!("guide_mix: out is {x:?}, expected an even batch")));
+            return Err(Error::Shape(format!(
+                "guide_mix: out is {x:?}, expected an even batch"
+            )));
         }
         Ok(vec![Type::f32(x.shape.with_first(x.shape[0] / 2))])
     }
@@ -64,7 +74,12 @@ impl Define for Guide {
         let shape = io.shape(0);
         match *self {
             Guide::Double => {
-                let (head, tail) = io.outs.into_iter().next().expect("one output").split_at_mut(x.len());
+                let (head, tail) = io
+                    .outs
+                    .into_iter()
+                    .next()
+                    .expect("one output")
+                    .split_at_mut(x.len());
                 head.copy_from_slice(x);
                 tail.copy_from_slice(x);
             }
@@ -73,7 +88,11 @@ impl Define for Guide {
                 let (c, u) = x.split_at(x.len() / 2);
                 let [y, ..] = io.outs;
                 for (i, ((y, &c), &u)) in y.iter_mut().zip(c).zip(u).enumerate() {
-                    *y = if i / per_channel % n_channels < channels { u + scale * (c - u) } else { c };
+                    *y = if i / per_channel % n_channels < channels {
+                        u + scale * (c - u)
+                    } else {
+                        c
+                    };
                 }
             }
         }
@@ -81,7 +100,18 @@ impl Define for Guide {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let mix = |b: usize, c: usize, i: usize, channels: usize| Case::new(Guide::Mix { channels }, &[Type::f32([2 * b, c, i, i]), Type::f32([1])]);
+    let mix = |b: usize, c: usize, i: usize, channels: usize| {
+        Case::new(
+            Guide::Mix { channels },
+            &[Type::f32([2 * b, c, i, i]), Type::f32([1])],
+        )
+    };
     let double = |b: usize, per: usize| Case::new(Guide::Double, &[Type::f32([b, per])]);
-    vec![double(1, 1), double(3, 70), mix(1, 1, 1, 1), mix(2, 4, 8, 3), mix(3, 3, 5, 3)]
+    vec![
+        double(1, 1),
+        double(3, 70),
+        mix(1, 1, 1, 1),
+        mix(2, 4, 8, 3),
+        mix(3, 3, 5, 3),
+    ]
 }

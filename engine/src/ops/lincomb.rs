@@ -43,12 +43,26 @@ impl Define for Lincomb {
         let (name, x) = (Define::name(self), &ins[0]);
         let n_terms = ins.len() - 1;
         if !(1..=MAX_TERMS).contains(&n_terms) || x.shape.is_empty() {
-            return Err(Error::Shape(format!("{name}: {n_terms} terms, the first {x:?}, expected 1 to {MAX_TERMS} terms [B, ...]")));
+            return Err(Error::Shape(format!(
+                "{name}: {n_terms} terms, the first {x:?}, expected 1 to {MAX_TERMS} terms [B, ...]"
+            )));
         }
         for other in &ins[..n_terms] {
-            expect(name, "x", other, x.shape.clone(), format_args!("x0 is {x:?}"))?;
+            expect(
+                name,
+                "x",
+                other,
+                x.shape.clone(),
+                format_args!("x0 is {x:?}"),
+            )?;
         }
-        expect(name, "coef", &ins[n_terms], [x.shape[0], MAX_TERMS], format_args!("x0 is {x:?}"))?;
+        expect(
+            name,
+            "coef",
+            &ins[n_terms],
+            [x.shape[0], MAX_TERMS],
+            format_args!("x0 is {x:?}"),
+        )?;
         Ok(vec![x.clone()])
     }
 
@@ -83,11 +97,19 @@ impl Define for Lincomb {
         });
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let (Lincomb::Fwd { n_terms }, Some(grad)) = (*self, grads[0]) else { return no_gradient(self) };
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
+        let (Lincomb::Fwd { n_terms }, Some(grad)) = (*self, grads[0]) else {
+            return no_gradient(self);
+        };
         let coef = g.node(node).ins[n_terms];
-        let mut flows: Vec<Option<Var>> =
-            (0..n_terms).map(|term| g.apply1(Lincomb::Bwd { term }, &[grad, coef]).map(Some)).collect::<Result<_>>()?;
+        let mut flows: Vec<Option<Var>> = (0..n_terms)
+            .map(|term| g.apply1(Lincomb::Bwd { term }, &[grad, coef]).map(Some))
+            .collect::<Result<_>>()?;
         flows.push(None);
         Ok(flows)
     }
@@ -97,7 +119,11 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |n_terms: usize, b: usize, per: usize| {
         let mut ins = vec![Type::f32([b, per]); n_terms];
         ins.push(Type::f32([b, MAX_TERMS]));
-        Case::with_grad(Lincomb::Fwd { n_terms }, &ins, &(0..n_terms).collect::<Vec<_>>())
+        Case::with_grad(
+            Lincomb::Fwd { n_terms },
+            &ins,
+            &(0..n_terms).collect::<Vec<_>>(),
+        )
     };
     vec![case(1, 1, 1), case(2, 3, 5), case(3, 2, 64), case(4, 5, 67)]
 }

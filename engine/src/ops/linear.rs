@@ -34,7 +34,13 @@ enum Linear {
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
 pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
-    g.apply1(Linear::Fwd { epilogue: Epilogue::None, save: false }, &[x, w, b])
+    g.apply1(
+        Linear::Fwd {
+            epilogue: Epilogue::None,
+            save: false,
+        },
+        &[x, w, b],
+    )
 }
 
 /// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Saves the argument of gelu when `save`.
@@ -42,7 +48,13 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
 pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var, save: bool) -> Result<Var> {
-    g.apply1(Linear::Fwd { epilogue: Epilogue::Gelu, save }, &[x, w, b])
+    g.apply1(
+        Linear::Fwd {
+            epilogue: Epilogue::Gelu,
+            save,
+        },
+        &[x, w, b],
+    )
 }
 
 /// `y = res + gate ⊙ (x wᵀ + b)`, the gated residual of adaLN-Zero (DiT, section 3.2): x `[B, T, K]`, res `[B, T, N]`,
@@ -51,21 +63,53 @@ pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var, save: bool) -> Result<
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn linear_gate(g: &mut Graph, x: Var, w: Var, b: Var, res: Var, gate: Var, save: bool) -> Result<Var> {
-    g.apply1(Linear::Fwd { epilogue: Epilogue::Gate, save }, &[x, w, b, res, gate])
+pub fn linear_gate(
+    g: &mut Graph,
+    x: Var,
+    w: Var,
+    b: Var,
+    res: Var,
+    gate: Var,
+    save: bool,
+) -> Result<Var> {
+    g.apply1(
+        Linear::Fwd {
+            epilogue: Epilogue::Gate,
+            save,
+        },
+        &[x, w, b, res, gate],
+    )
 }
 
 fn check_fwd(name: &str, ins: &[Type], gated: bool) -> Result<Shape> {
     let (x, w) = (&ins[0], &ins[1]);
     crate::shape::expect_axes(name, "w", w, 2, "[out, in]")?;
     let n = w.shape[0];
-    expect(name, "w", w, [n, x.shape.last()], format_args!("x is {x:?}"))?;
+    expect(
+        name,
+        "w",
+        w,
+        [n, x.shape.last()],
+        format_args!("x is {x:?}"),
+    )?;
     expect(name, "b", &ins[2], [n], format_args!("w is {w:?}"))?;
     let y = x.shape.with_last(n);
     if gated {
         crate::shape::expect_axes(name, "x", x, 3, "[B, T, K]")?;
-        expect(name, "res", &ins[3], y.clone(), format_args!("x is {x:?} and w is {w:?}"))?;
-        expect(name, "gate", &ins[4], [y[0], n], format_args!("x is {x:?} and w is {w:?}"))?;
+        expect(
+            name,
+            "res",
+            &ins[3],
+            y.clone(),
+            format_args!("x is {x:?} and w is {w:?}"),
+        )?;
+        expect(
+            name,
+            "gate",
+            &ins[4],
+            [y[0], n],
+            format_args!("x is {x:?} and w is {w:?}"),
+        )?;
     }
     Ok(y)
 }
@@ -73,9 +117,18 @@ fn check_fwd(name: &str, ins: &[Type], gated: bool) -> Result<Shape> {
 impl Define for Linear {
     fn name(&self) -> &'static str {
         match self {
-            Linear::Fwd { epilogue: Epilogue::None, .. } => "linear_fwd",
-            Linear::Fwd { epilogue: Epilogue::Gelu, .. } => "linear_gelu",
-            Linear::Fwd { epilogue: Epilogue::Gate, .. } => "linear_gate",
+            Linear::Fwd {
+                epilogue: Epilogue::None,
+                ..
+            } => "linear_fwd",
+            Linear::Fwd {
+                epilogue: Epilogue::Gelu,
+                ..
+            } => "linear_gelu",
+            Linear::Fwd {
+                epilogue: Epilogue::Gate,
+                ..
+            } => "linear_gate",
             Linear::BwdX => "linear_bwd_x",
             Linear::BwdW => "linear_bwd_w",
         }
@@ -86,17 +139,32 @@ impl Define for Linear {
         match self {
             Linear::Fwd { epilogue, save } => {
                 let y = Type::f32(check_fwd(name, ins, *epilogue == Epilogue::Gate)?);
-                Ok(vec![y; 1 + usize::from(*save && *epilogue != Epilogue::None)])
+                Ok(vec![
+                    y;
+                    1 + usize::from(*save && *epilogue != Epilogue::None)
+                ])
             }
             Linear::BwdX => {
                 let (g, w) = (&ins[0], &ins[1]);
                 crate::shape::expect_axes(name, "w", w, 2, "[out, in]")?;
-                expect(name, "g", g, g.shape.with_last(w.shape[0]), format_args!("w is {w:?}"))?;
+                expect(
+                    name,
+                    "g",
+                    g,
+                    g.shape.with_last(w.shape[0]),
+                    format_args!("w is {w:?}"),
+                )?;
                 Ok(vec![Type::f32(g.shape.with_last(w.shape[1]))])
             }
             Linear::BwdW => {
                 let (g, x) = (&ins[0], &ins[1]);
-                expect(name, "x", x, g.shape.with_last(x.shape.last()), format_args!("g is {g:?}"))?;
+                expect(
+                    name,
+                    "x",
+                    x,
+                    g.shape.with_last(x.shape.last()),
+                    format_args!("g is {g:?}"),
+                )?;
                 let (n, k) = (g.shape.last(), x.shape.last());
                 Ok(vec![Type::f32([n, k]), Type::f32([n])])
             }
@@ -124,21 +192,44 @@ impl Define for Linear {
                 let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
                 let ([g, w, ..], [gx, ..]) = (io.ins, io.outs);
                 let m = g.len() / n;
-                gemm(MatMut::new(gx, m, k), Store::Set, F::ONE, Mat::new(g, m, n), Mat::new(w, n, k), |_, _| ());
+                gemm(
+                    MatMut::new(gx, m, k),
+                    Store::Set,
+                    F::ONE,
+                    Mat::new(g, m, n),
+                    Mat::new(w, n, k),
+                    |_, _| (),
+                );
             }
             Linear::BwdW => {
                 let (n, k) = (io.out_shape(0)[0], io.out_shape(0)[1]);
                 let ([g, x, ..], [gw, gb, ..]) = (io.ins, io.outs);
                 let m = g.len() / n;
-                gemm(MatMut::new(gw, n, k), Store::Set, F::ONE, Mat::new(g, m, n).t(), Mat::new(x, m, k), |_, _| ());
+                gemm(
+                    MatMut::new(gw, n, k),
+                    Store::Set,
+                    F::ONE,
+                    Mat::new(g, m, n).t(),
+                    Mat::new(x, m, k),
+                    |_, _| (),
+                );
                 column_sums(g, gb);
             }
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let Linear::Fwd { epilogue, .. } = self else { return no_gradient(self) };
-        let Some(grad) = grads[0] else { return Ok(vec![None; g.node(node).ins.len()]) };
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
+        let Linear::Fwd { epilogue, .. } = self else {
+            return no_gradient(self);
+        };
+        let Some(grad) = grads[0] else {
+            return Ok(vec![None; g.node(node).ins.len()]);
+        };
         let ins = g.node(node).ins.clone();
         let (x, w) = (ins[0], ins[1]);
         let (grad, mut rest) = match epilogue {
@@ -160,7 +251,9 @@ impl Define for Linear {
 /// The second output, which only a node made with `save` has.
 fn saved(g: &Graph, node: NodeId) -> Result<Var> {
     if g.node(node).outs.len() < 2 {
-        return Err(crate::Error::Shape("a fused linear made without `save` has no gradient".into()));
+        return Err(crate::Error::Shape(
+            "a fused linear made without `save` has no gradient".into(),
+        ));
     }
     Ok(g.var(node, 1))
 }
@@ -172,7 +265,14 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
     let [y, saved, ..] = io.outs;
     let m = x.len() / k;
     let product = |out: &mut [F], epilogue: &(dyn Fn(usize, &mut [F]) + Sync)| {
-        gemm(MatMut::new(out, m, n), Store::Set, F::ONE, Mat::new(x, m, k), Mat::new(w, n, k).t(), epilogue);
+        gemm(
+            MatMut::new(out, m, n),
+            Store::Set,
+            F::ONE,
+            Mat::new(x, m, k),
+            Mat::new(w, n, k).t(),
+            epilogue,
+        );
     };
     let add_bias = |_: usize, row: &mut [F]| slice::axpy(row, F::ONE, b);
     let gated = |row: usize, y: &mut [F], branch: Option<&[F]>| {
@@ -185,7 +285,11 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
         (Epilogue::None, _) => product(y, &add_bias),
         (Epilogue::Gelu, false) => product(y, &|_, row| {
             add_bias(0, row);
-            slice::map_in_place(row, #[inline(always)] |x| slice::gelu(x));
+            slice::map_in_place(
+                row,
+                #[inline(always)]
+                |x| slice::gelu(x),
+            );
         }),
         (Epilogue::Gate, false) => product(y, &|at, row| {
             add_bias(0, row);
@@ -197,7 +301,12 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
                 for (i, y) in y.chunks_exact_mut(n).enumerate() {
                     let pre = &saved[(first + i) * n..][..n];
                     match epilogue {
-                        Epilogue::Gelu => slice::map(y, pre, #[inline(always)] |x| slice::gelu(x)),
+                        Epilogue::Gelu => slice::map(
+                            y,
+                            pre,
+                            #[inline(always)]
+                            |x| slice::gelu(x),
+                        ),
                         _ => gated(first + i, y, Some(pre)),
                     }
                 }
@@ -217,12 +326,29 @@ fn column_sums<F: Real>(g: &[F], sums: &mut [F]) {
 
 pub(super) fn cases() -> Vec<Case> {
     let plain = |epilogue, save, m: usize, n: usize, k: usize, wrt: &[usize]| {
-        Case::with_grad(Linear::Fwd { epilogue, save }, &[Type::f32([m, k]), Type::f32([n, k]), Type::f32([n])], wrt)
+        Case::with_grad(
+            Linear::Fwd { epilogue, save },
+            &[Type::f32([m, k]), Type::f32([n, k]), Type::f32([n])],
+            wrt,
+        )
     };
     let gate = |save, b: usize, t: usize, n: usize, k: usize, wrt: &[usize]| {
         let y = Type::f32([b, t, n]);
-        let ins = [Type::f32([b, t, k]), Type::f32([n, k]), Type::f32([n]), y, Type::f32([b, n])];
-        Case::with_grad(Linear::Fwd { epilogue: Epilogue::Gate, save }, &ins, wrt)
+        let ins = [
+            Type::f32([b, t, k]),
+            Type::f32([n, k]),
+            Type::f32([n]),
+            y,
+            Type::f32([b, n]),
+        ];
+        Case::with_grad(
+            Linear::Fwd {
+                epilogue: Epilogue::Gate,
+                save,
+            },
+            &ins,
+            wrt,
+        )
     };
     vec![
         plain(Epilogue::None, false, 1, 1, 1, &[0, 1, 2]),

@@ -62,12 +62,32 @@ impl Define for Loss {
             }
             Loss::Fwd | Loss::Bwd => {
                 if out.shape.is_empty() {
-                    return Err(Error::Shape(format!("{name}: out is a scalar, expected [B, ...]")));
+                    return Err(Error::Shape(format!(
+                        "{name}: out is a scalar, expected [B, ...]"
+                    )));
                 }
                 let batch = out.shape[0];
-                expect(name, "x0", &ins[1], out.shape.clone(), format_args!("out is {out:?}"))?;
-                expect(name, "x1", &ins[2], out.shape.clone(), format_args!("out is {out:?}"))?;
-                expect(name, "coef", &ins[3], [batch, 4], format_args!("out is {out:?}"))?;
+                expect(
+                    name,
+                    "x0",
+                    &ins[1],
+                    out.shape.clone(),
+                    format_args!("out is {out:?}"),
+                )?;
+                expect(
+                    name,
+                    "x1",
+                    &ins[2],
+                    out.shape.clone(),
+                    format_args!("out is {out:?}"),
+                )?;
+                expect(
+                    name,
+                    "coef",
+                    &ins[3],
+                    [batch, 4],
+                    format_args!("out is {out:?}"),
+                )?;
                 if let Loss::Fwd = self {
                     return Ok(vec![Type::f32([batch])]);
                 }
@@ -89,11 +109,18 @@ impl Define for Loss {
         match self {
             Loss::Fwd => for_rows(rows_mut(y, 1), 1, |first, y| {
                 for (i, y) in y.iter_mut().enumerate() {
-                    let (rows, c) = ((first + i) * per..(first + i + 1) * per, &coef[(first + i) * 4..][..4]);
-                    let squares = out[rows.clone()].iter().zip(&x0[rows.clone()]).zip(&x1[rows]).map(|((&out, &x0), &x1)| {
-                        let r = c[1] * out + c[2] * x0 + c[3] * x1;
-                        (r * r).to_f64()
-                    });
+                    let (rows, c) = (
+                        (first + i) * per..(first + i + 1) * per,
+                        &coef[(first + i) * 4..][..4],
+                    );
+                    let squares = out[rows.clone()]
+                        .iter()
+                        .zip(&x0[rows.clone()])
+                        .zip(&x1[rows])
+                        .map(|((&out, &x0), &x1)| {
+                            let r = c[1] * out + c[2] * x0 + c[3] * x1;
+                            (r * r).to_f64()
+                        });
                     // Summed in f64: a sum over a whole image, of which there are few.
                     *y = c[0] * F::of(squares.sum::<f64>() / per as f64);
                 }
@@ -102,7 +129,11 @@ impl Define for Loss {
                 for (i, y) in y.chunks_exact_mut(per).enumerate() {
                     let (b, c) = (first + i, &coef[(first + i) * 4..][..4]);
                     let scale = g[b] * c[0] * F::of(2.0 / per as f64) * c[1];
-                    let (out, x0, x1) = (&out[b * per..][..per], &x0[b * per..][..per], &x1[b * per..][..per]);
+                    let (out, x0, x1) = (
+                        &out[b * per..][..per],
+                        &x0[b * per..][..per],
+                        &x1[b * per..][..per],
+                    );
                     vectorize(
                         #[inline(always)]
                         || {
@@ -118,7 +149,12 @@ impl Define for Loss {
         }
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         let ins = g.node(node).ins.clone();
         match (self, grads[0]) {
             (Loss::Fwd, Some(grad)) => {
@@ -137,8 +173,20 @@ impl Define for Loss {
 pub(super) fn cases() -> Vec<Case> {
     let loss = |b: usize, per: usize| {
         let x = Type::f32([b, per]);
-        Case::with_grad(Loss::Fwd, &[x.clone(), x.clone(), x, Type::f32([b, 4])], &[0])
+        Case::with_grad(
+            Loss::Fwd,
+            &[x.clone(), x.clone(), x, Type::f32([b, 4])],
+            &[0],
+        )
     };
     let mean = |b: usize| Case::with_grad(Loss::Mean, &[Type::f32([b])], &[0]);
-    vec![loss(1, 1), loss(3, 5), loss(2, 64), loss(5, 300), mean(1), mean(7), mean(300)]
+    vec![
+        loss(1, 1),
+        loss(3, 5),
+        loss(2, 64),
+        loss(5, 300),
+        mean(1),
+        mean(7),
+        mean(300),
+    ]
 }

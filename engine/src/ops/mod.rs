@@ -35,12 +35,20 @@ pub struct Case {
 impl Case {
     /// A case without gradients.
     pub fn new(op: impl Op + 'static, ins: &[Type]) -> Self {
-        Case { op: Arc::new(op), ins: ins.to_vec(), wrt: Vec::new(), n_labels: 1 }
+        Case {
+            op: Arc::new(op),
+            ins: ins.to_vec(),
+            wrt: Vec::new(),
+            n_labels: 1,
+        }
     }
 
     /// A case whose first output is differentiated by the inputs `wrt`.
     pub fn with_grad(op: impl Op + 'static, ins: &[Type], wrt: &[usize]) -> Self {
-        Case { wrt: wrt.to_vec(), ..Case::new(op, ins) }
+        Case {
+            wrt: wrt.to_vec(),
+            ..Case::new(op, ins)
+        }
     }
 }
 

@@ -36,7 +36,16 @@ struct Patch {
 pub fn patch_split(g: &mut Graph, x: Var, patch: usize) -> Result<Var> {
     expect_axes("patch_split", "x", g.ty(x), 4, "[B, C, I, I]")?;
     let channels = g.shape(x)[1];
-    g.apply1(Patch { inner: Inner::Split, to_tokens: true, patch, channels, token_channels: channels }, &[x])
+    g.apply1(
+        Patch {
+            inner: Inner::Split,
+            to_tokens: true,
+            patch,
+            channels,
+            token_channels: channels,
+        },
+        &[x],
+    )
 }
 
 /// Unpatchify: tokens `[B, T, p·p·Cout]` -> `[B, C, I, I]`, inner order (row, column, channel); channels C.. of Cout are
@@ -46,7 +55,16 @@ pub fn patch_split(g: &mut Graph, x: Var, patch: usize) -> Result<Var> {
 /// [`Error::Shape`] when the tokens do not make a square image or have fewer than C channels.
 pub fn patch_join(g: &mut Graph, tokens: Var, patch: usize, channels: usize) -> Result<Var> {
     let token_channels = g.shape(tokens).last() / (patch * patch);
-    g.apply1(Patch { inner: Inner::Join, to_tokens: false, patch, channels, token_channels }, &[tokens])
+    g.apply1(
+        Patch {
+            inner: Inner::Join,
+            to_tokens: false,
+            patch,
+            channels,
+            token_channels,
+        },
+        &[tokens],
+    )
 }
 
 impl Patch {
@@ -78,18 +96,35 @@ impl Define for Patch {
         if self.to_tokens {
             expect_axes(name, "x", x, 4, "[B, C, I, I]")?;
             let (b, size) = (x.shape[0], x.shape[3]);
-            expect(name, "x", x, [b, self.channels, size, size], format_args!("images are square with {} channels", self.channels))?;
+            expect(
+                name,
+                "x",
+                x,
+                [b, self.channels, size, size],
+                format_args!("images are square with {} channels", self.channels),
+            )?;
             if p == 0 || size % p != 0 {
-                return Err(Error::Shape(format!("{name}: x is {x:?}, expected sides divisible by the patch size {p}")));
+                return Err(Error::Shape(format!(
+                    "{name}: x is {x:?}, expected sides divisible by the patch size {p}"
+                )));
             }
             return Ok(vec![Type::f32([b, (size / p).pow(2), self.token_len()])]);
         }
         expect_axes(name, "tokens", x, 3, "[B, T, p·p·C]")?;
         let (b, t) = (x.shape[0], x.shape[1]);
         let grid = t.isqrt();
-        expect(name, "tokens", x, [b, grid * grid, self.token_len()], format_args!("patches of {p} make a square image"))?;
+        expect(
+            name,
+            "tokens",
+            x,
+            [b, grid * grid, self.token_len()],
+            format_args!("patches of {p} make a square image"),
+        )?;
         if self.token_channels < self.channels {
-            return Err(Error::Shape(format!("{name}: tokens have {} channels, expected at least {}", self.token_channels, self.channels)));
+            return Err(Error::Shape(format!(
+                "{name}: tokens have {} channels, expected at least {}",
+                self.token_channels, self.channels
+            )));
         }
         Ok(vec![Type::f32([b, self.channels, grid * p, grid * p])])
     }
@@ -100,14 +135,28 @@ impl Define for Patch {
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         let (p, channels, len) = (self.patch, self.channels, self.token_len());
-        let size = if self.to_tokens { io.shape(0)[3] } else { io.out_shape(0)[3] };
+        let size = if self.to_tokens {
+            io.shape(0)[3]
+        } else {
+            io.out_shape(0)[3]
+        };
         let grid = size / p;
-        let pixel = |c: usize, token: usize, row: usize, col: usize| (c * size + token / grid * p + row) * size + token % grid * p + col;
+        let pixel = |c: usize, token: usize, row: usize, col: usize| {
+            (c * size + token / grid * p + row) * size + token % grid * p + col
+        };
         // (place in the tokens, place in the image) of every pixel of one sample.
         let places = || {
             (0..grid * grid * channels * p * p).map(move |i| {
-                let (token, c, row, col) = (i / (channels * p * p), i / (p * p) % channels, i / p % p, i % p);
-                (token * len + self.at(c, row, col), pixel(c, token, row, col))
+                let (token, c, row, col) = (
+                    i / (channels * p * p),
+                    i / (p * p) % channels,
+                    i / p % p,
+                    i % p,
+                );
+                (
+                    token * len + self.at(c, row, col),
+                    pixel(c, token, row, col),
+                )
             })
         };
         let (image_len, tokens_len) = (channels * size * size, grid * grid * len);
@@ -116,21 +165,35 @@ impl Define for Patch {
         if self.to_tokens {
             for_rows(rows_mut(y, tokens_len), 1, |first, y| {
                 y.fill(F::ZERO);
-                for (y, x) in y.chunks_exact_mut(tokens_len).zip(x[first * image_len..].chunks_exact(image_len)) {
+                for (y, x) in y
+                    .chunks_exact_mut(tokens_len)
+                    .zip(x[first * image_len..].chunks_exact(image_len))
+                {
                     places().for_each(|(token, pixel)| y[token] = x[pixel]);
                 }
             });
         } else {
             for_rows(rows_mut(y, image_len), 1, |first, y| {
-                for (y, x) in y.chunks_exact_mut(image_len).zip(x[first * tokens_len..].chunks_exact(tokens_len)) {
+                for (y, x) in y
+                    .chunks_exact_mut(image_len)
+                    .zip(x[first * tokens_len..].chunks_exact(tokens_len))
+                {
                     places().for_each(|(token, pixel)| y[pixel] = x[token]);
                 }
             });
         }
     }
 
-    fn backward(&self, g: &mut Graph, _node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
-        let transpose = Patch { to_tokens: !self.to_tokens, ..*self };
+    fn backward(
+        &self,
+        g: &mut Graph,
+        _node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
+        let transpose = Patch {
+            to_tokens: !self.to_tokens,
+            ..*self
+        };
         Ok(vec![match grads[0] {
             Some(grad) => Some(g.apply1(transpose, &[grad])?),
             None => None,
@@ -141,14 +204,26 @@ impl Define for Patch {
 pub(super) fn cases() -> Vec<Case> {
     let split = |b, c, size, patch| {
         Case::with_grad(
-            Patch { inner: Inner::Split, to_tokens: true, patch, channels: c, token_channels: c },
+            Patch {
+                inner: Inner::Split,
+                to_tokens: true,
+                patch,
+                channels: c,
+                token_channels: c,
+            },
             &[Type::f32([b, c, size, size])],
             &[0],
         )
     };
     let join = |b, c, token_channels, grid: usize, patch: usize| {
         Case::with_grad(
-            Patch { inner: Inner::Join, to_tokens: false, patch, channels: c, token_channels },
+            Patch {
+                inner: Inner::Join,
+                to_tokens: false,
+                patch,
+                channels: c,
+                token_channels,
+            },
             &[Type::f32([b, grid * grid, patch * patch * token_channels])],
             &[0],
         )

@@ -55,7 +55,13 @@ impl Define for Pointwise {
 
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
         for (i, x) in ins.iter().enumerate() {
-            expect(Define::name(self), ["first", "second"][i], x, ins[0].shape.clone(), format_args!("the first is {:?}", ins[0]))?;
+            expect(
+                Define::name(self),
+                ["first", "second"][i],
+                x,
+                ins[0].shape.clone(),
+                format_args!("the first is {:?}", ins[0]),
+            )?;
         }
         Ok(vec![ins[0].clone()])
     }
@@ -71,18 +77,48 @@ impl Define for Pointwise {
             let a = &a[first..][..y.len()];
             let b = b.get(first..first + y.len()).unwrap_or_default();
             match self {
-                Pointwise::SiluFwd => slice::map(y, a, #[inline(always)] |x| slice::silu(x)),
-                Pointwise::SiluBwd => slice::zip_map(y, a, b, #[inline(always)] |g, x| g * slice::silu_grad(x)),
-                Pointwise::GeluBwd => slice::zip_map(y, a, b, #[inline(always)] |g, x| g * slice::gelu_grad(x)),
-                Pointwise::Add => slice::zip_map(y, a, b, #[inline(always)] |a, b| a + b),
+                Pointwise::SiluFwd => slice::map(
+                    y,
+                    a,
+                    #[inline(always)]
+                    |x| slice::silu(x),
+                ),
+                Pointwise::SiluBwd => slice::zip_map(
+                    y,
+                    a,
+                    b,
+                    #[inline(always)]
+                    |g, x| g * slice::silu_grad(x),
+                ),
+                Pointwise::GeluBwd => slice::zip_map(
+                    y,
+                    a,
+                    b,
+                    #[inline(always)]
+                    |g, x| g * slice::gelu_grad(x),
+                ),
+                Pointwise::Add => slice::zip_map(
+                    y,
+                    a,
+                    b,
+                    #[inline(always)]
+                    |a, b| a + b,
+                ),
             }
         });
     }
 
-    fn backward(&self, g: &mut Graph, node: NodeId, grads: &[Option<Var>]) -> Result<Vec<Option<Var>>> {
+    fn backward(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        grads: &[Option<Var>],
+    ) -> Result<Vec<Option<Var>>> {
         let ins = g.node(node).ins.clone();
         match (self, grads[0]) {
-            (Pointwise::SiluFwd, Some(grad)) => Ok(vec![Some(g.apply1(Pointwise::SiluBwd, &[grad, ins[0]])?)]),
+            (Pointwise::SiluFwd, Some(grad)) => {
+                Ok(vec![Some(g.apply1(Pointwise::SiluBwd, &[grad, ins[0]])?)])
+            }
             (Pointwise::Add, grad) => Ok(vec![grad, grad]),
             _ => no_gradient(self),
         }
@@ -95,8 +131,13 @@ pub(super) fn cases() -> Vec<Case> {
         Pointwise::Add => Case::with_grad(op, &[Type::f32([n]), Type::f32([n])], &[0, 1]),
         _ => Case::new(op, &[Type::f32([n]), Type::f32([n])]),
     };
-    [Pointwise::SiluFwd, Pointwise::SiluBwd, Pointwise::GeluBwd, Pointwise::Add]
-        .into_iter()
-        .flat_map(|op| [1, 7, 256, 1000].map(|n| case(op, n)))
-        .collect()
+    [
+        Pointwise::SiluFwd,
+        Pointwise::SiluBwd,
+        Pointwise::GeluBwd,
+        Pointwise::Add,
+    ]
+    .into_iter()
+    .flat_map(|op| [1, 7, 256, 1000].map(|n| case(op, n)))
+    .collect()
 }
