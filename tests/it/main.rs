@@ -1,1 +1,8 @@
-fn main() {}
+//! The one integration-test binary: every layer against its oracle.
+
+mod cli;
+mod gpu;
+mod model;
+mod ops;
+mod sampling;
+mod training;

@@ -1,1 +1,1 @@
-//! Test kit.
+//! What the integration tests share: comparisons, fixtures, devices.

@@ -1,0 +1,1 @@
+//! The command `sit`: bad input, files, resume.

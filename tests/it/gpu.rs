@@ -1,0 +1,1 @@
+//! The GPU backend on any Vulkan device, a software one included.

@@ -1,0 +1,1 @@
+//! Every operation of the registry against its oracles.

@@ -1,0 +1,1 @@
+//! Solvers against exact velocities and against the official code.

@@ -1,0 +1,1 @@
+//! Losses, the optimizer and resume against the official code.
