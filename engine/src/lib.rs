@@ -13,12 +13,17 @@
 //! contiguous row-major f32.
 
 pub mod backend;
+pub mod checkpoint;
 pub mod error;
 pub mod graph;
+pub mod model;
 pub mod num;
 pub mod ops;
+pub mod optim;
 pub mod rng;
+pub mod sample;
 pub mod shape;
+pub mod train;
 pub mod transport;
 
 pub use error::{Error, Result};

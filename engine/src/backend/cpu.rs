@@ -40,7 +40,7 @@ impl<F: Real> Arenas<F> {
         self.lock()
             .values()
             .flatten()
-            .map(|s| std::mem::size_of_val(&s[..]) as u64)
+            .map(|s| size_of_val(&s[..]) as u64)
             .sum()
     }
 
@@ -162,16 +162,8 @@ impl<F: Scalar> Program<F> {
 
     /// Bytes allocated for slots.
     pub fn bytes(&self) -> u64 {
-        let floats: usize = self
-            .floats
-            .iter()
-            .map(|s| std::mem::size_of_val(&s[..]))
-            .sum();
-        let ints: usize = self
-            .ints
-            .iter()
-            .map(|s| std::mem::size_of_val(&s[..]))
-            .sum();
+        let floats: usize = self.floats.iter().map(|s| size_of_val(&s[..])).sum();
+        let ints: usize = self.ints.iter().map(|s| size_of_val(&s[..])).sum();
         (floats + ints) as u64
     }
 

@@ -14,13 +14,13 @@ enum Chunk {
     Join(usize),
 }
 
-/// The `n` chunks `[B, D]` of x `[B, n·D]`, n = 2 or 6 (PyTorch `chunk(n, dim=1)`).
+/// The N chunks `[B, D]` of x `[B, N·D]`, N = 2 or 6 (PyTorch `chunk(N, dim=1)`).
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
-pub fn split(g: &mut Graph, x: Var, n: usize) -> Result<Vec<Var>> {
-    let id = g.apply(Chunk::Split(n), &[x])?;
-    Ok((0..n).map(|i| g.var(id, i)).collect())
+pub fn split<const N: usize>(g: &mut Graph, x: Var) -> Result<[Var; N]> {
+    let id = g.apply(Chunk::Split(N), &[x])?;
+    Ok(std::array::from_fn(|i| g.var(id, i)))
 }
 
 impl Define for Chunk {
@@ -103,7 +103,10 @@ impl Define for Chunk {
                 Ok(vec![Some(g.apply1(Chunk::Join(n), &grads)?)])
             }
             Chunk::Join(n) => Ok(match grads[0] {
-                Some(grad) => split(g, grad, n)?.into_iter().map(Some).collect(),
+                Some(grad) => {
+                    let id = g.apply(Chunk::Split(n), &[grad])?;
+                    (0..n).map(|i| Some(g.var(id, i))).collect()
+                }
                 None => vec![None; n],
             }),
         }

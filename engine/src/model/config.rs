@@ -1,0 +1,221 @@
+//! Sizes of the network, and the published ones by name.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Sizes of a SiT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Height and width I of the image (or latent), in pixels.
+    pub input_size: usize,
+    /// Channels C of the image.
+    pub channels: usize,
+    /// Side p of a patch; there are T = (I/p)² tokens.
+    pub patch: usize,
+    /// Width D of the tokens.
+    pub dim: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Heads of the attention; each is D / heads wide.
+    pub n_heads: usize,
+    /// Classes; the null class is the number `n_classes`. 0 is an unconditional model without a label table.
+    pub n_classes: usize,
+    /// Whether the last layer has 2C outputs a pixel, of which the second half is dropped (SiT's training default).
+    pub learn_sigma: bool,
+}
+
+/// A published size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// `SiT-XL`; the patch size follows after a slash.
+    pub name: &'static str,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Width.
+    pub dim: usize,
+    /// Heads.
+    pub n_heads: usize,
+}
+
+/// The four published sizes (DiT, table 1), each with patch 2, 4 and 8.
+pub const PRESETS: [Preset; 4] = [
+    preset("SiT-S", 12, 384, 6),
+    preset("SiT-B", 12, 768, 12),
+    preset("SiT-L", 24, 1024, 16),
+    preset("SiT-XL", 28, 1152, 16),
+];
+
+const fn preset(name: &'static str, depth: usize, dim: usize, n_heads: usize) -> Preset {
+    Preset {
+        name,
+        depth,
+        dim,
+        n_heads,
+    }
+}
+
+impl ModelConfig {
+    /// The published model `name`, such as `SiT-XL/2`, for 256x256 images: 32x32 latents of 4 channels, 1000 classes.
+    pub fn preset(name: &str) -> Option<Self> {
+        let (size, patch) = name.split_once('/')?;
+        let preset = PRESETS.iter().find(|p| p.name == size)?;
+        let patch = ["2", "4", "8"].iter().find(|p| **p == patch)?;
+        Some(ModelConfig {
+            input_size: 32,
+            channels: 4,
+            patch: patch.parse().ok()?,
+            dim: preset.dim,
+            depth: preset.depth,
+            n_heads: preset.n_heads,
+            n_classes: 1000,
+            learn_sigma: true,
+        })
+    }
+
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key, what it is and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("input_size", self.input_size, 4096),
+            ("channels", self.channels, 1024),
+            ("patch", self.patch, 4096),
+            ("dim", self.dim, 65_536),
+            ("depth", self.depth, 1024),
+            ("n_heads", self.n_heads, 65_536),
+        ];
+        for (key, size, most) in sizes {
+            if !(1..=most).contains(&size) {
+                return Err(Error::Config(format!(
+                    "model.{key}: got {size}, expected 1 to {most}"
+                )));
+            }
+        }
+        let (dim, n_heads) = (self.dim, self.n_heads);
+        if !self.input_size.is_multiple_of(self.patch) {
+            return Err(Error::Config(format!(
+                "model.input_size: got {}, expected a multiple of model.patch = {}",
+                self.input_size, self.patch
+            )));
+        }
+        if !dim.is_multiple_of(n_heads) {
+            return Err(Error::Config(format!(
+                "model.dim: got {dim}, expected a multiple of model.n_heads = {n_heads}"
+            )));
+        }
+        // A quarter each for the sine and the cosine of column and row.
+        if !dim.is_multiple_of(4) {
+            return Err(Error::Config(format!(
+                "model.dim: got {dim}, expected a multiple of 4 for the position embedding"
+            )));
+        }
+        if self.n_classes > 1_000_000 {
+            return Err(Error::Config(format!(
+                "model.n_classes: got {}, expected 0 to 1000000",
+                self.n_classes
+            )));
+        }
+        Ok(())
+    }
+
+    /// Number of tokens T = (I/p)².
+    pub fn tokens(&self) -> usize {
+        (self.input_size / self.patch).pow(2)
+    }
+
+    /// Channels of the last layer: C, or 2C with `learn_sigma`.
+    pub fn out_channels(&self) -> usize {
+        self.channels * (1 + usize::from(self.learn_sigma))
+    }
+
+    /// Elements of one image, C·I·I.
+    pub fn image_len(&self) -> usize {
+        self.channels * self.input_size * self.input_size
+    }
+
+    /// Label of the null class; `None` for an unconditional model.
+    pub fn null_class(&self) -> Option<u32> {
+        (self.n_classes > 0).then_some(self.n_classes as u32)
+    }
+
+    /// Number of parameters as SiT counts them: the trained ones and the fixed position embedding.
+    pub fn n_params(&self) -> usize {
+        super::params(self)
+            .iter()
+            .map(|(_, shape)| shape.numel())
+            .sum::<usize>()
+            + self.tokens() * self.dim
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names with the parameter counts of the official code, with 2C and with C outputs a pixel.
+    const COUNTS: [(&str, usize, usize); 12] = [
+        ("SiT-S/2", 32_963_360, 32_957_200),
+        ("SiT-S/4", 32_945_024, 32_920_384),
+        ("SiT-S/8", 33_148_160, 33_049_600),
+        ("SiT-B/2", 130_512_416, 130_500_112),
+        ("SiT-B/4", 130_475_648, 130_426_432),
+        ("SiT-B/8", 130_881_536, 130_684_672),
+        ("SiT-L/2", 458_102_816, 458_086_416),
+        ("SiT-L/4", 458_053_760, 457_988_160),
+        ("SiT-L/8", 458_594_816, 458_332_416),
+        ("SiT-XL/2", 675_129_632, 675_111_184),
+        ("SiT-XL/4", 675_074_432, 675_000_640),
+        ("SiT-XL/8", 675_683_072, 675_387_904),
+    ];
+
+    #[test]
+    fn parameter_counts_of_the_published_sizes() {
+        for (name, sigma, plain) in COUNTS {
+            let config = ModelConfig::preset(name).unwrap();
+            assert_eq!(config.n_params(), sigma, "{name}");
+            let config = ModelConfig {
+                learn_sigma: false,
+                ..config
+            };
+            assert_eq!(config.n_params(), plain, "{name}");
+        }
+        let large = ModelConfig {
+            input_size: 64,
+            ..ModelConfig::preset("SiT-XL/2").unwrap()
+        };
+        assert_eq!(large.n_params(), 676_014_368);
+        assert_eq!(ModelConfig::preset("SiT-S/3"), None);
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused_by_key() {
+        let good = ModelConfig::preset("SiT-S/2").unwrap();
+        good.validate().unwrap();
+        let bad = [
+            (ModelConfig { patch: 0, ..good }, "model.patch: got 0"),
+            (
+                ModelConfig { patch: 3, ..good },
+                "model.input_size: got 32, expected a multiple of model.patch = 3",
+            ),
+            (
+                ModelConfig { n_heads: 5, ..good },
+                "model.dim: got 384, expected a multiple of model.n_heads = 5",
+            ),
+            (
+                ModelConfig {
+                    dim: 6,
+                    n_heads: 1,
+                    ..good
+                },
+                "model.dim: got 6, expected a multiple of 4",
+            ),
+            (ModelConfig { depth: 0, ..good }, "model.depth: got 0"),
+        ];
+        for (config, message) in bad {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The optimizer as a graph over the flat arenas: gradient norm, clipping, AdamW and the moving average of the weights.
+
+use crate::error::{Error, Result};
+use crate::graph::plan::Request;
+use crate::graph::{Arena, Graph, Layout, Plan};
+use crate::ops::adamw::{self, N_HYPER, N_PARTS};
+use serde::{Deserialize, Serialize};
+
+/// Name of the update program's input with the numbers of a step.
+pub const HYPER: &str = "hyper";
+/// Name of the update program's output: gradient norm, and 1 when it was not finite and nothing was changed.
+pub const STATS: &str = "stats";
+
+/// The numbers of AdamW (Loshchilov and Hutter 2019) and of the moving average.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamW {
+    /// Decay of the two moments, in [0, 1).
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment, above 0.
+    pub adam_eps: f64,
+    /// Decoupled weight decay, at least 0.
+    pub weight_decay: f64,
+    /// Largest gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// Decay of the moving average of the weights, in [0, 1]; it starts as a copy and is updated every step.
+    pub ema_decay: f64,
+}
+
+impl Default for AdamW {
+    /// SiT's: betas 0.9 and 0.999, eps 1e-8, no weight decay, no clipping, EMA 0.9999.
+    fn default() -> Self {
+        AdamW {
+            betas: [0.9, 0.999],
+            adam_eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 0.0,
+            ema_decay: 0.9999,
+        }
+    }
+}
+
+impl AdamW {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the key, what it is and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, got: f64, expected: &str| {
+            Err(Error::Config(format!(
+                "{key}: got {got}, expected {expected}"
+            )))
+        };
+        for beta in self.betas {
+            if !(0.0..1.0).contains(&beta) {
+                return refuse("betas", beta, "two numbers in [0, 1)");
+            }
+        }
+        // Zero, or below the smallest f32, would divide by zero where a gradient is always zero.
+        if !(1e-30..=1.0).contains(&self.adam_eps) {
+            return refuse("adam_eps", self.adam_eps, "a number in [1e-30, 1]");
+        }
+        if !(0.0..=1e6).contains(&self.weight_decay) {
+            return refuse("weight_decay", self.weight_decay, "a number of at least 0");
+        }
+        if !(0.0..=1e30).contains(&self.clip) {
+            return refuse("clip", self.clip, "a norm above 0, or 0 for no clipping");
+        }
+        if !(0.0..=1.0).contains(&self.ema_decay) {
+            return refuse("ema_decay", self.ema_decay, "a number in [0, 1]");
+        }
+        Ok(())
+    }
+
+    /// The tensor [`HYPER`] of the update number `n_updates` (the first is 1) at learning rate `lr`.
+    pub fn hyper(&self, lr: f64, n_updates: u64) -> [f32; N_HYPER] {
+        let correction = |beta: f64| 1.0 / (1.0 - libm::pow(beta, n_updates as f64));
+        let [beta1, beta2] = self.betas;
+        [
+            lr,
+            beta1,
+            beta2,
+            self.adam_eps,
+            self.weight_decay,
+            self.ema_decay,
+            correction(beta1),
+            correction(beta2),
+            self.clip,
+        ]
+        .map(|x| x as f32)
+    }
+}
+
+/// How the learning rate changes over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Constant after the warm-up.
+    #[default]
+    Constant,
+    /// Half a cosine from the learning rate down to its final fraction at the last step.
+    Cosine,
+}
+
+/// The learning rate by step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LearningRate {
+    /// Learning rate after the warm-up.
+    pub peak: f64,
+    /// Steps over which it rises linearly from `peak / warmup_steps`.
+    pub warmup_steps: u64,
+    /// What comes after.
+    pub schedule: Schedule,
+    /// Fraction of the peak at the last step of a cosine.
+    pub final_fraction: f64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+}
+
+impl LearningRate {
+    /// Learning rate of step `step`, counted from 0.
+    pub fn at(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return self.peak * (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        match self.schedule {
+            Schedule::Constant => self.peak,
+            Schedule::Cosine => {
+                let last = self
+                    .total_steps
+                    .saturating_sub(1)
+                    .max(self.warmup_steps + 1);
+                let fraction =
+                    (step - self.warmup_steps) as f64 / (last - self.warmup_steps) as f64;
+                let cosine = 0.5 * (1.0 + libm::cos(std::f64::consts::PI * fraction.min(1.0)));
+                self.peak * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
+            }
+        }
+    }
+}
+
+/// The plan of one update: reads the gradients from `source`, changes parameters, moments and moving average.
+///
+/// # Errors
+/// [`Error::Shape`] if `source` is an arena that the update writes.
+pub fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
+    let mut g = Graph::new();
+    let hyper = g.input(HYPER, [N_HYPER]);
+    let mut part = g.constant(0.0, [N_PARTS]);
+    let segments = layout.segments();
+    let grads: Vec<_> = (0..segments.len())
+        .map(|s| g.arena(source, s, segments[s]))
+        .collect();
+    for &grads in &grads {
+        part = adamw::norm_part(&mut g, grads, part)?;
+    }
+    let stats = adamw::norm(&mut g, part)?;
+    for (s, &grads) in grads.iter().enumerate() {
+        let state = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema]
+            .map(|arena| g.arena(arena, s, segments[s]));
+        adamw::step(&mut g, grads, stats, hyper, state)?;
+    }
+    let request = Request {
+        outputs: vec![(STATS.into(), stats)],
+        ..Request::default()
+    };
+    Plan::new(&g, &request, layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_warms_up_and_falls() {
+        let rate = LearningRate {
+            peak: 2e-3,
+            warmup_steps: 10,
+            schedule: Schedule::Cosine,
+            final_fraction: 0.1,
+            total_steps: 111,
+        };
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-15, "{a} {b}");
+        close(rate.at(0), 2e-4);
+        close(rate.at(9), 2e-3);
+        close(rate.at(10), 2e-3);
+        close(rate.at(60), 2e-3 * 0.55);
+        close(rate.at(110), 2e-4);
+        close(rate.at(1000), 2e-4);
+        let constant = LearningRate {
+            schedule: Schedule::Constant,
+            ..rate
+        };
+        close(constant.at(1000), 2e-3);
+        // One step in all, no warm-up.
+        let single = LearningRate {
+            warmup_steps: 0,
+            total_steps: 1,
+            ..rate
+        };
+        close(single.at(0), 2e-3);
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_key() {
+        AdamW::default().validate().unwrap();
+        let good = AdamW::default();
+        for (bad, key) in [
+            (
+                AdamW {
+                    betas: [0.9, 1.0],
+                    ..good
+                },
+                "betas",
+            ),
+            (
+                AdamW {
+                    adam_eps: 0.0,
+                    ..good
+                },
+                "adam_eps",
+            ),
+            (
+                AdamW {
+                    weight_decay: -1.0,
+                    ..good
+                },
+                "weight_decay",
+            ),
+            (
+                AdamW {
+                    clip: f64::NAN,
+                    ..good
+                },
+                "clip",
+            ),
+            (
+                AdamW {
+                    ema_decay: 1.1,
+                    ..good
+                },
+                "ema_decay",
+            ),
+        ] {
+            assert!(bad.validate().unwrap_err().to_string().starts_with(key));
+        }
+    }
+}
