@@ -17,14 +17,15 @@ const TILE_X: u32 = 1u;
 
 struct AdamwNormPartDims {
     n: u32, // elements of the segment
-    parts: u32, // P
+    parts: u32, // P: ranges of ceil(n / P) elements
 }
 
 @group(0) @binding(0) var<uniform> dims: AdamwNormPartDims;
 @group(0) @binding(1) var<storage, read> grads: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read_write> part: array<f32>; // [P]
+@group(0) @binding(2) var<storage, read> prev: array<f32>; // [P]
+@group(0) @binding(3) var<storage, read_write> part: array<f32>; // [P]
 
-// part_p = sum of grads^2 over the elements i with (i / 256) mod P = p; -1 if one is not finite or the sum overflows
+// part = prev + sum of grads^2 over each range; -1 if a gradient is not finite, the sum overflows or prev is -1
 // Work: one workgroup per part.
 @compute @workgroup_size(LANES)
 fn adamw_norm_part(
@@ -36,17 +37,19 @@ fn adamw_norm_part(
     if (p >= dims.parts) {
         return;
     }
+    let len = (dims.n + dims.parts - 1u) / dims.parts;
+    let end = min((p + 1u) * len, dims.n);
     var sum = 0.0;
     var bad = 0.0;
-    for (var i = p * LANES + lane; i < dims.n; i += dims.parts * LANES) {
+    for (var i = p * len + lane; i < end; i += LANES) {
         let grad = grads[i];
         bad += select(1.0, 0.0, is_finite(grad));
         sum += grad * grad;
     }
-    let total = wg_sum(lane, sum);
+    let total = prev[p] + wg_sum(lane, sum);
     let any_bad = wg_sum(lane, bad);
     if (lane == 0u) {
-        part[p] = select(NOT_FINITE, total, any_bad == 0.0 && is_finite(total));
+        part[p] = select(NOT_FINITE, total, any_bad == 0.0 && prev[p] >= 0.0 && is_finite(total));
     }
 }
 
@@ -133,17 +136,16 @@ fn adamw_step(
 #entry adamw_accumulate
 const TILE_X: u32 = 256u;
 
-struct AdamwAccumulateDims {
+struct AdamwDims {
     n: u32, // elements of the segment
-    scale: f32, // 1 / micro-batches
-    first: u32, // 1: the sum starts here, whatever acc held
 }
 
-@group(0) @binding(0) var<uniform> dims: AdamwAccumulateDims;
+@group(0) @binding(0) var<uniform> dims: AdamwDims;
 @group(0) @binding(1) var<storage, read> grads: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read_write> acc: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> keep: array<f32>; // [1]: 0 at the first micro-batch, whatever acc held
+@group(0) @binding(3) var<storage, read_write> acc: array<f32>; // [n]
 
-// acc = acc + scale grads, or acc = scale grads at the first micro-batch
+// acc = acc + grads, or acc = grads when keep = 0
 // Work: one invocation per element.
 @compute @workgroup_size(LANES)
 fn adamw_accumulate(
@@ -153,6 +155,6 @@ fn adamw_accumulate(
 ) {
     let i = flat_group(group, groups) * LANES + lane;
     if (i < dims.n) {
-        acc[i] = select(acc[i], 0.0, dims.first == 1u) + dims.scale * grads[i];
+        acc[i] = select(acc[i], 0.0, keep[0] == 0.0) + grads[i];
     }
 }

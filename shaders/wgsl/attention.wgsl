@@ -22,14 +22,15 @@
 const MASKED: f32 = -1e30;
 
 // o = softmax(scale q k^T) v; lse = log sum exp of the scaled scores
-// Work: one workgroup per 32 queries (x) of one head (y); the softmax is rescaled as keys arrive.
+// Work: one workgroup per 32 queries (x) of one head (y) of one sample (z); the softmax is rescaled as keys arrive.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let lane_x = lane % 16u;
     let lane_y = lane / 16u;
     let dim = dims.n_heads * dims.head_dim;
-    let head_at = (group.y % dims.n_heads) * dims.head_dim;
-    let first_row = (group.y / dims.n_heads) * dims.tokens;
+    let head_at = group.y * dims.head_dim;
+    let first_row = group.z * dims.tokens;
+    let first_stat = (group.z * dims.n_heads + group.y) * dims.tokens;
     let row_begin = first_row + group.x * TILE_X;
     let row_end = first_row + dims.tokens;
 
@@ -84,7 +85,7 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
             }
 #end
             if (lane_x == 0u) {
-                lse[group.y * dims.tokens + row - first_row] = maximum[${i}] + log(total[${i}]);
+                lse[first_stat + row - first_row] = maximum[${i}] + log(total[${i}]);
             }
         }
     }
@@ -148,14 +149,15 @@ fn attention_bwd_delta(
 #include "lib/attention_load.wgsl" NAME=load_key_rows SOURCE=qkv DEPTH=DEPTH CHUNK=CHUNK
 
 // gq = ds k, ds = scale p (g v^T - delta), p = exp(scale q k^T - lse)
-// Work: one workgroup per 32 queries (x) of one head (y), which adds its keys in order.
+// Work: one workgroup per 32 queries (x) of one head (y) of one sample (z), which adds its keys in order.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let lane_x = lane % 16u;
     let lane_y = lane / 16u;
     let dim = dims.n_heads * dims.head_dim;
-    let head_at = (group.y % dims.n_heads) * dims.head_dim;
-    let first_row = (group.y / dims.n_heads) * dims.tokens;
+    let head_at = group.y * dims.head_dim;
+    let first_row = group.z * dims.tokens;
+    let first_stat = (group.z * dims.n_heads + group.y) * dims.tokens;
     let row_begin = first_row + group.x * TILE_X;
     let row_end = first_row + dims.tokens;
 
@@ -163,8 +165,8 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     var row_delta = vec4<f32>();
 #for i in 0..4
     if (row_begin + lane_y * 4u + ${i}u < row_end) {
-        row_lse[${i}] = lse[group.y * dims.tokens + row_begin - first_row + lane_y * 4u + ${i}u];
-        row_delta[${i}] = delta[group.y * dims.tokens + row_begin - first_row + lane_y * 4u + ${i}u];
+        row_lse[${i}] = lse[first_stat + row_begin - first_row + lane_y * 4u + ${i}u];
+        row_delta[${i}] = delta[first_stat + row_begin - first_row + lane_y * 4u + ${i}u];
     }
 #end
 #for c in 0..DEPTH / 16
@@ -215,14 +217,15 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 #include "lib/attention_load.wgsl" NAME=load_grad_rows SOURCE=g DEPTH=DEPTH CHUNK=CHUNK
 
 // gv = p^T g, gk = ds^T q, ds = scale p (g v^T - delta), p = exp(scale q k^T - lse)
-// Work: one workgroup per 32 keys (x) of one head (y), which adds its queries in order.
+// Work: one workgroup per 32 keys (x) of one head (y) of one sample (z), which adds its queries in order.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let lane_x = lane % 16u;
     let lane_y = lane / 16u;
     let dim = dims.n_heads * dims.head_dim;
-    let head_at = (group.y % dims.n_heads) * dims.head_dim;
-    let first_row = (group.y / dims.n_heads) * dims.tokens;
+    let head_at = group.y * dims.head_dim;
+    let first_row = group.z * dims.tokens;
+    let first_stat = (group.z * dims.n_heads + group.y) * dims.tokens;
     let row_begin = first_row + group.x * TILE_X;
     let row_end = first_row + dims.tokens;
 
@@ -238,7 +241,7 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
         var weight_${j} = vec4<f32>();
         var slope_${j} = vec4<f32>();
         if (column + ${j}u < row_end) {
-            let at = group.y * dims.tokens + column - first_row + ${j}u;
+            let at = first_stat + column - first_row + ${j}u;
             weight_${j} = exp(min(score_${j} * dims.scale - lse[at], vec4(80.0)));
             slope_${j} = dims.scale * weight_${j} * (grad_${j} - delta[at]);
         }

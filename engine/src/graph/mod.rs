@@ -7,7 +7,7 @@ mod dump;
 pub mod op;
 pub mod plan;
 
-pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op, grid_1d};
+pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
 pub use plan::{Arena, Layout, Plan};
 
 use crate::error::{Error, Result};

@@ -10,6 +10,9 @@ use std::fmt::Debug;
 /// Most inputs or outputs an operation can have (a compute stage has 8 storage bindings).
 pub const MAX_ARGS: usize = 8;
 
+/// Most elements of a tensor on a GPU, 4 GiB of them: no device binds more, and no index of a kernel wraps around below.
+pub const MAX_ELEMENTS: usize = 1 << 30;
+
 /// An operation of the graph as its author writes it; [`Op`] is the object-safe form that the graph stores.
 ///
 /// One file `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`.
@@ -33,8 +36,11 @@ pub trait Define: Debug + Clone + Send + Sync + 'static {
         0
     }
 
-    /// The kernel dispatches that compute it on a GPU, in order.
-    fn launch(&self, io: &Io) -> Vec<Launch>;
+    /// The kernel dispatches that compute it on a GPU, in order. Sizes fit `u32` here: [`Op::launch`] has checked them.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when no kernel handles these sizes.
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
 
     /// The same equation on the CPU: the product in f32, the oracle in f64.
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>);
@@ -75,8 +81,11 @@ pub trait Op: Debug + Send + Sync {
     fn in_place(&self) -> &'static [usize];
     /// See [`Define::macs`].
     fn macs(&self, ins: &[Type]) -> u64;
-    /// See [`Define::launch`].
-    fn launch(&self, io: &Io) -> Vec<Launch>;
+    /// [`Define::launch`], refused where a kernel could not count its elements or workgroups.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] naming the operation, what it asks for and the limit.
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
     /// [`Define::cpu`] in f32.
     fn cpu_f32(&self, io: CpuIo<'_, f32>);
     /// [`Define::cpu`] in f64.
@@ -106,8 +115,29 @@ impl<T: Define> Op for T {
     fn macs(&self, ins: &[Type]) -> u64 {
         Define::macs(self, ins)
     }
-    fn launch(&self, io: &Io) -> Vec<Launch> {
-        Define::launch(self, io)
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let limit = |what| Err(Error::Limit(format!("{}: {what}", Define::name(self))));
+        let mut types = io.ins.iter().chain(io.outs);
+        if let Some(ty) = types.find(|ty| ty.shape.numel() > MAX_ELEMENTS) {
+            return limit(format!(
+                "{ty:?} has {} elements, a kernel counts to {MAX_ELEMENTS}",
+                ty.shape.numel()
+            ));
+        }
+        let launches = Define::launch(self, io)?;
+        for Launch { kernel, grid, .. } in &launches {
+            if grid
+                .iter()
+                .any(|&groups| groups > sit_shaders::MAX_WORKGROUPS)
+            {
+                return limit(format!(
+                    "{} needs {grid:?} workgroups, at most {} along an axis: use a smaller batch",
+                    kernel.name,
+                    sit_shaders::MAX_WORKGROUPS
+                ));
+            }
+        }
+        Ok(launches)
     }
     fn cpu_f32(&self, io: CpuIo<'_, f32>) {
         self.cpu(io);
@@ -132,6 +162,23 @@ pub struct Io<'a> {
     pub ins: &'a [Type],
     /// Types of the outputs.
     pub outs: &'a [Type],
+}
+
+impl Io<'_> {
+    /// Sizes of input `i`, whose first `N` axes `infer` has checked to be there.
+    pub fn sizes<const N: usize>(&self, i: usize) -> [u32; N] {
+        std::array::from_fn(|axis| self.ins[i].shape[axis] as u32)
+    }
+
+    /// Elements of input `i`.
+    pub fn numel(&self, i: usize) -> u32 {
+        self.ins[i].shape.numel() as u32
+    }
+
+    /// Elements of output `i`.
+    pub fn out_numel(&self, i: usize) -> u32 {
+        self.outs[i].shape.numel() as u32
+    }
 }
 
 /// The data of a node on the CPU. Arrays have [`MAX_ARGS`] entries, the unused ones empty, so that a step allocates nothing.
@@ -191,12 +238,10 @@ impl Launch {
         dims: &(impl encase::ShaderType + encase::internal::WriteInto),
         grid: [u32; 3],
     ) -> Self {
-        let mut bytes = encase::UniformBuffer::new(Vec::new());
-        bytes.write(dims).expect("writing to a Vec does not fail");
         Launch {
             kernel,
             bind: Vec::new(),
-            dims: bytes.into_inner(),
+            dims: sit_shaders::uniform_bytes(dims),
             grid,
         }
     }
@@ -214,13 +259,4 @@ impl Launch {
         self.bind.push((name, Arg::Out(i)));
         self
     }
-}
-
-/// Workgroups for `n` items at `per_group` items a workgroup, folded into two dimensions beyond 65,535 groups.
-/// A kernel finds its group as `workgroup_id.x + workgroup_id.y * num_workgroups.x`.
-pub fn grid_1d(n: usize, per_group: usize) -> [u32; 3] {
-    const MAX_GROUPS: usize = 65_535;
-    let groups = n.div_ceil(per_group).max(1);
-    let y = groups.div_ceil(MAX_GROUPS);
-    [groups.div_ceil(y) as u32, y as u32, 1]
 }

@@ -7,6 +7,7 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{ADALN_BWD_MOD, ADALN_BWD_X, ADALN_FWD, AdalnDims};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum AdaLn {
@@ -56,8 +57,39 @@ impl Define for AdaLn {
         }
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let [b, tokens, dim] = io.sizes(usize::from(*self == AdaLn::Bwd));
+        let rows = b * tokens;
+        let dims = |ln_eps| AdalnDims {
+            rows,
+            tokens,
+            dim,
+            ln_eps,
+        };
+        Ok(match *self {
+            AdaLn::Fwd { ln_eps } => vec![
+                Launch::new(&ADALN_FWD, &dims(ln_eps), ADALN_FWD.grid_flat(rows))
+                    .input("x", 0)
+                    .input("shift", 1)
+                    .input("scale", 2)
+                    .output("y", 0)
+                    .output("stats", 1),
+            ],
+            AdaLn::Bwd => vec![
+                Launch::new(&ADALN_BWD_X, &dims(0.0), ADALN_BWD_X.grid_flat(rows))
+                    .input("g", 0)
+                    .input("x", 1)
+                    .input("stats", 2)
+                    .input("scale", 3)
+                    .output("gx", 0),
+                Launch::new(&ADALN_BWD_MOD, &dims(0.0), ADALN_BWD_MOD.grid_flat(b * dim))
+                    .input("g", 0)
+                    .input("x", 1)
+                    .input("stats", 2)
+                    .output("gshift", 1)
+                    .output("gscale", 2),
+            ],
+        })
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

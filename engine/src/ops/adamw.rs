@@ -7,18 +7,26 @@ use crate::num::Real;
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
 use crate::shape::{Type, expect};
+use sit_shaders::{
+    ADAMW_ACCUMULATE, ADAMW_NORM, ADAMW_NORM_PART, ADAMW_STEP, AdamwDims, AdamwNormDims,
+    AdamwNormPartDims,
+};
 
 /// Partial sums of the gradient norm: enough to fill a GPU, few enough to add in one workgroup.
 pub const N_PARTS: usize = 256;
+
+/// A partial sum that stands for one that is not finite: WGSL cannot be trusted to carry infinity or NaN.
+const NOT_FINITE: f64 = -1.0;
 
 /// Entries of the tensor `hyper`: lr, beta1, beta2, adam_eps, weight_decay, ema_decay, `1 / (1 - beta1^t)`, `1 / (1 - beta2^t)`, clip.
 pub const N_HYPER: usize = 9;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdamW {
-    /// grads `[n]`, prev `[N_PARTS]` -> part `[N_PARTS]`: prev plus the sum of squares of each of `N_PARTS` ranges
+    /// grads `[n]`, prev `[N_PARTS]` -> part `[N_PARTS]`: prev plus the sum of squares of each of `N_PARTS` ranges, or
+    /// `NOT_FINITE`
     NormPart,
-    /// part `[N_PARTS]` -> stats `[2]`: norm, and 1 where it is not finite
+    /// part `[N_PARTS]` -> stats `[2]`: norm and 0, or 0 and 1 when it is not finite
     Norm,
     /// grads `[n]`, stats `[2]`, hyper `[N_HYPER]`; in place params, m, v, ema `[n]`
     Step,
@@ -26,7 +34,8 @@ enum AdamW {
     Accumulate,
 }
 
-/// Adds the squares of one arena segment to the partial sums `prev` `[N_PARTS]`: grads `[n]` -> `[N_PARTS]`.
+/// Adds the squares of one arena segment to the partial sums `prev` `[N_PARTS]`: grads `[n]` -> `[N_PARTS]`, with -1 for a
+/// part that is not finite.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -34,7 +43,7 @@ pub fn norm_part(g: &mut Graph, grads: Var, prev: Var) -> Result<Var> {
     g.apply1(AdamW::NormPart, &[grads, prev])
 }
 
-/// `stats = [sqrt(Σ part), flag]`, flag 1 when the sum is not finite: `[N_PARTS]` -> `[2]`.
+/// `stats = [sqrt(Σ part), 0]`, or `[0, 1]` when a part or the sum is not finite: `[N_PARTS]` -> `[2]`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -145,22 +154,59 @@ impl Define for AdamW {
         }
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let n = io.numel(0);
+        Ok(vec![match self {
+            AdamW::NormPart => {
+                let parts = N_PARTS as u32;
+                Launch::new(
+                    &ADAMW_NORM_PART,
+                    &AdamwNormPartDims { n, parts },
+                    ADAMW_NORM_PART.grid_flat(parts),
+                )
+                .input("grads", 0)
+                .input("prev", 1)
+                .output("part", 0)
+            }
+            AdamW::Norm => Launch::new(
+                &ADAMW_NORM,
+                &AdamwNormDims { parts: n },
+                ADAMW_NORM.grid_flat(n),
+            )
+            .input("part", 0)
+            .output("stats", 0),
+            AdamW::Step => Launch::new(&ADAMW_STEP, &AdamwDims { n }, ADAMW_STEP.grid_flat(n))
+                .input("grads", 0)
+                .input("stats", 1)
+                .input("hyper", 2)
+                .input("params", 3)
+                .input("m", 4)
+                .input("v", 5)
+                .input("ema", 6),
+            AdamW::Accumulate => Launch::new(
+                &ADAMW_ACCUMULATE,
+                &AdamwDims { n },
+                ADAMW_ACCUMULATE.grid_flat(n),
+            )
+            .input("grads", 0)
+            .input("keep", 1)
+            .input("acc", 2),
+        }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         match self {
             AdamW::NormPart => norm_part_cpu(io),
             AdamW::Norm => {
-                let sum: f64 = io.ins[0].iter().map(|x| x.to_f64()).sum();
+                let part = io.ins[0];
+                let sum: f64 = part.iter().map(|x| x.to_f64()).sum();
+                let good = part.iter().all(|&x| x >= F::ZERO) && F::of(sum).is_finite();
                 let [stats, ..] = io.outs;
-                stats[0] = F::of(sum.sqrt());
-                stats[1] = if stats[0].is_finite() {
-                    F::ZERO
+                stats.copy_from_slice(&if good {
+                    [F::of(sum.sqrt()), F::ZERO]
                 } else {
-                    F::ONE
-                };
+                    [F::ZERO, F::ONE]
+                });
             }
             AdamW::Step => step_cpu(io),
             AdamW::Accumulate => {
@@ -187,7 +233,13 @@ fn norm_part_cpu<F: Real>(io: CpuIo<'_, F>) {
         for (i, part) in part.iter_mut().enumerate() {
             let range =
                 ((first + i) * len).min(grads.len())..((first + i + 1) * len).min(grads.len());
-            *part = prev[first + i] + crate::num::slice::sum_sq(&grads[range], F::ZERO);
+            let prev = prev[first + i];
+            let sum = prev + crate::num::slice::sum_sq(&grads[range], F::ZERO);
+            *part = if prev >= F::ZERO && sum.is_finite() {
+                sum
+            } else {
+                F::of(NOT_FINITE)
+            };
         }
     });
 }

@@ -7,6 +7,12 @@ use crate::num::gemm::with_scratch;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::{Mat, MatMut, Real, Store, gemm, slice};
 use crate::shape::{Shape, Type, expect, expect_axes};
+use sit_shaders::{
+    ATTENTION_BWD_DELTA, ATTENTION_BWD_KV_32, ATTENTION_BWD_KV_64, ATTENTION_BWD_KV_80,
+    ATTENTION_BWD_KV_128, ATTENTION_BWD_Q_32, ATTENTION_BWD_Q_64, ATTENTION_BWD_Q_80,
+    ATTENTION_BWD_Q_128, ATTENTION_FWD_32, ATTENTION_FWD_64, ATTENTION_FWD_80, ATTENTION_FWD_128,
+    AttentionDeltaDims, AttentionDims, Kernel,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attention {
@@ -82,8 +88,78 @@ impl Define for Attention {
         (products * b * t * t * d) as u64
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let [b, tokens, width] = io.sizes(0);
+        let n_heads = self.n_heads() as u32;
+        let head_dim = width / 3 / n_heads;
+        // The smallest variant that holds the head.
+        let variant = |kernels: [&'static Kernel; 4]| {
+            let most = |kernel: &Kernel| kernel.constant("MAX_HEAD_DIM").unwrap_or(0);
+            let holds = |kernel: &&Kernel| head_dim <= most(kernel);
+            kernels.into_iter().find(holds).ok_or_else(|| {
+                Error::Limit(format!(
+                    "{}: heads of {head_dim} dimensions, kernels hold {}: use more heads or the CPU",
+                    Define::name(self),
+                    most(kernels[3])
+                ))
+            })
+        };
+        let dims = AttentionDims {
+            tokens,
+            n_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+        };
+        let launch =
+            |kernel: &'static Kernel| Launch::new(kernel, &dims, kernel.grid([tokens, n_heads, b]));
+        if let Attention::Fwd { .. } = self {
+            let fwd = variant([
+                &ATTENTION_FWD_32,
+                &ATTENTION_FWD_64,
+                &ATTENTION_FWD_80,
+                &ATTENTION_FWD_128,
+            ])?;
+            return Ok(vec![
+                launch(fwd).input("qkv", 0).output("o", 0).output("lse", 1),
+            ]);
+        }
+        let n = b * tokens * n_heads;
+        let delta_dims = AttentionDeltaDims {
+            n,
+            tokens,
+            n_heads,
+            head_dim,
+        };
+        let delta = Launch::new(
+            &ATTENTION_BWD_DELTA,
+            &delta_dims,
+            ATTENTION_BWD_DELTA.grid_flat(n),
+        );
+        let bwd_q = variant([
+            &ATTENTION_BWD_Q_32,
+            &ATTENTION_BWD_Q_64,
+            &ATTENTION_BWD_Q_80,
+            &ATTENTION_BWD_Q_128,
+        ])?;
+        let bwd_kv = variant([
+            &ATTENTION_BWD_KV_32,
+            &ATTENTION_BWD_KV_64,
+            &ATTENTION_BWD_KV_80,
+            &ATTENTION_BWD_KV_128,
+        ])?;
+        let grads = |kernel| {
+            launch(kernel)
+                .input("qkv", 0)
+                .input("g", 3)
+                .input("lse", 2)
+                .output("delta", 1)
+                .output("gqkv", 0)
+        };
+        Ok(vec![
+            delta.input("g", 3).input("o", 1).output("delta", 1),
+            grads(bwd_q),
+            grads(bwd_kv),
+        ])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

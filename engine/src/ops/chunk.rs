@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{CHUNK_JOIN2, CHUNK_JOIN6, CHUNK_SPLIT2, CHUNK_SPLIT6, ChunkDims};
 
 #[derive(Clone, Debug)]
 enum Chunk {
@@ -62,8 +63,29 @@ impl Define for Chunk {
         }
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        const X: [&str; 6] = ["x0", "x1", "x2", "x3", "x4", "x5"];
+        const Y: [&str; 6] = ["y0", "y1", "y2", "y3", "y4", "y5"];
+        let (n, kernel) = match *self {
+            Chunk::Split(2) => (2, &CHUNK_SPLIT2),
+            Chunk::Split(n) => (n, &CHUNK_SPLIT6),
+            Chunk::Join(2) => (2, &CHUNK_JOIN2),
+            Chunk::Join(n) => (n, &CHUNK_JOIN6),
+        };
+        let [batch, columns] = io.sizes(0);
+        let dim = match self {
+            Chunk::Split(_) => columns / n as u32,
+            Chunk::Join(_) => columns,
+        };
+        let launch = Launch::new(
+            kernel,
+            &ChunkDims { batch, dim },
+            kernel.grid_flat(batch * dim),
+        );
+        Ok(vec![match self {
+            Chunk::Split(_) => (0..n).fold(launch.input("x", 0), |l, i| l.output(Y[i], i)),
+            Chunk::Join(_) => (0..n).fold(launch.output("y", 0), |l, i| l.input(X[i], i)),
+        }])
     }
 
     fn cpu<F: Real>(&self, mut io: CpuIo<'_, F>) {

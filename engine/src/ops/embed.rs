@@ -6,6 +6,10 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradien
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Elem, Type, expect, expect_axes};
+use sit_shaders::{
+    EMBED_LABEL_BWD, EMBED_LABEL_FWD, EMBED_POS_FWD, EMBED_TIME_FWD, EmbedLabelDims, EmbedPosDims,
+    EmbedTimeDims,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Embed {
@@ -95,8 +99,50 @@ impl Define for Embed {
         }
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        Ok(vec![match *self {
+            Embed::Pos => {
+                let dims = EmbedPosDims {
+                    n: io.numel(0),
+                    period: io.numel(1),
+                };
+                Launch::new(&EMBED_POS_FWD, &dims, EMBED_POS_FWD.grid_flat(dims.n))
+                    .input("x", 0)
+                    .input("pos", 1)
+                    .output("y", 0)
+            }
+            Embed::Time => {
+                let dims = EmbedTimeDims {
+                    batch: io.numel(0),
+                    half: io.numel(1),
+                };
+                let items = dims.batch * dims.half;
+                Launch::new(&EMBED_TIME_FWD, &dims, EMBED_TIME_FWD.grid_flat(items))
+                    .input("t", 0)
+                    .input("freqs", 1)
+                    .output("e", 0)
+            }
+            Embed::Label => {
+                let [rows, dim] = io.sizes(0);
+                let batch = io.numel(1);
+                let dims = EmbedLabelDims { batch, rows, dim };
+                let grid = EMBED_LABEL_FWD.grid_flat(batch * dim);
+                Launch::new(&EMBED_LABEL_FWD, &dims, grid)
+                    .input("table", 0)
+                    .input("y", 1)
+                    .output("e", 0)
+            }
+            Embed::LabelBwd { rows } => {
+                let [batch, dim] = io.sizes(0);
+                let rows = rows as u32;
+                let dims = EmbedLabelDims { batch, rows, dim };
+                let grid = EMBED_LABEL_BWD.grid_flat(rows * dim);
+                Launch::new(&EMBED_LABEL_BWD, &dims, grid)
+                    .input("g", 0)
+                    .input("y", 1)
+                    .output("gtable", 0)
+            }
+        }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

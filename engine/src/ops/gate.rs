@@ -6,6 +6,7 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{GATE_BWD_BRANCH, GATE_BWD_GATE, GateDims};
 
 /// g `[B, T, D]`, branch `[B, T, D]`, gate `[B, D]` -> gbranch `[B, T, D]`, ggate `[B, D]`
 #[derive(Clone, Debug)]
@@ -45,8 +46,20 @@ impl Define for GateBwd {
         Ok(vec![g.clone(), gate.clone()])
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let [batch, tokens, dim] = io.sizes(0);
+        let dims = GateDims { batch, tokens, dim };
+        let (all, per_sample) = (batch * tokens * dim, batch * dim);
+        Ok(vec![
+            Launch::new(&GATE_BWD_BRANCH, &dims, GATE_BWD_BRANCH.grid_flat(all))
+                .input("g", 0)
+                .input("gate", 2)
+                .output("gbranch", 0),
+            Launch::new(&GATE_BWD_GATE, &dims, GATE_BWD_GATE.grid_flat(per_sample))
+                .input("g", 0)
+                .input("branch", 1)
+                .output("ggate", 1),
+        ])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{GUIDE_DOUBLE, GUIDE_MIX, GuideDoubleDims, GuideMixDims};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guide {
@@ -65,8 +66,32 @@ impl Define for Guide {
         Ok(vec![Type::f32(x.shape.with_first(x.shape[0] / 2))])
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        Ok(vec![match *self {
+            Guide::Double => {
+                let n = io.numel(0);
+                Launch::new(
+                    &GUIDE_DOUBLE,
+                    &GuideDoubleDims { n },
+                    GUIDE_DOUBLE.grid_flat(n),
+                )
+                .input("x", 0)
+                .output("y", 0)
+            }
+            Guide::Mix { channels: guided } => {
+                let [_, channels, height, width] = io.sizes(0);
+                let dims = GuideMixDims {
+                    n: io.out_numel(0),
+                    channels,
+                    plane: height * width,
+                    guided: guided as u32,
+                };
+                Launch::new(&GUIDE_MIX, &dims, GUIDE_MIX.grid_flat(dims.n))
+                    .input("out", 0)
+                    .input("scale", 1)
+                    .output("y", 0)
+            }
+        }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

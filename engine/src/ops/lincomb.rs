@@ -7,6 +7,9 @@ use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
 use crate::shape::{Type, expect};
+use sit_shaders::{
+    LINCOMB_BWD, LINCOMB_FWD1, LINCOMB_FWD2, LINCOMB_FWD3, LINCOMB_FWD4, LincombDims,
+};
 
 /// Most terms of one combination, and the columns of its coefficient table.
 pub const MAX_TERMS: usize = 4;
@@ -66,8 +69,30 @@ impl Define for Lincomb {
         Ok(vec![x.clone()])
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        const X: [&str; MAX_TERMS] = ["x0", "x1", "x2", "x3"];
+        let (n, [batch]) = (io.numel(0), io.sizes(0));
+        let dims = |term| LincombDims {
+            n,
+            per: n / batch,
+            term,
+        };
+        Ok(vec![match *self {
+            Lincomb::Fwd { n_terms } => {
+                let kernel =
+                    [&LINCOMB_FWD1, &LINCOMB_FWD2, &LINCOMB_FWD3, &LINCOMB_FWD4][n_terms - 1];
+                let launch = Launch::new(kernel, &dims(0), kernel.grid_flat(n))
+                    .input("coef", n_terms)
+                    .output("y", 0);
+                (0..n_terms).fold(launch, |l, k| l.input(X[k], k))
+            }
+            Lincomb::Bwd { term } => {
+                Launch::new(&LINCOMB_BWD, &dims(term as u32), LINCOMB_BWD.grid_flat(n))
+                    .input("g", 0)
+                    .input("coef", 1)
+                    .output("gx", 0)
+            }
+        }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

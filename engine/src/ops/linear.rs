@@ -7,6 +7,12 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Mat, MatMut, Real, Store, gemm, slice};
 use crate::shape::{Shape, Type, expect};
+use sit_shaders::{
+    Kernel, LINEAR_BWD_SUM, LINEAR_BWD_W_32, LINEAR_BWD_W_64, LINEAR_BWD_X_32, LINEAR_BWD_X_64,
+    LINEAR_FWD_32, LINEAR_FWD_64, LINEAR_GATE_32, LINEAR_GATE_64, LINEAR_GATE_SAVE_32,
+    LINEAR_GATE_SAVE_64, LINEAR_GELU_32, LINEAR_GELU_64, LINEAR_GELU_SAVE_32, LINEAR_GELU_SAVE_64,
+    LinearDims, LinearGateDims, LinearSplitDims, LinearSumDims,
+};
 
 /// What happens to a product while it is still in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +31,8 @@ enum Linear {
     Fwd { epilogue: Epilogue, save: bool },
     /// g `[.., N]`, w `[N, K]` -> gx `[.., K]`
     BwdX,
-    /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]`
+    /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]` (and, with more than one slice of rows, what the GPU adds up:
+    /// `[S, N, K]`, `[S, N]`; the CPU leaves them alone)
     BwdW,
 }
 
@@ -165,8 +172,13 @@ impl Define for Linear {
                     g.shape.with_last(x.shape.last()),
                     format_args!("g is {g:?}"),
                 )?;
-                let (n, k) = (g.shape.last(), x.shape.last());
-                Ok(vec![Type::f32([n, k]), Type::f32([n])])
+                let (m, n, k) = (g.shape.rows(), g.shape.last(), x.shape.last());
+                let mut outs = vec![Type::f32([n, k]), Type::f32([n])];
+                let slices = m.div_ceil(slice_rows(m, n, k));
+                if slices > 1 {
+                    outs.extend([Type::f32([slices, n, k]), Type::f32([slices, n])]);
+                }
+                Ok(outs)
             }
         }
     }
@@ -181,8 +193,23 @@ impl Define for Linear {
         (ins[0].shape.numel() * other) as u64
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        match *self {
+            Linear::Fwd { epilogue, save } => Ok(vec![launch_fwd(io, epilogue, save)]),
+            Linear::BwdX => {
+                let [n, k] = io.sizes(1);
+                let m = io.numel(0) / n;
+                let kernel = variant(n, k, &LINEAR_BWD_X_64, &LINEAR_BWD_X_32);
+                let dims = LinearDims { m, n, k };
+                Ok(vec![
+                    Launch::new(kernel, &dims, kernel.grid([k, m, 1]))
+                        .input("g", 0)
+                        .input("w", 1)
+                        .output("gx", 0),
+                ])
+            }
+            Linear::BwdW => Ok(launch_bwd_w(io)),
+        }
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
@@ -256,6 +283,94 @@ fn saved(g: &Graph, node: NodeId) -> Result<Var> {
         ));
     }
     Ok(g.var(node, 1))
+}
+
+/// The kernel for a weight `[N, K]`. It does not depend on the rows: a row's bits do not depend on its batch.
+fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'static Kernel {
+    let multiple = wide.constant("MULTIPLE").unwrap_or(1);
+    if n % multiple == 0 && k % multiple == 0 {
+        wide
+    } else {
+        any
+    }
+}
+
+/// Rows of `g [M, N]` and `x [M, K]` that one workgroup adds into its tile of gw. A weight has few tiles and a batch many
+/// rows, so the rows are sliced until there is work for a large GPU.
+fn slice_rows(m: usize, n: usize, k: usize) -> usize {
+    const ENOUGH_WORKGROUPS: usize = 256;
+    // Shorter slices cost more to add up than they gain.
+    const MIN_ROWS: usize = 256;
+    let tile = LINEAR_BWD_W_64.tile[0] as usize;
+    let slices = ENOUGH_WORKGROUPS
+        .div_ceil(n.div_ceil(tile) * k.div_ceil(tile))
+        .min(m.div_ceil(MIN_ROWS))
+        .max(1);
+    m.div_ceil(slices).max(1)
+}
+
+fn launch_fwd(io: &Io, epilogue: Epilogue, save: bool) -> Launch {
+    let [n, k] = io.sizes(1);
+    let m = io.numel(0) / k;
+    let (wide, any) = match (epilogue, save) {
+        (Epilogue::None, _) => (&LINEAR_FWD_64, &LINEAR_FWD_32),
+        (Epilogue::Gelu, false) => (&LINEAR_GELU_64, &LINEAR_GELU_32),
+        (Epilogue::Gelu, true) => (&LINEAR_GELU_SAVE_64, &LINEAR_GELU_SAVE_32),
+        (Epilogue::Gate, false) => (&LINEAR_GATE_64, &LINEAR_GATE_32),
+        (Epilogue::Gate, true) => (&LINEAR_GATE_SAVE_64, &LINEAR_GATE_SAVE_32),
+    };
+    let kernel = variant(n, k, wide, any);
+    let grid = kernel.grid([n, m, 1]);
+    let launch = if epilogue == Epilogue::Gate {
+        let [_, tokens] = io.sizes(0);
+        Launch::new(kernel, &LinearGateDims { m, n, k, tokens }, grid)
+            .input("res", 3)
+            .input("gate", 4)
+    } else {
+        Launch::new(kernel, &LinearDims { m, n, k }, grid)
+    };
+    let launch = launch
+        .input("x", 0)
+        .input("w", 1)
+        .input("b", 2)
+        .output("y", 0);
+    match (epilogue, save) {
+        (Epilogue::Gelu, true) => launch.output("pre", 1),
+        (Epilogue::Gate, true) => launch.output("branch", 1),
+        _ => launch,
+    }
+}
+
+fn launch_bwd_w(io: &Io) -> Vec<Launch> {
+    let (n, k) = (io.outs[0].shape[0], io.outs[0].shape[1]);
+    let m = io.ins[0].shape.rows();
+    let rows = slice_rows(m, n, k);
+    let [m, n, k, slice_rows] = [m, n, k, rows].map(|size| size as u32);
+    let slices = m.div_ceil(slice_rows);
+    let kernel = variant(n, k, &LINEAR_BWD_W_64, &LINEAR_BWD_W_32);
+    let dims = LinearSplitDims {
+        m,
+        n,
+        k,
+        slice_rows,
+    };
+    let products = Launch::new(kernel, &dims, kernel.grid([k, n, slices]))
+        .input("g", 0)
+        .input("x", 1);
+    if slices == 1 {
+        return vec![products.output("gw", 0).output("gb", 1)];
+    }
+    let sum = |n, part, sum| {
+        let dims = LinearSumDims { n, slices };
+        Launch::new(&LINEAR_BWD_SUM, &dims, LINEAR_BWD_SUM.grid_flat(n))
+            .output("part", part)
+            .output("sum", sum)
+    };
+    vec![
+        products.output("gw", 2).output("gb", 3),
+        sum(n * k, 2, 0),
+        sum(n, 3, 1),
+    ]
 }
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {

@@ -7,6 +7,7 @@ use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
 use crate::shape::{Type, expect};
+use sit_shaders::{LOSS_BWD, LOSS_FWD, LOSS_MEAN_BWD, LOSS_MEAN_FWD, LossDims, LossMeanDims};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
@@ -97,8 +98,42 @@ impl Define for Loss {
         }
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let [batch] = match *self {
+            Loss::MeanBwd { batch } => [batch as u32],
+            _ => io.sizes(0),
+        };
+        let dims = || LossDims {
+            batch,
+            per: io.numel(0) / batch,
+        };
+        let mean_dims = LossMeanDims { batch };
+        let residual = |launch: Launch| {
+            launch
+                .input("out", 0)
+                .input("x0", 1)
+                .input("x1", 2)
+                .input("coef", 3)
+        };
+        Ok(vec![match self {
+            Loss::Fwd => residual(Launch::new(&LOSS_FWD, &dims(), LOSS_FWD.grid_flat(batch)))
+                .output("per_sample", 0),
+            Loss::Bwd => residual(Launch::new(
+                &LOSS_BWD,
+                &dims(),
+                LOSS_BWD.grid_flat(io.numel(0)),
+            ))
+            .input("g", 4)
+            .output("gout", 0),
+            Loss::Mean => Launch::new(&LOSS_MEAN_FWD, &mean_dims, LOSS_MEAN_FWD.grid_flat(batch))
+                .input("per_sample", 0)
+                .output("mean", 0),
+            Loss::MeanBwd { .. } => {
+                Launch::new(&LOSS_MEAN_BWD, &mean_dims, LOSS_MEAN_BWD.grid_flat(batch))
+                    .input("g", 0)
+                    .output("gx", 0)
+            }
+        }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

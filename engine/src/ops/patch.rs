@@ -6,6 +6,7 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{PATCH_JOIN_BWD, PATCH_JOIN_FWD, PATCH_SPLIT_BWD, PATCH_SPLIT_FWD, PatchDims};
 
 /// The two layouts of a token's pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +130,28 @@ impl Define for Patch {
         Ok(vec![Type::f32([b, self.channels, grid * p, grid * p])])
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let image = if self.to_tokens { io.ins } else { io.outs };
+        let [batch, channels, image_size] = [0, 1, 2].map(|axis| image[0].shape[axis] as u32);
+        let dims = PatchDims {
+            batch,
+            channels,
+            channels_out: self.token_channels as u32,
+            image_size,
+            patch_size: self.patch as u32,
+        };
+        let (kernel, from, to) = match (self.inner, self.to_tokens) {
+            (Inner::Split, true) => (&PATCH_SPLIT_FWD, "x", "tokens"),
+            (Inner::Split, false) => (&PATCH_SPLIT_BWD, "g", "gx"),
+            (Inner::Join, false) => (&PATCH_JOIN_FWD, "tokens", "y"),
+            (Inner::Join, true) => (&PATCH_JOIN_BWD, "g", "gtokens"),
+        };
+        let pixels = batch * channels * image_size * image_size;
+        Ok(vec![
+            Launch::new(kernel, &dims, kernel.grid_flat(pixels))
+                .input(from, 0)
+                .output(to, 0),
+        ])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

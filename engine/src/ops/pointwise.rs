@@ -6,6 +6,9 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradien
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect};
+use sit_shaders::{
+    POINTWISE_ADD, POINTWISE_GELU_BWD, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD, PointwiseDims,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pointwise {
@@ -66,8 +69,20 @@ impl Define for Pointwise {
         Ok(vec![ins[0].clone()])
     }
 
-    fn launch(&self, _io: &Io) -> Vec<Launch> {
-        todo!()
+    fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
+        let n = io.numel(0);
+        let (kernel, ins, out): (_, &[&'static str], _) = match self {
+            Pointwise::SiluFwd => (&POINTWISE_SILU_FWD, &["x"], "y"),
+            Pointwise::SiluBwd => (&POINTWISE_SILU_BWD, &["g", "x"], "gx"),
+            Pointwise::GeluBwd => (&POINTWISE_GELU_BWD, &["g", "pre"], "gx"),
+            Pointwise::Add => (&POINTWISE_ADD, &["a", "b"], "y"),
+        };
+        let launch = Launch::new(kernel, &PointwiseDims { n }, kernel.grid_flat(n)).output(out, 0);
+        Ok(vec![
+            ins.iter()
+                .enumerate()
+                .fold(launch, |l, (i, &name)| l.input(name, i)),
+        ])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {

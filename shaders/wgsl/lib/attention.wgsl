@@ -5,6 +5,7 @@
 const LANES: u32 = 128u;
 const TILE_X: u32 = 32u;
 const TILE_Y: u32 = 1u;
+const TILE_Z: u32 = 1u;
 // Largest head dimension of this variant.
 const MAX_HEAD_DIM: u32 = ${DEPTH}u;
 
