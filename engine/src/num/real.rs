@@ -180,7 +180,7 @@ fn exp_parts(x: f32) -> (i32, f32) {
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     // 355 / 512 is exact with few bits, so that n * LN2_HIGH is exact too.
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;

@@ -58,7 +58,7 @@ impl Define for Guide {
             [1],
             "the guidance scale is one number",
         )?;
-        if x.shape[0] % 2 != 0 {
+        if !x.shape[0].is_multiple_of(2) {
             return Err(Error::Shape(format!(
                 "guide_mix: out is {x:?}, expected an even batch"
             )));

@@ -288,7 +288,7 @@ fn saved(g: &Graph, node: NodeId) -> Result<Var> {
 /// The kernel for a weight `[N, K]`. It does not depend on the rows: a row's bits do not depend on its batch.
 fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'static Kernel {
     let multiple = wide.constant("MULTIPLE").unwrap_or(1);
-    if n % multiple == 0 && k % multiple == 0 {
+    if n.is_multiple_of(multiple) && k.is_multiple_of(multiple) {
         wide
     } else {
         any

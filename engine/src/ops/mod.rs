@@ -52,8 +52,11 @@ impl Case {
     }
 }
 
+/// A stem and its cases.
+pub type Stem = (&'static str, fn() -> Vec<Case>);
+
 /// Every stem with its cases; an operation that is not here does not exist.
-pub const ALL: &[(&str, fn() -> Vec<Case>)] = &[
+pub const ALL: &[Stem] = &[
     ("adaln", adaln::cases),
     ("adamw", adamw::cases),
     ("attention", attention::cases),
