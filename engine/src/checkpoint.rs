@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{ModelConfig, params, pos_embed};
 use crate::shape::Shape;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -52,21 +52,27 @@ impl<R: Read + Seek> Reader<R> {
                 "states a header of {header_len} bytes in a file of {len}: truncated, or not a safetensors file"
             )));
         }
-        let mut bytes = prefix.to_vec();
-        bytes.resize(8 + header_len as usize, 0);
-        stream.read_exact(&mut bytes[8..]).map_err(io)?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes)
+        let mut header = vec![0; header_len as usize];
+        stream.read_exact(&mut header).map_err(io)?;
+        let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|e| refuse(format!("has a header that cannot be read: {e}")))?;
         let data_at = 8 + header_len;
         let mut infos: Vec<(String, &TensorInfo)> = metadata.tensors().into_iter().collect();
-        infos.sort_by_key(|(tensor, info)| (info.data_offsets, tensor.clone()));
+        infos.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
+        let mut end = data_at;
         for (tensor, info) in infos {
-            let end = data_at + info.data_offsets.1 as u64;
+            end = data_at + info.data_offsets.1 as u64;
             if end > len {
                 return Err(refuse(format!(
                     "is truncated: {tensor} ends at byte {end}, the file at {len}"
                 )));
             }
+        }
+        if end < len {
+            return Err(refuse(format!(
+                "has {} bytes after the last tensor",
+                len - end
+            )));
         }
         Ok(Reader {
             name,
@@ -231,8 +237,9 @@ impl<R: Read + Seek> Reader<R> {
             (Some(shape), _) if shape.len() == 3 => shape[1].isqrt() * patch,
             (_, Some(size)) => size,
             _ => {
-                return self
-                    .refuse("has no pos_embed [1, T, D] to tell the image size; give --input-size");
+                return self.refuse(
+                    "has no pos_embed [1, T, D] to tell the image size; give --input-size",
+                );
             }
         };
         let published = crate::model::PRESETS
