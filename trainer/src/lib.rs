@@ -1,1 +1,3 @@
+//! The library behind the command `sit`: data, run configuration and the files a run writes.
 
+pub mod data;

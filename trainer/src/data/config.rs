@@ -90,7 +90,11 @@ impl DataConfig {
     pub fn check(&self) -> Result<(), DataError> {
         let set = [
             ("path", self.path.is_some(), &[Kind::Idx, Kind::Folder][..]),
-            ("split", self.split != Split::Train, &[Kind::Digits, Kind::Idx]),
+            (
+                "split",
+                self.split != Split::Train,
+                &[Kind::Digits, Kind::Idx],
+            ),
             ("image_size", self.image_size.is_some(), &[Kind::Folder]),
             ("channels", self.channels.is_some(), &[Kind::Folder]),
             ("background", self.background.is_some(), &[Kind::Folder]),
@@ -100,7 +104,11 @@ impl DataConfig {
         for (key, is_set, kinds) in set {
             if is_set && !kinds.contains(&self.kind) {
                 let kind = format!("{:?}", self.kind).to_lowercase();
-                return Err(DataError::config(key, "a value", format!("none, data.kind = \"{kind}\" does not use it")));
+                return Err(DataError::config(
+                    key,
+                    "a value",
+                    format!("none, data.kind = \"{kind}\" does not use it"),
+                ));
             }
         }
         if self.kind != Kind::Digits {
@@ -110,17 +118,27 @@ impl DataConfig {
             self.required_image_size()?;
             let channels = self.channels();
             if channels != 1 && channels != 3 {
-                return Err(DataError::config("channels", channels, "1 (grey) or 3 (RGB)"));
+                return Err(DataError::config(
+                    "channels",
+                    channels,
+                    "1 (grey) or 3 (RGB)",
+                ));
             }
         }
         if !(1..=256).contains(&self.workers) {
-            return Err(DataError::config("workers", self.workers, "1 to 256 threads"));
+            return Err(DataError::config(
+                "workers",
+                self.workers,
+                "1 to 256 threads",
+            ));
         }
         Ok(())
     }
 
     pub(super) fn required_path(&self) -> Result<&Path, DataError> {
-        self.path.as_deref().ok_or_else(|| DataError::config("path", "nothing", "the folder with the images"))
+        self.path
+            .as_deref()
+            .ok_or_else(|| DataError::config("path", "nothing", "the folder with the images"))
     }
 
     pub(super) fn required_image_size(&self) -> Result<usize, DataError> {

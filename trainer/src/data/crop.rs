@@ -26,7 +26,10 @@ struct Filter {
     weight: fn(f64) -> f64,
 }
 
-const BOX: Filter = Filter { radius: 0.5, weight: |x| if -0.5 < x && x <= 0.5 { 1.0 } else { 0.0 } };
+const BOX: Filter = Filter {
+    radius: 0.5,
+    weight: |x| if -0.5 < x && x <= 0.5 { 1.0 } else { 0.0 },
+};
 
 /// Keys' cubic convolution with a = -1/2.
 const BICUBIC: Filter = Filter {
@@ -62,7 +65,12 @@ pub fn center_crop(mut image: Pixels, size: usize) -> Pixels {
 }
 
 /// Resizes to (width, height) and keeps the given columns and rows; only what they need is computed.
-fn resample(image: &Pixels, filter: &Filter, x: (usize, Range<usize>), y: (usize, Range<usize>)) -> Pixels {
+fn resample(
+    image: &Pixels,
+    filter: &Filter,
+    x: (usize, Range<usize>),
+    y: (usize, Range<usize>),
+) -> Pixels {
     let channels = image.channels;
     let columns = taps(filter, image.width, x.0, x.1);
     let rows = taps(filter, image.height, y.0, y.1);
@@ -71,7 +79,10 @@ fn resample(image: &Pixels, filter: &Filter, x: (usize, Range<usize>), y: (usize
 
     let line = columns.len() * channels;
     let mut narrow = vec![0; (end_row - first_row) * line];
-    let inputs = image.levels.chunks_exact(image.width * channels).skip(first_row);
+    let inputs = image
+        .levels
+        .chunks_exact(image.width * channels)
+        .skip(first_row);
     for (out, row) in narrow.chunks_exact_mut(line).zip(inputs) {
         match channels {
             1 => resample_row::<1>(row, &columns, out),
@@ -82,12 +93,25 @@ fn resample(image: &Pixels, filter: &Filter, x: (usize, Range<usize>), y: (usize
     let mut sums = vec![0; line];
     for (out, tap) in levels.chunks_exact_mut(line).zip(&rows) {
         sums.fill(ROUND);
-        for (&weight, row) in tap.weights.iter().zip(narrow.chunks_exact(line).skip(tap.first - first_row)) {
-            sums.iter_mut().zip(row).for_each(|(sum, &level)| *sum += weight * i32::from(level));
+        for (&weight, row) in tap
+            .weights
+            .iter()
+            .zip(narrow.chunks_exact(line).skip(tap.first - first_row))
+        {
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &level)| *sum += weight * i32::from(level));
         }
-        out.iter_mut().zip(&sums).for_each(|(out, &sum)| *out = to_level(sum));
+        out.iter_mut()
+            .zip(&sums)
+            .for_each(|(out, &sum)| *out = to_level(sum));
     }
-    Pixels { width: columns.len(), height: rows.len(), channels, levels }
+    Pixels {
+        width: columns.len(),
+        height: rows.len(),
+        channels,
+        levels,
+    }
 }
 
 fn resample_row<const C: usize>(row: &[u8], columns: &[Tap], out: &mut [u8]) {
@@ -95,7 +119,9 @@ fn resample_row<const C: usize>(row: &[u8], columns: &[Tap], out: &mut [u8]) {
     for (out, tap) in out.as_chunks_mut::<C>().0.iter_mut().zip(columns) {
         let mut sums = [ROUND; C];
         for (&weight, pixel) in tap.weights.iter().zip(&pixels[tap.first..]) {
-            sums.iter_mut().zip(pixel).for_each(|(sum, &level)| *sum += weight * i32::from(level));
+            sums.iter_mut()
+                .zip(pixel)
+                .for_each(|(sum, &level)| *sum += weight * i32::from(level));
         }
         *out = sums.map(to_level);
     }
@@ -126,11 +152,15 @@ fn taps(filter: &Filter, input: usize, output: usize, window: Range<usize>) -> V
             let first = (center - radius + 0.5) as usize;
             let end = ((center + radius + 0.5) as usize).min(input);
             let inverse = 1.0 / stretch;
-            let weights: Vec<f64> =
-                (first..end).map(|j| (filter.weight)((j as f64 - center + 0.5) * inverse)).collect();
+            let weights: Vec<f64> = (first..end)
+                .map(|j| (filter.weight)((j as f64 - center + 0.5) * inverse))
+                .collect();
             let sum: f64 = weights.iter().sum();
             let fixed = |weight: f64| (weight / sum * f64::from(1 << WEIGHT_BITS)).round() as i32;
-            Tap { first, weights: weights.into_iter().map(fixed).collect() }
+            Tap {
+                first,
+                weights: weights.into_iter().map(fixed).collect(),
+            }
         })
         .collect()
 }
@@ -145,16 +175,32 @@ mod tests {
             let (x, y, c) = (i / 3 % width, i / 3 / width, i % 3);
             (3 * x * x + 5 * y * y + 7 * x * y + 101 * c) as u8
         };
-        Pixels { width, height, channels: 3, levels: (0..width * height * 3).map(level).collect() }
+        Pixels {
+            width,
+            height,
+            channels: 3,
+            levels: (0..width * height * 3).map(level).collect(),
+        }
     }
 
     #[test]
     fn crops_equal_those_of_pillow() {
         macro_rules! case {
             ($width:literal, $height:literal, $size:literal) => {
-                ($width, $height, $size, &include_bytes!(concat!(
-                    "../../../tests/fixtures/crop/", $width, "x", $height, "_", $size, ".png"
-                ))[..])
+                (
+                    $width,
+                    $height,
+                    $size,
+                    &include_bytes!(concat!(
+                        "../../../tests/fixtures/crop/",
+                        $width,
+                        "x",
+                        $height,
+                        "_",
+                        $size,
+                        ".png"
+                    ))[..],
+                )
             };
         }
         let cases = [
@@ -170,17 +216,34 @@ mod tests {
         for (width, height, size, png) in cases {
             let expected = image::load_from_memory(png).unwrap().into_rgb8().into_raw();
             let color = formula_image(width, height);
-            assert_eq!(center_crop(color.clone(), size).levels, expected, "{width}x{height} to {size}");
+            assert_eq!(
+                center_crop(color.clone(), size).levels,
+                expected,
+                "{width}x{height} to {size}"
+            );
             let red = |levels: &[u8]| levels.iter().copied().step_by(3).collect::<Vec<_>>();
-            let grey = Pixels { channels: 1, levels: red(&color.levels), ..color };
-            assert_eq!(center_crop(grey, size).levels, red(&expected), "{width}x{height} to {size}, grey");
+            let grey = Pixels {
+                channels: 1,
+                levels: red(&color.levels),
+                ..color
+            };
+            assert_eq!(
+                center_crop(grey, size).levels,
+                red(&expected),
+                "{width}x{height} to {size}, grey"
+            );
         }
     }
 
     #[test]
     fn extreme_shapes_cost_only_the_crop() {
         for (width, height) in [(1, 100_000), (100_000, 1), (1, 1)] {
-            let image = Pixels { width, height, channels: 1, levels: vec![9; width * height] };
+            let image = Pixels {
+                width,
+                height,
+                channels: 1,
+                levels: vec![9; width * height],
+            };
             assert_eq!(center_crop(image, 256).levels, vec![9; 256 * 256]);
         }
     }

@@ -9,8 +9,13 @@ use super::crop::Pixels;
 
 /// Decodes a PNG, JPEG or WebP file, recognized by its content. EXIF orientation is not applied (as in SiT).
 pub fn decode(path: &Path) -> Result<DynamicImage, BadFile> {
-    let bad = |reason: String| BadFile { path: path.to_owned(), reason };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|error| bad(error.to_string()))?;
+    let bad = |reason: String| BadFile {
+        path: path.to_owned(),
+        reason,
+    };
+    let reader = ImageReader::open(path)
+        .and_then(ImageReader::with_guessed_format)
+        .map_err(|error| bad(error.to_string()))?;
     if reader.format().is_none() {
         return Err(bad("not a PNG, JPEG or WebP file".to_owned()));
     }
@@ -25,12 +30,21 @@ pub fn decode(path: &Path) -> Result<DynamicImage, BadFile> {
 /// Differs from SiT: its `convert("RGB")` drops the alpha channel and shows whatever color lies under it.
 pub fn to_pixels(image: DynamicImage, channels: usize, background: [u8; 3]) -> Pixels {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let pixels = |channels, levels| Pixels { width, height, channels, levels };
+    let pixels = |channels, levels| Pixels {
+        width,
+        height,
+        channels,
+        levels,
+    };
     let color = image.color();
     if channels == 1 && !color.has_color() && !color.has_alpha() {
         return pixels(1, image.into_luma8().into_raw());
     }
-    let rgb = if color.has_alpha() { composite(&image.into_rgba8(), background) } else { image.into_rgb8().into_raw() };
+    let rgb = if color.has_alpha() {
+        composite(&image.into_rgba8(), background)
+    } else {
+        image.into_rgb8().into_raw()
+    };
     match channels {
         1 => pixels(1, rgb.as_chunks().0.iter().map(luma).collect()),
         _ => pixels(3, rgb),
@@ -40,8 +54,14 @@ pub fn to_pixels(image: DynamicImage, channels: usize, background: [u8; 3]) -> P
 fn composite(rgba: &[u8], background: [u8; 3]) -> Vec<u8> {
     let over = |&[r, g, b, alpha]: &[u8; 4]| {
         let alpha = u32::from(alpha);
-        let mix = |color: u8, behind: u8| ((alpha * u32::from(color) + (255 - alpha) * u32::from(behind) + 127) / 255) as u8;
-        [mix(r, background[0]), mix(g, background[1]), mix(b, background[2])]
+        let mix = |color: u8, behind: u8| {
+            ((alpha * u32::from(color) + (255 - alpha) * u32::from(behind) + 127) / 255) as u8
+        };
+        [
+            mix(r, background[0]),
+            mix(g, background[1]),
+            mix(b, background[2]),
+        ]
     };
     rgba.as_chunks().0.iter().flat_map(over).collect()
 }
@@ -62,8 +82,18 @@ mod tests {
 
     #[test]
     fn alpha_is_composited_on_the_background() {
-        let rgba = || RgbaImage::from_raw(3, 1, vec![200, 100, 0, 255, 200, 100, 0, 0, 200, 100, 0, 128]).unwrap();
-        assert_eq!(levels(rgba(), 3, [255; 3]), [200, 100, 0, 255, 255, 255, 227, 177, 127]);
+        let rgba = || {
+            RgbaImage::from_raw(
+                3,
+                1,
+                vec![200, 100, 0, 255, 200, 100, 0, 0, 200, 100, 0, 128],
+            )
+            .unwrap()
+        };
+        assert_eq!(
+            levels(rgba(), 3, [255; 3]),
+            [200, 100, 0, 255, 255, 255, 227, 177, 127]
+        );
         assert_eq!(levels(rgba(), 3, [0, 0, 10])[3..], [0, 0, 10, 100, 50, 5]);
         let grey = GrayAlphaImage::from_raw(2, 1, vec![50, 255, 50, 0]).unwrap();
         assert_eq!(levels(grey, 1, [9; 3]), [50, 9]);

@@ -79,15 +79,34 @@ pub enum DataError {
 
 impl DataError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
-    pub(super) fn content(path: &Path, got: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self::Content { path: path.to_owned(), got: got.into(), expected: expected.into() }
+    pub(super) fn content(
+        path: &Path,
+        got: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Content {
+            path: path.to_owned(),
+            got: got.into(),
+            expected: expected.into(),
+        }
     }
 
-    pub(super) fn config(key: &'static str, got: impl fmt::Display, expected: impl Into<String>) -> Self {
-        Self::Config { key, got: got.to_string(), expected: expected.into() }
+    pub(super) fn config(
+        key: &'static str,
+        got: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            key,
+            got: got.to_string(),
+            expected: expected.into(),
+        }
     }
 }
 
@@ -98,7 +117,10 @@ fn bad_images(bad: &[BadFile], n_images: usize) -> String {
         text += &format!("\n  {file}");
     }
     if bad.len() > SHOWN {
-        text += &format!("\n  and {} more (`sit data inspect` lists them all)", bad.len() - SHOWN);
+        text += &format!(
+            "\n  and {} more (`sit data inspect` lists them all)",
+            bad.len() - SHOWN
+        );
     }
     text + "\ndata.skip_bad = true (or --skip-bad) goes on without them"
 }

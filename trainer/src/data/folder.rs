@@ -26,13 +26,24 @@ pub struct Listing {
 /// [`DataError`] if a folder cannot be read or is empty, or `root` holds both images and class folders.
 pub fn list(root: &Path) -> Result<Listing, DataError> {
     const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
-    if !fs::metadata(root).map_err(|source| DataError::io(root, source))?.is_dir() {
-        return Err(DataError::content(root, "a file", format!("a folder with {EXPECTED}")));
+    if !fs::metadata(root)
+        .map_err(|source| DataError::io(root, source))?
+        .is_dir()
+    {
+        return Err(DataError::content(
+            root,
+            "a file",
+            format!("a folder with {EXPECTED}"),
+        ));
     }
     let mut n_ignored = 0;
     let (mut flat, class_folders) = entries(root, &mut n_ignored)?;
     if !flat.is_empty() && !class_folders.is_empty() {
-        let got = format!("both {} images and {} folders", flat.len(), class_folders.len());
+        let got = format!(
+            "both {} images and {} folders",
+            flat.len(),
+            class_folders.len()
+        );
         return Err(DataError::content(root, got, EXPECTED));
     }
     let mut files: Vec<_> = flat.drain(..).map(|path| (path, 0)).collect();
@@ -41,30 +52,60 @@ pub fn list(root: &Path) -> Result<Listing, DataError> {
         let first = files.len();
         walk(folder, label, &mut files, &mut n_ignored)?;
         if files.len() == first {
-            return Err(DataError::content(folder, "no images", "at least one image (.png, .jpg, .jpeg, .webp) per class"));
+            return Err(DataError::content(
+                folder,
+                "no images",
+                "at least one image (.png, .jpg, .jpeg, .webp) per class",
+            ));
         }
-        class_names.extend(folder.file_name().map(|name| name.to_string_lossy().into_owned()));
+        class_names.extend(
+            folder
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
     }
     if files.is_empty() {
-        return Err(DataError::content(root, format!("no images, {n_ignored} other files"), EXPECTED));
+        return Err(DataError::content(
+            root,
+            format!("no images, {n_ignored} other files"),
+            EXPECTED,
+        ));
     }
-    Ok(Listing { files, class_names, n_ignored })
+    Ok(Listing {
+        files,
+        class_names,
+        n_ignored,
+    })
 }
 
-fn walk(folder: &Path, label: u32, files: &mut Vec<(PathBuf, u32)>, n_ignored: &mut usize) -> Result<(), DataError> {
+fn walk(
+    folder: &Path,
+    label: u32,
+    files: &mut Vec<(PathBuf, u32)>,
+    n_ignored: &mut usize,
+) -> Result<(), DataError> {
     let (images, folders) = entries(folder, n_ignored)?;
     files.extend(images.into_iter().map(|path| (path, label)));
-    folders.iter().try_for_each(|folder| walk(folder, label, files, n_ignored))
+    folders
+        .iter()
+        .try_for_each(|folder| walk(folder, label, files, n_ignored))
 }
 
 /// The images and the folders in `folder`, each sorted by name.
-fn entries(folder: &Path, n_ignored: &mut usize) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+fn entries(
+    folder: &Path,
+    n_ignored: &mut usize,
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let io_error = |source| DataError::io(folder, source);
     let (mut images, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(io_error)? {
         let path = entry.map_err(io_error)?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let extension = path
+            .extension()
+            .map(|extension| extension.to_string_lossy().to_lowercase());
         if is_hidden {
             *n_ignored += 1;
         } else if path.is_dir() {
@@ -105,10 +146,17 @@ impl Folder {
         let n_classes = config.n_classes.unwrap_or(n_found);
         let has_labels = n_classes > 0;
         if has_labels && n_found == 0 {
-            return Err(DataError::config("n_classes", n_classes, format!("0, {} has no class folders", root.display())));
+            return Err(DataError::config(
+                "n_classes",
+                n_classes,
+                format!("0, {} has no class folders", root.display()),
+            ));
         }
         if has_labels && n_classes < n_found {
-            let expected = format!("at least {n_found}, the class folders of {}, or 0", root.display());
+            let expected = format!(
+                "at least {n_found}, the class folders of {}, or 0",
+                root.display()
+            );
             return Err(DataError::config("n_classes", n_classes, expected));
         }
         let mut folder = Self {
@@ -126,7 +174,11 @@ impl Folder {
             folder.files.iter_mut().for_each(|file| file.1 = 0);
         }
         if listing.n_ignored > 0 {
-            tracing::info!("{}: ignored {} files that are not PNG, JPEG or WebP, or hidden", folder.name, listing.n_ignored);
+            tracing::info!(
+                "{}: ignored {} files that are not PNG, JPEG or WebP, or hidden",
+                folder.name,
+                listing.n_ignored
+            );
         }
         let bad = folder.check(config.cache_bytes(), progress);
         if !bad.is_empty() {
@@ -150,11 +202,19 @@ impl Folder {
         let bad = match &mut cache {
             Some(cache) => {
                 let slots = cache.par_chunks_exact_mut(image_bytes).enumerate();
-                slots.filter_map(|(index, levels)| check(index, levels)).collect()
+                slots
+                    .filter_map(|(index, levels)| check(index, levels))
+                    .collect()
             }
             None => {
                 let files = (0..n_files).into_par_iter();
-                files.map_init(|| vec![0; image_bytes], |levels, index| check(index, levels)).flatten().collect()
+                files
+                    .map_init(
+                        || vec![0; image_bytes],
+                        |levels, index| check(index, levels),
+                    )
+                    .flatten()
+                    .collect()
             }
         };
         self.cache = cache;
@@ -165,7 +225,10 @@ impl Folder {
     fn skip(&mut self, bad: Vec<(usize, BadFile)>, skip_bad: bool) -> Result<(), DataError> {
         let n_images = self.files.len();
         if !skip_bad || bad.len() == n_images {
-            return Err(DataError::BadImages { bad: bad.into_iter().map(|(_, bad)| bad).collect(), n_images });
+            return Err(DataError::BadImages {
+                bad: bad.into_iter().map(|(_, bad)| bad).collect(),
+                n_images,
+            });
         }
         tracing::warn!("{}: skipped {} of {n_images} images", self.name, bad.len());
         let mut is_good = vec![true; n_images];
@@ -177,7 +240,10 @@ impl Folder {
         if let Some(cache) = &mut self.cache {
             let good = (0..n_images).filter(|&index| is_good[index]);
             for (slot, index) in good.enumerate() {
-                cache.copy_within(index * image_bytes..(index + 1) * image_bytes, slot * image_bytes);
+                cache.copy_within(
+                    index * image_bytes..(index + 1) * image_bytes,
+                    slot * image_bytes,
+                );
             }
         }
         let mut is_good = is_good.into_iter();
@@ -192,9 +258,18 @@ impl Folder {
     /// Decodes, resizes and crops one file into `[C, H, W]` levels.
     fn load(&self, index: usize, levels: &mut [u8]) -> Result<(), BadFile> {
         let image = decode(&self.files[index].0)?;
-        let image = center_crop(to_pixels(image, self.channels, self.background), self.image_size);
-        for (channel, plane) in levels.chunks_exact_mut(self.image_size * self.image_size).enumerate() {
-            for (level, pixel) in plane.iter_mut().zip(image.levels.chunks_exact(self.channels)) {
+        let image = center_crop(
+            to_pixels(image, self.channels, self.background),
+            self.image_size,
+        );
+        for (channel, plane) in levels
+            .chunks_exact_mut(self.image_size * self.image_size)
+            .enumerate()
+        {
+            for (level, pixel) in plane
+                .iter_mut()
+                .zip(image.levels.chunks_exact(self.channels))
+            {
                 *level = pixel[channel];
             }
         }

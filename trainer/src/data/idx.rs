@@ -14,8 +14,18 @@ use super::{DataError, Split};
 const IMAGES_MAGIC: u32 = 0x803;
 const LABELS_MAGIC: u32 = 0x801;
 
-const FASHION: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+const FASHION: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 /// Opens `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]`, or those of `t10k`, in `folder`.
 ///
@@ -33,7 +43,12 @@ pub fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
     let (images, labels) = (images?, labels?);
     let open = |path: &Path| File::open(path).map_err(|source| DataError::io(path, source));
     let name = format!("{} ({})", folder.display(), prefix(split));
-    let mut data = parse(&name, (&images, open(&images)?), (&labels, open(&labels)?), 255)?;
+    let mut data = parse(
+        &name,
+        (&images, open(&images)?),
+        (&labels, open(&labels)?),
+        255,
+    )?;
     let is_fashion = folder.to_string_lossy().to_lowercase().contains("fashion");
     if is_fashion && data.n_classes == FASHION.len() {
         data.class_names = FASHION.map(String::from).to_vec();
@@ -43,13 +58,24 @@ pub fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
 
 /// The IDX file of `split` whose name holds `what`, if `folder` has one.
 pub(super) fn find(folder: &Path, split: Split, what: &str) -> Result<Option<PathBuf>, DataError> {
-    let is_folder = fs::metadata(folder).map_err(|source| DataError::io(folder, source))?.is_dir();
+    let is_folder = fs::metadata(folder)
+        .map_err(|source| DataError::io(folder, source))?
+        .is_dir();
     if !is_folder {
-        return Err(DataError::content(folder, "a file", "a folder with IDX files"));
+        return Err(DataError::content(
+            folder,
+            "a file",
+            "a folder with IDX files",
+        ));
     }
     // Some mirrors write `train-images.idx3-ubyte`.
-    let names = [format!("{}-{what}-ubyte", prefix(split)), format!("{}-{}-ubyte", prefix(split), what.replace('-', "."))];
-    let paths = names.iter().flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))]);
+    let names = [
+        format!("{}-{what}-ubyte", prefix(split)),
+        format!("{}-{}-ubyte", prefix(split), what.replace('-', ".")),
+    ];
+    let paths = names
+        .iter()
+        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))]);
     Ok(paths.into_iter().find(|path| path.is_file()))
 }
 
@@ -76,10 +102,17 @@ pub fn parse(
         return Err(DataError::content(
             labels_path,
             format!("{} labels", label_dims[0]),
-            format!("{}, one for each image of {}", dims[0], images_path.display()),
+            format!(
+                "{}, one for each image of {}",
+                dims[0],
+                images_path.display()
+            ),
         ));
     }
-    let n_classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+    let n_classes = labels
+        .iter()
+        .max()
+        .map_or(0, |&label| usize::from(label) + 1);
     Ok(InMemory {
         name: name.to_owned(),
         source: images_path.to_owned(),
@@ -94,44 +127,95 @@ pub fn parse(
 }
 
 /// The dimensions and values of one IDX stream. Memory grows with the data that is there, not with the declared size.
-fn read(path: &Path, stream: impl Read, magic: u32, n_dims: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+fn read(
+    path: &Path,
+    stream: impl Read,
+    magic: u32,
+    n_dims: usize,
+) -> Result<(Vec<usize>, Vec<u8>), DataError> {
     let mut stream = BufReader::new(stream);
     let io_error = |source| DataError::io(path, source);
-    let is_gzip = stream.fill_buf().map_err(io_error)?.starts_with(&[0x1f, 0x8b]);
-    let mut stream: Box<dyn Read + '_> = if is_gzip { Box::new(GzDecoder::new(stream)) } else { Box::new(stream) };
+    let is_gzip = stream
+        .fill_buf()
+        .map_err(io_error)?
+        .starts_with(&[0x1f, 0x8b]);
+    let mut stream: Box<dyn Read + '_> = if is_gzip {
+        Box::new(GzDecoder::new(stream))
+    } else {
+        Box::new(stream)
+    };
 
     let mut header = Vec::new();
     let header_bytes = 4 * (1 + n_dims);
     read_up_to(path, &mut stream, header_bytes as u64, &mut header)?;
-    let mut words = header.chunks_exact(4).map(|word| u32::from_be_bytes(word.try_into().expect("4 bytes")));
+    let mut words = header
+        .chunks_exact(4)
+        .map(|word| u32::from_be_bytes(word.try_into().expect("4 bytes")));
     if let Some(got) = words.next().filter(|&got| got != magic) {
-        return Err(DataError::content(path, format!("magic number {got:#x}"), format!("{magic:#x} (IDX, {n_dims} dimensions of u8)")));
+        return Err(DataError::content(
+            path,
+            format!("magic number {got:#x}"),
+            format!("{magic:#x} (IDX, {n_dims} dimensions of u8)"),
+        ));
     }
     if header.len() < header_bytes {
-        return Err(DataError::content(path, format!("{} bytes", header.len()), format!("an IDX header of {header_bytes} bytes")));
+        return Err(DataError::content(
+            path,
+            format!("{} bytes", header.len()),
+            format!("an IDX header of {header_bytes} bytes"),
+        ));
     }
 
     let dims: Vec<usize> = words.map(|dim| dim as usize).collect();
-    let size = dims.iter().try_fold(1u64, |size, &dim| size.checked_mul(dim as u64)).filter(|&size| size < u64::MAX);
-    let declared = dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    let size = dims
+        .iter()
+        .try_fold(1u64, |size, &dim| size.checked_mul(dim as u64))
+        .filter(|&size| size < u64::MAX);
+    let declared = dims
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("x");
     let size = match size {
         Some(size) if size > 0 => size,
-        _ => return Err(DataError::content(path, format!("the dimensions {declared}"), "dimensions of at least 1 and a size of less than 2^64")),
+        _ => {
+            return Err(DataError::content(
+                path,
+                format!("the dimensions {declared}"),
+                "dimensions of at least 1 and a size of less than 2^64",
+            ));
+        }
     };
     let mut values = Vec::new();
     read_up_to(path, &mut stream, size + 1, &mut values)?;
     if values.len() as u64 == size {
         return Ok((dims, values));
     }
-    let got = if values.len() as u64 > size { format!("more than {size}") } else { values.len().to_string() };
-    Err(DataError::content(path, format!("{got} bytes of data"), format!("{size} for the dimensions {declared}")))
+    let got = if values.len() as u64 > size {
+        format!("more than {size}")
+    } else {
+        values.len().to_string()
+    };
+    Err(DataError::content(
+        path,
+        format!("{got} bytes of data"),
+        format!("{size} for the dimensions {declared}"),
+    ))
 }
 
-fn read_up_to(path: &Path, stream: &mut dyn Read, n_bytes: u64, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+fn read_up_to(
+    path: &Path,
+    stream: &mut dyn Read,
+    n_bytes: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<(), DataError> {
     match stream.take(n_bytes).read_to_end(bytes) {
         Ok(_) => Ok(()),
         Err(error) if is_bad_gzip(&error) => {
-            let got = format!("a gzip stream that is cut off or corrupt after {} bytes ({error})", bytes.len());
+            let got = format!(
+                "a gzip stream that is cut off or corrupt after {} bytes ({error})",
+                bytes.len()
+            );
             Err(DataError::content(path, got, "a whole one"))
         }
         Err(source) => Err(DataError::io(path, source)),
@@ -139,7 +223,10 @@ fn read_up_to(path: &Path, stream: &mut dyn Read, n_bytes: u64, bytes: &mut Vec<
 }
 
 fn is_bad_gzip(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData)
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +241,11 @@ mod tests {
 
     fn idx(magic: u32, dims: &[u32], values: &[u8]) -> Vec<u8> {
         let words = [&[magic], dims].concat();
-        words.into_iter().flat_map(u32::to_be_bytes).chain(values.iter().copied()).collect()
+        words
+            .into_iter()
+            .flat_map(u32::to_be_bytes)
+            .chain(values.iter().copied())
+            .collect()
     }
 
     fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -173,59 +264,104 @@ mod tests {
     }
 
     fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<InMemory, DataError> {
-        parse("test", (Path::new("the-images"), images), (Path::new("the-labels"), labels), 255)
+        parse(
+            "test",
+            (Path::new("the-images"), images),
+            (Path::new("the-labels"), labels),
+            255,
+        )
     }
 
     fn message(images: &[u8], labels: &[u8]) -> String {
-        parse_bytes(images, labels).expect_err("bad input is refused").to_string()
+        parse_bytes(images, labels)
+            .expect_err("bad input is refused")
+            .to_string()
     }
 
     #[test]
     fn plain_and_gzipped_files_hold_the_same() {
         for (images, labels) in [(images(), labels()), (gz(&images()), gz(&labels()))] {
             let data = parse_bytes(&images, &labels).unwrap();
-            assert_eq!((data.len(), data.shape(), data.n_classes()), (3, [1, 2, 4], 3));
+            assert_eq!(
+                (data.len(), data.shape(), data.n_classes()),
+                (3, [1, 2, 4], 3)
+            );
             assert_eq!([data.label(0), data.label(1), data.label(2)], [2, 0, 1]);
             let mut image = [0.0; 8];
             data.read(1, &mut image).unwrap();
-            assert_eq!(image[0], (80.0 / 127.5) - 1.0);
+            assert_eq!(image[0], -95.0 / 255.0);
             assert_eq!(data.item_name(1), "the-images, image 1");
         }
     }
 
     #[test]
     fn every_truncation_is_refused_by_name() {
-        for (what, images, labels) in [("plain", images(), labels()), ("gzip", gz(&images()), gz(&labels()))] {
+        for (what, images, labels) in [
+            ("plain", images(), labels()),
+            ("gzip", gz(&images()), gz(&labels())),
+        ] {
             for end in 0..images.len() {
                 let text = message(&images[..end], &labels);
-                assert!(text.starts_with("the-images: got "), "{what} images cut at {end}: {text}");
+                assert!(
+                    text.starts_with("the-images: got "),
+                    "{what} images cut at {end}: {text}"
+                );
             }
             for end in 0..labels.len() {
                 let text = message(&images, &labels[..end]);
-                assert!(text.starts_with("the-labels: got "), "{what} labels cut at {end}: {text}");
+                assert!(
+                    text.starts_with("the-labels: got "),
+                    "{what} labels cut at {end}: {text}"
+                );
             }
         }
     }
 
     #[test]
-    fn a_flipped_bit_in_a_gzip_stream_never_goes_unnoticed() {
+    fn a_flipped_bit_in_a_gzip_stream_never_changes_the_data() {
         let (whole, labels) = (gz(&images()), labels());
-        // Bytes 3 to 9 are flags, time and system, which carry no data.
-        for bit in (10 * 8)..whole.len() * 8 {
+        let levels = parse_bytes(&whole, &labels).unwrap().levels;
+        let mut n_refused = 0;
+        for bit in 0..whole.len() * 8 {
             let mut images = whole.clone();
             images[bit / 8] ^= 1 << (bit % 8);
-            assert!(parse_bytes(&images, &labels).is_err(), "bit {bit}");
+            // Some bits carry no data: time, system, and the rest of the last byte of the deflate stream.
+            match parse_bytes(&images, &labels) {
+                Ok(data) => assert_eq!(data.levels, levels, "bit {bit}"),
+                Err(_) => n_refused += 1,
+            }
         }
+        assert!(n_refused > whole.len() * 4, "{n_refused}");
     }
 
     #[test]
     fn bad_headers_are_refused() {
         let cases = [
-            (idx(0x802, &[3, 2, 4], &[0; 24]), labels(), "the-images: got magic number 0x802, expected 0x803 (IDX, 3 dimensions of u8)"),
-            (images(), images(), "the-labels: got magic number 0x803, expected 0x801 (IDX, 1 dimensions of u8)"),
-            (idx(IMAGES_MAGIC, &[0, 2, 4], &[]), labels(), "the-images: got the dimensions 0x2x4, expected dimensions of at least 1 and a size of less than 2^64"),
-            (idx(IMAGES_MAGIC, &[3, 2, 4], &[0; 25]), labels(), "the-images: got more than 24 bytes of data, expected 24 for the dimensions 3x2x4"),
-            (images(), idx(LABELS_MAGIC, &[4], &[0; 4]), "the-labels: got 4 labels, expected 3, one for each image of the-images"),
+            (
+                idx(0x802, &[3, 2, 4], &[0; 24]),
+                labels(),
+                "the-images: got magic number 0x802, expected 0x803 (IDX, 3 dimensions of u8)",
+            ),
+            (
+                images(),
+                images(),
+                "the-labels: got magic number 0x803, expected 0x801 (IDX, 1 dimensions of u8)",
+            ),
+            (
+                idx(IMAGES_MAGIC, &[0, 2, 4], &[]),
+                labels(),
+                "the-images: got the dimensions 0x2x4, expected dimensions of at least 1 and a size of less than 2^64",
+            ),
+            (
+                idx(IMAGES_MAGIC, &[3, 2, 4], &[0; 25]),
+                labels(),
+                "the-images: got more than 24 bytes of data, expected 24 for the dimensions 3x2x4",
+            ),
+            (
+                images(),
+                idx(LABELS_MAGIC, &[4], &[0; 4]),
+                "the-labels: got 4 labels, expected 3, one for each image of the-images",
+            ),
         ];
         for (images, labels, expected) in cases {
             assert_eq!(message(&images, &labels), expected);
@@ -234,8 +370,15 @@ mod tests {
 
     #[test]
     fn a_huge_declared_size_allocates_nothing() {
-        for dims in [[u32::MAX; 3], [1 << 31, 1 << 16, 1 << 16], [u32::MAX, 1 << 15, 1]] {
-            for images in [idx(IMAGES_MAGIC, &dims, &[1, 2, 3]), gz(&idx(IMAGES_MAGIC, &dims, &[1, 2, 3]))] {
+        for dims in [
+            [u32::MAX; 3],
+            [1 << 31, 1 << 16, 1 << 16],
+            [u32::MAX, 1 << 15, 1],
+        ] {
+            for images in [
+                idx(IMAGES_MAGIC, &dims, &[1, 2, 3]),
+                gz(&idx(IMAGES_MAGIC, &dims, &[1, 2, 3])),
+            ] {
                 assert!(message(&images, &labels()).starts_with("the-images: got "));
             }
         }
@@ -245,7 +388,10 @@ mod tests {
     fn labels_beyond_n_classes_are_refused_and_0_classes_drop_them() {
         let data = || parse_bytes(&images(), &labels()).unwrap();
         let text = data().with_n_classes(Some(2)).unwrap_err().to_string();
-        assert_eq!(text, "the-labels: label 2 of image 0 is out of range, expected 0 to 1 (data.n_classes = 2)");
+        assert_eq!(
+            text,
+            "the-labels: label 2 of image 0 is out of range, expected 0 to 1 (data.n_classes = 2)"
+        );
         assert_eq!(data().with_n_classes(Some(7)).unwrap().n_classes(), 7);
         let unconditional = data().with_n_classes(Some(0)).unwrap();
         assert_eq!((unconditional.n_classes(), unconditional.label(0)), (0, 0));
@@ -255,14 +401,31 @@ mod tests {
     fn folders_are_searched_by_split() {
         let folder = tempfile::tempdir().unwrap();
         let text = open(folder.path(), Split::Train).unwrap_err().to_string();
-        assert!(text.ends_with("expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"), "{text}");
+        assert!(
+            text.ends_with("expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
+            "{text}"
+        );
         fs::write(folder.path().join("train-images.idx3-ubyte"), images()).unwrap();
-        fs::write(folder.path().join("train-labels-idx1-ubyte.gz"), gz(&labels())).unwrap();
+        fs::write(
+            folder.path().join("train-labels-idx1-ubyte.gz"),
+            gz(&labels()),
+        )
+        .unwrap();
         assert_eq!(open(folder.path(), Split::Train).unwrap().len(), 3);
         assert!(open(folder.path(), Split::Test).is_err());
         let missing = folder.path().join("missing");
-        assert!(open(&missing, Split::Train).unwrap_err().to_string().starts_with(&missing.display().to_string()));
+        assert!(
+            open(&missing, Split::Train)
+                .unwrap_err()
+                .to_string()
+                .starts_with(&missing.display().to_string())
+        );
         let file = folder.path().join("train-images.idx3-ubyte");
-        assert!(open(&file, Split::Train).unwrap_err().to_string().ends_with("got a file, expected a folder with IDX files"));
+        assert!(
+            open(&file, Split::Train)
+                .unwrap_err()
+                .to_string()
+                .ends_with("got a file, expected a folder with IDX files")
+        );
     }
 }

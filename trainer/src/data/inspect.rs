@@ -56,7 +56,11 @@ pub struct Report {
 /// A missing or empty folder, or an invalid IDX file; an image that cannot be decoded is part of the report.
 pub fn inspect(path: &Path, progress: Progress) -> Result<Report, DataError> {
     if path == Path::new("digits") && !path.exists() {
-        return Ok(inspect_memory("digits", &[("train", digits::train()), ("test", digits::held_out())], DataConfig::digits()));
+        return Ok(inspect_memory(
+            "digits",
+            &[("train", digits::train()), ("test", digits::held_out())],
+            DataConfig::digits(),
+        ));
     }
     let has_idx = |split| Ok(path.is_dir() && idx::find(path, split, "images-idx3")?.is_some());
     let mut splits = Vec::new();
@@ -68,7 +72,11 @@ pub fn inspect(path: &Path, progress: Progress) -> Result<Report, DataError> {
     if splits.is_empty() {
         return inspect_folder(path, progress);
     }
-    let mut config = DataConfig { kind: Kind::Idx, path: Some(path.to_owned()), ..DataConfig::digits() };
+    let mut config = DataConfig {
+        kind: Kind::Idx,
+        path: Some(path.to_owned()),
+        ..DataConfig::digits()
+    };
     if splits[0].0 == "test" {
         config.split = Split::Test;
     }
@@ -86,12 +94,17 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
         for class in classes.len()..data.n_classes {
             classes.push((class_name(&data.class_names, class), 0));
         }
-        data.labels.iter().for_each(|&label| classes[usize::from(label)].1 += 1);
+        data.labels
+            .iter()
+            .for_each(|&label| classes[usize::from(label)].1 += 1);
     }
     let n_images = sizes.values().sum();
     Report {
         name: name.to_owned(),
-        splits: splits.iter().map(|(name, data)| (name.to_string(), data.len())).collect(),
+        splits: splits
+            .iter()
+            .map(|(name, data)| (name.to_string(), data.len()))
+            .collect(),
         sizes,
         colors: BTreeMap::from([("grey".to_owned(), n_images)]),
         classes,
@@ -117,12 +130,19 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
             });
             ((image.width, image.height), color, channels, *label)
         });
-        progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, listing.files.len());
+        progress(
+            n_done.fetch_add(1, Ordering::Relaxed) + 1,
+            listing.files.len(),
+        );
         image
     });
     let files: Vec<_> = files.collect();
 
-    let mut classes: Vec<_> = listing.class_names.into_iter().map(|name| (name, 0)).collect();
+    let mut classes: Vec<_> = listing
+        .class_names
+        .into_iter()
+        .map(|name| (name, 0))
+        .collect();
     let (mut sizes, mut colors, mut bad) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let mut has_color = false;
     let mut sums = [Sums::default(); 3];
@@ -132,7 +152,9 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
                 *sizes.entry(size).or_default() += 1;
                 *colors.entry(color_name(color)).or_default() += 1;
                 has_color |= color.has_color();
-                sums.iter_mut().zip(channels).for_each(|(sums, channel)| sums.merge(channel));
+                sums.iter_mut()
+                    .zip(channels)
+                    .for_each(|(sums, channel)| sums.merge(channel));
                 if let Some(class) = classes.get_mut(label as usize) {
                     class.1 += 1;
                 }
@@ -142,9 +164,16 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
     }
     let n_images: usize = sizes.values().sum();
     if n_images == 0 {
-        return Err(DataError::BadImages { n_images: bad.len(), bad });
+        return Err(DataError::BadImages {
+            n_images: bad.len(),
+            bad,
+        });
     }
-    let channels: Vec<_> = sums.iter().take(if has_color { 3 } else { 1 }).map(Sums::stats).collect();
+    let channels: Vec<_> = sums
+        .iter()
+        .take(if has_color { 3 } else { 1 })
+        .map(Sums::stats)
+        .collect();
     let suggestion = DataConfig {
         kind: Kind::Folder,
         path: Some(path.to_owned()),
@@ -171,21 +200,35 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
 fn suggested_size(sizes: &BTreeMap<(usize, usize), usize>) -> usize {
     let n_images: usize = sizes.values().sum();
     let is_common = |size: &usize| {
-        let n_larger: usize = sizes.iter().filter(|&(&(w, h), _)| w.min(h) >= *size).map(|(_, n)| n).sum();
+        let n_larger: usize = sizes
+            .iter()
+            .filter(|&(&(w, h), _)| w.min(h) >= *size)
+            .map(|(_, n)| n)
+            .sum();
         2 * n_larger >= n_images
     };
-    [512, 256, 128, 64, 32, 16].into_iter().find(is_common).unwrap_or(8)
+    [512, 256, 128, 64, 32, 16]
+        .into_iter()
+        .find(is_common)
+        .unwrap_or(8)
 }
 
 fn class_name(names: &[String], class: usize) -> String {
-    names.get(class).cloned().unwrap_or_else(|| class.to_string())
+    names
+        .get(class)
+        .cloned()
+        .unwrap_or_else(|| class.to_string())
 }
 
 fn color_name(color: ColorType) -> String {
     let name = if color.has_color() { "RGB" } else { "grey" };
     let alpha = if color.has_alpha() { " with alpha" } else { "" };
     let bits = 8 * color.bytes_per_pixel() / color.channel_count();
-    let depth = if bits == 8 { String::new() } else { format!(", {bits} bits") };
+    let depth = if bits == 8 {
+        String::new()
+    } else {
+        format!(", {bits} bits")
+    };
     format!("{name}{alpha}{depth}")
 }
 
@@ -217,14 +260,24 @@ impl Sums {
     }
 
     fn widen(&mut self, (min, max): (u8, u8)) {
-        self.range = Some(self.range.map_or((min, max), |range| (range.0.min(min), range.1.max(max))));
+        self.range = Some(
+            self.range
+                .map_or((min, max), |range| (range.0.min(min), range.1.max(max))),
+        );
     }
 
     fn stats(&self) -> ChannelStats {
         let n = self.n as f64;
         let mean = self.sum as f64 / n;
         let (min, max) = self.range.unwrap_or_default();
-        ChannelStats { min, max, mean, std: (self.sum_of_squares as f64 / n - mean * mean).max(0.0).sqrt() }
+        ChannelStats {
+            min,
+            max,
+            mean,
+            std: (self.sum_of_squares as f64 / n - mean * mean)
+                .max(0.0)
+                .sqrt(),
+        }
     }
 }
 
@@ -245,21 +298,44 @@ impl fmt::Display for Report {
         }
         if sizes.len() > SHOWN {
             let short_sides = || self.sizes.keys().map(|&(width, height)| width.min(height));
-            let (least, most) = (short_sides().min().unwrap_or(0), short_sides().max().unwrap_or(0));
-            writeln!(f, "  and {} more sizes; short sides {least} to {most}", sizes.len() - SHOWN)?;
+            let (least, most) = (
+                short_sides().min().unwrap_or(0),
+                short_sides().max().unwrap_or(0),
+            );
+            writeln!(
+                f,
+                "  and {} more sizes; short sides {least} to {most}",
+                sizes.len() - SHOWN
+            )?;
         }
 
         writeln!(f, "pixels")?;
         for (color, n) in &self.colors {
             writeln!(f, "  {color:<24}{n:>9}")?;
         }
-        writeln!(f, "levels, scaled to [-1, 1] by 2 · level / {} - 1", self.max_level)?;
-        let names: &[&str] = if self.channels.len() == 1 { &["grey"] } else { &["red", "green", "blue"] };
+        writeln!(
+            f,
+            "levels, scaled to [-1, 1] by 2 · level / {} - 1",
+            self.max_level
+        )?;
+        let names: &[&str] = if self.channels.len() == 1 {
+            &["grey"]
+        } else {
+            &["red", "green", "blue"]
+        };
         for (name, stats) in names.iter().zip(&self.channels) {
-            let ChannelStats { min, max, mean, std } = *stats;
+            let ChannelStats {
+                min,
+                max,
+                mean,
+                std,
+            } = *stats;
             let unit = f64::from(self.max_level) / 2.0;
             let (scaled_mean, scaled_std) = (mean / unit - 1.0, std / unit);
-            writeln!(f, "  {name:<6} {min} to {max}, mean {mean:.2} ({scaled_mean:.4}), std {std:.2} ({scaled_std:.4})")?;
+            writeln!(
+                f,
+                "  {name:<6} {min} to {max}, mean {mean:.2} ({scaled_mean:.4}), std {std:.2} ({scaled_std:.4})"
+            )?;
         }
 
         if self.classes.is_empty() {
@@ -271,7 +347,11 @@ impl fmt::Display for Report {
             writeln!(f, "  {name:<24}{n:>9}")?;
         }
         if self.n_ignored > 0 {
-            writeln!(f, "{} files ignored (not .png, .jpg, .jpeg or .webp, or hidden)", self.n_ignored)?;
+            writeln!(
+                f,
+                "{} files ignored (not .png, .jpg, .jpeg or .webp, or hidden)",
+                self.n_ignored
+            )?;
         }
         if !self.bad.is_empty() {
             writeln!(f, "{} images cannot be read", self.bad.len())?;

@@ -32,8 +32,15 @@ impl Knn {
         for (index, image) in images.chunks_exact_mut(image_size).enumerate() {
             reference.read(index, image)?;
         }
-        let labels = (0..reference.len()).map(|index| reference.label(index)).collect();
-        Ok(Self { k, image_size, images, labels })
+        let labels = (0..reference.len())
+            .map(|index| reference.label(index))
+            .collect();
+        Ok(Self {
+            k,
+            image_size,
+            images,
+            labels,
+        })
     }
 
     /// The class of `image`, `[C, H, W]` in [-1, 1]; `None` if a value is not finite.
@@ -43,15 +50,30 @@ impl Knn {
 
     /// How many of `samples`, `[B, C, H, W]` in [-1, 1], are assigned to the class of `labels`, `[B]`.
     pub fn agreement(&self, samples: &[f32], labels: &[u32]) -> usize {
-        assert_eq!(samples.len(), labels.len() * self.image_size, "one label per sample");
+        assert_eq!(
+            samples.len(),
+            labels.len() * self.image_size,
+            "one label per sample"
+        );
         let samples = samples.chunks_exact(self.image_size);
-        samples.zip(labels).filter(|&(sample, &label)| self.classify(sample) == Some(label)).count()
+        samples
+            .zip(labels)
+            .filter(|&(sample, &label)| self.classify(sample) == Some(label))
+            .count()
     }
 
     /// How many reference images the others assign to their own class.
     pub fn leave_one_out(&self) -> usize {
-        let images = self.images.chunks_exact(self.image_size).zip(&self.labels).enumerate();
-        images.filter(|&(own, (image, &label))| self.classify_by(image, |other| other != own) == Some(label)).count()
+        let images = self
+            .images
+            .chunks_exact(self.image_size)
+            .zip(&self.labels)
+            .enumerate();
+        images
+            .filter(|&(own, (image, &label))| {
+                self.classify_by(image, |other| other != own) == Some(label)
+            })
+            .count()
     }
 
     fn classify_by(&self, image: &[f32], may_vote: impl Fn(usize) -> bool) -> Option<u32> {
@@ -59,18 +81,38 @@ impl Knn {
         if image.iter().any(|value| !value.is_finite()) {
             return None;
         }
-        let references = self.images.chunks_exact(self.image_size).zip(&self.labels).enumerate();
+        let references = self
+            .images
+            .chunks_exact(self.image_size)
+            .zip(&self.labels)
+            .enumerate();
         let mut neighbors: Vec<(f32, u32)> = references
             .filter(|&(index, _)| may_vote(index))
             .map(|(_, (reference, &label))| {
-                (image.iter().zip(reference).map(|(a, b)| (a - b) * (a - b)).sum(), label)
+                (
+                    image
+                        .iter()
+                        .zip(reference)
+                        .map(|(a, b)| (a - b) * (a - b))
+                        .sum(),
+                    label,
+                )
             })
             .collect();
         neighbors.sort_by(|a, b| a.0.total_cmp(&b.0));
         neighbors.truncate(self.k);
-        let votes = |label| neighbors.iter().filter(|neighbor| neighbor.1 == label).count();
+        let votes = |label| {
+            neighbors
+                .iter()
+                .filter(|neighbor| neighbor.1 == label)
+                .count()
+        };
         // `max_by_key` takes the last of equals, the nearest neighbor comes first.
-        neighbors.iter().rev().max_by_key(|neighbor| votes(neighbor.1)).map(|neighbor| neighbor.1)
+        neighbors
+            .iter()
+            .rev()
+            .max_by_key(|neighbor| votes(neighbor.1))
+            .map(|neighbor| neighbor.1)
     }
 }
 

@@ -56,11 +56,22 @@ impl Loader {
     ///
     /// # Panics
     /// If the batch or the number of workers is 0.
-    pub fn new(dataset: Arc<dyn Dataset>, config: LoaderConfig, first: u64) -> Result<Self, DataError> {
-        assert!(config.batch > 0 && config.workers > 0, "at least one image per batch and one worker");
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        config: LoaderConfig,
+        first: u64,
+    ) -> Result<Self, DataError> {
+        assert!(
+            config.batch > 0 && config.workers > 0,
+            "at least one image per batch and one worker"
+        );
         let stride = (config.workers * config.batch) as u64;
         let spawn = |worker| {
-            let mut order = Order { dataset: Arc::clone(&dataset), config, epoch: None };
+            let mut order = Order {
+                dataset: Arc::clone(&dataset),
+                config,
+                epoch: None,
+            };
             let mut first = first + (worker * config.batch) as u64;
             // One batch waits in the channel while the next is made.
             let (sender, batches): (SyncSender<Result<Batch, DataError>>, _) = sync_channel(1);
@@ -70,10 +81,15 @@ impl Loader {
                 }
             };
             let thread = Builder::new().name(format!("data-{worker}")).spawn(work);
-            let thread = thread.map_err(|error| DataError::config("workers", config.workers, format!("fewer: {error}")))?;
+            let thread = thread.map_err(|error| {
+                DataError::config("workers", config.workers, format!("fewer: {error}"))
+            })?;
             Ok(Worker { batches, thread })
         };
-        Ok(Self { workers: (0..config.workers).map(spawn).collect::<Result<_, _>>()?, next: 0 })
+        Ok(Self {
+            workers: (0..config.workers).map(spawn).collect::<Result<_, _>>()?,
+            next: 0,
+        })
     }
 
     /// The next batch, in order; waits for it if need be.
@@ -112,7 +128,9 @@ struct Order {
 
 impl Order {
     fn batch(&mut self, first: u64) -> Result<Batch, DataError> {
-        let LoaderConfig { seed, batch, flip, .. } = self.config;
+        let LoaderConfig {
+            seed, batch, flip, ..
+        } = self.config;
         let [channels, height, width] = self.dataset.shape();
         let image_size = channels * height * width;
         let mut x1 = vec![0.0; batch * image_size];
@@ -134,7 +152,10 @@ impl Order {
         let epoch = n / len as u64;
         if self.epoch.as_ref().is_none_or(|current| current.0 != epoch) {
             // The epoch is a 32-bit counter of the generator; after 2^32 epochs the orders repeat.
-            self.epoch = Some((epoch, permutation(self.config.seed, epoch as u32, len as u32)));
+            self.epoch = Some((
+                epoch,
+                permutation(self.config.seed, epoch as u32, len as u32),
+            ));
         }
         let (_, permutation) = self.epoch.as_ref().expect("just set");
         permutation[(n % len as u64) as usize] as usize

@@ -35,7 +35,11 @@ impl InMemory {
             name: name.to_owned(),
             source: PathBuf::from(name),
             labels_source: PathBuf::from(name),
-            levels: kept.iter().flat_map(|&index| self.levels(index)).copied().collect(),
+            levels: kept
+                .iter()
+                .flat_map(|&index| self.levels(index))
+                .copied()
+                .collect(),
             labels: kept.iter().map(|&index| self.labels[index]).collect(),
             class_names: self.class_names.clone(),
             ..*self
@@ -50,7 +54,11 @@ impl InMemory {
             self.class_names.clear();
             return Ok(self);
         }
-        match self.labels.iter().position(|&label| usize::from(label) >= self.n_classes) {
+        match self
+            .labels
+            .iter()
+            .position(|&label| usize::from(label) >= self.n_classes)
+        {
             None => Ok(self),
             Some(index) => Err(DataError::Label {
                 path: self.labels_source,

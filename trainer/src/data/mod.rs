@@ -32,7 +32,10 @@ pub trait Dataset: Send + Sync {
     fn name(&self) -> &str;
 
     /// The number of images, at least 1.
-    #[expect(clippy::len_without_is_empty, reason = "an empty data set is refused when it is opened")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an empty data set is refused when it is opened"
+    )]
     fn len(&self) -> usize;
 
     /// `[C, H, W]` of every image.
@@ -74,7 +77,9 @@ pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>,
             };
             Arc::new(digits.with_n_classes(config.n_classes)?)
         }
-        Kind::Idx => Arc::new(idx::open(config.required_path()?, config.split)?.with_n_classes(config.n_classes)?),
+        Kind::Idx => Arc::new(
+            idx::open(config.required_path()?, config.split)?.with_n_classes(config.n_classes)?,
+        ),
         Kind::Folder => Arc::new(folder::Folder::open(config, progress)?),
     })
 }
