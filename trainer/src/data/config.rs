@@ -162,3 +162,45 @@ impl DataConfig {
         self.cache_mib.unwrap_or(1024).saturating_mul(1 << 20)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kind_needs_and_what_it_does_not_use() {
+        let cases = [
+            (
+                "kind = \"idx\"",
+                "data.path: got nothing, expected the folder with the images",
+            ),
+            (
+                "kind = \"folder\"\npath = \"x\"",
+                "data.image_size: got nothing, expected a side of 1 to 4096 pixels",
+            ),
+            (
+                "kind = \"folder\"\npath = \"x\"\nimage_size = 0",
+                "data.image_size: got 0, expected a side of 1 to 4096 pixels",
+            ),
+            (
+                "kind = \"folder\"\npath = \"x\"\nimage_size = 8\nchannels = 4",
+                "data.channels: got 4, expected 1 (grey) or 3 (RGB)",
+            ),
+            (
+                "kind = \"digits\"\npath = \"x\"",
+                "data.path: got a value, expected none, data.kind = \"digits\" does not use it",
+            ),
+            (
+                "kind = \"digits\"\nworkers = 0",
+                "data.workers: got 0, expected 1 to 256 threads",
+            ),
+        ];
+        for (text, expected) in cases {
+            let config: DataConfig = toml::from_str(text).unwrap();
+            assert_eq!(config.check().unwrap_err().to_string(), expected);
+        }
+        let config: DataConfig =
+            toml::from_str("kind = \"folder\"\npath = \"x\"\nimage_size = 64").unwrap();
+        config.check().unwrap();
+    }
+}

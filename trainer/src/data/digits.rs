@@ -54,7 +54,7 @@ fn held_out_mask(labels: &[u8]) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, Knn};
+    use crate::data::Dataset;
 
     #[test]
     fn digits_are_those_of_the_source() {

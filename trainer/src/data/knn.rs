@@ -15,7 +15,8 @@ pub struct Knn {
 }
 
 impl Knn {
-    /// The number of neighbors that classifies the digits best under leave-one-out among 1 to 5, see the tests.
+    /// The number of neighbors, among 1 to 5, with which the held-out digits classify the training digits best: 1408 of
+    /// 1442 (97.6 %).
     pub const DEFAULT_K: usize = 1;
 
     /// Keeps a copy of the images and labels of `reference`.
@@ -44,51 +45,17 @@ impl Knn {
     }
 
     /// The class of `image`, `[C, H, W]` in [-1, 1]; `None` if a value is not finite.
+    ///
+    /// # Panics
+    /// If the image has another size than the reference images.
     pub fn classify(&self, image: &[f32]) -> Option<u32> {
-        self.classify_by(image, |_| true)
-    }
-
-    /// How many of `samples`, `[B, C, H, W]` in [-1, 1], are assigned to the class of `labels`, `[B]`.
-    pub fn agreement(&self, samples: &[f32], labels: &[u32]) -> usize {
-        assert_eq!(
-            samples.len(),
-            labels.len() * self.image_size,
-            "one label per sample"
-        );
-        let samples = samples.chunks_exact(self.image_size);
-        samples
-            .zip(labels)
-            .filter(|&(sample, &label)| self.classify(sample) == Some(label))
-            .count()
-    }
-
-    /// How many reference images the others assign to their own class.
-    pub fn leave_one_out(&self) -> usize {
-        let images = self
-            .images
-            .chunks_exact(self.image_size)
-            .zip(&self.labels)
-            .enumerate();
-        images
-            .filter(|&(own, (image, &label))| {
-                self.classify_by(image, |other| other != own) == Some(label)
-            })
-            .count()
-    }
-
-    fn classify_by(&self, image: &[f32], may_vote: impl Fn(usize) -> bool) -> Option<u32> {
         assert_eq!(image.len(), self.image_size, "the reference's image size");
         if image.iter().any(|value| !value.is_finite()) {
             return None;
         }
-        let references = self
-            .images
-            .chunks_exact(self.image_size)
-            .zip(&self.labels)
-            .enumerate();
+        let references = self.images.chunks_exact(self.image_size).zip(&self.labels);
         let mut neighbors: Vec<(f32, u32)> = references
-            .filter(|&(index, _)| may_vote(index))
-            .map(|(_, (reference, &label))| {
+            .map(|(reference, &label)| {
                 (
                     image
                         .iter()
@@ -108,11 +75,28 @@ impl Knn {
                 .count()
         };
         // `max_by_key` takes the last of equals, the nearest neighbor comes first.
-        neighbors
+        let winner = neighbors
             .iter()
             .rev()
-            .max_by_key(|neighbor| votes(neighbor.1))
-            .map(|neighbor| neighbor.1)
+            .max_by_key(|neighbor| votes(neighbor.1));
+        winner.map(|neighbor| neighbor.1)
+    }
+
+    /// How many of `samples`, `[B, C, H, W]` in [-1, 1], are assigned to the class of `labels`, `[B]`.
+    ///
+    /// # Panics
+    /// If there is not one label per sample of the reference's image size.
+    pub fn agreement(&self, samples: &[f32], labels: &[u32]) -> usize {
+        assert_eq!(
+            samples.len(),
+            labels.len() * self.image_size,
+            "one label per sample"
+        );
+        let samples = samples.chunks_exact(self.image_size);
+        samples
+            .zip(labels)
+            .filter(|&(sample, &label)| self.classify(sample) == Some(label))
+            .count()
     }
 }
 
@@ -148,7 +132,6 @@ mod tests {
         assert_eq!(knn(2).classify(&[-0.9]), Some(7));
         assert_eq!(knn(1).classify(&[f32::NAN]), None);
         assert_eq!(knn(1).agreement(&[-1.0, 0.0, f32::INFINITY], &[7, 9, 9]), 1);
-        assert_eq!(knn(1).leave_one_out(), 2);
     }
 
     /// Distances are sums of 64 multiples of 1/64 below 4, hence exact: the counts hold on every machine.
@@ -160,12 +143,9 @@ mod tests {
             train.read(index, image).unwrap();
         }
         let labels: Vec<u32> = (0..train.len()).map(|index| train.label(index)).collect();
-        let counts: Vec<[usize; 2]> = (1..=5)
-            .map(|k| {
-                let knn = Knn::new(&held_out, k).unwrap();
-                [knn.leave_one_out(), knn.agreement(&samples, &labels)]
-            })
-            .collect();
-        eprintln!("{counts:?}");
+        let count = |k| Knn::new(&held_out, k).unwrap().agreement(&samples, &labels);
+        let counts = [1, 2, 3, 4, 5].map(count);
+        assert_eq!(counts, [1408, 1408, 1406, 1403, 1394]);
+        assert_eq!(counts.iter().max(), Some(&count(Knn::DEFAULT_K)));
     }
 }

@@ -161,3 +161,179 @@ impl Order {
         permutation[(n % len as u64) as usize] as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::digits;
+
+    const CONFIG: LoaderConfig = LoaderConfig {
+        seed: 3,
+        batch: 100,
+        flip: true,
+        workers: 1,
+    };
+
+    fn batches(config: LoaderConfig, first: u64, n: usize) -> Vec<Batch> {
+        let mut loader = Loader::new(Arc::new(digits::train()), config, first).unwrap();
+        (0..n).map(|_| loader.next_batch().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_number_of_workers_changes_nothing() {
+        // 30 batches of 100 span three epochs of 1442 images.
+        let one = batches(CONFIG, 0, 30);
+        for workers in [2, 3, 7] {
+            assert_eq!(batches(LoaderConfig { workers, ..CONFIG }, 0, 30), one);
+        }
+        assert_eq!(one[7].first, 700);
+    }
+
+    #[test]
+    fn a_loader_continues_where_another_stopped() {
+        let whole = batches(CONFIG, 0, 30);
+        assert_eq!(batches(CONFIG, 1300, 5), whole[13..18]);
+        // Another batch size meets the same samples.
+        let half = batches(
+            LoaderConfig {
+                batch: 50,
+                workers: 2,
+                ..CONFIG
+            },
+            1300,
+            2,
+        );
+        assert_eq!([&half[0].x1[..], &half[1].x1].concat(), whole[13].x1);
+        assert_eq!([&half[0].y[..], &half[1].y].concat(), whole[13].y);
+    }
+
+    #[test]
+    fn an_epoch_holds_every_image_once_in_an_order_of_its_own() {
+        let config = LoaderConfig {
+            batch: 1442,
+            flip: false,
+            ..CONFIG
+        };
+        let epochs = batches(config, 0, 2);
+        assert_ne!(epochs[0].x1, epochs[1].x1);
+        assert_ne!(
+            epochs[0].x1,
+            batches(LoaderConfig { seed: 4, ..config }, 0, 1)[0].x1
+        );
+        let sorted = |x: &[f32]| {
+            let mut images: Vec<Vec<u32>> = x
+                .chunks(64)
+                .map(|image| image.iter().map(|v| v.to_bits()).collect())
+                .collect();
+            images.sort();
+            images
+        };
+        let digits = digits::train();
+        let mut source = vec![0.0; 1442 * 64];
+        for (index, image) in source.chunks_mut(64).enumerate() {
+            digits.read(index, image).unwrap();
+        }
+        assert_eq!(sorted(&epochs[0].x1), sorted(&source));
+        assert_eq!(sorted(&epochs[1].x1), sorted(&source));
+    }
+
+    #[test]
+    fn half_of_the_images_are_mirrored() {
+        let flipped = batches(CONFIG, 0, 10);
+        let plain = batches(
+            LoaderConfig {
+                flip: false,
+                ..CONFIG
+            },
+            0,
+            10,
+        );
+        let (mut n_mirrored, mut n_plain) = (0, 0);
+        for (flipped, plain) in flipped.iter().zip(&plain) {
+            assert_eq!(flipped.y, plain.y);
+            for (image, source) in flipped.x1.chunks(64).zip(plain.x1.chunks(64)) {
+                let mirrored: Vec<f32> = source
+                    .chunks(8)
+                    .flat_map(|row| row.iter().rev())
+                    .copied()
+                    .collect();
+                n_plain += usize::from(image == source);
+                n_mirrored += usize::from(image == mirrored);
+            }
+        }
+        assert_eq!(n_mirrored + n_plain, 1000, "no digit of these is symmetric");
+        // Standard deviation 16.
+        assert!((420..580).contains(&n_mirrored), "{n_mirrored}");
+    }
+
+    /// A data set whose image `bad` cannot be read.
+    struct Broken {
+        digits: crate::data::InMemory,
+        bad: usize,
+    }
+
+    impl Dataset for Broken {
+        fn name(&self) -> &str {
+            "broken"
+        }
+        fn len(&self) -> usize {
+            self.digits.len()
+        }
+        fn shape(&self) -> [usize; 3] {
+            self.digits.shape()
+        }
+        fn max_level(&self) -> u8 {
+            self.digits.max_level()
+        }
+        fn n_classes(&self) -> usize {
+            self.digits.n_classes()
+        }
+        fn class_names(&self) -> &[String] {
+            self.digits.class_names()
+        }
+        fn label(&self, index: usize) -> u32 {
+            self.digits.label(index)
+        }
+        fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
+            if index == self.bad {
+                return Err(DataError::content(
+                    "bad.png".as_ref(),
+                    "nothing",
+                    "an image",
+                ));
+            }
+            self.digits.read(index, image)
+        }
+        fn item_name(&self, index: usize) -> String {
+            self.digits.item_name(index)
+        }
+    }
+
+    #[test]
+    fn an_image_that_fails_is_reported_with_its_batch_and_the_next_follows() {
+        let bad = permutation(CONFIG.seed, 0, 1442)[250] as usize;
+        let dataset = Arc::new(Broken {
+            digits: digits::train(),
+            bad,
+        });
+        let mut loader = Loader::new(
+            dataset,
+            LoaderConfig {
+                workers: 2,
+                ..CONFIG
+            },
+            0,
+        )
+        .unwrap();
+        let whole = batches(CONFIG, 0, 4);
+        for (n, expected) in whole.iter().enumerate() {
+            match loader.next_batch() {
+                Ok(batch) => assert_eq!(&batch, expected),
+                Err(error) => {
+                    assert_eq!(n, 2);
+                    assert!(error.to_string().starts_with("bad.png: "), "{error}");
+                }
+            }
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub use error::{BadFile, DataError};
 pub use inspect::{ChannelStats, Report, inspect};
 pub use knn::Knn;
 pub use loader::{Batch, Loader, LoaderConfig};
+pub use memory::InMemory;
 
 /// Called from several threads with (files checked, files in all) while a folder is opened.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
