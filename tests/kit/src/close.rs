@@ -65,7 +65,10 @@ mod tests {
 
     #[test]
     fn the_unit_is_the_rms_of_what_is_wanted() {
-        assert_eq!(distance(&[5.0, 10.0], &[6.0, 8.0]), Ok((1, 2.0 / 50f64.sqrt())));
+        assert_eq!(
+            distance(&[5.0, 10.0], &[6.0, 8.0]),
+            Ok((1, 2.0 / 50f64.sqrt()))
+        );
     }
 
     #[test]
