@@ -150,7 +150,8 @@ impl DataConfig {
         }
     }
 
-    pub(super) fn channels(&self) -> usize {
+    /// The channels of a folder's images: 1 or 3.
+    pub fn channels(&self) -> usize {
         self.channels.unwrap_or(3)
     }
 

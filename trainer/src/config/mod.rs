@@ -1,0 +1,188 @@
+//! A run's configuration: TOML files, presets by name, `--set key=value`, and what a valid one is.
+//!
+//! Every table refuses keys it does not know. A configuration that was loaded is complete: written out it holds every
+//! default, and read back it is the same.
+
+mod load;
+mod tables;
+mod value;
+
+pub use load::{Source, preset_names};
+pub use tables::{LogConfig, PreviewConfig, TrainConfig};
+
+use serde::{Deserialize, Serialize};
+use sit_engine::model::ModelConfig;
+use sit_engine::optim::{AdamW, LearningRate};
+use sit_engine::train;
+use sit_engine::transport::Transport;
+
+use crate::data::{DataConfig, Dataset, Kind};
+
+/// Why a configuration cannot be used: names the file, preset or flag, the key, what it is and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// Everything that decides what a run does, besides the machine and its backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The network. In a file, `preset = "SiT-S/2"` gives `patch`, `dim`, `depth` and `n_heads`, and `learn_sigma` is
+    /// true unless set.
+    pub model: ModelConfig,
+    /// What the network learns; Linear path and velocity by default.
+    #[serde(default)]
+    pub transport: Transport,
+    /// The images.
+    pub data: DataConfig,
+    /// Optimization.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// What a run writes, and when.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+impl RunConfig {
+    /// What a training step is made of.
+    pub fn step(&self) -> train::TrainConfig {
+        let TrainConfig {
+            betas,
+            adam_eps,
+            weight_decay,
+            clip,
+            ema_decay,
+            ..
+        } = self.train;
+        train::TrainConfig {
+            model: self.model,
+            transport: self.transport,
+            adamw: AdamW {
+                betas,
+                adam_eps,
+                weight_decay,
+                clip,
+                ema_decay,
+            },
+            batch: self.train.batch,
+            accumulate: self.train.accumulate,
+            class_dropout: self.train.class_dropout,
+            seed: self.train.seed,
+        }
+    }
+
+    /// The learning rate by step.
+    pub fn learning_rate(&self) -> LearningRate {
+        LearningRate {
+            peak: self.train.learning_rate,
+            warmup_steps: self.train.warmup_steps,
+            schedule: self.train.schedule,
+            final_fraction: self.train.final_lr_fraction,
+            total_steps: self.train.steps,
+        }
+    }
+
+    /// The configuration as TOML, every default written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("tables with string keys, no integer above i64::MAX")
+    }
+
+    /// Checks all that can be checked without opening a file or a device.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a value out of its range, or tables that contradict each other.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
+        self.model.validate().map_err(plain)?;
+        let in_transport = |error| ConfigError::new(format!("transport.{error}"));
+        self.transport.objective().map_err(in_transport)?;
+        self.data
+            .check()
+            .map_err(|error| ConfigError::new(error.to_string()))?;
+        let in_train = |error| ConfigError::new(format!("train.{error}"));
+        self.step().validate().map_err(in_train)?;
+        self.train.validate()?;
+        self.log.validate()?;
+        if let Some(n_classes) = self.data.n_classes
+            && n_classes != self.model.n_classes
+        {
+            return Err(ConfigError::new(format!(
+                "data.n_classes: got {n_classes}, expected model.n_classes = {}",
+                self.model.n_classes
+            )));
+        }
+        match self.data.kind {
+            Kind::Digits => self.check_shape("the digits", [1, 8, 8]),
+            Kind::Folder => {
+                let size = self.data.image_size.unwrap_or_default();
+                let channels = self.data.channels();
+                self.check_shape(
+                    "the data, set by data.image_size and data.channels",
+                    [channels, size, size],
+                )
+            }
+            // Known when it is opened.
+            Kind::Idx => Ok(()),
+        }
+    }
+
+    /// Checks that the network fits the images.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for images of another shape, or of more classes than the network has.
+    pub fn check_dataset(&self, dataset: &dyn Dataset) -> Result<(), ConfigError> {
+        self.check_shape(dataset.name(), dataset.shape())?;
+        if dataset.n_classes() > self.model.n_classes {
+            return Err(ConfigError::new(format!(
+                "model.n_classes: got {}, expected at least {}, the classes of {}",
+                self.model.n_classes,
+                dataset.n_classes(),
+                dataset.name()
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_shape(
+        &self,
+        data: &str,
+        [channels, height, width]: [usize; 3],
+    ) -> Result<(), ConfigError> {
+        if height != width {
+            return Err(ConfigError::new(format!(
+                "{data}: got images of {width}x{height}, expected squares"
+            )));
+        }
+        let sizes = [
+            (
+                "input_size",
+                self.model.input_size,
+                width,
+                "side of the images",
+            ),
+            (
+                "channels",
+                self.model.channels,
+                channels,
+                "channels of the images",
+            ),
+        ];
+        for (key, got, expected, what) in sizes {
+            if got != expected {
+                return Err(ConfigError::new(format!(
+                    "model.{key}: got {got}, expected {expected}, the {what} of {data}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! The tables `[train]` and `[log]`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sit_engine::optim::Schedule;
+
+use super::ConfigError;
+
+/// The `[train]` table; its defaults are SiT's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Steps of the whole run; 400000 by default.
+    pub steps: u64,
+    /// Images of one forward and backward pass; 256 by default. A step has `batch * accumulate` images.
+    pub batch: usize,
+    /// Passes whose gradients are averaged into one step; 1 by default.
+    pub accumulate: usize,
+    /// Learning rate after the warm-up; 1e-4 by default.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises linearly; 0 by default.
+    pub warmup_steps: u64,
+    /// `"constant"` (default), or `"cosine"` down to the final fraction at the last step.
+    pub schedule: Schedule,
+    /// Learning rate of the last step of a cosine, as a fraction of `learning_rate`; 0.1 by default.
+    pub final_lr_fraction: f64,
+    /// Decay of AdamW's two moments; [0.9, 0.999] by default.
+    pub betas: [f64; 2],
+    /// Added to the root of AdamW's second moment; 1e-8 by default.
+    pub adam_eps: f64,
+    /// Decoupled weight decay; 0 by default.
+    pub weight_decay: f64,
+    /// Largest norm of a step's gradient, 0 (default) for no clipping.
+    pub clip: f64,
+    /// Decay of the moving average of the weights, by step; 0.9999 by default.
+    pub ema_decay: f64,
+    /// Probability that a label is replaced by the null class, which guidance needs; 0.1 by default.
+    pub class_dropout: f64,
+    /// Key of initial weights, data order, flips, times, noise and dropped labels; 0 by default.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 400_000,
+            batch: 256,
+            accumulate: 1,
+            learning_rate: 1e-4,
+            warmup_steps: 0,
+            schedule: Schedule::Constant,
+            final_lr_fraction: 0.1,
+            betas: [0.9, 0.999],
+            adam_eps: 1e-8,
+            weight_decay: 0.0,
+            clip: 0.0,
+            ema_decay: 0.9999,
+            class_dropout: 0.1,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks what the engine's own configuration does not hold.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        check("train.steps", self.steps, 1, MAX_STEPS)?;
+        check("train.warmup_steps", self.warmup_steps, 0, self.steps)?;
+        // TOML has no greater integer.
+        check("train.seed", self.seed, 0, i64::MAX as u64)?;
+        let rates = [
+            ("learning_rate", self.learning_rate, "a number in (0, 1]"),
+            (
+                "final_lr_fraction",
+                self.final_lr_fraction,
+                "a fraction in [0, 1]",
+            ),
+        ];
+        for (key, got, expected) in rates {
+            let may_be_0 = key != "learning_rate";
+            if !(0.0..=1.0).contains(&got) || (got == 0.0 && !may_be_0) {
+                return Err(ConfigError::new(format!(
+                    "train.{key}: got {got}, expected {expected}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The `[log]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The run's folder; `runs/NAME` by default, after the preset or the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// A line of metrics every so many steps; 100 by default.
+    pub every_steps: u64,
+    /// Whether TensorBoard event files are written too; true by default.
+    pub tensorboard: bool,
+    /// A checkpoint every so many steps, and one at the end; 5000 by default, 0 for the end alone.
+    pub checkpoint_every_steps: u64,
+    /// How many of the latest checkpoints are kept; 3 by default.
+    pub keep_last: usize,
+    /// Checkpoints at multiples of this step are kept too; 0 (default) for none.
+    pub keep_every_steps: u64,
+    /// Sample images on the way.
+    pub preview: PreviewConfig,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            every_steps: 100,
+            tensorboard: true,
+            checkpoint_every_steps: 5000,
+            keep_last: 3,
+            keep_every_steps: 0,
+            preview: PreviewConfig::default(),
+        }
+    }
+}
+
+/// The `[log.preview]` table: images sampled from the moving average with the same noise and classes each time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreviewConfig {
+    /// A preview every so many steps; 5000 by default, 0 for none.
+    pub every_steps: u64,
+    /// Number of images, of each class in turn; 40 by default.
+    pub count: usize,
+    /// Steps of the ODE, by Heun's method; 20 by default.
+    pub steps: u32,
+    /// Scale of classifier-free guidance; 1 (default) for none.
+    pub guidance: f64,
+}
+
+impl Default for PreviewConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 5000,
+            count: 40,
+            steps: 20,
+            guidance: 1.0,
+        }
+    }
+}
+
+/// More steps than any run has; it keeps step numbers exact in TOML and JSON, and in file names.
+const MAX_STEPS: u64 = 99_999_999;
+
+impl LogConfig {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let PreviewConfig {
+            every_steps,
+            count,
+            steps,
+            guidance,
+        } = self.preview;
+        check("log.every_steps", self.every_steps, 1, MAX_STEPS)?;
+        check(
+            "log.checkpoint_every_steps",
+            self.checkpoint_every_steps,
+            0,
+            MAX_STEPS,
+        )?;
+        check("log.keep_last", self.keep_last as u64, 1, MAX_STEPS)?;
+        check("log.keep_every_steps", self.keep_every_steps, 0, MAX_STEPS)?;
+        check("log.preview.every_steps", every_steps, 0, MAX_STEPS)?;
+        check("log.preview.count", count as u64, 1, 4096)?;
+        check("log.preview.steps", u64::from(steps), 1, 10_000)?;
+        if !guidance.is_finite() {
+            return Err(ConfigError::new(format!(
+                "log.preview.guidance: got {guidance}, expected a finite scale"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn check(key: &str, got: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&got) {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "{key}: got {got}, expected {least} to {most}"
+    )))
+}
