@@ -2,3 +2,7 @@
 
 pub mod config;
 pub mod data;
+pub mod files;
+pub mod log;
+pub mod npz;
+pub mod png;

@@ -28,15 +28,15 @@ pub use memory::InMemory;
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// A finite, ordered collection of labeled images of one shape.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "an empty data set is refused when it is opened"
+)]
 pub trait Dataset: Send + Sync {
     /// What the data is, for logs: "digits (train)", "/data/faces".
     fn name(&self) -> &str;
 
     /// The number of images, at least 1.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an empty data set is refused when it is opened"
-    )]
     fn len(&self) -> usize;
 
     /// `[C, H, W]` of every image.
