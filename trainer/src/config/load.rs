@@ -28,8 +28,17 @@ const EMBEDDED: [(&str, &str); 4] = [
 
 const SIT: &str = include_str!("../../configs/sit.toml");
 
+/// A preset's name or a file's path.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// One of [`preset_names`], in any case; `sit-s-2` is `SiT-S/2`.
+    Preset(&'a str),
+    /// A TOML file.
+    File(&'a Path),
+}
+
 /// The names of the presets.
-pub fn presets() -> Vec<String> {
+pub fn preset_names() -> Vec<String> {
     EMBEDDED
         .iter()
         .map(|(name, _)| (*name).to_owned())
@@ -45,33 +54,26 @@ fn sit_names() -> impl Iterator<Item = String> {
 }
 
 impl RunConfig {
-    /// Reads a file, changes it by `overrides` (`key=value`, the key dotted and the value in TOML or a bare string), and
-    /// fills in the defaults. It still has to be validated.
+    /// Reads a file or a preset, changes it by `overrides` (`key=value`, the key dotted and the value in TOML or a bare
+    /// string), and fills in the defaults. It still has to be validated.
     ///
     /// # Errors
-    /// [`ConfigError`] for an unreadable file, a syntax error, an unknown key, or a value of the wrong type.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let stem = path.file_stem().unwrap_or(path.as_os_str());
-        let name = stem.to_string_lossy();
-        Self::from_table(read(path)?, &path.display().to_string(), &name, overrides)
-    }
-
-    /// The same from one of the [`presets`]; its name is taken in any case, and `sit-s-2` for `SiT-S/2`.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for an unknown preset, with a suggestion; an unknown key, or a value of the wrong type.
-    pub fn preset(name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let (name, table) = embedded(name)?;
-        Self::from_table(table, &format!("preset {name}"), &name, overrides)
-    }
-
-    /// `origin` is what messages name, and `name` what the run's folder is called.
-    fn from_table(
-        mut table: Table,
-        origin: &str,
-        name: &str,
-        overrides: &[String],
-    ) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] for an unreadable file, a syntax error, an unknown key or preset, or a value of the wrong type.
+    pub fn load(source: Source, overrides: &[String]) -> Result<Self, ConfigError> {
+        let (origin, name, mut table) = match source {
+            Source::Preset(name) => {
+                let (name, table) = preset(name)?;
+                (format!("preset {name}"), name, table)
+            }
+            Source::File(path) => {
+                let stem = path.file_stem().unwrap_or(path.as_os_str());
+                (
+                    path.display().to_string(),
+                    stem.to_string_lossy().into_owned(),
+                    read(path)?,
+                )
+            }
+        };
         let mut set = Vec::new();
         for text in overrides {
             set.push((apply(&mut table, text)?, text));
@@ -114,7 +116,7 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
 }
 
 /// The preset's proper name and its table.
-fn embedded(name: &str) -> Result<(String, Table), ConfigError> {
+fn preset(name: &str) -> Result<(String, Table), ConfigError> {
     let parse = |text: &str| {
         text.parse::<Table>()
             .expect("the embedded configurations are valid, a test reads them")
@@ -133,7 +135,7 @@ fn embedded(name: &str) -> Result<(String, Table), ConfigError> {
     }
     Err(ConfigError::new(format!(
         "--preset: unknown preset {name}, {}",
-        suggestion(name, &presets(), "")
+        suggestion(name, &preset_names(), "")
     )))
 }
 

@@ -7,7 +7,7 @@ mod load;
 mod tables;
 mod value;
 
-pub use load::presets;
+pub use load::{Source, preset_names};
 pub use tables::{LogConfig, PreviewConfig, TrainConfig};
 
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// What a training step is made of.
-    pub fn train_config(&self) -> train::TrainConfig {
+    pub fn step(&self) -> train::TrainConfig {
         let TrainConfig {
             betas,
             adam_eps,
@@ -106,7 +106,7 @@ impl RunConfig {
             .check()
             .map_err(|error| ConfigError::new(error.to_string()))?;
         let in_train = |error| ConfigError::new(format!("train.{error}"));
-        self.train_config().validate().map_err(in_train)?;
+        self.step().validate().map_err(in_train)?;
         self.train.validate()?;
         self.log.validate()?;
         if let Some(n_classes) = self.data.n_classes

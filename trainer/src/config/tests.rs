@@ -10,7 +10,7 @@ use crate::data::digits;
 
 fn preset(name: &str, overrides: &[&str]) -> Result<RunConfig, ConfigError> {
     let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
-    RunConfig::preset(name, &overrides)
+    RunConfig::load(Source::Preset(name), &overrides)
 }
 
 fn error(overrides: &[&str]) -> String {
@@ -20,7 +20,7 @@ fn error(overrides: &[&str]) -> String {
 
 #[test]
 fn every_preset_loads_and_round_trips() {
-    let names = presets();
+    let names = preset_names();
     assert_eq!(names.len(), 4 + 12);
     for name in &names {
         let config = preset(name, &[]).unwrap();
@@ -35,7 +35,7 @@ fn every_preset_loads_and_round_trips() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         fs::write(&path, config.to_toml()).unwrap();
-        let again = RunConfig::load(&path, &[]).unwrap();
+        let again = RunConfig::load(Source::File(&path), &[]).unwrap();
         assert_eq!(again, config, "{}", config.to_toml());
     }
     for name in ["digits", "digits-smoke", "fashion-mnist"] {
@@ -243,7 +243,9 @@ fn a_file_is_named() {
     let path = folder.path().join("x.toml");
     let message = |text: &str| {
         fs::write(&path, text).unwrap();
-        let message = RunConfig::load(&path, &[]).unwrap_err().to_string();
+        let message = RunConfig::load(Source::File(&path), &[])
+            .unwrap_err()
+            .to_string();
         message
             .strip_prefix(&format!("{}: ", path.display()))
             .expect("starts with the file")
@@ -263,7 +265,9 @@ fn a_file_is_named() {
         message("[model\n")
     );
     let missing = folder.path().join("missing.toml");
-    let error = RunConfig::load(&missing, &[]).unwrap_err().to_string();
+    let error = RunConfig::load(Source::File(&missing), &[])
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with(&format!("{}: ", missing.display())),
         "{error}"

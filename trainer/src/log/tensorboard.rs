@@ -189,7 +189,7 @@ mod tests {
 
     fn unmask(masked: &[u8]) -> u32 {
         let rotated = u32::from_le_bytes(masked.try_into().unwrap()).wrapping_sub(0xa282_ead8);
-        rotated << 15 | rotated >> 17
+        rotated.rotate_left(15)
     }
 
     /// The records' data, both sums checked.
