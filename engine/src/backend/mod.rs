@@ -106,6 +106,18 @@ impl Device {
             _ => Err(Error::Shape("the arenas belong to another device".into())),
         }
     }
+
+    /// Bytes that [`Device::program`] would allocate for `plan`, before anything is allocated.
+    ///
+    /// # Errors
+    /// As there, from what can be told without allocating.
+    pub fn program_bytes(&self, plan: &Plan) -> Result<u64> {
+        match self {
+            Device::Cpu => Ok(plan.slot_bytes()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.program_bytes(plan),
+        }
+    }
 }
 
 impl fmt::Display for Device {
@@ -183,7 +195,7 @@ impl Program {
         }
     }
 
-    /// Bytes allocated for slots.
+    /// Bytes allocated: slots, and on a GPU the uniform blocks and the staging buffer of reads.
     pub fn bytes(&self) -> u64 {
         match self {
             Program::Cpu(p) => p.bytes(),

@@ -4,6 +4,7 @@
 
 mod backward;
 mod dump;
+pub mod launch;
 pub mod op;
 pub mod plan;
 

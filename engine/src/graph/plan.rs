@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Offsets in arenas are multiples of this many floats (256 bytes, the binding alignment of WebGPU).
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// Flat storage that outlives a program: parameters, and what the optimizer keeps for each of them at the same offsets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

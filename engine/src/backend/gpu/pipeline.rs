@@ -1,0 +1,96 @@
+//! Kernels as compute pipelines: compiled once a device, shared by its programs.
+
+use super::{Gpu, lock};
+use crate::error::Result;
+use sit_shaders::{Access, Kernel};
+use std::num::NonZeroU64;
+
+/// A compiled kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Pipeline {
+    pub(super) compute: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+}
+
+impl Gpu {
+    /// The pipeline of `kernel`, compiled when it is first asked for.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Result<Pipeline> {
+        // Held while compiling, so that no kernel is compiled twice.
+        let mut pipelines = lock(&self.shared.pipelines);
+        if let Some(pipeline) = pipelines.get(kernel.name) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = self.guarded(kernel.name, 0, || self.compile(kernel))?;
+        pipelines.insert(kernel.name, pipeline.clone());
+        lock(&self.shared.work).made.pipelines += 1;
+        Ok(pipeline)
+    }
+
+    fn compile(&self, kernel: &Kernel) -> Pipeline {
+        let device = &self.shared.device;
+        let entries: Vec<_> = kernel
+            .bindings
+            .iter()
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding.index,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match binding.access {
+                        Access::Uniform => wgpu::BufferBindingType::Uniform,
+                        access => wgpu::BufferBindingType::Storage {
+                            read_only: access == Access::Read,
+                        },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: NonZeroU64::new(binding.size_bytes.into()),
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(kernel.name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&pipeline_layout),
+            module: &self.module(kernel),
+            entry_point: Some(kernel.name),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Pipeline { compute, layout }
+    }
+
+    fn module(&self, kernel: &Kernel) -> wgpu::ShaderModule {
+        let source = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.name),
+            source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+        };
+        if cfg!(debug_assertions) {
+            return self.shared.device.create_shader_module(source);
+        }
+        let checks = wgpu::ShaderRuntimeChecks::unchecked();
+        // SAFETY: the source is our own, with no loop without an end. `graph::launch` has checked each binding's tensor against
+        // the kernel, the operation's launch derives grid and sizes from the shapes of these tensors, and every operation is
+        // tested with checks on. Label indices are clamped in the shader.
+        #[expect(
+            unsafe_code,
+            reason = "bounds checks in the inner loop of every kernel"
+        )]
+        unsafe {
+            self.shared
+                .device
+                .create_shader_module_trusted(source, checks)
+        }
+    }
+}

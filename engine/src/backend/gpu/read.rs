@@ -1,0 +1,100 @@
+//! Reading device memory: a copy into a buffer that the host can map, then the wait for the map.
+
+use super::{Gpu, lock};
+use crate::error::{Error, Result};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use wgpu::{BufferAsyncError, BufferUsages, MapMode};
+
+/// A buffer that reads go through.
+#[derive(Debug)]
+pub(super) struct Staging {
+    bytes: u64,
+    /// Taken while a read is under way; a second read at the same time makes its own.
+    buffer: Mutex<Option<wgpu::Buffer>>,
+}
+
+/// Where the callback of a map leaves its answer.
+#[derive(Debug, Default)]
+struct Answer {
+    result: Option<std::result::Result<(), BufferAsyncError>>,
+    waker: Option<Waker>,
+}
+
+impl Gpu {
+    /// A staging buffer for reads of up to `bytes`.
+    pub(super) fn staging(&self, bytes: u64) -> Result<Staging> {
+        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let buffer = if bytes == 0 {
+            None
+        } else {
+            Some(self.buffer("staging", bytes, usage)?)
+        };
+        Ok(Staging {
+            bytes,
+            buffer: Mutex::new(buffer),
+        })
+    }
+
+    /// Reads `len` floats of `source` from `offset` in bytes, after all work submitted so far.
+    pub(super) async fn read(
+        &self,
+        staging: &Staging,
+        source: &wgpu::Buffer,
+        offset: u64,
+        len: usize,
+    ) -> Result<Vec<f32>> {
+        self.check()?;
+        let bytes = len as u64 * 4;
+        let kept = lock(&staging.buffer).take();
+        let buffer = match kept {
+            Some(buffer) => buffer,
+            None => {
+                let made = self.staging(staging.bytes)?;
+                let taken = lock(&made.buffer).take();
+                taken.ok_or_else(|| Error::Shape("an empty tensor cannot be read".into()))?
+            }
+        };
+        let mut encoder = self.encoder();
+        encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
+        self.submit(Some(encoder))?;
+        self.map(&buffer, bytes).await?;
+
+        let mapped = buffer.get_mapped_range(..bytes);
+        let values = mapped
+            .map(|view| bytemuck::pod_collect_to_vec(&view))
+            .map_err(|error| Error::Device(format!("the GPU's memory cannot be read: {error}")));
+        buffer.unmap();
+        *lock(&staging.buffer) = Some(buffer);
+        values
+    }
+
+    async fn map(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
+        let answer = Arc::new(Mutex::new(Answer::default()));
+        let callback = Arc::clone(&answer);
+        buffer.map_async(MapMode::Read, ..bytes, move |result| {
+            let waker = {
+                let mut answer = lock(&callback);
+                answer.result = Some(result);
+                answer.waker.take()
+            };
+            waker.inspect(Waker::wake_by_ref);
+        });
+        self.wait(None)?;
+        // Mostly there by now on native platforms; another thread that polls the device may be about to bring it.
+        let mapped = poll_fn(|context| {
+            let mut answer = lock(&answer);
+            match answer.result.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    answer.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        });
+        let mapped = mapped.await;
+        self.check()?;
+        mapped.map_err(|error| Error::Device(format!("the GPU's memory cannot be read: {error}")))
+    }
+}
