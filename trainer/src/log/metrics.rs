@@ -71,13 +71,12 @@ impl Metrics {
             let mut text = serde_json::to_vec(line)?;
             text.push(b'\n');
             let start = self.file.stream_position()?;
-            self.file.write_all(&text).map_err(|error| {
+            self.file.write_all(&text).inspect_err(|_| {
                 // A half line would merge with the next one. If this fails too, the first error is the one to tell.
                 self.file
                     .set_len(start)
                     .and(self.file.seek(SeekFrom::Start(start)))
                     .ok();
-                error
             })
         };
         append().map_err(FileError::of("write", &self.path))

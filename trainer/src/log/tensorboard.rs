@@ -5,7 +5,7 @@
 //! this writes `file_version`, `summary` with scalars and PNG images, and `session_log`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -98,15 +98,6 @@ impl TensorBoard {
         self.file
             .write_all(&record(&event.0))
             .map_err(FileError::of("write", &self.path))
-    }
-
-    /// Flushes the file to the disk.
-    ///
-    /// # Errors
-    /// [`FileError`] if the system fails to.
-    pub fn sync(&self) -> Result<(), FileError> {
-        let sync = |file: &File| -> io::Result<()> { file.sync_data() };
-        sync(&self.file).map_err(FileError::of("write", &self.path))
     }
 }
 
@@ -259,7 +250,6 @@ mod tests {
             .unwrap();
         let png = png::grid(&[0.5; 3 * 2 * 60], [3, 2, 60], 1);
         log.image(302, "preview", &png).unwrap();
-        log.sync().unwrap();
 
         let bytes = fs::read(&log.path).unwrap();
         let records = records(&bytes);
