@@ -155,6 +155,14 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`] from the operation's shape rule.
     pub fn apply(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<NodeId> {
+        self.append(Arc::new(op), ins)
+    }
+
+    /// [`Graph::apply`] for an operation whose type is not known.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the operation's shape rule.
+    pub fn append(&mut self, op: Arc<dyn Op>, ins: &[Var]) -> Result<NodeId> {
         let types: Vec<Type> = ins.iter().map(|&v| self.ty(v).clone()).collect();
         let outs = op.infer(&types)?;
         debug_assert!(
@@ -162,7 +170,7 @@ impl Graph {
             "{}",
             op.name()
         );
-        Ok(self.push(Kind::Op(Arc::new(op)), ins.to_vec(), outs))
+        Ok(self.push(Kind::Op(op), ins.to_vec(), outs))
     }
 
     /// Appends an operation with one output.

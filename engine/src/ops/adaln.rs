@@ -222,7 +222,8 @@ pub(super) fn cases() -> Vec<Case> {
         )
     };
     vec![
-        case(1, 1, 2),
+        case(1, 1, 1),
+        case(1, 1, 3),
         case(2, 3, 5),
         case(3, 4, 70),
         case(1, 16, 384),

@@ -359,6 +359,8 @@ pub(super) fn cases() -> Vec<Case> {
         case(2, 3, 2, 5),
         case(1, 17, 3, 16),
         case(2, 64, 2, 24),
+        case(1, 65, 2, 40),
         case(1, 70, 1, 72),
+        case(1, 34, 1, 128),
     ]
 }

@@ -136,12 +136,20 @@ impl Define for Chunk {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let split = |n, b, d| Case::with_grad(Chunk::Split(n), &[Type::f32([b, n * d])], &[0]);
+    let split = |n, b, d| Case {
+        n_outs: n,
+        ..Case::with_grad(Chunk::Split(n), &[Type::f32([b, n * d])], &[0])
+    };
+    let first_of = |n, b, d| Case {
+        n_outs: 1,
+        ..split(n, b, d)
+    };
     let join = |n, b, d| Case::with_grad(Chunk::Join(n), &vec![Type::f32([b, d]); n], &[0, n - 1]);
     vec![
         split(2, 1, 1),
         split(6, 3, 5),
         split(6, 4, 65),
+        first_of(6, 2, 3),
         join(2, 2, 3),
         join(6, 1, 7),
         join(6, 3, 65),

@@ -28,6 +28,8 @@ pub struct Case {
     pub ins: Vec<Type>,
     /// Inputs whose gradient is checked.
     pub wrt: Vec<usize>,
+    /// Outputs that are differentiated: the first ones.
+    pub n_outs: usize,
     /// Integer inputs are drawn from `0..n_labels`.
     pub n_labels: u32,
 }
@@ -39,6 +41,7 @@ impl Case {
             op: Arc::new(op),
             ins: ins.to_vec(),
             wrt: Vec::new(),
+            n_outs: 1,
             n_labels: 1,
         }
     }
