@@ -2,6 +2,7 @@
 
 mod cli;
 mod gpu;
+mod launch;
 mod model;
 mod ops;
 mod sampling;

@@ -2,13 +2,11 @@
 
 use sit_engine::backend::{Device, cpu};
 use sit_engine::graph::plan::{Request, Use};
-use sit_engine::graph::{Arena, Arg, Graph, Io, Launch, Layout, Op, Plan, Var};
+use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
 use sit_engine::ops::{self, Case};
-use sit_engine::shape::{Elem, Shape, Type};
-use sit_shaders::{Access, Binding};
-use sit_tests::{below, distance, gpu, uniform};
+use sit_engine::shape::{Elem, Shape};
+use sit_tests::{assert_close, below, distance, gpu, uniform};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// What an input of a case holds.
 #[derive(Clone)]
@@ -20,11 +18,11 @@ enum Values {
 }
 
 /// One case as a plan: the operation's outputs, the scalar-valued `loss` before the sum, the gradients of it.
-struct Bench {
+pub struct Bench {
     name: String,
     inputs: Vec<(String, Values)>,
     layout: Layout,
-    plan: Plan,
+    pub plan: Plan,
     /// Evaluates `loss` alone.
     loss_plan: Plan,
 }
@@ -33,7 +31,7 @@ struct Bench {
 const PARAM: &str = "p";
 
 impl Bench {
-    fn new(case: &Case) -> Bench {
+    pub fn new(case: &Case) -> Bench {
         let mut g = Graph::new();
         let name = format!("{:?} {:?}", case.op, case.ins);
         let in_place = case.op.in_place();
@@ -222,7 +220,8 @@ fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
     }
 }
 
-fn cases() -> impl Iterator<Item = (&'static str, Case)> {
+/// Every case with its stem.
+pub fn cases() -> impl Iterator<Item = (&'static str, Case)> {
     let of = |&(stem, cases): &ops::Stem| cases().into_iter().map(move |case| (stem, case));
     ops::ALL.iter().flat_map(of)
 }
@@ -358,98 +357,193 @@ fn input<'a>(bench: &'a Bench, name: &str) -> &'a [f32] {
     }
 }
 
-/// All launches of a case with the types of their operands, forward and backward.
-fn launches(case: &Case) -> Vec<(Arc<dyn Op>, Vec<Type>, Vec<Type>, Vec<Launch>)> {
-    let of = |step: sit_engine::graph::plan::Step| {
-        let io = Io {
-            ins: &step.in_types,
-            outs: &step.out_types,
-        };
-        let launches = step.op.launch(&io).expect("the sizes are small");
-        (step.op, step.in_types, step.out_types, launches)
+/// Runs `g` on `device` with float inputs and the parameter [`PARAM`] in `arenas`; returns the outputs and the arenas.
+fn run(
+    device: &Device,
+    g: &Graph,
+    inputs: &[(&str, &[f32])],
+    outputs: Vec<(String, Var)>,
+    arenas: &[(Arena, &[f32])],
+) -> sit_engine::Result<Vec<Vec<f32>>> {
+    let params: Vec<(String, Shape)> = arenas
+        .first()
+        .map(|(_, data)| (PARAM.into(), Shape::from([data.len()])))
+        .into_iter()
+        .collect();
+    let layout = Layout::new(&params, u64::MAX)?;
+    let request = Request {
+        outputs,
+        ..Request::default()
     };
-    Bench::new(case).plan.steps.into_iter().map(of).collect()
+    let plan = Plan::new(g, &request, &layout)?;
+    let kinds: Vec<Arena> = arenas.iter().map(|(kind, _)| *kind).collect();
+    let store = device.arenas(&layout, &kinds)?;
+    for (kind, data) in arenas {
+        store.write(*kind, PARAM, data)?;
+    }
+    let mut program = device.program(plan, &store)?;
+    for (name, data) in inputs {
+        program.write(name, data)?;
+    }
+    program.run()?;
+    let outputs = program.plan().outputs.iter();
+    let mut values = outputs
+        .map(|port| pollster::block_on(program.read(&port.name)))
+        .collect::<sit_engine::Result<Vec<_>>>()?;
+    for kind in kinds {
+        values.push(pollster::block_on(store.read(kind, PARAM))?);
+    }
+    Ok(values)
+}
+
+fn a_gradient_that_is_not_finite_changes_nothing(device: &Device) -> sit_engine::Result<()> {
+    const N: usize = 700;
+    const ARENAS: [Arena; 4] = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema];
+    let mut g = Graph::new();
+    let (first, second) = (g.input("first", [N]), g.input("second", [N]));
+    let hyper = g.input("hyper", [ops::adamw::N_HYPER]);
+    let zero = g.constant(0.0, [ops::adamw::N_PARTS]);
+    let part = ops::adamw::norm_part(&mut g, first, zero)?;
+    let part = ops::adamw::norm_part(&mut g, second, part)?;
+    let stats = ops::adamw::norm(&mut g, part)?;
+    let operands = ARENAS.map(|arena| g.arena(arena, 0, N));
+    ops::adamw::step(&mut g, first, stats, hyper, operands)?;
+    let ones = vec![1.0; N];
+    let arenas = ARENAS.map(|arena| (arena, &ones[..]));
+    // The last one's square is not finite.
+    for bad in [0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e25] {
+        let mut grads = uniform(1, N);
+        grads[N - 2] = bad;
+        let inputs = [
+            ("first", &grads[..]),
+            ("second", &uniform(2, N)[..]),
+            ("hyper", &floats("adamw_step", 2, ops::adamw::N_HYPER)[..]),
+        ];
+        let got = run(device, &g, &inputs, vec![("stats".into(), stats)], &arenas)?;
+        if bad == 0.5 {
+            let grads = grads.iter().chain(inputs[1].1);
+            let squares: f64 = grads.map(|&g| f64::from(g).powi(2)).sum();
+            assert_close("stats", &got[0], &[squares.sqrt(), 0.0], 1e-6);
+            assert!(
+                got[1..].iter().all(|arena| *arena != ones),
+                "a step was taken"
+            );
+        } else {
+            assert_eq!(got[0], [0.0, 1.0], "{bad}");
+            assert!(got[1..].iter().all(|arena| *arena == ones), "{bad}");
+        }
+    }
+    Ok(())
+}
+
+fn the_first_micro_batch_starts_a_sum(device: &Device) -> sit_engine::Result<()> {
+    let mut g = Graph::new();
+    let (grads, keep) = (g.input("grads", [3]), g.input("keep", [1]));
+    let acc = g.arena(Arena::Accum, 0, 3);
+    ops::adamw::accumulate(&mut g, grads, keep, acc)?;
+    let inputs = |keep| [("grads", &[1.0, 2.0, 3.0][..]), ("keep", keep)];
+    let got = run(
+        device,
+        &g,
+        &inputs(&[0.0]),
+        vec![],
+        &[(Arena::Accum, &[f32::NAN; 3])],
+    )?;
+    assert_eq!(got, [[1.0, 2.0, 3.0]]);
+    let got = run(
+        device,
+        &g,
+        &inputs(&[1.0]),
+        vec![],
+        &[(Arena::Accum, &[0.5; 3])],
+    )?;
+    assert_eq!(got, [[1.5, 2.5, 3.5]]);
+    Ok(())
+}
+
+/// `e^-x` and x³ overflow long before the activations do.
+fn activations_are_finite_in_their_tails(device: &Device) -> sit_engine::Result<()> {
+    let x = [
+        -1e15, -1e4, -100.0, -88.8, -30.5, 0.0, 30.5, 88.8, 100.0, 1e4, 1e15,
+    ];
+    let limit = x.map(|x: f32| x.max(0.0));
+    let slope = x.map(|x| {
+        if x < 0.0 {
+            0.0
+        } else if x > 0.0 {
+            1.0
+        } else {
+            0.5
+        }
+    });
+    let mut g = Graph::new();
+    let (v, seed) = (g.input("x", [11, 1]), g.input("seed", [11, 1]));
+    let (w, b) = (g.input("w", [1, 1]), g.input("b", [1]));
+    let silu = ops::pointwise::silu(&mut g, v)?;
+    let gelu = ops::linear::linear_gelu(&mut g, v, w, b, true)?;
+    let mut outputs = vec![("silu".into(), silu), ("gelu".into(), gelu)];
+    for (name, y) in outputs.clone() {
+        let grads = g.backward(y, seed, &[v])?;
+        outputs.push((format!("gradient of {name}"), grads[0]));
+    }
+    let inputs = [
+        ("x", &x[..]),
+        ("seed", &[1.0; 11]),
+        ("w", &[1.0]),
+        ("b", &[0.0]),
+    ];
+    let got = run(device, &g, &inputs, outputs, &[])?;
+    for (got, want) in got.iter().zip([limit, limit, slope, slope]) {
+        for ((got, want), x) in got.iter().zip(want).zip(x) {
+            assert!(
+                (got - want).abs() <= 1e-6 * want.max(1.0),
+                "{x}: {got}, expected {want}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// With `q = k = 100 I` every token attends to itself alone, by scores in the thousands.
+fn attention_survives_large_scores(device: &Device) -> sit_engine::Result<()> {
+    const N: usize = 40;
+    let v = uniform(1, N * N);
+    let mut qkv = vec![0.0; 3 * N * N];
+    for (t, row) in qkv.chunks_exact_mut(3 * N).enumerate() {
+        row[t] = 100.0;
+        row[N + t] = 100.0;
+        row[2 * N..].copy_from_slice(&v[t * N..][..N]);
+    }
+    let mut g = Graph::new();
+    let (x, seed) = (g.input("qkv", [1, N, 3 * N]), g.input("seed", [1, N, N]));
+    let o = ops::attention::attention(&mut g, x, 1)?;
+    let grads = g.backward(o, seed, &[x])?;
+    let outputs = vec![("o".into(), o), ("gqkv".into(), grads[0])];
+    let grad = uniform(2, N * N);
+    let got = run(device, &g, &[("qkv", &qkv), ("seed", &grad)], outputs, &[])?;
+    assert_close("o", &got[0], &v, 1e-6);
+    let mut want = vec![0.0; 3 * N * N];
+    for (want, grad) in want.chunks_exact_mut(3 * N).zip(grad.chunks_exact(N)) {
+        want[2 * N..].copy_from_slice(grad);
+    }
+    // Rounding of g · v - delta, times a key of 100.
+    assert_close("gqkv", &got[1], &want, 1e-4);
+    Ok(())
 }
 
 #[test]
-fn every_kernel_is_launched_by_a_case_and_every_file_is_an_operation() {
-    let mut missing: BTreeSet<&str> = sit_shaders::ALL.iter().map(|kernel| kernel.name).collect();
-    for (_, case) in cases() {
-        for launch in launches(&case).iter().flat_map(|(.., launches)| launches) {
-            missing.remove(launch.kernel.name);
-        }
-    }
-    assert_eq!(missing, BTreeSet::new());
-    let files: BTreeSet<&str> = sit_shaders::ALL.iter().map(|kernel| kernel.stem).collect();
-    assert_eq!(files, ops::ALL.iter().map(|(stem, _)| *stem).collect());
+fn edge_cases_hold_on_the_cpu() -> sit_engine::Result<()> {
+    edge_cases_hold(&Device::Cpu)
 }
 
 #[test]
-fn launches_bind_what_their_kernels_declare() {
-    for (op, ins, outs, launches) in cases().flat_map(|(_, case)| launches(&case)) {
-        let mut written = BTreeSet::new();
-        for launch in &launches {
-            let kernel = launch.kernel;
-            let what =
-                |binding: &Binding| format!("{op:?} {ins:?}: {}: {}", kernel.name, binding.name);
-            let is_uniform = |b: &&Binding| b.access == Access::Uniform;
-            let uniform: u32 = kernel
-                .bindings
-                .iter()
-                .filter(is_uniform)
-                .map(|b| b.size_bytes)
-                .sum();
-            assert_eq!(launch.dims.len(), uniform as usize, "{}", kernel.name);
-            let storage = kernel.bindings.iter().filter(|b| !is_uniform(b));
-            let bound: BTreeSet<&str> = launch.bind.iter().map(|(name, _)| *name).collect();
-            assert_eq!(
-                bound.len(),
-                launch.bind.len(),
-                "{}: bound twice",
-                kernel.name
-            );
-            assert_eq!(
-                bound,
-                storage.clone().map(|b| b.name).collect(),
-                "{}",
-                kernel.name
-            );
-            for binding in storage {
-                let arg = launch.bind.iter().find(|(name, _)| *name == binding.name);
-                let (_, arg) = *arg.expect("compared above");
-                let (ty, writes) = match arg {
-                    Arg::In(i) => (&ins[i], op.in_place().contains(&i)),
-                    // The first kernel that takes an output writes it; a later one may read it.
-                    Arg::Out(i) => (
-                        &outs[i],
-                        !written.contains(&i) || binding.access == Access::ReadWrite,
-                    ),
-                };
-                let elem = match binding.elem {
-                    sit_shaders::Elem::U32 => Elem::U32,
-                    _ => Elem::F32,
-                };
-                assert_eq!(ty.elem, elem, "{}", what(binding));
-                assert_eq!(
-                    binding.access == Access::ReadWrite,
-                    writes,
-                    "{}",
-                    what(binding)
-                );
-                assert!(
-                    ty.bytes().is_multiple_of(binding.size_bytes.into()),
-                    "{}",
-                    what(binding)
-                );
-                if let Arg::Out(i) = arg {
-                    written.insert(i);
-                }
-            }
-        }
-        assert_eq!(
-            written,
-            (0..outs.len()).collect(),
-            "{op:?} {ins:?}: outputs written"
-        );
-    }
+fn edge_cases_hold_on_the_gpu() -> sit_engine::Result<()> {
+    edge_cases_hold(gpu())
+}
+
+fn edge_cases_hold(device: &Device) -> sit_engine::Result<()> {
+    a_gradient_that_is_not_finite_changes_nothing(device)?;
+    the_first_micro_batch_starts_a_sum(device)?;
+    activations_are_finite_in_their_tails(device)?;
+    attention_survives_large_scores(device)
 }
