@@ -81,10 +81,10 @@ pub trait Op: Debug + Send + Sync {
     fn in_place(&self) -> &'static [usize];
     /// See [`Define::macs`].
     fn macs(&self, ins: &[Type]) -> u64;
-    /// [`Define::launch`], refused where a kernel could not count its elements or workgroups.
+    /// [`Define::launch`], refused where a kernel could not count the elements.
     ///
     /// # Errors
-    /// [`Error::Limit`] naming the operation, what it asks for and the limit.
+    /// As there, or [`Error::Limit`] naming the operation, the tensor and the limit.
     fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
     /// [`Define::cpu`] in f32.
     fn cpu_f32(&self, io: CpuIo<'_, f32>);
@@ -116,28 +116,15 @@ impl<T: Define> Op for T {
         Define::macs(self, ins)
     }
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
-        let limit = |what| Err(Error::Limit(format!("{}: {what}", Define::name(self))));
         let mut types = io.ins.iter().chain(io.outs);
-        if let Some(ty) = types.find(|ty| ty.shape.numel() > MAX_ELEMENTS) {
-            return limit(format!(
-                "{ty:?} has {} elements, a kernel counts to {MAX_ELEMENTS}",
+        match types.find(|ty| ty.shape.numel() > MAX_ELEMENTS) {
+            None => Define::launch(self, io),
+            Some(ty) => Err(Error::Limit(format!(
+                "{}: {ty:?} has {} elements, a kernel counts to {MAX_ELEMENTS}; use a smaller batch",
+                Define::name(self),
                 ty.shape.numel()
-            ));
+            ))),
         }
-        let launches = Define::launch(self, io)?;
-        for Launch { kernel, grid, .. } in &launches {
-            if grid
-                .iter()
-                .any(|&groups| groups > sit_shaders::MAX_WORKGROUPS)
-            {
-                return limit(format!(
-                    "{} needs {grid:?} workgroups, at most {} along an axis: use a smaller batch",
-                    kernel.name,
-                    sit_shaders::MAX_WORKGROUPS
-                ));
-            }
-        }
-        Ok(launches)
     }
     fn cpu_f32(&self, io: CpuIo<'_, f32>) {
         self.cpu(io);
