@@ -128,6 +128,15 @@ impl SampleConfig {
         Plan::new(&g, &request, layout)
     }
 
+    /// Multiply-accumulates of the first step.
+    ///
+    /// # Errors
+    /// As [`SampleConfig::schedule`].
+    pub fn macs(&self, layout: &Layout) -> Result<u64> {
+        let kinds = self.kinds(&self.schedule()?);
+        Ok(self.plan(kinds[0], layout)?.macs())
+    }
+
     /// Device memory of sampling by part, in bytes, before anything is allocated.
     ///
     /// # Errors

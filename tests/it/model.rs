@@ -1,9 +1,9 @@
 //! The model and its gradients against the official PyTorch code.
 
-use sit_engine::backend::{Choice, Device, Program};
+use sit_engine::backend::{Choice, Device};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Plan};
-use sit_engine::model::{self, ModelConfig, Network};
+use sit_engine::model::{self, Network};
 use sit_engine::ops::guide;
 use sit_engine::train::TrainConfig;
 use sit_engine::transport::{LossWeight, Path, Prediction, Transport};
@@ -31,30 +31,8 @@ fn gpu_bench() -> Bench {
     }
 }
 
-/// The network alone as a program: inputs x, t, y, output out.
-fn network(device: &Device, config: &ModelConfig, batch: usize, scale: f64) -> Program {
-    let mut g = Graph::new();
-    let (c, size) = (config.channels, config.input_size);
-    let (x, t, y) = (
-        g.input("x", [batch, c, size, size]),
-        g.input("t", [batch]),
-        g.input_u32("y", [batch]),
-    );
-    let network = Network::new(&mut g, config, false).unwrap();
-    let out = network.forward(&mut g, x, t, Some(y)).unwrap();
-    let (layout, arenas) = fixture::arenas(device, config, scale, &[Arena::Params]);
-    let request = Request {
-        outputs: vec![("out".into(), out)],
-        ..Request::default()
-    };
-    let plan = Plan::new(&g, &request, &layout).unwrap();
-    let mut program = device.program(plan, &arenas).unwrap();
-    model::write_tables(config, &mut program).unwrap();
-    program
-}
-
 fn forward(bench: &Bench) {
-    let mut program = network(bench.device, &TINY, 2, 0.1);
+    let mut program = fixture::network(bench.device, &TINY, 2, 0.1);
     program.write("x", &sine(512, 1.0, 0.1, 0.0)).unwrap();
     program.write("t", &[0.3, 0.8]).unwrap();
     program.write_u32("y", &[3, 10]).unwrap();
@@ -245,40 +223,9 @@ fn three_channel_guidance_is_the_official_one_on_the_gpu() {
     guidance(&gpu_bench());
 }
 
-/// A published size with formula weights against the official output.
 fn preset(name: &str) {
-    let want = &fixture::json("sit_presets.json")["models"][name];
-    let config = ModelConfig::preset(name).unwrap();
-    assert_eq!(want["params"], config.n_params());
-    let batch = want["batch"].as_u64().unwrap() as usize;
-    let numbers = |key: &str| {
-        want[key]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|x| x.as_f64().unwrap())
-            .collect::<Vec<f64>>()
-    };
-    let mut program = network(&Device::Cpu, &config, batch, 0.03);
-    program
-        .write("x", &sine(batch * config.image_len(), 1.0, 0.1, 0.0))
-        .unwrap();
-    program
-        .write(
-            "t",
-            &numbers("t").iter().map(|&t| t as f32).collect::<Vec<_>>(),
-        )
-        .unwrap();
-    program
-        .write_u32(
-            "y",
-            &numbers("y").iter().map(|&y| y as u32).collect::<Vec<_>>(),
-        )
-        .unwrap();
-    let out = fixture::run(&mut program, "out");
-    let every: Vec<f32> = out.iter().copied().step_by(97).collect();
-    let want: Vec<f32> = numbers("every_97th").iter().map(|&x| x as f32).collect();
-    assert_close(name, &every, &want, CPU.tensor);
+    let (got, want) = fixture::preset(&Device::Cpu, name);
+    assert_close(name, &got, &want, CPU.tensor);
 }
 
 #[test]

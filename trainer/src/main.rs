@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `sit`.
+
+fn main() -> std::process::ExitCode {
+    sit_trainer::cli::run(std::env::args_os())
+}

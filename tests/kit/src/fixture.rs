@@ -4,8 +4,9 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use sit_engine::backend::{Arenas, Device, Program};
 use sit_engine::checkpoint::Reader;
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{self, ModelConfig};
+use sit_engine::graph::plan::Request;
+use sit_engine::graph::{Arena, Graph, Layout, Plan};
+use sit_engine::model::{self, ModelConfig, Network};
 use sit_engine::transport::Transport;
 use std::path::PathBuf;
 
@@ -120,4 +121,46 @@ pub fn write_batch(
         program.write(input, values).expect("the input is there");
     }
     program.write_u32("y", y).expect("the input is there");
+}
+
+/// A network with the fixtures' weights as a program: inputs x, t, y, output out.
+pub fn network(device: &Device, config: &ModelConfig, batch: usize, scale: f64) -> Program {
+    let mut g = Graph::new();
+    let (c, size) = (config.channels, config.input_size);
+    let x = g.input("x", [batch, c, size, size]);
+    let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
+    let network = Network::new(&mut g, config, false).expect("valid sizes");
+    let out = network
+        .forward(&mut g, x, t, Some(y))
+        .expect("valid shapes");
+    let (layout, arenas) = arenas(device, config, scale, &[Arena::Params]);
+    let request = Request {
+        outputs: vec![("out".into(), out)],
+        ..Request::default()
+    };
+    let plan = Plan::new(&g, &request, &layout).expect("a valid graph");
+    let mut program = device.program(plan, &arenas).expect("it fits");
+    model::write_tables(config, &mut program).expect("the tables are there");
+    program
+}
+
+/// Every 97th output of a published size with formula weights: ours and the official one.
+pub fn preset(device: &Device, name: &str) -> (Vec<f32>, Vec<f32>) {
+    let want = &json("sit_presets.json")["models"][name];
+    let config = ModelConfig::preset(name).expect("a published size");
+    assert_eq!(want["params"], config.n_params());
+    let batch = want["batch"].as_u64().expect("a number") as usize;
+    let numbers = |key: &str| -> Vec<f64> {
+        let list = want[key].as_array().expect("a list");
+        list.iter().map(|x| x.as_f64().expect("a number")).collect()
+    };
+    let f32s = |key: &str| numbers(key).iter().map(|&x| x as f32).collect::<Vec<_>>();
+    let labels: Vec<u32> = numbers("y").iter().map(|&y| y as u32).collect();
+    let mut program = network(device, &config, batch, 0.03);
+    let x = sine(batch * config.image_len(), 1.0, 0.1, 0.0);
+    program.write("x", &x).expect("the input is there");
+    program.write("t", &f32s("t")).expect("the input is there");
+    program.write_u32("y", &labels).expect("the input is there");
+    let out = run(&mut program, "out");
+    (out.into_iter().step_by(97).collect(), f32s("every_97th"))
 }

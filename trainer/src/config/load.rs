@@ -35,6 +35,8 @@ pub enum Source<'a> {
     Preset(&'a str),
     /// A TOML file.
     File(&'a Path),
+    /// What was loaded before and saved, and where.
+    Saved(&'a str, &'a RunConfig),
 }
 
 /// The names of the presets.
@@ -72,6 +74,11 @@ impl RunConfig {
                     stem.to_string_lossy().into_owned(),
                     read(path)?,
                 )
+            }
+            Source::Saved(origin, config) => {
+                let table = Table::try_from(config)
+                    .map_err(|error| ConfigError::new(format!("{origin}: {error}")))?;
+                (origin.to_owned(), "run".to_owned(), table)
             }
         };
         let mut set = Vec::new();

@@ -1,0 +1,31 @@
+//! Forward of a published size with formula weights against the official output: `parity SiT-XL/2`.
+
+use sit_engine::backend::Device;
+use sit_tests::{assert_close, fixture};
+use std::time::Instant;
+
+fn main() {
+    let name = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "SiT-XL/2".to_owned());
+    let started = Instant::now();
+    let (got, want) = fixture::preset(&Device::Cpu, &name);
+    assert_close(&name, &got, &want, 2e-5);
+    let rms = (want.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / want.len() as f64).sqrt();
+    let worst = got
+        .iter()
+        .zip(&want)
+        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs())
+        .fold(0.0, f64::max);
+    println!(
+        "{name}: {} outputs within {:.1e} of their rms (2e-5 allowed), {:.0} s",
+        got.len(),
+        worst / rms,
+        started.elapsed().as_secs_f64()
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+        Some(peak) => println!("peak memory: {}", peak.trim()),
+        None => println!("peak memory: not known on this system"),
+    }
+}

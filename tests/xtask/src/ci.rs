@@ -1,0 +1,89 @@
+//! `cargo xtask ci`: all checks and tests on a machine that may have nothing but Rust.
+
+use crate::{cargo, check, tidy};
+use anyhow::{Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// Runs everything; the first failure ends it.
+pub fn run() -> Result<()> {
+    vulkan()?;
+    tidy::run()?;
+    check(&mut cargo("fmt --all --check"))?;
+    check(&mut cargo(
+        "clippy --workspace --all-targets -- -D warnings",
+    ))?;
+    // The tests of the command run this binary.
+    check(&mut cargo("build --package sit-trainer"))?;
+    check(&mut cargo("test --workspace"))?;
+    check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    eprintln!("all passed");
+    Ok(())
+}
+
+/// The GPU tests need a Vulkan device. Debian's software one will do; it is installed when there is no driver at all.
+fn vulkan() -> Result<()> {
+    const PACKAGE: &str = "mesa-vulkan-drivers";
+    if !cfg!(target_os = "linux") || has_driver() {
+        return Ok(());
+    }
+    eprintln!("no Vulkan driver found; installing Debian's {PACKAGE} with apt-get");
+    let is_root = || {
+        Command::new("id")
+            .arg("-u")
+            .output()
+            .is_ok_and(|id| id.stdout.starts_with(b"0\n"))
+    };
+    let can_sudo = || {
+        Command::new("sudo")
+            .args(["-n", "true"])
+            .status()
+            .is_ok_and(|s| s.success())
+    };
+    let prefix: &[&str] = if is_root() {
+        &[]
+    } else if can_sudo() {
+        &["sudo", "-n"]
+    } else {
+        bail!(
+            "no Vulkan driver, and no right to install one: run apt-get install {PACKAGE} as root"
+        );
+    };
+    let apt = |args: &str| {
+        let words: Vec<&str> = prefix
+            .iter()
+            .copied()
+            .chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .chain(args.split(' '))
+            .collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    };
+    check(&mut apt("update -q"))?;
+    check(&mut apt(&format!(
+        "install -q -y --no-install-recommends {PACKAGE} libvulkan1"
+    )))?;
+    if !has_driver() {
+        bail!("{PACKAGE} is installed, but there is still no Vulkan driver");
+    }
+    Ok(())
+}
+
+/// Whether the Vulkan loader would find a driver: where its documentation says it looks on Linux.
+fn has_driver() -> bool {
+    let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
+    let folders = [
+        "/etc/vulkan/icd.d",
+        "/usr/local/share/vulkan/icd.d",
+        "/usr/share/vulkan/icd.d",
+    ];
+    let has_manifest = |folder: &&str| {
+        Path::new(folder)
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some())
+    };
+    named || folders.iter().any(has_manifest)
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask demo`: the main job from a clean clone, with real data.
+
+use crate::{cargo, check, root, text};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Train on real digits and sample them with the ODE and the SDE.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to compute: auto, cpu or gpu.
+    #[arg(long, default_value = "auto")]
+    backend: String,
+    /// Run folder to make [default: runs/demo, runs/demo-2, ...].
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Samples of each of the ten digits.
+const PER_CLASS: &str = "50";
+
+/// Solver, its flags, and the scale of guidance of each grid.
+const GRIDS: [(&str, &str, &str); 4] = [
+    ("ODE (Heun)", "--ode heun --steps 20", "1.5"),
+    ("ODE (Heun)", "--ode heun --steps 20", "1"),
+    ("SDE (Euler-Maruyama)", "--sde euler --steps 60", "1.5"),
+    ("SDE (Euler-Maruyama)", "--sde euler --steps 60", "1"),
+];
+
+/// Runs it and prints what came out.
+pub fn run(args: &Args) -> Result<()> {
+    check(&mut cargo("build --release --package sit-trainer"))?;
+    let run = args
+        .out
+        .clone()
+        .unwrap_or_else(|| free_folder(&root().join("runs/demo")));
+    let started = Instant::now();
+    let sit = |words: &str| {
+        let mut command = Command::new(root().join("target/release/sit"));
+        command
+            .args(words.split_whitespace())
+            .args(["--backend", &args.backend]);
+        command
+    };
+    check(sit("train --preset digits --out").arg(&run))?;
+    let mut lines = vec![format!(
+        "trained in {:.0} s into {}",
+        started.elapsed().as_secs_f64(),
+        run.display()
+    )];
+
+    for (solver, flags, guidance) in GRIDS {
+        let kind = if flags.starts_with("--ode") {
+            "ode"
+        } else {
+            "sde"
+        };
+        let grid = run.join(format!("{kind}-guidance-{guidance}.png"));
+        let mut command = sit(&format!(
+            "sample {flags} --guidance {guidance} --per-class {PER_CLASS} --classes 0-9 --out"
+        ));
+        command.arg(&grid).arg(&run);
+        let before = Instant::now();
+        let agreement = agreement(&mut command)?;
+        let seconds = before.elapsed().as_secs_f64();
+        lines.push(format!(
+            "{solver}, guidance {guidance}: {seconds:.0} s, {agreement}\n    {}",
+            grid.display()
+        ));
+    }
+    lines.push(format!(
+        "all in {:.0} s after the build",
+        started.elapsed().as_secs_f64()
+    ));
+    println!("\n{}", lines.join("\n"));
+    Ok(())
+}
+
+/// Runs `sit sample` and returns its line about the classes.
+fn agreement(command: &mut Command) -> Result<String> {
+    eprintln!("$ {}", text(command));
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| text(command))?;
+    ensure!(
+        output.status.success(),
+        "{}: {}",
+        text(command),
+        output.status
+    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let line = stdout
+        .lines()
+        .find(|line| line.contains("what was asked for"));
+    Ok(line
+        .context("sit sample did not classify the digits")?
+        .to_owned())
+}
+
+fn free_folder(folder: &Path) -> PathBuf {
+    if !folder.exists() {
+        return folder.to_owned();
+    }
+    let numbered = |n: u32| PathBuf::from(format!("{}-{n}", folder.display()));
+    (2..)
+        .map(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| folder.to_owned())
+}

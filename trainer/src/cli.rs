@@ -1,0 +1,71 @@
+//! The command line of `sit`.
+
+use crate::commands::{data, info, sample, train};
+use crate::error::Failure;
+use crate::progress;
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Train, sample and inspect Scalable Interpolant Transformers on any GPU, or on the CPU.
+#[derive(Debug, Parser)]
+#[command(name = "sit", version, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sit train --preset digits --out runs/digits
+  sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
+  sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
+  sit info --preset SiT-XL/2
+  sit data inspect /usr/share/datasets/fashion-mnist
+
+Exit codes: 0 done, 1 failure, 2 bad usage or input, 130 stopped by Ctrl-C with a checkpoint.
+SIT_LOG=debug shows more, SIT_LOG=warn less.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model, or go on with a run.
+    Train(train::Args),
+    /// Sample images from a checkpoint.
+    Sample(sample::Args),
+    /// Show a model's parameters, work and memory, and what this machine can run.
+    Info(info::Args),
+    /// Look at data.
+    #[command(subcommand)]
+    Data(data::Command),
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to stdout; what else there is to do when that fails is nothing.
+            e.print().ok();
+            let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { 2 });
+        }
+    };
+    progress::start_logging();
+    progress::catch_ctrl_c();
+    let done = match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Info(args) => info::run(&args),
+        Command::Data(command) => data::run(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Interrupted) {
+                tracing::error!("{failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! How a command can end, and its exit code.
+
+use crate::data::DataError;
+use crate::files::FileError;
+use std::fmt;
+
+/// Why a command did not finish.
+#[derive(Debug)]
+pub enum Failure {
+    /// Bad usage or input, or a machine that cannot do what was asked; exit code 2.
+    Input(String),
+    /// The work failed on the way; exit code 1.
+    Run(String),
+    /// Ctrl-C, after everything was left in order; exit code 130.
+    Interrupted,
+}
+
+/// Result of a command.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// Exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Input(_) => 2,
+            Failure::Run(_) => 1,
+            Failure::Interrupted => 130,
+        }
+    }
+
+    /// Bad input with this message.
+    pub fn input(message: impl fmt::Display) -> Self {
+        Failure::Input(message.to_string())
+    }
+
+    /// Puts `what` before the message: a file or an argument.
+    #[must_use]
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        match self {
+            Failure::Input(message) => Failure::Input(format!("{what}: {message}")),
+            Failure::Run(message) => Failure::Run(format!("{what}: {message}")),
+            Failure::Interrupted => Failure::Interrupted,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Input(message) | Failure::Run(message) => f.write_str(message),
+            Failure::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl From<sit_engine::Error> for Failure {
+    fn from(error: sit_engine::Error) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Failure::Input(error.to_string())
+    }
+}
