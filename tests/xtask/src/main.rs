@@ -8,7 +8,7 @@ mod tidy;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// Chores of the project.
 #[derive(Debug, Parser)]
@@ -30,8 +30,19 @@ enum Verb {
     Tidy,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The causes on one line; a backtrace of this program tells nobody anything.
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Parity => parity::run(),
