@@ -177,7 +177,7 @@ narrow
 #entry c TILE=9 WIDE=0
 last ${(TILE + 1) * 2 % 4}
 ";
-    let entries = template::expand("demo.wgsl", &text, &library).expect("it expands");
+    let entries = template::expand("demo.wgsl", text, &library).expect("it expands");
     let expanded: Vec<(&str, &str)> = entries
         .iter()
         .map(|entry| (&entry.name[..], &entry.source[..]))

@@ -1,6 +1,7 @@
 //! The one integration-test binary: every layer against its oracle.
 
 mod cli;
+mod edges;
 mod gpu;
 mod launch;
 mod model;
