@@ -346,3 +346,48 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
         .to_string();
     assert!(error.contains("no classes"), "{error}");
 }
+
+/// End states that the official code printed, with guidance 1.5 of three channels.
+#[test]
+fn guided_end_states_are_the_golden_ones() {
+    let golden = [
+        (
+            Method::Euler,
+            2.138674,
+            [0.126728, -0.271003, 0.454469, -0.129119],
+        ),
+        (
+            Method::Heun,
+            2.138646,
+            [0.127359, -0.270403, 0.454986, -0.128255],
+        ),
+    ];
+    for (method, sum, first) in golden {
+        let sampler = Sampler::Ode {
+            method,
+            n_steps: 10,
+        };
+        let guidance = Guidance {
+            scale: 1.5,
+            channels: GuidanceChannels::First3,
+            ..Guidance::default()
+        };
+        let config = SampleConfig {
+            guidance,
+            batch: 1,
+            ..config(Path::Linear, Prediction::Velocity, sampler)
+        };
+        let end = run(
+            &mut session(&Device::Cpu, config),
+            &sine(256, 1.0, 0.1, 0.0),
+            &[3],
+            |_| vec![],
+        );
+        assert_close("first four", &end[..4], &first, 1e-5);
+        let got: f64 = end.iter().map(|&x| f64::from(x)).sum();
+        assert!(
+            (got - sum).abs() < 1e-5,
+            "{method}: sum {got}, expected {sum}"
+        );
+    }
+}

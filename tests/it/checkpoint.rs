@@ -1,0 +1,217 @@
+//! Files of weights: what is read back, and what is refused by name.
+
+use pollster::block_on;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use sit_engine::Error;
+use sit_engine::backend::{Arenas, Device};
+use sit_engine::checkpoint::{self, Reader, model_tensors};
+use sit_engine::graph::{Arena, Layout};
+use sit_engine::model::{self, ModelConfig};
+use sit_tests::fixture::{self, TINY};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+type File = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A file as another program would write it: official names, no metadata.
+fn bare(config: &ModelConfig) -> File {
+    let params = model::params(config);
+    let sine = |k: usize, n: usize| fixture::sine(n, 0.1, 1.7, 0.3 * k as f64);
+    let tensor = |(k, (name, shape)): (usize, (String, _))| {
+        let shape: &sit_engine::shape::Shape = &shape;
+        (name, (shape.to_vec(), sine(k, shape.numel())))
+    };
+    let mut file: File = params.into_iter().enumerate().map(tensor).collect();
+    let pos = (
+        vec![1, config.tokens(), config.dim],
+        model::pos_embed(config),
+    );
+    file.insert("pos_embed".into(), pos);
+    file
+}
+
+fn bytes(file: &File) -> Vec<u8> {
+    let raw: Vec<(&str, &[usize], Vec<u8>)> = file
+        .iter()
+        .map(|(name, (shape, values))| {
+            (
+                name.as_str(),
+                shape.as_slice(),
+                values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            )
+        })
+        .collect();
+    let views = raw.iter().map(|(name, shape, data)| {
+        (
+            *name,
+            TensorView::new(Dtype::F32, shape.to_vec(), data).expect("whole tensors"),
+        )
+    });
+    serialize(views, None).expect("a valid file")
+}
+
+fn reader(bytes: Vec<u8>) -> sit_engine::Result<Reader<Cursor<Vec<u8>>>> {
+    Reader::new("weights", Cursor::new(bytes))
+}
+
+fn empty(config: &ModelConfig) -> (Layout, Arenas) {
+    let layout = Layout::new(&model::params(config), u64::MAX).unwrap();
+    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params]).unwrap();
+    (layout, arenas)
+}
+
+#[test]
+fn a_model_is_told_from_its_shapes() {
+    let unconditional = ModelConfig {
+        n_classes: 0,
+        learn_sigma: false,
+        ..TINY
+    };
+    let published = ModelConfig {
+        depth: 1,
+        ..ModelConfig::preset("SiT-S/8").unwrap()
+    };
+    for config in [TINY, unconditional, published] {
+        let file = reader(bytes(&bare(&config))).unwrap();
+        let n_heads = (config.dim != 384).then_some(config.n_heads);
+        assert_eq!(file.model(n_heads, None).unwrap(), config);
+        file.check(&config).unwrap();
+    }
+    let file = reader(bytes(&bare(&TINY))).unwrap();
+    let error = file.model(None, None).unwrap_err().to_string();
+    assert!(error.contains("--n-heads"), "{error}");
+}
+
+#[test]
+fn what_is_written_is_read_back_with_its_config() {
+    let (_, arenas) = fixture::arenas(&Device::Cpu, &TINY, 0.1, &[Arena::Params]);
+    let mut file = Vec::new();
+    block_on(checkpoint::write(
+        &mut file,
+        &TINY,
+        &model_tensors(&TINY, Arena::Params),
+        &arenas,
+    ))
+    .unwrap();
+    let mut again = Vec::new();
+    block_on(checkpoint::write(
+        &mut again,
+        &TINY,
+        &model_tensors(&TINY, Arena::Params),
+        &arenas,
+    ))
+    .unwrap();
+    assert!(file == again, "the same weights make the same bytes");
+
+    let mut file = reader(file).unwrap();
+    assert_eq!(file.model(None, None).unwrap(), TINY);
+    let (_, loaded) = empty(&TINY);
+    file.load(&TINY, &loaded, Arena::Params).unwrap();
+    for (name, _) in model::params(&TINY) {
+        let read = |arenas: &Arenas| block_on(arenas.read(Arena::Params, &name)).unwrap();
+        assert_eq!(read(&arenas), read(&loaded), "{name}");
+    }
+}
+
+#[test]
+fn a_file_without_positions_is_accepted_and_needs_the_image_size() {
+    let mut file = bare(&TINY);
+    file.remove("pos_embed");
+    let mut file = reader(bytes(&file)).unwrap();
+    let error = file.model(Some(4), None).unwrap_err().to_string();
+    assert!(error.contains("--input-size"), "{error}");
+    assert_eq!(file.model(Some(4), Some(8)).unwrap(), TINY);
+    file.load(&TINY, &empty(&TINY).1, Arena::Params).unwrap();
+}
+
+/// Each row damages the file and names what the message must hold.
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    const QKV: &str = "blocks.1.attn.qkv.weight";
+    type Damage = fn(&mut File);
+    let rows: [(&str, Damage, &[&str]); 7] = [
+        ("missing", |f| drop(f.remove(QKV)), &[QKV]),
+        (
+            "extra",
+            |f| {
+                drop(f.insert(
+                    "blocks.1.attn.q_norm.weight".into(),
+                    (vec![8], vec![1.0; 8]),
+                ))
+            },
+            &["q_norm"],
+        ),
+        (
+            "misshaped",
+            |f| f.get_mut(QKV).unwrap().0 = vec![32, 96],
+            &[QKV, "[32, 96]", "[96, 32]"],
+        ),
+        (
+            "NaN",
+            |f| f.get_mut(QKV).unwrap().1[7] = f32::NAN,
+            &[QKV, "[7]", "NaN"],
+        ),
+        (
+            "infinity",
+            |f| f.get_mut(QKV).unwrap().1[0] = f32::INFINITY,
+            &[QKV, "inf"],
+        ),
+        (
+            "other positions",
+            |f| f.get_mut("pos_embed").unwrap().1[40] += 0.1,
+            &["pos_embed[40]"],
+        ),
+        // DiT's convention swapped: rows before columns.
+        (
+            "swapped positions",
+            |f| f.get_mut("pos_embed").unwrap().1[32..64].rotate_left(16),
+            &["pos_embed"],
+        ),
+    ];
+    for (what, damage, expected) in rows {
+        let mut file = bare(&TINY);
+        damage(&mut file);
+        let (_, arenas) = empty(&TINY);
+        let mut file = reader(bytes(&file)).unwrap();
+        let error = file.load(&TINY, &arenas, Arena::Params).unwrap_err();
+        assert!(matches!(error, Error::Checkpoint(_)), "{what}: {error:?}");
+        for word in expected {
+            assert!(
+                error.to_string().contains(word),
+                "{what}: {error} does not name {word}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_broken_container_is_refused_without_reading_it() {
+    let whole = bytes(&bare(&TINY));
+    let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let mut not_json = whole.clone();
+    not_json[8] = b'x';
+    let mut longer = whole.clone();
+    longer.push(0);
+    let rows: [(&str, Vec<u8>, &str); 7] = [
+        ("empty", vec![], "0 bytes"),
+        ("short", whole[..5].to_vec(), "5 bytes"),
+        ("cut in the header", whole[..100].to_vec(), "truncated"),
+        (
+            "cut in a tensor",
+            whole[..8 + header + 1000].to_vec(),
+            "truncated: ",
+        ),
+        ("huge header", huge, "header of 18446744073709551615 bytes"),
+        ("not JSON", not_json, "header"),
+        ("longer", longer, "1 bytes after"),
+    ];
+    for (what, bytes, expected) in rows {
+        let error = reader(bytes).unwrap_err().to_string();
+        assert!(
+            error.starts_with("weights") && error.contains(expected),
+            "{what}: {error}"
+        );
+    }
+}
