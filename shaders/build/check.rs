@@ -3,6 +3,7 @@
 use super::Shader;
 use naga::valid::GlobalUse;
 use naga::{AddressSpace, Block, Function, Handle, Literal, Statement, StorageAccess};
+use std::fmt::Display;
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BINDINGS: usize = 8;
@@ -11,48 +12,79 @@ const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 
 /// Checks every house rule; the error lists all that are broken, one a line.
 pub fn check(shader: &Shader) -> Result<(), String> {
-    let mut broken = Vec::new();
+    let mut broken = Broken {
+        shader,
+        rules: Vec::new(),
+    };
     names(shader, &mut broken);
     barriers(shader, &mut broken);
     numbers(shader, &mut broken);
     limits(shader, &mut broken);
     bindings(shader, &mut broken);
     comments(shader, &mut broken);
-    if broken.is_empty() {
-        return Ok(());
+    if broken.rules.is_empty() {
+        Ok(())
+    } else {
+        Err(broken.rules.join("\n"))
     }
-    let head = format!("{}.wgsl: {}: ", shader.stem, shader.entry);
-    Err(broken
-        .iter()
-        .map(|rule| format!("{head}{rule}"))
-        .collect::<Vec<_>>()
-        .join("\n"))
 }
 
-fn names(shader: &Shader, broken: &mut Vec<String>) {
+/// The rules broken so far, each with the line that breaks it.
+struct Broken<'a> {
+    shader: &'a Shader,
+    rules: Vec<String>,
+}
+
+impl Broken<'_> {
+    /// Notes a broken rule of the entry point as a whole.
+    fn push(&mut self, rule: impl Display) {
+        self.push_at("@compute", rule);
+    }
+
+    /// Notes a broken rule at the first line that contains `part`.
+    fn push_at(&mut self, part: &str, rule: impl Display) {
+        let lines = &mut self.shader.source.lines();
+        self.push_line(
+            lines.position(|line| line.contains(part)).unwrap_or(0),
+            rule,
+        );
+    }
+
+    fn push_line(&mut self, line: usize, rule: impl Display) {
+        let (origin, entry) = (&self.shader.origins[line], &self.shader.entry);
+        self.rules.push(format!("{origin}: {entry}: {rule}"));
+    }
+}
+
+fn names(shader: &Shader, broken: &mut Broken) {
     let prefix = format!("{}_", shader.stem);
     if !shader.entry.starts_with(&prefix) {
-        broken.push(format!("an entry point of this file is named {prefix}..."));
+        broken.push(format_args!(
+            "an entry point of this file is named {prefix}..."
+        ));
     }
 }
 
 /// A function that reaches a barrier says so in its name: its callers owe it uniform control flow.
-fn barriers(shader: &Shader, broken: &mut Vec<String>) {
+fn barriers(shader: &Shader, broken: &mut Broken) {
     let mut with_barrier: Vec<Handle<Function>> = Vec::new();
     // Functions are declared before their callers in naga's arena, so one pass sees every callee first.
     for (handle, function) in shader.module.functions.iter() {
         let name = function.name.as_deref().unwrap_or_default();
+        let declared = format!("fn {name}(");
         if has_barrier(&function.body, &with_barrier) {
             with_barrier.push(handle);
             if !name.starts_with("wg_") {
-                broken.push(format!(
-                    "function {name} holds a barrier: name it wg_{name}"
-                ));
+                broken.push_at(
+                    &declared,
+                    format_args!("function {name} holds a barrier: name it wg_{name}"),
+                );
             }
         } else if name.starts_with("wg_") {
-            broken.push(format!(
-                "function {name} holds no barrier: wg_ is for those that do"
-            ));
+            broken.push_at(
+                &declared,
+                format_args!("function {name} holds no barrier: wg_ is for those that do"),
+            );
         }
     }
 }
@@ -80,8 +112,8 @@ fn has_barrier(block: &Block, with_barrier: &[Handle<Function>]) -> bool {
 }
 
 /// WGSL leaves infinities and NaN undefined, so a kernel neither writes nor tests them.
-fn numbers(shader: &Shader, broken: &mut Vec<String>) {
-    for line in shader.source.lines() {
+fn numbers(shader: &Shader, broken: &mut Broken) {
+    for (i, line) in shader.source.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
         let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
         for word in words.filter(|word| {
@@ -90,29 +122,33 @@ fn numbers(shader: &Shader, broken: &mut Vec<String>) {
                 "inf" | "nan" | "isinf" | "isnan" | "INFINITY" | "NAN"
             )
         }) {
-            broken.push(format!("`{word}`: WGSL has no infinity and no NaN"));
+            broken.push_line(i, format_args!("`{word}`: WGSL has no infinity and no NaN"));
         }
     }
     let module = &shader.module;
     let functions = module.functions.iter().map(|(_, function)| function);
     for function in functions.chain(module.entry_points.iter().map(|entry| &entry.function)) {
-        for (_, expression) in function.expressions.iter() {
+        for (handle, expression) in function.expressions.iter() {
             if matches!(expression, naga::Expression::Literal(Literal::F32(value)) if value.abs() >= 1e38)
             {
-                broken.push("a literal of 1e38 or more overflows in the next operation".into());
+                let span = function.expressions.get_span(handle);
+                broken.push_line(
+                    span.location(&shader.source).line_number as usize - 1,
+                    "a literal of 1e38 or more overflows in the next operation",
+                );
             }
         }
     }
 }
 
-fn limits(shader: &Shader, broken: &mut Vec<String>) {
+fn limits(shader: &Shader, broken: &mut Broken) {
     let (module, entry) = (&shader.module, &shader.module.entry_points[0]);
     if entry.workgroup_size_overrides.is_some() || !module.overrides.is_empty() {
-        broken.push("sizes are `const`: reflection cannot see an `override`".into());
+        broken.push("sizes are `const`: reflection cannot see an `override`");
     }
     let invocations: u32 = entry.workgroup_size.iter().product();
     if invocations > MAX_INVOCATIONS {
-        broken.push(format!(
+        broken.push(format_args!(
             "{invocations} invocations, at most {MAX_INVOCATIONS}"
         ));
     }
@@ -127,7 +163,7 @@ fn limits(shader: &Shader, broken: &mut Vec<String>) {
         .filter(|(_, v)| matches!(v.space, AddressSpace::Storage { .. }))
         .count();
     if storage > MAX_STORAGE_BINDINGS {
-        broken.push(format!(
+        broken.push(format_args!(
             "{storage} storage bindings, at most {MAX_STORAGE_BINDINGS}"
         ));
     }
@@ -136,28 +172,29 @@ fn limits(shader: &Shader, broken: &mut Vec<String>) {
         .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
         .sum();
     if bytes > MAX_WORKGROUP_BYTES {
-        broken.push(format!(
+        broken.push(format_args!(
             "{bytes} bytes of workgroup memory, at most {MAX_WORKGROUP_BYTES}"
         ));
     }
 }
 
-fn bindings(shader: &Shader, broken: &mut Vec<String>) {
+fn bindings(shader: &Shader, broken: &mut Broken) {
     let info = shader.info.get_entry_point(0);
     for (handle, variable) in shader.module.global_variables.iter() {
         let name = variable.name.as_deref().unwrap_or_default();
         let Some(binding) = &variable.binding else {
             continue;
         };
+        let declared = format!("> {name}:");
         let usage = info[handle];
         if binding.group != 0 {
-            broken.push(format!(
-                "binding {name} is in group {}, expected 0",
-                binding.group
-            ));
+            broken.push_at(
+                &declared,
+                format_args!("binding {name} is in group {}, expected 0", binding.group),
+            );
         }
         if usage.is_empty() {
-            broken.push(format!("binding {name} is never used"));
+            broken.push_at(&declared, format_args!("binding {name} is never used"));
         }
         match variable.space {
             AddressSpace::Uniform => {
@@ -167,52 +204,61 @@ fn bindings(shader: &Shader, broken: &mut Vec<String>) {
                     .unwrap_or_default();
                 if name != "dims" || !ty.starts_with(&camel(&shader.stem)) || !ty.ends_with("Dims")
                 {
-                    broken.push(format!(
-                        "uniform {name}: {ty}, expected dims: {}...Dims",
-                        camel(&shader.stem)
-                    ));
+                    broken.push_at(
+                        &declared,
+                        format_args!(
+                            "uniform {name}: {ty}, expected dims: {}...Dims",
+                            camel(&shader.stem)
+                        ),
+                    );
                 }
                 struct_comments(shader, ty, broken);
             }
             AddressSpace::Storage { access } => {
                 if access.contains(StorageAccess::STORE) && !usage.contains(GlobalUse::WRITE) {
-                    broken.push(format!(
-                        "binding {name} is read_write but never written: declare it read"
-                    ));
+                    broken.push_at(
+                        &declared,
+                        format_args!(
+                            "binding {name} is read_write but never written: declare it read"
+                        ),
+                    );
                 }
                 if shape_comment(&shader.source, name).is_none() {
-                    broken.push(format!(
-                        "binding {name} has no shape comment, e.g. `// [M, K]`"
-                    ));
+                    broken.push_at(
+                        &declared,
+                        format_args!("binding {name} has no shape comment, e.g. `// [M, K]`"),
+                    );
                 }
             }
-            _ => broken.push(format!("binding {name} is neither uniform nor storage")),
+            _ => broken.push_at(
+                &declared,
+                format_args!("binding {name} is neither uniform nor storage"),
+            ),
         }
     }
 }
 
-fn struct_comments(shader: &Shader, name: &str, broken: &mut Vec<String>) {
+fn struct_comments(shader: &Shader, name: &str, broken: &mut Broken) {
     for (field, comment) in field_comments(&shader.source, name) {
         if comment.is_empty() {
-            broken.push(format!(
-                "field {field} of {name} has no comment that says what it counts"
-            ));
+            broken.push_at(
+                &format!(" {field}:"),
+                format_args!("field {field} of {name} has no comment that says what it counts"),
+            );
         }
     }
 }
 
-fn comments(shader: &Shader, broken: &mut Vec<String>) {
+fn comments(shader: &Shader, broken: &mut Broken) {
     let block = entry_comment(&shader.source);
     if !block
         .iter()
         .any(|line| line.contains('=') && !line.starts_with("Work:"))
     {
-        broken.push("no equation in the comment block above @compute".into());
+        broken.push("no equation in the comment block above @compute");
     }
     if !block.iter().any(|line| line.starts_with("Work:")) {
-        broken.push(
-            "no line `// Work: ...` (who owns what) in the comment block above @compute".into(),
-        );
+        broken.push("no line `// Work: ...` (who owns what) in the comment block above @compute");
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Shader {
     pub entry: String,
     /// Expanded WGSL.
     pub source: String,
+    /// `file:line` that each line of `source` comes from.
+    pub origins: Vec<String>,
     pub module: naga::Module,
     pub info: ModuleInfo,
 }
@@ -22,14 +24,25 @@ pub struct Shader {
 pub fn compile(stem: &str, entry: &template::Entry) -> Result<Shader, String> {
     let path = format!("{stem}.wgsl ({} expanded)", entry.name);
     let source = entry.source.clone();
-    let module = naga::front::wgsl::parse_str(&source)
-        .map_err(|error| error.emit_to_string_with_path(&source, &path))?;
+    // naga sees the expanded text; the line to mend is in the file it came from.
+    let origin = |location: Option<naga::SourceLocation>| {
+        let origin = location.and_then(|at| entry.origins.get(at.line_number as usize - 1));
+        origin.map_or(String::new(), |origin| format!("{origin}: "))
+    };
+    let module = naga::front::wgsl::parse_str(&source).map_err(|error| {
+        let excerpt = error.emit_to_string_with_path(&source, &path);
+        origin(error.location(&source)) + &excerpt
+    })?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
-        .map_err(|error| error.emit_to_string_with_path(&source, &path))?;
+        .map_err(|error| {
+            let excerpt = error.emit_to_string_with_path(&source, &path);
+            origin(error.location(&source)) + &excerpt
+        })?;
     if !matches!(&module.entry_points[..], [only] if only.name == entry.name) {
+        let last = entry.origins.last().map_or(stem, |origin| origin);
         return Err(format!(
-            "{path}: the section must hold exactly one entry point, named {}",
+            "{last}: the section that ends here must hold exactly one entry point, named {}",
             entry.name
         ));
     }
@@ -37,6 +50,7 @@ pub fn compile(stem: &str, entry: &template::Entry) -> Result<Shader, String> {
         stem: stem.into(),
         entry: entry.name.clone(),
         source,
+        origins: entry.origins.clone(),
         module,
         info,
     })

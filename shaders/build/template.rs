@@ -17,10 +17,12 @@
 use std::collections::BTreeMap;
 
 /// One expanded entry point: a whole WGSL module.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entry {
     pub name: String,
     pub source: String,
+    /// `file:line` that each line of `source` comes from.
+    pub origins: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,13 +63,13 @@ pub fn expand(path: &str, text: &str, load: Loader) -> Result<Vec<Entry>, String
             let (name, assignments) = split_word(directive(head.1).map_or("", |(_, args)| args));
             let mut scope = file.bind(head, &params, assignments, &Scope::new())?;
             scope.insert("ENTRY".into(), Value::Word(name.into()));
-            let mut source = String::new();
-            file.block(common, &scope, &mut source)?;
-            file.block(&body[..len], &scope, &mut source)?;
-            entries.push(Entry {
+            let mut entry = Entry {
                 name: name.into(),
-                source,
-            });
+                ..Entry::default()
+            };
+            file.block(common, &scope, &mut entry)?;
+            file.block(&body[..len], &scope, &mut entry)?;
+            entries.push(entry);
         }
         rest = &body[len..];
     }
@@ -136,13 +138,14 @@ impl File<'_> {
         }
     }
 
-    fn block(&self, lines: &[Line], scope: &Scope, out: &mut String) -> Result<(), String> {
+    fn block(&self, lines: &[Line], scope: &Scope, out: &mut Entry) -> Result<(), String> {
         let mut i = 0;
         while let Some(&line) = lines.get(i) {
             i += 1;
             let Some((word, args)) = directive(line.1) else {
-                out.push_str(&self.substitute(line, scope)?);
-                out.push('\n');
+                out.source.push_str(&self.substitute(line, scope)?);
+                out.source.push('\n');
+                out.origins.push(format!("{}:{}", self.path, line.0));
                 continue;
             };
             match word {
@@ -209,7 +212,7 @@ impl File<'_> {
         line: Line,
         args: &str,
         scope: &Scope,
-        out: &mut String,
+        out: &mut Entry,
     ) -> Result<(), String> {
         let args = self.substitute((line.0, args), scope)?;
         let (path, assignments) = split_word(&args);

@@ -44,7 +44,7 @@ fn build(text: &str) -> Result<build::Shader, String> {
 fn refused(text: &str, message: &str) {
     let error = build(text).err().unwrap_or_default();
     assert!(
-        error.contains("demo.wgsl") && error.contains(message),
+        error.starts_with("demo.wgsl:") && error.contains(message),
         "expected {message:?}, got:\n{error}"
     );
 }
@@ -68,19 +68,31 @@ fn every_house_rule_refuses() {
             "fn other(",
             "exactly one entry point, named demo_fwd",
         ),
-        (body, "y[id.x] = 1u;", "cannot convert elements"),
+        (
+            body,
+            "y[id.x] = 1u;",
+            "demo.wgsl:16: error: automatic conversions cannot convert elements",
+        ),
         (body, "y[id.x] = x[id.x] / nan;", "no definition in scope"),
-        (body, "let inf = 1.0; y[id.x] = inf;", "`inf`"),
-        (body, "y[id.x] = 2e38;", "1e38"),
+        (
+            body,
+            "let inf = 1.0; y[id.x] = inf;",
+            "demo.wgsl:16: demo_fwd: `inf`",
+        ),
+        (
+            body,
+            "y[id.x] = 2e38;",
+            "demo.wgsl:16: demo_fwd: a literal of 1e38",
+        ),
         (
             "@workgroup_size(64)",
             "@workgroup_size(512)",
-            "512 invocations, at most 256",
+            "demo.wgsl:13: demo_fwd: 512 invocations, at most 256",
         ),
         (
             "@group(0) @binding(1)",
             "@group(1) @binding(1)",
-            "x is in group 1",
+            "demo.wgsl:8: demo_fwd: binding x is in group 1",
         ),
         (body, "y[id.x] = 1.0;", "binding x is never used"),
         (
@@ -98,7 +110,11 @@ fn every_house_rule_refuses() {
             "// n of them\n@group(0) @binding(2)",
             "binding x has no shape comment",
         ),
-        ("// elements", "", "field n of DemoDims has no comment"),
+        (
+            "// elements",
+            "",
+            "demo.wgsl:3: demo_fwd: field n of DemoDims has no comment",
+        ),
         ("// y = x\n", "", "no equation"),
         (
             "// Work: one invocation per element.\n",
@@ -122,7 +138,7 @@ fn every_house_rule_refuses() {
         ),
         (
             "fn sync() {\n    workgroupBarrier();\n}\n",
-            "name it wg_sync",
+            "demo.wgsl:11: demo_fwd: function sync holds a barrier: name it wg_sync",
         ),
         (
             "fn wg_one() -> f32 {\n    return 1.0;\n}\n",
@@ -185,6 +201,10 @@ last ${(TILE + 1) * 2 % 4}
     let a = "const T: u32 = 8u;\nfn add_8() -> u32 { return 18u; }\na 10\na 11\na 20\na 21\nwide\n";
     let b = "const T: u32 = 4u;\nfn add_4() -> u32 { return 10u; }\nb 10\nb 11\nnarrow\n";
     let c = "const T: u32 = 9u;\nlast 0\n";
+    assert_eq!(
+        entries[0].origins[..3],
+        ["demo.wgsl:2", "lib/add.wgsl:2", "demo.wgsl:8"]
+    );
     assert_eq!(expanded, [("a", a), ("b", b), ("c", c)]);
 }
 
