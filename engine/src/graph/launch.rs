@@ -294,3 +294,6 @@ fn spot(place: &Place) -> ((Option<super::Arena>, usize), usize) {
         Place::Arena(arena, segment, offset) => ((Some(arena), segment), offset),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,8 +153,14 @@ async fn connect(
 pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     let software = (info.device_type == DeviceType::Cpu).then_some("software");
     let driver = format!("{} {}", info.driver, info.driver_info);
-    let backend = info.backend.to_string();
-    let parts = [Some(&*backend), Some(driver.trim()), software];
+    let backend = match info.backend {
+        wgpu::Backend::Vulkan => "Vulkan",
+        wgpu::Backend::Metal => "Metal",
+        wgpu::Backend::Dx12 => "Direct3D 12",
+        wgpu::Backend::BrowserWebGpu => "WebGPU",
+        other => other.to_str(),
+    };
+    let parts = [Some(backend), Some(driver.trim()), software];
     let parts: Vec<&str> = parts
         .into_iter()
         .flatten()
@@ -201,13 +207,11 @@ fn lost_device(message: &str) -> Error {
 
 /// What went wrong and what to do; `what` was asked for.
 fn refusal(what: Option<(&str, u64)>, error: &wgpu::Error) -> Error {
-    let subject = what.map_or("the work".into(), |(what, bytes)| {
-        if bytes == 0 {
-            what.to_string()
-        } else {
-            format!("{what} of {} MiB", bytes.div_ceil(1 << 20))
-        }
-    });
+    let subject = match what {
+        None => "its work".into(),
+        Some((what, 0)) => what.to_string(),
+        Some((what, bytes)) => format!("{what} of {} MiB", bytes.div_ceil(1 << 20)),
+    };
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::Limit(format!(
             "the GPU has no memory left for {subject}: take a smaller batch, close other programs that use the GPU, or use --backend cpu; training goes on with --resume"
@@ -238,6 +242,15 @@ impl Failure {
 }
 
 impl Gpu {
+    /// Frees the device and all that lies on it, at once; arenas and programs of it fail from now on.
+    ///
+    /// Dropping everything does the same in its time, which in a browser may be long.
+    pub fn destroy(&self) {
+        let closed = "the GPU was given back: open it again".into();
+        self.shared.failure.set(Error::Device(closed));
+        self.shared.device.destroy();
+    }
+
     /// The failure that the device has reported, if any.
     pub(super) fn check(&self) -> Result<()> {
         self.shared.failure.get().map_or(Ok(()), Err)
@@ -285,5 +298,66 @@ fn at_once<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_gpu_says_what_to_install_and_what_was_refused() {
+        let nothing = none(&[]).to_string();
+        assert!(nothing.starts_with("there is no GPU: "), "{nothing}");
+        let refused = none(&[
+            "llvmpipe (Vulkan): slow".into(),
+            "Old (Vulkan): 4 buffers".into(),
+        ]);
+        let refused = refused.to_string();
+        assert!(
+            refused.contains("(llvmpipe (Vulkan): slow; Old (Vulkan): 4 buffers)"),
+            "{refused}"
+        );
+        if cfg!(target_os = "linux") {
+            assert!(nothing.contains("mesa-vulkan-drivers"), "{nothing}");
+        }
+        for text in [nothing, refused] {
+            assert!(text.ends_with("or use --backend cpu"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_failure_stays() {
+        let failure = Failure::default();
+        assert_eq!(failure.get(), None);
+        failure.set(lost_device("reset\n  by the driver"));
+        failure.set(Error::Device("a consequence".into()));
+        let Some(Error::Device(text)) = failure.get() else {
+            panic!("there is a failure");
+        };
+        assert!(text.contains("(reset by the driver)"), "{text}");
+        assert!(text.contains("--resume"), "{text}");
+    }
+
+    #[test]
+    fn memory_and_other_errors_differ() {
+        let memory = wgpu::Error::OutOfMemory {
+            source: "full".into(),
+        };
+        let text = match refusal(Some(("arena Grads[0]", 5 << 20)), &memory) {
+            Error::Limit(text) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(text.contains("arena Grads[0] of 5 MiB"), "{text}");
+        assert!(text.contains("smaller batch"), "{text}");
+        let wrong = wgpu::Error::Validation {
+            source: "bad".into(),
+            description: "binding 3\n is bad".into(),
+        };
+        let text = match refusal(None, &wrong) {
+            Error::Device(text) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(text.contains("binding 3 is bad"), "{text}");
     }
 }

@@ -31,7 +31,6 @@ pub struct Program {
     slots: Vec<wgpu::Buffer>,
     uniforms: Option<wgpu::Buffer>,
     staging: Staging,
-    staging_bytes: u64,
     commands: Vec<Command>,
     /// Commands of each submission.
     submissions: Vec<Range<usize>>,
@@ -90,14 +89,12 @@ impl Program {
         }
         let dispatches = dispatches(&plan, &gpu.limits())?;
         let uniforms = Uniforms::new(&dispatches);
-        let staging_bytes = staging_bytes(&plan);
         let mut program = Program {
             gpu: gpu.clone(),
             arenas: arenas.clone(),
             slots: slots(gpu, &plan)?,
             uniforms: None,
-            staging: gpu.staging(staging_bytes)?,
-            staging_bytes,
+            staging: gpu.staging(staging_bytes(&plan))?,
             commands: Vec::with_capacity(dispatches.len()),
             submissions: cut(&plan, &dispatches),
             plan,
@@ -167,7 +164,7 @@ impl Program {
     /// Bytes allocated: slots, uniform blocks and the staging buffer of reads.
     pub fn bytes(&self) -> u64 {
         let buffers = self.slots.iter().chain(&self.uniforms);
-        buffers.map(wgpu::Buffer::size).sum::<u64>() + self.staging_bytes
+        buffers.map(wgpu::Buffer::size).sum::<u64>() + self.staging.bytes
     }
 
     /// Writes a float input, before the next run.

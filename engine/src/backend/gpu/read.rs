@@ -10,7 +10,7 @@ use wgpu::{BufferAsyncError, BufferUsages, MapMode};
 /// A buffer that reads go through.
 #[derive(Debug)]
 pub(super) struct Staging {
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Taken while a read is under way; a second read at the same time makes its own.
     buffer: Mutex<Option<wgpu::Buffer>>,
 }
@@ -25,16 +25,19 @@ struct Answer {
 impl Gpu {
     /// A staging buffer for reads of up to `bytes`.
     pub(super) fn staging(&self, bytes: u64) -> Result<Staging> {
-        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        let buffer = if bytes == 0 {
-            None
-        } else {
-            Some(self.buffer("staging", bytes, usage)?)
+        let buffer = match bytes {
+            0 => None,
+            _ => Some(self.staging_buffer(bytes)?),
         };
         Ok(Staging {
             bytes,
             buffer: Mutex::new(buffer),
         })
+    }
+
+    fn staging_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        self.buffer("a staging buffer", bytes, usage)
     }
 
     /// Reads `len` floats of `source` from `offset` in bytes, after all work submitted so far.
@@ -47,14 +50,13 @@ impl Gpu {
     ) -> Result<Vec<f32>> {
         self.check()?;
         let bytes = len as u64 * 4;
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
         let kept = lock(&staging.buffer).take();
         let buffer = match kept {
             Some(buffer) => buffer,
-            None => {
-                let made = self.staging(staging.bytes)?;
-                let taken = lock(&made.buffer).take();
-                taken.ok_or_else(|| Error::Shape("an empty tensor cannot be read".into()))?
-            }
+            None => self.staging_buffer(staging.bytes)?,
         };
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
@@ -62,12 +64,10 @@ impl Gpu {
         self.map(&buffer, bytes).await?;
 
         let mapped = buffer.get_mapped_range(..bytes);
-        let values = mapped
-            .map(|view| bytemuck::pod_collect_to_vec(&view))
-            .map_err(|error| Error::Device(format!("the GPU's memory cannot be read: {error}")));
+        let values = mapped.map(|view| bytemuck::pod_collect_to_vec(&view));
         buffer.unmap();
         *lock(&staging.buffer) = Some(buffer);
-        values
+        values.map_err(unreadable)
     }
 
     async fn map(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
@@ -95,6 +95,10 @@ impl Gpu {
         });
         let mapped = mapped.await;
         self.check()?;
-        mapped.map_err(|error| Error::Device(format!("the GPU's memory cannot be read: {error}")))
+        mapped.map_err(unreadable)
     }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Error {
+    Error::Device(format!("the GPU's memory cannot be read: {error}"))
 }
