@@ -281,7 +281,7 @@ impl Gpu {
             submission_index: index,
             timeout: None,
         };
-        // wgpu 30 panics when the device is lost while it is polled, with no lock held.
+        // wgpu 30 panics when the device is lost while it is polled, with no lock held. A build whose panics abort ends there.
         let polled = catch_unwind(AssertUnwindSafe(|| self.shared.device.poll(wait)));
         let failed = match polled {
             Ok(Ok(_)) => return self.check(),
