@@ -18,7 +18,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  sit train --preset digits --out runs/digits
+  sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
   sit info --preset SiT-XL/2
@@ -45,14 +45,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(e) => {
-            // Help and version go to stdout; what else there is to do when that fails is nothing.
+            // Help and version go to stdout, the rest to stderr; nothing can be done when that fails.
             e.print().ok();
             let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             return ExitCode::from(if asked { 0 } else { 2 });
         }
     };
     progress::start_logging();
-    progress::catch_ctrl_c();
     let done = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
@@ -63,7 +62,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Interrupted) {
-                tracing::error!("{failure}");
+                // Not a log line: SIT_LOG must not hide it.
+                eprintln!("error: {failure}");
             }
             ExitCode::from(failure.exit_code())
         }

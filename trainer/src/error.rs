@@ -42,6 +42,16 @@ impl Failure {
             Failure::Interrupted => Failure::Interrupted,
         }
     }
+
+    /// Puts what can be done about it on a line of its own.
+    #[must_use]
+    pub fn hint(self, hint: impl fmt::Display) -> Self {
+        match self {
+            Failure::Input(message) => Failure::Input(format!("{message}\n{hint}")),
+            Failure::Run(message) => Failure::Run(format!("{message}\n{hint}")),
+            Failure::Interrupted => Failure::Interrupted,
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -55,7 +65,10 @@ impl fmt::Display for Failure {
 
 impl From<sit_engine::Error> for Failure {
     fn from(error: sit_engine::Error) -> Self {
-        Failure::Input(error.to_string())
+        match error {
+            sit_engine::Error::Device(message) => Failure::Run(message),
+            other => Failure::Input(other.to_string()),
+        }
     }
 }
 

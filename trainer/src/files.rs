@@ -1,7 +1,7 @@
 //! Files that are whole or not there.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A file or folder that cannot be read or written.
@@ -27,10 +27,30 @@ impl FileError {
     }
 }
 
+/// Checks that a file can be written at `path`, and leaves nothing there: before long work rather than after it.
+///
+/// # Errors
+/// [`FileError`] naming `path`, when it is a folder or its folder cannot be written.
+pub fn check_writable(path: &Path) -> Result<(), FileError> {
+    let attempt = if path.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else if is_special(path) {
+        Ok(())
+    } else {
+        tempfile::tempfile_in(parent(path)).map(drop)
+    };
+    attempt.map_err(FileError::of("write", path))
+}
+
+/// Whether it is there and no regular file: `/dev/null`, a pipe.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|m| !m.is_file())
+}
+
 /// Writes a file so that its name holds the whole new content or what it held before, whatever happens in between.
 ///
 /// `write` fills `.NAME.partial` in the same folder, which is flushed to the disk and then renamed; the folder is flushed
-/// too. After an error nothing is left of it; after a power cut a `.NAME.partial` may be, and the next write replaces it.
+/// too. What is no regular file, such as `/dev/null`, is written to and not replaced. After an error nothing is left of it; after a power cut a `.NAME.partial` may be, and the next write replaces it.
 ///
 /// # Errors
 /// [`FileError`] naming `path`, for an error of `write` or of the system, such as a full disk.
@@ -45,6 +65,11 @@ fn replace(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
+    if is_special(path) {
+        let mut out = BufWriter::new(File::options().write(true).open(path)?);
+        write(&mut out)?;
+        return out.flush();
+    }
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
@@ -85,8 +110,6 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -139,6 +162,24 @@ mod tests {
             "new"
         );
         assert_eq!(names(folder.path()), ["x.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        let null = Path::new("/dev/null");
+        check_writable(null).unwrap();
+        write_atomically(null, |out| out.write_all(b"x")).unwrap();
+        assert!(is_special(null) && !Path::new("/dev/.null.partial").exists());
+    }
+
+    #[test]
+    fn what_can_be_written_is_told_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("x.txt")).unwrap();
+        assert!(names(folder.path()).is_empty());
+        check_writable(folder.path()).unwrap_err();
+        check_writable(&folder.path().join("missing/x.txt")).unwrap_err();
     }
 
     #[test]

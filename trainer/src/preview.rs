@@ -1,8 +1,8 @@
 //! Previews of a run: the same noise and classes every time, so that progress shows.
 
 use crate::config::RunConfig;
-use crate::error::{Failure, Result};
-use crate::files::write_atomically;
+use crate::error::Result;
+use crate::files::{FileError, write_atomically};
 use crate::png;
 use pollster::block_on;
 use sit_engine::backend::Device;
@@ -10,8 +10,9 @@ use sit_engine::graph::Arena;
 use sit_engine::sample::{SampleConfig, Session, initial_noise};
 use sit_engine::train::Trainer;
 use sit_engine::transport::{Guidance, Method, Sampler};
+use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Images in a row of the grid.
 const COLUMNS: usize = 10;
@@ -20,7 +21,6 @@ const COLUMNS: usize = 10;
 #[derive(Debug)]
 pub struct Previews {
     session: Session,
-    folder: PathBuf,
     x0: Vec<f32>,
     labels: Vec<u32>,
 }
@@ -29,20 +29,12 @@ impl Previews {
     /// Makes the sampler, if the configuration asks for previews.
     ///
     /// # Errors
-    /// A sampler that is refused or does not fit the device, or a folder that cannot be made.
-    pub fn new(
-        config: &RunConfig,
-        run: &Path,
-        device: &Device,
-        trainer: &Trainer,
-    ) -> Result<Option<Self>> {
+    /// A sampler that is refused or does not fit the device.
+    pub fn new(config: &RunConfig, device: &Device, trainer: &Trainer) -> Result<Option<Self>> {
         let preview = &config.log.preview;
         if preview.every_steps == 0 {
             return Ok(None);
         }
-        let folder = run.join("previews");
-        std::fs::create_dir_all(&folder)
-            .map_err(|e| Failure::Input(format!("{}: cannot be made: {e}", folder.display())))?;
         let model = config.model;
         let scale = if model.n_classes > 0 {
             preview.guidance
@@ -68,32 +60,28 @@ impl Previews {
         let label = |i: usize| (i % model.n_classes.max(1)) as u32;
         Ok(Some(Previews {
             session: Session::new(device, trainer.arenas(), trainer.layout(), sample)?,
-            folder,
             x0,
             labels: (0..preview.count).map(label).collect(),
         }))
     }
 
-    /// Samples, writes `previews/step-00001000.png` and returns the PNG.
+    /// Samples, writes `RUN/previews/step-00001000.png` and returns the PNG.
     ///
     /// # Errors
     /// A device that fails or a file that cannot be written.
-    pub fn sample(&mut self, step: u64) -> Result<Vec<u8>> {
-        let broken = |e: sit_engine::Error| Failure::Run(format!("preview: {e}"));
-        self.session.start(&self.x0, &self.labels).map_err(broken)?;
+    pub fn sample(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
+        self.session.start(&self.x0, &self.labels)?;
         while self.session.done() < self.session.steps().len() {
-            block_on(self.session.step(&[])).map_err(broken)?;
+            block_on(self.session.step(&[]))?;
         }
-        let x = block_on(self.session.read()).map_err(broken)?;
+        let x = block_on(self.session.read())?;
         let model = &self.session.config().model;
-        let image = png::grid(
-            &x,
-            [model.channels, model.input_size, model.input_size],
-            COLUMNS,
-        );
-        write_atomically(&self.folder.join(format!("step-{step:08}.png")), |out| {
-            out.write_all(&image)
-        })?;
+        let shape = [model.channels, model.input_size, model.input_size];
+        let image = png::grid(&x, shape, COLUMNS);
+        let folder = run.join("previews");
+        fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
+        let file = folder.join(format!("step-{step:08}.png"));
+        write_atomically(&file, |out| out.write_all(&image))?;
         Ok(image)
     }
 }

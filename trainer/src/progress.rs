@@ -3,8 +3,8 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
@@ -16,8 +16,12 @@ fn bars() -> &'static MultiProgress {
 
 /// Log lines to stderr; `SIT_LOG` filters them as in `SIT_LOG=debug`.
 pub fn start_logging() {
-    let filter = EnvFilter::try_from_env("SIT_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,wgpu_core=warn,wgpu_hal=warn,naga=warn"));
+    const DEFAULT: &str = "info,wgpu_core=warn,wgpu_hal=warn,naga=warn";
+    let asked = std::env::var("SIT_LOG").unwrap_or_else(|_| DEFAULT.into());
+    let (filter, wrong) = match EnvFilter::try_new(&asked) {
+        Ok(filter) => (filter, None),
+        Err(e) => (EnvFilter::new(DEFAULT), Some(e)),
+    };
     let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -25,6 +29,9 @@ pub fn start_logging() {
         .with_writer(|| BesideBars);
     // Only a second call fails, and the first one's logging stays.
     format.without_time().try_init().ok();
+    if let Some(e) = wrong {
+        tracing::warn!("SIT_LOG={asked}: {e}; expected a level such as debug, info or warn");
+    }
 }
 
 struct BesideBars;
@@ -79,6 +86,17 @@ impl Progress {
             unit,
             plain: plain.then_some((now, now)),
             first,
+        }
+    }
+
+    /// A bar for work in several threads, to be called with items done and items in all; it starts at the first call.
+    pub fn shared(what: &'static str, unit: &'static str) -> impl Fn(usize, usize) + Sync {
+        let bar = Mutex::new(None);
+        move |done, total| {
+            // A bar that another thread left in the middle of a move is still a bar.
+            let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.get_or_insert_with(|| Progress::new(what, unit, 0, total as u64))
+                .set(done as u64, String::new);
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sit_engine::backend::Arenas;
 use sit_engine::checkpoint::{self, Reader};
 use sit_engine::graph::Arena;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -91,53 +91,47 @@ impl Window {
     }
 }
 
-/// Writes a checkpoint folder into `run` and returns its path. What stood under its name before is replaced at the end, in
-/// one rename; a failure leaves it as it was and nothing unfinished behind.
+/// Writes a checkpoint folder into `run` and returns its path. A failure leaves nothing unfinished behind.
 ///
 /// # Errors
-/// [`Failure::Input`] naming the path that cannot be written.
+/// [`Failure::Input`] naming the path that cannot be written, [`Failure::Run`] when the device fails.
 pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
-    let name = step_name(state.step);
+    let target = run.join(step_name(state.step));
     let at = |path: &Path, e: std::io::Error| {
         Failure::Input(format!("{}: cannot be written: {e}", path.display()))
     };
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(run)
-        .map_err(|e| at(run, e))?;
+        .map_err(|e| at(&target, e))?;
     let model = &state.config.model;
-    let files = [
+    let tensors = [
         (MODEL, checkpoint::model_tensors(model, Arena::Params)),
         (EMA, checkpoint::model_tensors(model, Arena::Ema)),
         (OPTIM, checkpoint::moment_tensors(model)),
     ];
-    for (file, tensors) in files {
-        let path = unfinished.path().join(file);
-        let mut out = BufWriter::new(File::create(&path).map_err(|e| at(&path, e))?);
+    // Messages name the files as they would be called.
+    for (file, tensors) in tensors {
+        let name = target.join(file);
+        let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
+        let mut out = BufWriter::new(out);
         block_on(checkpoint::write(&mut out, model, &tensors, arenas))
-            .map_err(|e| Failure::from(e).context(run.join(&name).join(file).display()))?;
-        finish(out).map_err(|e| at(&path, e))?;
+            .map_err(|e| Failure::from(e).context(name.display()))?;
+        finish(out).map_err(|e| at(&name, e))?;
     }
-    let path = unfinished.path().join(STATE);
-    let mut out = BufWriter::new(File::create(&path).map_err(|e| at(&path, e))?);
+    let name = target.join(STATE);
     let json = serde_json::to_vec_pretty(state).map_err(Failure::input)?;
-    out.write_all(&json).map_err(|e| at(&path, e))?;
-    finish(out).map_err(|e| at(&path, e))?;
-    sync_folder(unfinished.path()).map_err(|e| at(&path, e))?;
-
-    let target = run.join(&name);
-    if target.exists() {
-        // A checkpoint of an earlier try at this step. It goes only now that the new one is whole.
-        let old = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempdir_in(run)
-            .map_err(|e| at(run, e))?;
-        fs::rename(&target, old.path().join("old")).map_err(|e| at(&target, e))?;
-        fs::rename(unfinished.keep(), &target).map_err(|e| at(&target, e))?;
-    } else {
-        fs::rename(unfinished.keep(), &target).map_err(|e| at(&target, e))?;
-    }
-    sync_folder(run).map_err(|e| at(run, e))?;
+    let write = || {
+        let mut out = BufWriter::new(File::create(unfinished.path().join(STATE))?);
+        out.write_all(&json)?;
+        finish(out)?;
+        sync_folder(unfinished.path())
+    };
+    write().map_err(|e| at(&name, e))?;
+    fs::rename(unfinished.path(), &target).map_err(|e| at(&target, e))?;
+    // It has another name now.
+    let _ = unfinished.keep();
+    sync_folder(run).map_err(|e| at(&target, e))?;
     Ok(target)
 }
 
@@ -152,7 +146,8 @@ fn step_name(step: u64) -> String {
 }
 
 fn step_of(name: &str) -> Option<u64> {
-    name.strip_prefix("step-")?.parse().ok()
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (name == step_name(step)).then_some(step)
 }
 
 /// Steps of the checkpoints in a run folder, in order.
@@ -171,8 +166,7 @@ pub fn steps(run: &Path) -> Result<Vec<u64>> {
     Ok(steps)
 }
 
-/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none), and what an
-/// interrupted process left unfinished.
+/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none).
 ///
 /// # Errors
 /// [`Failure::Input`] naming the folder that cannot be deleted.
@@ -184,25 +178,68 @@ pub fn prune(run: &Path, keep_last: usize, keep_every: u64) -> Result<()> {
         .filter(|&&step| keep_every == 0 || step % keep_every != 0)
     {
         let path = run.join(step_name(step));
-        fs::remove_dir_all(&path)
+        // Under its own name it is whole as long as it is there.
+        let doomed = run.join(format!("{UNFINISHED}{}", step_name(step)));
+        fs::rename(&path, &doomed)
+            .and_then(|()| fs::remove_dir_all(&doomed))
             .map_err(|e| Failure::Input(format!("{}: cannot be deleted: {e}", path.display())))?;
     }
     Ok(())
 }
 
-/// Deletes what a killed process left unfinished in a run folder; no other process may be writing to it.
-pub fn clean(run: &Path) {
+/// Makes a run folder this process's own until the result is dropped, and deletes what a killed process left unfinished.
+///
+/// # Errors
+/// [`Failure::Input`] when another process trains in it.
+pub fn claim(run: &Path) -> Result<Option<File>> {
+    // Folders cannot be opened everywhere, nor locked on every file system; then there is no lock.
+    let lock = File::open(run).ok();
+    if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+        return Err(Failure::Input(format!(
+            "{}: another process is training in this folder",
+            run.display()
+        )));
+    }
     let entries = fs::read_dir(run).into_iter().flatten().flatten();
     for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-        // It will be tried again next time.
+        // What cannot be deleted now will be tried again next time.
         fs::remove_dir_all(entry.path()).ok();
     }
+    Ok(lock)
+}
+
+/// Renames the checkpoints after `step` to `step-00001000.old`: a run that goes on before them would otherwise mix them with
+/// its own. Returns their new paths.
+///
+/// # Errors
+/// [`Failure::Input`] naming the folder that cannot be renamed.
+pub fn set_aside(run: &Path, step: u64) -> Result<Vec<PathBuf>> {
+    let mut aside = Vec::new();
+    for later in steps(run)?.into_iter().filter(|&later| later > step) {
+        let path = run.join(step_name(later));
+        let old = free_name(&run.join(format!("{}.old", step_name(later))));
+        fs::rename(&path, &old)
+            .map_err(|e| Failure::Input(format!("{}: cannot be renamed: {e}", path.display())))?;
+        aside.push(old);
+    }
+    Ok(aside)
+}
+
+/// `path`, or with the first number that is free: `runs/digits-2`.
+pub fn free_name(path: &Path) -> PathBuf {
+    let numbered = |n: u32| PathBuf::from(format!("{}-{n}", path.display()));
+    std::iter::once(path.to_owned())
+        .chain((2..).map(numbered))
+        .find(|path| !path.exists())
+        .expect("a folder has no 2^32 entries")
 }
 
 /// A checkpoint folder of a run.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// The folder.
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The checkpoint's folder.
     pub path: PathBuf,
     /// What is in it beside tensors.
     pub state: State,
@@ -214,8 +251,11 @@ impl Checkpoint {
     /// # Errors
     /// [`Failure::Input`] when there is none or its state cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        let path = if path.join(STATE).is_file() {
-            path.to_owned()
+        let (run, path) = if path.join(STATE).is_file() {
+            // The path may be `.` or a link.
+            let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let run = whole.parent().unwrap_or(&whole).to_owned();
+            (run, path.to_owned())
         } else {
             let Some(&last) = steps(path)?.last() else {
                 return Err(Failure::Input(format!(
@@ -223,33 +263,38 @@ impl Checkpoint {
                     path.display()
                 )));
             };
-            path.join(step_name(last))
+            (path.to_owned(), path.join(step_name(last)))
         };
         let file = path.join(STATE);
-        let refuse = |e: &dyn std::fmt::Display| {
+        let refuse = |what: String| {
             Failure::Input(format!(
-                "{}: {e}{}",
+                "{}: {what}{}",
                 file.display(),
-                other_checkpoints(&path)
+                hint(&run, step_of_path(&path))
             ))
         };
-        let json = fs::read(&file).map_err(|e| refuse(&format!("cannot be read: {e}")))?;
-        let version = serde_json::from_slice::<serde_json::Value>(&json)
-            .map_err(|e| refuse(&format!("is not a state: {e}")))?;
-        if version["format"] != 1 {
-            return Err(refuse(&format!(
+        let json = fs::read(&file).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let not_a_state = |e: serde_json::Error| refuse(format!("is not a state: {e}"));
+        let value: serde_json::Value = serde_json::from_slice(&json).map_err(not_a_state)?;
+        if value["format"] != 1 {
+            return Err(refuse(format!(
                 "has format {}, this program reads format 1",
-                version["format"]
+                value["format"]
             )));
         }
-        let state: State =
-            serde_json::from_slice(&json).map_err(|e| refuse(&format!("is not a state: {e}")))?;
-        Ok(Checkpoint { path, state })
+        let state: State = serde_json::from_value(value).map_err(not_a_state)?;
+        Ok(Checkpoint { run, path, state })
     }
 
-    /// The run folder.
-    pub fn run(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+    /// Checks the names and shapes of the weights and of the moving average.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn check(&self) -> Result<()> {
+        [MODEL, EMA]
+            .iter()
+            .try_for_each(|file| Ok(open(&self.path.join(file))?.check(&self.state.config.model)?))
+            .map_err(|e| self.with_hint(e))
     }
 
     /// Loads weights, moving average and moments for further training.
@@ -257,12 +302,16 @@ impl Checkpoint {
     /// # Errors
     /// [`Failure::Input`] naming file and tensor that do not fit, and the checkpoints that are left.
     pub fn load(&self, arenas: &Arenas) -> Result<()> {
-        self.try_load(arenas).map_err(|e| match e {
+        self.try_load(arenas).map_err(|e| self.with_hint(e))
+    }
+
+    fn with_hint(&self, failure: Failure) -> Failure {
+        match failure {
             Failure::Input(message) => {
-                Failure::Input(format!("{message}{}", other_checkpoints(&self.path)))
+                Failure::Input(message + &hint(&self.run, Some(self.state.step)))
             }
             other => other,
-        })
+        }
     }
 
     fn try_load(&self, arenas: &Arenas) -> Result<()> {
@@ -274,17 +323,17 @@ impl Checkpoint {
     }
 }
 
-/// A hint at the other checkpoints of the run that `path` belongs to.
-fn other_checkpoints(path: &Path) -> String {
-    let Some(run) = path.parent() else {
-        return String::new();
-    };
-    let this = path.file_name().and_then(|name| step_of(name.to_str()?));
-    let others = steps(run).unwrap_or_default();
-    match others.iter().rev().find(|&&step| Some(step) < this) {
-        Some(&step) => format!(
+fn step_of_path(checkpoint: &Path) -> Option<u64> {
+    step_of(checkpoint.file_name()?.to_str()?)
+}
+
+/// A hint at the checkpoint before `step` of a run, if there is one.
+fn hint(run: &Path, step: Option<u64>) -> String {
+    let steps = steps(run).unwrap_or_default();
+    match steps.iter().rev().find(|&&earlier| Some(earlier) < step) {
+        Some(&earlier) => format!(
             "\nthe checkpoint before it is {}",
-            run.join(step_name(step)).display()
+            run.join(step_name(earlier)).display()
         ),
         None => String::new(),
     }
@@ -325,8 +374,34 @@ mod tests {
         assert_eq!(steps(run.path()).unwrap(), [20, 40, 50, 60]);
         prune(run.path(), 1, 0).unwrap();
         assert_eq!(steps(run.path()).unwrap(), [60]);
-        clean(run.path());
+        claim(run.path()).unwrap();
         assert!(!run.path().join(".unfinished-x").exists() && run.path().join("notes").exists());
+    }
+
+    #[test]
+    fn later_checkpoints_are_set_aside() {
+        let run = tempfile::tempdir().unwrap();
+        let aside = ["step-00000030.old", "step-00000030.old-2"].map(|old| run.path().join(old));
+        for old in &aside {
+            fs::create_dir(run.path().join(step_name(20))).ok();
+            fs::create_dir(run.path().join(step_name(30))).unwrap();
+            assert_eq!(
+                set_aside(run.path(), 20).unwrap()[..],
+                *std::slice::from_ref(old)
+            );
+            assert_eq!(steps(run.path()).unwrap(), [20]);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_belongs_to_one_process() {
+        let run = tempfile::tempdir().unwrap();
+        let first = claim(run.path()).unwrap();
+        let error = claim(run.path()).unwrap_err().to_string();
+        assert!(error.contains("another process"), "{error}");
+        drop(first);
+        claim(run.path()).unwrap();
     }
 
     #[test]

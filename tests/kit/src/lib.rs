@@ -4,6 +4,7 @@ mod close;
 mod device;
 pub mod fixture;
 mod random;
+pub mod sit;
 
 pub use close::{assert_close, distance};
 pub use device::gpu;

@@ -1,6 +1,6 @@
 //! The flag `--backend`.
 
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
 
@@ -18,7 +18,8 @@ impl BackendArg {
     /// # Errors
     /// [`crate::error::Failure::Input`] when a GPU is asked for and there is none.
     pub fn open(self) -> Result<Device> {
-        let device = block_on(Device::open(self.backend))?;
+        let device = block_on(Device::open(self.backend))
+            .map_err(|e| Failure::Input(format!("--backend: {e}")))?;
         tracing::info!("computing on {device}");
         Ok(device)
     }

@@ -3,8 +3,8 @@
 use crate::data;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::stdout;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 /// Look at data.
 #[derive(Debug, clap::Subcommand)]
@@ -25,16 +25,8 @@ pub enum Command {
 /// A missing or empty folder, or an invalid IDX file.
 pub fn run(command: &Command) -> Result<()> {
     let Command::Inspect { path } = command;
-    let progress = Mutex::new(None);
-    let report = data::inspect(path, &|done, total| {
-        // Held only to move the bar; a poisoned lock would still move it.
-        let mut bar = progress
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        bar.get_or_insert_with(|| Progress::new("reading", "files", 0, total as u64))
-            .set(done as u64, String::new);
-    })?;
-    drop(progress);
-    print!("{report}");
-    Ok(())
+    let bar = Progress::shared("reading", "files");
+    let report = data::inspect(path, &bar)?;
+    drop(bar);
+    stdout::print(&report.to_string())
 }

@@ -4,6 +4,7 @@ use crate::config::{LogConfig, RunConfig, Source, TrainConfig};
 use crate::data::DataConfig;
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
+use crate::{memory, stdout};
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
 use sit_engine::graph::{Arena, Layout};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 /// Show a model's parameters, work and memory, and what this machine can run.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits-1\n  sit info SiT-S-2.safetensors"
+    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-S-2.safetensors"
 )]
 pub struct Args {
     /// Run folder, checkpoint folder, or a .safetensors file with the official names.
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the preset's configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "preset")]
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "checkpoint")]
     set: Vec<String>,
     /// Images at a time, in training and in sampling [default: the configuration's].
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -47,14 +48,15 @@ pub struct Args {
 /// # Errors
 /// A checkpoint or preset that cannot be read.
 pub fn run(args: &Args) -> Result<()> {
+    let mut text = String::new();
     let mut config = match (&args.preset, &args.checkpoint) {
         (Some(name), _) => {
             RunConfig::load(Source::Preset(name), &args.set).map_err(Failure::input)?
         }
         (None, Some(path)) if path.is_dir() => {
             let checkpoint = Checkpoint::open(path)?;
-            println!(
-                "{}: {} steps, trained on {}",
+            text += &format!(
+                "{}: {} steps, trained on {}\n",
                 checkpoint.path.display(),
                 checkpoint.state.step,
                 checkpoint.state.device
@@ -63,14 +65,8 @@ pub fn run(args: &Args) -> Result<()> {
         }
         (None, Some(path)) => {
             let model = run::open(path)?.model(args.n_heads, args.input_size)?;
-            println!("{}:", path.display());
-            RunConfig {
-                model,
-                transport: Transport::default(),
-                data: DataConfig::digits(),
-                train: TrainConfig::default(),
-                log: LogConfig::default(),
-            }
+            text += &format!("{}:\n", path.display());
+            with_model(model)
         }
         (None, None) => return Err(Failure::input("give a CHECKPOINT or --preset NAME")),
     };
@@ -78,22 +74,28 @@ pub fn run(args: &Args) -> Result<()> {
         config.train.batch = batch as usize;
     }
     config.model.validate()?;
-    print_model(&config.model)?;
+    describe(&mut text, &config.model)?;
     for choice in [Choice::Cpu, Choice::Gpu] {
-        println!();
+        text += "\n";
         match block_on(Device::open(choice)) {
             Ok(device) => {
-                print_training(&config, &device).and_then(|()| print_sampling(&config, &device))?
+                let guidance = if config.model.n_classes > 0 { 1.5 } else { 1.0 };
+                let sample = one_step(&config, guidance);
+                text += &format!(
+                    "{device}\n{}{}",
+                    memory::training(&config, &device),
+                    memory::sampling(&sample, &device)
+                );
             }
-            Err(e) => println!("GPU: {e}"),
+            Err(e) => text += &format!("{e}\n"),
         }
     }
-    Ok(())
+    stdout::print(&text)
 }
 
-fn print_model(model: &ModelConfig) -> Result<()> {
-    println!(
-        "{0}x{0}x{1}, patch {2}: {3} tokens; width {4}, depth {5}, {6} heads of {7}; {8} classes{9}",
+fn describe(text: &mut String, model: &ModelConfig) -> Result<()> {
+    *text += &format!(
+        "{0}x{0}x{1}, patch {2}: {3} tokens; width {4}, depth {5}, {6} heads of {7}; {8} classes{9}\n\nparameters\n",
         model.input_size,
         model.channels,
         model.patch,
@@ -109,14 +111,10 @@ fn print_model(model: &ModelConfig) -> Result<()> {
             ""
         }
     );
-    println!("\nparameters");
     let params = model::params(model);
     let count = |prefix: &str| {
-        params
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .map(|(_, shape)| shape.numel())
-            .sum::<usize>()
+        let part = params.iter().filter(|(name, _)| name.starts_with(prefix));
+        part.map(|(_, shape)| shape.numel()).sum::<usize>()
     };
     let parts = [
         ("patch embedding", count("x_embedder")),
@@ -125,99 +123,51 @@ fn print_model(model: &ModelConfig) -> Result<()> {
         ("blocks", count("blocks")),
         ("last layer", count("final_layer")),
         ("positions (fixed)", model.tokens() * model.dim),
+        ("all", model.n_params()),
     ];
     for (part, n) in parts {
-        println!("  {part:<20} {n:>13}");
+        *text += &format!("  {part:<20} {n:>13}\n");
     }
-    println!("  {:<20} {:>13}", "all", model.n_params());
     let layout = Layout::new(&params, u64::MAX)?;
-    let one = sampling(model, Transport::default(), 1, 1.0);
-    let macs = one.macs(&layout)?;
-    println!(
-        "\nforward of one image: {:.3} GMAC (the papers' Gflops)",
-        macs as f64 / 1e9
+    let mut config = with_model(*model);
+    config.train.batch = 1;
+    let macs = one_step(&config, 1.0).macs(&layout)? as f64;
+    let (macs, unit) = if macs < 1e9 {
+        (macs / 1e6, "MMAC")
+    } else {
+        (macs / 1e9, "GMAC")
+    };
+    *text += &format!(
+        "\nforward of one image: {macs:.2} {unit} (multiply-accumulates, which the papers call flops)\n"
     );
     Ok(())
 }
 
-fn sampling(model: &ModelConfig, transport: Transport, batch: usize, scale: f64) -> SampleConfig {
+/// A run's configuration of which only the model counts.
+fn with_model(model: ModelConfig) -> RunConfig {
+    RunConfig {
+        model,
+        transport: Transport::default(),
+        data: DataConfig::digits(),
+        train: TrainConfig::default(),
+        log: LogConfig::default(),
+    }
+}
+
+/// Sampling a batch; every step of the ODE is like the first.
+fn one_step(config: &RunConfig, guidance: f64) -> SampleConfig {
     SampleConfig {
-        model: *model,
-        transport,
+        model: config.model,
+        transport: config.transport,
         sampler: Sampler::Ode {
             method: Method::Euler,
             n_steps: 1,
         },
         guidance: Guidance {
-            scale,
+            scale: guidance,
             ..Guidance::default()
         },
         weights: Arena::Params,
-        batch,
+        batch: config.train.batch,
     }
-}
-
-/// Prints the memory forecast of training on `device`.
-///
-/// # Errors
-/// A configuration whose sizes do not fit together.
-pub fn print_training(config: &RunConfig, device: &Device) -> Result<()> {
-    println!("{device}");
-    let train = config.step();
-    let title = format!("training at batch {}", train.batch);
-    match train.forecast(device.max_segment_bytes()) {
-        Ok(parts) => print_parts(&title, &parts, device),
-        Err(e) => println!("  {title}: does not fit: {e}"),
-    }
-    Ok(())
-}
-
-fn print_sampling(config: &RunConfig, device: &Device) -> Result<()> {
-    let scale = if config.model.n_classes > 0 { 1.5 } else { 1.0 };
-    let sample = sampling(&config.model, config.transport, config.train.batch, scale);
-    let title = format!(
-        "sampling at batch {}{}",
-        sample.batch,
-        if scale == 1.0 { "" } else { " with guidance" }
-    );
-    let parts = Layout::new(&model::params(&config.model), device.max_segment_bytes())
-        .and_then(|layout| sample.forecast(&layout));
-    match parts {
-        Ok(parts) => print_parts(&title, &parts, device),
-        Err(e) => println!("  {title}: does not fit: {e}"),
-    }
-    Ok(())
-}
-
-fn print_parts(title: &str, parts: &[(&'static str, u64)], device: &Device) {
-    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
-    let total = parts.iter().map(|(_, bytes)| bytes).sum();
-    println!("  {title}");
-    for (part, bytes) in parts {
-        println!("    {part:<18} {:>10.1} MiB", mib(*bytes));
-    }
-    let verdict = match (device, free_memory()) {
-        (Device::Cpu, Some(free)) if total > free => {
-            format!("does not fit: {:.0} MiB are free", mib(free))
-        }
-        (Device::Cpu, Some(free)) => format!("fits: {:.0} MiB are free", mib(free)),
-        _ => "how much is free on this device is not known".to_owned(),
-    };
-    println!("    {:<18} {:>10.1} MiB; {verdict}", "all", mib(total));
-}
-
-/// Memory that is free for a new process, in bytes, where the system tells.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(
-        line.trim()
-            .strip_suffix(" kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()?
-            * 1024,
-    )
 }

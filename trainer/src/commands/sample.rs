@@ -3,24 +3,23 @@
 use super::backend::BackendArg;
 use crate::data::{Kind, Knn, digits};
 use crate::error::{Failure, Result};
-use crate::files::write_atomically;
-use crate::progress::{Progress, interrupted};
+use crate::files::{check_writable, write_atomically};
+use crate::progress::catch_ctrl_c;
 use crate::run::{self, Checkpoint};
-use crate::{npz, png};
+use crate::sampling::{self, Start};
+use crate::{memory, npz, png, stdout};
 use clap::ValueEnum;
-use pollster::block_on;
-use sit_engine::backend::{Arenas, Device};
-use sit_engine::checkpoint::{self, Reader};
+use sit_engine::checkpoint::Reader;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
-use sit_engine::sample::{SampleConfig, Session, initial_noise, step_noise};
-use sit_engine::shape::Shape;
+use sit_engine::sample::SampleConfig;
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
-    Path, Prediction, Sampler, Transport, nfe,
+    Path, Prediction, Sampler, Transport,
 };
 use std::fs::File;
 use std::io::{BufReader, Write};
+use std::iter;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Instant;
 
@@ -33,33 +32,44 @@ pub struct Args {
     checkpoint: PathBuf,
 
     /// Integrate the probability flow ODE [default: heun].
-    #[arg(long, value_name = "euler|heun", help_heading = "Solver", num_args = 0..=1, default_missing_value = "heun", conflicts_with = "sde")]
+    #[arg(
+        long,
+        value_name = "euler|heun",
+        help_heading = "Solver",
+        conflicts_with = "sde"
+    )]
     ode: Option<Method>,
     /// Integrate the SDE.
-    #[arg(long, value_name = "euler|heun", help_heading = "Solver", num_args = 0..=1, default_missing_value = "euler")]
+    #[arg(long, value_name = "euler|heun", help_heading = "Solver")]
     sde: Option<Method>,
-    /// Steps on the time grid; euler evaluates the network once a step, heun twice [default: 50, with --sde 250].
+    /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, heun twice [default: 50,
+    /// with --sde 250].
     #[arg(long, value_name = "N", help_heading = "Solver", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: Option<u32>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing or
     /// increasing-decreasing.
-    #[arg(long, value_name = "FORM", help_heading = "Solver", default_value_t = Diffusion::default().form, requires = "sde")]
+    #[arg(long, value_name = "FORM", help_heading = "Solver", default_value_t = Diffusion::default().form, requires = "sde", conflicts_with = "ode")]
     diffusion: DiffusionForm,
     /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, requires = "sde")]
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, requires = "sde", conflicts_with = "ode")]
     diffusion_norm: f64,
     /// Last step of the SDE, without noise: mean, tweedie, euler or none.
-    #[arg(long, value_name = "STEP", help_heading = "Solver", default_value_t = LastStep::default(), requires = "sde")]
+    #[arg(long, value_name = "STEP", help_heading = "Solver", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
     last_step: LastStep,
     /// Time that the last step of the SDE takes, above 0 and below 1.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, requires = "sde")]
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, requires = "sde", conflicts_with = "ode")]
     last_step_size: f64,
+
+    /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
+    /// path, prediction and solver need].
+    #[arg(long, value_name = "X", help_heading = "Solver")]
+    t_eps_sample: Option<f64>,
 
     /// Classes, as in 0-9 or 207,360,387; --per-class images of each [default: all, at most the first 10].
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_classes)]
     classes: Option<Classes>,
     /// Images of each class, or in all for an unconditional model.
-    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     per_class: u32,
     /// Scale of classifier-free guidance; 1 is none and costs half.
     #[arg(long, value_name = "X", help_heading = "Images", default_value_t = 1.0)]
@@ -77,9 +87,9 @@ pub struct Args {
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     init: Option<PathBuf>,
 
-    /// Weights of a run to sample with.
-    #[arg(long, value_enum, help_heading = "Model", default_value = "ema")]
-    weights: Weights,
+    /// Weights of a run to sample with [default: ema].
+    #[arg(long, value_enum, help_heading = "Model")]
+    weights: Option<Weights>,
     /// Path of a bare file's transport; a run records its own [default: linear].
     #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
     path: Option<Path>,
@@ -104,7 +114,7 @@ pub struct Args {
     /// Also write arr_0 uint8 [N, H, W, C] and label [N].
     #[arg(long, value_name = "FILE.npz", help_heading = "Output")]
     npz: Option<PathBuf>,
-    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W], f32.
+    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32.
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     trajectory: Option<PathBuf>,
     /// Images at a time; only memory and speed depend on it.
@@ -116,11 +126,11 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  sit sample runs/digits-1 --guidance 1.5
-  sit sample runs/digits-1 --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
-  sit sample runs/digits-1 --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
+  sit sample runs/digits --guidance 1.5
+  sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
+  sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
   sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
-  sit sample runs/digits-1 --init noise.safetensors --trajectory path.safetensors";
+  sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
 
 /// Which weights of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,20 +206,30 @@ impl Args {
                 }
             }
             let file = match self.weights {
-                Weights::Ema => run::EMA,
-                Weights::Raw => run::MODEL,
+                None | Some(Weights::Ema) => run::EMA,
+                Some(Weights::Raw) => run::MODEL,
             };
             return Ok(Source {
                 model: config.model,
-                transport: config.transport,
+                transport: Transport {
+                    t_eps_sample: self.t_eps_sample.or(config.transport.t_eps_sample),
+                    ..config.transport
+                },
                 weights: run::open(&checkpoint.path.join(file))?,
                 is_digits: config.data.kind == Kind::Digits,
             });
+        }
+        if self.weights.is_some() {
+            return Err(Failure::Input(format!(
+                "--weights: {} is a file, a run has two of them",
+                self.checkpoint.display()
+            )));
         }
         let weights = run::open(&self.checkpoint)?;
         let transport = Transport {
             path: self.path.unwrap_or_default(),
             prediction: self.prediction.unwrap_or_default(),
+            t_eps_sample: self.t_eps_sample,
             ..Transport::default()
         };
         Ok(Source {
@@ -246,20 +266,19 @@ impl Args {
             .as_deref()
             .map(|path| read_init(path, model))
             .transpose()?;
-        if model.n_classes == 0 {
-            if self.classes.is_some() {
-                return Err(Failure::input("--classes: this model has no classes"));
+        if self.classes.is_some() {
+            let why = match &init {
+                _ if model.n_classes == 0 => "this model has no classes",
+                Some(Init { y: Some(_), .. }) => "the file of --init has labels y",
+                _ => "",
+            };
+            if !why.is_empty() {
+                return Err(Failure::Input(format!("--classes: {why}")));
             }
-            let n = init.as_ref().map_or(self.per_class as usize, |init| init.n);
-            return Ok(Images {
-                labels: vec![0; n],
-                columns: columns(n),
-                x: init.map(|init| init.x),
-            });
         }
         let classes = match &self.classes {
             Some(Classes(classes)) => classes.clone(),
-            None => (0..model.n_classes.min(10) as u32).collect(),
+            None => (0..model.n_classes.clamp(1, 10) as u32).collect(),
         };
         if let Some(class) = classes
             .iter()
@@ -271,25 +290,62 @@ impl Args {
                 model.n_classes - 1
             )));
         }
-        Ok(match init {
-            None => Images {
-                labels: classes
+        let per_class = self.per_class as usize;
+        let (labels, columns, x) = match init {
+            None => {
+                let labels: Vec<u32> = classes
                     .iter()
-                    .flat_map(|&class| vec![class; self.per_class as usize])
-                    .collect(),
-                columns: self.per_class as usize,
-                x: None,
-            },
-            Some(Init { n, x, y }) => {
-                let labels =
-                    y.unwrap_or_else(|| (0..n).map(|i| classes[i % classes.len()]).collect());
-                Images {
-                    labels,
-                    columns: columns(n),
-                    x: Some(x),
-                }
+                    .flat_map(|&class| iter::repeat_n(class, per_class))
+                    .collect();
+                let columns = if model.n_classes == 0 {
+                    columns(per_class)
+                } else {
+                    per_class
+                };
+                (labels, columns, None)
             }
+            Some(Init { n, x, y }) => {
+                let in_turn = || classes.iter().copied().cycle().take(n).collect();
+                (y.unwrap_or_else(in_turn), columns(n), Some(x))
+            }
+        };
+        if labels.len() > MAX_IMAGES {
+            return Err(Failure::Input(format!(
+                "--per-class: {} images are too many for a grid, expected at most {MAX_IMAGES}; take several seeds",
+                labels.len()
+            )));
+        }
+        let seed = self.seed;
+        Ok(Images {
+            start: Start { labels, x, seed },
+            columns,
         })
+    }
+
+    /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
+    fn check_outputs(&self) -> Result<()> {
+        let mut taken: Vec<PathBuf> = [Some(&self.checkpoint), self.init.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let outputs = [
+            ("--out", Some(&self.out)),
+            ("--npz", self.npz.as_ref()),
+            ("--trajectory", self.trajectory.as_ref()),
+        ];
+        for (flag, path) in outputs {
+            let Some(path) = path else { continue };
+            check_writable(path).map_err(|e| Failure::from(e).context(flag))?;
+            if taken.contains(path) && path != FilePath::new("/dev/null") {
+                return Err(Failure::Input(format!(
+                    "{flag}: {} is in use by another argument",
+                    path.display()
+                )));
+            }
+            taken.push(path.clone());
+        }
+        Ok(())
     }
 }
 
@@ -298,11 +354,13 @@ fn columns(n: usize) -> usize {
     n.isqrt().max(1)
 }
 
+/// More than that is a data set, not a grid.
+const MAX_IMAGES: usize = 1_000_000;
+
 struct Images {
-    labels: Vec<u32>,
+    start: Start,
+    /// Columns of the grid.
     columns: usize,
-    /// Initial noise that was given.
-    x: Option<Vec<f32>>,
 }
 
 struct Init {
@@ -365,7 +423,8 @@ fn read_init(path: &FilePath, model: &ModelConfig) -> Result<Init> {
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source()?;
     let model = source.model;
-    let images = args.images(&model)?;
+    let Images { start, columns } = args.images(&model)?;
+    let n = start.labels.len();
     let config = SampleConfig {
         model,
         transport: source.transport,
@@ -376,142 +435,48 @@ pub fn run(args: &Args) -> Result<()> {
             interval: args.guidance_interval,
         },
         weights: Arena::Params,
-        batch: images.labels.len().min(args.batch as usize),
+        batch: n.min(args.batch as usize),
     };
     config.schedule()?;
     source.weights.check(&model)?;
+    args.check_outputs()?;
 
     let device = args.backend.open()?;
+    memory::sampling(&config, &device).require()?;
     let layout = Layout::new(&model::params(&model), device.max_segment_bytes())?;
     let arenas = device.arenas(&layout, &[Arena::Params])?;
     source.weights.load(&model, &arenas, Arena::Params)?;
+    catch_ctrl_c();
     let started = Instant::now();
-    let done = sample(&device, &arenas, &layout, config, args, &images)?;
+    let trajectory = args.trajectory.is_some();
+    let samples = sampling::sample(&device, &arenas, &layout, config, &start, trajectory)?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let size = model.input_size;
-    let grid = png::grid(&done.x, [model.channels, size, size], images.columns);
+    let shape = [model.channels, model.input_size, model.input_size];
+    let grid = png::grid(&samples.x, shape, columns);
     write_atomically(&args.out, |out| out.write_all(&grid))?;
-    let n = images.labels.len();
-    println!(
-        "{n} images in {seconds:.1} s ({} network evaluations each): {}",
-        done.nfe,
+    let mut text = format!(
+        "{n} images in {seconds:.1} s ({} network evaluations each): {}\n",
+        samples.nfe,
         args.out.display()
     );
     if let Some(path) = &args.npz {
-        npz::write(path, &done.x, [model.channels, size, size], &images.labels)?;
-        println!("{}", path.display());
+        npz::write(path, &samples.x, shape, &start.labels)?;
+        text += &format!("{}\n", path.display());
     }
     if let Some(path) = &args.trajectory {
-        write_trajectory(path, &model, n, &done)?;
-        println!("{}", path.display());
+        samples.write_trajectory(path, &model)?;
+        text += &format!("{}\n", path.display());
     }
-    if source.is_digits && images.labels.iter().all(|&label| label < 10) {
+    if source.is_digits && start.labels.iter().all(|&label| label < 10) {
         let knn = Knn::new(&digits::held_out(), Knn::DEFAULT_K)?;
-        let agree = knn.agreement(&done.x, &images.labels);
+        let agree = knn.agreement(&samples.x, &start.labels);
         let percent = 100.0 * agree as f64 / n as f64;
-        println!(
-            "{agree} of {n} ({percent:.1} %) are what was asked for, says the nearest of the held-out real digits"
+        text += &format!(
+            "{agree} of {n} ({percent:.1} %) are what was asked for, says the nearest of the held-out real digits\n"
         );
     }
-    Ok(())
-}
-
-struct Done {
-    /// Images `[N, C, I, I]`.
-    x: Vec<f32>,
-    /// Times and states `[N, C, I, I]` of a trajectory, if one was asked for.
-    t: Vec<f32>,
-    states: Vec<Vec<f32>>,
-    nfe: usize,
-}
-
-fn sample(
-    device: &Device,
-    arenas: &Arenas,
-    layout: &Layout,
-    config: SampleConfig,
-    args: &Args,
-    images: &Images,
-) -> Result<Done> {
-    let mut session = Session::new(device, arenas, layout, config)?;
-    let (n, len, batch) = (images.labels.len(), config.model.image_len(), config.batch);
-    let n_steps = session.steps().len();
-    let mut done = Done {
-        x: vec![],
-        t: vec![],
-        states: vec![],
-        nfe: nfe(session.steps()),
-    };
-    if args.trajectory.is_some() {
-        done.t = std::iter::once(session.steps()[0].t)
-            .chain(session.steps().iter().map(|s| s.t_next))
-            .map(|t| t as f32)
-            .collect();
-        done.states = vec![Vec::with_capacity(n * len); n_steps + 1];
-    }
-    let n_batches = n.div_ceil(batch);
-    let mut bar = Progress::new("sampling", "steps", 0, (n_batches * n_steps) as u64);
-    let (mut x0, mut noise) = (vec![0.0; batch * len], vec![0.0; batch * len]);
-    for i in 0..n_batches {
-        let first = i * batch;
-        let images_here = first..(first + batch).min(n);
-        let keep = images_here.len() * len;
-        // The last batch is filled up with what it held before; a sample does not depend on its neighbors.
-        let mut labels = vec![0; batch];
-        labels[..images_here.len()].copy_from_slice(&images.labels[images_here.clone()]);
-        match &images.x {
-            Some(x) => x0[..keep].copy_from_slice(&x[first * len..][..keep]),
-            None => initial_noise(&config.model, args.seed, first as u64, &mut x0),
-        }
-        session.start(&x0, &labels)?;
-        for step in 0..n_steps {
-            if interrupted() {
-                return Err(Failure::Interrupted);
-            }
-            if let Some(state) = done.states.get_mut(step) {
-                state.extend(&block_on(session.read())?[..keep]);
-            }
-            if session.needs_noise() {
-                step_noise(&config.model, args.seed, step, first as u64, &mut noise);
-            }
-            block_on(session.step(&noise)).map_err(|e| Failure::Run(e.to_string()))?;
-            bar.set((i * n_steps + step + 1) as u64, String::new);
-        }
-        let end = block_on(session.read()).map_err(|e| Failure::Run(e.to_string()))?;
-        if let Some(at) = end[..keep].iter().position(|x| !x.is_finite()) {
-            return Err(Failure::Run(format!(
-                "image {} is not finite",
-                first + at / len
-            )));
-        }
-        if let Some(state) = done.states.last_mut() {
-            state.extend(&end[..keep]);
-        }
-        done.x.extend(&end[..keep]);
-    }
-    Ok(done)
-}
-
-/// Writes `t` `[n+1]` and `x` `[n+1, B, C, H, W]`.
-fn write_trajectory(path: &FilePath, model: &ModelConfig, n: usize, done: &Done) -> Result<()> {
-    let size = model.input_size;
-    let tensors = [
-        ("t".to_owned(), Shape::from([done.t.len()])),
-        (
-            "x".to_owned(),
-            Shape::from([done.t.len(), n, model.channels, size, size]),
-        ),
-    ];
-    let header = checkpoint::header(&tensors, &[])?;
-    write_atomically(path, |out| {
-        out.write_all(&header)?;
-        checkpoint::write_values(out, &done.t)?;
-        done.states
-            .iter()
-            .try_for_each(|state| checkpoint::write_values(out, state))
-    })?;
-    Ok(())
+    stdout::print(&text)
 }
 
 #[cfg(test)]

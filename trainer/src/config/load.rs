@@ -76,8 +76,8 @@ impl RunConfig {
                 )
             }
             Source::Saved(origin, config) => {
-                let table = Table::try_from(config)
-                    .map_err(|error| ConfigError::new(format!("{origin}: {error}")))?;
+                let refuse = |error| ConfigError::new(format!("{origin}: {error}"));
+                let table = config.to_table().map_err(refuse)?;
                 (origin.to_owned(), "run".to_owned(), table)
             }
         };

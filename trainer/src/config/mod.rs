@@ -93,6 +93,14 @@ impl RunConfig {
         toml::to_string(self).expect("tables with string keys, no integer above i64::MAX")
     }
 
+    /// The configuration as a TOML table, every default written out.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a number that TOML does not have, which only one that was not read from TOML can hold.
+    pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
+        toml::Table::try_from(self).map_err(|error| ConfigError::new(error.to_string()))
+    }
+
     /// Checks all that can be checked without opening a file or a device.
     ///
     /// # Errors

@@ -1,1 +1,0 @@
-//! The command `sit`: bad input, files, resume.
