@@ -1,5 +1,6 @@
 //! The command `sit`: bad input, files, resume.
 
+mod broken;
 mod data;
 mod gpu;
 mod input;

@@ -5,3 +5,4 @@ pub mod data;
 pub mod info;
 pub mod sample;
 pub mod train;
+mod values;

@@ -1,6 +1,7 @@
 //! `sit sample`: images from a checkpoint.
 
 use super::backend::BackendArg;
+use super::values::{Classes, parse_classes, parse_interval};
 use crate::data::{Kind, Knn, digits};
 use crate::error::{Failure, Result};
 use crate::files::{check_writable, write_atomically};
@@ -65,7 +66,8 @@ pub struct Args {
     #[arg(long, value_name = "X", help_heading = "Solver")]
     t_eps_sample: Option<f64>,
 
-    /// Classes, as in 0-9 or 207,360,387; --per-class images of each [default: all, at most the first 10].
+    /// Classes, as in 0-9 or 207,360; the one after the last is none. --per-class images of each [default: all, at most the
+    /// first 10].
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_classes)]
     classes: Option<Classes>,
     /// Images of each class, or in all for an unconditional model.
@@ -139,43 +141,6 @@ enum Weights {
     Ema,
     /// Weights as trained.
     Raw,
-}
-
-/// A list of classes.
-#[derive(Debug, Clone)]
-struct Classes(Vec<u32>);
-
-fn parse_classes(text: &str) -> std::result::Result<Classes, String> {
-    let number = |s: &str| {
-        s.trim()
-            .parse::<u32>()
-            .map_err(|_| format!("{s:?} is not a class; expected a list like 0-9 or 207,360"))
-    };
-    let mut classes = Vec::new();
-    for part in text.split(',') {
-        match part.split_once('-') {
-            Some((first, last)) => {
-                let (first, last) = (number(first)?, number(last)?);
-                if first > last || last - first >= 1_000_000 {
-                    return Err(format!(
-                        "{part:?}: expected the first class before the last"
-                    ));
-                }
-                classes.extend(first..=last);
-            }
-            None => classes.push(number(part)?),
-        }
-    }
-    Ok(Classes(classes))
-}
-
-fn parse_interval(text: &str) -> std::result::Result<[f64; 2], String> {
-    let refuse = || format!("{text:?}: expected two times like 0.1..0.8");
-    let (lo, hi) = text.split_once("..").ok_or_else(refuse)?;
-    match (lo.trim().parse(), hi.trim().parse()) {
-        (Ok(lo), Ok(hi)) => Ok([lo, hi]),
-        _ => Err(refuse()),
-    }
 }
 
 /// A model that is ready to sample.
@@ -477,25 +442,4 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     stdout::print(&text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_classes() {
-        let list = |text| parse_classes(text).map(|Classes(c)| c);
-        assert_eq!(list("0-3"), Ok(vec![0, 1, 2, 3]));
-        assert_eq!(list("207, 360,1-2"), Ok(vec![207, 360, 1, 2]));
-        for bad in ["", "a", "3-1", "1-", "0-4000000000"] {
-            assert!(list(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn intervals_of_time() {
-        assert_eq!(parse_interval("0.1..0.8"), Ok([0.1, 0.8]));
-        assert!(parse_interval("0.1-0.8").is_err() && parse_interval("a..b").is_err());
-    }
 }
