@@ -24,7 +24,7 @@ enum Verb {
     Ci,
     /// Build in release, train on real digits, sample with the ODE and the SDE: at most 4 minutes on 2 cores.
     Demo(demo::Args),
-    /// Forward of SiT-XL/2 against the official output; needs 6 GB of memory.
+    /// Forward of SiT-XL/2 against the official output; needs 3 GB of memory.
     Parity,
     /// Rules that compilers do not check: module arrows, stems, paths in ARCHITECTURE.md.
     Tidy,
