@@ -6,7 +6,7 @@
 use super::par;
 use super::real::Real;
 use super::simd;
-use super::tile::NR;
+use super::tile::{NR, Sink};
 use pulp::{Simd, WithSimd};
 
 /// Inner dimension of a block: a panel of `KC * NR` values stays in the first-level cache.
@@ -43,6 +43,16 @@ impl<'a, F> Mat<'a, F> {
             cols,
             row_stride,
             col_stride: 1,
+        }
+    }
+
+    /// `n` rows from `first` on.
+    pub fn rows(self, first: usize, n: usize) -> Self {
+        assert!(first + n <= self.rows, "rows of a matrix");
+        Self {
+            data: &self.data[first * self.row_stride..],
+            rows: n,
+            ..self
         }
     }
 
@@ -115,35 +125,100 @@ pub enum Store {
 
 /// out = alpha a b, or out + alpha a b, for a `[m, k]` and b `[k, n]`, with the rows shared among the threads.
 ///
-/// `epilogue(row, values)` then gets every finished row, all its `n` values, while it is in the cache.
+/// `epilogue(row, col, values)` then gets every finished piece of a row, its values from column `col` on.
 pub fn gemm<F: Real>(
     out: MatMut<'_, F>,
     store: Store,
     alpha: F,
     a: Mat<'_, F>,
     b: Mat<'_, F>,
-    epilogue: impl Fn(usize, &mut [F]) + Sync,
+    epilogue: impl Fn(usize, usize, &mut [F]) + Sync,
 ) {
-    let product = Product::new(&out, store, alpha, a, b);
-    let threads = if a.rows * a.cols * b.cols <= SERIAL_WORK {
-        1
-    } else {
-        par::threads()
+    let product = Product::new(&out, store, alpha, a, b.cols);
+    let rows = par::rows_mut(out.used(), product.row_stride);
+    product.run(
+        rows,
+        b,
+        #[inline(always)]
+        |row, col, values: &mut [F], _: &mut [F]| epilogue(row, col, values),
+    );
+}
+
+/// out = a b with a second result of the same shape: `epilogue(row, col, values, second)` gets every finished piece of a
+/// row and the place of the second result, and leaves both as they shall be.
+pub fn gemm_pair<F: Real>(
+    out: &mut [F],
+    second: &mut [F],
+    a: Mat<'_, F>,
+    b: Mat<'_, F>,
+    epilogue: impl Fn(usize, usize, &mut [F], &mut [F]) + Sync,
+) {
+    assert_eq!(out.len(), second.len(), "two results of a product");
+    let out = MatMut::new(out, a.rows, b.cols);
+    let product = Product::new(&out, Store::Set, F::ONE, a, b.cols);
+    let row_len = product.row_stride;
+    let rows = (
+        par::rows_mut(out.used(), row_len),
+        par::rows_mut(second, row_len),
+    );
+    product.run(rows, b, epilogue);
+}
+
+/// out = a b and the sums of the rows of a, for an a whose columns are contiguous (a transpose), in one pass over it.
+pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: Mat<'_, F>) {
+    assert!(a.row_stride == 1 && sums.len() == a.rows);
+    let out = MatMut::new(out, a.rows, b.cols);
+    let product = Product {
+        sum_rows: true,
+        ..Product::new(&out, Store::Set, F::ONE, a, b.cols)
     };
-    with_scratch(b.cols.div_ceil(NR) * b.rows * NR, |packed| {
-        let n_panels = b.cols.div_ceil(NR);
-        par::for_rows(
-            par::rows_mut(packed, b.rows * NR),
-            n_panels.div_ceil(threads),
-            |first, block| {
-                pack_panels(b, first, block);
-            },
-        );
-        let rows = par::rows_mut(out.used(), product.row_stride);
-        par::for_rows(rows, product.rows_per_task(threads), |first, block| {
-            product.rows(first, block, packed, &epilogue);
-        });
-    });
+    let rows = (
+        par::rows_mut(out.used(), product.row_stride),
+        par::rows_mut(sums, 1),
+    );
+    product.run(rows, b, |_, _, _, _| ());
+}
+
+/// The blocks that a task writes: one result, or two of the same shape.
+trait Results<'a, F> {
+    fn into_pair(self) -> (&'a mut [F], &'a mut [F]);
+}
+
+impl<'a, F> Results<'a, F> for &'a mut [F] {
+    fn into_pair(self) -> (&'a mut [F], &'a mut [F]) {
+        (self, &mut [])
+    }
+}
+
+impl<'a, F> Results<'a, F> for (&'a mut [F], &'a mut [F]) {
+    fn into_pair(self) -> (&'a mut [F], &'a mut [F]) {
+        self
+    }
+}
+
+/// A matrix b cut into panels of [`NR`] columns, for products on one thread inside a parallel loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a, F> {
+    panels: &'a [F],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'a, F: Real> Packed<'a, F> {
+    /// Values that the panels of a `[rows, cols]` matrix take.
+    pub fn len_of(rows: usize, cols: usize) -> usize {
+        cols.div_ceil(NR) * rows * NR
+    }
+
+    /// Packs b into `panels`, of [`Packed::len_of`] values.
+    pub fn new(b: Mat<'_, F>, panels: &'a mut [F]) -> Self {
+        pack_panels(b, 0, panels);
+        Packed {
+            panels,
+            rows: b.rows,
+            cols: b.cols,
+        }
+    }
 }
 
 /// [`gemm`] on the calling thread alone, for use inside a parallel loop.
@@ -152,21 +227,17 @@ pub fn gemm_serial<F: Real>(
     store: Store,
     alpha: F,
     a: Mat<'_, F>,
-    b: Mat<'_, F>,
-    epilogue: impl Fn(usize, &mut [F]),
+    b: Packed<'_, F>,
+    epilogue: impl Fn(usize, usize, &mut [F]),
 ) {
-    let product = Product::new(&out, store, alpha, a, b);
-    let grain = product.rows_per_task(1);
-    with_scratch(b.cols.div_ceil(NR) * b.rows * NR, |packed| {
-        pack_panels(b, 0, packed);
-        for (i, block) in out
-            .used()
-            .chunks_mut(grain * product.row_stride)
-            .enumerate()
-        {
-            product.rows(i * grain, block, packed, &epilogue);
-        }
-    });
+    assert_eq!(a.cols, b.rows, "inner dimensions of a product");
+    let product = Product::new(&out, store, alpha, a, b.cols);
+    product.serial(
+        out.used(),
+        b.panels,
+        #[inline(always)]
+        |row, col, values: &mut [F], _: &mut [F]| epilogue(row, col, values),
+    );
 }
 
 /// Everything of a product but its output and the packed b.
@@ -177,56 +248,108 @@ struct Product<'a, F> {
     row_stride: usize,
     store: Store,
     alpha: F,
+    /// The second result is the sums of the rows of a.
+    sum_rows: bool,
 }
 
 impl<'a, F: Real> Product<'a, F> {
-    fn new(out: &MatMut<'_, F>, store: Store, alpha: F, a: Mat<'a, F>, b: Mat<'_, F>) -> Self {
-        assert_eq!(a.cols, b.rows, "inner dimensions of a product");
-        assert_eq!((out.rows, out.cols), (a.rows, b.cols), "shape of a product");
+    fn new(out: &MatMut<'_, F>, store: Store, alpha: F, a: Mat<'a, F>, cols: usize) -> Self {
+        assert_eq!((out.rows, out.cols), (a.rows, cols), "shape of a product");
         Self {
             a,
-            cols: b.cols,
+            cols,
             row_stride: out.row_stride.max(1),
             store,
             alpha,
+            sum_rows: false,
         }
     }
 
-    /// Rows of a block: few enough that the output block stays in the second-level cache, whole tiles.
-    fn rows_per_task(&self, threads: usize) -> usize {
-        const BLOCK_LEN: usize = 1 << 15;
-        let cached = (BLOCK_LEN / self.cols.max(1)).clamp(4 * MAX_MR, 32 * MAX_MR);
-        cached
-            .min(self.a.rows.div_ceil(threads))
-            .next_multiple_of(MAX_MR)
+    /// Packs b, then computes the blocks of `rows` in parallel.
+    fn run<'o, R, E>(&self, rows: R, b: Mat<'_, F>, epilogue: E)
+    where
+        R: par::Rows<Block: Results<'o, F>>,
+        E: Fn(usize, usize, &mut [F], &mut [F]) + Sync,
+    {
+        assert_eq!(self.a.cols, b.rows, "inner dimensions of a product");
+        let threads = if self.a.rows * self.a.cols * b.cols <= SERIAL_WORK {
+            1
+        } else {
+            par::threads()
+        };
+        with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
+            let panel_len = b.rows * NR;
+            let grain = b.cols.div_ceil(NR).div_ceil(threads);
+            par::for_rows(
+                par::rows_mut(packed, panel_len),
+                grain.max(par::grain(panel_len)),
+                |first, block| pack_panels(b, first, block),
+            );
+            par::for_rows(rows, self.rows_per_task(threads), |first, block| {
+                self.block(first, block, packed, &epilogue);
+            });
+        });
     }
 
-    /// Computes the rows from `first` that `out` holds, and passes them on.
-    fn rows(&self, first: usize, out: &mut [F], packed: &[F], epilogue: &impl Fn(usize, &mut [F])) {
+    fn serial(
+        &self,
+        out: &mut [F],
+        packed: &[F],
+        epilogue: impl Fn(usize, usize, &mut [F], &mut [F]),
+    ) {
+        self.block(0, out, packed, &epilogue);
+    }
+
+    /// Computes the rows from `first` on that `block` holds.
+    fn block<'o, B: Results<'o, F>>(
+        &self,
+        first: usize,
+        block: B,
+        packed: &[F],
+        epilogue: &impl Fn(usize, usize, &mut [F], &mut [F]),
+    ) {
+        let (out, second) = block.into_pair();
         simd::dispatch(RowBlock {
             product: self,
             first,
-            out: &mut *out,
+            out,
+            second,
             packed,
+            epilogue,
         });
-        for (i, row) in out.chunks_mut(self.row_stride).enumerate() {
-            epilogue(first + i, &mut row[..self.cols]);
-        }
+    }
+
+    /// Rows of a task: whole tiles, as many for each thread, few enough that their part of a stays in the second-level
+    /// cache, and enough to read a panel of b often once it is in the first-level cache.
+    fn rows_per_task(&self, threads: usize) -> usize {
+        const MAX_ROWS: usize = 16 * MAX_MR;
+        let tasks = self.a.rows.div_ceil(MAX_ROWS).next_multiple_of(threads);
+        self.a.rows.div_ceil(tasks.max(1)).next_multiple_of(MAX_MR)
     }
 }
 
+/// Columns that get the epilogue together: long enough for its vector loops, and still in the cache.
+const STRIP: usize = 128;
+/// Values that stay in the second-level cache while a block of rows is computed.
+const IN_CACHE: usize = 1 << 16;
 /// Rows of the largest register tile.
 const MAX_MR: usize = 6;
 
-/// A block of output rows to compute.
-struct RowBlock<'a, F> {
+/// A block of output rows to compute, with one result or two.
+struct RowBlock<'a, F, E> {
     product: &'a Product<'a, F>,
     first: usize,
     out: &'a mut [F],
+    /// Empty when there is one result.
+    second: &'a mut [F],
     packed: &'a [F],
+    epilogue: &'a E,
 }
 
-impl<F: Real> WithSimd for RowBlock<'_, F> {
+impl<F: Real, E> WithSimd for RowBlock<'_, F, E>
+where
+    E: Fn(usize, usize, &mut [F], &mut [F]),
+{
     type Output = ();
 
     #[inline(always)]
@@ -240,7 +363,10 @@ impl<F: Real> WithSimd for RowBlock<'_, F> {
     }
 }
 
-impl<F: Real> RowBlock<'_, F> {
+impl<F: Real, E> RowBlock<'_, F, E>
+where
+    E: Fn(usize, usize, &mut [F], &mut [F]),
+{
     #[inline(always)]
     fn tiles<S: Simd, const MR: usize>(self, simd: S) {
         let Self {
@@ -251,64 +377,115 @@ impl<F: Real> RowBlock<'_, F> {
                     row_stride,
                     store,
                     alpha,
+                    sum_rows,
                 },
             first,
             out,
+            second,
             packed,
+            epilogue,
         } = self;
         let (rows, depth) = (out.len().div_ceil(row_stride), a.cols);
         let packed = packed.as_chunks::<NR>().0;
-        let pack_a = a.col_stride != 1;
+        if sum_rows {
+            second.fill(F::ZERO);
+        }
+        // A transpose that is small is read where it lies, but for a last tile that would reach past its end.
+        let pack_a =
+            a.col_stride != 1 && (sum_rows || a.row_stride != 1 || depth * a.col_stride > IN_CACHE);
+        let tile_len = depth.min(KC) * TILE_STRIDE;
         with_scratch(
-            if pack_a {
-                rows.next_multiple_of(MR) * depth.min(KC)
-            } else {
-                0
+            match a.col_stride {
+                1 => 0,
+                _ if pack_a => rows.div_ceil(MR) * tile_len,
+                _ => tile_len,
             },
             #[inline(always)]
             |packed_a| {
-                let packed_a = packed_a.as_chunks_mut::<MR>().0;
-                for k0 in (0..depth.max(1)).step_by(KC) {
-                    let kc = KC.min(depth - k0);
-                    let add = store == Store::Add || k0 > 0;
-                    if pack_a {
-                        pack_rows(a, first, rows, k0, kc, packed_a);
-                    }
-                    for col in (0..cols).step_by(NR) {
-                        let panel = &packed[col / NR * depth + k0..][..kc];
-                        for row in (0..rows).step_by(MR) {
-                            let sums = if pack_a {
-                                let tile = &packed_a[row / MR * kc..][..kc];
-                                F::tile_sums(
-                                    simd,
-                                    panel,
-                                    #[inline(always)]
-                                    |k| tile[k],
-                                )
-                            } else {
-                                // Rows past the end repeat the last one; their sums are dropped.
-                                let tile: [&[F]; MR] = std::array::from_fn(|i| {
-                                    let row = first + (row + i).min(rows - 1);
-                                    &a.data[row * a.row_stride + k0..][..kc]
-                                });
-                                F::tile_sums(
-                                    simd,
-                                    panel,
-                                    #[inline(always)]
-                                    |k| {
-                                        tile.map(
+                let packed_a = packed_a.as_chunks_mut::<TILE_STRIDE>().0;
+                let strip = if pack_a { cols.max(1) } else { STRIP };
+                for strip in (0..cols).step_by(strip).map(|c| c..cols.min(c + strip)) {
+                    for k0 in (0..depth.max(1)).step_by(KC) {
+                        let kc = KC.min(depth - k0);
+                        if pack_a {
+                            let sums = if sum_rows { &mut *second } else { &mut [] };
+                            pack_rows::<F, MR>(a, first, rows, k0, kc, packed_a, sums);
+                        }
+                        for col in strip.clone().step_by(NR) {
+                            let panel = &packed[col / NR * depth + k0..][..kc];
+                            for row in (0..rows).step_by(MR) {
+                                let sink = Sink {
+                                    data: &mut out[row * row_stride + col..],
+                                    row_stride,
+                                    rows: rows - row,
+                                    cols: NR.min(cols - col),
+                                    alpha,
+                                    add: store == Store::Add || k0 > 0,
+                                };
+                                if pack_a {
+                                    let tile = &packed_a[row / MR * kc..][..kc];
+                                    F::tile::<S, MR>(
+                                        simd,
+                                        panel,
+                                        #[inline(always)]
+                                        |k| first_of(&tile[k]),
+                                        sink,
+                                    );
+                                } else if a.col_stride != 1 {
+                                    let from = &a.data[first + row + k0 * a.col_stride..];
+                                    if rows - row < MR {
+                                        pack_rows::<F, MR>(
+                                            a,
+                                            first + row,
+                                            rows - row,
+                                            k0,
+                                            kc,
+                                            packed_a,
+                                            &mut [],
+                                        );
+                                        F::tile::<S, MR>(
+                                            simd,
+                                            panel,
                                             #[inline(always)]
-                                            |t| t[k],
-                                        )
-                                    },
-                                )
-                            };
-                            let n = NR.min(cols - col);
-                            for (i, sums) in sums.iter().enumerate().take(rows - row) {
-                                let out = &mut out[(row + i) * row_stride + col..][..n];
-                                store_row(out, sums, alpha, add);
+                                            |k| first_of(&packed_a[k]),
+                                            sink,
+                                        );
+                                    } else {
+                                        F::tile::<S, MR>(
+                                            simd,
+                                            panel,
+                                            #[inline(always)]
+                                            |k| first_of(&from[k * a.col_stride..]),
+                                            sink,
+                                        );
+                                    }
+                                } else {
+                                    // Rows past the end repeat the last one; their sums are dropped.
+                                    let tile: [&[F]; MR] = std::array::from_fn(|i| {
+                                        let row = first + (row + i).min(rows - 1);
+                                        &a.data[row * a.row_stride + k0..][..kc]
+                                    });
+                                    F::tile(
+                                        simd,
+                                        panel,
+                                        #[inline(always)]
+                                        |k| {
+                                            tile.map(
+                                                #[inline(always)]
+                                                |t| t[k],
+                                            )
+                                        },
+                                        sink,
+                                    );
+                                }
                             }
                         }
+                    }
+                    for row in 0..if sum_rows { 0 } else { rows } {
+                        let at = row * row_stride;
+                        let piece = at + strip.start..at + strip.end;
+                        let second = second.get_mut(piece.clone()).unwrap_or_default();
+                        epilogue(first + row, strip.start, &mut out[piece], second);
                     }
                 }
             },
@@ -317,45 +494,90 @@ impl<F: Real> RowBlock<'_, F> {
 }
 
 #[inline(always)]
-fn store_row<F: Real>(out: &mut [F], sums: &[F; NR], alpha: F, add: bool) {
-    #[inline(always)]
-    fn each<F: Real>(out: &mut [F], sums: &[F], alpha: F, add: bool) {
-        for (out, &sum) in out.iter_mut().zip(sums) {
-            *out = if add { *out + alpha * sum } else { alpha * sum };
-        }
-    }
-    // A whole tile row has a length that the compiler knows.
-    match out.as_mut_array::<NR>() {
-        Some(out) => each(out, sums, alpha, add),
-        None => each(out, sums, alpha, add),
-    }
+fn first_of<F: Real, const N: usize>(values: &[F]) -> [F; N] {
+    let values = &values[..N];
+    std::array::from_fn(
+        #[inline(always)]
+        |i| values[i],
+    )
 }
 
 /// Copies columns of b, from panel `first` on, to panels `[k][NR]`, with zeros past the last column.
 fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]) {
     let panels = panels.as_chunks_mut::<NR>().0;
-    for (p, panel) in panels.chunks_mut(b.rows.max(1)).enumerate() {
-        let col = (first + p) * NR;
-        let n = NR.min(b.cols - col);
-        if n < NR {
-            panel.fill([F::ZERO; NR]);
-        }
-        if b.col_stride == 1 {
-            for (k, row) in panel.iter_mut().enumerate() {
-                row[..n].copy_from_slice(&b.data[k * b.row_stride + col..][..n]);
-            }
-        } else {
-            for j in 0..n {
-                let column = &b.data[(col + j) * b.col_stride..];
-                for (row, &x) in panel.iter_mut().zip(column.iter().step_by(b.row_stride)) {
-                    row[j] = x;
+    simd::vectorize(
+        #[inline(always)]
+        || {
+            for (p, panel) in panels.chunks_mut(b.rows.max(1)).enumerate() {
+                let col = (first + p) * NR;
+                let n = NR.min(b.cols - col);
+                if b.col_stride == 1 {
+                    pack_rows_of_panel(b, col, n, panel);
+                } else {
+                    pack_columns_of_panel(b, col, n, panel);
                 }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn pack_rows_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
+    for (k, row) in panel.iter_mut().enumerate() {
+        let from = &b.data[k * b.row_stride + col..];
+        match from.first_chunk::<NR>() {
+            Some(from) if n == NR => *row = *from,
+            _ => {
+                row[..n].copy_from_slice(&from[..n]);
+                row[n..].fill(F::ZERO);
             }
         }
     }
 }
 
-/// Copies a block of a to tiles `[k][MR]`, with zeros past the last row.
+#[inline(always)]
+fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
+    /// Rows that are transposed at once, in registers.
+    const BLOCK: usize = 8;
+    if n < NR {
+        panel.fill([F::ZERO; NR]);
+    }
+    let whole = if n == NR && b.row_stride == 1 {
+        panel.len() / BLOCK * BLOCK
+    } else {
+        0
+    };
+    for k in (0..whole).step_by(BLOCK) {
+        let columns: [[F; BLOCK]; NR] = std::array::from_fn(
+            #[inline(always)]
+            |j| {
+                let from = &b.data[(col + j) * b.col_stride + k..][..BLOCK];
+                std::array::from_fn(
+                    #[inline(always)]
+                    |i| from[i],
+                )
+            },
+        );
+        for (i, row) in panel[k..k + BLOCK].iter_mut().enumerate() {
+            *row = std::array::from_fn(
+                #[inline(always)]
+                |j| columns[j][i],
+            );
+        }
+    }
+    for j in 0..n {
+        let column = &b.data[(col + j) * b.col_stride..];
+        for (k, row) in panel.iter_mut().enumerate().skip(whole) {
+            row[j] = column[k * b.row_stride];
+        }
+    }
+}
+
+/// Values between the columns of a packed tile of a: one wide copy makes one.
+const TILE_STRIDE: usize = 8;
+
+/// Copies a block of a to tiles `[k][TILE_STRIDE]`; what lies past the last row is any value. Adds the rows to `sums`,
+/// in a fixed order, unless that is empty.
 #[inline(always)]
 fn pack_rows<F: Real, const MR: usize>(
     a: Mat<'_, F>,
@@ -363,27 +585,51 @@ fn pack_rows<F: Real, const MR: usize>(
     rows: usize,
     k0: usize,
     kc: usize,
-    tiles: &mut [[F; MR]],
+    tiles: &mut [[F; TILE_STRIDE]],
+    sums: &mut [F],
 ) {
+    let mut sums = sums.chunks_mut(MR);
     for (t, tile) in tiles
         .chunks_mut(kc.max(1))
         .take(rows.div_ceil(MR))
         .enumerate()
     {
         let n = MR.min(rows - t * MR);
-        for (k, values) in tile.iter_mut().enumerate() {
-            let at = (first + t * MR) * a.row_stride + (k0 + k) * a.col_stride;
-            if n == MR && a.row_stride == 1 {
-                values.copy_from_slice(&a.data[at..at + MR]);
-            } else {
-                *values = std::array::from_fn(|i| {
-                    if i < n {
-                        a.data[at + i * a.row_stride]
-                    } else {
-                        F::ZERO
-                    }
-                });
+        let from = &a.data[(first + t * MR) * a.row_stride + k0 * a.col_stride..];
+        if a.row_stride == 1 && a.col_stride >= TILE_STRIDE {
+            let columns = from.chunks(a.col_stride);
+            for (values, from) in tile.iter_mut().zip(columns) {
+                match from.first_chunk::<TILE_STRIDE>() {
+                    Some(from) => *values = *from,
+                    None => values[..n].copy_from_slice(&from[..n]),
+                }
             }
+        } else {
+            for (k, values) in tile.iter_mut().enumerate() {
+                let from = &from[k * a.col_stride..];
+                for (i, value) in values.iter_mut().enumerate().take(n) {
+                    *value = from[i * a.row_stride];
+                }
+            }
+        }
+        let Some(sums) = sums.next() else { continue };
+        // Four chains, for the latency of an addition.
+        let mut chains = [[F::ZERO; TILE_STRIDE]; 4];
+        let (fours, rest) = tile.as_chunks::<4>();
+        for four in fours {
+            for (chain, values) in chains.iter_mut().zip(four) {
+                for (sum, &x) in chain.iter_mut().zip(values) {
+                    *sum += x;
+                }
+            }
+        }
+        for (chain, values) in chains.iter_mut().zip(rest) {
+            for (sum, &x) in chain.iter_mut().zip(values) {
+                *sum += x;
+            }
+        }
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += (chains[0][i] + chains[1][i]) + (chains[2][i] + chains[3][i]);
         }
     }
 }
@@ -462,8 +708,8 @@ mod tests {
                         want[i * stride + j] = F::of(value * (1.0 + i as f64));
                     }
                 }
-                let epilogue = |i: usize, row: &mut [F]| {
-                    row.iter_mut().for_each(|x| *x *= F::of(1.0 + i as f64))
+                let epilogue = |i: usize, _: usize, piece: &mut [F]| {
+                    piece.iter_mut().for_each(|x| *x *= F::of(1.0 + i as f64))
                 };
                 let (mut par, mut serial) = (before.clone(), before);
                 gemm(
@@ -474,12 +720,13 @@ mod tests {
                     b,
                     epilogue,
                 );
+                let mut panels = vec![F::ZERO; Packed::<F>::len_of(k, n)];
                 gemm_serial(
                     MatMut::strided(&mut serial, m, n, stride),
                     store,
                     F::of(0.25),
                     a,
-                    b,
+                    Packed::new(b, &mut panels),
                     epilogue,
                 );
                 assert_eq!(par, serial);
@@ -530,7 +777,7 @@ mod tests {
                         1.0,
                         part,
                         b,
-                        |_, _| (),
+                        |_, _, _| (),
                     );
                     bits(&out)
                 };
@@ -562,7 +809,7 @@ mod tests {
                 1.0,
                 Mat::new(&x, m, k),
                 b,
-                |_, _| (),
+                |_, _, _| (),
             );
             out
         };
@@ -592,7 +839,7 @@ mod tests {
                     1.0,
                     a,
                     b,
-                    |_, _| (),
+                    |_, _, _| (),
                 );
             });
             bits(&out)

@@ -7,5 +7,5 @@ pub mod simd;
 pub mod slice;
 mod tile;
 
-pub use gemm::{Mat, MatMut, Store, gemm, gemm_serial};
+pub use gemm::{Mat, MatMut, Packed, Store, gemm, gemm_pair, gemm_row_sums, gemm_serial};
 pub use real::Real;

@@ -1,4 +1,4 @@
-//! Vectorized functions of scalars and slices, with the same bits on every machine.
+//! Vectorized functions of scalars and slices, with the same bits on every machine with fused multiply-adds.
 //!
 //! The scalar functions vectorize inside [`vectorize`]; the slice functions do that themselves.
 
@@ -19,8 +19,18 @@ pub fn gelu<F: Real>(x: F) -> F {
 /// The derivative of [`gelu`]: s + x s (1 - s) d(2u)/dx with s = sigmoid(2u).
 #[inline(always)]
 pub fn gelu_grad<F: Real>(x: F) -> F {
-    let s = double_u(x).sigmoid();
-    s + x * s * (F::ONE - s) * F::of(GELU_SLOPE) * (F::ONE + F::of(3.0 * GELU_CUBIC) * x * x)
+    let v = double_u(x);
+    let (s, slope) = sigmoid_with_slope(v);
+    s + x * slope * F::of(GELU_SLOPE) * (F::ONE + F::of(3.0 * GELU_CUBIC) * x * x)
+}
+
+/// s = sigmoid(x) and s (1 - s), without the cancellation of 1 - s.
+#[inline(always)]
+fn sigmoid_with_slope<F: Real>(x: F) -> (F, F) {
+    let e = (-x.abs()).exp();
+    let larger = F::ONE / (F::ONE + e);
+    let smaller = e * larger;
+    (if x < F::ZERO { smaller } else { larger }, larger * smaller)
 }
 
 /// 2 sqrt(2 / pi).
@@ -38,11 +48,11 @@ pub fn silu<F: Real>(x: F) -> F {
     x * x.sigmoid()
 }
 
-/// The derivative of [`silu`]: s (1 + x (1 - s)) with s = sigmoid(x).
+/// The derivative of [`silu`]: s + x s (1 - s) with s = sigmoid(x).
 #[inline(always)]
 pub fn silu_grad<F: Real>(x: F) -> F {
-    let s = x.sigmoid();
-    s * (F::ONE + x * (F::ONE - s))
+    let (s, slope) = sigmoid_with_slope(x);
+    s + x * slope
 }
 
 /// out[i] = f(x[i]), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
@@ -89,9 +99,9 @@ pub fn sum<F: Real>(x: &[F]) -> F {
         #[inline(always)]
         || {
             sum_of(
-                x.len(),
+                [x],
                 #[inline(always)]
-                |i| x[i],
+                |[x]| x,
             )
         },
     )
@@ -103,9 +113,9 @@ pub fn sum_sq<F: Real>(x: &[F], shift: F) -> F {
         #[inline(always)]
         || {
             sum_of(
-                x.len(),
+                [x],
                 #[inline(always)]
-                |i| (x[i] - shift) * (x[i] - shift),
+                |[x]| (x - shift) * (x - shift),
             )
         },
     )
@@ -118,9 +128,9 @@ pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
         #[inline(always)]
         || {
             sum_of(
-                a.len(),
+                [a, b],
                 #[inline(always)]
-                |i| a[i] * b[i],
+                |[a, b]| a * b,
             )
         },
     )
@@ -139,41 +149,62 @@ pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
     );
 }
 
-/// Replaces a row by softmax(scale x) and returns log sum_i e^(scale x[i]).
-pub fn softmax<F: Real>(x: &mut [F], scale: F) -> F {
+/// Replaces each row of `x` by e^(scale x - max), and writes the sum of that to `totals` and the log of
+/// sum_j e^(scale x[j]) to `lse`: softmax(scale x) but for the division by the sum.
+pub fn exp_rows<F: Real>(x: &mut [F], scale: F, totals: &mut [F], lse: &mut [F]) {
+    let n = x.len() / lse.len();
     vectorize(
         #[inline(always)]
         || {
-            let max = max_of(x) * scale;
-            for x in x.iter_mut() {
-                *x = (*x * scale - max).exp();
+            // Apart, so that the rows overlap: each waits for its maximum.
+            for (x, lse) in x.chunks_exact(n).zip(lse.iter_mut()) {
+                *lse = max_of(x) * scale;
             }
-            let total = sum_of(
-                x.len(),
-                #[inline(always)]
-                |i| x[i],
-            );
-            let inverse = F::ONE / total;
-            for x in x {
-                *x *= inverse;
+            let rows = x.chunks_exact_mut(n).zip(totals.iter_mut());
+            for ((x, total), &max) in rows.zip(&*lse) {
+                let mut lanes = [F::ZERO; LANES];
+                let (chunks, rest) = x.as_chunks_mut::<LANES>();
+                for chunk in chunks {
+                    for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+                        *x = (*x * scale - max).exp();
+                        *lane += *x;
+                    }
+                }
+                for (x, lane) in rest.iter_mut().zip(&mut lanes) {
+                    *x = (*x * scale - max).exp();
+                    *lane += *x;
+                }
+                *total = fold(
+                    lanes,
+                    #[inline(always)]
+                    |a, b| a + b,
+                );
             }
-            max + total.ln()
+            // Apart, so that the logarithm is vectorized too.
+            for (lse, total) in lse.iter_mut().zip(totals) {
+                *lse += total.ln();
+            }
         },
-    )
+    );
 }
 
-/// The sum of `term(i)` over `0..n`, lane by lane.
+/// The sum of `term` over the elements of slices of one length, lane by lane.
 #[inline(always)]
-pub fn sum_of<F: Real>(n: usize, term: impl Fn(usize) -> F) -> F {
+pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) -> F) -> F {
     let mut lanes = [F::ZERO; LANES];
-    let whole = n / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
+    let mut split = slices.map(|s| s.as_chunks::<LANES>());
+    let n = split.iter().map(|s| s.0.len()).min().unwrap_or(0);
+    split.iter_mut().for_each(|s| s.0 = &s.0[..n]);
+    for i in 0..n {
+        let chunks = split.map(|s| s.0[i]);
         for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane += term(i + j);
+            *lane += term(chunks.map(|c| c[j]));
         }
     }
-    for (lane, i) in lanes.iter_mut().zip(whole..n) {
-        *lane += term(i);
+    let rest = split.map(|s| s.1);
+    let n = rest.iter().map(|s| s.len()).min().unwrap_or(0);
+    for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+        *lane += term(rest.map(|r| r[i]));
     }
     fold(
         lanes,
@@ -201,16 +232,21 @@ fn max_of<F: Real>(x: &[F]) -> F {
     )
 }
 
+/// Combines the lanes in a fixed tree.
 #[inline(always)]
-fn fold<F: Real>(mut lanes: [F; LANES], combine: impl Fn(F, F) -> F) -> F {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = combine(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
+fn fold<F: Real>(lanes: [F; LANES], combine: impl Fn(F, F) -> F) -> F {
+    // Arrays of a known length become vectors, a loop over halves does not.
+    macro_rules! halve {
+        ($from:expr, $n:literal) => {{
+            let from = $from;
+            let half: [F; $n] = std::array::from_fn(
+                #[inline(always)]
+                |i| combine(from[i], from[i + $n]),
+            );
+            half
+        }};
     }
-    lanes[0]
+    halve!(halve!(halve!(halve!(lanes, 8), 4), 2), 1)[0]
 }
 
 #[cfg(test)]
@@ -269,7 +305,9 @@ mod tests {
             assert_eq!((gelu(big), gelu(-big)), (big, 0.0));
             assert_eq!((silu(big), silu(-big)), (big, 0.0));
             assert_eq!((gelu_grad(big), gelu_grad(-big)), (1.0, 0.0));
-            assert_eq!((silu_grad(big), silu_grad(-big)), (1.0, 0.0));
+            assert_eq!(silu_grad(big), 1.0);
+            // The exact value, about -4e-42 at -100, is a subnormal number.
+            assert!(silu_grad(-big).abs() < 1e-41);
         }
         assert!(gelu(f32::NAN).is_nan() && gelu_grad(f32::NAN).is_nan());
         assert!(silu(f32::NAN).is_nan() && silu_grad(f32::NAN).is_nan());
@@ -298,7 +336,13 @@ mod tests {
         for n in [1, 3, 16, 65, 256] {
             let mut x: Vec<f32> = (0..n).map(|i| 40.0 * (i as f32 * 0.37).sin()).collect();
             let mut want: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-            let (lse, want_lse) = (softmax(&mut x, 0.25), softmax(&mut want, 0.25));
+            let (mut lse, mut want_lse, mut total) = ([0.0], [0.0], [0.0]);
+            exp_rows(&mut x, 0.25, &mut total, &mut lse);
+            x.iter_mut().for_each(|x| *x /= total[0]);
+            let mut total = [0.0];
+            exp_rows(&mut want, 0.25, &mut total, &mut want_lse);
+            want.iter_mut().for_each(|x| *x /= total[0]);
+            let ([lse], [want_lse]) = (lse, want_lse);
             assert!((f64::from(lse) - want_lse).abs() < 1e-6 * want_lse.abs().max(1.0));
             for (&got, want) in x.iter().zip(&want) {
                 assert!(
@@ -309,7 +353,7 @@ mod tests {
             assert!((want.iter().sum::<f64>() - 1.0).abs() < 1e-14);
         }
         let mut overflow = [1e30f32, 0.0];
-        softmax(&mut overflow, 1.0);
+        exp_rows(&mut overflow, 1.0, &mut [0.0], &mut [0.0]);
         assert_eq!(overflow, [1.0, 0.0]);
     }
 

@@ -5,34 +5,53 @@ use pulp::Simd;
 /// Columns of a tile and of a packed panel.
 pub const NR: usize = 16;
 
+/// Where the sums of a tile go: rows of up to [`NR`] values that start `row_stride` values apart in `data`.
+pub struct Sink<'a, F> {
+    /// From the first value of the tile on.
+    pub data: &'a mut [F],
+    /// Values from row to row.
+    pub row_stride: usize,
+    /// Rows to store; the tile may compute more.
+    pub rows: usize,
+    /// Columns to store; the tile always computes [`NR`].
+    pub cols: usize,
+    /// Factor of the sums.
+    pub alpha: F,
+    /// Whether to add to what is there.
+    pub add: bool,
+}
+
 /// Scalars with a vectorized register tile.
 pub trait Tile: Sized {
-    /// The sums over k of `column(k)[i] * panel[k][j]`, each one chain of multiply-adds from zero, fused where the
+    /// Stores the sums over k of `column(k)[i] * panel[k][j]`, each one chain of multiply-adds from zero, fused where the
     /// machine can.
     ///
     /// Explicit vectors, since the compiler keeps plain arrays of sums in memory instead of registers.
-    fn tile_sums<S: Simd, const MR: usize>(
+    fn tile<S: Simd, const MR: usize>(
         simd: S,
         panel: &[[Self; NR]],
         column: impl Fn(usize) -> [Self; MR],
-    ) -> [[Self; NR]; MR];
+        sink: Sink<'_, Self>,
+    );
 }
 
 macro_rules! impl_tile {
-    ($F:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $mul_add:ident) => {
+    ($F:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $mul:ident, $add:ident, $mul_add:ident) => {
         impl Tile for $F {
             #[inline(always)]
-            fn tile_sums<S: Simd, const MR: usize>(
+            fn tile<S: Simd, const MR: usize>(
                 simd: S,
                 panel: &[[$F; NR]],
                 column: impl Fn(usize) -> [$F; MR],
-            ) -> [[$F; NR]; MR] {
+                sink: Sink<'_, $F>,
+            ) {
                 #[inline(always)]
                 fn vectors<S: Simd, const MR: usize, const VECTORS: usize>(
                     simd: S,
                     panel: &[[$F; NR]],
                     column: impl Fn(usize) -> [$F; MR],
-                ) -> [[$F; NR]; MR] {
+                    sink: Sink<'_, $F>,
+                ) {
                     let mut sums = [[simd.$splat(0.0); VECTORS]; MR];
                     for (k, b) in panel.iter().enumerate() {
                         let (a, b) = (column(k), S::$as_simd(b).0);
@@ -43,18 +62,38 @@ macro_rules! impl_tile {
                             }
                         }
                     }
-                    let mut out = [[0.0; NR]; MR];
-                    for (out, sums) in out.iter_mut().zip(&sums) {
-                        S::$as_mut_simd(out).0.copy_from_slice(sums);
+                    let alpha = simd.$splat(sink.alpha);
+                    for (i, sums) in sums.iter().enumerate() {
+                        if i >= sink.rows {
+                            break;
+                        }
+                        let row = &mut sink.data[i * sink.row_stride..][..sink.cols];
+                        if let Some(row) = row.as_mut_array::<NR>() {
+                            let row = S::$as_mut_simd(row).0;
+                            for j in 0..VECTORS {
+                                let value = simd.$mul(alpha, sums[j]);
+                                row[j] = if sink.add {
+                                    simd.$add(row[j], value)
+                                } else {
+                                    value
+                                };
+                            }
+                        } else {
+                            let mut values = [0.0; NR];
+                            S::$as_mut_simd(&mut values).0.copy_from_slice(sums);
+                            for (out, &sum) in row.iter_mut().zip(&values) {
+                                let value = sink.alpha * sum;
+                                *out = if sink.add { *out + value } else { value };
+                            }
+                        }
                     }
-                    out
                 }
                 match S::$LANES {
-                    16 => vectors::<S, MR, 1>(simd, panel, column),
-                    8 => vectors::<S, MR, 2>(simd, panel, column),
-                    4 => vectors::<S, MR, 4>(simd, panel, column),
-                    2 => vectors::<S, MR, 8>(simd, panel, column),
-                    _ => vectors::<S, MR, NR>(simd, panel, column),
+                    16 => vectors::<S, MR, 1>(simd, panel, column, sink),
+                    8 => vectors::<S, MR, 2>(simd, panel, column, sink),
+                    4 => vectors::<S, MR, 4>(simd, panel, column, sink),
+                    2 => vectors::<S, MR, 8>(simd, panel, column, sink),
+                    _ => vectors::<S, MR, NR>(simd, panel, column, sink),
                 }
             }
         }
@@ -67,6 +106,8 @@ impl_tile!(
     as_simd_f32s,
     as_mut_simd_f32s,
     splat_f32s,
+    mul_f32s,
+    add_f32s,
     mul_add_e_f32s
 );
 impl_tile!(
@@ -75,5 +116,7 @@ impl_tile!(
     as_simd_f64s,
     as_mut_simd_f64s,
     splat_f64s,
+    mul_f64s,
+    add_f64s,
     mul_add_e_f64s
 );

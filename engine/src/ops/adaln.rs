@@ -184,22 +184,23 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
                 vectorize(
                     #[inline(always)]
                     || {
+                        // Seen here to have one length, they are read without checks.
+                        let (g, x, scale, gx) = (&g[..d], &x[..d], &scale[..d], &mut gx[..d]);
+                        let (gshift, gscale) = (&mut gshift[..d], &mut gscale[..d]);
                         for j in 0..d {
                             gshift[j] += g[j];
                             gscale[j] += g[j] * ((x[j] - mean) * rstd);
-                        }
-                        for j in 0..d {
                             gx[j] = g[j] * (F::ONE + scale[j]);
                         }
                         let mean_h = slice::sum_of(
-                            d,
+                            [&*gx],
                             #[inline(always)]
-                            |j| gx[j],
+                            |[h]| h,
                         ) / n;
                         let mean_hx = slice::sum_of(
-                            d,
+                            [&*gx, x],
                             #[inline(always)]
-                            |j| gx[j] * (x[j] - mean),
+                            |[h, x]| h * (x - mean),
                         ) * rstd
                             / n;
                         for j in 0..d {

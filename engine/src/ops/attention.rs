@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
 use crate::num::gemm::with_scratch;
 use crate::num::par::{for_rows, rows_mut};
-use crate::num::{Mat, MatMut, Real, Store, gemm, slice};
+use crate::num::simd::vectorize;
+use crate::num::{Mat, MatMut, Packed, Real, Store, gemm_serial, slice};
 use crate::shape::{Shape, Type, expect, expect_axes};
 use sit_shaders::{
     ATTENTION_BWD_DELTA, ATTENTION_BWD_KV_32, ATTENTION_BWD_KV_64, ATTENTION_BWD_KV_80,
@@ -192,15 +193,16 @@ fn part<F>(qkv: &[F], part: usize, h: usize, t: usize, d: usize, head_dim: usize
     Mat::strided(&qkv[part * d + h * head_dim..], t, head_dim, 3 * d)
 }
 
-fn part_mut<F>(
-    qkv: &mut [F],
-    part: usize,
-    h: usize,
-    t: usize,
-    d: usize,
-    head_dim: usize,
-) -> MatMut<'_, F> {
-    MatMut::strided(&mut qkv[part * d + h * head_dim..], t, head_dim, 3 * d)
+/// Queries that are worked on at once: their scores stay in the cache.
+const ROWS: usize = 64;
+
+/// Cuts `n` lengths off a scratch buffer.
+fn cut<const N: usize, F>(mut scratch: &mut [F], lens: [usize; N]) -> [&mut [F]; N] {
+    lens.map(|len| {
+        let (part, rest) = std::mem::take(&mut scratch).split_at_mut(len);
+        scratch = rest;
+        part
+    })
 }
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
@@ -211,6 +213,12 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
     let scale = F::ONE / F::of(head_dim as f64).sqrt();
     let qkv = io.ins[0];
     let [o, lse, ..] = io.outs;
+    let lens = [
+        Packed::<F>::len_of(head_dim, t),
+        Packed::<F>::len_of(t, head_dim),
+        ROWS.min(t) * t,
+        ROWS,
+    ];
     for_rows(
         (rows_mut(o, t * d), rows_mut(lse, n_heads * t)),
         1,
@@ -221,29 +229,40 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
                 .enumerate()
             {
                 let qkv = &qkv[(first + i) * t * 3 * d..][..t * 3 * d];
-                let part = |which, h| part(qkv, which, h, t, d, head_dim);
-                with_scratch(t * t, |scores| {
+                with_scratch(lens.iter().sum(), |scratch| {
+                    let [keys, values, scores, totals] = cut(scratch, lens);
                     for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
-                        gemm(
-                            MatMut::new(scores, t, t),
-                            Store::Set,
-                            F::ONE,
-                            part(0, h),
-                            part(1, h).t(),
-                            |_, _| (),
-                        );
-                        for (row, lse) in scores.chunks_exact_mut(t).zip(lse) {
-                            *lse = slice::softmax(row, scale);
+                        let part = |which| part(qkv, which, h, t, d, head_dim);
+                        let keys = Packed::new(part(1).t(), keys);
+                        let values = Packed::new(part(2), values);
+                        for (block, lse) in lse.chunks_mut(ROWS).enumerate() {
+                            let (row, n) = (block * ROWS, lse.len());
+                            let scores = &mut scores[..n * t];
+                            gemm_serial(
+                                MatMut::new(scores, n, t),
+                                Store::Set,
+                                F::ONE,
+                                part(0).rows(row, n),
+                                keys,
+                                |_, _, _| (),
+                            );
+                            let totals = &mut totals[..n];
+                            slice::exp_rows(scores, scale, totals, lse);
+                            gemm_serial(
+                                MatMut::strided(&mut o[row * d + h * head_dim..], n, head_dim, d),
+                                Store::Set,
+                                F::ONE,
+                                Mat::new(scores, n, t),
+                                values,
+                                #[inline(always)]
+                                |row, _, o| {
+                                    let inverse = F::ONE / totals[row];
+                                    for o in o {
+                                        *o *= inverse;
+                                    }
+                                },
+                            );
                         }
-                        let o = MatMut::strided(&mut o[h * head_dim..], t, head_dim, d);
-                        gemm(
-                            o,
-                            Store::Set,
-                            F::ONE,
-                            Mat::new(scores, t, t),
-                            part(2, h),
-                            |_, _| (),
-                        );
                     }
                 });
             }
@@ -260,6 +279,13 @@ fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
     let scale = F::ONE / F::of(head_dim as f64).sqrt();
     let [qkv, o, lse, g, ..] = io.ins;
     let [gqkv, delta, ..] = io.outs;
+    let (wide, tall, block) = (
+        Packed::<F>::len_of(head_dim, t),
+        Packed::<F>::len_of(t, head_dim),
+        Packed::<F>::len_of(ROWS.min(t), head_dim),
+    );
+    let n_scores = ROWS.min(t) * t;
+    let lens = [wide, wide, tall, block, block, n_scores, n_scores];
     for_rows(
         (rows_mut(gqkv, t * 3 * d), rows_mut(delta, n_heads * t)),
         1,
@@ -272,73 +298,92 @@ fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
                 let b = first + i;
                 let qkv = &qkv[b * t * 3 * d..][..t * 3 * d];
                 let (g, o) = (&g[b * t * d..][..t * d], &o[b * t * d..][..t * d]);
-                let part = |which, h| part(qkv, which, h, t, d, head_dim);
-                with_scratch(2 * t * t, |scratch| {
-                    let (p, gs) = scratch.split_at_mut(t * t);
+                with_scratch(lens.iter().sum(), |scratch| {
+                    let [keys_t, values_t, keys, queries, gs_o, p, gs] = cut(scratch, lens);
                     for (h, delta) in delta.chunks_exact_mut(t).enumerate() {
-                        let lse = &lse[(b * n_heads + h) * t..][..t];
-                        let head = h * head_dim..(h + 1) * head_dim;
-                        for (row, delta) in delta.iter_mut().enumerate() {
-                            *delta = slice::dot(
-                                &g[row * d..][head.clone()],
-                                &o[row * d..][head.clone()],
+                        let part = |which| part(qkv, which, h, t, d, head_dim);
+                        let grad = Mat::strided(&g[h * head_dim..], t, head_dim, d);
+                        let keys_t = Packed::new(part(1).t(), keys_t);
+                        let values_t = Packed::new(part(2).t(), values_t);
+                        let keys = Packed::new(part(1), keys);
+                        vectorize(
+                            #[inline(always)]
+                            || {
+                                for (row, delta) in delta.iter_mut().enumerate() {
+                                    let at = row * d + h * head_dim;
+                                    *delta = slice::sum_of(
+                                        [&g[at..][..head_dim], &o[at..][..head_dim]],
+                                        #[inline(always)]
+                                        |[g, o]| g * o,
+                                    );
+                                }
+                            },
+                        );
+                        for (block, delta) in delta.chunks(ROWS).enumerate() {
+                            let (row, n) = (block * ROWS, delta.len());
+                            let lse = &lse[(b * n_heads + h) * t + row..][..n];
+                            let (p, gs) = (&mut p[..n * t], &mut gs[..n * t]);
+                            gemm_serial(
+                                MatMut::new(p, n, t),
+                                Store::Set,
+                                scale,
+                                part(0).rows(row, n),
+                                keys_t,
+                                #[inline(always)]
+                                |row, _, p| {
+                                    let lse = lse[row];
+                                    for s in p {
+                                        *s = (*s - lse).exp();
+                                    }
+                                },
                             );
-                        }
-                        let g = Mat::strided(&g[h * head_dim..], t, head_dim, d);
-                        gemm(
-                            MatMut::new(p, t, t),
-                            Store::Set,
-                            scale,
-                            part(0, h),
-                            part(1, h).t(),
-                            |row, p| {
-                                let lse = lse[row];
-                                slice::map_in_place(
-                                    p,
-                                    #[inline(always)]
-                                    |s| (s - lse).exp(),
+                            gemm_serial(
+                                MatMut::new(gs, n, t),
+                                Store::Set,
+                                F::ONE,
+                                grad.rows(row, n),
+                                values_t,
+                                #[inline(always)]
+                                |row, col, gs| {
+                                    let delta = delta[row];
+                                    let p = &p[row * t + col..][..gs.len()];
+                                    for (gs, &p) in gs.iter_mut().zip(p) {
+                                        *gs = p * (*gs - delta) * scale;
+                                    }
+                                },
+                            );
+                            let (p, gs) = (Mat::new(p, n, t), Mat::new(gs, n, t));
+                            let place =
+                                |which: usize, row: usize| row * 3 * d + which * d + h * head_dim;
+                            gemm_serial(
+                                MatMut::strided(&mut gqkv[place(0, row)..], n, head_dim, 3 * d),
+                                Store::Set,
+                                F::ONE,
+                                gs,
+                                keys,
+                                |_, _, _| (),
+                            );
+                            let store = if block == 0 { Store::Set } else { Store::Add };
+                            let rows = [
+                                (1, gs, Packed::new(part(0).rows(row, n), queries)),
+                                (2, p, Packed::new(grad.rows(row, n), gs_o)),
+                            ];
+                            for (which, a, b) in rows {
+                                gemm_serial(
+                                    MatMut::strided(
+                                        &mut gqkv[place(which, 0)..],
+                                        t,
+                                        head_dim,
+                                        3 * d,
+                                    ),
+                                    store,
+                                    F::ONE,
+                                    a.t(),
+                                    b,
+                                    |_, _, _| (),
                                 );
-                            },
-                        );
-                        gemm(
-                            MatMut::new(gs, t, t),
-                            Store::Set,
-                            F::ONE,
-                            g,
-                            part(2, h).t(),
-                            |row, gs| {
-                                let delta = delta[row];
-                                let p = &p[row * t..][..t];
-                                gs.iter_mut()
-                                    .zip(p)
-                                    .for_each(|(gs, &p)| *gs = p * (*gs - delta) * scale);
-                            },
-                        );
-                        let (p, gs) = (Mat::new(p, t, t), Mat::new(gs, t, t));
-                        gemm(
-                            part_mut(gqkv, 0, h, t, d, head_dim),
-                            Store::Set,
-                            F::ONE,
-                            gs,
-                            part(1, h),
-                            |_, _| (),
-                        );
-                        gemm(
-                            part_mut(gqkv, 1, h, t, d, head_dim),
-                            Store::Set,
-                            F::ONE,
-                            gs.t(),
-                            part(0, h),
-                            |_, _| (),
-                        );
-                        gemm(
-                            part_mut(gqkv, 2, h, t, d, head_dim),
-                            Store::Set,
-                            F::ONE,
-                            p.t(),
-                            g,
-                            |_, _| (),
-                        );
+                            }
+                        }
                     }
                 });
             }

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
+use crate::num::simd::vectorize;
 use crate::shape::{Type, expect, expect_axes};
 use sit_shaders::{GATE_BWD_BRANCH, GATE_BWD_GATE, GateDims};
 
@@ -87,10 +88,18 @@ impl Define for GateBwd {
                     let sample = row / t;
                     let gate = &gate[(first + sample) * d..][..d];
                     let ggate = &mut ggate[sample * d..][..d];
-                    for j in 0..d {
-                        gbranch[j] = g[j] * gate[j];
-                        ggate[j] += g[j] * branch[j];
-                    }
+                    vectorize(
+                        #[inline(always)]
+                        || {
+                            // Seen here to have one length, they are read without checks.
+                            let (g, branch, gate) = (&g[..d], &branch[..d], &gate[..d]);
+                            let (gbranch, ggate) = (&mut gbranch[..d], &mut ggate[..d]);
+                            for j in 0..d {
+                                gbranch[j] = g[j] * gate[j];
+                                ggate[j] += g[j] * branch[j];
+                            }
+                        },
+                    );
                 }
             },
         );

@@ -4,8 +4,7 @@ use super::{Case, pointwise};
 use crate::error::Result;
 use crate::graph::op::no_gradient;
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
-use crate::num::par::{for_rows, grain, rows_mut};
-use crate::num::{Mat, MatMut, Real, Store, gemm, slice};
+use crate::num::{Mat, MatMut, Real, Store, gemm, gemm_pair, gemm_row_sums, slice};
 use crate::shape::{Shape, Type, expect};
 use sit_shaders::{
     Kernel, LINEAR_BWD_SUM, LINEAR_BWD_W_32, LINEAR_BWD_W_64, LINEAR_BWD_X_32, LINEAR_BWD_X_64,
@@ -225,22 +224,14 @@ impl Define for Linear {
                     F::ONE,
                     Mat::new(g, m, n),
                     Mat::new(w, n, k),
-                    |_, _| (),
+                    |_, _, _| (),
                 );
             }
             Linear::BwdW => {
                 let (n, k) = (io.out_shape(0)[0], io.out_shape(0)[1]);
                 let ([g, x, ..], [gw, gb, ..]) = (io.ins, io.outs);
                 let m = g.len() / n;
-                gemm(
-                    MatMut::new(gw, n, k),
-                    Store::Set,
-                    F::ONE,
-                    Mat::new(g, m, n).t(),
-                    Mat::new(x, m, k),
-                    |_, _| (),
-                );
-                column_sums(g, gb);
+                gemm_row_sums(gw, gb, Mat::new(g, m, n).t(), Mat::new(x, m, k));
             }
         }
     }
@@ -373,69 +364,81 @@ fn launch_bwd_w(io: &Io) -> Vec<Launch> {
     ]
 }
 
+#[inline(always)]
+fn add_bias<F: Real>(y: &mut [F], b: &[F]) {
+    for (y, &b) in y.iter_mut().zip(b) {
+        *y += b;
+    }
+}
+
+#[inline(always)]
+fn gelu<F: Real>(y: &mut [F]) {
+    for y in y {
+        *y = slice::gelu(*y);
+    }
+}
+
+#[inline(always)]
+fn gated<F: Real>(branch: &mut [F], res: &[F], gate: &[F]) {
+    for ((y, &res), &gate) in branch.iter_mut().zip(res).zip(gate) {
+        *y = res + gate * *y;
+    }
+}
+
 fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
     let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
     let tokens = io.shape(0)[io.shape(0).len() - 2..][0];
     let [x, w, b, res, gate, ..] = io.ins;
     let [y, saved, ..] = io.outs;
     let m = x.len() / k;
-    let product = |out: &mut [F], epilogue: &(dyn Fn(usize, &mut [F]) + Sync)| {
-        gemm(
-            MatMut::new(out, m, n),
-            Store::Set,
-            F::ONE,
-            Mat::new(x, m, k),
-            Mat::new(w, n, k).t(),
-            epilogue,
-        );
-    };
-    let add_bias = |_: usize, row: &mut [F]| slice::axpy(row, F::ONE, b);
-    let gated = |row: usize, y: &mut [F], branch: Option<&[F]>| {
-        let (res, gate) = (&res[row * n..][..n], &gate[row / tokens * n..][..n]);
-        for j in 0..n {
-            y[j] = res[j] + gate[j] * branch.map_or(y[j], |branch| branch[j]);
-        }
-    };
-    match (epilogue, save) {
-        (Epilogue::None, _) => product(y, &add_bias),
-        (Epilogue::Gelu, false) => product(y, &|_, row| {
-            add_bias(0, row);
-            slice::map_in_place(
-                row,
+    let (x, w) = (Mat::new(x, m, k), Mat::new(w, n, k).t());
+    macro_rules! product {
+        ($epilogue:expr) => {
+            gemm(
+                MatMut::new(y, m, n),
+                Store::Set,
+                F::ONE,
+                x,
+                w,
                 #[inline(always)]
-                |x| slice::gelu(x),
-            );
-        }),
-        (Epilogue::Gate, false) => product(y, &|at, row| {
-            add_bias(0, row);
-            gated(at, row, None);
-        }),
-        (_, true) => {
-            product(saved, &add_bias);
-            for_rows(rows_mut(y, n), grain(n), |first, y| {
-                for (i, y) in y.chunks_exact_mut(n).enumerate() {
-                    let pre = &saved[(first + i) * n..][..n];
-                    match epilogue {
-                        Epilogue::Gelu => slice::map(
-                            y,
-                            pre,
-                            #[inline(always)]
-                            |x| slice::gelu(x),
-                        ),
-                        _ => gated(first + i, y, Some(pre)),
-                    }
-                }
-            });
-        }
+                $epilogue,
+            )
+        };
     }
-}
-
-/// Sums of the columns of g `[M, N]`, added in order of the rows.
-fn column_sums<F: Real>(g: &[F], sums: &mut [F]) {
-    let n = sums.len();
-    sums.fill(F::ZERO);
-    for row in g.chunks_exact(n) {
-        slice::axpy(sums, F::ONE, row);
+    match (epilogue, save) {
+        (Epilogue::None, _) => product!(|_, col, y: &mut [F]| add_bias(y, &b[col..])),
+        (Epilogue::Gelu, false) => product!(|_, col, y: &mut [F]| {
+            add_bias(y, &b[col..]);
+            gelu(y);
+        }),
+        (Epilogue::Gate, false) => product!(|row, col, y: &mut [F]| {
+            add_bias(y, &b[col..]);
+            gated(y, &res[row * n + col..], &gate[row / tokens * n + col..]);
+        }),
+        (Epilogue::Gelu, true) => gemm_pair(
+            y,
+            saved,
+            x,
+            w,
+            #[inline(always)]
+            |_, col, y: &mut [F], pre: &mut [F]| {
+                add_bias(y, &b[col..]);
+                pre.copy_from_slice(y);
+                gelu(y);
+            },
+        ),
+        (Epilogue::Gate, true) => gemm_pair(
+            y,
+            saved,
+            x,
+            w,
+            #[inline(always)]
+            |row, col, y: &mut [F], branch: &mut [F]| {
+                add_bias(y, &b[col..]);
+                branch.copy_from_slice(y);
+                gated(y, &res[row * n + col..], &gate[row / tokens * n + col..]);
+            },
+        ),
     }
 }
 
