@@ -48,7 +48,7 @@ unknown backend          |                 | train --preset digits-smoke --backe
 ";
 
 const DATA: &str = "
-missing folder           |                 | FOLDER                                           | data; No such file
+missing folder           |                 | FOLDER                                           | data.path: data is not there
 no folder                |                 | SMOKE --set data.kind=idx                        | data.path; got nothing
 empty folder             | data: empty     | FOLDER                                           | data; no images; .png
 file for a folder        | data: file      | FOLDER                                           | data; a file

@@ -4,6 +4,8 @@ mod broken;
 mod data;
 mod gpu;
 mod input;
+// Signals, limits and mounts.
+#[cfg(unix)]
 mod resume;
 mod sample;
 mod tensors;

@@ -204,6 +204,12 @@ fn keys(config: &RunConfig) -> Result<toml::Table> {
 }
 
 fn open_data(config: &RunConfig) -> Result<Arc<dyn Dataset>> {
+    if let Some(path) = &config.data.path
+        && !path.exists()
+    {
+        let path = path.display();
+        return Err(Failure::Input(format!("data.path: {path} is not there")));
+    }
     let bar = Progress::shared("checking", "images");
     let dataset = data::open(&config.data, &bar)?;
     drop(bar);
