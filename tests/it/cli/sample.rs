@@ -208,3 +208,27 @@ fn sampling_digits_says_how_many_are_right() {
         done.stdout
     );
 }
+
+#[test]
+fn a_model_without_classes_samples_what_it_likes() {
+    let folder = tempfile::tempdir().unwrap();
+    run_ok(
+        folder.path(),
+        &format!("{TINY_RUN} --set model.n_classes=0"),
+    );
+    let sample = "sample run --backend cpu --steps 2 --per-class 7 --out x.png";
+    let text = run_ok(folder.path(), sample);
+    assert!(
+        text.contains("7 images in") && !text.contains("asked for"),
+        "{text}"
+    );
+    for flags in ["--classes 1", "--guidance 2"] {
+        let done = run(folder.path(), &format!("{sample} {flags}"));
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(
+            done.stderr.contains("this model has no classes"),
+            "{}",
+            done.stderr
+        );
+    }
+}

@@ -148,7 +148,7 @@ struct Source {
     model: ModelConfig,
     transport: Transport,
     weights: Reader<BufReader<File>>,
-    /// Whether it was trained on the embedded digits.
+    /// Whether it was trained on the embedded digits and their classes.
     is_digits: bool,
 }
 
@@ -181,7 +181,7 @@ impl Args {
                     ..config.transport
                 },
                 weights: run::open(&checkpoint.path.join(file))?,
-                is_digits: config.data.kind == Kind::Digits,
+                is_digits: config.data.kind == Kind::Digits && config.model.n_classes > 0,
             });
         }
         if self.weights.is_some() {
