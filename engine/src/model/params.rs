@@ -108,7 +108,7 @@ mod tests {
         };
         let table = pos_embed(&config);
         // Token 1 is column 1 of row 0, token 4 is column 0 of row 1.
-        let golden = [0.8414710, 0.3109836, 0.0998334, 0.0316175];
+        let golden = [0.841_471, 0.3109836, 0.0998334, 0.0316175];
         for (i, want) in golden.into_iter().enumerate() {
             assert!((table[32 + i] - want).abs() < 1e-7, "{i}");
             assert!((table[4 * 32 + 16 + i] - want).abs() < 1e-7, "{i}");
