@@ -22,10 +22,10 @@ const PER_CLASS: &str = "50";
 
 /// Solver, its flags, and the scale of guidance of each grid.
 const GRIDS: [(&str, &str, &str); 4] = [
-    ("ODE (Heun)", "--ode heun --steps 20", "1.5"),
-    ("ODE (Heun)", "--ode heun --steps 20", "1"),
-    ("SDE (Euler-Maruyama)", "--sde euler --steps 60", "1.5"),
-    ("SDE (Euler-Maruyama)", "--sde euler --steps 60", "1"),
+    ("ODE (Heun)", "--ode heun --steps 10", "1.5"),
+    ("ODE (Heun)", "--ode heun --steps 10", "1"),
+    ("SDE (Euler-Maruyama)", "--sde euler --steps 30", "1.5"),
+    ("SDE (Euler-Maruyama)", "--sde euler --steps 30", "1"),
 ];
 
 /// Runs it and prints what came out.
