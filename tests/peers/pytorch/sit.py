@@ -1,8 +1,8 @@
 """SiT in PyTorch eager, the peer that `cargo xtask bench --peers pytorch` measures the CPU backend against.
 
 Written from the equations of SiT (arXiv 2401.08740) and of adaLN-Zero (DiT, arXiv 2212.09748, section 3.2), in the way
-a PyTorch user would write it: nn.Linear, scaled_dot_product_attention, fused AdamW, multi-tensor EMA.
-Parameter names and shapes are the official ones, so weights go both ways through a safetensors file.
+a PyTorch user would write it: nn.Linear, nn.LayerNorm, scaled_dot_product_attention. Parameter names and shapes are the
+official ones, so weights come from a safetensors file of the engine.
 """
 
 import math
@@ -114,11 +114,14 @@ class FinalLayer(nn.Module):
 
 
 class SiT(nn.Module):
-    """x [B, C, I, I], t [B] in [0, 1], y [B] -> model output [B, C, I, I] (no sigma half)."""
+    """x [B, C, I, I], t [B] in [0, 1], y [B] -> model output [B, C, I, I]; the arguments are the engine's sizes."""
 
-    def __init__(self, size, channels, patch, dim, depth, n_heads, n_classes):
+    def __init__(
+        self, input_size, channels, patch, dim, depth, n_heads, n_classes, learn_sigma
+    ):
         super().__init__()
-        self.patch, self.grid, self.channels = patch, size // patch, channels
+        assert not learn_sigma, "this twin has no sigma half"
+        self.patch, self.grid, self.channels = patch, input_size // patch, channels
         self.x_embedder = PatchEmbedder(channels, dim, patch)
         self.t_embedder = TimeEmbedder(dim)
         self.y_embedder = LabelEmbedder(n_classes, dim)

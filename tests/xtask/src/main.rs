@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: everything a developer or a newcomer runs that is not `sit` itself.
 
+mod bench;
 mod ci;
 mod demo;
 mod parity;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Speed and memory against another implementation.
+    Bench(bench::Args),
     /// All checks and tests, with their set-up.
     Ci,
     /// Build in release, train on real digits, sample with the ODE and the SDE: at most 4 minutes on 2 cores.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Bench(args) => bench::run(&args),
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Parity => parity::run(),

@@ -1,0 +1,158 @@
+//! This side of `cargo xtask bench --peers`: `peer SIZES.json EXCHANGE.safetensors`.
+//!
+//! Writes weights, inputs and the output of a forward for the other side to check, then does one training step or one
+//! forward for each line of standard input and answers with its time: the other side works while this one waits.
+
+use safetensors::{Dtype, tensor::TensorView};
+use serde::Deserialize;
+use serde_json::json;
+use sit_engine::backend::{Device, Program};
+use sit_engine::graph::plan::Request;
+use sit_engine::graph::{Arena, Graph, Plan};
+use sit_engine::model::{ModelConfig, Network, write_tables};
+use sit_engine::optim::AdamW;
+use sit_engine::rng::{Stream, fill_normal};
+use sit_engine::train::{Batch, TrainConfig, Trainer};
+use sit_engine::transport::Transport;
+use std::error::Error;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::Instant;
+
+/// What to run; [`ModelConfig`] has the names of the sizes.
+#[derive(Deserialize)]
+struct Sizes {
+    model: ModelConfig,
+    batch: usize,
+}
+
+const SEED: u64 = 0;
+const LEARNING_RATE: f64 = 1e-4;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, sizes, exchange] = &args[..] else {
+        return Err("usage: peer SIZES.json EXCHANGE.safetensors".into());
+    };
+    let Sizes { model, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
+    let config = TrainConfig {
+        model,
+        transport: Transport::default(),
+        adamw: AdamW::default(),
+        batch,
+        accumulate: 1,
+        class_dropout: 0.1,
+        seed: SEED,
+    };
+    let device = Device::Cpu;
+    let mut trainer = Trainer::new(&device, config)?;
+    let params = weights(&trainer)?;
+    let mut x = vec![0.0; batch * model.image_len()];
+    fill_normal(SEED, Stream::Noise, 1, 0, &mut x);
+    let t: Vec<f32> = (0..batch).map(|b| (b as f32 + 0.5) / batch as f32).collect();
+    let y: Vec<u32> = (0..batch).map(|b| (b % model.n_classes) as u32).collect();
+
+    let mut forward = forward(&device, &trainer, batch)?;
+    forward.write("x", &x)?;
+    forward.write("t", &t)?;
+    forward.write_u32("y", &y)?;
+    forward.run()?;
+    let out = pollster::block_on(forward.read("out"))?;
+    let size = model.input_size;
+    let image = vec![batch, model.channels, size, size];
+    let mut tensors = params;
+    tensors.push(("x".into(), image.clone(), bytes(&x, |x| x.to_le_bytes())));
+    tensors.push(("t".into(), vec![batch], bytes(&t, |t| t.to_le_bytes())));
+    let labels: Vec<f32> = y.iter().map(|&y| y as f32).collect();
+    tensors.push(("y".into(), vec![batch], bytes(&labels, |y| y.to_le_bytes())));
+    tensors.push(("out".into(), image, bytes(&out, |x| x.to_le_bytes())));
+    write(Path::new(exchange), &tensors)?;
+    drop(tensors);
+
+    let forecast = config.forecast(device.max_segment_bytes())?;
+    println!(
+        "{}",
+        json!({
+            "version": "this engine",
+            "train_macs": trainer.macs(),
+            "forward_macs": forward.plan().macs(),
+            "forecast_bytes": forecast.iter().map(|(_, bytes)| bytes).sum::<u64>(),
+            "allocated_bytes": trainer.bytes(),
+        })
+    );
+    let mut first = 0;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let start = Instant::now();
+        match line.trim() {
+            "forward" => {
+                forward.run()?;
+                pollster::block_on(forward.read("out"))?;
+            }
+            "train" => {
+                let images = Batch { x1: &x, y: &y, first };
+                pollster::block_on(trainer.accumulate(0, images))?;
+                pollster::block_on(trainer.update(LEARNING_RATE))?;
+                first += batch as u64;
+            }
+            other => return Err(format!("{other:?}, expected train or forward").into()),
+        }
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        println!("{}", json!({ "ms": ms, "peak_mib": peak_mib()? }));
+    }
+    Ok(())
+}
+
+/// Name, shape and bytes of a tensor.
+type Tensor = (String, Vec<usize>, Vec<u8>);
+
+/// Fills the parameters with small normal numbers (the initial ones make every output 0) and returns them.
+fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
+    let mut tensors = Vec::new();
+    for (index, entry) in trainer.layout().entries().iter().enumerate() {
+        let mut values = vec![0.0; entry.shape.numel()];
+        fill_normal(SEED, Stream::Init, index as u32, 0, &mut values);
+        values.iter_mut().for_each(|x| *x *= 0.05);
+        trainer.arenas().write(Arena::Params, &entry.name, &values)?;
+        let bytes = bytes(&values, |x| x.to_le_bytes());
+        tensors.push((entry.name.clone(), entry.shape.to_vec(), bytes));
+    }
+    Ok(tensors)
+}
+
+/// The forward of sampling: nothing is kept for a backward.
+fn forward(device: &Device, trainer: &Trainer, batch: usize) -> sit_engine::Result<Program> {
+    let model = trainer.config().model;
+    let mut g = Graph::new();
+    let x = g.input("x", [batch, model.channels, model.input_size, model.input_size]);
+    let t = g.input("t", [batch]);
+    let y = g.input_u32("y", [batch]);
+    let out = Network::new(&mut g, &model, false)?.forward(&mut g, x, t, Some(y))?;
+    let request = Request {
+        outputs: vec![("out".into(), out)],
+        ..Request::default()
+    };
+    let mut program = device.program(Plan::new(&g, &request, trainer.layout())?, trainer.arenas())?;
+    write_tables(&model, &mut program)?;
+    Ok(program)
+}
+
+fn bytes<T: Copy>(values: &[T], le: impl Fn(T) -> [u8; 4]) -> Vec<u8> {
+    values.iter().flat_map(|&x| le(x)).collect()
+}
+
+fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Box<dyn Error>> {
+    let views = tensors
+        .iter()
+        .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
+        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+    safetensors::serialize_to_file(views, None, path)?;
+    Ok(())
+}
+
+fn peak_mib() -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    Ok(kib.ok_or("no VmHWM in /proc/self/status")? / 1024.0)
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask bench --peers pytorch`: the same work here and in a peer, in one run, in turns.
+
+use crate::{cargo, check, root};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Time a training step and a sampling forward on the CPU against a peer. Needs Linux, Python 3 and the package index.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The peer.
+    #[arg(long, value_enum)]
+    peers: Peer,
+    /// Steps of each kind on each side, after one that is not counted.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Threads of each side.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Peer {
+    /// PyTorch eager.
+    Pytorch,
+}
+
+/// A size to measure: its name, sizes by the names of `ModelConfig`, and the batch.
+fn cases() -> [(&'static str, Value, usize); 3] {
+    let model = |input_size, channels, patch, dim, depth, n_heads, n_classes| {
+        json!({
+            "input_size": input_size, "channels": channels, "patch": patch, "dim": dim, "depth": depth,
+            "n_heads": n_heads, "n_classes": n_classes, "learn_sigma": false,
+        })
+    };
+    [
+        ("8x8x1, patch 1, width 64, depth 4, batch 64", model(8, 1, 1, 64, 4, 4, 10), 64),
+        ("16x16x3, patch 2, width 128, depth 6, batch 64", model(16, 3, 2, 128, 6, 4, 10), 64),
+        ("SiT-S/2, 32x32x4, batch 4", model(32, 4, 2, 384, 12, 6, 1000), 4),
+    ]
+}
+
+/// Largest difference of the two forwards, in units of the output's rms.
+const TOLERANCE: f64 = 1e-4;
+
+/// Makes the peer, checks that both sides compute the same, and prints one table.
+pub fn run(args: &Args) -> Result<()> {
+    let Peer::Pytorch = args.peers;
+    let folder = root().join("target/peers");
+    let python = pytorch(&folder)?;
+    check(&mut cargo("build --release --package sit-tests --bin peer"))?;
+
+    let mut lines = Vec::new();
+    let mut version = String::new();
+    for (name, model, batch) in cases() {
+        eprintln!("{name}");
+        let sizes = folder.join("sizes.json");
+        std::fs::write(&sizes, json!({ "model": model, "batch": batch }).to_string())
+            .with_context(|| sizes.display().to_string())?;
+        let exchange = folder.join("exchange.safetensors");
+        let files = [sizes, exchange];
+
+        let (mut ours, about) = Side::start(
+            Command::new(root().join("target/release/peer"))
+                .args(&files)
+                .env("RAYON_NUM_THREADS", args.threads.to_string()),
+        )?;
+        let (mut theirs, peer) = Side::start(
+            Command::new(&python)
+                .arg(root().join("tests/peers/pytorch/peer.py"))
+                .args(&files)
+                .env("OMP_NUM_THREADS", args.threads.to_string()),
+        )?;
+        version = peer["version"].as_str().unwrap_or_default().to_owned();
+        let difference = number(&peer, "difference")?;
+        ensure!(
+            difference <= TOLERANCE,
+            "{name}: the forwards differ by {difference:.1e} of the output's rms, expected at most {TOLERANCE:.0e}"
+        );
+        lines.push(format!(
+            "{name} (forwards within {difference:.0e} of the output's rms)"
+        ));
+        for (phase, work) in [("training step", "train"), ("forward", "forward")] {
+            let flop = 2.0 * number(&about, &format!("{work}_macs"))?;
+            let mut times = [Vec::new(), Vec::new()];
+            for round in 0..=args.rounds {
+                for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
+                    let ms = number(&side.ask(work)?, "ms")?;
+                    if round > 0 {
+                        times.push(ms);
+                    }
+                }
+            }
+            let [here, there] = times.map(median);
+            let rate = |ms: f64| flop / ms / 1e6;
+            lines.push(format!(
+                "    {phase:13}  here {here:7.1} ms {:5.1} GFLOP/s   peer {there:7.1} ms {:5.1} GFLOP/s   {:.2}x as fast",
+                rate(here),
+                rate(there),
+                there / here,
+            ));
+        }
+        let mib = |key| Ok::<_, anyhow::Error>(number(&about, key)? / f64::from(1 << 20));
+        lines.push(format!(
+            "    peak memory    here {:.0} MiB, peer {:.0} MiB; forecast {:.1} MiB, allocated {:.1} MiB",
+            ours.peak_mib, theirs.peak_mib, mib("forecast_bytes")?, mib("allocated_bytes")?,
+        ));
+        ours.stop()?;
+        theirs.stop()?;
+    }
+    println!(
+        "{version}, f32, {} threads a side, medians of {} in turns; {}",
+        args.threads,
+        args.rounds,
+        processor()
+    );
+    println!("{}", lines.join("\n"));
+    Ok(())
+}
+
+/// The Python of a virtual environment with the pinned requirements, made when they are new.
+fn pytorch(folder: &Path) -> Result<PathBuf> {
+    let requirements = root().join("tests/peers/pytorch/requirements.txt");
+    let environment = folder.join("pytorch");
+    let stamp = environment.join("requirements.txt");
+    let python = environment.join("bin/python");
+    let wanted = std::fs::read(&requirements)
+        .with_context(|| requirements.display().to_string())?;
+    if std::fs::read(&stamp).ok().as_ref() != Some(&wanted) {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        check(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        check(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                .arg(&requirements),
+        )?;
+        std::fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())?;
+    }
+    Ok(python)
+}
+
+/// One side: a process that does a piece of work for each line it is sent, and answers with a line of JSON.
+struct Side {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    peak_mib: f64,
+}
+
+impl Side {
+    /// Starts it and returns what it says of itself.
+    fn start(command: &mut Command) -> Result<(Side, Value)> {
+        let text = crate::text(command);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| text.clone())?;
+        let ask = child.stdin.take().context("no standard input")?;
+        let answers = BufReader::new(child.stdout.take().context("no standard output")?);
+        let mut side = Side {
+            child,
+            ask,
+            answers,
+            peak_mib: 0.0,
+        };
+        let about = side.answer().with_context(|| text)?;
+        Ok((side, about))
+    }
+
+    fn ask(&mut self, work: &str) -> Result<Value> {
+        writeln!(self.ask, "{work}")?;
+        let answer = self.answer()?;
+        self.peak_mib = number(&answer, "peak_mib")?;
+        Ok(answer)
+    }
+
+    fn answer(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let n = self.answers.read_line(&mut line)?;
+        ensure!(n > 0, "it ended without an answer");
+        serde_json::from_str(&line).with_context(|| line.clone())
+    }
+
+    fn stop(mut self) -> Result<()> {
+        drop(self.ask);
+        let status = self.child.wait()?;
+        ensure!(status.success(), "a side of the benchmark failed: {status}");
+        Ok(())
+    }
+}
+
+fn number(answer: &Value, key: &str) -> Result<f64> {
+    answer[key]
+        .as_f64()
+        .with_context(|| format!("no number {key} in {answer}"))
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Name and number of the processors.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |name| name.trim_start_matches([' ', '\t', ':']));
+    let n = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{name}, {n} processors")
+}
