@@ -154,11 +154,13 @@ mod tests {
             let n = values.len() as f64;
             let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
             let std = (values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n).sqrt();
+            let xavier = |fan_in: usize, fan_out: usize| (2.0 / (fan_in + fan_out) as f64).sqrt();
             let want = match name.as_str() {
-                "x_embedder.proj.weight" => (2.0 / (384.0 + 16.0_f64)).sqrt(),
-                "blocks.0.attn.qkv.weight" => (2.0 / (4.0 * 384.0_f64)).sqrt(),
-                "blocks.0.attn.proj.weight" => (1.0 / 384.0_f64).sqrt(),
                 _ if name.ends_with("bias") => 0.0,
+                "x_embedder.proj.weight" => xavier(4 * 2 * 2, 384),
+                "blocks.0.attn.qkv.weight" => xavier(384, 3 * 384),
+                "blocks.0.attn.proj.weight" => xavier(384, 384),
+                "blocks.0.mlp.fc1.weight" => xavier(384, 4 * 384),
                 _ => 0.02,
             };
             assert!(

@@ -49,7 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let params = weights(&trainer)?;
     let mut x = vec![0.0; batch * model.image_len()];
     fill_normal(SEED, Stream::Noise, 1, 0, &mut x);
-    let t: Vec<f32> = (0..batch).map(|b| (b as f32 + 0.5) / batch as f32).collect();
+    let t: Vec<f32> = (0..batch)
+        .map(|b| (b as f32 + 0.5) / batch as f32)
+        .collect();
     let y: Vec<u32> = (0..batch).map(|b| (b % model.n_classes) as u32).collect();
 
     let mut forward = forward(&device, &trainer, batch)?;
@@ -90,7 +92,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 pollster::block_on(forward.read("out"))?;
             }
             "train" => {
-                let images = Batch { x1: &x, y: &y, first };
+                let images = Batch {
+                    x1: &x,
+                    y: &y,
+                    first,
+                };
                 pollster::block_on(trainer.accumulate(0, images))?;
                 pollster::block_on(trainer.update(LEARNING_RATE))?;
                 first += batch as u64;
@@ -113,7 +119,9 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
         let mut values = vec![0.0; entry.shape.numel()];
         fill_normal(SEED, Stream::Init, index as u32, 0, &mut values);
         values.iter_mut().for_each(|x| *x *= 0.05);
-        trainer.arenas().write(Arena::Params, &entry.name, &values)?;
+        trainer
+            .arenas()
+            .write(Arena::Params, &entry.name, &values)?;
         let bytes = bytes(&values, |x| x.to_le_bytes());
         tensors.push((entry.name.clone(), entry.shape.to_vec(), bytes));
     }
@@ -124,7 +132,10 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
 fn forward(device: &Device, trainer: &Trainer, batch: usize) -> sit_engine::Result<Program> {
     let model = trainer.config().model;
     let mut g = Graph::new();
-    let x = g.input("x", [batch, model.channels, model.input_size, model.input_size]);
+    let x = g.input(
+        "x",
+        [batch, model.channels, model.input_size, model.input_size],
+    );
     let t = g.input("t", [batch]);
     let y = g.input_u32("y", [batch]);
     let out = Network::new(&mut g, &model, false)?.forward(&mut g, x, t, Some(y))?;
@@ -132,7 +143,8 @@ fn forward(device: &Device, trainer: &Trainer, batch: usize) -> sit_engine::Resu
         outputs: vec![("out".into(), out)],
         ..Request::default()
     };
-    let mut program = device.program(Plan::new(&g, &request, trainer.layout())?, trainer.arenas())?;
+    let mut program =
+        device.program(Plan::new(&g, &request, trainer.layout())?, trainer.arenas())?;
     write_tables(&model, &mut program)?;
     Ok(program)
 }
@@ -153,6 +165,12 @@ fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Box<dyn Error>> {
 fn peak_mib() -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    let kib = peak.and_then(|peak| {
+        peak.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<f64>()
+            .ok()
+    });
     Ok(kib.ok_or("no VmHWM in /proc/self/status")? / 1024.0)
 }

@@ -36,9 +36,21 @@ fn cases() -> [(&'static str, Value, usize); 3] {
         })
     };
     [
-        ("8x8x1, patch 1, width 64, depth 4, batch 64", model(8, 1, 1, 64, 4, 4, 10), 64),
-        ("16x16x3, patch 2, width 128, depth 6, batch 64", model(16, 3, 2, 128, 6, 4, 10), 64),
-        ("SiT-S/2, 32x32x4, batch 4", model(32, 4, 2, 384, 12, 6, 1000), 4),
+        (
+            "8x8x1, patch 1, width 64, depth 4, batch 64",
+            model(8, 1, 1, 64, 4, 4, 10),
+            64,
+        ),
+        (
+            "16x16x3, patch 2, width 128, depth 6, batch 64",
+            model(16, 3, 2, 128, 6, 4, 10),
+            64,
+        ),
+        (
+            "SiT-S/2, 32x32x4, batch 4",
+            model(32, 4, 2, 384, 12, 6, 1000),
+            4,
+        ),
     ]
 }
 
@@ -57,8 +69,11 @@ pub fn run(args: &Args) -> Result<()> {
     for (name, model, batch) in cases() {
         eprintln!("{name}");
         let sizes = folder.join("sizes.json");
-        std::fs::write(&sizes, json!({ "model": model, "batch": batch }).to_string())
-            .with_context(|| sizes.display().to_string())?;
+        std::fs::write(
+            &sizes,
+            json!({ "model": model, "batch": batch }).to_string(),
+        )
+        .with_context(|| sizes.display().to_string())?;
         let exchange = folder.join("exchange.safetensors");
         let files = [sizes, exchange];
 
@@ -126,11 +141,15 @@ fn pytorch(folder: &Path) -> Result<PathBuf> {
     let environment = folder.join("pytorch");
     let stamp = environment.join("requirements.txt");
     let python = environment.join("bin/python");
-    let wanted = std::fs::read(&requirements)
-        .with_context(|| requirements.display().to_string())?;
+    let wanted =
+        std::fs::read(&requirements).with_context(|| requirements.display().to_string())?;
     if std::fs::read(&stamp).ok().as_ref() != Some(&wanted) {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        check(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        check(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
         check(
             Command::new(&python)
                 .args(["-m", "pip", "install", "--quiet", "--requirement"])
@@ -209,7 +228,9 @@ fn processor() -> String {
     let name = info
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown processor", |name| name.trim_start_matches([' ', '\t', ':']));
+        .map_or("unknown processor", |name| {
+            name.trim_start_matches([' ', '\t', ':'])
+        });
     let n = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{name}, {n} processors")
 }

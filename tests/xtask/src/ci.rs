@@ -15,7 +15,7 @@ pub fn run() -> Result<()> {
     ))?;
     // The tests of the command run this binary.
     check(&mut cargo("build --package sit-trainer"))?;
-    check(&mut cargo("test --workspace"))?;
+    check(&mut cargo("test --workspace --no-fail-fast"))?;
     check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     eprintln!("all passed");
     Ok(())
