@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::graph::plan::{Operand, Place, Step, Use};
 use crate::graph::{Arena, CpuIo, Layout, MAX_ARGS, Op, Plan};
-use crate::num::Real;
+use crate::num::{Real, par};
 use crate::shape::Elem;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -260,10 +260,13 @@ impl<F: Scalar> Program<F> {
     /// # Errors
     /// None on this backend; the result is that of the others.
     pub fn run(&mut self) -> Result<()> {
-        let mut arenas = self.arenas.lock();
-        for step in &self.plan.steps {
-            run_step(step, &mut self.floats, &self.ints, &mut arenas);
-        }
+        let arenas = &mut *self.arenas.lock();
+        let (floats, ints) = (&mut self.floats, &self.ints);
+        par::enter(|| {
+            for step in &self.plan.steps {
+                run_step(step, floats, ints, arenas);
+            }
+        });
         Ok(())
     }
 }

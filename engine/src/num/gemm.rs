@@ -8,6 +8,7 @@ use super::real::Real;
 use super::simd;
 use super::tile::{NR, Sink};
 use pulp::{Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// Inner dimension of a block: a panel of `KC * NR` values stays in the first-level cache.
 const KC: usize = 256;
@@ -322,18 +323,41 @@ impl<'a, F: Real> Product<'a, F> {
     /// Rows of a task: whole tiles, as many for each thread, few enough that their part of a stays in the second-level
     /// cache, and enough to read a panel of b often once it is in the first-level cache.
     fn rows_per_task(&self, threads: usize) -> usize {
-        const MAX_ROWS: usize = 16 * MAX_MR;
-        let tasks = self.a.rows.div_ceil(MAX_ROWS).next_multiple_of(threads);
-        self.a.rows.div_ceil(tasks.max(1)).next_multiple_of(MAX_MR)
+        let max_rows = if self.a.col_stride == 1 { 96 } else { 256 };
+        let tasks = self.a.rows.div_ceil(max_rows).next_multiple_of(threads);
+        let rows = self.a.rows.div_ceil(tasks.max(1));
+        rows.next_multiple_of(simd::dispatch(TileRows::<F>(PhantomData)))
     }
 }
 
 /// Columns that get the epilogue together: long enough for its vector loops, and still in the cache.
 const STRIP: usize = 128;
+/// Bytes.
+const CACHE_LINE: usize = 64;
 /// Values that stay in the second-level cache while a block of rows is computed.
 const IN_CACHE: usize = 1 << 16;
-/// Rows of the largest register tile.
-const MAX_MR: usize = 6;
+
+/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row; one of 512 bits holds a row,
+/// and eight hide the latency of an addition.
+fn tile_rows<S: Simd, F>() -> usize {
+    match (size_of::<F>(), S::F32_LANES) {
+        (4, 16) => 8,
+        (4, _) => 6,
+        _ => 2,
+    }
+}
+
+/// Asks for [`tile_rows`] here.
+struct TileRows<F>(PhantomData<F>);
+
+impl<F> WithSimd for TileRows<F> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        tile_rows::<S, F>()
+    }
+}
 
 /// A block of output rows to compute, with one result or two.
 struct RowBlock<'a, F, E> {
@@ -354,11 +378,10 @@ where
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Twelve registers of 256 bits hold sums; four are left for the operands.
-        if size_of::<F>() == 4 {
-            self.tiles::<S, MAX_MR>(simd)
-        } else {
-            self.tiles::<S, 2>(simd)
+        match tile_rows::<S, F>() {
+            8 => self.tiles::<S, 8>(simd),
+            6 => self.tiles::<S, 6>(simd),
+            _ => self.tiles::<S, 2>(simd),
         }
     }
 }
@@ -428,7 +451,7 @@ where
                                         simd,
                                         panel,
                                         #[inline(always)]
-                                        |k| first_of(&tile[k]),
+                                        |k, i| tile[k][i],
                                         sink,
                                     );
                                 } else if a.col_stride != 1 {
@@ -447,7 +470,7 @@ where
                                             simd,
                                             panel,
                                             #[inline(always)]
-                                            |k| first_of(&packed_a[k]),
+                                            |k, i| packed_a[k][i],
                                             sink,
                                         );
                                     } else {
@@ -455,7 +478,12 @@ where
                                             simd,
                                             panel,
                                             #[inline(always)]
-                                            |k| first_of(&from[k * a.col_stride..]),
+                                            |k, i| match from[k * a.col_stride..]
+                                                .first_chunk::<MR>()
+                                            {
+                                                Some(column) => column[i],
+                                                None => F::ZERO,
+                                            },
                                             sink,
                                         );
                                     }
@@ -465,16 +493,11 @@ where
                                         let row = first + (row + i).min(rows - 1);
                                         &a.data[row * a.row_stride + k0..][..kc]
                                     });
-                                    F::tile(
+                                    F::tile::<S, MR>(
                                         simd,
                                         panel,
                                         #[inline(always)]
-                                        |k| {
-                                            tile.map(
-                                                #[inline(always)]
-                                                |t| t[k],
-                                            )
-                                        },
+                                        |k, i| tile[i][k],
                                         sink,
                                     );
                                 }
@@ -491,15 +514,6 @@ where
             },
         );
     }
-}
-
-#[inline(always)]
-fn first_of<F: Real, const N: usize>(values: &[F]) -> [F; N] {
-    let values = &values[..N];
-    std::array::from_fn(
-        #[inline(always)]
-        |i| values[i],
-    )
 }
 
 /// Copies columns of b, from panel `first` on, to panels `[k][NR]`, with zeros past the last column.
@@ -576,6 +590,9 @@ fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &m
 /// Values between the columns of a packed tile of a: one wide copy makes one.
 const TILE_STRIDE: usize = 8;
 
+/// Columns packed at a time: their pages and cache lines are still there for the next tile.
+const PACK_COLUMNS: usize = 32;
+
 /// Copies a block of a to tiles `[k][TILE_STRIDE]`; what lies past the last row is any value. Adds the rows to `sums`,
 /// in a fixed order, unless that is empty.
 #[inline(always)]
@@ -588,49 +605,67 @@ fn pack_rows<F: Real, const MR: usize>(
     tiles: &mut [[F; TILE_STRIDE]],
     sums: &mut [F],
 ) {
-    let mut sums = sums.chunks_mut(MR);
-    for (t, tile) in tiles
-        .chunks_mut(kc.max(1))
-        .take(rows.div_ceil(MR))
-        .enumerate()
-    {
-        let n = MR.min(rows - t * MR);
-        let from = &a.data[(first + t * MR) * a.row_stride + k0 * a.col_stride..];
-        if a.row_stride == 1 && a.col_stride >= TILE_STRIDE {
-            let columns = from.chunks(a.col_stride);
-            for (values, from) in tile.iter_mut().zip(columns) {
-                match from.first_chunk::<TILE_STRIDE>() {
-                    Some(from) => *values = *from,
-                    None => values[..n].copy_from_slice(&from[..n]),
-                }
-            }
-        } else {
-            for (k, values) in tile.iter_mut().enumerate() {
-                let from = &from[k * a.col_stride..];
-                for (i, value) in values.iter_mut().enumerate().take(n) {
-                    *value = from[i * a.row_stride];
-                }
+    for k1 in (0..kc).step_by(PACK_COLUMNS) {
+        let k2 = kc.min(k1 + PACK_COLUMNS);
+        let mut sums = sums.chunks_mut(MR);
+        for (t, tile) in tiles.chunks_mut(kc).take(rows.div_ceil(MR)).enumerate() {
+            let n = MR.min(rows - t * MR);
+            let tile = &mut tile[k1..k2];
+            let from = &a.data[(first + t * MR) * a.row_stride + (k0 + k1) * a.col_stride..];
+            pack_tile(from, a.row_stride, a.col_stride, n, tile);
+            if let Some(sums) = sums.next() {
+                add_columns(tile, sums);
             }
         }
-        let Some(sums) = sums.next() else { continue };
-        // Four chains, for the latency of an addition.
-        let mut chains = [[F::ZERO; TILE_STRIDE]; 4];
-        let (fours, rest) = tile.as_chunks::<4>();
-        for four in fours {
-            for (chain, values) in chains.iter_mut().zip(four) {
-                for (sum, &x) in chain.iter_mut().zip(values) {
-                    *sum += x;
-                }
+    }
+}
+
+/// Copies the columns of n rows to a part of a tile.
+#[inline(always)]
+fn pack_tile<F: Real>(
+    from: &[F],
+    row_stride: usize,
+    col_stride: usize,
+    n: usize,
+    tile: &mut [[F; TILE_STRIDE]],
+) {
+    if row_stride == 1 && col_stride >= TILE_STRIDE {
+        for (values, from) in tile.iter_mut().zip(from.chunks(col_stride)) {
+            match from.first_chunk::<TILE_STRIDE>() {
+                Some(from) => *values = *from,
+                None => values[..n].copy_from_slice(&from[..n]),
             }
         }
-        for (chain, values) in chains.iter_mut().zip(rest) {
+        return;
+    }
+    for (k, values) in tile.iter_mut().enumerate() {
+        let from = &from[k * col_stride..];
+        for (i, value) in values.iter_mut().enumerate().take(n) {
+            *value = from[i * row_stride];
+        }
+    }
+}
+
+/// Adds the columns of a part of a tile to the sums of its rows.
+#[inline(always)]
+fn add_columns<F: Real>(tile: &[[F; TILE_STRIDE]], sums: &mut [F]) {
+    // Four chains, for the latency of an addition.
+    let mut chains = [[F::ZERO; TILE_STRIDE]; 4];
+    let (fours, rest) = tile.as_chunks::<4>();
+    for four in fours {
+        for (chain, values) in chains.iter_mut().zip(four) {
             for (sum, &x) in chain.iter_mut().zip(values) {
                 *sum += x;
             }
         }
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum += (chains[0][i] + chains[1][i]) + (chains[2][i] + chains[3][i]);
+    }
+    for (chain, values) in chains.iter_mut().zip(rest) {
+        for (sum, &x) in chain.iter_mut().zip(values) {
+            *sum += x;
         }
+    }
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum += (chains[0][i] + chains[1][i]) + (chains[2][i] + chains[3][i]);
     }
 }
 
@@ -639,10 +674,13 @@ fn pack_rows<F: Real, const MR: usize>(
 pub(crate) fn with_scratch<F: Real, R>(len: usize, work: impl FnOnce(&mut [F]) -> R) -> R {
     // Taken out while lent: `work` may wait for other threads and run another product meanwhile.
     let mut buffer = F::scratch().with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < len {
-        buffer.resize(len, F::ZERO);
+    // From a cache line on, so that no vector lies across two.
+    let slack = CACHE_LINE / size_of::<F>();
+    if buffer.len() < len + slack {
+        buffer.resize(len + slack, F::ZERO);
     }
-    let result = work(&mut buffer[..len]);
+    let start = buffer.as_ptr().align_offset(CACHE_LINE).min(slack);
+    let result = work(&mut buffer[start..start + len]);
     F::scratch().with_borrow_mut(|spare| spare.push(buffer));
     result
 }

@@ -23,6 +23,18 @@ pub fn join<A: Send, B: Send>(
     (a(), b())
 }
 
+/// Runs `work` on a thread of the pool, so that the parallel loops in it start without a hand-over.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
+/// Runs `work`.
+#[cfg(target_arch = "wasm32")]
+pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    work()
+}
+
 /// The number of threads that share the work.
 pub fn threads() -> usize {
     #[cfg(not(target_arch = "wasm32"))]

@@ -23,14 +23,14 @@ pub struct Sink<'a, F> {
 
 /// Scalars with a vectorized register tile.
 pub trait Tile: Sized {
-    /// Stores the sums over k of `column(k)[i] * panel[k][j]`, each one chain of multiply-adds from zero, fused where the
+    /// Stores the sums over k of `a(k, i) * panel[k][j]`, each one chain of multiply-adds from zero, fused where the
     /// machine can.
     ///
     /// Explicit vectors, since the compiler keeps plain arrays of sums in memory instead of registers.
     fn tile<S: Simd, const MR: usize>(
         simd: S,
         panel: &[[Self; NR]],
-        column: impl Fn(usize) -> [Self; MR],
+        a: impl Fn(usize, usize) -> Self,
         sink: Sink<'_, Self>,
     );
 }
@@ -42,21 +42,21 @@ macro_rules! impl_tile {
             fn tile<S: Simd, const MR: usize>(
                 simd: S,
                 panel: &[[$F; NR]],
-                column: impl Fn(usize) -> [$F; MR],
+                a: impl Fn(usize, usize) -> $F,
                 sink: Sink<'_, $F>,
             ) {
                 #[inline(always)]
                 fn vectors<S: Simd, const MR: usize, const VECTORS: usize>(
                     simd: S,
                     panel: &[[$F; NR]],
-                    column: impl Fn(usize) -> [$F; MR],
+                    a: impl Fn(usize, usize) -> $F,
                     sink: Sink<'_, $F>,
                 ) {
                     let mut sums = [[simd.$splat(0.0); VECTORS]; MR];
                     for (k, b) in panel.iter().enumerate() {
-                        let (a, b) = (column(k), S::$as_simd(b).0);
+                        let b = S::$as_simd(b).0;
                         for i in 0..MR {
-                            let a = simd.$splat(a[i]);
+                            let a = simd.$splat(a(k, i));
                             for j in 0..VECTORS {
                                 sums[i][j] = simd.$mul_add(a, b[j], sums[i][j]);
                             }
@@ -89,11 +89,11 @@ macro_rules! impl_tile {
                     }
                 }
                 match S::$LANES {
-                    16 => vectors::<S, MR, 1>(simd, panel, column, sink),
-                    8 => vectors::<S, MR, 2>(simd, panel, column, sink),
-                    4 => vectors::<S, MR, 4>(simd, panel, column, sink),
-                    2 => vectors::<S, MR, 8>(simd, panel, column, sink),
-                    _ => vectors::<S, MR, NR>(simd, panel, column, sink),
+                    16 => vectors::<S, MR, 1>(simd, panel, a, sink),
+                    8 => vectors::<S, MR, 2>(simd, panel, a, sink),
+                    4 => vectors::<S, MR, 4>(simd, panel, a, sink),
+                    2 => vectors::<S, MR, 8>(simd, panel, a, sink),
+                    _ => vectors::<S, MR, NR>(simd, panel, a, sink),
                 }
             }
         }
