@@ -211,8 +211,9 @@ impl<'a, F: Real> Packed<'a, F> {
         cols.div_ceil(NR) * rows * NR
     }
 
-    /// Packs b into `panels`, of [`Packed::len_of`] values.
+    /// Packs b into the first [`Packed::len_of`] values of `panels`.
     pub fn new(b: Mat<'_, F>, panels: &'a mut [F]) -> Self {
+        let panels = &mut panels[..Self::len_of(b.rows, b.cols)];
         pack_panels(b, 0, panels);
         Packed {
             panels,
@@ -415,12 +416,12 @@ where
         }
         // A transpose that is small is read where it lies, but for a last tile that would reach past its end.
         let pack_a =
-            a.col_stride != 1 && (sum_rows || a.row_stride != 1 || depth * a.col_stride > IN_CACHE);
+            sum_rows || a.col_stride != 1 && (a.row_stride != 1 || depth * a.col_stride > IN_CACHE);
         let tile_len = depth.min(KC) * TILE_STRIDE;
         with_scratch(
             match a.col_stride {
-                1 => 0,
                 _ if pack_a => rows.div_ceil(MR) * tile_len,
+                1 => 0,
                 _ => tile_len,
             },
             #[inline(always)]

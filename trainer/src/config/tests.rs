@@ -220,8 +220,8 @@ fn what_is_wrong_is_named() {
         ),
         ("train.batch=0", "train.batch: got 0, expected 1 to 1048576"),
         (
-            "train.warmup_steps=1401",
-            "train.warmup_steps: got 1401, expected 0 to 1400",
+            "train.warmup_steps=1801",
+            "train.warmup_steps: got 1801, expected 0 to 1800",
         ),
         (
             "log.every_steps=0",
