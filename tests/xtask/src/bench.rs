@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// Time a training step and a sampling forward on the CPU against a peer. Needs Linux, Python 3 and the package index.
 #[derive(Debug, clap::Args)]
@@ -13,7 +14,7 @@ pub struct Args {
     /// The peer.
     #[arg(long, value_enum)]
     peers: Peer,
-    /// Steps of each kind on each side, after one that is not counted.
+    /// Turns of each side for each kind of work, after one that is not counted.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Threads of each side.
@@ -102,7 +103,8 @@ pub fn run(args: &Args) -> Result<()> {
             let mut times = [Vec::new(), Vec::new()];
             for round in 0..=args.rounds {
                 for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
-                    let ms = number(&side.ask(work)?, "ms")?;
+                    let ms = side.turn(work)?;
+                    // The first turn warms up.
                     if round > 0 {
                         times.push(ms);
                     }
@@ -126,7 +128,7 @@ pub fn run(args: &Args) -> Result<()> {
         theirs.stop()?;
     }
     println!(
-        "{version}, f32, {} threads a side, medians of {} in turns; {}",
+        "{version}, f32, {} threads a side, medians of {} turns each; {}",
         args.threads,
         args.rounds,
         processor()
@@ -187,6 +189,18 @@ impl Side {
         };
         let about = side.answer().with_context(|| text)?;
         Ok((side, about))
+    }
+
+    /// Works for about a third of a second and returns the median time of a piece of work, in ms.
+    fn turn(&mut self, work: &str) -> Result<f64> {
+        // Idle threads of the other side spin for a while before they sleep.
+        std::thread::sleep(Duration::from_millis(50));
+        let first = number(&self.ask(work)?, "ms")?;
+        let mut times = vec![first];
+        for _ in 1..(300.0 / first).ceil() as usize {
+            times.push(number(&self.ask(work)?, "ms")?);
+        }
+        Ok(median(times))
     }
 
     fn ask(&mut self, work: &str) -> Result<Value> {
