@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
             .args(["--backend", &args.backend]);
         command
     };
-    check(sit("train --preset digits --out").arg(&run))?;
+    check(sit("train --preset digits").arg("--out").arg(&run))?;
     let mut lines = vec![format!(
         "trained in {:.0} s into {}",
         started.elapsed().as_secs_f64(),
@@ -58,9 +58,9 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let grid = run.join(format!("{kind}-guidance-{guidance}.png"));
         let mut command = sit(&format!(
-            "sample {flags} --guidance {guidance} --per-class {PER_CLASS} --classes 0-9 --out"
+            "sample {flags} --guidance {guidance} --per-class {PER_CLASS} --classes 0-9"
         ));
-        command.arg(&grid).arg(&run);
+        command.arg("--out").arg(&grid).arg(&run);
         let before = Instant::now();
         let agreement = agreement(&mut command)?;
         let seconds = before.elapsed().as_secs_f64();
