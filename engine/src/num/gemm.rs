@@ -415,8 +415,8 @@ where
             second.fill(F::ZERO);
         }
         // A transpose that is small is read where it lies, but for a last tile that would reach past its end.
-        let pack_a =
-            sum_rows || a.col_stride != 1 && (a.row_stride != 1 || depth * a.col_stride > IN_CACHE);
+        let in_cache = a.row_stride == 1 && depth * a.col_stride <= IN_CACHE;
+        let pack_a = sum_rows || a.col_stride != 1 && !in_cache;
         let tile_len = depth.min(KC) * TILE_STRIDE;
         with_scratch(
             match a.col_stride {
@@ -790,6 +790,24 @@ mod tests {
 
     fn bits(x: &[f32]) -> Vec<u32> {
         x.iter().map(|x| x.to_bits()).collect()
+    }
+
+    #[test]
+    fn row_sums_agree_with_a_loop() {
+        for (m, n, k) in [(1, 1, 1), (1, 3, 40), (9, 5, 1), (20, 17, 600)] {
+            let (g, x) = (wave::<f64>(k * m, 0.71), wave::<f64>(k * n, 0.37));
+            let (mut gw, mut sums) = (vec![0.0; m * n], vec![0.0; m]);
+            let (a, b) = (Mat::new(&g, k, m).t(), Mat::new(&x, k, n));
+            gemm_row_sums(&mut gw, &mut sums, a, b);
+            for (i, sum) in sums.iter().enumerate() {
+                let want: f64 = g.iter().skip(i).step_by(m).sum();
+                assert!((sum - want).abs() < 1e-12, "{m} {n} {k}: {sum} for {want}");
+            }
+            let mut want = vec![0.0; m * n];
+            let out = MatMut::new(&mut want, m, n);
+            gemm(out, Store::Set, 1.0, a, b, |_, _, _| ());
+            assert_eq!(gw, want);
+        }
     }
 
     #[test]
