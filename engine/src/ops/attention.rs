@@ -3,8 +3,8 @@
 use super::Case;
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
-use crate::num::gemm::with_scratch;
 use crate::num::par::{for_rows, rows_mut};
+use crate::num::scratch::with_scratch;
 use crate::num::simd::vectorize;
 use crate::num::{Mat, MatMut, Packed, Real, Store, gemm_serial, slice};
 use crate::shape::{Shape, Type, expect, expect_axes};

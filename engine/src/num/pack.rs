@@ -1,0 +1,185 @@
+//! Operands of a product copied to the order in which its tiles read them.
+
+use super::mat::Mat;
+use super::real::Real;
+use super::simd;
+use super::tile::NR;
+
+/// A matrix b cut into panels of [`NR`] columns, for products on one thread inside a parallel loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a, F> {
+    pub(super) panels: &'a [F],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+impl<'a, F: Real> Packed<'a, F> {
+    /// Values that the panels of a `[rows, cols]` matrix take.
+    pub fn len_of(rows: usize, cols: usize) -> usize {
+        cols.div_ceil(NR) * rows * NR
+    }
+
+    /// Packs b into the first [`Packed::len_of`] values of `panels`.
+    pub fn new(b: Mat<'_, F>, panels: &'a mut [F]) -> Self {
+        let panels = &mut panels[..Self::len_of(b.rows, b.cols)];
+        pack_panels(b, 0, panels);
+        Packed {
+            panels,
+            rows: b.rows,
+            cols: b.cols,
+        }
+    }
+}
+
+/// Copies columns of b, from panel `first` on, to panels `[k][NR]`, with zeros past the last column.
+pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]) {
+    let panels = panels.as_chunks_mut::<NR>().0;
+    simd::vectorize(
+        #[inline(always)]
+        || {
+            for (p, panel) in panels.chunks_mut(b.rows.max(1)).enumerate() {
+                let col = (first + p) * NR;
+                let n = NR.min(b.cols - col);
+                if b.col_stride == 1 {
+                    pack_rows_of_panel(b, col, n, panel);
+                } else {
+                    pack_columns_of_panel(b, col, n, panel);
+                }
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn pack_rows_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
+    for (k, row) in panel.iter_mut().enumerate() {
+        let from = &b.data[k * b.row_stride + col..];
+        match from.first_chunk::<NR>() {
+            Some(from) if n == NR => *row = *from,
+            _ => {
+                row[..n].copy_from_slice(&from[..n]);
+                row[n..].fill(F::ZERO);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
+    /// Rows that are transposed at once, in registers.
+    const BLOCK: usize = 8;
+    if n < NR {
+        panel.fill([F::ZERO; NR]);
+    }
+    let whole = if n == NR && b.row_stride == 1 {
+        panel.len() / BLOCK * BLOCK
+    } else {
+        0
+    };
+    for k in (0..whole).step_by(BLOCK) {
+        let columns: [[F; BLOCK]; NR] = std::array::from_fn(
+            #[inline(always)]
+            |j| {
+                let from = &b.data[(col + j) * b.col_stride + k..][..BLOCK];
+                std::array::from_fn(
+                    #[inline(always)]
+                    |i| from[i],
+                )
+            },
+        );
+        for (i, row) in panel[k..k + BLOCK].iter_mut().enumerate() {
+            *row = std::array::from_fn(
+                #[inline(always)]
+                |j| columns[j][i],
+            );
+        }
+    }
+    for j in 0..n {
+        let column = &b.data[(col + j) * b.col_stride..];
+        for (k, row) in panel.iter_mut().enumerate().skip(whole) {
+            row[j] = column[k * b.row_stride];
+        }
+    }
+}
+
+/// Values between the columns of a packed tile of a: one wide copy makes one.
+pub(super) const TILE_STRIDE: usize = 8;
+
+/// Columns packed at a time: their pages and cache lines are still there for the next tile.
+const PACK_COLUMNS: usize = 32;
+
+/// Copies a block of a to tiles `[k][TILE_STRIDE]`; what lies past the last row is any value. Adds the rows to `sums`,
+/// in a fixed order, unless that is empty.
+#[inline(always)]
+pub(super) fn pack_rows<F: Real, const MR: usize>(
+    a: Mat<'_, F>,
+    first: usize,
+    rows: usize,
+    k0: usize,
+    kc: usize,
+    tiles: &mut [[F; TILE_STRIDE]],
+    sums: &mut [F],
+) {
+    for k1 in (0..kc).step_by(PACK_COLUMNS) {
+        let k2 = kc.min(k1 + PACK_COLUMNS);
+        let mut sums = sums.chunks_mut(MR);
+        for (t, tile) in tiles.chunks_mut(kc).take(rows.div_ceil(MR)).enumerate() {
+            let n = MR.min(rows - t * MR);
+            let tile = &mut tile[k1..k2];
+            let from = &a.data[(first + t * MR) * a.row_stride + (k0 + k1) * a.col_stride..];
+            pack_tile(from, a.row_stride, a.col_stride, n, tile);
+            if let Some(sums) = sums.next() {
+                add_columns(tile, sums);
+            }
+        }
+    }
+}
+
+/// Copies the columns of n rows to a part of a tile.
+#[inline(always)]
+fn pack_tile<F: Real>(
+    from: &[F],
+    row_stride: usize,
+    col_stride: usize,
+    n: usize,
+    tile: &mut [[F; TILE_STRIDE]],
+) {
+    if row_stride == 1 && col_stride >= TILE_STRIDE {
+        for (values, from) in tile.iter_mut().zip(from.chunks(col_stride)) {
+            match from.first_chunk::<TILE_STRIDE>() {
+                Some(from) => *values = *from,
+                None => values[..n].copy_from_slice(&from[..n]),
+            }
+        }
+        return;
+    }
+    for (k, values) in tile.iter_mut().enumerate() {
+        let from = &from[k * col_stride..];
+        for (i, value) in values.iter_mut().enumerate().take(n) {
+            *value = from[i * row_stride];
+        }
+    }
+}
+
+/// Adds the columns of a part of a tile to the sums of its rows.
+#[inline(always)]
+fn add_columns<F: Real>(tile: &[[F; TILE_STRIDE]], sums: &mut [F]) {
+    // Four chains, for the latency of an addition.
+    let mut chains = [[F::ZERO; TILE_STRIDE]; 4];
+    let (fours, rest) = tile.as_chunks::<4>();
+    for four in fours {
+        for (chain, values) in chains.iter_mut().zip(four) {
+            for (sum, &x) in chain.iter_mut().zip(values) {
+                *sum += x;
+            }
+        }
+    }
+    for (chain, values) in chains.iter_mut().zip(rest) {
+        for (sum, &x) in chain.iter_mut().zip(values) {
+            *sum += x;
+        }
+    }
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum += (chains[0][i] + chains[1][i]) + (chains[2][i] + chains[3][i]);
+    }
+}
