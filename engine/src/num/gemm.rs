@@ -1,6 +1,6 @@
 //! Matrix products on packed panels, with the same bits however the rows are batched or shared among threads.
 //!
-//! Every element is one chain of (fused) multiply-adds over k, from zero, cut into blocks of [`KC`] that are added in
+//! Every element is one chain of (fused) multiply-adds over k, from zero, cut into blocks of `KC` that are added in
 //! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits.
 
 use super::mat::{Mat, MatMut};
@@ -100,7 +100,7 @@ impl<'a, F> Results<'a, F> for (&'a mut [F], &'a mut [F]) {
     }
 }
 
-/// [`gemm`] on the calling thread alone, for use inside a parallel loop.
+/// [`gemm()`] on the calling thread alone, for use inside a parallel loop.
 pub fn gemm_serial<F: Real>(
     out: MatMut<'_, F>,
     store: Store,

@@ -5,7 +5,7 @@ use super::real::Real;
 use super::simd;
 use super::tile::NR;
 
-/// A matrix b cut into panels of [`NR`] columns, for products on one thread inside a parallel loop.
+/// A matrix b cut into panels of `NR` columns, for products on one thread inside a parallel loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a, F> {
     pub(super) panels: &'a [F],

@@ -55,7 +55,7 @@ pub fn silu_grad<F: Real>(x: F) -> F {
     s + x * slope
 }
 
-/// out[i] = f(x[i]), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
+/// out_i = f(x_i), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
 pub fn map<F: Real>(out: &mut [F], x: &[F], f: impl Fn(F) -> F) {
     assert_eq!(out.len(), x.len());
     vectorize(
@@ -68,7 +68,7 @@ pub fn map<F: Real>(out: &mut [F], x: &[F], f: impl Fn(F) -> F) {
     );
 }
 
-/// x[i] = f(x[i]), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
+/// x_i = f(x_i), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
 pub fn map_in_place<F: Real>(x: &mut [F], f: impl Fn(F) -> F) {
     vectorize(
         #[inline(always)]
@@ -80,7 +80,7 @@ pub fn map_in_place<F: Real>(x: &mut [F], f: impl Fn(F) -> F) {
     );
 }
 
-/// out[i] = f(a[i], b[i]), with `f` vectorized; write it in place as `#[inline(always)] |a, b| ...`.
+/// out_i = f(a_i, b_i), with `f` vectorized; write it in place as `#[inline(always)] |a, b| ...`.
 pub fn zip_map<F: Real>(out: &mut [F], a: &[F], b: &[F], f: impl Fn(F, F) -> F) {
     assert!(out.len() == a.len() && out.len() == b.len());
     vectorize(
@@ -107,7 +107,7 @@ pub fn sum<F: Real>(x: &[F]) -> F {
     )
 }
 
-/// The sum of (x[i] - shift)^2.
+/// The sum of (x_i - shift)^2.
 pub fn sum_sq<F: Real>(x: &[F], shift: F) -> F {
     vectorize(
         #[inline(always)]
@@ -121,7 +121,7 @@ pub fn sum_sq<F: Real>(x: &[F], shift: F) -> F {
     )
 }
 
-/// The sum of a[i] b[i].
+/// The sum of a_i b_i.
 pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     assert_eq!(a.len(), b.len());
     vectorize(
@@ -136,7 +136,7 @@ pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     )
 }
 
-/// out[i] += scale x[i].
+/// out_i += scale x_i.
 pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
     assert_eq!(out.len(), x.len());
     vectorize(
@@ -150,7 +150,7 @@ pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
 }
 
 /// Replaces each row of `x` by e^(scale x - max), and writes the sum of that to `totals` and the log of
-/// sum_j e^(scale x[j]) to `lse`: softmax(scale x) but for the division by the sum.
+/// sum_j e^(scale x_j) to `lse`: softmax(scale x) but for the division by the sum.
 pub fn exp_rows<F: Real>(x: &mut [F], scale: F, totals: &mut [F], lse: &mut [F]) {
     let n = x.len() / lse.len();
     vectorize(

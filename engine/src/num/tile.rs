@@ -5,7 +5,7 @@ use pulp::Simd;
 /// Columns of a tile and of a packed panel.
 pub const NR: usize = 16;
 
-/// Where the sums of a tile go: rows of up to [`NR`] values that start `row_stride` values apart in `data`.
+/// Where the sums of a tile go: rows of up to `NR` values that start `row_stride` values apart in `data`.
 pub struct Sink<'a, F> {
     /// From the first value of the tile on.
     pub data: &'a mut [F],
@@ -13,7 +13,7 @@ pub struct Sink<'a, F> {
     pub row_stride: usize,
     /// Rows to store; the tile may compute more.
     pub rows: usize,
-    /// Columns to store; the tile always computes [`NR`].
+    /// Columns to store; the tile always computes `NR`.
     pub cols: usize,
     /// Factor of the sums.
     pub alpha: F,
