@@ -25,6 +25,8 @@ pub struct SampleConfig {
     pub weights: Arena,
     /// Images at a time.
     pub batch: usize,
+    /// Whether the network's output of each step is kept for [`Session::read_out`].
+    pub keep_out: bool,
 }
 
 /// The programs a schedule needs differ in these.
@@ -41,6 +43,11 @@ impl SampleConfig {
     /// # Errors
     /// [`Error::Config`] for a combination that is refused, with the reason.
     pub fn schedule(&self) -> Result<Vec<Step>> {
+        self.validate()?;
+        schedule(&self.transport, &self.sampler)
+    }
+
+    fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.transport.validate()?;
         self.guidance.validate()?;
@@ -56,7 +63,7 @@ impl SampleConfig {
                 1 << 20
             )));
         }
-        schedule(&self.transport, &self.sampler)
+        Ok(())
     }
 
     fn kinds(&self, steps: &[Step]) -> Vec<StepKind> {
@@ -85,10 +92,12 @@ impl SampleConfig {
         let x = g.input("x", [b, self.model.channels, size, size]);
         let y = self.model.null_class().map(|_| g.input_u32("y", [n]));
         let network = Network::new(&mut g, &self.model, false)?;
-        let net = |g: &mut Graph, x: Var, at: &str| -> Result<Var> {
+        // The output that is integrated, and that of the network, which with guidance has both halves.
+        let net = |g: &mut Graph, x: Var, at: &str| -> Result<(Var, Var)> {
             let t = g.input(format!("t{at}"), [n]);
             if !kind.guided {
-                return network.forward(g, x, t, y);
+                let out = network.forward(g, x, t, y)?;
+                return Ok((out, out));
             }
             let scale = g.input(format!("scale{at}"), [1]);
             let doubled = guide::double(g, x)?;
@@ -97,31 +106,39 @@ impl SampleConfig {
                 GuidanceChannels::All => self.model.channels,
                 GuidanceChannels::First3 => self.model.channels.min(3),
             };
-            guide::mix(g, out, scale, channels)
+            Ok((guide::mix(g, out, scale, channels)?, out))
         };
         let mut terms = vec![x];
         if kind.noisy {
             terms.push(g.input("noise", [b, self.model.channels, size, size]));
         }
+        let kept;
         let next = if kind.heun {
             let mut start = x;
             if kind.noisy {
                 let coef = g.input("start_coef", [b, 4]);
                 start = lincomb::lincomb(&mut g, &terms, coef)?;
             }
-            let out0 = net(&mut g, start, "")?;
+            let (out0, raw) = net(&mut g, start, "")?;
+            kept = raw;
             let coef = g.input("mid_coef", [b, 4]);
             let mid = lincomb::lincomb(&mut g, &[start, out0], coef)?;
-            let out1 = net(&mut g, mid, "_next")?;
+            let (out1, _) = net(&mut g, mid, "_next")?;
             let coef = g.input("coef", [b, 4]);
             lincomb::lincomb(&mut g, &[start, out0, out1], coef)?
         } else {
-            terms.insert(1, net(&mut g, x, "")?);
+            let (out, raw) = net(&mut g, x, "")?;
+            kept = raw;
+            terms.insert(1, out);
             let coef = g.input("coef", [b, 4]);
             lincomb::lincomb(&mut g, &terms, coef)?
         };
+        let mut outputs = vec![("x".into(), next)];
+        if self.keep_out {
+            outputs.push(("out".into(), kept));
+        }
         let request = Request {
-            outputs: vec![("x".into(), next)],
+            outputs,
             weights: Some(self.weights),
             grads: vec![],
         };
@@ -184,7 +201,7 @@ pub struct Session {
     /// Steps done.
     done: usize,
     /// The state at the start; empty before.
-    x0: Vec<f32>,
+    start: Vec<f32>,
     /// Program that ran last: its output is the state.
     last: Option<usize>,
     labels: Vec<u32>,
@@ -204,6 +221,25 @@ impl Session {
         config: SampleConfig,
     ) -> Result<Self> {
         let steps = config.schedule()?;
+        Self::with_steps(device, arenas, layout, config, steps)
+    }
+
+    /// As [`Session::new`], with the steps given: part of a schedule, or one that starts on the way
+    /// ([`crate::transport::schedule_from`]). Of the settings the sampler is not read.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; [`Error::Config`] without a step.
+    pub fn with_steps(
+        device: &Device,
+        arenas: &Arenas,
+        layout: &Layout,
+        config: SampleConfig,
+        steps: Vec<Step>,
+    ) -> Result<Self> {
+        config.validate()?;
+        if steps.is_empty() {
+            return Err(Error::Config("a session needs at least one step".into()));
+        }
         let kinds = config.kinds(&steps);
         let mut programs = Vec::new();
         for kind in unique(&kinds) {
@@ -222,7 +258,7 @@ impl Session {
             programs,
             steps,
             done: 0,
-            x0: Vec::new(),
+            start: Vec::new(),
             last: None,
             labels: vec![0; 2 * config.batch],
             coef: vec![0.0; 4 * config.batch],
@@ -272,6 +308,20 @@ impl Session {
     /// # Errors
     /// [`Error::Shape`] for another length, [`Error::Config`] for a label beyond the null class.
     pub fn start(&mut self, x0: &[f32], y: &[u32]) -> Result<()> {
+        self.start_at(0, x0, y)
+    }
+
+    /// Starts before step number `step` from the state x `[B, C, I, I]` of that time.
+    ///
+    /// # Errors
+    /// As [`Session::start`]; [`Error::Config`] when there is no such step.
+    pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
+        let Some(&at) = self.kinds.get(step) else {
+            return Err(Error::Config(format!(
+                "step {step}: got a schedule of {} steps",
+                self.steps.len()
+            )));
+        };
         let batch = self.config.batch;
         if let Some(null) = self.config.model.null_class() {
             if y.len() != batch {
@@ -293,10 +343,11 @@ impl Session {
                 program.write_u32("y", &self.labels[..n])?;
             }
         }
-        self.programs[self.kinds[0]].1.write("x", x0)?;
-        self.x0 = x0.to_vec();
+        self.programs[at].1.write("x", x)?;
+        self.start.clear();
+        self.start.extend_from_slice(x);
         self.last = None;
-        self.done = 0;
+        self.done = step;
         Ok(())
     }
 
@@ -322,7 +373,7 @@ impl Session {
         let at = self.kinds[self.done];
         if self.last == Some(at) {
             self.programs[at].1.feed("x", "x")?;
-        } else if self.last.is_some() || self.x0.is_empty() {
+        } else if self.last.is_some() || self.start.is_empty() {
             let x = self.read().await?;
             self.programs[at].1.write("x", &x)?;
         }
@@ -373,6 +424,20 @@ impl Session {
         Ok(())
     }
 
+    /// The network's output `[B, C, I, I]` at the state and time before the last step (Heun's first evaluation, after the
+    /// step's noise); with guidance `[2B, C, I, I]`, first the classes' and then the null class's.
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step or without [`SampleConfig::keep_out`], [`Error::Device`] when the device fails.
+    pub async fn read_out(&self) -> Result<Vec<f32>> {
+        match self.last {
+            Some(at) if self.config.keep_out => self.programs[at].1.read("out").await,
+            _ => Err(Error::Config(
+                "the network's output is kept from the first step on, with keep_out".into(),
+            )),
+        }
+    }
+
     /// The state `[B, C, I, I]`.
     ///
     /// # Errors
@@ -380,8 +445,10 @@ impl Session {
     pub async fn read(&self) -> Result<Vec<f32>> {
         match self.last {
             Some(at) => self.programs[at].1.read("x").await,
-            None if self.x0.is_empty() => Err(Error::Config("the session was not started".into())),
-            None => Ok(self.x0.clone()),
+            None if self.start.is_empty() => {
+                Err(Error::Config("the session was not started".into()))
+            }
+            None => Ok(self.start.clone()),
         }
     }
 }

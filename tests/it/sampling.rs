@@ -23,6 +23,7 @@ fn config(path: Path, prediction: Prediction, sampler: Sampler) -> SampleConfig 
         guidance: Guidance::default(),
         weights: Arena::Params,
         batch: 2,
+        keep_out: false,
     }
 }
 
@@ -390,4 +391,57 @@ fn guided_end_states_are_the_golden_ones() {
             "{method}: sum {got}, expected {sum}"
         );
     }
+}
+
+/// What the app records: the network's outputs of each step explain the next state, and a session that starts on the way
+/// from a recorded state goes on with the same bits.
+#[test]
+fn kept_outputs_and_a_start_on_the_way() {
+    let ode = |method, n_steps| Sampler::Ode { method, n_steps };
+    let guidance = Guidance {
+        scale: 2.0,
+        interval: [0.4, 1.0],
+        ..Guidance::default()
+    };
+    let config = SampleConfig {
+        guidance,
+        keep_out: true,
+        ..config(Path::Linear, Prediction::Velocity, ode(Method::Euler, 6))
+    };
+    let y = [3, 7];
+    let mut whole = session(&Device::Cpu, config);
+    assert!(pollster::block_on(whole.read_out()).is_err());
+    let mut states = vec![noise(4, 0, 2)];
+    whole.start(&states[0], &y).unwrap();
+    for i in 0..6 {
+        pollster::block_on(whole.step(&[])).unwrap();
+        let next = pollster::block_on(whole.read()).unwrap();
+        let out = pollster::block_on(whole.read_out()).unwrap();
+        let n = next.len();
+        let guided = i >= 3;
+        assert_eq!(out.len(), if guided { 2 * n } else { n }, "step {i}");
+        let explained: Vec<f32> = (0..n)
+            .map(|j| {
+                let v = if guided {
+                    out[n + j] + 2.0 * (out[j] - out[n + j])
+                } else {
+                    out[j]
+                };
+                states[i][j] + v / 6.0
+            })
+            .collect();
+        assert_close(&format!("step {i}"), &next, &explained, 1e-6);
+        states.push(next);
+    }
+    let mut rest = session(&Device::Cpu, config);
+    rest.start_at(2, &states[2], &y).unwrap();
+    assert_eq!((rest.done(), rest.t()), (2, whole.steps()[2].t));
+    while rest.done() < 6 {
+        pollster::block_on(rest.step(&[])).unwrap();
+    }
+    assert_eq!(
+        bits(&pollster::block_on(rest.read()).unwrap()),
+        bits(&states[6])
+    );
+    assert!(rest.start_at(6, &states[2], &y).is_err());
 }

@@ -54,6 +54,7 @@ impl Previews {
             },
             weights: Arena::Ema,
             batch: preview.count,
+            keep_out: false,
         };
         let mut x0 = vec![0.0; preview.count * model.image_len()];
         initial_noise(&model, config.train.seed, 0, &mut x0);

@@ -25,7 +25,9 @@ pub use interval::Interval;
 pub use objective::{Interpolant, LossCoefs, Objective};
 pub use path::Path;
 pub use prediction::{LossWeight, Prediction};
-pub use solver::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, Step, Update, nfe, schedule};
+pub use solver::{
+    DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, Step, Update, nfe, schedule, schedule_from,
+};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

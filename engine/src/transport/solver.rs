@@ -1,7 +1,7 @@
 //! Schedules of the ODE and SDE solvers: SiT's `transport/integrators.py` and `Sampler`.
 
-use super::{Coefs, Diffusion, Transport, names::named_enum};
-use crate::error::Result;
+use super::{Coefs, Diffusion, Interval, Transport, names::named_enum};
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The default size of the SDE's last step (paper, table 10; SiT's `sample_sde`).
@@ -152,7 +152,39 @@ pub fn nfe(steps: &[Step]) -> usize {
 /// [`crate::error::Error::Config`] from [`Transport::sample_interval`].
 pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
     let interval = transport.sample_interval(sampler)?;
-    let n_steps = sampler.n_steps();
+    steps(transport, sampler, interval, sampler.n_steps())
+}
+
+/// The steps of a sampler from time `t` on: as many equal ones to the end of its interval as come nearest to the size of
+/// [`schedule`]'s, then its last step.
+///
+/// # Errors
+/// As [`schedule`]; [`crate::error::Error::Config`] for a time before the sampler's interval or after its last step.
+pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result<Vec<Step>> {
+    let Interval { t0, t1 } = transport.sample_interval(sampler)?;
+    let n_steps = f64::from(sampler.n_steps()) * (t1 - t) / (t1 - t0);
+    let rest = match t {
+        _ if t == t1 => steps(transport, sampler, Interval { t0, t1 }, 0)?,
+        _ if (t0..t1).contains(&t) => {
+            let n_steps = libm::round(n_steps).max(1.0) as u32;
+            steps(transport, sampler, Interval { t0: t, t1 }, n_steps)?
+        }
+        _ => Vec::new(),
+    };
+    if rest.is_empty() {
+        return Err(Error::Config(format!(
+            "start at t = {t}: this sampler steps from {t0} to {t1}"
+        )));
+    }
+    Ok(rest)
+}
+
+fn steps(
+    transport: &Transport,
+    sampler: &Sampler,
+    interval: Interval,
+    n_steps: u32,
+) -> Result<Vec<Step>> {
     let time = |i: u32| interval.at(f64::from(i) / f64::from(n_steps));
     let mut steps = Vec::with_capacity(n_steps as usize + 1);
     for i in 0..n_steps {
@@ -607,6 +639,43 @@ mod tests {
                 Update::Euler { noise, .. } => assert!(last_step != LastStep::None && noise == 0.0),
                 Update::Heun { .. } => assert_eq!(last_step, LastStep::None),
             }
+        }
+    }
+
+    #[test]
+    fn a_schedule_from_the_way_has_the_size_and_the_end_of_the_whole() {
+        let transport = transport(Path::Linear, Prediction::Velocity);
+        let ode = Sampler::Ode {
+            method: Method::Euler,
+            n_steps: 20,
+        };
+        let sde = sde(Method::Euler, Diffusion::default(), LastStep::Mean, 24);
+        for sampler in [ode, sde] {
+            let whole = schedule(&transport, &sampler).unwrap();
+            for from in [0, 7, whole.len() - 1] {
+                let rest = schedule_from(&transport, &sampler, whole[from].t).unwrap();
+                assert_eq!(rest.len(), whole.len() - from, "{sampler:?} from {from}");
+                for (a, b) in rest.iter().zip(&whole[from..]) {
+                    assert_near("t", a.t, b.t, 1e-12);
+                    assert_near("t_next", a.t_next, b.t_next, 1e-12);
+                }
+            }
+            // Between two steps, and so near to the end that less than half a step is left.
+            let interval = transport.sample_interval(&sampler).unwrap();
+            for t in [0.503, interval.t1 - 1e-3] {
+                let rest = schedule_from(&transport, &sampler, t).unwrap();
+                assert_eq!((rest[0].t, rest[rest.len() - 1].t_next), (t, 1.0));
+                assert!(rest.windows(2).all(|pair| pair[0].t_next == pair[1].t));
+            }
+        }
+        for (sampler, t) in [(ode, 1.0), (ode, -0.1), (sde, 0.97), (sde, f64::NAN)] {
+            let message = schedule_from(&transport, &sampler, t)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.starts_with(&format!("start at t = {t}: ")),
+                "{message}"
+            );
         }
     }
 }

@@ -169,5 +169,6 @@ fn one_step(config: &RunConfig, guidance: f64) -> SampleConfig {
         },
         weights: Arena::Params,
         batch: config.train.batch,
+        keep_out: false,
     }
 }

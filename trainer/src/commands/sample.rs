@@ -401,6 +401,7 @@ pub fn run(args: &Args) -> Result<()> {
         },
         weights: Arena::Params,
         batch: n.min(args.batch as usize),
+        keep_out: false,
     };
     config.schedule()?;
     source.weights.check(&model)?;
