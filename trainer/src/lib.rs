@@ -1,18 +1,33 @@
-//! The library behind the command `sit`: data, run configuration and the files a run writes.
+//! Data, run configurations and the files a run writes; with the feature `cli` also the command `sit`.
+//!
+//! For wasm32 it has what needs neither files nor threads: [`config`], [`data`] and [`png`].
 
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
 mod commands;
 pub mod config;
 pub mod data;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod error;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod files;
+#[cfg(feature = "cli")]
 pub mod log;
+#[cfg(feature = "cli")]
 mod memory;
+#[cfg(feature = "cli")]
 pub mod npz;
 pub mod png;
+#[cfg(feature = "cli")]
 mod preview;
+#[cfg(feature = "cli")]
 mod progress;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod run;
+#[cfg(feature = "cli")]
 mod sampling;
+#[cfg(feature = "cli")]
 mod stdout;
+#[cfg(feature = "cli")]
 mod training;

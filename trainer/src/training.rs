@@ -1,7 +1,7 @@
 //! The training loop of a run: batches, steps, metrics, previews and checkpoints.
 
 use crate::config::RunConfig;
-use crate::data::{Dataset, Loader, LoaderConfig};
+use crate::data::{Dataset, Loader};
 use crate::error::{Failure, Result};
 use crate::log::{Metrics, MetricsLine, TensorBoard};
 use crate::preview::Previews;
@@ -83,14 +83,13 @@ impl Job {
             };
         }
         trainer.set_n_updates(state.n_updates);
-        let loader = LoaderConfig {
-            seed: config.train.seed,
-            batch: config.train.batch,
-            flip: config.data.flip,
-            workers: config.data.workers,
-        };
         Ok(Job {
-            loader: Loader::new(dataset, loader, state.n_samples)?,
+            loader: Loader::new(
+                dataset,
+                config.batches(),
+                config.data.workers,
+                state.n_samples,
+            )?,
             previews: Previews::new(&config, device, &trainer)?,
             config,
             trainer,

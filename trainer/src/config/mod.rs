@@ -16,7 +16,7 @@ use sit_engine::optim::{AdamW, LearningRate};
 use sit_engine::train;
 use sit_engine::transport::Transport;
 
-use crate::data::{DataConfig, Dataset, Kind};
+use crate::data::{BatchConfig, DataConfig, Dataset, Kind};
 
 /// Why a configuration cannot be used: names the file, preset or flag, the key, what it is and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +74,15 @@ impl RunConfig {
             accumulate: self.train.accumulate,
             class_dropout: self.train.class_dropout,
             seed: self.train.seed,
+        }
+    }
+
+    /// The order of the samples.
+    pub fn batches(&self) -> BatchConfig {
+        BatchConfig {
+            seed: self.train.seed,
+            batch: self.train.batch,
+            flip: self.data.flip,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The `[data]` table of a run's configuration.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -155,12 +156,25 @@ impl DataConfig {
         self.channels.unwrap_or(3)
     }
 
-    pub(super) fn background(&self) -> [u8; 3] {
-        self.background.unwrap_or([255; 3])
+    /// The number of classes of images in `n_found` class folders of `root`.
+    pub(super) fn n_classes_of(
+        &self,
+        root: &dyn Display,
+        n_found: usize,
+    ) -> Result<usize, DataError> {
+        let n_classes = self.n_classes.unwrap_or(n_found);
+        let expected = if n_classes > 0 && n_found == 0 {
+            format!("0, {root} has no class folders")
+        } else if n_classes > 0 && n_classes < n_found {
+            format!("at least {n_found}, the class folders of {root}, or 0")
+        } else {
+            return Ok(n_classes);
+        };
+        Err(DataError::config("n_classes", n_classes, expected))
     }
 
-    pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache_mib.unwrap_or(1024).saturating_mul(1 << 20)
+    pub(super) fn background(&self) -> [u8; 3] {
+        self.background.unwrap_or([255; 3])
     }
 }
 

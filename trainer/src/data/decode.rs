@@ -1,25 +1,77 @@
 //! From an image file to 8-bit grey or RGB pixels.
 
+use std::io::{self, BufRead, Seek};
 use std::path::Path;
 
 use image::{DynamicImage, ImageReader};
 
-use super::BadFile;
-use super::crop::Pixels;
+use super::crop::{Pixels, center_crop};
+use super::{BadFile, DataConfig, DataError};
 
-/// Decodes a PNG, JPEG or WebP file, recognized by its content. EXIF orientation is not applied (as in SiT).
-pub fn decode(path: &Path) -> Result<DynamicImage, BadFile> {
+/// Whether a file is an image that can be decoded, by its extension.
+pub fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let known = ["png", "jpg", "jpeg", "webp"];
+    extension.is_some_and(|extension| known.iter().any(|k| k.eq_ignore_ascii_case(extension)))
+}
+
+/// Decodes a PNG, JPEG or WebP stream, recognized by its content; `path` is what messages call it. EXIF orientation is not
+/// applied (as in SiT).
+pub fn decode(
+    path: &Path,
+    stream: io::Result<impl BufRead + Seek>,
+) -> Result<DynamicImage, BadFile> {
     let bad = |reason: String| BadFile {
         path: path.to_owned(),
         reason,
     };
-    let reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
+    let reader = stream
+        .and_then(|stream| ImageReader::new(stream).with_guessed_format())
         .map_err(|error| bad(error.to_string()))?;
     if reader.format().is_none() {
         return Err(bad("not a PNG, JPEG or WebP file".to_owned()));
     }
     reader.decode().map_err(|error| bad(error.to_string()))
+}
+
+/// How images of any size and color become one shape `[C, S, S]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Fit {
+    /// C, 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// S.
+    pub image_size: usize,
+    /// What shows through transparent pixels.
+    pub background: [u8; 3],
+}
+
+impl Fit {
+    /// What a `[data]` table says.
+    pub fn new(config: &DataConfig) -> Result<Self, DataError> {
+        Ok(Self {
+            channels: config.channels(),
+            image_size: config.required_image_size()?,
+            background: config.background(),
+        })
+    }
+
+    /// Bytes of an image's levels.
+    pub fn bytes(&self) -> usize {
+        self.channels * self.image_size * self.image_size
+    }
+
+    /// Resizes and crops an image into `levels`, `[C, S, S]`.
+    pub fn levels(&self, image: DynamicImage, levels: &mut [u8]) {
+        let pixels = to_pixels(image, self.channels, self.background);
+        let image = center_crop(pixels, self.image_size);
+        let planes = levels.chunks_exact_mut(self.image_size * self.image_size);
+        for (channel, plane) in planes.enumerate() {
+            let pixels = image.levels.chunks_exact(self.channels);
+            for (level, pixel) in plane.iter_mut().zip(pixels) {
+                *level = pixel[channel];
+            }
+        }
+    }
 }
 
 /// Converts to 1 (grey) or 3 (RGB) channels of 8 bits over `background`.

@@ -39,12 +39,12 @@ pub fn held_out() -> InMemory {
     digits.filter("digits (test)", |index| held_out[index])
 }
 
-fn held_out_mask(labels: &[u8]) -> Vec<bool> {
-    let mut seen = [0; 256];
+fn held_out_mask(labels: &[u32]) -> Vec<bool> {
+    let mut seen = [0; 10];
     labels
         .iter()
         .map(|&label| {
-            let count = &mut seen[usize::from(label)];
+            let count = &mut seen[label as usize];
             *count += 1;
             *count % HELD_OUT_ONE_IN == 0
         })

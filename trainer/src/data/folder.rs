@@ -1,13 +1,13 @@
 //! A folder of images: one subfolder per class, or flat for unconditional data.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::crop::center_crop;
-use super::decode::{decode, to_pixels};
+use super::decode::{Fit, decode, is_image};
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, scale};
 
 /// The image files below a folder.
@@ -103,14 +103,11 @@ fn entries(
         let is_hidden = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let extension = path
-            .extension()
-            .map(|extension| extension.to_string_lossy().to_lowercase());
         if is_hidden {
             *n_ignored += 1;
         } else if path.is_dir() {
             folders.push(path);
-        } else if matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg" | "webp")) {
+        } else if is_image(&path) {
             images.push(path);
         } else {
             *n_ignored += 1;
@@ -127,9 +124,7 @@ pub struct Folder {
     files: Vec<(PathBuf, u32)>,
     class_names: Vec<String>,
     n_classes: usize,
-    channels: usize,
-    image_size: usize,
-    background: [u8; 3],
+    fit: Fit,
     /// `[N, C, H, W]`, if it fits in the budget.
     cache: Option<Vec<u8>>,
 }
@@ -142,34 +137,16 @@ impl Folder {
     pub fn open(config: &DataConfig, progress: Progress) -> Result<Self, DataError> {
         let root = config.required_path()?;
         let listing = list(root)?;
-        let n_found = listing.class_names.len();
-        let n_classes = config.n_classes.unwrap_or(n_found);
-        let has_labels = n_classes > 0;
-        if has_labels && n_found == 0 {
-            return Err(DataError::config(
-                "n_classes",
-                n_classes,
-                format!("0, {} has no class folders", root.display()),
-            ));
-        }
-        if has_labels && n_classes < n_found {
-            let expected = format!(
-                "at least {n_found}, the class folders of {}, or 0",
-                root.display()
-            );
-            return Err(DataError::config("n_classes", n_classes, expected));
-        }
+        let n_classes = config.n_classes_of(&root.display(), listing.class_names.len())?;
         let mut folder = Self {
             name: root.display().to_string(),
             files: listing.files,
             class_names: listing.class_names,
             n_classes,
-            channels: config.channels(),
-            image_size: config.required_image_size()?,
-            background: config.background(),
+            fit: Fit::new(config)?,
             cache: None,
         };
-        if !has_labels {
+        if n_classes == 0 {
             folder.class_names.clear();
             folder.files.iter_mut().for_each(|file| file.1 = 0);
         }
@@ -180,7 +157,8 @@ impl Folder {
                 listing.n_ignored
             );
         }
-        let bad = folder.check(config.cache_bytes(), progress);
+        let cache_bytes = config.cache_mib.unwrap_or(1024).saturating_mul(1 << 20);
+        let bad = folder.check(cache_bytes, progress);
         if !bad.is_empty() {
             folder.skip(bad, config.skip_bad)?;
         }
@@ -189,7 +167,7 @@ impl Folder {
 
     /// Decodes every file, fills the cache if it fits, and returns the bad files with their indices.
     fn check(&mut self, cache_bytes: u64, progress: Progress) -> Vec<(usize, BadFile)> {
-        let image_bytes = self.image_bytes();
+        let image_bytes = self.fit.bytes();
         let n_files = self.files.len();
         let total_bytes = n_files as u64 * image_bytes as u64;
         let mut cache = (total_bytes <= cache_bytes).then(|| vec![0; n_files * image_bytes]);
@@ -236,7 +214,7 @@ impl Folder {
             tracing::warn!("skipped {bad}");
             is_good[index] = false;
         }
-        let image_bytes = self.image_bytes();
+        let image_bytes = self.fit.bytes();
         if let Some(cache) = &mut self.cache {
             let good = (0..n_images).filter(|&index| is_good[index]);
             for (slot, index) in good.enumerate() {
@@ -251,28 +229,11 @@ impl Folder {
         Ok(())
     }
 
-    fn image_bytes(&self) -> usize {
-        self.channels * self.image_size * self.image_size
-    }
-
     /// Decodes, resizes and crops one file into `[C, H, W]` levels.
     fn load(&self, index: usize, levels: &mut [u8]) -> Result<(), BadFile> {
-        let image = decode(&self.files[index].0)?;
-        let image = center_crop(
-            to_pixels(image, self.channels, self.background),
-            self.image_size,
-        );
-        for (channel, plane) in levels
-            .chunks_exact_mut(self.image_size * self.image_size)
-            .enumerate()
-        {
-            for (level, pixel) in plane
-                .iter_mut()
-                .zip(image.levels.chunks_exact(self.channels))
-            {
-                *level = pixel[channel];
-            }
-        }
+        let path = &self.files[index].0;
+        let image = decode(path, File::open(path).map(BufReader::new))?;
+        self.fit.levels(image, levels);
         Ok(())
     }
 }
@@ -287,7 +248,7 @@ impl Dataset for Folder {
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.channels, self.image_size, self.image_size]
+        [self.fit.channels, self.fit.image_size, self.fit.image_size]
     }
 
     fn max_level(&self) -> u8 {
@@ -307,7 +268,7 @@ impl Dataset for Folder {
     }
 
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
-        let image_bytes = self.image_bytes();
+        let image_bytes = self.fit.bytes();
         if let Some(cache) = &self.cache {
             scale(&cache[index * image_bytes..][..image_bytes], 255, image);
             return Ok(());

@@ -120,7 +120,7 @@ pub fn parse(
         shape: [1, dims[1], dims[2]],
         max_level,
         levels,
-        labels,
+        labels: labels.into_iter().map(u32::from).collect(),
         n_classes,
         class_names: Vec::new(),
     })

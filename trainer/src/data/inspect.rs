@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,7 +98,7 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
         }
         data.labels
             .iter()
-            .for_each(|&label| classes[usize::from(label)].1 += 1);
+            .for_each(|&label| classes[label as usize].1 += 1);
     }
     let n_images = sizes.values().sum();
     Report {
@@ -120,7 +122,7 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
     let listing = folder::list(path)?;
     let n_done = AtomicUsize::new(0);
     let files = listing.files.par_iter().map(|(file, label)| {
-        let image = decode(file).map(|image| {
+        let image = decode(file, File::open(file).map(BufReader::new)).map(|image| {
             let color = image.color();
             let image = to_pixels(image, 3, [255; 3]);
             let channels = [0, 1, 2].map(|channel| {

@@ -108,7 +108,7 @@ mod tests {
     use crate::data::digits;
     use crate::data::memory::InMemory;
 
-    fn points(levels: &[u8], labels: &[u8]) -> InMemory {
+    fn points(levels: &[u8], labels: &[u32]) -> InMemory {
         InMemory {
             name: "points".into(),
             source: PathBuf::from("points"),

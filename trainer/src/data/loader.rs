@@ -4,39 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use sit_engine::rng::{Stream, permutation, uniform};
+use super::{Batch, BatchConfig, Batches, DataError, Dataset};
 
-use super::{DataError, Dataset};
-
-/// One batch of images and labels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Images in [-1, 1], `[B, C, H, W]`.
-    pub x1: Vec<f32>,
-    /// Labels, `[B]`.
-    pub y: Vec<u32>,
-    /// The number of the first sample; the batch holds `first` to `first + B - 1`.
-    pub first: u64,
-}
-
-/// How a [`Loader`] batches.
-#[derive(Debug, Clone, Copy)]
-pub struct LoaderConfig {
-    /// The key of the order and of the flips.
-    pub seed: u64,
-    /// Images per batch.
-    pub batch: usize,
-    /// Whether every other image is mirrored.
-    pub flip: bool,
-    /// Threads, at least 1; each prepares up to two batches ahead.
-    pub workers: usize,
-}
-
-/// An endless sequence of batches that depends on nothing but the seed and the sample's number.
+/// The endless sequence of [`Batches`] from a sample number on.
 ///
-/// Sample `n` is image `permutation(seed, epoch)[n mod N]` of epoch `n / N`, mirrored if `uniform(seed, Flip, 0, n) < 1/2`.
-/// A loader started at sample `n` therefore continues one that stopped there, and the number of workers changes nothing.
-/// Dropping the loader ends its threads.
+/// A loader started at sample `n` continues one that stopped there, and the number of workers changes nothing. Dropping the
+/// loader ends its threads.
 pub struct Loader {
     workers: Vec<Worker>,
     /// The worker whose turn it is.
@@ -49,7 +22,7 @@ struct Worker {
 }
 
 impl Loader {
-    /// Starts the workers at sample number `first`.
+    /// Starts `workers` threads at sample number `first`; each prepares up to two batches ahead.
     ///
     /// # Errors
     /// [`DataError::Config`] if the system refuses that many threads.
@@ -58,36 +31,30 @@ impl Loader {
     /// If the batch or the number of workers is 0.
     pub fn new(
         dataset: Arc<dyn Dataset>,
-        config: LoaderConfig,
+        config: BatchConfig,
+        workers: usize,
         first: u64,
     ) -> Result<Self, DataError> {
-        assert!(
-            config.batch > 0 && config.workers > 0,
-            "at least one image per batch and one worker"
-        );
-        let stride = (config.workers * config.batch) as u64;
+        assert!(workers > 0, "at least one worker");
+        let stride = (workers * config.batch) as u64;
         let spawn = |worker| {
-            let mut order = Order {
-                dataset: Arc::clone(&dataset),
-                config,
-                epoch: None,
-            };
+            let mut all = Batches::new(Arc::clone(&dataset), config);
             let mut first = first + (worker * config.batch) as u64;
             // One batch waits in the channel while the next is made.
             let (sender, batches): (SyncSender<Result<Batch, DataError>>, _) = sync_channel(1);
             let work = move || {
-                while sender.send(order.batch(first)).is_ok() {
+                while sender.send(all.at(first)).is_ok() {
                     first += stride;
                 }
             };
             let thread = Builder::new().name(format!("data-{worker}")).spawn(work);
             let thread = thread.map_err(|error| {
-                DataError::config("workers", config.workers, format!("fewer: {error}"))
+                DataError::config("workers", workers, format!("fewer: {error}"))
             })?;
             Ok(Worker { batches, thread })
         };
         Ok(Self {
-            workers: (0..config.workers).map(spawn).collect::<Result<_, _>>()?,
+            workers: (0..workers).map(spawn).collect::<Result<_, _>>()?,
             next: 0,
         })
     }
@@ -119,151 +86,29 @@ impl Drop for Loader {
     }
 }
 
-/// Makes batches by sample number; holds the current epoch's permutation.
-struct Order {
-    dataset: Arc<dyn Dataset>,
-    config: LoaderConfig,
-    epoch: Option<(u64, Vec<u32>)>,
-}
-
-impl Order {
-    fn batch(&mut self, first: u64) -> Result<Batch, DataError> {
-        let LoaderConfig {
-            seed, batch, flip, ..
-        } = self.config;
-        let [channels, height, width] = self.dataset.shape();
-        let image_size = channels * height * width;
-        let mut x1 = vec![0.0; batch * image_size];
-        let mut y = Vec::with_capacity(batch);
-        for (image, n) in x1.chunks_exact_mut(image_size).zip(first..) {
-            let index = self.index(n);
-            self.dataset.read(index, image)?;
-            if flip && uniform(seed, Stream::Flip, 0, n) < 0.5 {
-                image.chunks_exact_mut(width).for_each(<[f32]>::reverse);
-            }
-            y.push(self.dataset.label(index));
-        }
-        Ok(Batch { x1, y, first })
-    }
-
-    /// The image of sample number `n`.
-    fn index(&mut self, n: u64) -> usize {
-        let len = self.dataset.len();
-        let epoch = n / len as u64;
-        if self.epoch.as_ref().is_none_or(|current| current.0 != epoch) {
-            // The epoch is a 32-bit counter of the generator; after 2^32 epochs the orders repeat.
-            self.epoch = Some((
-                epoch,
-                permutation(self.config.seed, epoch as u32, len as u32),
-            ));
-        }
-        let (_, permutation) = self.epoch.as_ref().expect("just set");
-        permutation[(n % len as u64) as usize] as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::digits;
 
-    const CONFIG: LoaderConfig = LoaderConfig {
+    const CONFIG: BatchConfig = BatchConfig {
         seed: 3,
         batch: 100,
         flip: true,
-        workers: 1,
     };
 
-    fn batches(config: LoaderConfig, first: u64, n: usize) -> Vec<Batch> {
-        let mut loader = Loader::new(Arc::new(digits::train()), config, first).unwrap();
-        (0..n).map(|_| loader.next_batch().unwrap()).collect()
-    }
-
+    /// The same samples as without threads, in order.
     #[test]
-    fn the_number_of_workers_changes_nothing() {
+    fn neither_threads_nor_the_start_change_a_batch() {
         // 30 batches of 100 span three epochs of 1442 images.
-        let one = batches(CONFIG, 0, 30);
-        for workers in [2, 3, 7] {
-            assert_eq!(batches(LoaderConfig { workers, ..CONFIG }, 0, 30), one);
-        }
-        assert_eq!(one[7].first, 700);
-    }
-
-    #[test]
-    fn a_loader_continues_where_another_stopped() {
-        let whole = batches(CONFIG, 0, 30);
-        assert_eq!(batches(CONFIG, 1300, 5), whole[13..18]);
-        // Another batch size meets the same samples.
-        let half = batches(
-            LoaderConfig {
-                batch: 50,
-                workers: 2,
-                ..CONFIG
-            },
-            1300,
-            2,
-        );
-        assert_eq!([&half[0].x1[..], &half[1].x1].concat(), whole[13].x1);
-        assert_eq!([&half[0].y[..], &half[1].y].concat(), whole[13].y);
-    }
-
-    #[test]
-    fn an_epoch_holds_every_image_once_in_an_order_of_its_own() {
-        let config = LoaderConfig {
-            batch: 1442,
-            flip: false,
-            ..CONFIG
-        };
-        let epochs = batches(config, 0, 2);
-        assert_ne!(epochs[0].x1, epochs[1].x1);
-        assert_ne!(
-            epochs[0].x1,
-            batches(LoaderConfig { seed: 4, ..config }, 0, 1)[0].x1
-        );
-        let sorted = |x: &[f32]| {
-            let mut images: Vec<Vec<u32>> = x
-                .chunks(64)
-                .map(|image| image.iter().map(|v| v.to_bits()).collect())
-                .collect();
-            images.sort();
-            images
-        };
-        let digits = digits::train();
-        let mut source = vec![0.0; 1442 * 64];
-        for (index, image) in source.chunks_mut(64).enumerate() {
-            digits.read(index, image).unwrap();
-        }
-        assert_eq!(sorted(&epochs[0].x1), sorted(&source));
-        assert_eq!(sorted(&epochs[1].x1), sorted(&source));
-    }
-
-    #[test]
-    fn half_of_the_images_are_mirrored() {
-        let flipped = batches(CONFIG, 0, 10);
-        let plain = batches(
-            LoaderConfig {
-                flip: false,
-                ..CONFIG
-            },
-            0,
-            10,
-        );
-        let (mut n_mirrored, mut n_plain) = (0, 0);
-        for (flipped, plain) in flipped.iter().zip(&plain) {
-            assert_eq!(flipped.y, plain.y);
-            for (image, source) in flipped.x1.chunks(64).zip(plain.x1.chunks(64)) {
-                let mirrored: Vec<f32> = source
-                    .chunks(8)
-                    .flat_map(|row| row.iter().rev())
-                    .copied()
-                    .collect();
-                n_plain += usize::from(image == source);
-                n_mirrored += usize::from(image == mirrored);
+        for (workers, first) in [(1, 0), (2, 0), (3, 0), (7, 0), (2, 1300)] {
+            let mut loader =
+                Loader::new(Arc::new(digits::train()), CONFIG, workers, first).unwrap();
+            let mut batches = Batches::new(Arc::new(digits::train()), CONFIG);
+            for first in (first..3000).step_by(100) {
+                assert_eq!(loader.next_batch().unwrap(), batches.at(first).unwrap());
             }
         }
-        assert_eq!(n_mirrored + n_plain, 1000, "no digit of these is symmetric");
-        // Standard deviation 16.
-        assert!((420..580).contains(&n_mirrored), "{n_mirrored}");
     }
 
     /// A data set whose image `bad` cannot be read.
@@ -311,26 +156,18 @@ mod tests {
 
     #[test]
     fn an_image_that_fails_is_reported_with_its_batch_and_the_next_follows() {
-        let bad = permutation(CONFIG.seed, 0, 1442)[250] as usize;
+        let bad = sit_engine::rng::permutation(CONFIG.seed, 0, 1442)[250] as usize;
         let dataset = Arc::new(Broken {
             digits: digits::train(),
             bad,
         });
-        let mut loader = Loader::new(
-            dataset,
-            LoaderConfig {
-                workers: 2,
-                ..CONFIG
-            },
-            0,
-        )
-        .unwrap();
-        let whole = batches(CONFIG, 0, 4);
-        for (n, expected) in whole.iter().enumerate() {
+        let mut loader = Loader::new(dataset, CONFIG, 2, 0).unwrap();
+        let mut whole = Batches::new(Arc::new(digits::train()), CONFIG);
+        for first in [0, 100, 200, 300] {
             match loader.next_batch() {
-                Ok(batch) => assert_eq!(&batch, expected),
+                Ok(batch) => assert_eq!(batch, whole.at(first).unwrap()),
                 Err(error) => {
-                    assert_eq!(n, 2);
+                    assert_eq!(first, 200);
                     assert!(error.to_string().starts_with("bad.png: "), "{error}");
                 }
             }

@@ -17,7 +17,7 @@ pub struct InMemory {
     /// `[N, C, H, W]`.
     pub(super) levels: Vec<u8>,
     /// `[N]`.
-    pub(super) labels: Vec<u8>,
+    pub(super) labels: Vec<u32>,
     pub(super) n_classes: usize,
     pub(super) class_names: Vec<String>,
 }
@@ -57,13 +57,13 @@ impl InMemory {
         match self
             .labels
             .iter()
-            .position(|&label| usize::from(label) >= self.n_classes)
+            .position(|&label| label as usize >= self.n_classes)
         {
             None => Ok(self),
             Some(index) => Err(DataError::Label {
                 path: self.labels_source,
                 index,
-                label: self.labels[index].into(),
+                label: self.labels[index],
                 n_classes: self.n_classes,
             }),
         }
@@ -96,7 +96,7 @@ impl Dataset for InMemory {
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.labels[index].into()
+        self.labels[index]
     }
 
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {

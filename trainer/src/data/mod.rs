@@ -3,25 +3,34 @@
 //! Every data set yields `[C, H, W]` f32 images in [-1, 1], `x = 2 · level / max_level - 1` with integer levels
 //! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`].
 
+mod batches;
 mod config;
 mod crop;
 mod decode;
 pub mod digits;
+mod dropped;
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod idx;
+#[cfg(not(target_arch = "wasm32"))]
 mod inspect;
 mod knn;
+#[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
 
 use std::sync::Arc;
 
+pub use batches::{Batch, BatchConfig, Batches};
 pub use config::{DataConfig, Kind, Split};
+pub use dropped::{File, open_files};
 pub use error::{BadFile, DataError};
+#[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{ChannelStats, Report, inspect};
 pub use knn::Knn;
-pub use loader::{Batch, Loader, LoaderConfig};
+#[cfg(not(target_arch = "wasm32"))]
+pub use loader::Loader;
 pub use memory::InMemory;
 
 /// Called from several threads with (files checked, files in all) while a folder is opened.
@@ -81,7 +90,14 @@ pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>,
         Kind::Idx => Arc::new(
             idx::open(config.required_path()?, config.split)?.with_n_classes(config.n_classes)?,
         ),
+        #[cfg(not(target_arch = "wasm32"))]
         Kind::Folder => Arc::new(folder::Folder::open(config, progress)?),
+        #[cfg(target_arch = "wasm32")]
+        Kind::Folder => {
+            let _ = progress;
+            let expected = "digits; a browser opens no folders, see open_files";
+            return Err(DataError::config("kind", "folder", expected));
+        }
     })
 }
 
