@@ -1,1 +1,4 @@
-//! Placeholder crate: the app comes with a later change.
+//! The program in a browser. Elsewhere this crate is empty.
+
+#[cfg(target_arch = "wasm32")]
+mod page;
