@@ -73,10 +73,10 @@ fn of_key(key: &str) -> Option<SampleConfig> {
         }
         _ => Sampler::Sde {
             method: parts[3].to_lowercase().parse().unwrap(),
-            diffusion: Diffusion {
-                form: parts[4].to_lowercase().parse().unwrap(),
-                norm: format!("{}.{}", parts[5], parts[6]).parse().unwrap(),
-            },
+            diffusion: Diffusion::new(
+                parts[4].to_lowercase().parse().unwrap(),
+                format!("{}.{}", parts[5], parts[6]).parse().unwrap(),
+            ),
             last_step: parts[7].to_lowercase().parse().unwrap(),
             last_step_size: format!("{}.{}", parts[8], parts[9]).parse().unwrap(),
             n_steps: 10,
@@ -128,10 +128,7 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
     for &path in Path::ALL {
         for method in [Method::Euler, Method::Heun] {
             let n_steps = 7;
-            let diffusion = Diffusion {
-                form: DiffusionForm::Sigma,
-                norm: 0.0,
-            };
+            let diffusion = Diffusion::new(DiffusionForm::Sigma, 0.0);
             let last_step = LastStep::None;
             let sde = Sampler::Sde {
                 method,
@@ -278,7 +275,7 @@ fn every_combination_is_finite_or_refused() {
                 let mut samplers = vec![Sampler::Ode { method, n_steps: 3 }];
                 for &form in DiffusionForm::ALL {
                     for &last_step in LastStep::ALL {
-                        let diffusion = Diffusion { form, norm: 1.0 };
+                        let diffusion = Diffusion::new(form, 1.0);
                         samplers.push(Sampler::Sde {
                             method,
                             diffusion,

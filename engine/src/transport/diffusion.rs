@@ -1,8 +1,10 @@
 //! The diffusion of the sampling SDE: SiT's `transport/path.py`, `compute_diffusion`.
 
-use super::{Path, names::named_enum};
+use super::{Curve, Path, is_finite_f32, names::named_enum};
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
+use std::fmt;
 
 named_enum! {
     /// The shape of `D_t` over time, of size `norm`.
@@ -36,23 +38,73 @@ pub struct Diffusion {
     pub form: DiffusionForm,
     /// The size, at least 0; [`DiffusionForm`] says how it enters each form.
     pub norm: f64,
+    /// A shape drawn by hand that takes the place of `form`: `D_t = norm curve_t`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Curve>,
 }
 
 impl Default for Diffusion {
     /// `sigma` with norm 1, the default of SiT's command line.
     fn default() -> Self {
-        Self {
-            form: DiffusionForm::Sigma,
-            norm: 1.0,
-        }
+        Self::new(DiffusionForm::Sigma, 1.0)
+    }
+}
+
+/// The name of the form, or `free-hand`.
+impl fmt::Display for Diffusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self.curve {
+            Some(_) => "free-hand",
+            None => self.form.name(),
+        })
     }
 }
 
 impl Diffusion {
+    /// A named form.
+    pub const fn new(form: DiffusionForm, norm: f64) -> Self {
+        Self {
+            form,
+            norm,
+            curve: None,
+        }
+    }
+
+    /// Checks the size.
+    pub(super) fn validate(&self) -> Result<()> {
+        let Self { norm, .. } = *self;
+        if !(norm >= 0.0 && is_finite_f32(norm)) {
+            return Err(Error::Config(format!(
+                "--diffusion-norm: got {norm}, expected a finite number of at least 0"
+            )));
+        }
+        match self.curve.map(|curve| curve.max()) {
+            Some(max) if !is_finite_f32(norm * max) => Err(Error::Config(format!(
+                "--diffusion-norm: got {norm}, which makes the curve's largest value {max} infinite"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The curve through this diffusion's values, to go on from by hand with norm 1.
+    ///
+    /// SBDM's infinite start is replaced by the value half a segment later.
+    pub fn to_curve(&self, path: Path) -> Curve {
+        let value = |t| self.at(path, t).min(f32::MAX.into()) as f32;
+        let mut values = std::array::from_fn(|i| value(Curve::time(i)));
+        if self.at(path, 0.0).is_infinite() {
+            values[0] = value(0.5 * Curve::time(1));
+        }
+        Curve::new(values).expect("a diffusion is at least 0")
+    }
+
     /// `D_t` for `t` in `[0, 1]`; infinite only for SBDM at `t = 0` on Linear and GVP.
     pub fn at(&self, path: Path, t: f64) -> f64 {
         if self.is_zero() {
             return 0.0;
+        }
+        if let Some(curve) = &self.curve {
+            return self.norm * curve.at(t);
         }
         match self.form {
             DiffusionForm::Constant => self.norm,
@@ -73,13 +125,25 @@ impl Diffusion {
 
     /// Whether `D_t` is 0 at every time, which makes the SDE the ODE.
     pub(super) fn is_zero(&self) -> bool {
-        self.norm == 0.0 && self.form != DiffusionForm::Decreasing
+        match &self.curve {
+            Some(curve) => self.norm == 0.0 || curve.max() == 0.0,
+            None => self.norm == 0.0 && self.form != DiffusionForm::Decreasing,
+        }
     }
 
     /// `lim D_t / sigma_t` as `t` goes to 1 and sigma to 0; `None` where it is infinite.
     pub(super) fn over_sigma_at_one(&self, path: Path) -> Option<f64> {
+        if self.is_zero() {
+            return Some(0.0);
+        }
+        if let Some(curve) = &self.curve {
+            // Here, and not in the product, a curve that does not end in 0 has no limit: on VP it would be infinity times 0.
+            let ratio = curve.over_remaining_time_at_one();
+            return ratio
+                .is_finite()
+                .then(|| self.norm * ratio * path.remaining_time_over_sigma_at_one());
+        }
         let ratio = match self.form {
-            _ if self.is_zero() => 0.0,
             DiffusionForm::Sbdm => self.norm * path.drift_var_over_sigma(1.0),
             DiffusionForm::Sigma => self.norm,
             DiffusionForm::Linear => self.norm * path.remaining_time_over_sigma_at_one(),
@@ -96,7 +160,7 @@ impl Diffusion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::testing::assert_near;
+    use crate::transport::testing::{assert_near, diffusions, drawn};
 
     #[test]
     #[expect(
@@ -118,7 +182,7 @@ mod tests {
         assert_eq!(cases.len(), DiffusionForm::ALL.len());
         for (form, expected) in cases {
             for (t, expected) in [0.1, 0.5, 0.9].into_iter().zip(expected) {
-                let diffusion = Diffusion { form, norm: 1.0 };
+                let diffusion = Diffusion::new(form, 1.0);
                 assert_near(
                     &format!("{form} at {t}"),
                     diffusion.at(Path::Gvp, t),
@@ -132,7 +196,7 @@ mod tests {
     #[test]
     fn norm_scales_every_form_but_decreasing() {
         for &form in DiffusionForm::ALL {
-            let at = |norm| Diffusion { form, norm }.at(Path::Linear, 0.3);
+            let at = |norm| Diffusion::new(form, norm).at(Path::Linear, 0.3);
             if form == DiffusionForm::Decreasing {
                 assert_near(
                     "decreasing",
@@ -154,7 +218,7 @@ mod tests {
             for &form in DiffusionForm::ALL {
                 for norm in [0.0, 0.7, 1.0, 2.0] {
                     for t in [0.0, 1e-12, 0.5, 1.0 - 1e-12, 1.0] {
-                        let d = Diffusion { form, norm }.at(path, t);
+                        let d = Diffusion::new(form, norm).at(path, t);
                         assert!(d >= 0.0, "{path} {form} {norm} at {t}: {d}");
                         let infinite = form == DiffusionForm::Sbdm
                             && norm > 0.0
@@ -169,5 +233,58 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_curve_takes_the_place_of_the_form() {
+        let curve = drawn(0.5, [0.0, 4.0, 2.0, 2.0, 2.0]);
+        assert_eq!(curve.to_string(), "free-hand");
+        for (t, expected) in [
+            (0.0, 0.0),
+            (0.125, 1.0),
+            (0.25, 2.0),
+            (0.375, 1.5),
+            (1.0, 1.0),
+        ] {
+            assert_eq!(curve.at(Path::Vp, t), expected);
+        }
+    }
+
+    #[test]
+    fn a_curve_goes_on_from_any_diffusion() {
+        for &path in Path::ALL {
+            for diffusion in diffusions() {
+                let curve = diffusion.to_curve(path);
+                for i in 0..Curve::POINTS {
+                    let (t, got) = (Curve::time(i), curve.at(Curve::time(i)));
+                    let infinite = diffusion.at(path, t).is_infinite();
+                    let expected = diffusion.at(path, if infinite { 1.0 / 32.0 } else { t });
+                    assert_near(&format!("{path} {diffusion:?} at {t}"), got, expected, 1e-7);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_curve_too_large_for_f32_is_refused() {
+        let mut curve = drawn(1e20, [1e18; 5]);
+        curve.validate().unwrap();
+        curve.norm = 1e21;
+        let message = curve.validate().unwrap_err().to_string();
+        assert!(
+            message.starts_with("--diffusion-norm: got 1000000000000000000000,"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn files_without_a_curve_are_as_before_and_those_with_one_come_back() {
+        let named = Diffusion::new(DiffusionForm::Linear, 0.5);
+        let text = serde_json::to_string(&named).unwrap();
+        assert_eq!(text, r#"{"form":"linear","norm":0.5}"#);
+        assert_eq!(serde_json::from_str::<Diffusion>(&text).unwrap(), named);
+        let curve = drawn(0.5, [0.0, 4.0, 2.0, 2.0, 1.0]);
+        let text = serde_json::to_string(&curve).unwrap();
+        assert_eq!(serde_json::from_str::<Diffusion>(&text).unwrap(), curve);
     }
 }

@@ -94,9 +94,9 @@ impl Transport {
             && !is_finite_f32(diffusion.at(self.path, t0))
         {
             return Err(Error::Config(format!(
-                "the {} diffusion is infinite at t = {t0} on the {} path; set --t-eps-sample above 0 (for example 0.001), \
+                "the {diffusion} diffusion is infinite at t = {t0} on the {} path; set --t-eps-sample above 0 (for example 0.001), \
                  or choose another --diffusion",
-                diffusion.form, self.path
+                self.path
             )));
         }
         drift(t0).map_err(advise("set --t-eps-sample above 0 (default 0.001)"))?;
@@ -130,13 +130,8 @@ impl Sampler {
                 "--steps: got {n_steps}, expected 1 to {MAX_STEPS}"
             )));
         }
-        if let Self::Sde { diffusion, .. } = self
-            && !(diffusion.norm >= 0.0 && is_finite_f32(diffusion.norm))
-        {
-            let norm = diffusion.norm;
-            return Err(Error::Config(format!(
-                "--diffusion-norm: got {norm}, expected a finite number of at least 0"
-            )));
+        if let Self::Sde { diffusion, .. } = self {
+            diffusion.validate()?;
         }
         if let Some((_, size)) = self.last_step()
             && !(size > 0.0 && size < 1.0)
@@ -184,7 +179,7 @@ mod tests {
     };
 
     fn sde(method: Method, form: DiffusionForm, last_step: LastStep) -> Sampler {
-        let diffusion = Diffusion { form, norm: 1.0 };
+        let diffusion = Diffusion::new(form, 1.0);
         Sampler::Sde {
             method,
             diffusion,
@@ -380,10 +375,7 @@ mod tests {
         let transport = transport(Path::Linear, Prediction::Velocity);
         let sampler = |norm, last_step_size, n_steps| Sampler::Sde {
             method: Method::Euler,
-            diffusion: Diffusion {
-                form: DiffusionForm::Sigma,
-                norm,
-            },
+            diffusion: Diffusion::new(DiffusionForm::Sigma, norm),
             last_step: LastStep::Tweedie,
             last_step_size,
             n_steps,
@@ -423,10 +415,7 @@ mod tests {
         // So short that it starts at 1 in f64.
         let short = Sampler::Sde {
             method: Method::Euler,
-            diffusion: Diffusion {
-                form: DiffusionForm::Constant,
-                norm: 1.0,
-            },
+            diffusion: Diffusion::new(DiffusionForm::Constant, 1.0),
             last_step: LastStep::Mean,
             last_step_size: 1e-30,
             n_steps: 10,

@@ -8,6 +8,7 @@
 //! time runs the other way). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is
 //! `2 D_t`. A combination of settings is valid, with finite coefficients everywhere, or refused with the reason.
 
+mod curve;
 mod diffusion;
 mod guidance;
 mod interval;
@@ -19,6 +20,7 @@ mod solver;
 #[cfg(test)]
 mod testing;
 
+pub use curve::Curve;
 pub use diffusion::{Diffusion, DiffusionForm};
 pub use guidance::{Guidance, GuidanceChannels};
 pub use interval::Interval;

@@ -112,7 +112,7 @@ impl Transport {
                 .map(|ratio| self.noise(t).scaled(-ratio))
         };
         let velocity = self.velocity(t)?;
-        let what = format!("SDE drift with the {} diffusion", diffusion.form);
+        let what = format!("SDE drift with the {diffusion} diffusion");
         self.finite(&what, t, diffusion_score.map(|coefs| velocity.plus(coefs)))
     }
 
@@ -144,7 +144,10 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{DiffusionForm, testing::assert_near};
+    use crate::transport::{
+        DiffusionForm,
+        testing::{assert_near, diffusions},
+    };
 
     fn transport(path: Path, prediction: Prediction) -> Transport {
         Transport {
@@ -227,10 +230,7 @@ mod tests {
                         x1,
                         1e-10,
                     );
-                    let diffusion = Diffusion {
-                        form: DiffusionForm::Sigma,
-                        norm: 0.5,
-                    };
+                    let diffusion = Diffusion::new(DiffusionForm::Sigma, 0.5);
                     let drift = velocity + 0.5 * path.sigma(t) * score;
                     assert_near(
                         &format!("drift, {at}"),
@@ -309,11 +309,11 @@ mod tests {
         let mut n_limits = 0;
         for &path in Path::ALL {
             for &prediction in Prediction::ALL {
-                for &form in DiffusionForm::ALL {
-                    for norm in [0.0, 0.7, 1.0] {
+                for shape in diffusions() {
+                    for norm in [0.0, shape.norm] {
                         let transport = transport(path, prediction);
-                        let diffusion = Diffusion { form, norm };
-                        let what = format!("{path} {prediction} {form} {norm}");
+                        let diffusion = Diffusion { norm, ..shape };
+                        let what = format!("{path} {prediction} {diffusion:?}");
                         let Ok(end) = transport.drift(&diffusion, 1.0) else {
                             let far = transport.drift(&diffusion, 1.0 - 1e-12).unwrap();
                             assert!(

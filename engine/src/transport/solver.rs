@@ -251,8 +251,8 @@ impl Transport {
 mod tests {
     use super::*;
     use crate::transport::{
-        DiffusionForm, Path, Prediction,
-        testing::{Affine, Gaussian, assert_near},
+        Curve, DiffusionForm, Path, Prediction,
+        testing::{Affine, Gaussian, assert_near, diffusions, drawn},
     };
 
     const DATA: Gaussian = Gaussian {
@@ -374,10 +374,11 @@ mod tests {
         last_step: LastStep,
     ) -> bool {
         let reaches_ends = path != Path::Vp && prediction == Prediction::Velocity;
-        let starts_infinite = diffusion.form == DiffusionForm::Sbdm;
-        let stays_positive = match diffusion.form {
-            DiffusionForm::Constant => true,
-            DiffusionForm::Decreasing => diffusion.norm != 1.0,
+        let starts_infinite = diffusion.curve.is_none() && diffusion.form == DiffusionForm::Sbdm;
+        let stays_positive = match (diffusion.curve, diffusion.form) {
+            (Some(curve), _) => curve.values()[Curve::POINTS - 1] > 0.0,
+            (None, DiffusionForm::Constant) => true,
+            (None, DiffusionForm::Decreasing) => diffusion.norm != 1.0,
             _ => false,
         };
         reaches_ends
@@ -424,47 +425,43 @@ mod tests {
             for &prediction in Prediction::ALL {
                 for &method in Method::ALL {
                     for &last_step in LastStep::ALL {
-                        for &form in DiffusionForm::ALL {
-                            for norm in [0.7, 1.0] {
-                                let diffusion = Diffusion { form, norm };
-                                let what = format!(
-                                    "{path} {prediction} {method} {last_step} {form} {norm}"
-                                );
-                                let mut transport = transport(path, prediction);
-                                let singular =
-                                    is_singular(path, prediction, method, diffusion, last_step);
-                                let result =
-                                    schedule(&transport, &sde(method, diffusion, last_step, 10));
-                                assert_eq!(result.is_err(), singular, "{what}: {result:?}");
-                                if singular {
-                                    transport.t_eps_sample = Some(1e-3);
-                                }
-                                let errors = [500, 1000].map(|n_steps| {
-                                    let sampler = sde(method, diffusion, last_step, n_steps);
-                                    let steps = schedule(&transport, &sampler).unwrap();
-                                    let t1 = transport.sample_interval(&sampler).unwrap().t1;
-                                    let expected = expected_moments(path, diffusion, last_step, t1);
-                                    let got = moments(&transport, &steps);
-                                    let mean_error = (got.0 - expected.0).abs() / expected.1.sqrt();
-                                    (mean_error, (got.1 / expected.1 - 1.0).abs())
-                                });
-                                let [(mean, variance), (half_mean, half_variance)] = errors;
-                                assert!(mean < 0.002 && variance < 0.01, "{what}: {errors:?}");
-                                let halved = |e: f64, half: f64| {
-                                    half < 2e-4 || (0.45..0.55).contains(&(half / e))
-                                };
-                                assert!(
-                                    halved(mean, half_mean) && halved(variance, half_variance),
-                                    "{what}: {errors:?}"
-                                );
-                                n_checked += 1;
+                        for diffusion in diffusions() {
+                            let what =
+                                format!("{path} {prediction} {method} {last_step} {diffusion:?}");
+                            let mut transport = transport(path, prediction);
+                            let singular =
+                                is_singular(path, prediction, method, diffusion, last_step);
+                            let result =
+                                schedule(&transport, &sde(method, diffusion, last_step, 10));
+                            assert_eq!(result.is_err(), singular, "{what}: {result:?}");
+                            if singular {
+                                transport.t_eps_sample = Some(1e-3);
                             }
+                            let errors = [500, 1000].map(|n_steps| {
+                                let sampler = sde(method, diffusion, last_step, n_steps);
+                                let steps = schedule(&transport, &sampler).unwrap();
+                                let t1 = transport.sample_interval(&sampler).unwrap().t1;
+                                let expected = expected_moments(path, diffusion, last_step, t1);
+                                let got = moments(&transport, &steps);
+                                let mean_error = (got.0 - expected.0).abs() / expected.1.sqrt();
+                                (mean_error, (got.1 / expected.1 - 1.0).abs())
+                            });
+                            let [(mean, variance), (half_mean, half_variance)] = errors;
+                            assert!(mean < 0.002 && variance < 0.01, "{what}: {errors:?}");
+                            let halved = |e: f64, half: f64| {
+                                half < 2e-4 || (0.45..0.55).contains(&(half / e))
+                            };
+                            assert!(
+                                halved(mean, half_mean) && halved(variance, half_variance),
+                                "{what}: {errors:?}"
+                            );
+                            n_checked += 1;
                         }
                     }
                 }
             }
         }
-        assert_eq!(n_checked, 3 * 3 * 2 * 4 * 6 * 2);
+        assert_eq!(n_checked, 3 * 3 * 2 * 4 * (6 * 2 + 2));
     }
 
     #[test]
@@ -472,12 +469,17 @@ mod tests {
         for &path in Path::ALL {
             for &prediction in Prediction::ALL {
                 for &method in Method::ALL {
-                    for &form in DiffusionForm::ALL {
-                        if form == DiffusionForm::Decreasing {
+                    let zero = |diffusion| Diffusion {
+                        norm: 0.0,
+                        ..diffusion
+                    };
+                    let flat = drawn(1.0, [0.0; 5]);
+                    for diffusion in diffusions().into_iter().map(zero).chain([flat]) {
+                        if diffusion.curve.is_none() && diffusion.form == DiffusionForm::Decreasing
+                        {
                             continue; // its norm 0 is the constant 1/4
                         }
                         let transport = transport(path, prediction);
-                        let diffusion = Diffusion { form, norm: 0.0 };
                         let sde = schedule(&transport, &sde(method, diffusion, LastStep::None, 17))
                             .unwrap();
                         let ode = schedule(
@@ -493,7 +495,7 @@ mod tests {
                         assert_eq!(
                             bits(&sde),
                             bits(&ode),
-                            "{path} {prediction} {method} {form}"
+                            "{path} {prediction} {method} {diffusion:?}"
                         );
                     }
                 }
@@ -519,10 +521,7 @@ mod tests {
         for &path in Path::ALL {
             for &method in Method::ALL {
                 let transport = transport(path, Prediction::Velocity);
-                let diffusion = Diffusion {
-                    form: DiffusionForm::Sigma,
-                    norm: 0.5,
-                };
+                let diffusion = Diffusion::new(DiffusionForm::Sigma, 0.5);
                 let steps =
                     schedule(&transport, &sde(method, diffusion, LastStep::Mean, 10)).unwrap();
                 let drift = |x: f64, v: f64, t: f64| {

@@ -1,6 +1,6 @@
 //! What the tests of several files share.
 
-use super::{Path, Prediction};
+use super::{Curve, Diffusion, DiffusionForm, Path, Prediction};
 
 /// Asserts `|got - want| <= tol max(1, |want|)`; a NaN fails.
 pub(crate) fn assert_near(what: &str, got: f64, want: f64, tol: f64) {
@@ -9,6 +9,32 @@ pub(crate) fn assert_near(what: &str, got: f64, want: f64, tol: f64) {
         difference <= tol * want.abs().max(1.0),
         "{what}: got {got}, want {want}, difference {difference:e}"
     );
+}
+
+/// Every form with norms 0.7 and 1, and two curves: one that ends in 0 and one that does not.
+pub(crate) fn diffusions() -> Vec<Diffusion> {
+    let mut list = Vec::new();
+    for &form in DiffusionForm::ALL {
+        list.extend([0.7, 1.0].map(|norm| Diffusion::new(form, norm)));
+    }
+    for end in [0.0, 0.5] {
+        list.push(drawn(1.5, [0.2, 0.9, 0.4, 0.6, end]));
+    }
+    list
+}
+
+/// A curve that is linear between values at t = 0, 1/4, 1/2, 3/4, 1.
+pub(crate) fn drawn(norm: f64, quarters: [f32; 5]) -> Diffusion {
+    let values = std::array::from_fn(|i| {
+        let (left, fraction) = ((i / 4).min(3), i as f32 / 4.0);
+        let fraction = fraction - left as f32;
+        quarters[left] * (1.0 - fraction) + quarters[left + 1] * fraction
+    });
+    Diffusion {
+        norm,
+        curve: Some(Curve::new(values).unwrap()),
+        ..Diffusion::default()
+    }
 }
 
 /// One-dimensional data `N(mean, std^2)`, for which velocity, score and noise are known exactly.

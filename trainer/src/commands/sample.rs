@@ -209,10 +209,7 @@ impl Args {
         match (self.ode, self.sde) {
             (_, Some(method)) => Sampler::Sde {
                 method,
-                diffusion: Diffusion {
-                    form: self.diffusion,
-                    norm: self.diffusion_norm,
-                },
+                diffusion: Diffusion::new(self.diffusion, self.diffusion_norm),
                 last_step: self.last_step,
                 last_step_size: self.last_step_size,
                 n_steps: self.steps.unwrap_or(250),
