@@ -5,6 +5,10 @@
 //! its key; its 128-bit counter is `[block low, block high, step, stream]`. Block `i` holds the uniforms, or the normals,
 //! of index `2 i` and `2 i + 1`. Elementary functions come from `libm`, whose results are the same everywhere.
 
+mod brownian;
+
+pub use brownian::fill_brownian;
+
 use rand::{TryRng, seq::SliceRandom};
 use std::convert::Infallible;
 
@@ -29,6 +33,8 @@ pub enum Stream {
     SampleNoise = 6,
     /// The noise of the SDE's steps.
     SdeNoise = 7,
+    /// The noise of the SDE's steps where finer steps follow the same path; `step` is a node of [`fill_brownian`]'s tree.
+    Brownian = 8,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -7,7 +7,7 @@ use crate::graph::{Arena, Graph, Layout, Plan, Var};
 use crate::model::{self, ModelConfig, Network};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{guide, lincomb};
-use crate::rng::{Stream, fill_normal};
+use crate::rng::{Stream, fill_brownian, fill_normal};
 use crate::transport::{Guidance, GuidanceChannels, Sampler, Step, Transport, Update, schedule};
 
 /// What to sample and how.
@@ -465,9 +465,84 @@ pub fn step_noise(config: &ModelConfig, seed: u64, step: usize, first: u64, out:
     fill(config, seed, Stream::SdeNoise, step as u32, first, out);
 }
 
+/// The noise of SDE step number `step` of `n_steps` equal ones for the images numbered `first..`, `[.., C, I, I]`, such that a
+/// run of twice as many steps follows the same Brownian path: `noise = (noise' of 2 step + noise' of 2 step + 1) / sqrt 2`.
+///
+/// # Errors
+/// [`Error::Config`] when `n_steps` is not a power of two, or `step` not below it.
+pub fn brownian_noise(
+    config: &ModelConfig,
+    seed: u64,
+    step: usize,
+    n_steps: u32,
+    first: u64,
+    out: &mut [f32],
+) -> Result<()> {
+    if !n_steps.is_power_of_two() {
+        return Err(Error::Config(format!(
+            "steps on one Brownian path: got {n_steps}, expected a power of two, so that halving a step refines the path"
+        )));
+    }
+    if step >= n_steps as usize {
+        return Err(Error::Config(format!(
+            "step on a Brownian path: got {step}, expected one below {n_steps}"
+        )));
+    }
+    let (len, level) = (config.image_len(), n_steps.ilog2());
+    let cost = 32 * len * (level as usize + 1);
+    for_rows(rows_mut(out, len), grain(cost), |row, x| {
+        fill_brownian(
+            seed,
+            level,
+            step as u32,
+            (first + row as u64) * len as u64,
+            x,
+        );
+    });
+    Ok(())
+}
+
 fn fill(config: &ModelConfig, seed: u64, stream: Stream, step: u32, first: u64, out: &mut [f32]) {
     let len = config.image_len();
     for_rows(rows_mut(out, len), grain(32 * len), |row, x| {
         fill_normal(seed, stream, step, (first + row as u64) * len as u64, x);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brownian_noise_refines_whatever_the_batch() {
+        let config = ModelConfig {
+            input_size: 5,
+            channels: 3,
+            ..ModelConfig::preset("SiT-S/2").unwrap()
+        };
+        let len = config.image_len();
+        let noise = |step, n_steps, first, n: usize| {
+            let mut out = vec![0.0; n * len];
+            brownian_noise(&config, 7, step, n_steps, first, &mut out).unwrap();
+            out
+        };
+        let (coarse, left, right) = (noise(3, 8, 0, 4), noise(6, 16, 0, 4), noise(7, 16, 0, 4));
+        for ((n, a), b) in coarse.iter().zip(&left).zip(&right) {
+            assert!((n - (a + b) * std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6);
+        }
+        assert_eq!(noise(3, 8, 2, 2), coarse[2 * len..]);
+    }
+
+    #[test]
+    fn a_brownian_path_of_other_steps_is_refused() {
+        let config = ModelConfig::preset("SiT-S/2").unwrap();
+        let mut out = vec![0.0; config.image_len()];
+        let mut refusal = |step, n_steps| {
+            let result = brownian_noise(&config, 7, step, n_steps, 0, &mut out);
+            result.unwrap_err().to_string()
+        };
+        assert!(refusal(0, 0).contains("got 0, expected a power of two"));
+        assert!(refusal(0, 12).contains("got 12, expected a power of two"));
+        assert!(refusal(8, 8).contains("got 8, expected one below 8"));
+    }
 }
