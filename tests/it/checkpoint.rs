@@ -4,9 +4,10 @@ use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
 use sit_engine::backend::{Arenas, Device};
-use sit_engine::checkpoint::{self, Reader, model_tensors};
+use sit_engine::checkpoint::{self, Data, Mismatch, Precision, Reader, Recipe, model_tensors};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
+use sit_engine::transport::{Path, Transport};
 use sit_tests::fixture::{self, TINY};
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -82,28 +83,36 @@ fn a_model_is_told_from_its_shapes() {
     assert!(error.contains("--n-heads"), "{error}");
 }
 
-#[test]
-fn what_is_written_is_read_back_with_its_config() {
-    let (_, arenas) = fixture::arenas(&Device::Cpu, &TINY, 0.1, &[Arena::Params]);
+/// A file of the fixture's weights, as this program writes it.
+fn written(scale: f64, precision: Precision) -> (Arenas, Recipe, sit_engine::Result<Vec<u8>>) {
+    let recipe = Recipe {
+        model: TINY,
+        transport: Transport {
+            path: Path::Gvp,
+            t_eps_sample: Some(0.01),
+            ..Transport::default()
+        },
+        data: Some(Data {
+            name: "sines".into(),
+            max_level: 16,
+        }),
+    };
+    let (_, arenas) = fixture::arenas(&Device::Cpu, &TINY, scale, &[Arena::Params]);
+    let tensors = model_tensors(&TINY, Arena::Params);
     let mut file = Vec::new();
-    block_on(checkpoint::write(
-        &mut file,
-        &TINY,
-        &model_tensors(&TINY, Arena::Params),
-        &arenas,
-    ))
-    .unwrap();
-    let mut again = Vec::new();
-    block_on(checkpoint::write(
-        &mut again,
-        &TINY,
-        &model_tensors(&TINY, Arena::Params),
-        &arenas,
-    ))
-    .unwrap();
+    let write = checkpoint::write(&mut file, &recipe, &tensors, precision, &arenas);
+    let done = block_on(write);
+    (arenas, recipe, done.map(|()| file))
+}
+
+#[test]
+fn what_is_written_is_read_back_with_its_recipe() {
+    let (arenas, recipe, file) = written(0.1, Precision::F32);
+    let (_, _, again) = written(0.1, Precision::F32);
     assert!(file == again, "the same weights make the same bytes");
 
-    let mut file = reader(file).unwrap();
+    let mut file = reader(file.unwrap()).unwrap();
+    assert_eq!(file.recipe().unwrap(), Some(recipe));
     assert_eq!(file.model(None, None).unwrap(), TINY);
     let (_, loaded) = empty(&TINY);
     file.load(&TINY, &loaded, Arena::Params).unwrap();
@@ -111,6 +120,121 @@ fn what_is_written_is_read_back_with_its_config() {
         let read = |arenas: &Arenas| block_on(arenas.read(Arena::Params, &name)).unwrap();
         assert_eq!(read(&arenas), read(&loaded), "{name}");
     }
+}
+
+/// Rounded to the nearest half, positions included, and read back exactly.
+#[test]
+fn halves_are_half_the_bytes_and_the_nearest() {
+    let (arenas, recipe, file) = written(0.1, Precision::F16);
+    let (_, _, whole) = written(0.1, Precision::F32);
+    let (file, whole) = (file.unwrap(), whole.unwrap());
+    let n = TINY.n_params();
+    assert!(file.len() < whole.len() - 2 * n + 100);
+    let mut file = reader(file).unwrap();
+    assert_eq!(file.recipe().unwrap(), Some(recipe));
+    let (_, loaded) = empty(&TINY);
+    file.load(&TINY, &loaded, Arena::Params).unwrap();
+    for (name, _) in model::params(&TINY) {
+        let read = |arenas: &Arenas| block_on(arenas.read(Arena::Params, &name)).unwrap();
+        for (x, half) in read(&arenas).into_iter().zip(read(&loaded)) {
+            // 11 bits of significand; below 2^-14 the steps are 2^-24.
+            let unit = (x.abs().log2().floor() - 10.0).max(-24.0).exp2();
+            assert!((x - half).abs() <= unit / 2.0, "{name}: {x} became {half}");
+        }
+    }
+}
+
+#[test]
+fn what_a_half_cannot_hold_is_refused_by_name() {
+    let error = written(1e6, Precision::F16).2.unwrap_err().to_string();
+    assert!(
+        error.starts_with("x_embedder.proj.weight[1] is ") && error.contains("65504"),
+        "{error}"
+    );
+}
+
+/// Bits of halves that differ in every way two formats can: subnormal, largest, negative zero.
+#[test]
+fn halves_of_other_programs_are_widened_exactly() {
+    let f16: [(u16, f32); 5] = [
+        (0x3c00, 1.0),
+        (0x0001, 5.960_464_5e-8),
+        (0x7bff, 65504.0),
+        (0x8000, -0.0),
+        (0xb555, -0.333_251_95),
+    ];
+    let bf16: [(u16, f32); 5] = [
+        (0x3f80, 1.0),
+        (0x0001, 9.183_55e-41),
+        (0x7f7f, 3.389_531_4e38),
+        (0x8000, -0.0),
+        (0xbeab, -0.333_984_38),
+    ];
+    for (dtype, rows) in [(Dtype::F16, f16), (Dtype::BF16, bf16)] {
+        let of = |bits: &[u16]| {
+            let data: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
+            let view = TensorView::new(dtype, vec![bits.len()], &data).unwrap();
+            reader(serialize([("x", view)], None).unwrap()).unwrap()
+        };
+        let read = of(&rows.map(|(bits, _)| bits)).read("x").unwrap();
+        assert_eq!(
+            read.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            rows.map(|(_, x)| x.to_bits())
+        );
+        // An infinity of f16 and a NaN of both.
+        let error = of(&[0, 0x7fff]).read("x").unwrap_err().to_string();
+        assert!(error.contains("x[1] is NaN"), "{error}");
+    }
+}
+
+/// All of it, not the first alone.
+#[test]
+fn every_tensor_that_does_not_fit_is_listed() {
+    let mut file = bare(&TINY);
+    file.remove("blocks.0.mlp.fc1.bias");
+    file.remove("final_layer.linear.weight");
+    file.get_mut("blocks.1.attn.qkv.weight").unwrap().0 = vec![32, 96];
+    file.insert(
+        "blocks.1.attn.q_norm.weight".into(),
+        (vec![8], vec![1.0; 8]),
+    );
+    file.get_mut("pos_embed").unwrap().0 = vec![1, 8, 64];
+    let file = reader(bytes(&file)).unwrap();
+    let examined = file.examine(Some(4), Some(8));
+    assert_eq!(
+        examined.model.unwrap(),
+        TINY,
+        "what is left tells the model"
+    );
+    let listed: Vec<String> = examined
+        .mismatches
+        .iter()
+        .map(Mismatch::to_string)
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "has no tensor blocks.0.mlp.fc1.bias [128]",
+            "blocks.1.attn.qkv.weight is [32, 96], expected [96, 32]",
+            "has no tensor final_layer.linear.weight [32, 32]",
+            "pos_embed is [1, 8, 64], expected [1, 16, 32]",
+            "has a tensor blocks.1.attn.q_norm.weight [8] that this model does not have",
+        ]
+    );
+    let error = file.check(&TINY).unwrap_err().to_string();
+    assert!(
+        error.ends_with("blocks.0.mlp.fc1.bias [128], and 4 more do not fit"),
+        "{error}"
+    );
+
+    let other = reader(bytes(&[("w".to_owned(), (vec![1], vec![1.0]))].into())).unwrap();
+    let examined = other.examine(None, None);
+    let error = examined.model.unwrap_err().to_string();
+    assert!(
+        error.contains("x_embedder.proj.weight; is it a SiT"),
+        "{error}"
+    );
+    assert!(examined.mismatches.is_empty());
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod launch;
 mod model;
 mod ops;
 mod sampling;
+mod torch;
 mod training;

@@ -1,6 +1,6 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, info, sample, train};
+use crate::commands::{data, export, info, sample, train};
 use crate::error::Failure;
 use crate::progress;
 use clap::error::ErrorKind;
@@ -21,6 +21,7 @@ Examples:
   sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
+  sit export runs/digits --dtype f16 --out digits.safetensors
   sit info --preset SiT-XL/2
   sit data inspect /usr/share/datasets/fashion-mnist
 
@@ -33,6 +34,8 @@ enum Command {
     Train(train::Args),
     /// Sample images from a checkpoint.
     Sample(sample::Args),
+    /// Write weights as one .safetensors file that says what it is.
+    Export(export::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.
     Info(info::Args),
     /// Look at data.
@@ -55,6 +58,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Data(command) => data::run(&command),
     };

@@ -6,7 +6,7 @@ use crate::files::sync_folder;
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use sit_engine::backend::Arenas;
-use sit_engine::checkpoint::{self, Reader};
+use sit_engine::checkpoint::{self, Data, Precision, Reader, Recipe};
 use sit_engine::graph::Arena;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufReader, BufWriter, Write};
@@ -51,6 +51,20 @@ pub struct State {
     pub max_level: u8,
     /// The resolved configuration.
     pub config: RunConfig,
+}
+
+impl State {
+    /// What each file of weights says of itself.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            model: self.config.model,
+            transport: self.config.transport,
+            data: Some(Data {
+                name: self.config.data.kind.to_string(),
+                max_level: self.max_level,
+            }),
+        }
+    }
 }
 
 /// Bins of the time axis in `loss_by_t`.
@@ -104,7 +118,8 @@ pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
         .prefix(UNFINISHED)
         .tempdir_in(run)
         .map_err(|e| at(&target, e))?;
-    let model = &state.config.model;
+    let recipe = state.recipe();
+    let model = &recipe.model;
     let tensors = [
         (MODEL, checkpoint::model_tensors(model, Arena::Params)),
         (EMA, checkpoint::model_tensors(model, Arena::Ema)),
@@ -115,8 +130,8 @@ pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
         let name = target.join(file);
         let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
         let mut out = BufWriter::new(out);
-        block_on(checkpoint::write(&mut out, model, &tensors, arenas))
-            .map_err(|e| Failure::from(e).context(name.display()))?;
+        let write = checkpoint::write(&mut out, &recipe, &tensors, Precision::F32, arenas);
+        block_on(write).map_err(|e| Failure::from(e).context(name.display()))?;
         finish(out).map_err(|e| at(&name, e))?;
     }
     let name = target.join(STATE);
@@ -339,16 +354,16 @@ fn hint(run: &Path, step: Option<u64>) -> String {
     }
 }
 
-/// Opens a safetensors file.
+/// Opens a .safetensors or .pt file.
 ///
 /// # Errors
-/// [`Failure::Input`] when it cannot be read or is not such a file.
+/// [`Failure::Input`] when it cannot be read or is neither.
 pub fn open(path: &Path) -> Result<Reader<BufReader<File>>> {
     let file = File::open(path)
         .map_err(|e| Failure::Input(format!("{}: cannot be opened: {e}", path.display())))?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(Failure::Input(format!(
-            "{}: is a folder, expected a .safetensors file",
+            "{}: is a folder, expected a .safetensors or .pt file",
             path.display()
         )));
     }

@@ -5,7 +5,7 @@ use crate::files::write_atomically;
 use crate::progress::{Progress, interrupted};
 use pollster::block_on;
 use sit_engine::backend::{Arenas, Device};
-use sit_engine::checkpoint;
+use sit_engine::checkpoint::{self, Precision};
 use sit_engine::graph::Layout;
 use sit_engine::model::ModelConfig;
 use sit_engine::sample::{SampleConfig, Session, initial_noise, step_noise};
@@ -120,7 +120,7 @@ impl Samples {
                 Shape::from([self.t.len(), n, model.channels, size, size]),
             ),
         ];
-        let header = checkpoint::header(&tensors, &[])?;
+        let header = checkpoint::header(&tensors, Precision::F32, None)?;
         write_atomically(path, |out| {
             out.write_all(&header)?;
             checkpoint::write_values(out, &self.t)?;

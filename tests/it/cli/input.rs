@@ -88,6 +88,9 @@ heads of a run           |                 | sample run --n-heads 4             
 weights of a bare file   | bare            | sample bare.safetensors --weights raw            | --weights; bare.safetensors
 heads of a bare file     | bare            | sample bare.safetensors --input-size 8           | bare.safetensors; width 16; --n-heads
 size of a bare file      | bare            | sample bare.safetensors --n-heads 2              | bare.safetensors; --input-size
+path of a known file     |                 | sample run/step-00000002/ema.safetensors --path gvp | --path; ema.safetensors; records its own
+export onto itself       | bare            | export bare.safetensors --n-heads 2 --input-size 8 --out bare.safetensors | --out; bare.safetensors
+export of halves         |                 | export run --dtype f8 --out x                    | --dtype; f8; f32 or f16
 positions that are none  | bare: positions | sample bare.safetensors --n-heads 2              | bare.safetensors; pos_embed[0] is 0.5
 ";
 

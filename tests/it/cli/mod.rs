@@ -2,6 +2,7 @@
 
 mod broken;
 mod data;
+mod export;
 mod gpu;
 mod input;
 // Signals, limits and mounts.

@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ops", &["graph", "shape", "num"]),
     ("backend", &["graph", "shape", "num", "ops"]),
     ("model", &["ops", "graph", "shape", "rng", "backend"]),
-    ("checkpoint", &["model", "backend", "graph", "shape"]),
+    (
+        "checkpoint",
+        &["model", "backend", "graph", "shape", "transport"],
+    ),
     ("optim", &["ops", "graph"]),
     (
         "sample",

@@ -7,6 +7,7 @@ use crate::run::{self, Checkpoint};
 use crate::{memory, stdout};
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
+use sit_engine::checkpoint::Examination;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::SampleConfig;
@@ -16,10 +17,10 @@ use std::path::PathBuf;
 /// Show a model's parameters, work and memory, and what this machine can run.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-S-2.safetensors"
+    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-XL-2-256x256.pt"
 )]
 pub struct Args {
-    /// Run folder, checkpoint folder, or a .safetensors file with the official names.
+    /// Run folder, checkpoint folder, or a .safetensors or .pt file with the official names.
     #[arg(
         value_name = "CHECKPOINT",
         required_unless_present = "preset",
@@ -43,6 +44,9 @@ pub struct Args {
     input_size: Option<usize>,
 }
 
+/// More tensors that do not fit tell no more.
+const MISMATCHES_SHOWN: usize = 10;
+
 /// Runs it.
 ///
 /// # Errors
@@ -64,8 +68,24 @@ pub fn run(args: &Args) -> Result<()> {
             checkpoint.state.config
         }
         (None, Some(path)) => {
-            let model = run::open(path)?.model(args.n_heads, args.input_size)?;
-            text += &format!("{}:\n", path.display());
+            let file = run::open(path)?;
+            let Examination { model, mismatches } = file.examine(args.n_heads, args.input_size);
+            let model = model?;
+            text += &format!("{}: {}", path.display(), file.format());
+            let sets: Vec<&str> = file.sets().collect();
+            if !sets.is_empty() {
+                text += &format!(" with the sets {}", sets.join(", "));
+            }
+            text += "\n";
+            for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
+                text += &format!("  {mismatch}\n");
+            }
+            if mismatches.len() > MISMATCHES_SHOWN {
+                text += &format!(
+                    "  and {} more do not fit\n",
+                    mismatches.len() - MISMATCHES_SHOWN
+                );
+            }
             with_model(model)
         }
         (None, None) => return Err(Failure::input("give a CHECKPOINT or --preset NAME")),

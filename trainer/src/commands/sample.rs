@@ -1,36 +1,34 @@
 //! `sit sample`: images from a checkpoint.
 
 use super::backend::BackendArg;
+use super::source::SourceArgs;
 use super::values::{Classes, parse_classes, parse_interval};
 use crate::data::{Kind, Knn, digits};
 use crate::error::{Failure, Result};
 use crate::files::{check_writable, write_atomically};
 use crate::progress::catch_ctrl_c;
-use crate::run::{self, Checkpoint};
+use crate::run;
 use crate::sampling::{self, Start};
 use crate::{memory, npz, png, stdout};
-use clap::ValueEnum;
-use sit_engine::checkpoint::Reader;
+use sit_engine::checkpoint::Recipe;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::SampleConfig;
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
-    Path, Prediction, Sampler, Transport,
+    Sampler, Transport,
 };
-use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::iter;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Sample images from a checkpoint.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors file with the official names.
-    #[arg(value_name = "CHECKPOINT")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
 
     /// Integrate the probability flow ODE [default: heun].
     #[arg(
@@ -89,22 +87,6 @@ pub struct Args {
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     init: Option<PathBuf>,
 
-    /// Weights of a run to sample with [default: ema].
-    #[arg(long, value_enum, help_heading = "Model")]
-    weights: Option<Weights>,
-    /// Path of a bare file's transport; a run records its own [default: linear].
-    #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
-    path: Option<Path>,
-    /// What a bare file's network predicts; a run records its own [default: velocity].
-    #[arg(long, value_name = "velocity|score|noise", help_heading = "Model")]
-    prediction: Option<Prediction>,
-    /// Heads of a bare file whose width is not a published one.
-    #[arg(long, value_name = "N", help_heading = "Model")]
-    n_heads: Option<usize>,
-    /// Image side in pixels of a bare file without pos_embed.
-    #[arg(long, value_name = "PIXELS", help_heading = "Model")]
-    input_size: Option<usize>,
-
     /// Grid of all images, one row a class.
     #[arg(
         long,
@@ -134,77 +116,7 @@ Examples:
   sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
 
-/// Which weights of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Weights {
-    /// Moving average of the weights.
-    Ema,
-    /// Weights as trained.
-    Raw,
-}
-
-/// A model that is ready to sample.
-struct Source {
-    model: ModelConfig,
-    transport: Transport,
-    weights: Reader<BufReader<File>>,
-    /// Whether it was trained on the embedded digits and their classes.
-    is_digits: bool,
-}
-
 impl Args {
-    fn source(&self) -> Result<Source> {
-        if self.checkpoint.is_dir() {
-            let checkpoint = Checkpoint::open(&self.checkpoint)?;
-            let config = &checkpoint.state.config;
-            for (flag, given) in [
-                ("--path", self.path.is_some()),
-                ("--prediction", self.prediction.is_some()),
-                ("--n-heads", self.n_heads.is_some()),
-                ("--input-size", self.input_size.is_some()),
-            ] {
-                if given {
-                    return Err(Failure::Input(format!(
-                        "{flag}: {} is a run and records its own",
-                        self.checkpoint.display()
-                    )));
-                }
-            }
-            let file = match self.weights {
-                None | Some(Weights::Ema) => run::EMA,
-                Some(Weights::Raw) => run::MODEL,
-            };
-            return Ok(Source {
-                model: config.model,
-                transport: Transport {
-                    t_eps_sample: self.t_eps_sample.or(config.transport.t_eps_sample),
-                    ..config.transport
-                },
-                weights: run::open(&checkpoint.path.join(file))?,
-                is_digits: config.data.kind == Kind::Digits && config.model.n_classes > 0,
-            });
-        }
-        if self.weights.is_some() {
-            return Err(Failure::Input(format!(
-                "--weights: {} is a file, a run has two of them",
-                self.checkpoint.display()
-            )));
-        }
-        let weights = run::open(&self.checkpoint)?;
-        let transport = Transport {
-            path: self.path.unwrap_or_default(),
-            prediction: self.prediction.unwrap_or_default(),
-            t_eps_sample: self.t_eps_sample,
-            ..Transport::default()
-        };
-        Ok(Source {
-            model: weights.model(self.n_heads, self.input_size)?,
-            transport,
-            weights,
-            is_digits: false,
-        })
-    }
-
     fn sampler(&self) -> Sampler {
         match (self.ode, self.sde) {
             (_, Some(method)) => Sampler::Sde {
@@ -286,7 +198,7 @@ impl Args {
 
     /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
     fn check_outputs(&self) -> Result<()> {
-        let mut taken: Vec<PathBuf> = [Some(&self.checkpoint), self.init.as_ref()]
+        let mut taken: Vec<PathBuf> = [Some(&self.source.checkpoint), self.init.as_ref()]
             .into_iter()
             .flatten()
             .cloned()
@@ -299,7 +211,7 @@ impl Args {
         for (flag, path) in outputs {
             let Some(path) = path else { continue };
             check_writable(path).map_err(|e| Failure::from(e).context(flag))?;
-            if taken.contains(path) && path != FilePath::new("/dev/null") {
+            if taken.contains(path) && path != Path::new("/dev/null") {
                 return Err(Failure::Input(format!(
                     "{flag}: {} is in use by another argument",
                     path.display()
@@ -331,7 +243,7 @@ struct Init {
     y: Option<Vec<u32>>,
 }
 
-fn read_init(path: &FilePath, model: &ModelConfig) -> Result<Init> {
+fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
     let mut file = run::open(path)?;
     let size = model.input_size;
     let n = match file.shape("x").as_deref() {
@@ -383,13 +295,18 @@ fn read_init(path: &FilePath, model: &ModelConfig) -> Result<Init> {
 /// # Errors
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let mut source = args.source()?;
-    let model = source.model;
+    let mut source = args.source.open()?;
+    let Recipe {
+        model, transport, ..
+    } = source.recipe;
     let Images { start, columns } = args.images(&model)?;
     let n = start.labels.len();
     let config = SampleConfig {
         model,
-        transport: source.transport,
+        transport: Transport {
+            t_eps_sample: args.t_eps_sample.or(transport.t_eps_sample),
+            ..transport
+        },
         sampler: args.sampler(),
         guidance: Guidance {
             scale: args.guidance,
@@ -401,7 +318,6 @@ pub fn run(args: &Args) -> Result<()> {
         keep_out: false,
     };
     config.schedule()?;
-    source.weights.check(&model)?;
     args.check_outputs()?;
 
     let device = args.backend.open()?;
@@ -431,7 +347,9 @@ pub fn run(args: &Args) -> Result<()> {
         samples.write_trajectory(path, &model)?;
         text += &format!("{}\n", path.display());
     }
-    if source.is_digits && start.labels.iter().all(|&label| label < 10) {
+    let kind = Kind::Digits.to_string();
+    let of_digits = source.recipe.data.is_some_and(|data| data.name == kind);
+    if of_digits && model.n_classes > 0 && start.labels.iter().all(|&label| label < 10) {
         let knn = Knn::new(&digits::held_out(), Knn::DEFAULT_K)?;
         let agree = knn.agreement(&samples.x, &start.labels);
         let percent = 100.0 * agree as f64 / n as f64;

@@ -1,6 +1,6 @@
 //! The `[data]` table of a run's configuration.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,16 @@ pub enum Kind {
     Idx,
     /// A folder of PNG, JPEG and WebP images: one subfolder per class, or flat for unconditional data.
     Folder,
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Digits => "digits",
+            Kind::Idx => "idx",
+            Kind::Folder => "folder",
+        })
+    }
 }
 
 /// Which part of a data set that comes in two.
@@ -104,11 +114,10 @@ impl DataConfig {
         ];
         for (key, is_set, kinds) in set {
             if is_set && !kinds.contains(&self.kind) {
-                let kind = format!("{:?}", self.kind).to_lowercase();
                 return Err(DataError::config(
                     key,
                     "a value",
-                    format!("none, data.kind = \"{kind}\" does not use it"),
+                    format!("none, data.kind = \"{}\" does not use it", self.kind),
                 ));
             }
         }

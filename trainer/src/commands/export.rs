@@ -1,0 +1,54 @@
+//! `sit export`: weights as one file that says what it is.
+
+use super::source::SourceArgs;
+use crate::error::{Failure, Result};
+use crate::files::{check_writable, write_atomically};
+use crate::stdout;
+use pollster::block_on;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::{self, Precision};
+use sit_engine::graph::{Arena, Layout};
+use sit_engine::model;
+use std::io;
+use std::path::PathBuf;
+
+/// Write the weights of a checkpoint as one .safetensors file with the official names, which `sit sample` takes without flags.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sit export runs/digits --dtype f16 --out digits.safetensors\n  sit export SiT-XL-2-256x256.pt --out SiT-XL-2.safetensors"
+)]
+pub struct Args {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Type of the values: f32, or f16 for half the bytes, rounded.
+    #[arg(long, value_name = "f32|f16", default_value = "f32", value_parser = |s: &str| s.parse::<Precision>())]
+    dtype: Precision,
+    /// File to write.
+    #[arg(long, value_name = "FILE.safetensors")]
+    out: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A checkpoint that does not fit, a value that f16 cannot hold, or a file that cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let mut source = args.source.open()?;
+    check_writable(&args.out).map_err(|e| Failure::from(e).context("--out"))?;
+    if args.out == args.source.checkpoint {
+        return Err(Failure::Input(format!(
+            "--out: {} is the checkpoint",
+            args.out.display()
+        )));
+    }
+    let model = source.recipe.model;
+    let layout = Layout::new(&model::params(&model), u64::MAX)?;
+    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params])?;
+    source.weights.load(&model, &arenas, Arena::Params)?;
+    let tensors = checkpoint::model_tensors(&model, Arena::Params);
+    write_atomically(&args.out, |out| {
+        let write = checkpoint::write(out, &source.recipe, &tensors, args.dtype, &arenas);
+        block_on(write).map_err(io::Error::other)
+    })?;
+    stdout::print(&format!("{}\n", args.out.display()))
+}

@@ -1,0 +1,127 @@
+//! The argument CHECKPOINT: a run or a file of weights, and what it does not tell of itself.
+
+use crate::error::{Failure, Result};
+use crate::run::{self, Checkpoint};
+use clap::ValueEnum;
+use sit_engine::checkpoint::{Reader, Recipe};
+use sit_engine::transport::{Path, Prediction, Transport};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+/// A checkpoint, and flags for files that do not tell.
+#[derive(Debug, clap::Args)]
+pub struct SourceArgs {
+    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names.
+    #[arg(value_name = "CHECKPOINT")]
+    pub checkpoint: PathBuf,
+    /// Weights of a run, or of a .pt file that has both, to take [default: ema].
+    #[arg(long, value_enum, help_heading = "Model")]
+    weights: Option<Weights>,
+    /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
+    #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
+    path: Option<Path>,
+    /// What a bare file's network predicts; runs and files written here record it [default: velocity].
+    #[arg(long, value_name = "velocity|score|noise", help_heading = "Model")]
+    prediction: Option<Prediction>,
+    /// Heads of a bare file whose width is not a published one.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    n_heads: Option<usize>,
+    /// Image side in pixels of a bare file without pos_embed.
+    #[arg(long, value_name = "PIXELS", help_heading = "Model")]
+    input_size: Option<usize>,
+}
+
+/// Which weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// Moving average of the weights.
+    Ema,
+    /// Weights as trained.
+    Raw,
+}
+
+/// Weights that are ready to be loaded, and what they are.
+pub struct Source {
+    /// Model, transport and data.
+    pub recipe: Recipe,
+    /// The file.
+    pub weights: Reader<BufReader<File>>,
+}
+
+impl SourceArgs {
+    /// Opens the checkpoint and checks the names and shapes of its tensors.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when it cannot be read, does not fit, or records what a flag says.
+    pub fn open(&self) -> Result<Source> {
+        let source = if self.checkpoint.is_dir() {
+            self.open_run()?
+        } else {
+            self.open_file()?
+        };
+        source.weights.check(&source.recipe.model)?;
+        Ok(source)
+    }
+
+    fn open_run(&self) -> Result<Source> {
+        self.refuse_flags("is a run and records its own")?;
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let file = match self.weights {
+            None | Some(Weights::Ema) => run::EMA,
+            Some(Weights::Raw) => run::MODEL,
+        };
+        Ok(Source {
+            recipe: checkpoint.state.recipe(),
+            weights: run::open(&checkpoint.path.join(file))?,
+        })
+    }
+
+    fn open_file(&self) -> Result<Source> {
+        let mut weights = run::open(&self.checkpoint)?;
+        if let Some(which) = self.weights {
+            if weights.sets().next().is_none() {
+                return Err(Failure::Input(format!(
+                    "--weights: {} is a file of one set of weights, a run has two of them",
+                    self.checkpoint.display()
+                )));
+            }
+            weights.select(match which {
+                Weights::Ema => "ema",
+                Weights::Raw => "model",
+            })?;
+        }
+        let recipe = match weights.recipe()? {
+            Some(recipe) => {
+                self.refuse_flags("records its own")?;
+                recipe
+            }
+            None => Recipe {
+                model: weights.model(self.n_heads, self.input_size)?,
+                transport: Transport {
+                    path: self.path.unwrap_or_default(),
+                    prediction: self.prediction.unwrap_or_default(),
+                    ..Transport::default()
+                },
+                data: None,
+            },
+        };
+        Ok(Source { recipe, weights })
+    }
+
+    fn refuse_flags(&self, why: &str) -> Result<()> {
+        let flags = [
+            ("--path", self.path.is_some()),
+            ("--prediction", self.prediction.is_some()),
+            ("--n-heads", self.n_heads.is_some()),
+            ("--input-size", self.input_size.is_some()),
+        ];
+        match flags.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Failure::Input(format!(
+                "{flag}: {} {why}",
+                self.checkpoint.display()
+            ))),
+        }
+    }
+}
