@@ -1,9 +1,34 @@
 //! The program to watch SiT sample: the ODE beside the SDE, step by step.
 //!
 //! One program for the desktop and the browser. A host ([`host`] has what they share) opens a window or a page and hands [`App`]
-//! what it alone knows: a [`Start`].
+//! what it alone knows: a [`Start`]. The program is a [`state::State`] that changes by [`state::Action`]s alone: panels and keys
+//! ask for them, and the work behind the window ([`job`]) answers with them.
 
+mod drops;
+mod export;
+mod files;
 pub mod host;
+pub mod job;
+mod look;
+pub mod oracle;
+mod panels;
+pub mod source;
+pub mod state;
+pub mod stats;
+pub mod toys;
+pub mod train;
+
+pub mod view;
+
+use drops::Drops;
+use job::{Job, Request};
+use sit_engine::backend::Device;
+use sit_engine::backend::gpu::Gpu;
+use source::{Bytes, Card};
+use state::{Action, Link, Source, State, Tab, shortcuts};
+use std::sync::Arc;
+use train::Form;
+use view::Pictures;
 
 /// What a host knows when the program starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,43 +40,234 @@ pub struct Start {
 }
 
 /// The program.
-#[derive(Debug)]
 pub struct App {
-    start: Start,
+    state: State,
+    job: Job,
+    device: String,
+    pictures: Pictures,
+    /// Most bytes of a buffer on the device.
+    max_segment_bytes: u64,
+    drops: Drops,
+    /// What the file that was dropped last is.
+    card: Option<Card>,
+    /// The form of the training.
+    form: Form,
+    /// The network that was asked of the job last.
+    asked: Option<Source>,
 }
 
 impl App {
     /// The program as it is when its window opens.
-    pub fn new(_cc: &eframe::CreationContext<'_>, start: Start) -> Self {
-        App { start }
+    ///
+    /// # Errors
+    /// When the system refuses a thread for the work.
+    pub fn new(cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
+        look::set(&cc.egui_ctx);
+        let mut state = State::default();
+        state.playback.playing = !start.reduced_motion;
+        if let Some(text) = &start.link {
+            state.apply(match Link::decode(text) {
+                Ok(link) => Action::Restore(Box::new(link)),
+                Err(error) => Action::Notify(error.to_string()),
+            });
+        }
+        let device = device(cc);
+        let (name, max_segment_bytes) = (device.to_string(), device.max_segment_bytes());
+        let ctx = cc.egui_ctx.clone();
+        let shares_gpu = matches!(device, Device::Gpu(_));
+        let job = Job::spawn(device, shares_gpu, Arc::new(move || ctx.request_repaint()))?;
+        Ok(App {
+            state,
+            job,
+            device: name,
+            max_segment_bytes,
+            drops: Drops::default(),
+            card: None,
+            pictures: Pictures::default(),
+            form: Form::default(),
+            asked: None,
+        })
+    }
+
+    /// What is shown.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What the file that was dropped last is.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
+    /// The text of a link to what is shown.
+    pub fn link(&self) -> String {
+        self.state.link().encode()
+    }
+
+    /// Does something as if it was asked for in the window.
+    pub fn apply(&mut self, action: Action) {
+        self.state.apply(action);
+    }
+
+    fn export(&mut self, kind: export::Kind) {
+        match kind.encode(&self.state) {
+            Ok(bytes) => {
+                let name = kind.file_name(&self.state);
+                files::save(&name, bytes.into(), self.job.answers());
+            }
+            Err(message) => self.state.apply(Action::Notify(message)),
+        }
+    }
+
+    /// Takes the files that were dropped on the window: pictures restore their session, the others are networks.
+    fn take_drops(&mut self, ctx: &egui::Context) {
+        while let Some((name, contents)) = self.drops.next(ctx) {
+            match contents {
+                Ok(bytes) => self.take(&name, bytes),
+                Err(why) => self.state.apply(Action::Notify(format!("{name}: {why}"))),
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str, bytes: Bytes) {
+        if let Bytes::Memory(bytes) = &bytes
+            && let Some(link) = export::restore(bytes)
+        {
+            self.state.apply(match link {
+                Ok(link) => Action::Restore(link),
+                Err(message) => Action::Notify(message),
+            });
+            return;
+        }
+        let (n, limit) = (self.state.n_samples, self.max_segment_bytes);
+        let (card, opened) = source::examine(name, bytes, n, limit);
+        self.card = Some(card);
+        self.state.apply(Action::SetTab(Tab::Model));
+        if let Some((model, weights)) = opened {
+            self.job.ask(Request::Network {
+                model: Box::new(model),
+                weights,
+            });
+        }
+    }
+
+    /// The network that the state wants, if it is not the one that was asked for last.
+    fn load(&mut self) {
+        let wanted = &self.state.source;
+        if self
+            .state
+            .model
+            .as_ref()
+            .is_some_and(|m| m.source == *wanted)
+        {
+            self.asked = Some(wanted.clone());
+        }
+        if self.asked.as_ref() == Some(wanted) {
+            return;
+        }
+        self.asked = Some(self.state.source.clone());
+        match source::open(&self.state.source) {
+            Ok((model, weights)) => self.job.ask(Request::Network {
+                model: Box::new(model),
+                weights,
+            }),
+            Err(message) => self.state.apply(Action::Notify(message)),
+        }
     }
 }
 
 impl eframe::App for App {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
-        egui::CentralPanel::default().show(ui, |ui| {
-            ui.label("Nothing here yet: the lanes come with a later change.");
-            if let Some(link) = &self.start.link {
-                ui.label(link);
-            }
-        });
+        let ctx = ui.ctx().clone();
+        self.load();
+        self.job.frame(&mut self.state);
+        self.take_drops(&ctx);
+        let mut actions = keys(&ctx);
+        let dt = ctx.input(|input| f64::from(input.stable_dt.min(0.1)));
+        actions.push(Action::Tick(dt));
+        let mut requests = Vec::new();
+        let mut scene = panels::Scene {
+            state: &self.state,
+            actions: &mut actions,
+            requests: &mut requests,
+            form: &mut self.form,
+            card: self.card.as_ref(),
+            pictures: &mut self.pictures,
+            device: &self.device,
+        };
+        panels::show(ui, &mut scene);
+        for action in actions {
+            self.state.apply(action);
+        }
+        if let Some(kind) = self.state.exported.take() {
+            self.export(kind);
+        }
+        for request in requests {
+            self.job.ask(request);
+        }
+        if let Some(bytes) = self.state.training.kept.take() {
+            files::save(&self.state.training.file_name(), bytes, self.job.answers());
+        }
+        if let Some(link) = self.state.copied.take() {
+            ctx.copy_text(link);
+        }
+        if self.state.playback.playing {
+            ctx.request_repaint();
+        }
     }
 }
+
+/// What computes: the GPU that draws the window, if it is a real one, else the processor.
+fn device(cc: &eframe::CreationContext<'_>) -> Device {
+    let Some(render) = &cc.wgpu_render_state else {
+        return Device::Cpu;
+    };
+    let info = render.adapter.get_info();
+    // A software adapter computes slower than the CPU backend, and WebGL computes nothing.
+    if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
+        return Device::Cpu;
+    }
+    Gpu::share(render.device.clone(), render.queue.clone(), info).map_or(Device::Cpu, Device::Gpu)
+}
+
+/// The shortcuts that were pressed, unless a text is being edited.
+fn keys(ctx: &egui::Context) -> Vec<Action> {
+    if ctx.egui_wants_keyboard_input() {
+        return Vec::new();
+    }
+    let pressed = |s: &state::Shortcut| {
+        let key = egui::Key::from_name(s.key).expect("a test names every key");
+        ctx.input_mut(|input| {
+            let shift = if s.shift {
+                egui::Modifiers::SHIFT
+            } else {
+                egui::Modifiers::NONE
+            };
+            input.consume_key(shift, key)
+        })
+    };
+    shortcuts()
+        .into_iter()
+        .filter(pressed)
+        .map(|s| s.action)
+        .collect()
+}
+
+#[cfg(test)]
+mod walks;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egui_kittest::Harness;
-    use egui_kittest::kittest::Queryable as _;
 
     #[test]
-    fn the_program_gets_the_link() {
-        let start = Start {
-            link: Some("seed=7".into()),
-            ..Start::default()
-        };
-        let mut harness = Harness::builder().build_eframe(|cc| App::new(cc, start));
-        harness.run();
-        harness.get_by_label("seed=7");
+    fn every_shortcut_is_a_key() {
+        for shortcut in shortcuts() {
+            assert!(
+                egui::Key::from_name(shortcut.key).is_some(),
+                "{}",
+                shortcut.key
+            );
+        }
     }
 }

@@ -14,7 +14,7 @@ fn main() -> eframe::Result {
         reduced_motion: false,
     };
     let make = Box::new(|cc: &eframe::CreationContext<'_>| {
-        Ok(Box::new(App::new(cc, start)) as Box<dyn eframe::App>)
+        Ok(Box::new(App::new(cc, start)?) as Box<dyn eframe::App>)
     });
     eframe::run_native(host::TITLE, host::native(), make)
 }

@@ -21,7 +21,7 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<(), JsValue> {
         ..Default::default()
     };
     let make = Box::new(|cc: &eframe::CreationContext<'_>| {
-        Ok(Box::new(App::new(cc, start)) as Box<dyn eframe::App>)
+        Ok(Box::new(App::new(cc, start)?) as Box<dyn eframe::App>)
     });
     eframe::WebRunner::new().start(canvas, options, make).await
 }

@@ -71,7 +71,18 @@ fn required_limits(
     if adapter.get_info().device_type == DeviceType::Cpu && !allow_software {
         return Err("a software renderer, slower than --backend cpu".into());
     }
-    let has = adapter.limits();
+    let (has, web) = (adapter.limits(), wgpu::Limits::default());
+    lacks(&has)?;
+    // Images are of no interest here, so that a device may have smaller ones than WebGPU asks for.
+    Ok(wgpu::Limits {
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+        max_buffer_size: has.max_buffer_size,
+        ..web.or_worse_values_from(&has)
+    })
+}
+
+/// Refuses a device whose limits are below the least of WebGPU, for which the kernels are written.
+fn lacks(has: &wgpu::Limits) -> std::result::Result<(), String> {
     let web = wgpu::Limits::default();
     let needs = [
         (
@@ -95,15 +106,10 @@ fn required_limits(
             web.max_compute_workgroups_per_dimension,
         ),
     ];
-    if let Some((what, has, needs)) = needs.into_iter().find(|(_, has, needs)| has < needs) {
-        return Err(format!("{has} {what}, {needs} are needed"));
+    match needs.into_iter().find(|(_, has, needs)| has < needs) {
+        Some((what, has, needs)) => Err(format!("{has} {what}, {needs} are needed")),
+        None => Ok(()),
     }
-    // Images are of no interest here, so that a device may have smaller ones than WebGPU asks for.
-    Ok(wgpu::Limits {
-        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
-        max_buffer_size: has.max_buffer_size,
-        ..web.or_worse_values_from(&has)
-    })
 }
 
 async fn connect(
@@ -123,6 +129,28 @@ async fn connect(
         .await
         .map_err(|error| error.to_string())?;
 
+    Ok(adopt(device, queue, info, &limits))
+}
+
+/// A device that someone else has opened, for example to draw a window.
+pub(super) fn share(
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+) -> Result<Gpu> {
+    let limits = device.limits();
+    if let Err(reason) = lacks(&limits) {
+        return Err(none(&[format!("{}: {reason}", describe(&info))]));
+    }
+    Ok(adopt(device, queue, info, &limits))
+}
+
+fn adopt(
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: &wgpu::Limits,
+) -> Gpu {
     let failure = Failure::default();
     let lost = failure.clone();
     device.set_device_lost_callback(move |_, message| lost.set(lost_device(&message)));
@@ -133,7 +161,7 @@ async fn connect(
         .max_storage_buffer_binding_size
         .min(limits.max_buffer_size)
         .min(MAX_BINDING_BYTES);
-    Ok(Gpu {
+    Gpu {
         shared: Arc::new(Shared {
             device,
             queue,
@@ -146,7 +174,7 @@ async fn connect(
             pipelines: Mutex::default(),
             work: Mutex::default(),
         }),
-    })
+    }
 }
 
 /// `NVIDIA H200 (Vulkan, NVIDIA 570.86)`.

@@ -76,6 +76,15 @@ impl Gpu {
         device::open(allow_software).await
     }
 
+    /// Computes on a device that someone else has opened, for example to draw a window; `info` is its adapter's. Its errors that
+    /// no one catches come here from now on, and end the work.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when its limits are below the least of WebGPU.
+    pub fn share(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Result<Gpu> {
+        device::share(device, queue, info)
+    }
+
     /// Most bytes a segment of an arena may have: what a storage binding can span.
     pub fn max_segment_bytes(&self) -> u64 {
         self.shared.limits.binding_bytes

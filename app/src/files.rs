@@ -1,0 +1,48 @@
+//! Files to the person: a dialog on the desktop, a download in a browser.
+
+use crate::job::Answers;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::Action;
+use std::sync::Arc;
+
+/// Offers `bytes` to be kept as a file whose name starts as `name`. It does not wait; what comes of it is told by `answers`.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
+    use std::io::Write;
+    let dialog = rfd::FileDialog::new().set_file_name(name);
+    // The dialog waits for the person, so it has a thread of its own.
+    std::thread::spawn(move || {
+        let Some(path) = dialog.save_file() else {
+            return;
+        };
+        let saved = sit_trainer::files::write_atomically(&path, |out| out.write_all(&bytes));
+        answers.say(Action::Notify(match saved {
+            Ok(()) => format!("Saved as {}", path.display()),
+            Err(error) => error.to_string(),
+        }));
+    });
+}
+
+/// Offers `bytes` as a download named `name`.
+#[cfg(target_arch = "wasm32")]
+pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
+    if download(name, &bytes).is_none() {
+        let refused = format!("The browser does not let {name} be downloaded");
+        answers.say(crate::state::Action::Notify(refused));
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn download(name: &str, bytes: &[u8]) -> Option<()> {
+    use wasm_bindgen::JsCast;
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
+    let blob = web_sys::Blob::new_with_u8_array_sequence(&parts).ok()?;
+    let url = web_sys::Url::create_object_url_with_blob(&blob).ok()?;
+    let document = web_sys::window()?.document()?;
+    let anchor = document.create_element("a").ok()?;
+    let anchor = anchor.dyn_into::<web_sys::HtmlAnchorElement>().ok()?;
+    anchor.set_href(&url);
+    anchor.set_download(name);
+    anchor.click();
+    web_sys::Url::revoke_object_url(&url).ok()
+}

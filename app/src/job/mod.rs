@@ -1,0 +1,228 @@
+//! The work behind the window: sampling and training, asked for by [`Request`]s and answered by [`Action`]s.
+//!
+//! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
+//! window, and gives it back whenever the frame's budget is spent ([`Pace`]).
+
+mod pace;
+mod run;
+mod spawn;
+mod train;
+
+pub use pace::Pace;
+pub use run::{Field, Plan};
+pub use spawn::{Answers, Job, Wake};
+pub use train::TrainPlan;
+
+use crate::state::{Action, Model};
+use futures_channel::mpsc::UnboundedReceiver;
+use run::Run;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::Reader;
+use std::io::{Cursor, Read, Seek};
+use std::rc::Rc;
+use train::Training;
+
+/// A stream of weights: a file, or bytes in memory.
+pub trait Weights: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Weights for T {}
+
+/// What the window asks for.
+pub enum Request {
+    /// This network for the runs that follow; runs of another one end.
+    Network {
+        /// Sizes and transport, as the header says.
+        model: Box<Model>,
+        /// The weights.
+        weights: Reader<Box<dyn Weights>>,
+    },
+    /// Begin this run.
+    Run(Box<Plan>),
+    /// Number and steps to do of the runs that are still wanted, the most urgent first.
+    Targets(Vec<(u64, usize)>),
+    /// Train this; a training under way ends.
+    Train(Box<TrainPlan>),
+    /// Stop training for now, or go on.
+    PauseTraining(bool),
+    /// Hand out the averaged weights.
+    Keep,
+    /// Sample from the averaged weights as they are now.
+    UseTrained,
+}
+
+/// Serves requests until the window is gone.
+pub async fn serve(
+    device: Device,
+    mut requests: UnboundedReceiver<Request>,
+    answers: Answers,
+    pace: Pace,
+) {
+    let mut worker = Worker {
+        device,
+        field: None,
+        runs: Vec::new(),
+        targets: Vec::new(),
+        training: None,
+        turn: false,
+        answers,
+    };
+    loop {
+        // The window may have changed its mind since the last piece of work: all it said counts before the next one.
+        while let Ok(request) = requests.try_recv() {
+            worker.take(request).await;
+        }
+        if !worker.work(&pace).await {
+            match requests.recv().await {
+                Ok(request) => worker.take(request).await,
+                Err(_) => return,
+            }
+        }
+        pace.rest().await;
+    }
+}
+
+struct Worker {
+    device: Device,
+    field: Option<Rc<Field>>,
+    runs: Vec<Run>,
+    targets: Vec<(u64, usize)>,
+    training: Option<Training>,
+    /// Whether training comes next where both have work.
+    turn: bool,
+    answers: Answers,
+}
+
+impl Worker {
+    async fn take(&mut self, request: Request) {
+        match request {
+            Request::Network { model, weights } => self.network(model, weights),
+            Request::Train(plan) => {
+                self.training = None;
+                let (name, total) = (plan.name.clone(), plan.learning_rate.total_steps);
+                let shape = plan.dataset.shape();
+                match Training::new(&self.device, *plan) {
+                    Ok(training) => {
+                        self.training = Some(training);
+                        self.answers
+                            .say(Action::TrainingStarted { name, shape, total });
+                    }
+                    Err(error) => self.answers.say(Action::Notify(error.to_string())),
+                }
+            }
+            Request::PauseTraining(paused) => {
+                if let Some(training) = &mut self.training {
+                    training.running = !paused;
+                    self.answers.say(Action::TrainingPaused(paused));
+                }
+            }
+            Request::Keep => {
+                if let Some((_, bytes)) = self.kept().await {
+                    self.answers.say(Action::Kept(bytes.into()));
+                }
+            }
+            Request::UseTrained => {
+                if let Some((model, bytes)) = self.kept().await {
+                    let stream: Box<dyn Weights> = Box::new(Cursor::new(bytes));
+                    match Reader::new("the trained network", stream) {
+                        Ok(weights) => self.network(Box::new(model), weights),
+                        Err(error) => self.answers.say(Action::Notify(error.to_string())),
+                    }
+                }
+            }
+            Request::Run(plan) => {
+                let Some(field) = &self.field else {
+                    return;
+                };
+                let id = plan.run;
+                match Run::new(*plan, Rc::clone(field)) {
+                    Ok((run, start)) => {
+                        if let Some(x) = start {
+                            self.answers.say(Action::Started { run: id, x });
+                        }
+                        self.runs.push(run);
+                    }
+                    Err(error) => self.fail(id, &error),
+                }
+            }
+            Request::Targets(targets) => {
+                self.runs
+                    .retain(|run| targets.iter().any(|(id, _)| *id == run.id()));
+                self.targets = targets;
+            }
+        }
+    }
+
+    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) {
+        self.runs.clear();
+        match Field::network(&self.device, &model, weights) {
+            Ok(field) => {
+                self.field = Some(Rc::new(field));
+                self.answers.say(Action::ModelReady(model));
+            }
+            Err(error) => self.answers.say(Action::Notify(error.to_string())),
+        }
+    }
+
+    /// The averaged weights of the training, if there is one.
+    async fn kept(&self) -> Option<(Model, Vec<u8>)> {
+        let kept = self.training.as_ref()?.keep().await;
+        kept.map_err(|error| self.answers.say(Action::Notify(error.to_string())))
+            .ok()
+    }
+
+    fn fail(&self, run: u64, error: &sit_engine::error::Error) {
+        let message = error.to_string();
+        self.answers.say(Action::RunFailed { run, message });
+    }
+
+    /// One piece of work, of the lanes and of the training in turn; false when there is none.
+    async fn work(&mut self, pace: &Pace) -> bool {
+        self.turn = !self.turn;
+        if self.turn {
+            self.train().await || self.sample(pace).await
+        } else {
+            self.sample(pace).await || self.train().await
+        }
+    }
+
+    async fn train(&mut self) -> bool {
+        let Some(training) = self.training.as_mut().filter(|t| t.is_busy()) else {
+            return false;
+        };
+        match training.work().await {
+            Ok(None) => {}
+            Ok(Some(action)) => self.answers.say(action),
+            Err(error) => {
+                self.training = None;
+                self.answers.say(Action::Notify(error.to_string()));
+            }
+        }
+        true
+    }
+
+    /// One piece of the run that is furthest behind its target.
+    async fn sample(&mut self, pace: &Pace) -> bool {
+        let behind = |run: &Run| {
+            let target = self.targets.iter().find(|(id, _)| *id == run.id())?.1;
+            (run.done() < target).then(|| target - run.done())
+        };
+        let most = (0..self.runs.len())
+            .filter_map(|i| Some((behind(&self.runs[i])?, std::cmp::Reverse(i))))
+            .max();
+        let Some((_, std::cmp::Reverse(at))) = most else {
+            return false;
+        };
+        let run = &mut self.runs[at];
+        match run.work(&self.device, pace).await {
+            Ok(None) => {}
+            Ok(Some(frame)) => {
+                let run = run.id();
+                self.answers.say(Action::Stepped { run, frame });
+            }
+            Err(error) => {
+                let run = self.runs.remove(at);
+                self.fail(run.id(), &error);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,274 @@
+//! One run: a lane's steps, computed some samples at a time.
+
+use super::{Pace, Weights};
+use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
+use sit_engine::backend::{Arenas, Device};
+use sit_engine::checkpoint::Reader;
+use sit_engine::error::{Error, Result};
+use sit_engine::graph::{Arena, Layout};
+use sit_engine::model::{ModelConfig, params};
+use sit_engine::sample::{SampleConfig, Session, brownian_noise, initial_noise, step_noise};
+use sit_engine::transport::Transport;
+use std::rc::Rc;
+use std::sync::Arc;
+use web_time::{Duration, Instant};
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its number.
+    pub run: u64,
+    /// All steps of the lane.
+    pub steps: Vec<LaneStep>,
+    /// Settings of its segments.
+    pub settings: Vec<Settings>,
+    /// Labels `[N]` of each segment.
+    pub labels: Vec<Vec<u32>>,
+    /// The session's seed.
+    pub seed: u64,
+    /// The number N of samples.
+    pub n: usize,
+    /// Where it goes on: the state `[N, C, I, I]` after the first `done` steps. `None`: from the noise.
+    pub from: Option<(usize, Arc<[f32]>)>,
+}
+
+impl Plan {
+    /// The plan of a lane as the state has it.
+    pub fn of(state: &State, lane: usize) -> Self {
+        let record = &state.records[lane];
+        let done = record.frames.len();
+        Plan {
+            run: record.run,
+            steps: record.steps.clone(),
+            settings: record.settings.clone(),
+            labels: record.settings.iter().map(|s| state.labels(s)).collect(),
+            seed: state.seed,
+            n: state.n_samples,
+            from: record.state(done).map(|x| (done, Arc::clone(x))),
+        }
+    }
+}
+
+/// What gives the velocity: a network with its weights.
+#[derive(Debug)]
+pub struct Field {
+    config: ModelConfig,
+    transport: Transport,
+    layout: Layout,
+    arenas: Arenas,
+}
+
+impl Field {
+    /// Loads a network.
+    ///
+    /// # Errors
+    /// As of [`Reader::load`], and when the device cannot hold it.
+    pub fn network(
+        device: &Device,
+        model: &Model,
+        mut weights: Reader<Box<dyn Weights>>,
+    ) -> Result<Self> {
+        let layout = Layout::new(&params(&model.config), device.max_segment_bytes())?;
+        let arenas = device.arenas(&layout, &[Arena::Params])?;
+        weights.load(&model.config, &arenas, Arena::Params)?;
+        Ok(Field {
+            config: model.config,
+            transport: model.transport,
+            layout,
+            arenas,
+        })
+    }
+}
+
+/// A run under way.
+pub struct Run {
+    plan: Plan,
+    field: Rc<Field>,
+    /// State `[N, C, I, I]` after `done` steps.
+    x: Vec<f32>,
+    done: usize,
+    /// The step under way.
+    part: Part,
+    session: Option<Open>,
+    /// Samples at a time.
+    chunk: usize,
+}
+
+/// The programs of a segment.
+struct Open {
+    segment: usize,
+    /// Number of the session's first step in the lane.
+    first: usize,
+    session: Session,
+}
+
+/// What is there of a step.
+#[derive(Default)]
+struct Part {
+    x: Vec<f32>,
+    cond: Vec<f32>,
+    uncond: Vec<f32>,
+    noise: Vec<f32>,
+    time: Duration,
+}
+
+/// Samples to begin with, before it is known how long one takes.
+const FIRST_CHUNK: usize = if cfg!(target_arch = "wasm32") { 4 } else { 64 };
+
+impl Run {
+    /// A run and, if it starts from noise, that noise.
+    pub fn new(plan: Plan, field: Rc<Field>) -> Result<(Self, Option<Arc<[f32]>>)> {
+        let len = field.config.image_len();
+        let (done, x, start) = match &plan.from {
+            Some((done, x)) => (*done, x.to_vec(), None),
+            None => {
+                let mut x = vec![0.0; plan.n * len];
+                initial_noise(&field.config, plan.seed, 0, &mut x);
+                let start: Arc<[f32]> = x.as_slice().into();
+                (0, x, Some(start))
+            }
+        };
+        let run = Run {
+            chunk: FIRST_CHUNK.min(plan.n),
+            plan,
+            field,
+            x,
+            done,
+            part: Part::default(),
+            session: None,
+        };
+        Ok((run, start))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.plan.run
+    }
+
+    /// Steps done.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Does one piece of the next step: some samples. Returns the step when all of them are done.
+    pub async fn work(&mut self, device: &Device, pace: &Pace) -> Result<Option<Frame>> {
+        let begin = Instant::now();
+        let planned = self.plan.steps[self.done];
+        self.open(device, planned.segment)?;
+        let len = self.field.config.image_len();
+        let first = self.part.x.len() / len;
+        let count = self.chunk.min(self.plan.n - first);
+        let noise = self.noise(&planned, first)?;
+        let Some(Open {
+            first: first_step,
+            session,
+            ..
+        }) = &mut self.session
+        else {
+            unreachable!("opened above");
+        };
+        // The last piece is filled up with its last sample, which is computed again and not kept.
+        let mut x = self.x[first * len..][..count * len].to_vec();
+        let mut y = self.plan.labels[planned.segment][first..][..count].to_vec();
+        for _ in count..self.chunk {
+            x.extend_from_within((count - 1) * len..count * len);
+            y.push(y[count - 1]);
+        }
+        session.start_at(self.done - *first_step, &x, &y)?;
+        session.step(&noise).await?;
+        let next = session.read().await?;
+        let out = session.read_out().await?;
+        self.part.x.extend_from_slice(&next[..count * len]);
+        self.part.cond.extend_from_slice(&out[..count * len]);
+        if out.len() > next.len() {
+            let half = &out[self.chunk * len..];
+            self.part.uncond.extend_from_slice(&half[..count * len]);
+        }
+        if !noise.is_empty() {
+            self.part.noise.extend_from_slice(&noise[..count * len]);
+        }
+        let time = begin.elapsed();
+        self.part.time += time;
+        if self.part.x.len() < self.x.len() {
+            return Ok(None);
+        }
+        let part = std::mem::take(&mut self.part);
+        if part.x.iter().any(|x| !x.is_finite()) {
+            return Err(Error::Config(format!(
+                "step {} gives numbers that are not finite: take smaller steps or a smaller diffusion",
+                self.done + 1
+            )));
+        }
+        self.x.clone_from(&part.x);
+        self.done += 1;
+        self.fit(time, pace.piece());
+        Ok(Some(Frame {
+            x: part.x.into(),
+            cond: part.cond.into(),
+            uncond: (!part.uncond.is_empty()).then(|| part.uncond.into()),
+            noise: (!part.noise.is_empty()).then(|| part.noise.into()),
+            ms: part.time.as_secs_f64() * 1e3,
+        }))
+    }
+
+    /// Makes the programs of a segment, unless they are there.
+    fn open(&mut self, device: &Device, segment: usize) -> Result<()> {
+        if self.session.as_ref().is_some_and(|o| o.segment == segment) {
+            return Ok(());
+        }
+        let steps = self.plan.steps.iter();
+        let of_segment: Vec<&LaneStep> = steps.filter(|s| s.segment == segment).collect();
+        let settings = &self.plan.settings[segment];
+        let config = SampleConfig {
+            model: self.field.config,
+            transport: self.field.transport,
+            sampler: settings.sampler,
+            guidance: settings.guidance,
+            weights: Arena::Params,
+            batch: self.chunk,
+            keep_out: true,
+        };
+        let steps = of_segment.iter().map(|s| s.step).collect();
+        let (arenas, layout) = (&self.field.arenas, &self.field.layout);
+        self.session = Some(Open {
+            segment,
+            first: of_segment[0].number,
+            session: Session::with_steps(device, arenas, layout, config, steps)?,
+        });
+        Ok(())
+    }
+
+    /// The normal numbers of a step for a piece that begins with sample `first`; none for a step without noise.
+    fn noise(&self, planned: &LaneStep, first: usize) -> Result<Vec<f32>> {
+        if planned.noise() == 0.0 {
+            return Ok(Vec::new());
+        }
+        let config = &self.field.config;
+        let settings = &self.plan.settings[planned.segment];
+        // The high half, so that no path's seed is another session's.
+        let seed = self.plan.seed ^ settings.noise_seed << 32;
+        let mut noise = vec![0.0; self.chunk * config.image_len()];
+        let (step, first) = (planned.number, first as u64);
+        match settings.noise {
+            Noise::Independent => step_noise(config, seed, step, first, &mut noise),
+            Noise::Brownian => {
+                let n_steps = settings.sampler.n_steps();
+                brownian_noise(config, seed, step, n_steps, first, &mut noise)?;
+            }
+        }
+        Ok(noise)
+    }
+
+    /// Chooses how many samples to take at a time from the time the last piece took.
+    fn fit(&mut self, took: Duration, budget: Duration) {
+        let per_sample = took.as_secs_f64() / self.chunk as f64;
+        let fits = (budget.as_secs_f64() / per_sample.max(1e-9)) as usize;
+        let pieces = self.plan.n.div_ceil(fits.clamp(1, self.plan.n));
+        let chunk = self.plan.n.div_ceil(pieces);
+        // Making the programs costs time: only for a clear gain.
+        if chunk < self.chunk * 3 / 4 || chunk > self.chunk * 2 {
+            self.chunk = chunk;
+            self.session = None;
+        }
+    }
+}

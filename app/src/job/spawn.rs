@@ -1,0 +1,128 @@
+//! Starting the work: on a thread, or in a browser on the window's event loop.
+
+use super::{Pace, Plan, Request, serve};
+use crate::state::{Action, State};
+use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use sit_engine::backend::Device;
+use std::sync::Arc;
+
+/// Called when an answer is there: it asks for a frame.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The window's end of the work. Dropping it ends the work.
+pub struct Job {
+    requests: UnboundedSender<Request>,
+    actions: UnboundedReceiver<Action>,
+    answers: Answers,
+    pace: Option<Pace>,
+    /// Numbers of the runs that were asked for.
+    asked: Vec<u64>,
+    targets: Vec<(u64, usize)>,
+}
+
+impl Job {
+    /// Starts the work on `device`.
+    ///
+    /// # Errors
+    /// When the system refuses a thread, in its words.
+    pub fn spawn(device: Device, shares_gpu: bool, wake: Wake) -> std::io::Result<Self> {
+        let (requests, received) = unbounded();
+        let (sender, actions) = unbounded();
+        let answers = Answers {
+            actions: sender,
+            wake,
+        };
+        let pace = start(device, shares_gpu, received, answers.clone())?;
+        Ok(Job {
+            requests,
+            actions,
+            answers,
+            pace,
+            asked: Vec::new(),
+            targets: Vec::new(),
+        })
+    }
+
+    /// Asks for something.
+    pub fn ask(&self, request: Request) {
+        // The other end lives as long as this one.
+        self.requests.unbounded_send(request).ok();
+    }
+
+    /// Where others that work behind the window send what they have done.
+    pub fn answers(&self) -> Answers {
+        self.answers.clone()
+    }
+
+    /// Lets `state` take what has arrived, and asks for what it wants now. Called once a frame; it never waits.
+    pub fn frame(&mut self, state: &mut State) {
+        while let Ok(action) = self.actions.try_recv() {
+            state.apply(action);
+        }
+        self.want(state);
+        if let Some(pace) = &self.pace {
+            pace.frame();
+        }
+    }
+
+    fn want(&mut self, state: &State) {
+        let mut targets = Vec::new();
+        for (lane, record) in state.records.iter().enumerate() {
+            if record.failure.is_some() || record.steps.is_empty() {
+                continue;
+            }
+            if !self.asked.contains(&record.run) {
+                self.ask(Request::Run(Box::new(Plan::of(state, lane))));
+            }
+            targets.push((record.run, state.target(lane)));
+        }
+        if targets != self.targets {
+            self.asked = targets.iter().map(|(run, _)| *run).collect();
+            self.targets.clone_from(&targets);
+            self.ask(Request::Targets(targets));
+        }
+    }
+}
+
+/// A sender whose every message also wakes the window.
+#[derive(Clone)]
+pub struct Answers {
+    actions: UnboundedSender<Action>,
+    wake: Wake,
+}
+
+impl Answers {
+    /// Sends one. A window that is gone needs no answer.
+    pub fn say(&self, action: Action) {
+        if self.actions.unbounded_send(action).is_ok() {
+            (self.wake)();
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn start(
+    device: Device,
+    shares_gpu: bool,
+    requests: UnboundedReceiver<Request>,
+    answers: Answers,
+) -> std::io::Result<Option<Pace>> {
+    let work =
+        move || pollster::block_on(serve(device, requests, answers, Pace::thread(shares_gpu)));
+    std::thread::Builder::new()
+        .name("work".into())
+        .spawn(work)?;
+    Ok(None)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn start(
+    device: Device,
+    _shares_gpu: bool,
+    requests: UnboundedReceiver<Request>,
+    answers: Answers,
+) -> std::io::Result<Option<Pace>> {
+    let pace = Pace::window();
+    wasm_bindgen_futures::spawn_local(serve(device, requests, answers, pace.clone()));
+    Ok(Some(pace))
+}

@@ -1,0 +1,33 @@
+//! Fonts and colors.
+
+use egui::{Color32, Context, FontDefinitions, FontFamily, Ui};
+
+/// Sets the fonts: each of egui's two text fonts also stands in for the other, so that the signs of the equations are there.
+pub fn set(ctx: &Context) {
+    let mut fonts = FontDefinitions::default();
+    let mono = fonts.families[&FontFamily::Monospace].clone();
+    let text = fonts.families[&FontFamily::Proportional].clone();
+    for (family, others) in [
+        (FontFamily::Proportional, mono),
+        (FontFamily::Monospace, text),
+    ] {
+        let list = fonts.families.entry(family).or_default();
+        list.extend(others);
+        let mut seen = Vec::new();
+        list.retain(|name| {
+            let new = !seen.contains(name);
+            seen.push(name.clone());
+            new
+        });
+    }
+    ctx.set_fonts(fonts);
+}
+
+/// A color for what is well, readable on light and dark.
+pub fn good(ui: &Ui) -> Color32 {
+    if ui.visuals().dark_mode {
+        Color32::from_rgb(86, 200, 130)
+    } else {
+        Color32::from_rgb(0, 120, 70)
+    }
+}

@@ -1,0 +1,163 @@
+//! The line above: what is sampled, from which noise, and what is drawn of it.
+
+use super::Scene;
+use crate::export::Kind;
+use crate::state::{Action, Classes, Layout, MAX_SAMPLES, Quantity, Source};
+use egui::{ComboBox, DragValue, ThemePreference, Ui};
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    ui.add_space(4.0);
+    ui.horizontal_wrapped(|ui| {
+        ui.strong("SiT: ODE against SDE");
+        ui.separator();
+        let name = match &scene.state.source {
+            Source::Digits => "8×8 digits".to_owned(),
+            Source::Exact(toy) => format!("exact {toy}"),
+            Source::File(name) => name.clone(),
+            Source::Trained(data) => format!("trained here on {data}"),
+        };
+        ui.label(name);
+        ui.separator();
+        classes(ui, scene);
+        ui.separator();
+        seed(ui, scene);
+        ui.separator();
+        view(ui, scene);
+        ui.separator();
+        theme(ui);
+        if ui
+            .button("Copy link")
+            .on_hover_text("A link that opens exactly this: seed, lanes, step, view")
+            .clicked()
+        {
+            scene.act(Action::CopyLink);
+        }
+        for (kind, name) in [(Kind::Png, "PNG"), (Kind::Gif, "GIF")] {
+            let button = ui.button(name);
+            let what =
+                "Keep a picture of the lanes; dropping it on the window restores all of this";
+            if button.on_hover_text(what).clicked() {
+                scene.act(Action::Export(kind));
+            }
+        }
+        if ui.button("? Help").clicked() {
+            scene.act(Action::ToggleHelp);
+        }
+    });
+    ui.add_space(2.0);
+    notices(ui, scene);
+}
+
+fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let Some(model) = &scene.state.model else {
+        return;
+    };
+    let n = model.config.n_classes;
+    if n == 0 {
+        return;
+    }
+    let name = |classes: Classes| match classes {
+        Classes::All => "all, in turn".to_owned(),
+        Classes::One(class) => class.to_string(),
+        Classes::None => "none (∅)".to_owned(),
+    };
+    let now = scene.state.classes;
+    let label = ui.label("Classes").id;
+    let combo = ComboBox::from_id_salt("classes").selected_text(name(now));
+    let inner = combo.show_ui(ui, |ui| {
+        let each = (0..n as u32).map(Classes::One);
+        for classes in [Classes::All, Classes::None].into_iter().chain(each) {
+            if ui.selectable_label(classes == now, name(classes)).clicked() {
+                scene.act(Action::SetClasses(classes));
+            }
+        }
+    });
+    inner.response.labelled_by(label);
+}
+
+fn seed(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let label = ui.label("Seed").id;
+    let mut seed = scene.state.seed;
+    let drag = DragValue::new(&mut seed).speed(0.1);
+    if ui.add(drag).labelled_by(label).changed() {
+        scene.act(Action::SetSeed(seed));
+    }
+    if ui
+        .button("New noise")
+        .on_hover_text("The next seed (N)")
+        .clicked()
+    {
+        scene.act(Action::NewNoise);
+    }
+    let label = ui.label("Samples").id;
+    let mut n = scene.state.n_samples;
+    let drag = DragValue::new(&mut n)
+        .range(1..=MAX_SAMPLES)
+        .update_while_editing(false);
+    if ui.add(drag).labelled_by(label).changed() {
+        scene.act(Action::SetSamples(n));
+    }
+}
+
+fn view(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let now = scene.state.view.quantity;
+    let label = ui.label("View").id;
+    let combo = ComboBox::from_id_salt("view").selected_text(now.name());
+    let inner = combo.show_ui(ui, |ui| {
+        for quantity in Quantity::ALL {
+            if ui
+                .selectable_label(quantity == now, quantity.name())
+                .clicked()
+            {
+                scene.act(Action::SetQuantity(quantity));
+            }
+        }
+    });
+    inner.response.labelled_by(label);
+    for (layout, name, what) in [
+        (Layout::Grid, "Grid", "All samples at one time"),
+        (
+            Layout::Film,
+            "Film strip",
+            "A few samples, steps to the right",
+        ),
+    ] {
+        let chosen = scene.state.view.layout == layout;
+        if ui
+            .selectable_label(chosen, name)
+            .on_hover_text(what)
+            .clicked()
+        {
+            scene.act(Action::SetLayout(layout));
+        }
+    }
+}
+
+/// Light or dark; at first as the system is.
+fn theme(ui: &mut Ui) {
+    let dark = ui.visuals().dark_mode;
+    let name = if dark { "Light" } else { "Dark" };
+    if ui
+        .button(name)
+        .on_hover_text("Colors of the window")
+        .clicked()
+    {
+        let theme = if dark {
+            ThemePreference::Light
+        } else {
+            ThemePreference::Dark
+        };
+        ui.ctx().set_theme(theme);
+    }
+}
+
+fn notices(ui: &mut Ui, scene: &mut Scene<'_>) {
+    if let Some(text) = scene.state.notices.first() {
+        ui.horizontal_wrapped(|ui| {
+            ui.colored_label(ui.visuals().warn_fg_color, text);
+            if ui.button("Dismiss").clicked() {
+                scene.act(Action::Dismiss);
+            }
+        });
+    }
+}

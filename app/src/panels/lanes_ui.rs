@@ -1,0 +1,141 @@
+//! The lanes side by side: what each one does, where it is, and its samples.
+
+use super::{Scene, plane_ui};
+use crate::state::{Action, Settings};
+use crate::view::{Scale, Sheet, range};
+use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use sit_engine::transport::Sampler;
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
+    let n = scene.state.lanes.len();
+    let spacing = ui.spacing().item_spacing.x;
+    let width = (ui.available_width() - spacing * (columns - 1) as f32) / columns as f32;
+    for row in 0..n.div_ceil(columns) {
+        ui.horizontal_top(|ui| {
+            for lane in row * columns..((row + 1) * columns).min(n) {
+                ui.vertical(|ui| {
+                    ui.set_width(width);
+                    lane_ui(ui, scene, lane);
+                });
+            }
+        });
+    }
+}
+
+/// A lane's sampler in words.
+pub fn title(settings: &Settings) -> String {
+    match settings.sampler {
+        Sampler::Ode { method, .. } => format!("ODE, {method}"),
+        Sampler::Sde {
+            method, diffusion, ..
+        } => format!("SDE, {method}, D = {} × {}", diffusion.norm, diffusion.form),
+    }
+}
+
+/// What a lane integrates.
+pub fn equation(settings: &Settings) -> &'static str {
+    match settings.sampler {
+        Sampler::Ode { .. } => "dX = v(X, t) dt",
+        Sampler::Sde { .. } => "dX = (v + D s) dt + √(2D) dW",
+    }
+}
+
+fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
+    let state = scene.state;
+    let record = &state.records[lane];
+    let position = state.position(lane);
+    let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new(title(settings)).strong().size(16.0));
+        ui.label(RichText::new(equation(settings)).italics());
+    });
+    ui.monospace(format!(
+        "t = {:.3}  step {position} of {}  {} evaluations",
+        record.t(position.min(record.steps.len())),
+        record.steps.len(),
+        record.nfe(position),
+    ));
+    if let Some(failure) = &record.failure {
+        ui.colored_label(ui.visuals().error_fg_color, failure);
+    }
+    if state.model.as_ref().is_some_and(|m| m.is_plane()) {
+        plane_ui::lane(ui, state, lane, position);
+        return;
+    }
+    match scene.pictures.lane(ui.ctx(), state, lane) {
+        Some((sheet, texture)) => {
+            let [width, height] = sheet.size();
+            let scale = ui.available_width() / width as f32;
+            let size = vec2(width as f32, height as f32) * scale;
+            let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+            let name = format!("Samples of lane {}", lane + 1);
+            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
+            Image::new(&texture).paint_at(ui, rect);
+            pick(ui, scene, rect, &response, &sheet);
+            legend(ui, scene);
+        }
+        None if record.failure.is_none() => {
+            let text = match state.view.quantity {
+                crate::state::Quantity::Noise => "No noise is added in this step.",
+                _ if record.is_started() => "Nothing to show at this step.",
+                _ => "Computing …",
+            };
+            ui.label(text);
+        }
+        None => {}
+    }
+}
+
+/// Marks the picked sample, and picks another one on a click.
+fn pick(ui: &Ui, scene: &mut Scene<'_>, rect: Rect, response: &egui::Response, sheet: &Sheet) {
+    if scene.state.view.layout != crate::state::Layout::Grid {
+        return;
+    }
+    if let Some(sample) = scene.state.view.sample {
+        let [left, top, right, bottom] = sheet.place(sample);
+        let at = |x: f32, y: f32| {
+            pos2(
+                rect.left() + x * rect.width(),
+                rect.top() + y * rect.height(),
+            )
+        };
+        let mark = Rect::from_min_max(at(left, top), at(right, bottom)).expand(2.0);
+        let stroke = Stroke::new(2.0, ui.visuals().selection.stroke.color);
+        ui.painter()
+            .rect_stroke(mark, 2.0, stroke, egui::StrokeKind::Outside);
+    }
+    if response.clicked()
+        && let Some(at) = response.interact_pointer_pos()
+    {
+        let [x, y] = [
+            (at.x - rect.left()) / rect.width(),
+            (at.y - rect.top()) / rect.height(),
+        ];
+        let sample = sheet.sample_at([x, y]);
+        let again = sample == scene.state.view.sample;
+        scene.act(Action::PickSample(sample.filter(|_| !again)));
+    }
+}
+
+/// The scale of signed numbers.
+fn legend(ui: &mut Ui, scene: &Scene<'_>) {
+    let quantity = scene.state.view.quantity;
+    let scale = Scale::of(quantity);
+    let Scale::Signed(_) = scale else {
+        return;
+    };
+    let range = range(quantity);
+    ui.horizontal(|ui| {
+        ui.small(format!("−{range}"));
+        let (rect, _) = ui.allocate_exact_size(vec2(120.0, 8.0), Sense::hover());
+        let n = 40;
+        for i in 0..n {
+            let at = |i: usize| rect.left() + rect.width() * i as f32 / n as f32;
+            let part = Rect::from_x_y_ranges(at(i)..=at(i + 1), rect.y_range());
+            let x = range * (2.0 * (i as f32 + 0.5) / n as f32 - 1.0);
+            let color: Color32 = scale.color(x);
+            ui.painter().rect_filled(part, 0.0, color);
+        }
+        ui.small(format!("+{range}"));
+    });
+}

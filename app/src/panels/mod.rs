@@ -1,0 +1,88 @@
+//! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
+
+mod header_ui;
+mod help_ui;
+mod lanes_ui;
+mod model_ui;
+mod plane_ui;
+mod playback_ui;
+mod settings_ui;
+mod train_ui;
+
+use crate::job::Request;
+use crate::source::Card;
+use crate::state::{Action, State, Tab};
+use crate::train::Form;
+use crate::view::Pictures;
+use egui::{CentralPanel, Panel, ScrollArea, Ui};
+
+/// Below this width, in points, everything is in one column.
+const NARROW: f32 = 700.0;
+
+/// What a part sees of the program.
+pub struct Scene<'a> {
+    /// What is shown.
+    pub state: &'a State,
+    /// What is to change.
+    pub actions: &'a mut Vec<Action>,
+    /// What is asked of the work.
+    pub requests: &'a mut Vec<Request>,
+    /// What the form of the training holds.
+    pub form: &'a mut Form,
+    /// Pictures made so far.
+    pub pictures: &'a mut Pictures,
+    /// The file that was dropped last.
+    pub card: Option<&'a Card>,
+    /// What computes, in words.
+    pub device: &'a str,
+}
+
+impl Scene<'_> {
+    /// Asks for a change.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+}
+
+/// The whole window.
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let narrow = ui.available_width() < NARROW;
+    Panel::top("header").show(ui, |ui| header_ui::show(ui, scene));
+    Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
+    if narrow {
+        CentralPanel::default().show(ui, |ui| {
+            ScrollArea::vertical().show(ui, |ui| {
+                lanes_ui::show(ui, scene, 1);
+                ui.separator();
+                tabs(ui, scene);
+            });
+        });
+    } else {
+        Panel::right("tabs").default_size(340.0).show(ui, |ui| {
+            ScrollArea::vertical().show(ui, |ui| tabs(ui, scene));
+        });
+        CentralPanel::default().show(ui, |ui| {
+            let columns = scene.state.lanes.len().min(2);
+            ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns));
+        });
+    }
+    help_ui::show(ui.ctx(), scene);
+}
+
+fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
+    ui.horizontal_wrapped(|ui| {
+        for (tab, title) in Tab::ALL {
+            let chosen = scene.state.view.tab == tab;
+            if ui.selectable_label(chosen, title).clicked() {
+                scene.act(Action::SetTab(tab));
+            }
+        }
+    });
+    ui.separator();
+    match scene.state.view.tab {
+        Tab::Lanes => settings_ui::show(ui, scene),
+        Tab::Train => train_ui::show(ui, scene),
+        Tab::Model => model_ui::show(ui, scene),
+        _ => {}
+    }
+}

@@ -1,0 +1,61 @@
+//! The network: what it is, and what a dropped file was found to be.
+
+use super::Scene;
+use crate::state::{Action, Source};
+use egui::{ScrollArea, Ui};
+
+/// Reasons that are shown of a file that does not fit; the rest is counted.
+const MAX_REASONS: usize = 50;
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    if let Some(model) = &scene.state.model {
+        let c = &model.config;
+        ui.label(format!(
+            "SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}",
+            c.dim, c.depth, c.n_heads, c.patch, c.input_size, c.input_size, c.channels
+        ));
+        ui.label(format!(
+            "{} parameters, {} classes",
+            c.n_params(),
+            c.n_classes
+        ));
+        let t = &model.transport;
+        ui.label(format!("{} path, predicts {}", t.path, t.prediction));
+    }
+    ui.label("Drop a .safetensors or .pt file of a SiT on the window to step it.");
+    if scene.state.source != Source::Digits && ui.button("Back to the digits").clicked() {
+        scene.act(Action::Load(Source::Digits));
+    }
+    let Some(card) = scene.card else {
+        return;
+    };
+    ui.separator();
+    ui.strong(&card.name);
+    for fact in &card.facts {
+        ui.label(fact);
+    }
+    if card.refusals.is_empty() {
+        ui.colored_label(crate::look::good(ui), "Loaded");
+        return;
+    }
+    ui.colored_label(
+        ui.visuals().error_fg_color,
+        format!("Not loaded, {} reasons:", card.refusals.len()),
+    );
+    ScrollArea::vertical()
+        .id_salt("reasons")
+        .max_height(240.0)
+        .show(ui, |ui| {
+            for reason in card.refusals.iter().take(MAX_REASONS) {
+                ui.label(reason);
+            }
+            if let Some(more) = card
+                .refusals
+                .len()
+                .checked_sub(MAX_REASONS)
+                .filter(|n| *n > 0)
+            {
+                ui.label(format!("… and {more} more"));
+            }
+        });
+}

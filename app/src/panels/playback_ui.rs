@@ -1,0 +1,68 @@
+//! The transport bar below.
+
+use super::Scene;
+use crate::look;
+use crate::state::{Action, SPEEDS};
+use egui::{RichText, Slider, Ui};
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let playback = scene.state.playback;
+    let total = scene.state.n_steps();
+    ui.add_space(4.0);
+    ui.horizontal_wrapped(|ui| {
+        let mut button = |ui: &mut Ui, symbol: &str, name: &str, keys: &str, action: Action| {
+            let button = ui.button(symbol).on_hover_text(format!("{name} ({keys})"));
+            button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+            if button.clicked() {
+                scene.actions.push(action);
+            }
+        };
+        button(ui, "|◀", "To the noise", "Home", Action::Home);
+        button(ui, "◀", "Step back", "Left", Action::StepBack);
+        let (symbol, name) = if playback.playing {
+            ("||", "Pause")
+        } else {
+            ("▶", "Play")
+        };
+        button(ui, symbol, name, "Space", Action::TogglePlay);
+        button(ui, "▶|", "Step forward", "Right", Action::StepForward);
+        button(ui, "▶▶", "To the last step", "End", Action::End);
+        let mut looping = playback.looping;
+        if ui.checkbox(&mut looping, "Loop").changed() {
+            scene.act(Action::ToggleLoop);
+        }
+        let label = ui.label("Speed").id;
+        let mut speed = playback.speed;
+        let slider = Slider::new(&mut speed, SPEEDS[0]..=SPEEDS[1])
+            .logarithmic(true)
+            .suffix(" steps/s")
+            .max_decimals(1);
+        if ui.add(slider).labelled_by(label).changed() {
+            scene.act(Action::SetSpeed(speed));
+        }
+        ui.separator();
+        // Following the computation and walking through what it left look different.
+        if playback.live {
+            ui.colored_label(look::good(ui), "● live");
+        } else {
+            ui.label(RichText::new("◀ history").italics());
+        }
+        ui.monospace(format!(
+            "t = {:.3}  step {} of {total}",
+            scene.state.t(),
+            playback.cursor.min(total)
+        ));
+    });
+    if total > 0 {
+        ui.horizontal(|ui| {
+            let label = ui.label("Step").id;
+            let mut cursor = playback.cursor.min(total);
+            ui.spacing_mut().slider_width = ui.available_width() - 70.0;
+            let slider = Slider::new(&mut cursor, 0..=total);
+            if ui.add(slider).labelled_by(label).changed() {
+                scene.act(Action::Seek(cursor));
+            }
+        });
+    }
+    ui.add_space(4.0);
+}

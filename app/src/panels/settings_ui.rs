@@ -1,0 +1,228 @@
+//! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
+
+use super::{Scene, lanes_ui};
+use crate::state::{Action, MAX_LANES, MAX_STEPS, Noise, Settings, other_kind};
+use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
+use sit_engine::transport::{DiffusionForm, GuidanceChannels, LastStep, Method, Sampler};
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    for lane in 0..scene.state.lanes.len() {
+        let old = *scene.state.lanes[lane].settings();
+        let title = format!("Lane {}: {}", lane + 1, lanes_ui::title(&old));
+        let header = CollapsingHeader::new(title)
+            .id_salt(("lane", lane))
+            .default_open(true);
+        header.show(ui, |ui| {
+            ui.push_id(lane, |ui| {
+                let mut new = old;
+                settings(ui, scene, lane, &mut new);
+                if new != old {
+                    scene.act(Action::SetLane(lane, new));
+                }
+                ui.horizontal_wrapped(|ui| buttons(ui, scene, lane, &old));
+            });
+        });
+    }
+    let room = scene.state.lanes.len() < MAX_LANES;
+    if ui
+        .add_enabled(room, egui::Button::new("Add a lane"))
+        .clicked()
+    {
+        scene.act(Action::AddLane);
+    }
+    ui.separator();
+    ui.small(format!("Computed by: {}", scene.device));
+}
+
+fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
+    let step = scene.state.position(lane);
+    let branch = ui.button("Branch here").on_hover_text(format!(
+        "A further lane that leaves this one at step {step}: the ODE goes on as an SDE, the SDE as an ODE"
+    ));
+    if branch.clicked() {
+        let settings = Settings {
+            sampler: other_kind(&old.sampler),
+            ..*old
+        };
+        scene.act(Action::Branch(Some((lane, settings))));
+    }
+    let noise = ui.button("Other noise from here").on_hover_text(
+        "A further lane that leaves this one at this step with other noise: where an SDE still has a choice",
+    );
+    if noise.clicked() {
+        let settings = Settings {
+            noise_seed: old.noise_seed + 1,
+            ..*old
+        };
+        scene.act(Action::Branch(Some((lane, settings))));
+    }
+    let more = scene.state.lanes.len() > 1;
+    if ui.add_enabled(more, egui::Button::new("Remove")).clicked() {
+        scene.act(Action::RemoveLane(lane));
+    }
+}
+
+fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
+    let is_sde = matches!(new.sampler, Sampler::Sde { .. });
+    ui.horizontal(|ui| {
+        for (sde, name) in [(false, "ODE"), (true, "SDE")] {
+            if ui.radio(is_sde == sde, name).clicked() && is_sde != sde {
+                new.sampler = other_kind(&new.sampler);
+            }
+        }
+        ui.label(lanes_ui::equation(new));
+    });
+    match &mut new.sampler {
+        Sampler::Ode { method, n_steps } => {
+            choose(ui, "Method", method, Method::ALL, Method::name);
+            steps(ui, n_steps);
+        }
+        Sampler::Sde {
+            method,
+            diffusion,
+            last_step,
+            last_step_size,
+            n_steps,
+        } => {
+            choose(ui, "Method", method, Method::ALL, Method::name);
+            steps(ui, n_steps);
+            choose(
+                ui,
+                "Diffusion D(t)",
+                &mut diffusion.form,
+                DiffusionForm::ALL,
+                DiffusionForm::name,
+            );
+            ui.horizontal(|ui| {
+                let label = ui.label("Norm of D").id;
+                let slider = Slider::new(&mut diffusion.norm, 0.0..=4.0).max_decimals(2);
+                ui.add(slider)
+                    .labelled_by(label)
+                    .on_hover_text("With 0 the SDE is the ODE");
+            });
+            choose(ui, "Last step", last_step, LastStep::ALL, LastStep::name);
+            if *last_step != LastStep::None {
+                ui.horizontal(|ui| {
+                    let label = ui.label("Last step's size").id;
+                    let drag = DragValue::new(last_step_size)
+                        .range(1e-4..=0.5)
+                        .speed(0.001);
+                    ui.add(drag).labelled_by(label);
+                });
+            }
+            noise(ui, &mut new.noise);
+        }
+    }
+    if scene
+        .state
+        .model
+        .as_ref()
+        .is_some_and(|m| m.config.n_classes > 0)
+    {
+        guidance(ui, new);
+    }
+    let failed = scene.state.records[lane].failure.is_some();
+    if failed || new.t_eps.is_some() {
+        ends(ui, new);
+    }
+}
+
+fn steps(ui: &mut Ui, n_steps: &mut u32) {
+    ui.horizontal(|ui| {
+        let label = ui.label("Steps").id;
+        let drag = DragValue::new(n_steps)
+            .range(1..=MAX_STEPS as u32)
+            .speed(0.2)
+            .update_while_editing(false);
+        ui.add(drag).labelled_by(label);
+    });
+}
+
+fn noise(ui: &mut Ui, noise: &mut Noise) {
+    let mut same = *noise == Noise::Brownian;
+    let check = ui.checkbox(&mut same, "One Brownian path").on_hover_text(
+        "Halving the steps refines the same path, so convergence can be seen. The steps are a power of two: 16, 32, 64 …",
+    );
+    if check.changed() {
+        *noise = if same {
+            Noise::Brownian
+        } else {
+            Noise::Independent
+        };
+    }
+}
+
+fn guidance(ui: &mut Ui, new: &mut Settings) {
+    let guidance = &mut new.guidance;
+    ui.horizontal(|ui| {
+        let label = ui.label("Guidance").id;
+        let slider = Slider::new(&mut guidance.scale, 0.0..=6.0).max_decimals(2);
+        ui.add(slider)
+            .labelled_by(label)
+            .on_hover_text("v = v(∅) + scale · (v(class) − v(∅)); 1 is none and costs half");
+    });
+    if guidance.scale == 1.0 {
+        return;
+    }
+    ui.horizontal(|ui| {
+        let label = ui.label("Guided from t =").id;
+        let [mut lo, mut hi] = guidance.interval;
+        let drag = |x| {
+            DragValue::new(x)
+                .range(0.0..=1.0)
+                .speed(0.005)
+                .max_decimals(3)
+        };
+        ui.add(drag(&mut lo)).labelled_by(label);
+        let label = ui.label("to").id;
+        ui.add(drag(&mut hi)).labelled_by(label);
+        guidance.interval = [lo.min(hi), hi];
+    });
+    choose(
+        ui,
+        "Guided channels",
+        &mut guidance.channels,
+        GuidanceChannels::ALL,
+        GuidanceChannels::name,
+    );
+}
+
+/// Distance from the ends, offered where a setting is singular there.
+fn ends(ui: &mut Ui, new: &mut Settings) {
+    ui.horizontal(|ui| {
+        let mut away = new.t_eps.is_some();
+        if ui
+            .checkbox(&mut away, "Stay away from t = 0 and 1")
+            .changed()
+        {
+            new.t_eps = away.then_some(1e-3);
+        }
+        if let Some(t_eps) = &mut new.t_eps {
+            let drag = DragValue::new(t_eps)
+                .range(1e-5..=0.2)
+                .speed(1e-4)
+                .max_decimals(5);
+            ui.add(drag);
+        }
+    });
+}
+
+/// A menu of one of the engine's registries.
+fn choose<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    label: &str,
+    value: &mut T,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) {
+    ui.horizontal(|ui| {
+        let id = ui.label(label).id;
+        let combo = ComboBox::from_id_salt(label).selected_text(name(*value));
+        let inner = combo.show_ui(ui, |ui| {
+            for &choice in all {
+                ui.selectable_value(value, choice, name(choice));
+            }
+        });
+        inner.response.labelled_by(id);
+    });
+}

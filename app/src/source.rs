@@ -1,0 +1,196 @@
+//! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
+
+use crate::job::Weights;
+use crate::state::{Model, Source};
+use sit_engine::checkpoint::{Reader, Recipe};
+use sit_engine::graph::{Arena, Layout};
+use sit_engine::model::params;
+use sit_engine::sample::SampleConfig;
+use sit_engine::transport::{Guidance, Method, Sampler, Transport};
+use std::io::Cursor;
+use std::sync::Arc;
+
+/// A small SiT trained on the 8x8 digits; `assets/README.md` says how.
+const DIGITS: &[u8] = include_bytes!("../assets/digits.safetensors");
+
+/// A network that is ready to be loaded.
+pub type Opened = (Model, Reader<Box<dyn Weights>>);
+
+/// Opens the network of a source.
+///
+/// # Errors
+/// Says what to do where a network is not at hand, and what is wrong with a file.
+pub fn open(source: &Source) -> Result<Opened, String> {
+    match source {
+        Source::Digits => {
+            let stream: Box<dyn Weights> = Box::new(Cursor::new(DIGITS));
+            let reader = Reader::new("the embedded digits", stream).map_err(|e| e.to_string())?;
+            let recipe = reader.recipe().map_err(|e| e.to_string())?;
+            let recipe = recipe.ok_or("the embedded digits have no recipe")?;
+            Ok((model(source.clone(), &recipe), reader))
+        }
+        Source::Exact(toy) => Err(format!("There is no exact field of {toy} yet.")),
+        Source::File(name) => Err(format!(
+            "A link does not carry weights: drop the file {name} here to go on."
+        )),
+        Source::Trained(data) => Err(format!(
+            "A link does not carry weights: train on {data} to go on, or drop the checkpoint that was kept."
+        )),
+    }
+}
+
+fn model(source: Source, recipe: &Recipe) -> Model {
+    Model {
+        source,
+        config: recipe.model,
+        transport: recipe.transport,
+    }
+}
+
+/// A dropped file.
+pub enum Bytes {
+    /// In memory, as a browser hands it over.
+    Memory(Arc<[u8]>),
+    /// On disk.
+    #[cfg(not(target_arch = "wasm32"))]
+    File(std::fs::File),
+}
+
+impl Bytes {
+    fn stream(self) -> Box<dyn Weights> {
+        match self {
+            Bytes::Memory(bytes) => Box::new(Cursor::new(bytes)),
+            #[cfg(not(target_arch = "wasm32"))]
+            Bytes::File(file) => Box::new(std::io::BufReader::new(file)),
+        }
+    }
+}
+
+/// What a dropped file is, from its header alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Card {
+    /// Its name.
+    pub name: String,
+    /// What it is, one fact a line.
+    pub facts: Vec<String>,
+    /// Why it is not loaded, one reason a line; empty when it is.
+    pub refusals: Vec<String>,
+}
+
+/// Reads the header of a dropped file: what it is, and the network if it fits and there is room for it.
+///
+/// `n_samples` at a time are sampled; a buffer of the device may have `max_segment_bytes`.
+pub fn examine(
+    name: &str,
+    bytes: Bytes,
+    n_samples: usize,
+    max_segment_bytes: u64,
+) -> (Card, Option<Opened>) {
+    let mut card = Card {
+        name: name.to_owned(),
+        ..Card::default()
+    };
+    let reader = match Reader::new(name, bytes.stream()) {
+        Ok(reader) => reader,
+        Err(error) => {
+            card.refusals.push(error.to_string());
+            return (card, None);
+        }
+    };
+    let n_tensors = reader.tensors().count();
+    let n_values: usize = reader.tensors().map(|(_, e)| e.shape.numel()).sum();
+    card.facts.push(format!(
+        "{} file of {n_tensors} tensors, {n_values} values",
+        reader.format()
+    ));
+    let examination = reader.examine(None, None);
+    let config = match examination.model {
+        Ok(config) => config,
+        Err(error) => {
+            card.refusals.push(error.to_string());
+            return (card, None);
+        }
+    };
+    card.facts.push(format!(
+        "a SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}, {} classes: {} parameters",
+        config.dim,
+        config.depth,
+        config.n_heads,
+        config.patch,
+        config.input_size,
+        config.input_size,
+        config.channels,
+        config.n_classes,
+        config.n_params()
+    ));
+    let mismatches = &examination.mismatches;
+    card.refusals
+        .extend(mismatches.iter().map(|m| m.to_string()));
+    let recipe = reader.recipe().map_err(|e| e.to_string());
+    let transport = match recipe {
+        Ok(Some(recipe)) => {
+            let Transport {
+                path, prediction, ..
+            } = recipe.transport;
+            card.facts.push(format!(
+                "trained on the {path} path to predict {prediction}"
+            ));
+            recipe.transport
+        }
+        Ok(None) => {
+            card.facts.push(
+                "does not say what it was trained to do: taken as SiT's default, Linear and velocity".into(),
+            );
+            Transport::default()
+        }
+        Err(error) => {
+            card.refusals.push(error);
+            Transport::default()
+        }
+    };
+    let sample = SampleConfig {
+        model: config,
+        transport,
+        sampler: Sampler::Ode {
+            method: Method::Euler,
+            n_steps: 1,
+        },
+        guidance: Guidance::default(),
+        weights: Arena::Params,
+        batch: n_samples,
+        keep_out: true,
+    };
+    let layout = Layout::new(&params(&config), max_segment_bytes);
+    match layout.and_then(|layout| sample.forecast(&layout)) {
+        Err(error) => card.refusals.push(error.to_string()),
+        Ok(parts) => {
+            if max_segment_bytes < u64::MAX {
+                let most = mib(max_segment_bytes);
+                card.facts.push(format!("this GPU binds {most} at a time"));
+            }
+            let needs: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+            let each: Vec<String> = parts
+                .iter()
+                .map(|(what, bytes)| format!("{what} {}", mib(*bytes)))
+                .collect();
+            card.facts.push(format!(
+                "needs {} for {n_samples} samples at a time ({})",
+                mib(needs),
+                each.join(", ")
+            ));
+        }
+    }
+    if !card.refusals.is_empty() {
+        return (card, None);
+    }
+    let model = Model {
+        source: Source::File(name.to_owned()),
+        config,
+        transport,
+    };
+    (card, Some((model, reader)))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,165 @@
+//! The state that a link carries: all that is needed to compute the same picture again.
+
+use super::{Classes, Lane, Source, View};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Version of the format; a link of another one is refused.
+const VERSION: u32 = 1;
+
+/// Longest text that is read.
+const MAX_LEN: usize = 1 << 16;
+
+/// What a link, a picture or an animation carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Version of the format.
+    pub version: u32,
+    /// The network.
+    pub source: Source,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Samples of each lane.
+    pub n_samples: usize,
+    /// Classes asked for.
+    pub classes: Classes,
+    /// The lanes.
+    pub lanes: Vec<Lane>,
+    /// Steps of the lead lane that are shown.
+    pub cursor: usize,
+    /// Steps a second.
+    pub speed: f64,
+    /// What is looked at.
+    pub view: View,
+}
+
+/// Why a link was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkError(String);
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this link cannot be restored: {}", self.0)
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+impl Link {
+    /// The current version's number.
+    pub const VERSION: u32 = VERSION;
+
+    /// As text that a URL may hold after its `#`: JSON in base 64.
+    pub fn encode(&self) -> String {
+        let json = serde_json::to_vec(self).expect("plain numbers and names are JSON");
+        BASE64.encode(&json)
+    }
+
+    /// Reads what [`Link::encode`] wrote, with or without a leading `#`.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn decode(text: &str) -> Result<Link, LinkError> {
+        let refuse = |what: String| LinkError(what);
+        let text = text.trim().trim_start_matches('#');
+        if text.len() > MAX_LEN {
+            return Err(refuse(format!(
+                "it has {} characters, expected at most {MAX_LEN}",
+                text.len()
+            )));
+        }
+        let json = BASE64
+            .decode(text)
+            .map_err(|e| refuse(format!("it is cut off or changed: {e}")))?;
+        let link: Link = serde_json::from_slice(&json).map_err(|e| refuse(e.to_string()))?;
+        if link.version != VERSION {
+            return Err(refuse(format!(
+                "it is of version {}, this program reads version {VERSION}",
+                link.version
+            )));
+        }
+        link.check().map_err(refuse)?;
+        Ok(link)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let between = |name: &str, got: usize, most: usize| match (1..=most).contains(&got) {
+            true => Ok(()),
+            false => Err(format!("{name} is {got}, expected 1 to {most}")),
+        };
+        between("the number of samples", self.n_samples, super::MAX_SAMPLES)?;
+        between("the number of lanes", self.lanes.len(), super::MAX_LANES)?;
+        for lane in &self.lanes {
+            between("the number of a lane's segments", lane.segments.len(), 64)?;
+            for segment in &lane.segments {
+                let n = segment.settings.sampler.n_steps() as usize;
+                between("the number of steps", n, super::MAX_STEPS)?;
+            }
+            if !lane.segments.iter().all(|s| (0.0..=1.0).contains(&s.from)) {
+                return Err("a branch is outside of times 0 to 1".into());
+            }
+        }
+        if !self.speed.is_finite() {
+            return Err("the speed is not a number".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn a_link_comes_back_whole() {
+        let link = State::default().link();
+        let text = link.encode();
+        assert!(text.len() < 1500, "{} characters", text.len());
+        assert_eq!(Link::decode(&text).unwrap(), link);
+        assert_eq!(Link::decode(&format!("#{text}")).unwrap(), link);
+    }
+
+    #[test]
+    fn bad_links_say_what_is_wrong() {
+        let link = State::default().link();
+        let cases = [
+            ("?".to_string(), "cut off or changed"),
+            (BASE64.encode(b"{}"), "missing field"),
+            ("A".repeat(MAX_LEN + 1), "at most"),
+            (
+                Link {
+                    version: 9,
+                    ..link.clone()
+                }
+                .encode(),
+                "version 9",
+            ),
+            (
+                Link {
+                    n_samples: 0,
+                    ..link.clone()
+                }
+                .encode(),
+                "number of samples is 0",
+            ),
+            (
+                Link {
+                    lanes: vec![],
+                    ..link.clone()
+                }
+                .encode(),
+                "number of lanes is 0",
+            ),
+        ];
+        for (text, expected) in cases {
+            let message = Link::decode(&text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let cut = &link.encode()[..40];
+        assert!(Link::decode(cut).is_err());
+    }
+}

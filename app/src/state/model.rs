@@ -1,0 +1,65 @@
+//! The network of the lanes, and the classes that are asked of it.
+
+use serde::{Deserialize, Serialize};
+use sit_engine::model::ModelConfig;
+use sit_engine::transport::Transport;
+
+/// Where the network of the lanes comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The small SiT trained on the 8x8 digits, embedded in the program.
+    Digits,
+    /// No network: the exact field of a 2-D Gaussian mixture, by the toy's name.
+    Exact(String),
+    /// A file that was dropped or opened, by its name.
+    File(String),
+    /// A network trained in the app, by the name of its data.
+    Trained(String),
+}
+
+/// A network that is ready to sample from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Where it is from.
+    pub source: Source,
+    /// Its sizes.
+    pub config: ModelConfig,
+    /// What it was trained to do.
+    pub transport: Transport,
+}
+
+impl Model {
+    /// True for points in the plane: one pixel of two channels.
+    pub fn is_plane(&self) -> bool {
+        self.config.channels == 2 && self.config.input_size == 1
+    }
+}
+
+/// The classes that are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Classes {
+    /// Sample i has class i mod n.
+    #[default]
+    All,
+    /// All samples have this one.
+    One(u32),
+    /// The null class: no condition.
+    None,
+}
+
+impl Classes {
+    /// Labels of `n` samples, the null class for no condition; zeros, which are not read, for a model without classes.
+    pub fn labels(self, config: &ModelConfig, n: usize) -> Vec<u32> {
+        let Some(null) = config.null_class() else {
+            return vec![0; n];
+        };
+        let label = |i: usize| match self {
+            Classes::All => (i % config.n_classes) as u32,
+            Classes::One(class) => class.min(null),
+            Classes::None => null,
+        };
+        (0..n).map(label).collect()
+    }
+}

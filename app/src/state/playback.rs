@@ -1,0 +1,117 @@
+//! The transport bar: where the cursor is and how it moves.
+
+/// Slowest and fastest playing, in steps a second.
+pub const SPEEDS: [f64; 2] = [0.5, 120.0];
+
+/// Seconds that a loop rests on its last step.
+const REST: f64 = 1.5;
+
+/// The cursor and how it moves. It counts steps of the lead lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Playback {
+    /// Steps of the lead lane before the state that is shown.
+    pub cursor: usize,
+    /// Whether it goes on by itself.
+    pub playing: bool,
+    /// Whether it starts again after the end.
+    pub looping: bool,
+    /// Steps a second.
+    pub speed: f64,
+    /// Whether the cursor follows the computation; else it walks through what was recorded.
+    pub live: bool,
+    /// Part of a step that has passed since the last one.
+    phase: f64,
+}
+
+impl Default for Playback {
+    fn default() -> Self {
+        Playback {
+            cursor: 0,
+            playing: true,
+            looping: true,
+            speed: 15.0,
+            live: true,
+            phase: 0.0,
+        }
+    }
+}
+
+impl Playback {
+    /// Time goes on by `dt` seconds; `shown(n)` tells whether the state after `n` of `total` steps can be shown.
+    pub fn tick(&mut self, dt: f64, total: usize, shown: impl Fn(usize) -> bool) {
+        if !self.playing || total == 0 {
+            return;
+        }
+        self.phase += dt * self.speed;
+        while self.phase >= 1.0 && self.playing {
+            if self.cursor >= total {
+                if !self.looping {
+                    self.playing = false;
+                } else if self.phase < REST * self.speed {
+                    return;
+                } else {
+                    self.cursor = 0;
+                }
+                self.phase = 0.0;
+            } else if shown(self.cursor + 1) {
+                self.cursor += 1;
+                self.phase -= 1.0;
+            } else {
+                // The computation is slower than the speed asked for: wait, and do not hurry after it.
+                self.phase = 1.0;
+                return;
+            }
+        }
+    }
+
+    /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way.
+    pub fn ahead(&self) -> usize {
+        if self.playing {
+            2 + (self.speed / 10.0) as usize
+        } else {
+            1
+        }
+    }
+
+    /// To `cursor`, by hand.
+    pub fn seek(&mut self, cursor: usize) {
+        self.cursor = cursor;
+        self.phase = 0.0;
+    }
+
+    /// The speed, kept within [`SPEEDS`].
+    pub fn set_speed(&mut self, speed: f64) {
+        if speed.is_finite() {
+            self.speed = speed.clamp(SPEEDS[0], SPEEDS[1]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plays_at_its_speed_waits_and_loops() {
+        let mut p = Playback {
+            speed: 10.0,
+            ..Playback::default()
+        };
+        p.tick(0.35, 5, |_| true);
+        assert_eq!(p.cursor, 3);
+        // Steps that are not there yet are waited for, and then not hurried after.
+        p.tick(9.0, 5, |n| n <= 4);
+        assert_eq!(p.cursor, 4);
+        p.tick(0.0, 5, |_| true);
+        assert_eq!(p.cursor, 5);
+        // It rests at the end, then begins again.
+        p.tick(1.0, 5, |_| true);
+        assert_eq!((p.cursor, p.playing), (5, true));
+        p.tick(0.6, 5, |_| true);
+        assert_eq!(p.cursor, 0);
+        p.looping = false;
+        p.tick(0.6, 5, |_| true);
+        p.tick(0.2, 5, |_| true);
+        assert_eq!((p.cursor, p.playing), (5, false));
+    }
+}

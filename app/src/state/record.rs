@@ -1,0 +1,114 @@
+//! What was computed: every step of every lane, within a budget of memory, so that scrubbing recomputes nothing.
+
+use super::{LaneStep, Settings, TIME_EPS};
+use std::sync::Arc;
+
+/// One step of a lane as it was computed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The state after the step, `[N, C, I, I]`.
+    pub x: Arc<[f32]>,
+    /// The network's output for the classes at the state and time before the step, `[N, C, I, I]`.
+    pub cond: Arc<[f32]>,
+    /// The same for the null class, where guidance was active.
+    pub uncond: Option<Arc<[f32]>>,
+    /// The normal numbers that the step added, if any, `[N, C, I, I]`.
+    pub noise: Option<Arc<[f32]>>,
+    /// Time the step took, in milliseconds.
+    pub ms: f64,
+}
+
+impl Frame {
+    /// Bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        let part = |p: &Option<Arc<[f32]>>| p.as_ref().map_or(0, |p| p.len());
+        4 * (self.x.len() + self.cond.len() + part(&self.uncond) + part(&self.noise)) as u64
+    }
+}
+
+/// A lane's steps so far.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// The run's number, which steps that arrive name.
+    pub run: u64,
+    /// Settings of the lane's segments.
+    pub settings: Vec<Settings>,
+    /// All the steps it will have.
+    pub steps: Vec<LaneStep>,
+    /// The noise it starts from; empty before the job has drawn it.
+    pub start: Arc<[f32]>,
+    /// The steps done.
+    pub frames: Vec<Frame>,
+    /// Why it stopped, if it did.
+    pub failure: Option<String>,
+}
+
+impl Record {
+    /// Whether there is a state to show.
+    pub fn is_started(&self) -> bool {
+        !self.start.is_empty()
+    }
+
+    /// The state after `n` steps, if it was computed.
+    pub fn state(&self, n: usize) -> Option<&Arc<[f32]>> {
+        match n {
+            0 => self.is_started().then_some(&self.start),
+            _ => self.frames.get(n - 1).map(|frame| &frame.x),
+        }
+    }
+
+    /// Time of the state after `n` steps.
+    pub fn t(&self, n: usize) -> f64 {
+        match n {
+            0 => self.steps.first().map_or(0.0, |s| s.step.t),
+            _ => self.steps[n - 1].step.t_next,
+        }
+    }
+
+    /// Steps that lie before time `t`, whether done or not.
+    pub fn steps_until(&self, t: f64) -> usize {
+        self.steps
+            .iter()
+            .take_while(|s| s.step.t_next <= t + TIME_EPS)
+            .count()
+    }
+
+    /// Takes over what `past` has computed of the same steps.
+    pub fn inherit(&mut self, past: &Record) {
+        let same = |k: &usize| {
+            let (new, old) = (&self.steps[*k], &past.steps[*k]);
+            let settings = |r: &Record, s: &LaneStep| Settings {
+                sampler: super::ode(sit_engine::transport::Method::Euler, 1),
+                ..r.settings[s.segment]
+            };
+            new.step == old.step && settings(self, new) == settings(past, old)
+        };
+        let n = past.frames.len().min(self.steps.len());
+        let n = (0..n).take_while(same).count();
+        self.start = Arc::clone(&past.start);
+        self.frames = past.frames[..n].to_vec();
+    }
+
+    /// Network evaluations of the first `n` steps; one with guidance counts twice.
+    pub fn nfe(&self, n: usize) -> usize {
+        let steps = self.steps.iter().zip(&self.frames).take(n);
+        steps
+            .map(|(step, frame)| {
+                let stages = sit_engine::transport::nfe(&[step.step]);
+                stages * (1 + usize::from(frame.uncond.is_some()))
+            })
+            .sum()
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        4 * self.start.len() as u64 + self.frames.iter().map(Frame::bytes).sum::<u64>()
+    }
+
+    /// Bytes it will hold when all steps are done, for `n` samples of `len` numbers.
+    pub fn forecast(steps: &[LaneStep], n: usize, len: usize, guided: bool) -> u64 {
+        let noisy = steps.iter().filter(|s| s.noise() != 0.0).count();
+        let arrays = 1 + steps.len() * (2 + usize::from(guided)) + noisy;
+        4 * (arrays * n * len) as u64
+    }
+}

@@ -1,0 +1,261 @@
+//! Walks through the state as a user takes them, with steps that arrive from a job that only pretends.
+
+use super::*;
+use sit_engine::model::ModelConfig;
+use sit_engine::transport::{Guidance, Transport};
+use std::sync::Arc;
+
+fn model() -> Model {
+    Model {
+        source: Source::Digits,
+        config: ModelConfig {
+            input_size: 4,
+            channels: 1,
+            patch: 2,
+            dim: 8,
+            depth: 1,
+            n_heads: 1,
+            n_classes: 3,
+            learn_sigma: false,
+        },
+        transport: Transport::default(),
+    }
+}
+
+fn ready() -> State {
+    let mut state = State::default();
+    state.apply(Action::SetSamples(2));
+    state.apply(Action::ModelReady(Box::new(model())));
+    state
+}
+
+/// Computes what the state asks for; the numbers tell run and step.
+fn compute(state: &mut State) -> usize {
+    let mut n = 0;
+    for lane in 0..state.lanes.len() {
+        let run = state.records[lane].run;
+        let value = |k: usize| -> Arc<[f32]> { vec![(100 * run) as f32 + k as f32; 32].into() };
+        if !state.records[lane].is_started() {
+            state.apply(Action::Started { run, x: value(0) });
+        }
+        while state.records[lane].frames.len() < state.target(lane) {
+            let k = state.records[lane].frames.len();
+            let frame = Frame {
+                x: value(k + 1),
+                cond: value(k),
+                uncond: None,
+                noise: (state.records[lane].steps[k].noise() != 0.0).then(|| value(k)),
+                ms: 1.0,
+            };
+            state.apply(Action::Stepped { run, frame });
+            n += 1;
+        }
+    }
+    n
+}
+
+fn play(state: &mut State, seconds: f64) {
+    for _ in 0..(seconds * 60.0) as usize {
+        compute(state);
+        state.apply(Action::Tick(1.0 / 60.0));
+    }
+}
+
+#[test]
+fn plays_at_once_and_records_every_step() {
+    let mut state = ready();
+    play(&mut state, 1.0);
+    assert!(
+        (14..=15).contains(&state.playback.cursor),
+        "{}",
+        state.playback.cursor
+    );
+    assert!(state.playback.live);
+    play(&mut state, 3.0);
+    assert_eq!(state.playback.cursor, 50);
+    for record in &state.records {
+        assert_eq!(record.frames.len(), 50);
+        assert_eq!(record.t(50), 1.0);
+    }
+}
+
+#[test]
+fn scrubbing_computes_nothing_and_looks_like_history() {
+    let mut state = ready();
+    play(&mut state, 4.0);
+    state.apply(Action::Seek(10));
+    assert_eq!(
+        (
+            state.playback.cursor,
+            state.playback.playing,
+            state.playback.live
+        ),
+        (10, false, false)
+    );
+    assert_eq!(compute(&mut state), 0);
+    state.apply(Action::StepBack);
+    state.apply(Action::StepForward);
+    state.apply(Action::StepForward);
+    assert_eq!(state.playback.cursor, 11);
+    state.apply(Action::Home);
+    assert_eq!((state.playback.cursor, state.t()), (0, 0.0));
+    state.apply(Action::StepBack);
+    assert_eq!(state.playback.cursor, 0);
+    state.apply(Action::End);
+    assert_eq!((state.playback.cursor, state.t()), (50, 1.0));
+    state.apply(Action::StepForward);
+    assert_eq!(state.playback.cursor, 50);
+    assert_eq!(compute(&mut state), 0);
+}
+
+#[test]
+fn stepping_at_the_head_computes_one_step() {
+    let mut state = ready();
+    state.apply(Action::TogglePlay);
+    compute(&mut state);
+    assert_eq!(state.records[0].frames.len(), 1);
+    state.apply(Action::StepForward);
+    assert_eq!(compute(&mut state), 2);
+    assert!(state.playback.live);
+    assert_eq!((state.position(0), state.position(1)), (1, 1));
+}
+
+#[test]
+fn lanes_of_different_steps_are_linked_by_time() {
+    let mut state = ready();
+    let coarse = Settings {
+        sampler: ode(sit_engine::transport::Method::Heun, 10),
+        ..Settings::default()
+    };
+    state.apply(Action::SetLane(1, coarse));
+    state.apply(Action::Seek(24));
+    assert_eq!((state.position(0), state.position(1)), (24, 4));
+    compute(&mut state);
+    assert!(state.is_shown(24));
+    state.apply(Action::Seek(50));
+    assert_eq!(state.position(1), 10);
+}
+
+#[test]
+fn a_change_starts_a_new_run_and_old_steps_are_not_taken() {
+    let mut state = ready();
+    compute(&mut state);
+    let old = state.records[1].run;
+    let mut settings = *state.lanes[1].settings();
+    settings.noise_seed = 7;
+    let kept = state.records[0].clone();
+    state.apply(Action::SetLane(1, settings));
+    assert_ne!(state.records[1].run, old);
+    assert!(!state.records[1].is_started());
+    assert_eq!(state.records[0].frames, kept.frames);
+    state.apply(Action::Started {
+        run: old,
+        x: Arc::new([0.0; 32]),
+    });
+    assert!(!state.records[1].is_started());
+    let frame = kept.frames[0].clone();
+    state.apply(Action::Stepped { run: old, frame });
+    assert!(state.records[1].frames.is_empty());
+    state.apply(Action::NewNoise);
+    assert_eq!(state.seed, 1);
+    assert!(state.records.iter().all(|r| r.frames.is_empty()));
+}
+
+#[test]
+fn a_branch_shares_the_past() {
+    let mut state = ready();
+    play(&mut state, 4.0);
+    state.apply(Action::Seek(20));
+    state.apply(Action::Branch(None));
+    assert_eq!(state.lanes.len(), 3);
+    assert_eq!(state.records[2].frames.len(), 20);
+    assert_eq!(state.records[2].frames[..], state.records[0].frames[..20]);
+    assert_eq!(state.position(2), 20);
+    compute(&mut state);
+    assert!(state.records[2].frames.len() > 20);
+    assert!(
+        state.records[2].steps[20..49]
+            .iter()
+            .all(|s| s.noise() > 0.0)
+    );
+    // With four lanes the last one gives way.
+    state.apply(Action::AddLane);
+    assert_eq!(state.lanes.len(), 4);
+    state.apply(Action::Branch(None));
+    assert_eq!(state.lanes.len(), 4);
+    while state.lanes.len() > 1 {
+        state.apply(Action::RemoveLane(0));
+    }
+    state.apply(Action::RemoveLane(0));
+    assert_eq!(state.lanes.len(), 1);
+}
+
+#[test]
+fn a_refused_lane_says_why_and_another_leads() {
+    let mut state = ready();
+    let mut settings = *state.lanes[0].settings();
+    settings.guidance = Guidance {
+        interval: [0.9, 0.1],
+        ..Guidance::default()
+    };
+    state.apply(Action::SetLane(0, settings));
+    let failure = state.records[0].failure.as_ref().unwrap();
+    assert!(failure.contains("guidance-interval"), "{failure}");
+    assert_eq!(state.lead(), 1);
+    play(&mut state, 4.0);
+    assert_eq!(state.playback.cursor, 50);
+    // More than the memory budget.
+    let mut state = ready();
+    state.apply(Action::SetSamples(MAX_SAMPLES));
+    let mut big = model();
+    big.config.input_size = 256;
+    state.apply(Action::ModelReady(Box::new(big)));
+    let failure = state.records[0].failure.as_ref().unwrap();
+    assert!(failure.contains("fewer samples"), "{failure}");
+    play(&mut state, 0.1);
+}
+
+#[test]
+fn a_link_restores_the_picture() {
+    let mut state = ready();
+    let mut settings = *state.lanes[1].settings();
+    settings.noise_seed = 3;
+    state.apply(Action::SetLane(1, settings));
+    state.apply(Action::SetClasses(Classes::One(2)));
+    state.apply(Action::SetSeed(11));
+    play(&mut state, 4.0);
+    state.apply(Action::Seek(20));
+    state.apply(Action::Branch(None));
+    state.apply(Action::SetQuantity(Quantity::Velocity));
+    let link = state.link();
+
+    let mut other = State::default();
+    other.apply(Action::Restore(Box::new(
+        Link::decode(&link.encode()).unwrap(),
+    )));
+    other.apply(Action::ModelReady(Box::new(model())));
+    compute(&mut other);
+    assert_eq!(other.link(), link);
+    assert_eq!(
+        (other.t(), other.position(2)),
+        (state.t(), state.position(2))
+    );
+    assert_eq!(other.labels(other.lanes[0].settings()), [2, 2]);
+    assert!(other.is_shown(20));
+}
+
+#[test]
+fn no_two_shortcuts_clash() {
+    let all = shortcuts();
+    for (i, a) in all.iter().enumerate() {
+        for b in &all[..i] {
+            assert!(
+                (a.key, a.shift) != (b.key, b.shift),
+                "{}: {} and {}",
+                a.key,
+                a.help,
+                b.help
+            );
+        }
+    }
+}

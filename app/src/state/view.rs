@@ -1,0 +1,115 @@
+//! What is looked at.
+
+use serde::{Deserialize, Serialize};
+
+/// What is drawn of each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantity {
+    /// The data that the network expects at the end, `E[x1 | x_t]`.
+    #[default]
+    Predicted,
+    /// The state x_t.
+    State,
+    /// The velocity, with guidance.
+    Velocity,
+    /// The velocity for the class.
+    VelocityCond,
+    /// The velocity for the null class.
+    VelocityUncond,
+    /// The difference of these two, which guidance enlarges.
+    VelocityGuide,
+    /// The noise that the step added.
+    Noise,
+    /// The difference of the predicted data from the first lane's.
+    Difference,
+}
+
+impl Quantity {
+    /// All, in the order of the menu.
+    pub const ALL: [Quantity; 8] = [
+        Quantity::Predicted,
+        Quantity::State,
+        Quantity::Velocity,
+        Quantity::VelocityCond,
+        Quantity::VelocityUncond,
+        Quantity::VelocityGuide,
+        Quantity::Noise,
+        Quantity::Difference,
+    ];
+
+    /// Name in the menu, with its symbol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quantity::Predicted => "predicted data E[x₁|x_t]",
+            Quantity::State => "state x_t",
+            Quantity::Velocity => "velocity v",
+            Quantity::VelocityCond => "velocity v(class)",
+            Quantity::VelocityUncond => "velocity v(∅)",
+            Quantity::VelocityGuide => "v(class) − v(∅)",
+            Quantity::Noise => "noise added √(2D dt) ε",
+            Quantity::Difference => "difference from the first lane",
+        }
+    }
+
+    /// Whether it has a sign, to be drawn on a scale with two ends around 0.
+    pub fn is_signed(self) -> bool {
+        !matches!(self, Quantity::Predicted | Quantity::State)
+    }
+}
+
+/// How samples are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// All samples at one time.
+    #[default]
+    Grid,
+    /// A few samples over time: one row each, steps to the right.
+    Film,
+}
+
+/// The part of the window beside the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tab {
+    /// The lanes' settings.
+    #[default]
+    Lanes,
+    /// Distances and histograms of the lanes.
+    Marginals,
+    /// The diffusion D(t).
+    Diffusion,
+    /// Numbers of the step.
+    Step,
+    /// Training.
+    Train,
+    /// The network.
+    Model,
+}
+
+impl Tab {
+    /// All, with their titles, in order.
+    pub const ALL: [(Tab, &'static str); 6] = [
+        (Tab::Lanes, "Lanes"),
+        (Tab::Diffusion, "Diffusion"),
+        (Tab::Step, "Step"),
+        (Tab::Marginals, "Marginals"),
+        (Tab::Train, "Train"),
+        (Tab::Model, "Model"),
+    ];
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct View {
+    /// What is drawn.
+    pub quantity: Quantity,
+    /// How it is laid out.
+    pub layout: Layout,
+    /// What stands beside the lanes.
+    pub tab: Tab,
+    /// The sample whose numbers are shown, if one is picked.
+    pub sample: Option<usize>,
+}
