@@ -298,7 +298,10 @@ fn a_good_file_is_stepped_and_bad_ones_are_explained() {
         harness.get_by_label(&name);
         harness.get_by_label_contains("Not loaded");
         assert!(
-            harness.query_all_by_label_contains(expected).next().is_some(),
+            harness
+                .query_all_by_label_contains(expected)
+                .next()
+                .is_some(),
             "{what}: {:?}",
             harness.state().card()
         );

@@ -35,6 +35,12 @@ pub enum Stream {
     SdeNoise = 7,
     /// The noise of the SDE's steps where finer steps follow the same path; `step` is a node of [`fill_brownian`]'s tree.
     Brownian = 8,
+    /// Points of a synthetic data set; `step` is the number of the coordinate's draw.
+    Toy = 9,
+    /// Relabelings and bootstrap samples; `step` is the number of the resample.
+    Resample = 10,
+    /// Random directions; `step` is the number of the direction.
+    Direction = 11,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

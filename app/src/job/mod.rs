@@ -177,11 +177,7 @@ impl Worker {
     /// One piece of work, of the lanes and of the training in turn; false when there is none.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
-        if self.turn {
-            self.train().await || self.sample(pace).await
-        } else {
-            self.sample(pace).await || self.train().await
-        }
+        self.turn && self.train().await || self.sample(pace).await || self.train().await
     }
 
     async fn train(&mut self) -> bool {

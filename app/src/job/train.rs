@@ -41,7 +41,7 @@ const PREVIEW_EVERY: u64 = 25;
 const MICRO: usize = if cfg!(target_arch = "wasm32") {
     16
 } else {
-    usize::MAX
+    1 << 20
 };
 
 /// A network in training.

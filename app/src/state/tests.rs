@@ -124,7 +124,7 @@ fn stepping_at_the_head_computes_one_step() {
 fn lanes_of_different_steps_are_linked_by_time() {
     let mut state = ready();
     let coarse = Settings {
-        sampler: ode(sit_engine::transport::Method::Heun, 10),
+        sampler: ode(Method::Heun, 10),
         ..Settings::default()
     };
     state.apply(Action::SetLane(1, coarse));

@@ -1,0 +1,320 @@
+//! The energy distance of two groups and its permutation test (Szekely and Rizzo, "Testing for equal distributions in high
+//! dimension", InterStat 2004; "Energy statistics", J. Stat. Plan. Inference 2013).
+
+use super::{Band, Group, resample::Strata, squared_distance};
+
+/// The distances between all members of two groups, from which the statistics follow by sums.
+#[derive(Debug)]
+pub struct Energy {
+    strata: Strata,
+    n_a: usize,
+    n: usize,
+    /// `[n, n]`, the first group's members first.
+    distances: Vec<f32>,
+    /// Sums of the rows.
+    row_sums: Vec<f64>,
+}
+
+/// The result of a permutation test.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Test {
+    /// The energy distance.
+    pub statistic: f64,
+    /// Chance of a statistic at least as large if both groups are of one distribution in each class.
+    pub p_value: f64,
+    /// Sizes of the groups.
+    pub sizes: [usize; 2],
+    /// Natural logarithm of the number of different relabelings: no p-value can be below its inverse.
+    pub ln_relabelings: f64,
+    /// Number of random relabelings: no p-value can be below `1 / (1 + permutations)`.
+    pub permutations: u32,
+}
+
+impl Energy {
+    /// Measures all distances.
+    ///
+    /// # Panics
+    /// If the groups' vectors have different lengths or a group has fewer than two.
+    pub fn new(a: &Group, b: &Group) -> Self {
+        assert_eq!(a.d(), b.d(), "vectors of different lengths");
+        assert!(
+            a.len() > 1 && b.len() > 1,
+            "groups of {} and {}",
+            a.len(),
+            b.len()
+        );
+        let rows: Vec<&[f32]> = a.rows().chain(b.rows()).collect();
+        let n = rows.len();
+        let mut distances = vec![0.0; n * n];
+        for i in 0..n {
+            for j in 0..i {
+                let distance = squared_distance(rows[i], rows[j]).sqrt();
+                distances[i * n + j] = distance;
+                distances[j * n + i] = distance;
+            }
+        }
+        let sum = |row: &[f32]| row.iter().copied().map(f64::from).sum();
+        Self {
+            strata: Strata::new(a.labels(), b.labels()),
+            n_a: a.len(),
+            n,
+            row_sums: distances.chunks_exact(n).map(sum).collect(),
+            distances,
+        }
+    }
+
+    /// The energy distance `2 E|X - Y| - E|X - X'| - E|Y - Y'|`, by means over pairs of different members.
+    ///
+    /// It has no bias: for groups of one distribution it is 0 on average, hence below 0 about as often as above. Unit: that
+    /// of the vectors. The square root of its expectation is a metric of distributions.
+    pub fn distance(&self) -> f64 {
+        let a: Vec<u32> = (0..self.n_a as u32).collect();
+        self.between(&a)
+    }
+
+    /// The energy distance of these members, ascending, and all others.
+    fn between(&self, a: &[u32]) -> f64 {
+        // The sum over pairs within a; those across and within the others follow from the sums of rows.
+        let (mut within, mut rows) = (0.0, 0.0);
+        for (position, &i) in a.iter().enumerate() {
+            let row = &self.distances[i as usize * self.n..][..self.n];
+            let later = a[position + 1..].iter();
+            within += later.map(|&j| f64::from(row[j as usize])).sum::<f64>();
+            rows += self.row_sums[i as usize];
+        }
+        let across = rows - 2.0 * within;
+        let others = 0.5 * self.row_sums.iter().sum::<f64>() - within - across;
+        let (n, m) = (a.len() as f64, (self.n - a.len()) as f64);
+        2.0 * (across / (n * m) - within / (n * (n - 1.0)) - others / (m * (m - 1.0)))
+    }
+
+    /// The permutation test of equal distributions in every class: members are relabeled at random within their class.
+    ///
+    /// Exact at any size if all members are independent: at level `l` it rejects equal distributions with chance at most `l`.
+    /// The p-value is `(1 + #{relabelings at least as far apart}) / (1 + permutations)` (Phipson and Smyth, SAGMB 2010).
+    pub fn test(&self, permutations: u32, seed: u64) -> Test {
+        let statistic = self.distance();
+        // Relabelings that are equally far apart sum in another order; they count.
+        let scale = self.row_sums.iter().sum::<f64>() / (self.n * self.n) as f64;
+        let least = statistic - 1e-9 * scale;
+        let n_as_far = (0..permutations)
+            .filter(|&number| self.between(&self.strata.relabeling(seed, number)) >= least)
+            .count();
+        Test {
+            statistic,
+            p_value: (1 + n_as_far) as f64 / (1.0 + f64::from(permutations)),
+            sizes: [self.n_a, self.n - self.n_a],
+            ln_relabelings: self.strata.ln_relabelings(),
+            permutations,
+        }
+    }
+
+    /// The energy distance with a bootstrap band.
+    ///
+    /// Members drawn twice are no pair of different members and left out, which keeps the resampled values free of bias. Near
+    /// 0 the band is too wide (the bootstrap adds a spread that a degenerate statistic does not have; Arcones and Gine, Ann.
+    /// Stat. 1992): it shows a size, and whether there is a difference is for [`Energy::test`] to say.
+    pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
+        let mut counts = Vec::new();
+        let values = (0..resamples).filter_map(|number| {
+            self.strata.bootstrap(seed, number, &mut counts);
+            self.between_counted(&counts)
+        });
+        Band::new(self.distance(), values.collect(), level)
+    }
+
+    /// The energy distance of the groups with each member as often as counted; `None` if a group is one member only.
+    fn between_counted(&self, counts: &[u32]) -> Option<f64> {
+        let drawn: Vec<(usize, f64)> = counts
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| **c > 0)
+            .map(|(i, &c)| (i, f64::from(c)))
+            .collect();
+        let (a, b) = drawn.split_at(drawn.partition_point(|(i, _)| *i < self.n_a));
+        let sum = |rows: &[(usize, f64)], columns: &[(usize, f64)]| -> f64 {
+            let row_sum = |&(i, c): &(usize, f64)| {
+                let row = &self.distances[i * self.n..][..self.n];
+                c * columns
+                    .iter()
+                    .map(|&(j, c)| c * f64::from(row[j]))
+                    .sum::<f64>()
+            };
+            rows.iter().map(row_sum).sum()
+        };
+        let pairs = |group: &[(usize, f64)]| {
+            let n: f64 = group.iter().map(|(_, c)| c).sum();
+            n * n - group.iter().map(|(_, c)| c * c).sum::<f64>()
+        };
+        let (pairs_a, pairs_b) = (pairs(a), pairs(b));
+        let across = sum(a, b) / (self.n_a * (self.n - self.n_a)) as f64;
+        (pairs_a > 0.0 && pairs_b > 0.0)
+            .then(|| 2.0 * across - sum(a, a) / pairs_a - sum(b, b) / pairs_b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sit_engine::rng::{Stream, fill_normal};
+    use std::f64::consts::PI;
+
+    /// `n` vectors of normals about `mean` in every coordinate; draws of different numbers are independent.
+    fn normals(number: u32, n: usize, d: usize, mean: f32) -> Vec<f32> {
+        let mut x = vec![0.0; n * d];
+        fill_normal(77, Stream::Noise, number, 0, &mut x);
+        x.iter_mut().for_each(|x| *x += mean);
+        x
+    }
+
+    fn groups(number: u32, n: usize, d: usize, shift: f32) -> Energy {
+        let a = Group::unlabelled(normals(2 * number, n, d, 0.0), d);
+        let b = Group::unlabelled(normals(2 * number + 1, n, d, shift), d);
+        Energy::new(&a, &b)
+    }
+
+    /// `E|Z + shift|` of a normal of this deviation (the folded normal's mean).
+    fn folded(shift: f64, deviation: f64) -> f64 {
+        let z = shift / deviation;
+        let erf = libm::erf(z / 2_f64.sqrt());
+        deviation * (2.0 / PI).sqrt() * libm::exp(-0.5 * z * z) + shift * erf
+    }
+
+    fn exact(shift: f64) -> f64 {
+        2.0 * folded(shift, 2_f64.sqrt()) - 2.0 * folded(0.0, 2_f64.sqrt())
+    }
+
+    #[test]
+    fn distance_by_hand() {
+        let a = Group::unlabelled(vec![0.0, 3.0], 1);
+        let b = Group::unlabelled(vec![1.0, 1.0, 7.0], 1);
+        // Across: (1 + 1 + 7 + 2 + 2 + 4) / 6; within: 3 and (0 + 6 + 6) / 3.
+        let expected = 2.0 * 17.0 / 6.0 - 3.0 - 4.0;
+        assert!((Energy::new(&a, &b).distance() - expected).abs() < 1e-12);
+        let flat = Group::unlabelled(vec![0.0, 0.0, 3.0, 4.0], 2);
+        assert_eq!(Energy::new(&flat, &flat).distances[1], 5.0);
+    }
+
+    #[test]
+    fn distance_is_the_gaussian_one_without_bias() {
+        for shift in [0.0, 0.5, 2.0] {
+            let values: Vec<f64> = (0..300)
+                .map(|k| groups(k, 12, 1, shift as f32).distance())
+                .collect();
+            let mean = values.iter().sum::<f64>() / 300.0;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 299.0;
+            let z = (mean - exact(shift)) / (variance / 300.0).sqrt();
+            assert!(
+                z.abs() < 4.0,
+                "shift {shift}: {mean}, exact {}, {z}",
+                exact(shift)
+            );
+        }
+    }
+
+    /// With as few members as this there are 70 relabelings; the p-value is near the share of those at least as far apart.
+    #[test]
+    fn p_value_is_the_share_of_relabelings() {
+        let energy = groups(3, 4, 2, 0.8);
+        let all = (0_u32..256).filter(|set| set.count_ones() == 4);
+        let as_far = all.filter(|set| {
+            let a: Vec<u32> = (0..8).filter(|i| set >> i & 1 == 1).collect();
+            energy.between(&a) >= energy.distance() - 1e-9
+        });
+        let share = as_far.count() as f64 / 70.0;
+        let test = energy.test(4000, 1);
+        assert!((test.ln_relabelings - 70_f64.ln()).abs() < 1e-12);
+        let deviation = (share * (1.0 - share) / 4000.0).sqrt();
+        assert!(
+            (test.p_value - share).abs() < 4.0 * deviation + 1e-3,
+            "{test:?}, {share}"
+        );
+        assert_eq!(energy.test(100, 1), energy.test(100, 1));
+        assert_ne!(energy.test(100, 1).p_value, energy.test(100, 2).p_value);
+    }
+
+    /// Under equal distributions p-values are uniform: the number of those at most 5 % and 50 % is binomial.
+    #[test]
+    fn the_level_holds_and_a_shift_is_found() {
+        const N: u32 = 400;
+        let p_values = |shift| -> Vec<f64> {
+            (0..N)
+                .map(|k| groups(k, 16, 2, shift).test(99, u64::from(k)).p_value)
+                .collect()
+        };
+        let share =
+            |p: &[f64], level: f64| p.iter().filter(|p| **p <= level).count() as f64 / f64::from(N);
+        let null = p_values(0.0);
+        for level in [0.05, 0.5] {
+            let deviation = (level * (1.0 - level) / f64::from(N)).sqrt();
+            let got = share(&null, level);
+            assert!(
+                (got - level).abs() < 4.0 * deviation,
+                "{got} at level {level}"
+            );
+        }
+        let power = share(&p_values(1.0), 0.05);
+        assert!(power > 0.9, "{power}");
+    }
+
+    /// Classes far apart hide a shift within them, unless members are relabeled within classes only.
+    #[test]
+    fn classes_do_not_hide_a_shift_within_them() {
+        let lane = |number, shift: f32| {
+            let mut x = normals(number, 40, 2, 0.0);
+            let labels: Vec<u32> = (0..40).map(|i| i % 4).collect();
+            for (row, &label) in x.chunks_exact_mut(2).zip(&labels) {
+                row[0] += 40.0 * label as f32 + shift;
+            }
+            (x, labels)
+        };
+        let ((a, labels), (b, _)) = (lane(0, 0.0), lane(1, 1.5));
+        let stratified = Energy::new(
+            &Group::new(a.clone(), 2, labels.clone()),
+            &Group::new(b.clone(), 2, labels),
+        );
+        let blind = Energy::new(&Group::unlabelled(a, 2), &Group::unlabelled(b, 2));
+        assert_eq!(stratified.distance(), blind.distance());
+        let (with, without) = (stratified.test(199, 3).p_value, blind.test(199, 3).p_value);
+        assert!(with <= 0.01 && without > 0.2, "{with} {without}");
+    }
+
+    /// Lanes from the same noise are too alike for a test of independent groups; their halves are independent.
+    #[test]
+    fn halves_of_lanes_from_the_same_noise_keep_the_level() {
+        let (mut whole, mut halves) = (0, 0);
+        for k in 0..200 {
+            let noise = normals(2 * k, 32, 2, 0.0);
+            let extra = normals(2 * k + 1, 32, 2, 0.0);
+            // The same marginal, correlated 0.95 with the first lane.
+            let other = noise
+                .iter()
+                .zip(&extra)
+                .map(|(x, e)| 0.95 * x + 0.0975_f32.sqrt() * e);
+            let (a, b) = (
+                Group::unlabelled(noise.clone(), 2),
+                Group::unlabelled(other.collect(), 2),
+            );
+            whole += usize::from(Energy::new(&a, &b).test(99, 5).p_value <= 0.5);
+            let (a, b) = crate::stats::independent_halves(&a, &b);
+            halves += usize::from(Energy::new(&a, &b).test(99, 5).p_value <= 0.5);
+        }
+        assert!(whole < 20, "{whole} of 200 at level 0.5");
+        assert!((72..=128).contains(&halves), "{halves} of 200 at level 0.5");
+    }
+
+    /// The 90 % band holds the true distance about that often, and at 0 at least that often.
+    #[test]
+    fn the_band_covers_the_true_distance() {
+        let coverage = |shift: f64| {
+            let covered = (0..100).filter(|&k| {
+                let band = groups(1000 + k, 32, 1, shift as f32).band(200, 0.9, u64::from(k));
+                (band.low..=band.high).contains(&exact(shift))
+            });
+            covered.count()
+        };
+        let (far, zero) = (coverage(1.0), coverage(0.0));
+        assert!((79..=98).contains(&far), "{far} of 100");
+        assert!(zero >= 85, "{zero} of 100");
+    }
+}

@@ -1,0 +1,279 @@
+//! The way from noise to data: sizes of what moves it, how straight it is, how far a step errs.
+
+use sit_engine::transport::{Coefs, Sampler, Step, Transport, Update};
+
+/// Root mean square over all values; NaN of none.
+pub fn rms(x: &[f32]) -> f64 {
+    (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64).sqrt()
+}
+
+/// What moves the state in one step, as root mean squares over all samples and values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norms {
+    /// The velocity, per unit of time.
+    pub velocity: f64,
+    /// The score; `None` where it is infinite (t = 1).
+    pub score: Option<f64>,
+    /// The drift the sampler integrates, `v` or `v + D s`, per unit of time.
+    pub drift: f64,
+    /// The noise the step adds.
+    pub noise: f64,
+}
+
+impl Norms {
+    /// The norms at the start of a step, from the state `x`, the network's output `out` at it and the standard normal `noise` of
+    /// the step, each `[n, d]`; the noise is not read where the step adds none. `None` where the drift is not finite.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn new(
+        transport: &Transport,
+        sampler: &Sampler,
+        step: &Step,
+        x: &[f32],
+        out: &[f32],
+        noise: &[f32],
+    ) -> Option<Self> {
+        let norm = |coefs: Coefs| rms_of(coefs, x, out);
+        let velocity = transport.velocity(step.t).ok()?;
+        let drift = match sampler {
+            Sampler::Ode { .. } => velocity,
+            Sampler::Sde { diffusion, .. } => transport.drift(diffusion, step.t).ok()?,
+        };
+        let (Update::Euler { noise: added, .. } | Update::Heun { noise: added, .. }) = step.update;
+        Some(Self {
+            velocity: norm(velocity),
+            score: transport.score(step.t).ok().map(norm),
+            drift: norm(drift),
+            noise: if added == 0.0 {
+                0.0
+            } else {
+                assert_eq!(noise.len(), x.len(), "noise of another length");
+                added * rms(noise)
+            },
+        })
+    }
+}
+
+/// Root mean square of `coefs.x x + coefs.out out`.
+fn rms_of(coefs: Coefs, x: &[f32], out: &[f32]) -> f64 {
+    assert_eq!(x.len(), out.len(), "output of another length");
+    let value = |(x, out): (&f32, &f32)| coefs.x * f64::from(*x) + coefs.out * f64::from(*out);
+    let square: f64 = x.iter().zip(out).map(|pair| value(pair).powi(2)).sum();
+    (square / x.len() as f64).sqrt()
+}
+
+/// The estimated local error of an Euler step of size `h`: the Heun step minus the Euler step, `h/2 (v_{n+1} - v_n)`, as root
+/// mean square over all values. `v` is the velocity at the start and at the end of the step.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn local_error(h: f64, v: &[f32], v_next: &[f32]) -> f64 {
+    let minus = Coefs { x: -1.0, out: 1.0 };
+    0.5 * h * rms_of(minus, v, v_next)
+}
+
+/// How straight the paths of `n` samples are, from the states as they come.
+///
+/// With steps `dx_i` over `dt_i` from `x_0` to `x_N` over `T`, the rectified flow's `S = E int |(x_N - x_0) / T - v_t|^2 dt` (Liu,
+/// Gong and Liu, arXiv 2209.03003, section 2.2) is, for a path that is straight within a step,
+/// `sum |dx_i|^2 / dt_i - |x_N - x_0|^2 / T`. The SDE's paths are rough: both measures grow without end as its steps shrink.
+#[derive(Debug, Clone)]
+pub struct Straightness {
+    d: usize,
+    first: Vec<f32>,
+    last: Vec<f32>,
+    t0: f64,
+    t: f64,
+    /// Sum over steps and samples of `|dx|^2 / dt`.
+    action: f64,
+    /// Length of each sample's path so far.
+    lengths: Vec<f64>,
+}
+
+impl Straightness {
+    /// Starts at time `t0` from `x` `[n, d]`.
+    ///
+    /// # Panics
+    /// If `d` is 0 or does not divide the length.
+    pub fn new(t0: f64, x: &[f32], d: usize) -> Self {
+        assert!(
+            d > 0 && x.len().is_multiple_of(d),
+            "{} values in vectors of {d}",
+            x.len()
+        );
+        Self {
+            d,
+            first: x.to_vec(),
+            last: x.to_vec(),
+            t0,
+            t: t0,
+            action: 0.0,
+            lengths: vec![0.0; x.len() / d],
+        }
+    }
+
+    /// Goes on to `x` `[n, d]` at time `t`.
+    ///
+    /// # Panics
+    /// If `t` is not after the time before or the length is another.
+    pub fn push(&mut self, t: f64, x: &[f32]) {
+        assert!(t > self.t, "time {t} after {}", self.t);
+        assert_eq!(x.len(), self.first.len(), "states of different lengths");
+        let rows = x.chunks_exact(self.d).zip(self.last.chunks_exact(self.d));
+        for ((x, last), length) in rows.zip(&mut self.lengths) {
+            let square = squared_chord(x, last);
+            self.action += square / (t - self.t);
+            *length += square.sqrt();
+        }
+        self.t = t;
+        self.last.copy_from_slice(x);
+    }
+
+    /// `S` relative to the mean square of the chord's velocity: 0 for straight paths of constant speed. `None` before the first
+    /// step.
+    pub fn bend(&self) -> Option<f64> {
+        let chords = self.chords().map(|(square, _)| square).sum::<f64>();
+        let straight = chords / (self.t - self.t0);
+        (chords > 0.0).then(|| self.action / straight - 1.0)
+    }
+
+    /// The mean over samples of path length over chord length: 1 for straight paths, of whatever speed. `None` before the first
+    /// step.
+    pub fn length_ratio(&self) -> Option<f64> {
+        let ratios = self.chords().map(|(square, length)| length / square.sqrt());
+        let mean = ratios.sum::<f64>() / self.lengths.len() as f64;
+        mean.is_finite().then_some(mean)
+    }
+
+    /// Squared chord and length of each path.
+    fn chords(&self) -> impl Iterator<Item = (f64, f64)> {
+        let rows = self
+            .last
+            .chunks_exact(self.d)
+            .zip(self.first.chunks_exact(self.d));
+        let squares = rows.map(|(last, first)| squared_chord(last, first));
+        squares.zip(self.lengths.iter().copied())
+    }
+}
+
+fn squared_chord(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sit_engine::transport::{
+        DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method, schedule,
+    };
+
+    fn near(what: &str, got: f64, want: f64, tol: f64) {
+        assert!(
+            (got - want).abs() <= tol * want.abs(),
+            "{what}: got {got}, want {want}"
+        );
+    }
+
+    #[test]
+    fn norms_are_those_of_the_linear_path() {
+        let transport = Transport::default();
+        let sampler = Sampler::Sde {
+            method: Method::Euler,
+            diffusion: Diffusion::new(DiffusionForm::Linear, 0.5),
+            last_step: LastStep::Mean,
+            last_step_size: DEFAULT_LAST_STEP_SIZE,
+            n_steps: 48,
+        };
+        let steps = schedule(&transport, &sampler).unwrap();
+        let (step, last) = (&steps[12], &steps[48]);
+        let (x, v, e) = ([1.0, -2.0], [0.5, 3.0], [0.3, -0.4]);
+        let norms = Norms::new(&transport, &sampler, step, &x, &v, &e).unwrap();
+        // Linear path: the noise is x - t v, the score that over -(1 - t); D = (1 - t) / 2, over steps of 0.02.
+        let t = 0.24;
+        near("t", step.t, t, 1e-12);
+        let root = |a: f64, b: f64| ((a * a + b * b) / 2.0).sqrt();
+        near("velocity", norms.velocity, root(0.5, 3.0), 1e-9);
+        let noise = |i: usize| f64::from(x[i]) - t * f64::from(v[i]);
+        near(
+            "score",
+            norms.score.unwrap(),
+            root(noise(0), noise(1)) / (1.0 - t),
+            1e-9,
+        );
+        let drift = |i: usize| f64::from(v[i]) - 0.5 * noise(i);
+        near("drift", norms.drift, root(drift(0), drift(1)), 1e-9);
+        near(
+            "noise",
+            norms.noise,
+            ((1.0 - t) * 0.02_f64).sqrt() * 0.125_f64.sqrt(),
+            1e-6,
+        );
+        assert_eq!(
+            Norms::new(&transport, &sampler, last, &x, &v, &[])
+                .unwrap()
+                .noise,
+            0.0
+        );
+
+        let ode = Sampler::Ode {
+            method: Method::Euler,
+            n_steps: 2,
+        };
+        let start = schedule(&transport, &ode).unwrap()[0];
+        let norms = Norms::new(&transport, &ode, &start, &x, &v, &[]).unwrap();
+        assert_eq!((norms.drift, norms.noise), (norms.velocity, 0.0));
+        let end = Step { t: 1.0, ..start };
+        assert_eq!(
+            Norms::new(&transport, &ode, &end, &x, &v, &[])
+                .unwrap()
+                .score,
+            None
+        );
+    }
+
+    /// `dx = -x dt`: an Euler step errs by `h^2 / 2 x` and more; the estimate is right to first order in `h`.
+    #[test]
+    fn the_local_error_is_that_of_a_step() {
+        for h in [0.1_f64, 0.01] {
+            let x = [1.0_f32, -2.0];
+            let next = x.map(|x| x * (1.0 - h) as f32);
+            let estimate = local_error(h, &x.map(|x| -x), &next.map(|x| -x));
+            let exact = rms(&x) * (libm::exp(-h) - (1.0 - h));
+            near("local error", estimate, exact, 0.5 * h);
+        }
+    }
+
+    /// A half circle at constant speed: length over chord is pi / 2, S relative to the chord is (pi / 2)^2 - 1.
+    #[test]
+    fn straightness_of_a_line_and_of_a_half_circle() {
+        const N: usize = 400;
+        let path = |x: &dyn Fn(f64) -> [f64; 2]| {
+            let state = |i: usize| {
+                let [a, b] = x(i as f64 / N as f64).map(|x| x as f32);
+                // A second sample, twice as large.
+                [a, b, 2.0 * a, 2.0 * b]
+            };
+            let mut path = Straightness::new(0.2, &state(0), 2);
+            assert_eq!((path.bend(), path.length_ratio()), (None, None));
+            for i in 1..=N {
+                path.push(0.2 + 0.5 * i as f64 / N as f64, &state(i));
+            }
+            (path.bend().unwrap(), path.length_ratio().unwrap())
+        };
+        let (bend, ratio) = path(&|u| [u, 1.0 - 3.0 * u]);
+        assert!(
+            bend.abs() < 1e-6 && (ratio - 1.0).abs() < 1e-6,
+            "{bend} {ratio}"
+        );
+        let half_turn = |u: f64| (std::f64::consts::PI * u).sin_cos();
+        let (bend, ratio) = path(&|u| [half_turn(u).1, half_turn(u).0]);
+        let expected = std::f64::consts::FRAC_PI_2;
+        near("length ratio", ratio, expected, 1e-4);
+        near("bend", bend, expected * expected - 1.0, 1e-4);
+        // Along a line, but faster and faster: x = u^2 has int (1 - 2u)^2 du = 1/3.
+        let (bend, ratio) = path(&|u| [u * u, 0.0]);
+        near("length ratio", ratio, 1.0, 1e-6);
+        near("bend", bend, 1.0 / 3.0, 1e-4);
+    }
+}

@@ -1,0 +1,153 @@
+//! Whether two lanes have the same marginal at one time, in words.
+
+use super::{Energy, Group, energy::Test, independent_halves};
+use std::fmt;
+
+/// The level of the badge's test.
+pub const LEVEL: f64 = 0.05;
+
+/// The smallest group that is tested: with fewer members even a shift by one standard deviation would often go unseen (a t test
+/// of two groups of 16 finds it four times out of five).
+pub const LEAST: usize = 16;
+
+/// What the level means, for a tooltip.
+pub const ABOUT: &str = "Permutation test of the energy distance at this one time, between even-numbered samples of one lane and \
+odd-numbered ones of the other (the same noise starts both lanes, so a sample and its twin are not independent). If the \
+marginals are equal, it says \"differs\" in 5 % of all cases. It is not corrected for looking at many steps: scrub through 50 \
+and two or three are red by chance, neighbors together. \"Equal\" means that these samples show no difference.";
+
+/// What the badge says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// The p-value is above the level.
+    Equal(Test),
+    /// The p-value is at most the level.
+    Differs(Test),
+    /// Too few samples a group for a statement.
+    TooFew {
+        /// Samples in the smaller group.
+        got: usize,
+    },
+    /// Too few samples share a class, or too few permutations, for a p-value to reach the level.
+    TooCoarse,
+    /// A sample is not finite.
+    NotFinite,
+}
+
+impl Verdict {
+    /// Compares two lanes that start from the same noise, at [`LEVEL`].
+    ///
+    /// # Panics
+    /// If the lanes do not have the same classes in the same order.
+    pub fn of_lanes(a: &Group, b: &Group, permutations: u32, seed: u64) -> Self {
+        if !(a.is_finite() && b.is_finite()) {
+            return Self::NotFinite;
+        }
+        let (a, b) = independent_halves(a, b);
+        Self::of_groups(&a, &b, permutations, seed)
+    }
+
+    /// Compares two independent groups, such as samples and data, at [`LEVEL`].
+    ///
+    /// # Panics
+    /// If the groups' vectors have different lengths.
+    pub fn of_groups(a: &Group, b: &Group, permutations: u32, seed: u64) -> Self {
+        let got = a.len().min(b.len());
+        if got < LEAST {
+            return Self::TooFew { got };
+        }
+        if !(a.is_finite() && b.is_finite()) {
+            return Self::NotFinite;
+        }
+        let test = Energy::new(a, b).test(permutations, seed);
+        let least_p = (-test.ln_relabelings)
+            .exp()
+            .max(1.0 / (1.0 + f64::from(permutations)));
+        if least_p > LEVEL {
+            Self::TooCoarse
+        } else if test.p_value <= LEVEL {
+            Self::Differs(test)
+        } else {
+            Self::Equal(test)
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal(test) => write!(
+                f,
+                "equal within noise (p = {}, level {} %)",
+                Digits(test.p_value),
+                100.0 * LEVEL
+            ),
+            // An exact network leaves the step alone to blame; a trained one has a score that is not its velocity's.
+            Self::Differs(test) => write!(
+                f,
+                "differs (p = {}): step too coarse, or model inexact",
+                Digits(test.p_value)
+            ),
+            Self::TooFew { got } => write!(f, "too few samples ({got} a group, {LEAST} needed)"),
+            Self::TooCoarse => f.write_str("too few samples of a class to compare"),
+            Self::NotFinite => f.write_str("differs: a sample is not finite"),
+        }
+    }
+}
+
+/// Two decimals, three below 0.1.
+struct Digits(f64);
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = if self.0 < 0.1 { 3 } else { 2 };
+        write!(f, "{:.decimals$}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sit_engine::rng::{Stream, fill_normal};
+
+    fn lane(number: u32, n: usize, shift: f32) -> Group {
+        let mut x = vec![0.0; 3 * n];
+        fill_normal(79, Stream::Noise, number, 0, &mut x);
+        x.iter_mut().for_each(|x| *x += shift);
+        Group::new(x, 3, (0..n as u32).map(|i| i % 4).collect())
+    }
+
+    #[test]
+    fn the_badge_says_what_the_test_found() {
+        let equal = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, 0.0), 199, 1);
+        let Verdict::Equal(test) = equal else {
+            panic!("{equal:?}");
+        };
+        assert_eq!(test.sizes, [32, 32]);
+        let p = format!("{:.2}", test.p_value);
+        assert_eq!(
+            equal.to_string(),
+            format!("equal within noise (p = {p}, level 5 %)")
+        );
+        let differs = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, 1.5), 199, 1);
+        assert_eq!(
+            differs.to_string(),
+            "differs (p = 0.005): step too coarse, or model inexact"
+        );
+    }
+
+    #[test]
+    fn lanes_that_cannot_be_compared_say_why() {
+        let few = Verdict::of_lanes(&lane(0, 24, 0.0), &lane(1, 24, 0.0), 199, 1);
+        assert_eq!(few.to_string(), "too few samples (12 a group, 16 needed)");
+        let apart = |label| Group::new(lane(0, 20, 0.0).values().to_vec(), 3, vec![label; 20]);
+        let coarse = Verdict::of_groups(&apart(0), &apart(1), 199, 1);
+        assert_eq!(coarse, Verdict::TooCoarse);
+        assert_eq!(
+            Verdict::of_groups(&lane(0, 20, 0.0), &lane(1, 20, 0.0), 18, 1),
+            Verdict::TooCoarse
+        );
+        let diverged = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, f32::INFINITY), 199, 1);
+        assert_eq!(diverged, Verdict::NotFinite);
+    }
+}
