@@ -24,7 +24,7 @@ use drops::Drops;
 use job::{Job, Request};
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
-use source::{Bytes, Card};
+use source::{Bytes, Card, Origin};
 use state::{Action, Link, Source, State, Tab, shortcuts};
 use std::sync::Arc;
 use train::Form;
@@ -167,9 +167,13 @@ impl App {
         }
         self.asked = Some(self.state.source.clone());
         match source::open(&self.state.source) {
-            Ok((model, weights)) => self.job.ask(Request::Network {
+            Ok(Origin::Network((model, weights))) => self.job.ask(Request::Network {
                 model: Box::new(model),
                 weights,
+            }),
+            Ok(Origin::Exact(model, mixture)) => self.job.ask(Request::Exact {
+                model: Box::new(model),
+                mixture,
             }),
             Err(message) => self.state.apply(Action::Notify(message)),
         }

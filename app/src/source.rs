@@ -1,10 +1,12 @@
 //! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
 
 use crate::job::Weights;
+use crate::oracle::Mixture;
 use crate::state::{Model, Source};
+use crate::toys::{Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::params;
+use sit_engine::model::{ModelConfig, params};
 use sit_engine::sample::SampleConfig;
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use std::io::Cursor;
@@ -16,20 +18,62 @@ const DIGITS: &[u8] = include_bytes!("../assets/digits.safetensors");
 /// A network that is ready to be loaded.
 pub type Opened = (Model, Reader<Box<dyn Weights>>);
 
+/// What the lanes sample from.
+pub enum Origin {
+    /// A network.
+    Network(Opened),
+    /// The exact field of a mixture.
+    Exact(Model, Mixture),
+}
+
+/// The data sets whose exact field is known.
+pub fn mixtures() -> impl Iterator<Item = (Toy, Mixture)> {
+    let known = |toy: &Toy| Some((*toy, toy.mixture()?));
+    Toy::ALL.iter().filter_map(known)
+}
+
+/// The mixture that a source has learned or is, where it is one.
+pub fn mixture(source: &Source) -> Option<Mixture> {
+    match source {
+        Source::Exact(name) | Source::Trained(name) => Toy::from_name(name).ok()?.mixture(),
+        Source::Digits | Source::File(_) => None,
+    }
+}
+
 /// Opens the network of a source.
 ///
 /// # Errors
 /// Says what to do where a network is not at hand, and what is wrong with a file.
-pub fn open(source: &Source) -> Result<Opened, String> {
+pub fn open(source: &Source) -> Result<Origin, String> {
     match source {
         Source::Digits => {
             let stream: Box<dyn Weights> = Box::new(Cursor::new(DIGITS));
             let reader = Reader::new("the embedded digits", stream).map_err(|e| e.to_string())?;
             let recipe = reader.recipe().map_err(|e| e.to_string())?;
             let recipe = recipe.ok_or("the embedded digits have no recipe")?;
-            Ok((model(source.clone(), &recipe), reader))
+            Ok(Origin::Network((model(source.clone(), &recipe), reader)))
         }
-        Source::Exact(toy) => Err(format!("There is no exact field of {toy} yet.")),
+        Source::Exact(toy) => {
+            let mixture = mixture(source).ok_or_else(|| {
+                format!("The exact field of {toy} is not known: it is no mixture.")
+            })?;
+            let model = Model {
+                source: source.clone(),
+                // A point is a pixel of two channels; no network has the other sizes.
+                config: ModelConfig {
+                    input_size: 1,
+                    channels: 2,
+                    patch: 1,
+                    dim: 4,
+                    depth: 1,
+                    n_heads: 1,
+                    n_classes: 0,
+                    learn_sigma: false,
+                },
+                transport: Transport::default(),
+            };
+            Ok(Origin::Exact(model, mixture))
+        }
         Source::File(name) => Err(format!(
             "A link does not carry weights: drop the file {name} here to go on."
         )),

@@ -1,6 +1,7 @@
 //! Walks through the whole program as a person takes them: by keys, and by controls found through role and label.
 
 use crate::export::Kind;
+use crate::source::mixture;
 use crate::state::{Action, Classes, Source, Status};
 use crate::{App, Start};
 use egui::accesskit::Role;
@@ -26,8 +27,8 @@ fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool
     while !done(harness.state()) {
         let notices = &harness.state().state().notices;
         assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{what}: not in 20 seconds; {notices:?}"
+            begin.elapsed() < Duration::from_secs(120),
+            "{what}: not in two minutes; {notices:?}"
         );
         harness.step();
         std::thread::sleep(Duration::from_millis(1));
@@ -343,6 +344,33 @@ fn a_toy_is_learned_kept_and_stepped() {
     until(&mut harness, "going on", |app| {
         app.state().training.step > step + 5
     });
+}
+
+#[test]
+fn the_exact_field_of_a_mixture_ends_at_its_components() {
+    let mut harness = still();
+    let entry = "exact field of eight-gaussians";
+    choose(&mut harness, "Network", entry);
+    until(&mut harness, "the exact field", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    harness.state_mut().apply(Action::SetSamples(256));
+    go_to(&mut harness, 25);
+    shot(&mut harness, "plane");
+    go_to(&mut harness, 50);
+    let state = harness.state().state();
+    let mixture = mixture(&state.source).unwrap();
+    for record in &state.records {
+        let x = record.state(50).unwrap().as_chunks::<2>().0;
+        let near = |p: &&[f32; 2]| {
+            mixture.components().iter().any(|c| {
+                let d = |i: usize| (f64::from(p[i]) - c.mean[i]) / c.std[i];
+                d(0).hypot(d(1)) < 4.0
+            })
+        };
+        let n = x.iter().filter(near).count();
+        assert!(n >= 250, "{n} of 256 points are at a component");
+    }
 }
 
 #[derive(Debug)]

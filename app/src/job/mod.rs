@@ -13,6 +13,7 @@ pub use run::{Field, Plan};
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
+use crate::oracle::Mixture;
 use crate::state::{Action, Model};
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
@@ -34,6 +35,13 @@ pub enum Request {
         model: Box<Model>,
         /// The weights.
         weights: Reader<Box<dyn Weights>>,
+    },
+    /// The exact field of a mixture, in the place of a network.
+    Exact {
+        /// What the lanes are told of it.
+        model: Box<Model>,
+        /// The data.
+        mixture: Mixture,
     },
     /// Begin this run.
     Run(Box<Plan>),
@@ -95,6 +103,14 @@ impl Worker {
     async fn take(&mut self, request: Request) {
         match request {
             Request::Network { model, weights } => self.network(model, weights),
+            Request::Exact { model, mixture } => {
+                let field = Field::Exact {
+                    config: model.config,
+                    transport: model.transport,
+                    mixture,
+                };
+                self.use_field(model, field);
+            }
             Request::Train(plan) => {
                 self.training = None;
                 let (name, total) = (plan.name.clone(), plan.learning_rate.total_steps);
@@ -152,14 +168,16 @@ impl Worker {
     }
 
     fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) {
-        self.runs.clear();
         match Field::network(&self.device, &model, weights) {
-            Ok(field) => {
-                self.field = Some(Rc::new(field));
-                self.answers.say(Action::ModelReady(model));
-            }
+            Ok(field) => self.use_field(model, field),
             Err(error) => self.answers.say(Action::Notify(error.to_string())),
         }
+    }
+
+    fn use_field(&mut self, model: Box<Model>, field: Field) {
+        self.runs.clear();
+        self.field = Some(Rc::new(field));
+        self.answers.say(Action::ModelReady(model));
     }
 
     /// The averaged weights of the training, if there is one.

@@ -1,6 +1,7 @@
 //! One run: a lane's steps, computed some samples at a time.
 
 use super::{Pace, Weights};
+use crate::oracle::Mixture;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::checkpoint::Reader;
@@ -8,7 +9,7 @@ use sit_engine::error::{Error, Result};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};
 use sit_engine::sample::{SampleConfig, Session, brownian_noise, initial_noise, step_noise};
-use sit_engine::transport::Transport;
+use sit_engine::transport::{Transport, Update};
 use std::rc::Rc;
 use std::sync::Arc;
 use web_time::{Duration, Instant};
@@ -49,9 +50,25 @@ impl Plan {
     }
 }
 
-/// What gives the velocity: a network with its weights.
+/// What gives the velocity.
 #[derive(Debug)]
-pub struct Field {
+pub enum Field {
+    /// A network with its weights.
+    Network(Network),
+    /// The exact velocity of a mixture, in the place of a network.
+    Exact {
+        /// Sizes that say where the points lie.
+        config: ModelConfig,
+        /// What is integrated.
+        transport: Transport,
+        /// The data.
+        mixture: Mixture,
+    },
+}
+
+/// A network on the device.
+#[derive(Debug)]
+pub struct Network {
     config: ModelConfig,
     transport: Transport,
     layout: Layout,
@@ -71,12 +88,19 @@ impl Field {
         let layout = Layout::new(&params(&model.config), device.max_segment_bytes())?;
         let arenas = device.arenas(&layout, &[Arena::Params])?;
         weights.load(&model.config, &arenas, Arena::Params)?;
-        Ok(Field {
+        Ok(Field::Network(Network {
             config: model.config,
             transport: model.transport,
             layout,
             arenas,
-        })
+        }))
+    }
+
+    fn config(&self) -> &ModelConfig {
+        match self {
+            Field::Network(network) => &network.config,
+            Field::Exact { config, .. } => config,
+        }
     }
 }
 
@@ -118,12 +142,12 @@ const FIRST_CHUNK: usize = if cfg!(target_arch = "wasm32") { 4 } else { 64 };
 impl Run {
     /// A run and, if it starts from noise, that noise.
     pub fn new(plan: Plan, field: Rc<Field>) -> Result<(Self, Option<Arc<[f32]>>)> {
-        let len = field.config.image_len();
+        let len = field.config().image_len();
         let (done, x, start) = match &plan.from {
             Some((done, x)) => (*done, x.to_vec(), None),
             None => {
                 let mut x = vec![0.0; plan.n * len];
-                initial_noise(&field.config, plan.seed, 0, &mut x);
+                initial_noise(field.config(), plan.seed, 0, &mut x);
                 let start: Arc<[f32]> = x.as_slice().into();
                 (0, x, Some(start))
             }
@@ -152,10 +176,17 @@ impl Run {
 
     /// Does one piece of the next step: some samples. Returns the step when all of them are done.
     pub async fn work(&mut self, device: &Device, pace: &Pace) -> Result<Option<Frame>> {
+        let field = Rc::clone(&self.field);
+        let network = match &*field {
+            Field::Network(network) => network,
+            Field::Exact {
+                transport, mixture, ..
+            } => return self.exact(transport, mixture).map(Some),
+        };
         let begin = Instant::now();
         let planned = self.plan.steps[self.done];
-        self.open(device, planned.segment)?;
-        let len = self.field.config.image_len();
+        self.open(device, network, planned.segment)?;
+        let len = self.field.config().image_len();
         let first = self.part.x.len() / len;
         let count = self.chunk.min(self.plan.n - first);
         let noise = self.noise(&planned, first)?;
@@ -211,8 +242,35 @@ impl Run {
         }))
     }
 
+    /// A whole step with the exact field, in f64.
+    fn exact(&mut self, transport: &Transport, mixture: &Mixture) -> Result<Frame> {
+        let begin = Instant::now();
+        let planned = self.plan.steps[self.done];
+        self.chunk = self.plan.n;
+        let noise = self.noise(&planned, 0)?;
+        // The output at what a network would see: with Heun's method after the noise.
+        let mut seen = self.x.clone();
+        if let Update::Heun { noise: size, .. } = planned.step.update {
+            let kicks = seen.iter_mut().zip(&noise);
+            kicks.for_each(|(x, e)| *x += size as f32 * e);
+        }
+        let marginal = mixture.at(transport.path, planned.step.t);
+        let out = marginal.outputs(transport.prediction, &seen);
+        let mut x: Vec<f64> = self.x.iter().map(|x| f64::from(*x)).collect();
+        mixture.step(transport, &planned.step, &mut x, &noise);
+        self.x = x.iter().map(|x| *x as f32).collect();
+        self.done += 1;
+        Ok(Frame {
+            x: self.x.as_slice().into(),
+            cond: out.into(),
+            uncond: None,
+            noise: (!noise.is_empty()).then(|| noise.into()),
+            ms: begin.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
     /// Makes the programs of a segment, unless they are there.
-    fn open(&mut self, device: &Device, segment: usize) -> Result<()> {
+    fn open(&mut self, device: &Device, network: &Network, segment: usize) -> Result<()> {
         if self.session.as_ref().is_some_and(|o| o.segment == segment) {
             return Ok(());
         }
@@ -220,8 +278,8 @@ impl Run {
         let of_segment: Vec<&LaneStep> = steps.filter(|s| s.segment == segment).collect();
         let settings = &self.plan.settings[segment];
         let config = SampleConfig {
-            model: self.field.config,
-            transport: self.field.transport,
+            model: network.config,
+            transport: network.transport,
             sampler: settings.sampler,
             guidance: settings.guidance,
             weights: Arena::Params,
@@ -229,7 +287,7 @@ impl Run {
             keep_out: true,
         };
         let steps = of_segment.iter().map(|s| s.step).collect();
-        let (arenas, layout) = (&self.field.arenas, &self.field.layout);
+        let (arenas, layout) = (&network.arenas, &network.layout);
         self.session = Some(Open {
             segment,
             first: of_segment[0].number,
@@ -243,7 +301,7 @@ impl Run {
         if planned.noise() == 0.0 {
             return Ok(Vec::new());
         }
-        let config = &self.field.config;
+        let config = self.field.config();
         let settings = &self.plan.settings[planned.segment];
         // The high half, so that no path's seed is another session's.
         let seed = self.plan.seed ^ settings.noise_seed << 32;

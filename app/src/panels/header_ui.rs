@@ -2,6 +2,7 @@
 
 use super::Scene;
 use crate::export::Kind;
+use crate::source::mixtures;
 use crate::state::{Action, Classes, Layout, MAX_SAMPLES, Quantity, Source};
 use egui::{ComboBox, DragValue, ThemePreference, Ui};
 
@@ -10,13 +11,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal_wrapped(|ui| {
         ui.strong("SiT: ODE against SDE");
         ui.separator();
-        let name = match &scene.state.source {
-            Source::Digits => "8×8 digits".to_owned(),
-            Source::Exact(toy) => format!("exact {toy}"),
-            Source::File(name) => name.clone(),
-            Source::Trained(data) => format!("trained here on {data}"),
-        };
-        ui.label(name);
+        network(ui, scene);
         ui.separator();
         classes(ui, scene);
         ui.separator();
@@ -46,6 +41,36 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     });
     ui.add_space(2.0);
     notices(ui, scene);
+}
+
+/// Name of a source in the menu.
+fn name(source: &Source) -> String {
+    match source {
+        Source::Digits => "SiT on 8×8 digits".to_owned(),
+        Source::Exact(toy) => format!("exact field of {toy}"),
+        Source::File(name) => name.clone(),
+        Source::Trained(data) => format!("trained here on {data}"),
+    }
+}
+
+fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let now = &scene.state.source;
+    let exact = mixtures().map(|(toy, _)| Source::Exact(toy.name().to_owned()));
+    let mut all: Vec<Source> = [Source::Digits].into_iter().chain(exact).collect();
+    if !all.contains(now) {
+        all.push(now.clone());
+    }
+    let label = ui.label("Network").id;
+    let combo = ComboBox::from_id_salt("network").selected_text(name(now));
+    let inner = combo.show_ui(ui, |ui| {
+        for source in all {
+            if ui.selectable_label(source == *now, name(&source)).clicked() {
+                scene.actions.push(Action::Load(source));
+            }
+        }
+    });
+    let what = "Train more in the tab Train, or drop a .safetensors or .pt file on the window";
+    inner.response.labelled_by(label).on_hover_text(what);
 }
 
 fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {

@@ -1,11 +1,22 @@
 //! Points in the plane: where they are and how they came there, the field that moves them, and a sheet to draw on.
 
-use crate::state::{Record, State};
-use egui::{Color32, Pos2, Rect, Sense, Stroke, Ui, pos2, vec2};
-use egui_plot::{Arrows, Line, Plot, PlotPoints, Points};
+use crate::oracle::Marginal;
+use crate::source::mixture;
+use crate::state::{Quantity, Record, Source, State, terms, total};
+use egui::{
+    Color32, ColorImage, Pos2, Rect, Sense, Stroke, TextureHandle, TextureId, TextureOptions, Ui,
+    pos2, vec2,
+};
+use egui_plot::{Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, Points};
 
 /// Half the side of the plane that is shown.
 const REACH: f64 = 2.5;
+
+/// Pixels of a density's picture along a side.
+const DENSITY_SIDE: usize = 48;
+
+/// Arrows of a field along a side.
+const FIELD_SIDE: usize = 13;
 
 /// Points whose ways are drawn.
 const WAYS: usize = 48;
@@ -19,6 +30,9 @@ const CLASS_COLORS: [Color32; 6] = [
     Color32::from_rgb(0, 114, 178),
     Color32::from_rgb(213, 94, 0),
 ];
+
+/// Feet and tips of arrows.
+type Field = (Vec<[f64; 2]>, Vec<[f64; 2]>);
 
 fn plane(id: &str) -> Plot<'static> {
     Plot::new(id.to_owned())
@@ -53,9 +67,18 @@ pub fn lane(ui: &mut Ui, state: &State, lane: usize, n: usize) {
         return;
     };
     let labels = state.labels(state.lanes[lane].settings_at(record.t(n)));
+    let mixture = state.model.as_ref().and_then(|m| mixture(&m.source));
+    let exact = mixture.as_ref().zip(state.model.as_ref());
+    let exact = exact.map(|(mixture, model)| mixture.at(model.transport.path, record.t(n)));
     let side = ui.available_width();
+    let background = exact.as_ref().map(|exact| density(ui, lane, exact));
     let plot = plane(&format!("plane {lane}")).width(side).height(side);
     plot.show(ui, |plot| {
+        if let Some(texture) = &background {
+            let size = vec2(2.0 * REACH as f32, 2.0 * REACH as f32);
+            let middle = PlotPoint::new(0.0, 0.0);
+            plot.image(PlotImage::new("density", *texture, middle, size));
+        }
         for way in ways(record, n) {
             let series: PlotPoints<'_> = way.into_iter().collect();
             let color = Color32::from_gray(128).gamma_multiply(0.35);
@@ -71,10 +94,81 @@ pub fn lane(ui: &mut Ui, state: &State, lane: usize, n: usize) {
                     .color(color),
             );
         }
-        if let Some((from, to)) = arrows(state, record, n) {
+        let (from, to) = match &exact {
+            Some(exact) => field(exact),
+            None => arrows(state, record, n).unwrap_or_default(),
+        };
+        if !from.is_empty() {
+            let (from, to): (PlotPoints<'_>, PlotPoints<'_>) =
+                (from.into_iter().collect(), to.into_iter().collect());
             plot.add(Arrows::new("velocity", from, to).color(Color32::from_gray(128)));
         }
     });
+    if let Some((exact, model)) = exact.as_ref().zip(state.model.as_ref()) {
+        let terms = terms(record, n, Quantity::Velocity, &model.transport);
+        if let (Source::Trained(_), Some(v)) = (&model.source, total(&terms)) {
+            let (error, size) = model_error(exact, x, &v);
+            ui.label(format!(
+                "error of the network at these points: |v − v*| = {error:.3}, |v*| = {size:.3} (rms; v* is exact)"
+            ));
+        }
+    }
+}
+
+/// Root mean square over the points `x` of the difference of `v` from the exact velocity, and of that.
+fn model_error(exact: &Marginal<'_>, x: &[f32], v: &[f32]) -> (f64, f64) {
+    let (mut error, mut size) = (0.0, 0.0);
+    for (x, v) in points(x).zip(points(v)) {
+        let right = exact.velocity(&x);
+        error += (v[0] - right[0]).powi(2) + (v[1] - right[1]).powi(2);
+        size += right[0].powi(2) + right[1].powi(2);
+    }
+    let n = x.len() as f64 / 2.0;
+    ((error / n).sqrt(), (size / n).sqrt())
+}
+
+/// A picture of the density of x_t, made again when it has changed.
+fn density(ui: &Ui, lane: usize, exact: &Marginal<'_>) -> TextureId {
+    let at = |i: usize| REACH * (2.0 * (i as f64 + 0.5) / DENSITY_SIDE as f64 - 1.0);
+    let mut values = Vec::with_capacity(DENSITY_SIDE * DENSITY_SIDE);
+    for row in (0..DENSITY_SIDE).rev() {
+        values.extend((0..DENSITY_SIDE).map(|column| exact.density(&[at(column), at(row)])));
+    }
+    let most = values.iter().copied().fold(0.0, f64::max).max(1e-12);
+    let ink = ui.visuals().selection.bg_fill;
+    // The square root shows tails.
+    let pixel = |v: &f64| ink.gamma_multiply(0.8 * (v / most).sqrt() as f32);
+    let image = ColorImage::new(
+        [DENSITY_SIDE, DENSITY_SIDE],
+        values.iter().map(pixel).collect(),
+    );
+    let id = ui.scope_id().with(("density", lane));
+    let cached = ui.data(|data| data.get_temp::<TextureHandle>(id));
+    match cached {
+        Some(mut texture) => {
+            texture.set(image, TextureOptions::LINEAR);
+            texture.id()
+        }
+        None => {
+            let texture = ui
+                .ctx()
+                .load_texture("density", image, TextureOptions::LINEAR);
+            let of_texture = texture.id();
+            ui.data_mut(|data| data.insert_temp(id, texture));
+            of_texture
+        }
+    }
+}
+
+/// The exact velocity on a grid, a tenth of its length.
+fn field(exact: &Marginal<'_>) -> Field {
+    let at = |i: usize| REACH * (2.0 * (i as f64 + 0.5) / FIELD_SIDE as f64 - 1.0);
+    let grid = (0..FIELD_SIDE * FIELD_SIDE).map(|i| [at(i % FIELD_SIDE), at(i / FIELD_SIDE)]);
+    grid.map(|x| {
+        let v = exact.velocity(&x);
+        (x, [x[0] + 0.1 * v[0], x[1] + 0.1 * v[1]])
+    })
+    .unzip()
 }
 
 /// The ways of the first points so far.
@@ -92,27 +186,18 @@ fn ways(record: &Record, n: usize) -> Vec<Vec<[f64; 2]>> {
 }
 
 /// Velocities of the points whose ways are drawn, a tenth of their length.
-fn arrows(
-    state: &State,
-    record: &Record,
-    n: usize,
-) -> Option<(PlotPoints<'static>, PlotPoints<'static>)> {
+fn arrows(state: &State, record: &Record, n: usize) -> Option<Field> {
     let model = state.model.as_ref()?;
     let x = record.state(n)?;
-    let terms = crate::state::terms(
-        record,
-        n,
-        crate::state::Quantity::Velocity,
-        &model.transport,
-    );
-    let v = crate::state::total(&terms)?;
+    let terms = terms(record, n, Quantity::Velocity, &model.transport);
+    let v = total(&terms)?;
     let from: Vec<[f64; 2]> = points(x).take(WAYS).collect();
     let to: Vec<[f64; 2]> = from
         .iter()
         .zip(points(&v))
         .map(|(x, v)| [x[0] + 0.1 * v[0], x[1] + 0.1 * v[1]])
         .collect();
-    Some((from.into_iter().collect(), to.into_iter().collect()))
+    Some((from, to))
 }
 
 /// A sheet from -1 to 1 to draw lines on.
