@@ -5,6 +5,7 @@
 //! ask for them, and the work behind the window ([`job`]) answers with them.
 
 mod drops;
+mod errors;
 mod export;
 mod files;
 pub mod host;

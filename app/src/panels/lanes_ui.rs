@@ -59,7 +59,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
         ui.colored_label(ui.visuals().error_fg_color, failure);
     }
     if state.model.as_ref().is_some_and(|m| m.is_plane()) {
-        plane_ui::lane(ui, state, lane, position);
+        plane_ui::lane(ui, scene, lane, position);
         return;
     }
     match scene.pictures.lane(ui.ctx(), state, lane) {

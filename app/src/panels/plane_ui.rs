@@ -1,8 +1,10 @@
 //! Points in the plane: where they are and how they came there, the field that moves them, and a sheet to draw on.
 
+use super::Scene;
+use crate::errors::{Errors, Ways};
 use crate::oracle::Marginal;
 use crate::source::mixture;
-use crate::state::{Quantity, Record, Source, State, terms, total};
+use crate::state::{Quantity, Record, State, terms, total};
 use egui::{
     Color32, ColorImage, Pos2, Rect, Sense, Stroke, TextureHandle, TextureId, TextureOptions, Ui,
     pos2, vec2,
@@ -61,7 +63,8 @@ pub fn scatter(ui: &mut Ui, id: &str, x: &[f32]) {
 }
 
 /// A lane's points after `n` steps, the ways of some of them and the velocities there.
-pub fn lane(ui: &mut Ui, state: &State, lane: usize, n: usize) {
+pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
+    let state = scene.state;
     let record = &state.records[lane];
     let Some(x) = record.state(n) else {
         return;
@@ -104,27 +107,20 @@ pub fn lane(ui: &mut Ui, state: &State, lane: usize, n: usize) {
             plot.add(Arrows::new("velocity", from, to).color(Color32::from_gray(128)));
         }
     });
-    if let Some((exact, model)) = exact.as_ref().zip(state.model.as_ref()) {
-        let terms = terms(record, n, Quantity::Velocity, &model.transport);
-        if let (Source::Trained(_), Some(v)) = (&model.source, total(&terms)) {
-            let (error, size) = model_error(exact, x, &v);
-            ui.label(format!(
-                "error of the network at these points: |v − v*| = {error:.3}, |v*| = {size:.3} (rms; v* is exact)"
-            ));
-        }
+    if let (Some(mixture), Some(model)) = (&mixture, &state.model) {
+        let ways = &mut scene.pictures.ways;
+        ways.resize_with(ways.len().max(lane + 1), Ways::default);
+        match ways[lane].errors(record, n, mixture, &model.transport) {
+            Some(Errors {
+                total,
+                solver,
+                network,
+            }) => ui.monospace(format!(
+                "error {total:.4} = solver {solver:.4} and network {network:.4} (rms; they may cancel)"
+            )),
+            None => ui.label("With noise no single way is true: compare the crowds, in the tab Marginals."),
+        };
     }
-}
-
-/// Root mean square over the points `x` of the difference of `v` from the exact velocity, and of that.
-fn model_error(exact: &Marginal<'_>, x: &[f32], v: &[f32]) -> (f64, f64) {
-    let (mut error, mut size) = (0.0, 0.0);
-    for (x, v) in points(x).zip(points(v)) {
-        let right = exact.velocity(&x);
-        error += (v[0] - right[0]).powi(2) + (v[1] - right[1]).powi(2);
-        size += right[0].powi(2) + right[1].powi(2);
-    }
-    let n = x.len() as f64 / 2.0;
-    ((error / n).sqrt(), (size / n).sqrt())
 }
 
 /// A picture of the density of x_t, made again when it has changed.

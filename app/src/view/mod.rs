@@ -6,6 +6,7 @@ mod sheet;
 pub use color::{Scale, range};
 pub use sheet::{Sheet, sheet};
 
+use crate::errors::Ways;
 use crate::state::{Layout, Quantity, Record, State, terms, total};
 use egui::{ColorImage, TextureHandle, TextureOptions};
 
@@ -31,6 +32,8 @@ struct Key {
 /// The lanes' pictures. A picture is made again only when something of it has changed.
 #[derive(Default)]
 pub struct Pictures {
+    /// The exact ways of the points of each lane in the plane.
+    pub(crate) ways: Vec<Ways>,
     lanes: Vec<Option<(Key, Sheet, TextureHandle)>>,
 }
 

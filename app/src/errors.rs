@@ -1,0 +1,172 @@
+//! Whose fault it is: the error of an ODE lane at its points, apart into the network's and the solver's.
+//!
+//! With the exact field of the data the true way of a point is known. Let `x` be the lane's point, `c` the point that the lane's
+//! steps reach with the exact field, and `f` the true one. Then `c - f` is the solver's error and `x - c` the network's.
+
+use crate::oracle::Mixture;
+use crate::state::{LaneStep, Record};
+use sit_engine::transport::{Path, Transport};
+
+/// Steps of order 4 within each of the lane's that make the true way.
+const FINE: usize = 8;
+
+/// Points that are followed.
+const N_POINTS: usize = 64;
+
+/// The exact ways of a run's points, as far as they were needed.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    run: u64,
+    /// After each step: with the lane's steps, and the true points.
+    coarse: Vec<Vec<f64>>,
+    fine: Vec<Vec<f64>>,
+}
+
+/// Root mean squares over points.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Errors {
+    /// `x - f`.
+    pub total: f64,
+    /// `c - f`.
+    pub solver: f64,
+    /// `x - c`; 0 within rounding for the exact field itself.
+    pub network: f64,
+}
+
+impl Ways {
+    /// The errors of a lane's points after `n` steps; `None` where a step adds noise, so that there is no true way.
+    pub fn errors(
+        &mut self,
+        record: &Record,
+        n: usize,
+        mixture: &Mixture,
+        transport: &Transport,
+    ) -> Option<Errors> {
+        let x = record.state(n)?;
+        let steps = record.steps.get(..n)?;
+        if steps.iter().any(|s| s.noise() != 0.0) {
+            return None;
+        }
+        let len = x.len().min(2 * N_POINTS);
+        if self.run != record.run || self.coarse.is_empty() {
+            let start: Vec<f64> = record.start[..len].iter().map(|x| f64::from(*x)).collect();
+            *self = Ways {
+                run: record.run,
+                coarse: vec![start.clone()],
+                fine: vec![start],
+            };
+        }
+        for step in &steps[(self.coarse.len() - 1).min(n)..] {
+            self.push(step, mixture, transport);
+        }
+        let (c, f) = (&self.coarse[n], &self.fine[n]);
+        let rms = |a: &dyn Fn(usize) -> f64, b: &[f64]| {
+            let sum: f64 = (0..len).map(|i| (a(i) - b[i]).powi(2)).sum();
+            (sum / (len / 2) as f64).sqrt()
+        };
+        Some(Errors {
+            total: rms(&|i| f64::from(x[i]), f),
+            solver: rms(&|i| c[i], f),
+            network: rms(&|i| f64::from(x[i]), c),
+        })
+    }
+
+    fn push(&mut self, step: &LaneStep, mixture: &Mixture, transport: &Transport) {
+        let mut coarse = self.coarse[self.coarse.len() - 1].clone();
+        mixture.step(transport, &step.step, &mut coarse, &[]);
+        self.coarse.push(coarse);
+        let mut fine = self.fine[self.fine.len() - 1].clone();
+        let (t, dt) = (step.step.t, (step.step.t_next - step.step.t) / FINE as f64);
+        for i in 0..FINE {
+            rk4(mixture, transport.path, t + i as f64 * dt, dt, &mut fine);
+        }
+        self.fine.push(fine);
+    }
+}
+
+/// A step of the classical Runge-Kutta method with the exact velocity, for points `[n, 2]`.
+fn rk4(mixture: &Mixture, path: Path, t: f64, dt: f64, x: &mut [f64]) {
+    let [now, half, next] = [0.0, 0.5, 1.0].map(|c| mixture.at(path, t + c * dt));
+    for x in x.as_chunks_mut::<2>().0 {
+        let from = *x;
+        let at = |c: f64, k: &[f64]| [0, 1].map(|i| from[i] + c * dt * k[i]);
+        let k1 = now.velocity(&from);
+        let k2 = half.velocity(&at(0.5, &k1));
+        let k3 = half.velocity(&at(0.5, &k2));
+        let k4 = next.velocity(&at(1.0, &k3));
+        for i in 0..2 {
+            x[i] += dt / 6.0 * (k1[i] + 2.0 * (k2[i] + k3[i]) + k4[i]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Frame, Lane, Settings, ode};
+    use crate::toys::{Points, Toy};
+    use sit_engine::transport::Method;
+    use std::sync::Arc;
+
+    /// A lane that follows the exact field, pushed aside by `wrong` in each step, as a network that is off would.
+    fn lane(n: u32, wrong: f64) -> (Record, Mixture, Transport) {
+        let (mixture, transport) = (Toy::TwoGaussians.mixture().unwrap(), Transport::default());
+        let settings = Settings {
+            sampler: ode(Method::Euler, n),
+            ..Settings::default()
+        };
+        let steps = Lane::new(settings).steps(&transport).unwrap();
+        let mut x = vec![0.3, -0.8, -1.1, 0.2];
+        let single = |x: &[f64]| -> Arc<[f32]> { x.iter().map(|x| *x as f32).collect() };
+        let start = single(&x);
+        let frames = steps.iter().map(|s| {
+            mixture.step(&transport, &s.step, &mut x, &[]);
+            x.iter_mut().for_each(|x| *x += wrong / f64::from(n));
+            Frame {
+                x: single(&x),
+                cond: single(&x),
+                uncond: None,
+                noise: None,
+                ms: 0.0,
+            }
+        });
+        let frames = frames.collect();
+        let record = Record {
+            run: 1,
+            settings: vec![settings],
+            steps,
+            start,
+            frames,
+            ..Record::default()
+        };
+        (record, mixture, transport)
+    }
+
+    fn errors(n: u32, wrong: f64) -> Errors {
+        let (record, mixture, transport) = lane(n, wrong);
+        let mut ways = Ways::default();
+        let end = n as usize;
+        // Asked for on the way or at once: the same.
+        ways.errors(&record, end / 2, &mixture, &transport).unwrap();
+        let errors = ways.errors(&record, end, &mixture, &transport).unwrap();
+        let at_once = Ways::default().errors(&record, end, &mixture, &transport);
+        assert_eq!(Some(errors), at_once);
+        errors
+    }
+
+    #[test]
+    fn the_exact_field_has_the_solvers_error_alone_and_it_halves() {
+        let (coarse, fine) = (errors(32, 0.0), errors(64, 0.0));
+        assert!(coarse.network < 1e-6 && fine.network < 1e-6);
+        assert!((coarse.total - coarse.solver).abs() < 1e-6);
+        let ratio = coarse.solver / fine.solver;
+        assert!((1.7..2.4).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn a_wrong_field_is_the_networks_error() {
+        let errors = errors(256, 0.5);
+        assert!(errors.network > 10.0 * errors.solver, "{errors:?}");
+        assert!((errors.total / errors.network - 1.0).abs() < 0.1);
+    }
+}
