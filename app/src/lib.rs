@@ -11,6 +11,8 @@ mod files;
 pub mod host;
 pub mod job;
 mod look;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod measure;
 pub mod oracle;
 mod panels;
 pub mod source;
@@ -38,6 +40,9 @@ pub struct Start {
     pub link: Option<String>,
     /// The person asked the system for less motion: nothing moves before it is told to.
     pub reduced_motion: bool,
+    /// Measure for this long, print the figures and end; from the start of the program.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub measure: Option<(web_time::Instant, web_time::Duration)>,
 }
 
 /// The program.
@@ -55,6 +60,8 @@ pub struct App {
     form: Form,
     /// The network that was asked of the job last.
     asked: Option<Source>,
+    #[cfg(not(target_arch = "wasm32"))]
+    measure: Option<measure::Measure>,
 }
 
 impl App {
@@ -87,6 +94,10 @@ impl App {
             pictures: Pictures::default(),
             form: Form::default(),
             asked: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            measure: start
+                .measure
+                .map(|(begin, time)| measure::Measure::new(begin, time)),
         })
     }
 
@@ -108,6 +119,29 @@ impl App {
     /// Does something as if it was asked for in the window.
     pub fn apply(&mut self, action: Action) {
         self.state.apply(action);
+    }
+
+    /// Prints the figures when they are there, and ends.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn measure(&mut self, ctx: &egui::Context, frame: &eframe::Frame) {
+        let Some(measure) = &mut self.measure else {
+            return;
+        };
+        ctx.request_repaint();
+        let took = frame.info().cpu_usage.unwrap_or(0.0);
+        let took = web_time::Duration::from_secs_f32(took);
+        let Some(figures) = measure.frame(&mut self.state, took, &self.device) else {
+            return;
+        };
+        self.measure = None;
+        // The lanes have nothing more to do, so that the engine is alone.
+        self.state.apply(Action::SetSamples(1));
+        self.job.frame(&mut self.state);
+        match figures.with_engine(&self.state, &Device::Cpu) {
+            Ok(figures) => println!("{}", figures.to_json()),
+            Err(error) => eprintln!("{error}"),
+        }
+        ctx.send_viewport_cmd(egui::ViewportCommand::Close);
     }
 
     fn export(&mut self, kind: export::Kind) {
@@ -182,13 +216,18 @@ impl App {
 }
 
 impl eframe::App for App {
-    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
+        #[cfg(not(target_arch = "wasm32"))]
+        self.measure(&ctx, frame);
+        #[cfg(target_arch = "wasm32")]
+        let _ = frame;
         self.load();
         self.job.frame(&mut self.state);
         self.take_drops(&ctx);
         let mut actions = keys(&ctx);
-        let dt = ctx.input(|input| f64::from(input.stable_dt.min(0.1)));
+        // Frames come when something moves, so the time between two of them is no sign of trouble below a quarter second.
+        let dt = ctx.input(|input| f64::from(input.unstable_dt.min(0.25)));
         actions.push(Action::Tick(dt));
         let mut requests = Vec::new();
         let mut scene = panels::Scene {
@@ -216,8 +255,9 @@ impl eframe::App for App {
         if let Some(link) = self.state.copied.take() {
             ctx.copy_text(link);
         }
-        if self.state.playback.playing {
-            ctx.request_repaint();
+        // Between two steps nothing moves, and a step that is computed asks for a frame by itself.
+        if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
+            ctx.request_repaint_after(web_time::Duration::from_secs_f64(seconds));
         }
     }
 }

@@ -1,20 +1,62 @@
-//! The program on the desktop: `sit-app [LINK]`.
+//! The program on the desktop: `sit-app [LINK] [--measure SECONDS]`.
 
 use sit_app::{App, Start, host};
+use std::time::{Duration, Instant};
 
 fn main() -> eframe::Result {
-    let link = std::env::args().nth(1);
-    // A whole address or the part of it that counts.
-    let link = link.map(|link| match link.split_once('#') {
-        Some((_, state)) => state.to_owned(),
-        None => link,
-    });
-    let start = Start {
-        link,
-        reduced_motion: false,
+    let begin = Instant::now();
+    let start = match start(std::env::args().skip(1), begin) {
+        Ok(start) => start,
+        Err(message) => {
+            eprintln!("{message}");
+            std::process::exit(2);
+        }
     };
     let make = Box::new(|cc: &eframe::CreationContext<'_>| {
         Ok(Box::new(App::new(cc, start)?) as Box<dyn eframe::App>)
     });
     eframe::run_native(host::TITLE, host::native(), make)
+}
+
+/// What the command line asks for: two words at most, too few for a parser of their own.
+fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start, String> {
+    const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]";
+    let mut start = Start::default();
+    while let Some(arg) = args.next() {
+        if arg == "--measure" {
+            let seconds = args.next().and_then(|s| s.parse().ok());
+            let seconds = seconds.filter(|s: &f64| (1.0..=1e5).contains(s));
+            let seconds = seconds
+                .ok_or_else(|| format!("--measure: expected 1 to 100000 seconds\n{USAGE}"))?;
+            start.measure = Some((begin, Duration::from_secs_f64(seconds)));
+        } else if arg.starts_with('-') || start.link.is_some() {
+            return Err(format!("{arg}: not expected\n{USAGE}"));
+        } else {
+            // A whole address or the part of it that counts.
+            let state = arg.split_once('#').map(|(_, state)| state.to_owned());
+            start.link = Some(state.unwrap_or(arg));
+        }
+    }
+    Ok(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line() {
+        let of = |args: &[&str]| start(args.iter().map(|s| s.to_string()), Instant::now());
+        assert_eq!(of(&[]).unwrap(), Start::default());
+        assert_eq!(of(&["http://127.0.0.1/#abc"]).unwrap().link.unwrap(), "abc");
+        assert_eq!(of(&["abc", "--measure", "5"]).unwrap().link.unwrap(), "abc");
+        for bad in [
+            &["--measure"][..],
+            &["--measure", "x"],
+            &["--fast"],
+            &["a", "b"],
+        ] {
+            assert!(of(bad).unwrap_err().contains("usage: "), "{bad:?}");
+        }
+    }
 }

@@ -64,6 +64,17 @@ impl Playback {
         }
     }
 
+    /// Seconds until the picture changes by itself; `None` while it does not, or waits for the computation.
+    pub fn due(&self, total: usize) -> Option<f64> {
+        let rest = if self.cursor >= total {
+            REST * self.speed
+        } else {
+            1.0
+        };
+        let left = (rest - self.phase) / self.speed;
+        (self.playing && left > 0.0).then_some(left)
+    }
+
     /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way.
     pub fn ahead(&self) -> usize {
         if self.playing {
@@ -99,9 +110,10 @@ mod tests {
         };
         p.tick(0.35, 5, |_| true);
         assert_eq!(p.cursor, 3);
+        assert!((p.due(5).unwrap() - 0.05).abs() < 1e-9);
         // Steps that are not there yet are waited for, and then not hurried after.
         p.tick(9.0, 5, |n| n <= 4);
-        assert_eq!(p.cursor, 4);
+        assert_eq!((p.cursor, p.due(5)), (4, None));
         p.tick(0.0, 5, |_| true);
         assert_eq!(p.cursor, 5);
         // It rests at the end, then begins again.
