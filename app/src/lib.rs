@@ -8,6 +8,7 @@ mod drops;
 mod errors;
 mod export;
 mod files;
+mod findings;
 pub mod host;
 pub mod job;
 mod look;
@@ -24,6 +25,7 @@ pub mod train;
 pub mod view;
 
 use drops::Drops;
+use findings::Findings;
 use job::{Job, Request};
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
@@ -51,6 +53,7 @@ pub struct App {
     job: Job,
     device: String,
     pictures: Pictures,
+    findings: Findings,
     /// Most bytes of a buffer on the device.
     max_segment_bytes: u64,
     drops: Drops,
@@ -92,6 +95,7 @@ impl App {
             drops: Drops::default(),
             card: None,
             pictures: Pictures::default(),
+            findings: Findings::default(),
             form: Form::default(),
             asked: None,
             #[cfg(not(target_arch = "wasm32"))]
@@ -237,6 +241,7 @@ impl eframe::App for App {
             form: &mut self.form,
             card: self.card.as_ref(),
             pictures: &mut self.pictures,
+            findings: &mut self.findings,
             device: &self.device,
         };
         panels::show(ui, &mut scene);

@@ -1,5 +1,6 @@
 //! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
 
+mod badge_ui;
 mod header_ui;
 mod help_ui;
 mod lanes_ui;
@@ -9,6 +10,7 @@ mod playback_ui;
 mod settings_ui;
 mod train_ui;
 
+use crate::findings::Findings;
 use crate::job::Request;
 use crate::source::Card;
 use crate::state::{Action, State, Tab};
@@ -31,6 +33,8 @@ pub struct Scene<'a> {
     pub form: &'a mut Form,
     /// Pictures made so far.
     pub pictures: &'a mut Pictures,
+    /// What was found out about the lanes.
+    pub findings: &'a mut Findings,
     /// The file that was dropped last.
     pub card: Option<&'a Card>,
     /// What computes, in words.
@@ -52,6 +56,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     if narrow {
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
+                badge_ui::show(ui, scene);
                 lanes_ui::show(ui, scene, 1);
                 ui.separator();
                 tabs(ui, scene);
@@ -62,6 +67,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             ScrollArea::vertical().show(ui, |ui| tabs(ui, scene));
         });
         CentralPanel::default().show(ui, |ui| {
+            badge_ui::show(ui, scene);
             let columns = scene.state.lanes.len().min(2);
             ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns));
         });

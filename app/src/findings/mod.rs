@@ -1,0 +1,38 @@
+//! What is found out about the lanes at the time that is shown, each thing once: as long as runs and positions are the same, so is
+//! what was found. A frame finds out one thing, of some milliseconds.
+
+mod badge;
+
+pub use badge::{Badge, Badges, MOST};
+
+use crate::state::State;
+use crate::stats::Group;
+
+/// All of it.
+#[derive(Default)]
+pub struct Findings {
+    /// Whether two lanes agree.
+    pub badges: Badges,
+}
+
+/// A lane after some steps: its run and their number. As long as it is the same, so is the state.
+type Place = (u64, usize);
+
+/// Where a lane is.
+fn place(state: &State, lane: usize) -> Place {
+    (state.records[lane].run, state.position(lane))
+}
+
+/// Time of the state that a lane shows.
+fn time(state: &State, lane: usize) -> f64 {
+    state.records[lane].t(state.position(lane))
+}
+
+/// The first `most` samples that a lane shows, with their classes; `None` before they are computed.
+fn group(state: &State, lane: usize, most: usize) -> Option<Group> {
+    let len = state.model.as_ref()?.config.image_len();
+    let x = state.records[lane].state(state.position(lane))?;
+    let mut labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
+    labels.truncate(most);
+    Some(Group::new(x[..labels.len() * len].to_vec(), len, labels))
+}
