@@ -4,7 +4,7 @@ mod findings;
 
 use crate::export::Kind;
 use crate::source::mixture;
-use crate::state::{Action, Classes, Source, Status};
+use crate::state::{Action, Classes, STOPS, Source, Status};
 use crate::{App, Start};
 use egui::accesskit::Role;
 use egui::{DroppedFile, Key};
@@ -346,6 +346,36 @@ fn a_toy_is_learned_kept_and_stepped() {
     until(&mut harness, "going on", |app| {
         app.state().training.step > step + 5
     });
+}
+
+#[test]
+fn the_tour_leads_to_six_different_pictures() {
+    let mut harness = still();
+    harness.get_by_label("Tour").click();
+    harness.step();
+    harness.step();
+    for stop in STOPS {
+        harness.get_by_label(stop.title).click();
+        harness.step();
+        until(&mut harness, stop.title, |app| {
+            app.state()
+                .model
+                .as_ref()
+                .is_some_and(|m| m.source == app.state().source)
+                && cursor(app) >= 2
+        });
+        let state = harness.state().state();
+        let failures: Vec<_> = state
+            .records
+            .iter()
+            .filter_map(|r| r.failure.as_ref())
+            .collect();
+        assert!(failures.is_empty(), "{}: {failures:?}", stop.title);
+        if stop.title.starts_with("2.") {
+            assert_eq!(state.records[0].frames[1].x, state.records[1].frames[1].x);
+        }
+    }
+    shot(&mut harness, "tour");
 }
 
 #[test]

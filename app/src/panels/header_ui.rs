@@ -39,7 +39,10 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             scene.act(Action::ToggleHelp);
         }
     });
-    ui.add_space(2.0);
+    ui.label(
+        "Every lane starts from the same noise (t = 0) and ends in data (t = 1). Space plays and pauses; change a lane at its side, \
+         or take the Tour.",
+    );
     notices(ui, scene);
 }
 

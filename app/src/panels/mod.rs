@@ -8,6 +8,7 @@ mod model_ui;
 mod plane_ui;
 mod playback_ui;
 mod settings_ui;
+mod tour_ui;
 mod train_ui;
 
 use crate::findings::Findings;
@@ -87,6 +88,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.separator();
     match scene.state.view.tab {
         Tab::Lanes => settings_ui::show(ui, scene),
+        Tab::Tour => tour_ui::show(ui, scene),
         Tab::Train => train_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
         _ => {}

@@ -8,6 +8,7 @@ mod model;
 mod playback;
 mod quantity;
 mod record;
+mod tour;
 mod training;
 mod view;
 
@@ -19,6 +20,7 @@ pub use model::{Classes, Model, Source};
 pub use playback::{Playback, SPEEDS};
 pub use quantity::{Term, terms, total};
 pub use record::{Frame, Record};
+pub use tour::{STOPS, Stop};
 pub use training::{Learned, Status, TIME_BINS, TrainingView};
 pub use view::{Layout, Quantity, Tab, View};
 

@@ -82,6 +82,8 @@ pub enum Tab {
     Diffusion,
     /// Numbers of the step.
     Step,
+    /// Six things to see.
+    Tour,
     /// Training.
     Train,
     /// The network.
@@ -90,8 +92,9 @@ pub enum Tab {
 
 impl Tab {
     /// All, with their titles, in order.
-    pub const ALL: [(Tab, &'static str); 6] = [
+    pub const ALL: [(Tab, &'static str); 7] = [
         (Tab::Lanes, "Lanes"),
+        (Tab::Tour, "Tour"),
         (Tab::Diffusion, "Diffusion"),
         (Tab::Step, "Step"),
         (Tab::Marginals, "Marginals"),
