@@ -31,3 +31,11 @@ pub fn good(ui: &Ui) -> Color32 {
         Color32::from_rgb(0, 120, 70)
     }
 }
+
+/// The lanes' colors in plots, of Okabe and Ito's, which people with any color vision tell apart; in gray they differ too.
+pub const LANES: [Color32; 4] = [
+    Color32::from_rgb(0, 114, 178),
+    Color32::from_rgb(230, 159, 0),
+    Color32::from_rgb(0, 158, 115),
+    Color32::from_rgb(204, 121, 167),
+];

@@ -52,7 +52,11 @@ impl Data {
         }
     }
 
-    fn dataset(&self) -> Result<Arc<dyn Dataset>, String> {
+    /// What is trained on.
+    ///
+    /// # Errors
+    /// Says what to do where there is nothing drawn.
+    pub fn dataset(&self) -> Result<Arc<dyn Dataset>, String> {
         let points: Box<dyn Points + Send + Sync> = match self {
             Data::Digits => return Ok(Arc::new(digits::train())),
             Data::Toy(toy) => Box::new(*toy),

@@ -2,8 +2,11 @@
 //! what was found. A frame finds out one thing, of some milliseconds.
 
 mod badge;
+mod data;
+mod distances;
 
 pub use badge::{Badge, Badges, MOST};
+pub use distances::{Along, Distance, Distances, LEVEL, Side};
 
 use crate::state::State;
 use crate::stats::Group;
@@ -13,6 +16,8 @@ use crate::stats::Group;
 pub struct Findings {
     /// Whether two lanes agree.
     pub badges: Badges,
+    /// How far lanes are from each other and from the data.
+    pub distances: Distances,
 }
 
 /// A lane after some steps: its run and their number. As long as it is the same, so is the state.

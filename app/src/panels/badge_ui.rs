@@ -7,6 +7,7 @@ use crate::state::State;
 use crate::stats::{Verdict, verdict};
 use egui::{Color32, RichText, Ui};
 
+/// The badge of the lead lane and the next one.
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let state = scene.state;
     let Some(pair) = Badges::pair(state) else {

@@ -4,7 +4,9 @@ mod badge_ui;
 mod header_ui;
 mod help_ui;
 mod lanes_ui;
+mod marginals_ui;
 mod model_ui;
+mod nearest_ui;
 mod plane_ui;
 mod playback_ui;
 mod settings_ui;
@@ -90,6 +92,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Lanes => settings_ui::show(ui, scene),
         Tab::Tour => tour_ui::show(ui, scene),
         Tab::Train => train_ui::show(ui, scene),
+        Tab::Marginals => marginals_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
         _ => {}
     }

@@ -1,0 +1,203 @@
+//! How far lanes are from each other and from the data.
+
+use super::data::{Known, at};
+use super::{Place, badge, group, place, time};
+use crate::state::{Source, State};
+use crate::stats::histogram::Histogram;
+use crate::stats::nearest::{Nearest, nearest};
+use crate::stats::{Band, Energy, Group, Sliced, direction, independent_halves};
+
+/// Members of the data that lanes are compared with.
+const MOST_DATA: usize = 128;
+
+/// Directions of the sliced distance.
+const DIRECTIONS: u32 = 48;
+
+/// Bootstrap resamples.
+const RESAMPLES: u32 = 50;
+
+/// Share of the resampled values that a band holds.
+pub const LEVEL: f64 = 0.9;
+
+/// Relabelings that say what distance chance alone gives.
+const RELABELINGS: u32 = 20;
+
+/// Bins of a histogram.
+const BINS: usize = 24;
+
+/// Least seconds between two pieces of work while the lanes play.
+const PAUSE: f64 = 0.1;
+
+/// One of the two things that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A lane, by its number.
+    Lane(usize),
+    /// What was trained on, at the same time of the path.
+    Data,
+}
+
+/// Two distances of the same groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Distance {
+    /// Time they are about.
+    pub t: f64,
+    /// The sliced Wasserstein distance.
+    pub sliced: Band,
+    /// What chance alone gives it.
+    pub chance: f64,
+    /// The energy distance.
+    pub energy: Band,
+}
+
+/// A direction to look along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Along {
+    /// The first principal component of the data, or of the first lane where that is unknown.
+    #[default]
+    Principal,
+    /// One value, such as a pixel.
+    Value(usize),
+    /// A random direction, by its number.
+    Random(u32),
+}
+
+/// What a distance was made of.
+type Key = (Place, Option<Place>);
+
+/// Distances, histograms and nearest images so far.
+#[derive(Default)]
+pub struct Distances {
+    /// The direction of the histogram.
+    pub along: Along,
+    known: Option<(Source, Option<Known>)>,
+    rows: Vec<(usize, Side, Key, Distance)>,
+    histogram: Option<(Vec<Place>, Along, Histogram)>,
+    /// When the last distance was measured.
+    worked: Option<f64>,
+}
+
+impl Distances {
+    /// The data of the lanes' network, read at the first call.
+    pub fn known(&mut self, state: &State) -> Option<&Known> {
+        let model = state.model.as_ref()?;
+        if self
+            .known
+            .as_ref()
+            .is_none_or(|(of, _)| *of != model.source)
+        {
+            self.known = Some((model.source.clone(), Known::of(model)));
+        }
+        self.known.as_ref().and_then(|(_, known)| known.as_ref())
+    }
+
+    /// The data at the time a lane shows, of the lane's classes.
+    fn data(&mut self, state: &State, lane: usize) -> Option<Group> {
+        let labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
+        let path = state.model.as_ref()?.transport.path;
+        let like = self.known(state)?.like(&labels, MOST_DATA);
+        Some(at(&like, path, time(state, lane), state.seed))
+    }
+
+    /// The distance of a lane from another or from the data, and whether it is that of what is shown; else the last one.
+    /// `None` where there is none. One is found out a call at most, and after `PAUSE` while the lanes play.
+    pub fn distance(
+        &mut self,
+        state: &State,
+        lane: usize,
+        side: Side,
+        now: f64,
+    ) -> Option<(Distance, bool)> {
+        let other = match side {
+            Side::Lane(lane) => Some(place(state, lane)),
+            Side::Data => None,
+        };
+        let key: Key = (place(state, lane), other);
+        let due = |pause| self.worked.is_none_or(|worked| now - worked > pause);
+        let row = self
+            .rows
+            .iter()
+            .position(|(l, s, ..)| (*l, *s) == (lane, side));
+        if let Some(row) = row {
+            let (_, _, of, distance) = self.rows[row];
+            if of == key {
+                return Some((distance, true));
+            }
+            let same_runs = of.0.0 == key.0.0 && of.1.map(|p| p.0) == key.1.map(|p| p.0);
+            let pause = if state.playback.playing { PAUSE } else { 0.0 };
+            if !due(pause) {
+                return same_runs.then_some((distance, false));
+            }
+            self.rows.remove(row);
+        } else if !due(0.0) {
+            return None;
+        }
+        let a = group(state, lane, badge::MOST)?;
+        let (a, b) = match side {
+            Side::Lane(other) => {
+                let b = group(state, other, badge::MOST)?;
+                (a.labels() == b.labels()).then(|| independent_halves(&a, &b))?
+            }
+            Side::Data => (a, self.data(state, lane)?),
+        };
+        if a.len() < 2 || b.len() < 2 || !(a.is_finite() && b.is_finite()) {
+            return None;
+        }
+        self.worked = Some(now);
+        let distance = measure(&a, &b, time(state, lane), state.seed);
+        self.rows.push((lane, side, key, distance));
+        Some((distance, true))
+    }
+
+    /// Histograms of the lanes, and of the data where it is known, along the chosen direction.
+    pub fn histogram(&mut self, state: &State, lanes: &[usize]) -> Option<&Histogram> {
+        let places: Vec<Place> = lanes.iter().map(|lane| place(state, *lane)).collect();
+        let known = self.histogram.as_ref();
+        if known.is_none_or(|(of, along, _)| (of, *along) != (&places, self.along)) {
+            let histogram = self.project(state, lanes)?;
+            self.histogram = Some((places, self.along, histogram));
+        }
+        self.histogram.as_ref().map(|(.., histogram)| histogram)
+    }
+
+    fn project(&mut self, state: &State, lanes: &[usize]) -> Option<Histogram> {
+        let groups: Option<Vec<Group>> = lanes
+            .iter()
+            .map(|&l| group(state, l, state.n_samples))
+            .collect();
+        let mut groups = groups?;
+        groups.extend(lanes.first().and_then(|&lane| self.data(state, lane)));
+        let first = groups.first()?;
+        let direction = match self.along {
+            Along::Value(k) => direction::axis(k.min(first.d() - 1), first.d()),
+            Along::Random(number) => direction::random(0, number, first.d()),
+            Along::Principal => match self.known(state) {
+                Some(known) => known.principal.clone(),
+                None => direction::principal(first, 1).pop()?.direction,
+            },
+        };
+        let project = |g: &Group| direction::project(g.values(), &direction);
+        let values: Vec<Vec<f32>> = groups.iter().map(project).collect();
+        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        Some(Histogram::new(&values, BINS))
+    }
+
+    /// The training image nearest to `x`, and the share of held-out images that are nearer to theirs; `None` where no images
+    /// are known.
+    pub fn nearest(&mut self, state: &State, x: &[f32]) -> Option<(Nearest, &Known, f64)> {
+        let known = self.known(state)?;
+        let nearest = nearest(x, &known.all)?;
+        let share = known.held_out.as_ref()?.share_nearer(nearest.distance);
+        Some((nearest, known, share))
+    }
+}
+
+fn measure(a: &Group, b: &Group, t: f64, seed: u64) -> Distance {
+    let sliced = Sliced::new(a, b, DIRECTIONS, seed);
+    Distance {
+        t,
+        sliced: sliced.band(RESAMPLES, LEVEL, seed),
+        chance: sliced.noise(RELABELINGS, seed),
+        energy: Energy::new(a, b).band(RESAMPLES, LEVEL, seed),
+    }
+}
