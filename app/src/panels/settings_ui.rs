@@ -113,12 +113,13 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
             noise(ui, &mut new.noise);
         }
     }
-    if scene
+    if let Some(model) = scene
         .state
         .model
         .as_ref()
-        .is_some_and(|m| m.config.n_classes > 0)
+        .filter(|m| m.config.n_classes > 0)
     {
+        class(ui, new, model.config.n_classes as u32);
         guidance(ui, new);
     }
     let failed = scene.state.records[lane].failure.is_some();
@@ -150,6 +151,25 @@ fn noise(ui: &mut Ui, noise: &mut Noise) {
             Noise::Independent
         };
     }
+}
+
+/// The class of this lane alone, or of a branch from where it leaves.
+fn class(ui: &mut Ui, new: &mut Settings, n_classes: u32) {
+    let name = |class: Option<u32>| match class {
+        None => "as above".to_owned(),
+        Some(class) if class == n_classes => "none (∅)".to_owned(),
+        Some(class) => class.to_string(),
+    };
+    ui.horizontal(|ui| {
+        let label = ui.label("Class").id;
+        let combo = ComboBox::from_id_salt("class").selected_text(name(new.class));
+        let inner = combo.show_ui(ui, |ui| {
+            for class in [None].into_iter().chain((0..=n_classes).map(Some)) {
+                ui.selectable_value(&mut new.class, class, name(class));
+            }
+        });
+        inner.response.labelled_by(label);
+    });
 }
 
 fn guidance(ui: &mut Ui, new: &mut Settings) {

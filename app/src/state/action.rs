@@ -38,7 +38,7 @@ pub enum Action {
     SetSamples(usize),
     /// The classes asked for.
     SetClasses(Classes),
-    /// Other settings for a lane, from its start.
+    /// Other settings for a lane, from its start or from where it branched.
     SetLane(usize, Settings),
     /// A further lane, like the last one.
     AddLane,

@@ -136,9 +136,8 @@ impl State {
                 self.restart();
             }
             Action::SetLane(lane, settings) => {
-                if let Some(old) = self.lanes.get_mut(lane) {
-                    *old = Lane::new(settings);
-                    self.rerun(lane);
+                if lane < self.lanes.len() {
+                    self.set_lane(lane, settings);
                 }
             }
             Action::AddLane => self.add_lane(self.lanes[self.lanes.len() - 1].clone()),
@@ -323,6 +322,18 @@ impl State {
         self.lanes.push(lane);
         self.records.push(Record::default());
         self.rerun(self.lanes.len() - 1);
+    }
+
+    /// A lane without branches starts again; of a branch what it has in common with its parent stays.
+    fn set_lane(&mut self, lane: usize, settings: Settings) {
+        let segments = &mut self.lanes[lane].segments;
+        let last = segments.len() - 1;
+        segments[last].settings = settings;
+        let past = self.records[lane].clone();
+        self.rerun(lane);
+        if last > 0 {
+            self.records[lane].inherit(&past);
+        }
     }
 
     fn branch(&mut self, from: Option<(usize, Settings)>) {

@@ -178,6 +178,15 @@ fn a_branch_shares_the_past() {
             .iter()
             .all(|s| s.noise() > 0.0)
     );
+    // Its settings change from the branch on.
+    let other = Settings {
+        class: Some(1),
+        ..*state.lanes[2].settings()
+    };
+    state.apply(Action::SetLane(2, other));
+    assert_eq!(state.records[2].frames.len(), 20);
+    assert_eq!(state.labels(state.lanes[2].settings_at(0.9)), [1, 1]);
+    assert_eq!(state.labels(state.lanes[2].settings_at(0.1)), [0, 1]);
     // With four lanes the last one gives way.
     state.apply(Action::AddLane);
     assert_eq!(state.lanes.len(), 4);
