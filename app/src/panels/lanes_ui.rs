@@ -28,7 +28,7 @@ pub fn title(settings: &Settings) -> String {
         Sampler::Ode { method, .. } => format!("ODE, {method}"),
         Sampler::Sde {
             method, diffusion, ..
-        } => format!("SDE, {method}, D = {} × {}", diffusion.norm, diffusion.form),
+        } => format!("SDE, {method}, D = {} × {}", diffusion.norm, diffusion),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
 
 mod badge_ui;
+mod diffusion_ui;
 mod header_ui;
 mod help_ui;
 mod lanes_ui;
@@ -92,6 +93,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Lanes => settings_ui::show(ui, scene),
         Tab::Tour => tour_ui::show(ui, scene),
         Tab::Train => train_ui::show(ui, scene),
+        Tab::Diffusion => diffusion_ui::show(ui, scene),
         Tab::Marginals => marginals_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
         _ => {}

@@ -1,9 +1,9 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
-use super::{Scene, lanes_ui};
+use super::{Scene, diffusion_ui, lanes_ui};
 use crate::state::{Action, MAX_LANES, MAX_STEPS, Noise, Settings, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
-use sit_engine::transport::{DiffusionForm, GuidanceChannels, LastStep, Method, Sampler};
+use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     for lane in 0..scene.state.lanes.len() {
@@ -86,20 +86,8 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
         } => {
             choose(ui, "Method", method, Method::ALL, Method::name);
             steps(ui, n_steps);
-            choose(
-                ui,
-                "Diffusion D(t)",
-                &mut diffusion.form,
-                DiffusionForm::ALL,
-                DiffusionForm::name,
-            );
-            ui.horizontal(|ui| {
-                let label = ui.label("Norm of D").id;
-                let slider = Slider::new(&mut diffusion.norm, 0.0..=4.0).max_decimals(2);
-                ui.add(slider)
-                    .labelled_by(label)
-                    .on_hover_text("With 0 the SDE is the ODE");
-            });
+            diffusion_ui::form(ui, diffusion);
+            diffusion_ui::norm(ui, diffusion);
             choose(ui, "Last step", last_step, LastStep::ALL, LastStep::name);
             if *last_step != LastStep::None {
                 ui.horizontal(|ui| {

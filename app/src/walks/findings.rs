@@ -4,11 +4,12 @@ use super::{choose, go_to, shot, still, until};
 use crate::App;
 use crate::findings::Side;
 use crate::state::{Action, Settings, ode, sde};
+use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::transport::{Diffusion, Method};
+use sit_engine::transport::{Diffusion, DiffusionForm, Method, Path, Sampler};
 
-fn settings(sampler: sit_engine::transport::Sampler) -> Settings {
+fn settings(sampler: Sampler) -> Settings {
     Settings {
         sampler,
         ..Settings::default()
@@ -76,4 +77,54 @@ fn marginals_are_compared_with_each_other_and_with_the_data() {
     choose(&mut harness, "Histogram along", "pixel");
     light(&mut harness);
     shot(&mut harness, "marginals-pixel");
+}
+
+#[test]
+fn drawing_the_diffusion_changes_it_at_once() {
+    let mut harness = still();
+    harness.get_by_label("Diffusion").click();
+    go_to(&mut harness, 25);
+    shot(&mut harness, "diffusion");
+    harness.get_by_label("Draw D(t)").click();
+    harness.step();
+    harness.step();
+    let diffusion = |app: &App| match app.state().lanes[1].settings().sampler {
+        Sampler::Sde { diffusion, .. } => diffusion,
+        Sampler::Ode { .. } => panic!("the second lane is the SDE"),
+    };
+    let before = diffusion(harness.state());
+    assert!((before.at(Path::Linear, 0.5) - 0.5).abs() < 1e-6);
+    let run = harness.state().state().records[1].run;
+    let plot = harness.get_by_role_and_label(Role::Canvas, "Curve of D(t) of lane 2");
+    let rect = plot.rect();
+    let at = |x: f32, y: f32| rect.lerp_inside(egui::vec2(x, y));
+    harness.drag_at(at(0.4, 0.1));
+    harness.step();
+    for k in 1..=10 {
+        harness.hover_at(at(0.4 + 0.04 * k as f32, 0.1 + 0.02 * k as f32));
+        harness.step();
+    }
+    harness.drop_at(at(0.8, 0.3));
+    harness.step();
+    harness.step();
+    let after = diffusion(harness.state());
+    assert!(after.at(Path::Linear, 0.5) > 1.0, "{after:?}");
+    assert_eq!(after.at(Path::Linear, 0.0), before.at(Path::Linear, 0.0));
+    assert_ne!(harness.state().state().records[1].run, run);
+    until(&mut harness, "the other diffusion", |app| {
+        app.state().is_shown(25)
+    });
+    light(&mut harness);
+    shot(&mut harness, "diffusion-drawn");
+    harness.get_by_label("Back to sigma").click();
+    harness.step();
+    assert_eq!(diffusion(harness.state()).curve, None);
+    let mut settings = *harness.state().state().lanes[1].settings();
+    settings.sampler = sde(Method::Euler, Diffusion::new(DiffusionForm::Sigma, 0.0), 50);
+    harness.state_mut().apply(Action::SetLane(1, settings));
+    harness.step();
+    harness.get_by_label_contains("this SDE is the ODE now");
+    go_to(&mut harness, 25);
+    let state = harness.state().state();
+    assert_eq!(state.records[1].state(25), state.records[0].state(25));
 }
