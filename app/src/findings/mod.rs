@@ -4,9 +4,11 @@
 mod badge;
 mod data;
 mod distances;
+mod trace;
 
 pub use badge::{Badge, Badges, MOST};
 pub use distances::{Along, Distance, Distances, LEVEL, Side};
+pub use trace::{Row, Traces};
 
 use crate::state::State;
 use crate::stats::Group;
@@ -18,6 +20,8 @@ pub struct Findings {
     pub badges: Badges,
     /// How far lanes are from each other and from the data.
     pub distances: Distances,
+    /// Numbers of every step.
+    pub traces: Traces,
 }
 
 /// A lane after some steps: its run and their number. As long as it is the same, so is the state.

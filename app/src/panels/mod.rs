@@ -11,6 +11,7 @@ mod nearest_ui;
 mod plane_ui;
 mod playback_ui;
 mod settings_ui;
+mod step_ui;
 mod tour_ui;
 mod train_ui;
 
@@ -94,8 +95,8 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Tour => tour_ui::show(ui, scene),
         Tab::Train => train_ui::show(ui, scene),
         Tab::Diffusion => diffusion_ui::show(ui, scene),
+        Tab::Step => step_ui::show(ui, scene),
         Tab::Marginals => marginals_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
-        _ => {}
     }
 }

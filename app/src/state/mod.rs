@@ -18,7 +18,7 @@ pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
 pub use playback::{Playback, SPEEDS};
-pub use quantity::{Term, terms, total};
+pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, Record};
 pub use tour::{STOPS, Stop};
 pub use training::{Learned, Status, TIME_BINS, TrainingView};

@@ -100,6 +100,25 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
     sum
 }
 
+/// What the network saw in step `k` and its output there, guided as the step is; `None` before the step was computed.
+///
+/// Channels that are not guided are not told apart.
+pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
+    let (planned, frame) = (record.steps.get(k)?, record.frames.get(k)?);
+    let x = total(&input(record, k, planned)?)?;
+    let Some(uncond) = &frame.uncond else {
+        return Some((x, frame.cond.to_vec()));
+    };
+    let guidance = &record.settings[planned.segment].guidance;
+    let scale = guidance.scale_at(planned.step.t);
+    let shares = [(scale, &frame.cond), (1.0 - scale, uncond)];
+    let shares: Vec<Term> = shares
+        .into_iter()
+        .filter_map(|(share, out)| term(share, out))
+        .collect();
+    Some((x, total(&shares)?))
+}
+
 /// What the network saw in a step: the state before it, and with Heun the step's noise.
 fn input(record: &Record, step: usize, planned: &LaneStep) -> Option<Vec<Term>> {
     let mut input: Vec<Term> = term(1.0, record.state(step)?).into_iter().collect();

@@ -128,3 +128,33 @@ fn drawing_the_diffusion_changes_it_at_once() {
     let state = harness.state().state();
     assert_eq!(state.records[1].state(25), state.records[0].state(25));
 }
+
+#[test]
+fn the_step_is_told_in_numbers() {
+    let mut harness = still();
+    harness.get_by_role_and_label(Role::Button, "Step").click();
+    go_to(&mut harness, 30);
+    until(&mut harness, "the step after it", |app| {
+        app.state().records[0].frames.len() > 30
+    });
+    harness.step();
+    let both = |label: &str| harness.get_all_by_label(label).count();
+    assert_eq!(both("30 of 50"), 2);
+    assert_eq!(both("0.580 – 0.600"), 2);
+    assert_eq!(both("1 (30)"), 2);
+    // The ODE adds no noise; the SDE has no Heun − Euler; neither is guided.
+    assert_eq!((both("0.0000"), both("–")), (1, 3));
+    harness.get_by_role_and_label(Role::Image, "Curves of Heun − Euler (rms)");
+    shot(&mut harness, "step");
+    // With guidance one more number, and two evaluations a step.
+    let mut guided = settings(ode(Method::Heun, 50));
+    guided.guidance.scale = 2.0;
+    harness.state_mut().apply(Action::SetLane(0, guided));
+    until(&mut harness, "the guided lane", |app| {
+        app.state().is_shown(30)
+    });
+    harness.step();
+    assert_eq!(harness.get_all_by_label("4 (120)").count(), 1);
+    light(&mut harness);
+    shot(&mut harness, "step-guided");
+}

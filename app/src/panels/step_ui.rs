@@ -1,0 +1,198 @@
+//! Numbers of the step that led to what is shown, lane by lane, and their course over time.
+
+use super::Scene;
+use crate::findings::Row;
+use crate::look;
+use crate::state::State;
+use egui::{Grid, RichText, Ui};
+use egui_plot::{Line, LineStyle, Plot, VLine};
+
+/// What a line of the table is: its name, what it means, and its number in a lane.
+type Entry = (
+    &'static str,
+    &'static str,
+    fn(&Column<'_>) -> Option<String>,
+);
+
+/// A lane's column.
+struct Column<'a> {
+    state: &'a State,
+    lane: usize,
+    /// Number of the step.
+    step: usize,
+    row: &'a Row,
+}
+
+const TABLE: &[Entry] = &[
+    (
+        "step",
+        "The step that led to what is shown; at the start the first one",
+        |c| {
+            Some(format!(
+                "{} of {}",
+                c.step + 1,
+                c.state.records[c.lane].steps.len()
+            ))
+        },
+    ),
+    ("t", "Time before and after it", |c| {
+        Some(format!("{:.3} – {:.3}", c.row.t[0], c.row.t[1]))
+    }),
+    ("dt", "Its size", |c| {
+        Some(format!("{:.4}", c.row.t[1] - c.row.t[0]))
+    }),
+    (
+        "NFE",
+        "Network evaluations in this step, and up to here; guidance doubles them",
+        |c| {
+            let record = &c.state.records[c.lane];
+            let (before, after) = (record.nfe(c.step), record.nfe(c.step + 1));
+            Some(format!("{} ({after})", after - before))
+        },
+    ),
+    ("ms", "Time it took to compute, in milliseconds", |c| {
+        Some(format!("{:.1}", c.state.records[c.lane].frames[c.step].ms))
+    }),
+    ("velocity", "rms of v(x, t), as guided", |c| {
+        number(c.row.norms?.velocity)
+    }),
+    (
+        "score",
+        "rms of s(x, t), which follows from v; infinite at t = 1",
+        |c| number(c.row.norms?.score?),
+    ),
+    (
+        "drift",
+        "rms of v for the ODE, of v + D s for the SDE",
+        |c| number(c.row.norms?.drift),
+    ),
+    ("noise", "rms of √(2D dt) ε, what the step added", |c| {
+        number(c.row.norms?.noise)
+    }),
+    (
+        "v(class) − v(∅)",
+        "rms of what guidance enlarges; only where it is active",
+        |c| number(c.row.guide?),
+    ),
+    (
+        "Heun − Euler",
+        "Estimated local error dt/2 |v(t + dt) − v(t)| of an Euler step, rms. Not for steps with noise, which changes v more than \
+         the step's size does, nor for the last one, after which v is not computed",
+        |c| number(c.row.error?),
+    ),
+    (
+        "length / chord",
+        "Length of the way so far over that of the straight line, mean over samples: 1 is straight. An SDE's grows without end as \
+         its steps shrink",
+        |c| number(c.row.length_ratio?),
+    ),
+    (
+        "bend",
+        "Rectified flow's straightness E∫|chord velocity − v|² dt of the way so far, relative to the chord's: 0 is straight and even",
+        |c| number(c.row.bend?),
+    ),
+];
+
+fn number(x: f64) -> Option<String> {
+    // Small ones keep digits that say something.
+    let small = x != 0.0 && x.abs() < 1e-3;
+    Some(if small {
+        format!("{x:.1e}")
+    } else {
+        format!("{x:.4}")
+    })
+}
+
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let state = scene.state;
+    let mut lanes: Vec<(usize, Vec<Row>)> = Vec::new();
+    for lane in 0..state.lanes.len() {
+        let (rows, all) = scene.findings.traces.rows(state, lane);
+        lanes.push((lane, rows.to_vec()));
+        if !all {
+            ui.ctx().request_repaint();
+        }
+    }
+    table(ui, state, &lanes);
+    ui.small("rms: root mean square over all samples and values. Hold the pointer over a name to read what it is.");
+    ui.separator();
+    let velocity = |row: &Row| row.norms.map(|norms| norms.velocity);
+    curves(ui, state, "velocity (rms)", &lanes, velocity);
+    curves(ui, state, "Heun − Euler (rms)", &lanes, |row| row.error);
+}
+
+fn table(ui: &mut Ui, state: &State, lanes: &[(usize, Vec<Row>)]) {
+    let columns = lanes.iter().map(|(lane, rows)| {
+        let step = state.position(*lane).saturating_sub(1);
+        let row = rows.get(step)?;
+        Some(Column {
+            state,
+            lane: *lane,
+            step,
+            row,
+        })
+    });
+    let columns: Vec<Option<Column<'_>>> = columns.collect();
+    Grid::new("step")
+        .num_columns(1 + lanes.len())
+        .striped(true)
+        .show(ui, |ui| {
+            ui.label("");
+            for (lane, _) in lanes {
+                ui.horizontal(|ui| {
+                    ui.colored_label(look::LANES[*lane], "●");
+                    ui.strong(format!("lane {}", lane + 1));
+                });
+            }
+            ui.end_row();
+            for (name, what, value) in TABLE {
+                ui.label(*name).on_hover_text(*what);
+                for column in &columns {
+                    let text = column.as_ref().and_then(value);
+                    let text = text.unwrap_or_else(|| "–".to_owned());
+                    ui.label(RichText::new(text).monospace().size(11.0));
+                }
+                ui.end_row();
+            }
+        });
+}
+
+fn curves(
+    ui: &mut Ui,
+    state: &State,
+    name: &str,
+    lanes: &[(usize, Vec<Row>)],
+    value: impl Fn(&Row) -> Option<f64>,
+) {
+    ui.label(format!("{name} over t"));
+    let ink = ui.visuals().text_color();
+    let plot = Plot::new(name.to_owned())
+        .height(110.0)
+        .x_axis_label("t")
+        .default_x_bounds(-0.02, 1.02)
+        .include_x(-0.02)
+        .include_x(1.02)
+        .include_y(0.0)
+        .allow_drag(false)
+        .allow_scroll(false)
+        .allow_zoom(false);
+    let shown = plot.show(ui, |plot| {
+        for (i, (lane, rows)) in lanes.iter().enumerate() {
+            let points = rows.iter().filter_map(|row| Some([row.t[0], value(row)?]));
+            let points: Vec<[f64; 2]> = points.collect();
+            // Styles differ where colors cannot be told apart.
+            let style = match i {
+                0 => LineStyle::Solid,
+                1 => LineStyle::dashed_loose(),
+                2 => LineStyle::dashed_dense(),
+                _ => LineStyle::dotted_dense(),
+            };
+            let line = Line::new(format!("lane {}", lane + 1), points);
+            plot.line(line.color(look::LANES[*lane]).style(style).width(2.0));
+        }
+        plot.vline(VLine::new("now", state.t()).color(ink).width(1.5));
+    });
+    let label = format!("Curves of {name}");
+    let info = || egui::WidgetInfo::labeled(egui::Role::Image, true, &label);
+    shown.response.widget_info(info);
+}
