@@ -50,17 +50,29 @@ pub fn run(args: &Args) -> Result<()> {
         run.display()
     )];
 
+    lines.extend(grids(&sit, &run, &run)?);
+    lines.push(format!(
+        "all in {:.0} s after the build",
+        started.elapsed().as_secs_f64()
+    ));
+    println!("\n{}", lines.join("\n"));
+    Ok(())
+}
+
+/// Samples `weights` into a PNG for each of [`GRIDS`] in `folder`, and returns a line about each.
+pub fn grids(sit: &dyn Fn(&str) -> Command, weights: &Path, folder: &Path) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
     for (solver, flags, guidance) in GRIDS {
         let kind = if flags.starts_with("--ode") {
             "ode"
         } else {
             "sde"
         };
-        let grid = run.join(format!("{kind}-guidance-{guidance}.png"));
+        let grid = folder.join(format!("{kind}-guidance-{guidance}.png"));
         let mut command = sit(&format!(
             "sample {flags} --guidance {guidance} --per-class {PER_CLASS} --classes 0-9"
         ));
-        command.arg("--out").arg(&grid).arg(&run);
+        command.arg("--out").arg(&grid).arg(weights);
         let before = Instant::now();
         let agreement = agreement(&mut command)?;
         let seconds = before.elapsed().as_secs_f64();
@@ -69,12 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
             grid.display()
         ));
     }
-    lines.push(format!(
-        "all in {:.0} s after the build",
-        started.elapsed().as_secs_f64()
-    ));
-    println!("\n{}", lines.join("\n"));
-    Ok(())
+    Ok(lines)
 }
 
 /// Runs `sit sample` and returns its line about the classes.

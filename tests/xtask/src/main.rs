@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: everything a developer or a newcomer runs that is not `sit` itself.
 
+mod app_model;
 mod bench;
 mod ci;
 mod demo;
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Train the small model that the app embeds, write it and judge it.
+    AppModel(app_model::Args),
     /// Speed and memory against another implementation.
     Bench(bench::Args),
     /// All checks and tests, with their set-up.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::AppModel(args) => app_model::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),

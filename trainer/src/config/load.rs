@@ -10,7 +10,7 @@ use super::value::{from_value, suggestion};
 use super::{ConfigError, RunConfig};
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-smoke",
@@ -24,6 +24,7 @@ const EMBEDDED: [(&str, &str); 4] = [
         "image-folder-64",
         include_str!("../../configs/image-folder-64.toml"),
     ),
+    ("app-digits", include_str!("../../configs/app-digits.toml")),
 ];
 
 const SIT: &str = include_str!("../../configs/sit.toml");

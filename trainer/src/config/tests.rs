@@ -21,7 +21,7 @@ fn error(overrides: &[&str]) -> String {
 #[test]
 fn every_preset_loads_and_round_trips() {
     let names = preset_names();
-    assert_eq!(names.len(), 4 + 12);
+    assert_eq!(names.len(), 5 + 12);
     for name in &names {
         let config = preset(name, &[]).unwrap();
         config.model.validate().unwrap();
@@ -38,7 +38,7 @@ fn every_preset_loads_and_round_trips() {
         let again = RunConfig::load(Source::File(&path), &[]).unwrap();
         assert_eq!(again, config, "{}", config.to_toml());
     }
-    for name in ["digits", "digits-smoke", "fashion-mnist"] {
+    for name in ["digits", "digits-smoke", "fashion-mnist", "app-digits"] {
         preset(name, &[]).unwrap().validate().unwrap();
     }
     preset("image-folder-64", &["data.path=x"])

@@ -1,8 +1,10 @@
 //! Files that lie in memory: what was dropped on a page, where there are no folders to open.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+
+use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
 use super::memory::InMemory;
@@ -11,21 +13,56 @@ use super::{BadFile, DataConfig, DataError, Kind, Split, idx};
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
 pub type File = (String, Vec<u8>);
 
+/// Archives that unpack to more than this are refused.
+const MAX_UNPACKED_BYTES: u64 = 1 << 30;
+
 /// Opens files that lie in memory as [`super::open`] opens a folder; `config.path` is what messages call them together.
 ///
 /// `data.kind = "folder"` takes the images among them. Folders that all of them share are dropped; the first one after
 /// that is an image's class, and without one the data is unconditional. `"idx"` takes the pair of IDX files, by name. The
-/// embedded digits need no files.
+/// embedded digits need no files. A `.zip` file stands for the files in it.
 ///
 /// # Errors
-/// Any [`DataError`]: invalid or unused keys, no images, images that cannot be decoded, corrupt IDX files.
-pub fn open_files(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
+/// Any [`DataError`]: invalid or unused keys, no images, images that cannot be decoded, corrupt IDX files or archives.
+pub fn open_files(config: &DataConfig, files: Vec<File>) -> Result<InMemory, DataError> {
     config.check()?;
+    let mut unpacked = Vec::new();
+    for (name, bytes) in files {
+        match Path::new(&name).extension() {
+            Some(extension) if extension.eq_ignore_ascii_case("zip") => {
+                unpack(Path::new(&name), &bytes, &mut unpacked)?;
+            }
+            _ => unpacked.push((name, bytes)),
+        }
+    }
     match config.kind {
         Kind::Digits => Err(DataError::config("kind", "digits", "folder or idx")),
-        Kind::Folder => images(config, files),
-        Kind::Idx => pair(config, files),
+        Kind::Folder => images(config, &unpacked),
+        Kind::Idx => pair(config, &unpacked),
     }
+}
+
+fn unpack(path: &Path, bytes: &[u8], files: &mut Vec<File>) -> Result<(), DataError> {
+    let refuse = |got: String| DataError::content(path, got, "a whole zip archive");
+    let bad = |e: zip::result::ZipError| refuse(e.to_string());
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
+    let mut left = MAX_UNPACKED_BYTES;
+    for i in 0..archive.len() {
+        let file = archive.by_index(i).map_err(bad)?;
+        let name = file.name().map_err(bad)?.into_owned();
+        if file.is_dir() {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let n = file.take(left + 1).read_to_end(&mut bytes);
+        let n = n.map_err(|e| refuse(format!("{name} that cannot be unpacked ({e})")))? as u64;
+        left = left.checked_sub(n).ok_or_else(|| {
+            let got = format!("more than {MAX_UNPACKED_BYTES} bytes");
+            DataError::content(path, got, "less in an archive")
+        })?;
+        files.push((name, bytes));
+    }
+    Ok(())
 }
 
 fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
@@ -130,6 +167,8 @@ fn n_shared_folders<'a>(names: impl Iterator<Item = &'a str>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 
     use super::*;
@@ -172,14 +211,54 @@ mod tests {
     }
 
     fn message(config: &DataConfig, files: &[File]) -> String {
-        open_files(config, files).unwrap_err().to_string()
+        let opened = open_files(config, files.to_vec());
+        opened.map(drop).unwrap_err().to_string()
+    }
+
+    fn levels(data: &InMemory) -> (&[u8], &[u32], &[String]) {
+        (&data.levels, &data.labels, &data.class_names)
+    }
+
+    #[test]
+    fn an_archive_stands_for_its_files() {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        zip.add_directory("pets/", options).unwrap();
+        for (name, bytes) in files() {
+            let method = match name.ends_with("png") {
+                true => zip::CompressionMethod::Stored,
+                false => zip::CompressionMethod::Deflated,
+            };
+            zip.start_file(name, options.compression_method(method))
+                .unwrap();
+            zip.write_all(&bytes).unwrap();
+        }
+        let bytes = zip.finish().unwrap().into_inner();
+        let config = config(Kind::Folder);
+        let zipped = open_files(&config, vec![("pets.ZIP".into(), bytes.clone())]).unwrap();
+        let plain = open_files(&config, files()).unwrap();
+        assert_eq!(levels(&zipped), levels(&plain));
+        let cut = [("pets.zip".into(), bytes[..bytes.len() / 2].to_vec())];
+        let text = message(&config, &cut);
+        assert!(
+            text.starts_with("pets.zip: got ") && text.ends_with("expected a whole zip archive"),
+            "{text}"
+        );
+        let mut changed = bytes;
+        // In the first image, after the headers of its folder and its own: the archive's sum of it no longer holds.
+        changed[100] ^= 1;
+        let text = message(&config, &[("pets.zip".into(), changed)]);
+        assert!(
+            text.starts_with("pets.zip: got ") && text.contains("pets/dog/b.png"),
+            "{text}"
+        );
     }
 
     /// The same images on a disk give the same data.
     #[test]
     fn dropped_images_are_those_of_a_folder() {
         let files = files();
-        let data = open_files(&config(Kind::Folder), &files).unwrap();
+        let data = open_files(&config(Kind::Folder), files.clone()).unwrap();
         let root = tempfile::tempdir().unwrap();
         for (name, bytes) in &files {
             let path = root.path().join(name);
@@ -207,7 +286,7 @@ mod tests {
     #[test]
     fn images_without_folders_have_no_classes() {
         let flat: Vec<File> = files().into_iter().take(1).collect();
-        let data = open_files(&config(Kind::Folder), &flat).unwrap();
+        let data = open_files(&config(Kind::Folder), flat.clone()).unwrap();
         assert_eq!((data.len(), data.n_classes()), (1, 0));
         let with_classes = DataConfig {
             n_classes: Some(2),
@@ -237,7 +316,7 @@ mod tests {
             skip_bad: true,
             ..folder
         };
-        assert_eq!(open_files(&skip, &bad).unwrap().len(), 2);
+        assert_eq!(open_files(&skip, bad).unwrap().len(), 2);
         assert!(message(&DataConfig::digits(), &[]).starts_with("data.kind: got digits"));
     }
 
@@ -260,14 +339,14 @@ mod tests {
             split: Split::Test,
             ..config(Kind::Idx)
         };
-        let data = open_files(&test, &pair).unwrap();
+        let data = open_files(&test, pair.to_vec()).unwrap();
         assert_eq!(
             (data.shape(), data.n_classes(), data.label(0)),
             ([1, 1, 2], 5, 4)
         );
         let text = message(&config(Kind::Idx), &pair);
         assert!(text.starts_with("train-images-idx3-ubyte: got "), "{text}");
-        let one = open_files(&config(Kind::Idx), &pair[..2]).unwrap();
+        let one = open_files(&config(Kind::Idx), pair[..2].to_vec()).unwrap();
         assert_eq!(one.len(), 1, "a pair alone needs no name of a split");
         let text = message(&config(Kind::Idx), &pair[2..3]);
         assert!(
