@@ -1,11 +1,11 @@
 //! Operations where it is hard: values that are not finite or huge, first and last steps, batches; on the CPU and on the GPU.
 
-use crate::ops::{PARAM, floats};
 use sit_engine::backend::Device;
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
 use sit_engine::shape::Shape;
 use sit_engine::{Result, ops};
+use sit_tests::ops::{PARAM, floats};
 use sit_tests::{assert_close, gpu, uniform};
 
 fn on_both(check: impl Fn(&Device) -> Result<()>) -> Result<()> {

@@ -1,11 +1,11 @@
 //! What operations dispatch on a GPU: every kernel, within the limits. No device is needed.
 
-use crate::ops::{Bench, cases};
 use sit_engine::graph::launch::{Dispatch, Limits, dispatches};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Graph, Layout, Plan, Var};
 use sit_engine::{Error, Result, ops};
 use sit_shaders::MAX_WORKGROUPS;
+use sit_tests::ops::{Bench, cases};
 use std::collections::BTreeSet;
 
 #[test]

@@ -1,9 +1,8 @@
 //! `cargo xtask ci`: all checks and tests on a machine that may have nothing but Rust.
 
-use crate::{cargo, check, tidy};
+use crate::{apt, cargo, check, tidy};
 use anyhow::{Result, bail};
 use std::path::Path;
-use std::process::Command;
 
 /// Runs everything; the first failure ends it.
 pub fn run() -> Result<()> {
@@ -27,43 +26,7 @@ fn vulkan() -> Result<()> {
     if !cfg!(target_os = "linux") || has_driver() {
         return Ok(());
     }
-    eprintln!("no Vulkan driver found; installing Debian's {PACKAGE} with apt-get");
-    let is_root = || {
-        Command::new("id")
-            .arg("-u")
-            .output()
-            .is_ok_and(|id| id.stdout.starts_with(b"0\n"))
-    };
-    let can_sudo = || {
-        Command::new("sudo")
-            .args(["-n", "true"])
-            .status()
-            .is_ok_and(|s| s.success())
-    };
-    let prefix: &[&str] = if is_root() {
-        &[]
-    } else if can_sudo() {
-        &["sudo", "-n"]
-    } else {
-        bail!(
-            "no Vulkan driver, and no right to install one: run apt-get install {PACKAGE} as root"
-        );
-    };
-    let apt = |args: &str| {
-        let words: Vec<&str> = prefix
-            .iter()
-            .copied()
-            .chain(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"])
-            .chain(args.split(' '))
-            .collect();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]);
-        command
-    };
-    check(&mut apt("update -q"))?;
-    check(&mut apt(&format!(
-        "install -q -y --no-install-recommends {PACKAGE} libvulkan1"
-    )))?;
+    apt::install("no Vulkan driver found", &format!("{PACKAGE} libvulkan1"))?;
     if !has_driver() {
         bail!("{PACKAGE} is installed, but there is still no Vulkan driver");
     }

@@ -1,11 +1,13 @@
 //! `cargo xtask VERB`: everything a developer or a newcomer runs that is not `sit` itself.
 
 mod app_model;
+mod apt;
 mod bench;
 mod ci;
 mod demo;
 mod parity;
 mod tidy;
+mod web;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -32,8 +34,14 @@ enum Verb {
     Demo(demo::Args),
     /// Forward of SiT-XL/2 against the official output; needs 3 GB of memory.
     Parity,
+    /// Build the page and serve it on 127.0.0.1.
+    Serve(web::ServeArgs),
     /// Rules that compilers do not check: module arrows, stems, paths in ARCHITECTURE.md.
     Tidy,
+    /// Build the page: a folder of static files for any web server.
+    Web(web::Args),
+    /// The kernels, the operations and the page in a headless Chromium, which is installed when there is none.
+    WebTest(web::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +62,10 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Parity => parity::run(),
+        Verb::Serve(args) => web::serve(&args),
         Verb::Tidy => tidy::run(),
+        Verb::Web(args) => web::run(&args).map(|_| ()),
+        Verb::WebTest(args) => web::test::run(&args),
     }
 }
 

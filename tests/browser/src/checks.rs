@@ -1,0 +1,73 @@
+//! Each check answers with a line of JSON, or rejects with what is wrong.
+
+use serde_json::json;
+use sit_engine::backend::{Choice, Device};
+use sit_tests::fixture::{self, TINY};
+use sit_tests::ops::{CPU_TOL, GPU_TOL, compare_all};
+use wasm_bindgen::prelude::*;
+
+/// A panic is a line of the console, which the tests read.
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|panic| {
+        web_sys::console::error_1(&panic.to_string().into());
+    }));
+}
+
+/// The operations' cases in f32 on the CPU backend (`gpu` false) or on WebGPU against the f64 oracle.
+///
+/// On WebGPU that makes every kernel a pipeline of the browser's own WGSL compiler, which is stricter than naga.
+#[wasm_bindgen]
+pub async fn ops(gpu: bool) -> Result<String, String> {
+    let start = js_sys::Date::now();
+    let (choice, tol) = if gpu {
+        (Choice::Gpu, GPU_TOL)
+    } else {
+        (Choice::Cpu, CPU_TOL)
+    };
+    let device = Device::open(choice)
+        .await
+        .map_err(|error| error.to_string())?;
+    let report = compare_all(&device, tol).await;
+    if !report.failures.is_empty() {
+        return Err(report.failures.join("\n"));
+    }
+    let n_kernels = sit_shaders::ALL.len();
+    let n_pipelines = match &device {
+        Device::Cpu => n_kernels,
+        Device::Gpu(gpu) => gpu.made().pipelines,
+    };
+    if n_pipelines != n_kernels {
+        return Err(format!("{n_pipelines} pipelines of {n_kernels} kernels"));
+    }
+    let worst = report.worst.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let ms = js_sys::Date::now() - start;
+    Ok(json!({ "device": device.to_string(), "worst": worst, "tol": tol, "ms": ms }).to_string())
+}
+
+/// Milliseconds of an evaluation of a small network on the CPU backend, 64 samples of 8 x 8: the speed of the page
+/// without a GPU.
+#[wasm_bindgen]
+pub fn forward() -> String {
+    const BATCH: usize = 64;
+    const RUNS: u32 = 20;
+    let config = sit_engine::model::ModelConfig {
+        channels: 1,
+        patch: 1,
+        dim: 64,
+        depth: 4,
+        learn_sigma: false,
+        ..TINY
+    };
+    let mut program = fixture::network(&Device::Cpu, &config, BATCH, 0.03);
+    let x = fixture::sine(BATCH * config.image_len(), 1.0, 0.1, 0.0);
+    program.write("x", &x).expect("an input");
+    let mut run = |n| {
+        let start = js_sys::Date::now();
+        (0..n).for_each(|_| program.run().expect("the CPU runs everything"));
+        (js_sys::Date::now() - start) / f64::from(n)
+    };
+    // The browser compiles hot functions again.
+    run(3);
+    json!({ "ms": run(RUNS) }).to_string()
+}

@@ -1,0 +1,412 @@
+//! A headless Chromium, driven through chromedriver: WebDriver is JSON over HTTP, so that nothing else is needed.
+
+use crate::apt;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything on a page may take. Software rendering on two busy cores is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Without a screen, and without what a browser does in the background.
+const ARGS: &[&str] = &[
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--use-angle=swiftshader",
+];
+
+/// WebGPU on the software renderer that comes with the browser; all are needed to compute and to draw.
+const WEBGPU: &[&str] = &[
+    "--enable-unsafe-webgpu",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+];
+
+/// What the page may draw and compute with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Graphics {
+    /// WebGPU and WebGL.
+    WebGpu,
+    /// WebGL alone.
+    WebGl,
+    /// Neither.
+    Nothing,
+}
+
+/// A browser with one tab.
+#[derive(Debug)]
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+}
+
+impl Browser {
+    /// Starts a browser without a past.
+    ///
+    /// # Errors
+    /// When there is none and none can be installed, or it does not start.
+    pub fn start(graphics: Graphics) -> Result<Browser> {
+        let (chromium, chromedriver) = find()?;
+        let mut driver = Command::new(chromedriver)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context(chromedriver)?;
+        let port = port(&mut driver);
+        let mut browser = Browser {
+            driver,
+            port: 0,
+            session: String::new(),
+        };
+        browser.port = port?;
+        let mut args = ARGS.to_vec();
+        args.extend(match graphics {
+            Graphics::WebGpu => WEBGPU,
+            Graphics::WebGl => &[],
+            Graphics::Nothing => &["--disable-3d-apis"],
+        });
+        let session = browser.call(
+            "POST",
+            "/session",
+            &json!({ "capabilities": { "alwaysMatch": {
+                "goog:chromeOptions": { "binary": chromium, "args": args },
+                "goog:loggingPrefs": { "browser": "ALL" },
+                "timeouts": { "script": PATIENCE.as_millis() },
+            }}}),
+        )?;
+        let id = session["sessionId"].as_str().context("no session")?;
+        browser.session = format!("/session/{id}");
+        browser.resize(1280, 800)?;
+        Ok(browser)
+    }
+
+    /// Gives the page this size.
+    pub fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.emulate("DeviceMetricsOverride", &metrics)
+    }
+
+    /// Tells the page that the person wants less motion.
+    pub fn reduce_motion(&self) -> Result<()> {
+        let feature = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
+        self.emulate("EmulatedMedia", &json!({ "features": [feature] }))
+    }
+
+    /// Emulation of the DevTools protocol.
+    fn emulate(&self, what: &str, params: &Value) -> Result<()> {
+        let command = format!("Emulation.set{what}");
+        self.post(
+            "/goog/cdp/execute",
+            &json!({ "cmd": command, "params": params }),
+        )?;
+        Ok(())
+    }
+
+    /// Opens an address.
+    pub fn open(&self, url: &str) -> Result<()> {
+        self.post("/url", &json!({ "url": url }))?;
+        Ok(())
+    }
+
+    /// Runs `script` as the body of a function of the page and returns what it returns.
+    pub fn run(&self, script: &str) -> Result<Value> {
+        self.post("/execute/sync", &json!({ "script": script, "args": [] }))
+            .with_context(|| script.to_owned())
+    }
+
+    /// Presses and releases a key: a character, or a name of [`key`].
+    pub fn press(&self, name: &str) -> Result<()> {
+        let value = key(name);
+        let actions = [
+            json!({ "type": "keyDown", "value": value }),
+            json!({ "type": "keyUp", "value": value }),
+        ];
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": actions });
+        self.post("/actions", &json!({ "actions": [keyboard] }))?;
+        Ok(())
+    }
+
+    /// What the program says of itself, once it runs.
+    pub fn status(&self) -> Result<Option<Value>> {
+        let text = self.run("return window.sit?.status() ?? null")?;
+        let parse = |text: &str| serde_json::from_str(text).with_context(|| text.to_owned());
+        text.as_str().map(parse).transpose()
+    }
+
+    /// Waits until the program's status satisfies `done`, and returns it.
+    ///
+    /// # Errors
+    /// When that takes too long, with the last status and the console.
+    pub fn wait(&self, what: &str, done: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.wait_for(what, PATIENCE, || {
+            Ok(self.status()?.filter(|status| done(status)))
+        })
+    }
+
+    /// Waits for a value.
+    ///
+    /// # Errors
+    /// As [`Browser::wait`].
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        get: impl Fn() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if let Some(value) = get()? {
+                return Ok(value);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!(
+            "{what}: not within {} s; the program says {:?}, the page {}, the console {:#?}",
+            patience.as_secs(),
+            self.status()?,
+            self.run("return document.body.innerText")?,
+            self.console()?
+        )
+    }
+
+    /// Everything the console has got since it was last asked: level and text.
+    pub fn console(&self) -> Result<Vec<(String, String)>> {
+        let lines = self.post("/se/log", &json!({ "type": "browser" }))?;
+        let word = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let lines = lines.as_array().into_iter().flatten();
+        Ok(lines
+            .map(|line| (word(line, "level"), word(line, "message")))
+            .collect())
+    }
+
+    /// # Errors
+    /// The errors in the console, if there are any.
+    pub fn no_errors(&self) -> Result<()> {
+        let errors: Vec<_> = self
+            .console()?
+            .into_iter()
+            .filter(|(level, _)| level == "SEVERE")
+            .collect();
+        ensure!(errors.is_empty(), "errors in the console: {errors:#?}");
+        Ok(())
+    }
+
+    /// Writes a picture of the page, and returns it.
+    pub fn shot(&self, path: &Path) -> Result<Picture> {
+        let png = self.call("GET", &format!("{}/screenshot", self.session), &Value::Null)?;
+        let png = unbase64(png.as_str().context("no picture")?)?;
+        fs::write(path, &png).with_context(|| path.display().to_string())?;
+        Picture::read(&png)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call("POST", &format!("{}{path}", self.session), body)
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let mut stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).context("chromedriver")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.port,
+            body.len()
+        )?;
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            ensure!(reader.read_line(&mut line)? > 0, "chromedriver hung up");
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut answer = vec![0; length];
+        reader.read_exact(&mut answer)?;
+        let mut answer: Value = serde_json::from_slice(&answer)?;
+        let value = answer["value"].take();
+        match value.get("error") {
+            Some(error) => bail!("{error}: {}", value["message"].as_str().unwrap_or_default()),
+            None => Ok(value),
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver would leave the browser behind.
+        if !self.session.is_empty() {
+            self.call("DELETE", &self.session, &Value::Null).ok();
+        }
+        self.driver.kill().ok();
+        self.driver.wait().ok();
+    }
+}
+
+/// The browser and its driver, installed when there are none.
+fn find() -> Result<(&'static str, &'static str)> {
+    let first =
+        |paths: &[&'static str]| paths.iter().copied().find(|path| Path::new(path).exists());
+    let both = || {
+        let browser = first(&[
+            "/usr/bin/chromium",
+            "/usr/bin/google-chrome",
+            "/usr/bin/chromium-browser",
+        ]);
+        browser.zip(first(&[
+            "/usr/bin/chromedriver",
+            "/usr/local/bin/chromedriver",
+        ]))
+    };
+    if both().is_none() {
+        apt::install(
+            "no Chromium with chromedriver found",
+            "chromium chromium-driver",
+        )?;
+    }
+    both().context("chromium and chromium-driver are installed, but not in /usr/bin")
+}
+
+/// The port that the driver chose.
+fn port(driver: &mut Child) -> Result<u16> {
+    let stdout = driver.stdout.take().context("chromedriver has no output")?;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some((_, port)) = line.split_once("successfully on port ") {
+            return port.trim_end_matches('.').parse().context(line.clone());
+        }
+    }
+    bail!("chromedriver did not start")
+}
+
+/// A key as WebDriver calls it.
+fn key(name: &str) -> &str {
+    match name {
+        "Enter" => "\u{e007}",
+        "Escape" => "\u{e00c}",
+        "Space" => " ",
+        "End" => "\u{e010}",
+        "Home" => "\u{e011}",
+        "Left" => "\u{e012}",
+        "Up" => "\u{e013}",
+        "Right" => "\u{e014}",
+        "Down" => "\u{e015}",
+        character => character,
+    }
+}
+
+/// RFC 4648, as the driver sends pictures.
+fn unbase64(text: &str) -> Result<Vec<u8>> {
+    let (mut bits, mut n_bits, mut bytes) = (0u32, 0, Vec::new());
+    for c in text.bytes().filter(|&c| c != b'=') {
+        let digit = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => bail!("{:?} is not base64", c as char),
+        };
+        bits = bits << 6 | u32::from(digit);
+        n_bits += 6;
+        if n_bits >= 8 {
+            n_bits -= 8;
+            bytes.push((bits >> n_bits) as u8);
+        }
+    }
+    Ok(bytes)
+}
+
+/// A picture of a page.
+#[derive(Debug, PartialEq)]
+pub struct Picture {
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Red, green, blue.
+    pub pixels: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    fn read(bytes: &[u8]) -> Result<Picture> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
+        let mut data = vec![0; reader.output_buffer_size().context("too large")?];
+        let info = reader.next_frame(&mut data)?;
+        let channels = info.color_type.samples();
+        ensure!(
+            channels >= 3 && info.bit_depth == png::BitDepth::Eight,
+            "{info:?}"
+        );
+        Ok(Picture {
+            width: info.width as usize,
+            pixels: data[..info.buffer_size()]
+                .chunks_exact(channels)
+                .map(|p| [p[0], p[1], p[2]])
+                .collect(),
+        })
+    }
+
+    /// The share of pixels that differ from the picture's most frequent color: text and panels, not an empty canvas.
+    pub fn ink(&self) -> f64 {
+        let mut counts = std::collections::HashMap::new();
+        for pixel in &self.pixels {
+            *counts.entry(pixel).or_insert(0usize) += 1;
+        }
+        let most = counts.values().max().copied().unwrap_or(0);
+        1.0 - most as f64 / self.pixels.len().max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_the_rfc() {
+        for (text, want) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
+            assert_eq!(unbase64(text).unwrap(), want.as_bytes());
+        }
+        assert_eq!(unbase64("+/+/").unwrap(), [0xfb, 0xff, 0xbf]);
+        assert!(unbase64("Zm9v YmFy").is_err());
+    }
+
+    #[test]
+    fn ink_is_what_is_not_background() {
+        let mut pixels = vec![[0; 3]; 100];
+        let blank = Picture {
+            width: 10,
+            pixels: pixels.clone(),
+        };
+        assert_eq!(blank.ink(), 0.0);
+        pixels[..25].fill([255, 0, 0]);
+        assert_eq!(Picture { width: 10, pixels }.ink(), 0.25);
+    }
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: it in a browser.
+
+mod browser;
+mod serve;
+pub mod test;
+mod toolchain;
+
+use crate::{cargo, check, root};
+use anyhow::{Context, Result, ensure};
+use flate2::{Compression, write::GzEncoder};
+use serve::Server;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use toolchain::{Route, TARGET, Toolchain};
+
+/// What a first visit may download.
+const MAX_GZIP_BYTES: usize = 3_000_000;
+
+/// Where the page is made and with what.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// Folder for the page [default: target/web].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where the compiler for wasm32 comes from.
+    #[arg(long, value_enum, default_value_t = Route::Auto)]
+    toolchain: Route,
+}
+
+/// What is served where.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    web: Args,
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+/// Builds the page and says how large it is.
+pub fn run(args: &Args) -> Result<PathBuf> {
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| root().join("target/web"));
+    build(args.toolchain, "sit-web", &out.join("sit"))?;
+    let version = version(&out)?;
+    let page = root().join("web/page");
+    for entry in fs::read_dir(&page).with_context(|| page.display().to_string())? {
+        let path = entry?.path();
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let name = path.file_name().unwrap_or_default();
+        fs::write(out.join(name), text.replace("VERSION", &version))?;
+    }
+    sizes(&out)?;
+    Ok(out)
+}
+
+/// Builds the page, which takes seconds when nothing has changed, and serves it until Ctrl-C.
+pub fn serve(args: &ServeArgs) -> Result<()> {
+    let server = Server::start(&run(&args.web)?, args.port)?;
+    eprintln!("{} (Ctrl-C ends it)", server.url());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Compiles a package for the browser: `STEM.js` and `STEM_bg.wasm`.
+fn build(route: Route, package: &str, stem: &Path) -> Result<()> {
+    let start = Instant::now();
+    let build = format!("build --package {package} --lib --profile wasm");
+    check(&mut Toolchain::find(route)?.cargo(&build))?;
+    let wasm = package.replace('-', "_");
+    let wasm = root().join(format!("target/{TARGET}/wasm/{wasm}.wasm"));
+    check(
+        cargo("run --quiet --package sit-xtask --features bindgen --bin bindgen --")
+            .args([&*wasm, stem]),
+    )?;
+    eprintln!("{package}: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A name of what was built, so that no cache mixes two builds.
+fn version(out: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    for name in ["sit.js", "sit_bg.wasm"] {
+        fs::read(out.join(name))
+            .with_context(|| name.to_owned())?
+            .hash(&mut hasher);
+    }
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// Says how large each file is, and refuses more than a first visit may download.
+fn sizes(out: &Path) -> Result<()> {
+    let mut sum = (0, 0);
+    let mut names: Vec<_> = fs::read_dir(out)?.collect::<std::io::Result<Vec<_>>>()?;
+    names.sort_by_key(fs::DirEntry::file_name);
+    for entry in names {
+        let bytes = fs::read(entry.path())?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&bytes)?;
+        let gzip = gzip.finish()?.len();
+        eprintln!(
+            "{:24} {:>9} bytes, {gzip:>9} gzipped",
+            entry.file_name().display(),
+            bytes.len()
+        );
+        sum = (sum.0 + bytes.len(), sum.1 + gzip);
+    }
+    eprintln!(
+        "{:24} {:>9} bytes, {:>9} gzipped",
+        out.display(),
+        sum.0,
+        sum.1
+    );
+    ensure!(
+        sum.1 <= MAX_GZIP_BYTES,
+        "the page is {} bytes gzipped, at most {MAX_GZIP_BYTES} are allowed",
+        sum.1
+    );
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask web-test`: kernels, operations and the page in a real browser.
+
+use super::Args;
+use super::browser::{Browser, Graphics};
+use super::serve::Server;
+use crate::root;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The page of the checks: what a walk calls is at `window.checks`.
+const CHECKS: &str = r#"<!doctype html><title>checks</title><link rel="icon" href="data:,">
+<script type="module">
+  import init, * as checks from "./checks.js";
+  await init({ module_or_path: "checks_bg.wasm" });
+  window.checks = checks;
+</script>
+"#;
+
+/// Software rendering compiles a kernel in up to a second and runs it a hundred times slower than a GPU.
+const CHECK_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Runs everything; pictures of the page lie in `target/web-test`.
+pub fn run(args: &Args) -> Result<()> {
+    let start = Instant::now();
+    let page = super::run(args)?;
+    let pictures = root().join("target/web-test");
+    let checks = pictures.join("checks");
+    super::build(args.toolchain, "sit-browser-tests", &checks.join("checks"))?;
+    fs::write(checks.join("index.html"), CHECKS)?;
+    let built = start.elapsed();
+
+    self::checks(&checks)?;
+    let program = Program { page, pictures };
+    program.walk(Graphics::WebGpu, "webgpu")?;
+    program.walk(Graphics::WebGl, "webgl2")?;
+    program.nothing_to_draw_with()?;
+    program.offline()?;
+    eprintln!(
+        "web-test: {:.0} s, {:.0} s of them to build; pictures in {}",
+        start.elapsed().as_secs_f64(),
+        built.as_secs_f64(),
+        program.pictures.display()
+    );
+    Ok(())
+}
+
+/// Every case of every operation, which takes every pipeline, on WebGPU and on the CPU backend in wasm.
+fn checks(folder: &Path) -> Result<()> {
+    let server = Server::start(folder, 0)?;
+    let browser = Browser::start(Graphics::WebGpu)?;
+    browser.open(&server.url())?;
+    let ready = || {
+        Ok(browser
+            .run("return !!window.checks")?
+            .as_bool()
+            .filter(|&ready| ready))
+    };
+    browser.wait_for("the checks load", CHECK_PATIENCE, ready)?;
+    for check in ["ops(true)", "ops(false)", "forward()"] {
+        browser.run(&format!(
+            "(async () => checks.{check})().then(ok => window.answer = {{ ok }}, error => window.answer = {{ error }})"
+        ))?;
+        let answer = browser.wait_for(check, CHECK_PATIENCE, || {
+            browser.no_errors()?;
+            let answer =
+                browser.run("const answer = window.answer; window.answer = null; return answer")?;
+            Ok(Some(answer).filter(|answer| !answer.is_null()))
+        })?;
+        let ok = answer["ok"].as_str();
+        eprintln!(
+            "{check}: {}",
+            ok.with_context(|| format!("{check}: {}", answer["error"]))?
+        );
+    }
+    browser.no_errors()
+}
+
+/// The program's page and where pictures of it go.
+struct Program {
+    page: PathBuf,
+    pictures: PathBuf,
+}
+
+impl Program {
+    /// Opens the page and uses the program as a person would.
+    fn walk(&self, graphics: Graphics, name: &str) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(graphics)?;
+        if graphics == Graphics::WebGl {
+            browser.reduce_motion()?;
+        }
+        let start = Instant::now();
+        browser.open(&format!("{}#seed=7", server.url()))?;
+        let status = browser.wait("the program draws", |status| {
+            status["frames"].as_u64() > Some(0)
+        })?;
+        eprintln!(
+            "{name}: draws {:.1} s after the address was opened",
+            start.elapsed().as_secs_f64()
+        );
+        // A canvas has one kind of context for life, and none of another.
+        let drawn_by = browser.run(
+            "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
+        )?;
+        ensure!(drawn_by == name, "{name}: drawn by {drawn_by}");
+        ensure!(
+            status["link"] == "seed=7",
+            "{name}: the link did not arrive: {status}"
+        );
+        let reduced = graphics == Graphics::WebGl;
+        ensure!(
+            status["reduced_motion"] == reduced,
+            "{name}: reduced motion: {status}"
+        );
+        browser.press("Right")?;
+        let frames = status["frames"].as_u64();
+        browser.wait("a key reaches it", |status| {
+            status["frames"].as_u64() > frames
+        })?;
+        self.has_content(&browser, name)?;
+        browser.no_errors()
+    }
+
+    /// Without WebGPU and WebGL the page says so in words.
+    fn nothing_to_draw_with(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::Nothing)?;
+        browser.open(&server.url())?;
+        let text = browser.wait_for("the page says why", Duration::from_secs(30), || {
+            let card =
+                browser.run("return document.querySelector('.failed')?.innerText ?? null")?;
+            Ok(card.as_str().map(str::to_owned))
+        })?;
+        ensure!(text.contains("WebGPU or WebGL 2"), "{text}");
+        self.has_content(&browser, "nothing")
+    }
+
+    /// After one visit the page starts without its server.
+    fn offline(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGpu)?;
+        browser.open(&server.url())?;
+        let kept = || {
+            Ok(browser
+                .run("return !!navigator.serviceWorker.controller")?
+                .as_bool()
+                .filter(|&kept| kept))
+        };
+        browser.wait_for("the page is kept", Duration::from_secs(30), kept)?;
+        server.stop();
+        browser.open(&server.url())?;
+        browser.wait("it starts without its server", |status| {
+            status["frames"].as_u64() > Some(0)
+        })?;
+        self.has_content(&browser, "offline")
+    }
+
+    /// Takes a picture, which must not be empty.
+    fn has_content(&self, browser: &Browser, name: &str) -> Result<()> {
+        let path = self.pictures.join(format!("{name}.png"));
+        let ink = browser.shot(&path)?.ink();
+        ensure!(
+            ink > 1e-3,
+            "{}: {:.3} % is not background",
+            path.display(),
+            100.0 * ink
+        );
+        Ok(())
+    }
+}

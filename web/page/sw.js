@@ -1,0 +1,18 @@
+// Keeps the page for offline use. What is on the server wins while it can be reached.
+const CACHE = "sit-VERSION";
+const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "sit_bg.wasm?VERSION"];
+
+addEventListener("install", (event) => {
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+});
+
+addEventListener("activate", (event) => {
+  const old = caches.keys().then((keys) => keys.filter((key) => key.startsWith("sit-") && key !== CACHE));
+  event.waitUntil(old.then((keys) => Promise.all(keys.map((key) => caches.delete(key)))).then(() => clients.claim()));
+});
+
+addEventListener("fetch", (event) => {
+  if (event.request.method !== "GET") return;
+  const kept = () => caches.match(event.request);
+  event.respondWith(fetch(event.request).catch(async (why) => (await kept()) ?? Promise.reject(why)));
+});

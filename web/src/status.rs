@@ -1,0 +1,34 @@
+//! What the program does right now, for tests that look at it from outside.
+
+use serde_json::json;
+use sit_app::App;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A line of JSON: `frames` drawn, the `link`, `playing`, the `cursor`, of each lane its `steps`, those `done`, why it `failed`
+/// and the bits it shows as a number (`picture`), the step of the training, the notices.
+pub fn json(app: &App, n_frames: u64) -> String {
+    let state = app.state();
+    let lanes = state.records.iter().enumerate().map(|(lane, record)| {
+        let mut bits = DefaultHasher::new();
+        let shown = record.state(state.position(lane));
+        for x in shown.iter().flat_map(|x| x.iter()) {
+            x.to_bits().hash(&mut bits);
+        }
+        json!({
+            "steps": record.steps.len(),
+            "done": record.frames.len(),
+            "failed": record.failure,
+            "picture": shown.map(|_| format!("{:016x}", bits.finish())),
+        })
+    });
+    let status = json!({
+        "frames": n_frames,
+        "link": app.link(),
+        "playing": state.playback.playing,
+        "cursor": state.playback.cursor,
+        "lanes": lanes.collect::<Vec<_>>(),
+        "trained": state.training.step,
+        "notices": state.notices,
+    });
+    status.to_string()
+}
