@@ -59,7 +59,7 @@ impl Pace {
         self.budget
     }
 
-    /// A frame begins: the work goes on after it for [`FRAME_BUDGET`].
+    /// A frame begins: the work goes on after it for its budget.
     pub fn frame(&self) {
         let Some(turn) = &self.turn else {
             return;
