@@ -9,7 +9,7 @@ use super::par;
 use super::real::Real;
 use super::scratch::with_scratch;
 use super::simd;
-use super::tile::{NR, Sink};
+use super::tile::{InColumns, InRows, Interleaved, NR, Sink};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 
@@ -324,13 +324,7 @@ where
                                 };
                                 if pack_a {
                                     let tile = &packed_a[row / MR * kc..][..kc];
-                                    F::tile::<S, MR>(
-                                        simd,
-                                        panel,
-                                        #[inline(always)]
-                                        |k, i| tile[k][i],
-                                        sink,
-                                    );
+                                    F::tile::<S, MR>(simd, panel, Interleaved::new(tile), sink);
                                 } else if a.col_stride != 1 {
                                     let from = &a.data[first + row + k0 * a.col_stride..];
                                     if rows - row < MR {
@@ -346,21 +340,14 @@ where
                                         F::tile::<S, MR>(
                                             simd,
                                             panel,
-                                            #[inline(always)]
-                                            |k, i| packed_a[k][i],
+                                            Interleaved::new(&packed_a[..kc]),
                                             sink,
                                         );
                                     } else {
                                         F::tile::<S, MR>(
                                             simd,
                                             panel,
-                                            #[inline(always)]
-                                            |k, i| match from[k * a.col_stride..]
-                                                .first_chunk::<MR>()
-                                            {
-                                                Some(column) => column[i],
-                                                None => F::ZERO,
-                                            },
+                                            InColumns::<F, MR>::new(from, a.col_stride, kc),
                                             sink,
                                         );
                                     }
@@ -370,13 +357,7 @@ where
                                         let row = first + (row + i).min(rows - 1);
                                         &a.data[row * a.row_stride + k0..][..kc]
                                     });
-                                    F::tile::<S, MR>(
-                                        simd,
-                                        panel,
-                                        #[inline(always)]
-                                        |k, i| tile[i][k],
-                                        sink,
-                                    );
+                                    F::tile::<S, MR>(simd, panel, InRows::new(tile), sink);
                                 }
                             }
                         }

@@ -37,29 +37,31 @@ pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]
     simd::vectorize(
         #[inline(always)]
         || {
+            if b.col_stride == 1 {
+                pack_rows_of_panels(b, first * NR, panels);
+                return;
+            }
             for (p, panel) in panels.chunks_mut(b.rows.max(1)).enumerate() {
                 let col = (first + p) * NR;
-                let n = NR.min(b.cols - col);
-                if b.col_stride == 1 {
-                    pack_rows_of_panel(b, col, n, panel);
-                } else {
-                    pack_columns_of_panel(b, col, n, panel);
-                }
+                pack_columns_of_panel(b, col, NR.min(b.cols - col), panel);
             }
         },
     );
 }
 
+/// Row after row, so that b is read in the order in which it lies.
 #[inline(always)]
-fn pack_rows_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
-    for (k, row) in panel.iter_mut().enumerate() {
-        let from = &b.data[k * b.row_stride + col..];
-        match from.first_chunk::<NR>() {
-            Some(from) if n == NR => *row = *from,
-            _ => {
-                row[..n].copy_from_slice(&from[..n]);
-                row[n..].fill(F::ZERO);
-            }
+fn pack_rows_of_panels<F: Real>(b: Mat<'_, F>, col: usize, panels: &mut [[F; NR]]) {
+    let n = (b.cols - col).min(panels.len() / b.rows.max(1) * NR);
+    for k in 0..b.rows {
+        let (whole, rest) = b.data[k * b.row_stride + col..][..n].as_chunks::<NR>();
+        for (p, from) in whole.iter().enumerate() {
+            panels[p * b.rows + k] = *from;
+        }
+        if !rest.is_empty() {
+            let row = &mut panels[whole.len() * b.rows + k];
+            row[..rest.len()].copy_from_slice(rest);
+            row[rest.len()..].fill(F::ZERO);
         }
     }
 }
