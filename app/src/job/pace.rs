@@ -54,13 +54,9 @@ impl Pace {
         }
     }
 
-    /// How many of `n` samples to take at a time, when `chunk` of them took this long: pieces as equal as can be that are in
-    /// the budget.
-    pub fn chunk(&self, n: usize, chunk: usize, took: Duration) -> usize {
-        let per_sample = took.as_secs_f64() / chunk as f64;
-        let fits = (self.budget.as_secs_f64() / per_sample.max(1e-9)) as usize;
-        let pieces = n.div_ceil(fits.clamp(1, n));
-        n.div_ceil(pieces)
+    /// Time that one piece of work should take.
+    pub fn piece(&self) -> Duration {
+        self.budget
     }
 
     /// A frame begins: the work goes on after it for its budget.
@@ -89,23 +85,5 @@ impl Pace {
             Poll::Pending
         })
         .await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_equal_and_in_the_budget() {
-        let pace = Pace::thread(true);
-        let ms = Duration::from_millis;
-        // Half a millisecond each: 16 at a time, or less to make them equal.
-        assert_eq!(pace.chunk(64, 4, ms(2)), 16);
-        assert_eq!(pace.chunk(50, 4, ms(2)), 13);
-        assert_eq!(pace.chunk(10, 4, ms(2)), 10);
-        // One alone is over it.
-        assert_eq!(pace.chunk(64, 4, ms(100)), 1);
-        assert_eq!(pace.chunk(64, 4, Duration::ZERO), 64);
     }
 }

@@ -249,7 +249,7 @@ impl Run {
         self.done += 1;
         // To wait for an answer takes as long for one sample as for many. The second read was nothing else; the first had it, too.
         let wait = time - until_x;
-        self.fit(until_x.saturating_sub(wait), pace);
+        self.fit(until_x.saturating_sub(wait), pace.piece());
         Ok(Some(part.frame(self.twins.as_ref())))
     }
 
@@ -329,12 +329,38 @@ impl Run {
     }
 
     /// Chooses how many samples to take at a time from the time the last piece took.
-    fn fit(&mut self, took: Duration, pace: &Pace) {
-        let chunk = pace.chunk(self.plan.n, self.chunk, took);
+    fn fit(&mut self, took: Duration, budget: Duration) {
+        let chunk = chunk(self.plan.n, self.chunk, took, budget);
         // Making the programs costs time: only for a clear gain.
         if chunk < self.chunk * 3 / 4 || chunk > self.chunk * 2 {
             self.chunk = chunk;
             self.session = None;
         }
+    }
+}
+
+/// How many of `n` samples fit the budget, when `done` of them took this long: such that all pieces are about equal.
+fn chunk(n: usize, done: usize, took: Duration, budget: Duration) -> usize {
+    let per_sample = took.as_secs_f64() / done as f64;
+    let fits = (budget.as_secs_f64() / per_sample.max(1e-9)) as usize;
+    let pieces = n.div_ceil(fits.clamp(1, n));
+    n.div_ceil(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_about_equal_and_in_the_budget() {
+        let ms = Duration::from_millis;
+        let chunk = |n, took| chunk(n, 4, took, ms(8));
+        // Half a millisecond each: 16 at a time, or less to make them equal.
+        assert_eq!(chunk(64, ms(2)), 16);
+        assert_eq!(chunk(50, ms(2)), 13);
+        assert_eq!(chunk(10, ms(2)), 10);
+        // One alone is over it.
+        assert_eq!(chunk(64, ms(100)), 1);
+        assert_eq!(chunk(64, Duration::ZERO), 64);
     }
 }

@@ -8,18 +8,11 @@ use crate::{App, Start, share};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use pollster::block_on;
-use sit_engine::transport::{Diffusion, Method, Sampler};
+use sit_engine::transport::{Diffusion, Method};
 use std::sync::Arc;
 
 const SAMPLES: usize = 6;
 const STEPS: u32 = 4;
-
-fn settings(sampler: Sampler) -> Settings {
-    Settings {
-        sampler,
-        ..Settings::default()
-    }
-}
 
 /// A window of small lanes on the GPU that draws it.
 fn open() -> Harness<'static, App> {
@@ -29,7 +22,13 @@ fn open() -> Harness<'static, App> {
         sde(Method::Euler, Diffusion::default(), STEPS),
     ];
     for (lane, sampler) in lanes.into_iter().enumerate() {
-        state.apply(Action::SetLane(lane, settings(sampler)));
+        let mut settings = Settings {
+            sampler,
+            ..Settings::default()
+        };
+        // The first lane has both outputs of guidance, the second one noise.
+        settings.guidance.scale = if lane == 0 { 1.5 } else { 1.0 };
+        state.apply(Action::SetLane(lane, settings));
     }
     state.apply(Action::SetSamples(SAMPLES));
     let start = Start {
@@ -150,5 +149,7 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
     assert_eq!(twins.bytes(), bytes(&harness));
     assert_eq!(uploaded(&harness), 0);
     // Where the CPU computes, it draws and uploads.
-    assert!(uploaded(&still()) > 0);
+    let mut by_cpu = still();
+    go_to(&mut by_cpu, 1);
+    assert!(uploaded(&by_cpu) > 0);
 }
