@@ -21,10 +21,11 @@ pub mod state;
 pub mod stats;
 pub mod toys;
 pub mod train;
-
+pub mod twins;
 pub mod view;
 
 use drops::Drops;
+use eframe::egui_wgpu::RenderState;
 use findings::Findings;
 use job::{Job, Request};
 use sit_engine::backend::Device;
@@ -33,7 +34,8 @@ use source::{Bytes, Card, Origin};
 use state::{Action, Link, Source, State, Tab, shortcuts};
 use std::sync::Arc;
 use train::Form;
-use view::Pictures;
+use twins::{TWIN_BUDGET, Twins};
+use view::{Painter, Pictures};
 
 /// What a host knows when the program starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +75,11 @@ impl App {
     /// # Errors
     /// When the system refuses a thread for the work.
     pub fn new(cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
+        Self::on(device(cc), cc, start)
+    }
+
+    /// The program with its work on `device`: the CPU, or the GPU that draws the window.
+    fn on(device: Device, cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
         look::set(&cc.egui_ctx);
         let mut state = State::default();
         state.playback.playing = !start.reduced_motion;
@@ -82,11 +89,15 @@ impl App {
                 Err(error) => Action::Notify(error.to_string()),
             });
         }
-        let device = device(cc);
         let (name, max_segment_bytes) = (device.to_string(), device.max_segment_bytes());
         let ctx = cc.egui_ctx.clone();
-        let shares_gpu = matches!(device, Device::Gpu(_));
-        let job = Job::spawn(device, shares_gpu, Arc::new(move || ctx.request_repaint()))?;
+        let twins = match &device {
+            Device::Cpu => None,
+            Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
+        };
+        let render = cc.wgpu_render_state.as_ref().zip(twins.clone());
+        let painter = render.map(|(render, twins)| Painter::new(render, twins));
+        let job = Job::spawn(device, twins, Arc::new(move || ctx.request_repaint()))?;
         Ok(App {
             state,
             job,
@@ -94,7 +105,7 @@ impl App {
             max_segment_bytes,
             drops: Drops::default(),
             card: None,
-            pictures: Pictures::default(),
+            pictures: Pictures::new(painter),
             findings: Findings::default(),
             form: Form::default(),
             asked: None,
@@ -277,7 +288,13 @@ fn device(cc: &eframe::CreationContext<'_>) -> Device {
     if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
         return Device::Cpu;
     }
-    Gpu::share(render.device.clone(), render.queue.clone(), info).map_or(Device::Cpu, Device::Gpu)
+    share(render)
+}
+
+/// The GPU that draws the window, whatever it is; the processor if it lacks what the engine needs.
+fn share(render: &RenderState) -> Device {
+    let (device, queue) = (render.device.clone(), render.queue.clone());
+    Gpu::share(device, queue, render.adapter.get_info()).map_or(Device::Cpu, Device::Gpu)
 }
 
 /// The shortcuts that were pressed, unless a text is being edited.

@@ -1,6 +1,7 @@
 //! Walks through the whole program as a person takes them: by keys, and by controls found through role and label.
 
 mod findings;
+mod gpu;
 
 use crate::export::Kind;
 use crate::source::mixture;

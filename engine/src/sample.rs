@@ -438,6 +438,12 @@ impl Session {
         }
     }
 
+    /// The program of the last step, none before the first: its outputs are the state `x` and, with
+    /// [`SampleConfig::keep_out`], the network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
+    pub fn program(&self) -> Option<&Program> {
+        self.last.map(|at| &self.programs[at].1)
+    }
+
     /// The state `[B, C, I, I]`.
     ///
     /// # Errors

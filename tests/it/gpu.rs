@@ -326,6 +326,49 @@ fn running_makes_nothing_and_programs_share_pipelines() {
 }
 
 #[test]
+fn outputs_are_copied_piece_by_piece_into_a_tensor_that_stays() {
+    let Device::Gpu(device) = gpu() else {
+        panic!("the device is a GPU");
+    };
+    let tensor = device.tensor(5).unwrap();
+    let mut p = program(gpu(), shift(3, 1.0));
+    p.write("x", &[1.0, 2.0, 3.0]).unwrap();
+    p.run().unwrap();
+    p.copy("y", 1..3, &tensor, 0).unwrap();
+    p.write("x", &[5.0, 6.0, 7.0]).unwrap();
+    p.run().unwrap();
+    p.copy("y", 0..3, &tensor, 2).unwrap();
+    p.copy("y", 2..2, &tensor, 5).unwrap();
+    p.run().unwrap();
+    assert_eq!(block_on(tensor.read()).unwrap(), [3.0, 4.0, 6.0, 7.0, 8.0]);
+    tensor.write(&[1.0; 5]).unwrap();
+    assert_eq!(block_on(tensor.read()).unwrap(), [1.0; 5]);
+
+    let mut on_cpu = program(&Device::Cpu, shift(3, 1.0));
+    on_cpu.run().unwrap();
+    let refusals = [
+        (p.copy("y", 0..3, &tensor, 3), "do not go into 5 from 3 on"),
+        (p.copy("y", 1..4, &tensor, 0), "of y, which has 3"),
+        (p.copy("z", 0..1, &tensor, 0), "z"),
+        (
+            p.copy("y", 0..3, &own().tensor(3).unwrap(), 0),
+            "belongs to another device",
+        ),
+        (
+            on_cpu.copy("y", 0..3, &tensor, 0),
+            "belongs to another device",
+        ),
+        (tensor.write(&[1.0; 4]), "got 4 values, expected 5"),
+    ];
+    for (refusal, expected) in refusals {
+        let refusal = text(refusal);
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+    let limit = device.limits().binding_bytes / 4;
+    assert!(text(device.tensor(limit as usize + 1)).contains("binding limit"));
+}
+
+#[test]
 fn a_loop_that_never_reads_stays_in_order() {
     let mut p = program(gpu(), shift(3, 1.0));
     for _ in 0..100 {

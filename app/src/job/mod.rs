@@ -4,6 +4,7 @@
 //! window, and gives it back whenever the frame's budget is spent ([`Pace`]).
 
 mod pace;
+mod part;
 mod run;
 mod spawn;
 mod train;
@@ -15,6 +16,7 @@ pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
 use crate::state::{Action, Model};
+use crate::twins::Twins;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
 use sit_engine::backend::Device;
@@ -57,15 +59,17 @@ pub enum Request {
     UseTrained,
 }
 
-/// Serves requests until the window is gone.
+/// Serves requests until the window is gone. `twins` are there if `device` also draws the window.
 pub async fn serve(
     device: Device,
+    twins: Option<Twins>,
     mut requests: UnboundedReceiver<Request>,
     answers: Answers,
     pace: Pace,
 ) {
     let mut worker = Worker {
         device,
+        twins,
         field: None,
         runs: Vec::new(),
         targets: Vec::new(),
@@ -90,6 +94,7 @@ pub async fn serve(
 
 struct Worker {
     device: Device,
+    twins: Option<Twins>,
     field: Option<Rc<Field>>,
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
@@ -149,7 +154,7 @@ impl Worker {
                     return;
                 };
                 let id = plan.run;
-                match Run::new(*plan, Rc::clone(field)) {
+                match Run::new(*plan, Rc::clone(field), self.twins.clone()) {
                     Ok((run, start)) => {
                         if let Some(x) = start {
                             self.answers.say(Action::Started { run: id, x });
@@ -163,6 +168,7 @@ impl Worker {
                 self.runs
                     .retain(|run| targets.iter().any(|(id, _)| *id == run.id()));
                 self.targets = targets;
+                self.twins.iter().for_each(Twins::sweep);
             }
         }
     }

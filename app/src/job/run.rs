@@ -1,8 +1,10 @@
 //! One run: a lane's steps, computed some samples at a time.
 
+use super::part::Part;
 use super::{Pace, Weights};
 use crate::oracle::Mixture;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
+use crate::twins::Twins;
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::checkpoint::Reader;
 use sit_engine::error::{Error, Result};
@@ -108,6 +110,8 @@ impl Field {
 pub struct Run {
     plan: Plan,
     field: Rc<Field>,
+    /// Where the GPU that computes also draws.
+    twins: Option<Twins>,
     /// State `[N, C, I, I]` after `done` steps.
     x: Vec<f32>,
     done: usize,
@@ -126,22 +130,17 @@ struct Open {
     session: Session,
 }
 
-/// What is there of a step.
-#[derive(Default)]
-struct Part {
-    x: Vec<f32>,
-    cond: Vec<f32>,
-    uncond: Vec<f32>,
-    noise: Vec<f32>,
-    time: Duration,
-}
-
-/// Samples to begin with, before it is known how long one takes.
-const FIRST_CHUNK: usize = if cfg!(target_arch = "wasm32") { 4 } else { 64 };
+/// Samples to begin with, before it is known how long one takes; and where the window has to wait for them.
+const FIRST_CHUNK: usize = 64;
+const FIRST_SHARED_CHUNK: usize = 4;
 
 impl Run {
     /// A run and, if it starts from noise, that noise.
-    pub fn new(plan: Plan, field: Rc<Field>) -> Result<(Self, Option<Arc<[f32]>>)> {
+    pub fn new(
+        plan: Plan,
+        field: Rc<Field>,
+        twins: Option<Twins>,
+    ) -> Result<(Self, Option<Arc<[f32]>>)> {
         let len = field.config().image_len();
         let (done, x, start) = match &plan.from {
             Some((done, x)) => (*done, x.to_vec(), None),
@@ -149,13 +148,22 @@ impl Run {
                 let mut x = vec![0.0; plan.n * len];
                 initial_noise(field.config(), plan.seed, 0, &mut x);
                 let start: Arc<[f32]> = x.as_slice().into();
+                if let Some(twins) = &twins {
+                    twins.upload(&start);
+                }
                 (0, x, Some(start))
             }
         };
+        let first_chunk = if twins.is_some() || cfg!(target_arch = "wasm32") {
+            FIRST_SHARED_CHUNK
+        } else {
+            FIRST_CHUNK
+        };
         let run = Run {
-            chunk: FIRST_CHUNK.min(plan.n),
+            chunk: first_chunk.min(plan.n),
             plan,
             field,
+            twins,
             x,
             done,
             part: Part::default(),
@@ -183,9 +191,9 @@ impl Run {
                 transport, mixture, ..
             } => return self.exact(transport, mixture).map(Some),
         };
-        let begin = Instant::now();
         let planned = self.plan.steps[self.done];
         self.open(device, network, planned.segment)?;
+        let begin = Instant::now();
         let len = self.field.config().image_len();
         let first = self.part.x.len() / len;
         let count = self.chunk.min(self.plan.n - first);
@@ -208,17 +216,24 @@ impl Run {
         session.start_at(self.done - *first_step, &x, &y)?;
         session.step(&noise).await?;
         let next = session.read().await?;
+        let until_x = begin.elapsed();
         let out = session.read_out().await?;
+        let time = begin.elapsed();
+        let uncond = (out.len() > next.len()).then_some(self.chunk * len);
+        if let (Some(twins), Some(program)) = (&self.twins, session.program()) {
+            let piece = first * len..(first + count) * len;
+            self.part
+                .copy(twins, program, uncond, piece, self.x.len())?;
+        }
         self.part.x.extend_from_slice(&next[..count * len]);
         self.part.cond.extend_from_slice(&out[..count * len]);
-        if out.len() > next.len() {
-            let half = &out[self.chunk * len..];
+        if let Some(uncond) = uncond {
+            let half = &out[uncond..];
             self.part.uncond.extend_from_slice(&half[..count * len]);
         }
         if !noise.is_empty() {
             self.part.noise.extend_from_slice(&noise[..count * len]);
         }
-        let time = begin.elapsed();
         self.part.time += time;
         if self.part.x.len() < self.x.len() {
             return Ok(None);
@@ -232,14 +247,10 @@ impl Run {
         }
         self.x.clone_from(&part.x);
         self.done += 1;
-        self.fit(time, pace.piece());
-        Ok(Some(Frame {
-            x: part.x.into(),
-            cond: part.cond.into(),
-            uncond: (!part.uncond.is_empty()).then(|| part.uncond.into()),
-            noise: (!part.noise.is_empty()).then(|| part.noise.into()),
-            ms: part.time.as_secs_f64() * 1e3,
-        }))
+        // To wait for an answer takes as long for one sample as for many. The second read was nothing else; the first had it, too.
+        let wait = time - until_x;
+        self.fit(until_x.saturating_sub(wait), pace.piece());
+        Ok(Some(part.frame(self.twins.as_ref())))
     }
 
     /// A whole step with the exact field, in f64.
@@ -319,14 +330,37 @@ impl Run {
 
     /// Chooses how many samples to take at a time from the time the last piece took.
     fn fit(&mut self, took: Duration, budget: Duration) {
-        let per_sample = took.as_secs_f64() / self.chunk as f64;
-        let fits = (budget.as_secs_f64() / per_sample.max(1e-9)) as usize;
-        let pieces = self.plan.n.div_ceil(fits.clamp(1, self.plan.n));
-        let chunk = self.plan.n.div_ceil(pieces);
+        let chunk = chunk(self.plan.n, self.chunk, took, budget);
         // Making the programs costs time: only for a clear gain.
         if chunk < self.chunk * 3 / 4 || chunk > self.chunk * 2 {
             self.chunk = chunk;
             self.session = None;
         }
+    }
+}
+
+/// How many of `n` samples fit the budget, when `done` of them took this long: such that all pieces are about equal.
+fn chunk(n: usize, done: usize, took: Duration, budget: Duration) -> usize {
+    let per_sample = took.as_secs_f64() / done as f64;
+    let fits = (budget.as_secs_f64() / per_sample.max(1e-9)) as usize;
+    let pieces = n.div_ceil(fits.clamp(1, n));
+    n.div_ceil(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_about_equal_and_in_the_budget() {
+        let ms = Duration::from_millis;
+        let chunk = |n, took| chunk(n, 4, took, ms(8));
+        // Half a millisecond each: 16 at a time, or less to make them equal.
+        assert_eq!(chunk(64, ms(2)), 16);
+        assert_eq!(chunk(50, ms(2)), 13);
+        assert_eq!(chunk(10, ms(2)), 10);
+        // One alone is over it.
+        assert_eq!(chunk(64, ms(100)), 1);
+        assert_eq!(chunk(64, Duration::ZERO), 64);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Pace, Plan, Request, serve};
 use crate::state::{Action, State};
+use crate::twins::Twins;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
 use std::sync::Arc;
@@ -21,18 +22,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// Starts the work on `device`.
+    /// Starts the work on `device`, with `twins` if that also draws the window.
     ///
     /// # Errors
     /// When the system refuses a thread, in its words.
-    pub fn spawn(device: Device, shares_gpu: bool, wake: Wake) -> std::io::Result<Self> {
+    pub fn spawn(device: Device, twins: Option<Twins>, wake: Wake) -> std::io::Result<Self> {
         let (requests, received) = unbounded();
         let (sender, actions) = unbounded();
         let answers = Answers {
             actions: sender,
             wake,
         };
-        let pace = start(device, shares_gpu, received, answers.clone())?;
+        let pace = start(device, twins, received, answers.clone())?;
         Ok(Job {
             requests,
             actions,
@@ -103,12 +104,14 @@ impl Answers {
 #[cfg(not(target_arch = "wasm32"))]
 fn start(
     device: Device,
-    shares_gpu: bool,
+    twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
 ) -> std::io::Result<Option<Pace>> {
-    let work =
-        move || pollster::block_on(serve(device, requests, answers, Pace::thread(shares_gpu)));
+    let work = move || {
+        let pace = Pace::thread(twins.is_some());
+        pollster::block_on(serve(device, twins, requests, answers, pace));
+    };
     std::thread::Builder::new()
         .name("work".into())
         .spawn(work)?;
@@ -118,11 +121,11 @@ fn start(
 #[cfg(target_arch = "wasm32")]
 fn start(
     device: Device,
-    _shares_gpu: bool,
+    twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
 ) -> std::io::Result<Option<Pace>> {
     let pace = Pace::window();
-    wasm_bindgen_futures::spawn_local(serve(device, requests, answers, pace.clone()));
+    wasm_bindgen_futures::spawn_local(serve(device, twins, requests, answers, pace.clone()));
     Ok(Some(pace))
 }

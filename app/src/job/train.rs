@@ -165,11 +165,12 @@ impl Training {
 
     async fn preview(&mut self) -> Result<Option<Action>> {
         self.preview.step(&[]).await?;
+        // A piece ends when it is done, or a GPU that also draws the window would have several of them to do first.
+        let x = self.preview.read().await?.into();
         self.preview_left -= 1;
         if self.preview_left > 0 {
             return Ok(None);
         }
-        let x = self.preview.read().await?.into();
         let step = self.step;
         Ok(Some(Action::Previewed { step, x }))
     }

@@ -70,7 +70,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             let (rect, response) = ui.allocate_exact_size(size, Sense::click());
             let name = format!("Samples of lane {}", lane + 1);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
-            Image::new(&texture).paint_at(ui, rect);
+            Image::new(texture).paint_at(ui, rect);
             pick(ui, scene, rect, &response, &sheet);
             legend(ui, scene);
         }

@@ -14,9 +14,9 @@ pub enum Scale {
 
 /// The two ends of the signed scale: blue and vermillion of Okabe and Ito's palette, which differ in lightness to every eye
 /// through white in the middle.
-const NEGATIVE: [f32; 3] = [0.0, 114.0, 178.0];
-const POSITIVE: [f32; 3] = [213.0, 94.0, 0.0];
-const ZERO: [f32; 3] = [250.0, 250.0, 250.0];
+pub(super) const NEGATIVE: [f32; 3] = [0.0, 114.0, 178.0];
+pub(super) const POSITIVE: [f32; 3] = [213.0, 94.0, 0.0];
+pub(super) const ZERO: [f32; 3] = [250.0, 250.0, 250.0];
 
 /// Largest number that the scale of a quantity tells apart. It is fixed, so that colors mean the same at every step.
 pub fn range(quantity: Quantity) -> f32 {

@@ -1,20 +1,23 @@
 //! Numbers to pictures: color scales, sheets of samples, and the textures that show them.
+//!
+//! A picture is a [`Figure`] until it is drawn: by the GPU, where the engine computes on the one that draws the window and all of
+//! its arrays have a twin there, else by the CPU. Files are drawn by the CPU.
 
 mod color;
+mod figure;
+mod paint;
 mod sheet;
 
 pub use color::{Scale, range};
+pub use figure::{Figure, Sum, picture};
+pub use paint::Painter;
 pub use sheet::{Sheet, sheet};
 
 use crate::errors::Ways;
-use crate::state::{Layout, Quantity, Record, State, terms, total};
+use crate::state::{Layout, Quantity, State};
+use egui::load::SizedTexture;
 use egui::{ColorImage, TextureHandle, TextureOptions};
-
-/// Rows of a film strip.
-const FILM_SAMPLES: usize = 8;
-
-/// Columns of a film strip.
-const FILM_STEPS: usize = 10;
+use paint::Canvas;
 
 /// What a lane's picture was made of: as long as this is the same, the picture is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,22 +32,58 @@ struct Key {
     lead: (u64, usize, bool),
 }
 
+/// A picture on the screen.
+enum Shown {
+    /// Drawn by the CPU and uploaded.
+    Uploaded(TextureHandle),
+    /// Drawn by the GPU from what lies there.
+    Painted(Canvas),
+}
+
+impl Shown {
+    fn texture(&self, sheet: &Sheet) -> SizedTexture {
+        let id = match self {
+            Shown::Uploaded(texture) => texture.id(),
+            Shown::Painted(canvas) => canvas.id(),
+        };
+        let [width, height] = sheet.size().map(|side| side as f32);
+        SizedTexture::new(id, [width, height])
+    }
+}
+
 /// The lanes' pictures. A picture is made again only when something of it has changed.
 #[derive(Default)]
 pub struct Pictures {
     /// The exact ways of the points of each lane in the plane.
     pub(crate) ways: Vec<Ways>,
-    lanes: Vec<Option<(Key, Sheet, TextureHandle)>>,
+    lanes: Vec<Option<(Key, Sheet, Shown)>>,
+    /// Where the engine computes on the GPU that draws the window.
+    pub(crate) painter: Option<Painter>,
+    /// Bytes of pictures that the CPU has drawn and uploaded.
+    uploaded_bytes: u64,
 }
 
 impl Pictures {
+    /// Pictures by `painter`, if there is one, of all that lies on its GPU.
+    pub fn new(painter: Option<Painter>) -> Self {
+        Pictures {
+            painter,
+            ..Pictures::default()
+        }
+    }
+
+    /// Bytes of pictures that the CPU has drawn and uploaded so far.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.uploaded_bytes
+    }
+
     /// The picture of a lane as the state has it; `None` while there is nothing to show.
     pub fn lane(
         &mut self,
         ctx: &egui::Context,
         state: &State,
         lane: usize,
-    ) -> Option<(Sheet, TextureHandle)> {
+    ) -> Option<(Sheet, SizedTexture)> {
         self.lanes.resize_with(state.lanes.len(), || None);
         let settled = |lane: usize| state.records[lane].frames.len() > state.position(lane);
         let lead = state.lead();
@@ -58,72 +97,42 @@ impl Pictures {
         };
         let slot = &mut self.lanes[lane];
         if slot.as_ref().is_none_or(|(old, ..)| *old != key) {
-            let (sheet, image) = picture(state, lane)?;
-            let texture = match slot.take() {
-                Some((_, _, mut texture)) => {
-                    texture.set(image, TextureOptions::NEAREST);
-                    texture
-                }
-                None => ctx.load_texture(format!("lane {lane}"), image, TextureOptions::NEAREST),
+            let figure = Figure::of(state, lane)?;
+            let (canvas, texture) = match slot.take() {
+                Some((.., Shown::Painted(canvas))) => (Some(canvas), None),
+                Some((.., Shown::Uploaded(texture))) => (None, Some(texture)),
+                None => (None, None),
             };
-            *slot = Some((key, sheet, texture));
+            let painted = match &self.painter {
+                Some(painter) => painter.paint(&figure, canvas),
+                None => None,
+            };
+            let shown = match painted {
+                Some(canvas) => Shown::Painted(canvas),
+                None => {
+                    let image = figure.image()?;
+                    self.uploaded_bytes += 4 * image.pixels.len() as u64;
+                    Shown::Uploaded(upload(ctx, lane, image, texture))
+                }
+            };
+            *slot = Some((key, figure.sheet, shown));
         }
         slot.as_ref()
-            .map(|(_, sheet, texture)| (*sheet, texture.clone()))
+            .map(|(_, sheet, shown)| (*sheet, shown.texture(sheet)))
     }
 }
 
-/// Draws a lane as the state has it.
-pub fn picture(state: &State, lane: usize) -> Option<(Sheet, ColorImage)> {
-    let model = state.model.as_ref()?;
-    let config = &model.config;
-    let shape = [config.channels, config.input_size, config.input_size];
-    let scale = Scale::of(state.view.quantity);
-    match state.view.layout {
-        Layout::Grid => {
-            let values = values(state, lane, state.position(lane))?;
-            Some(sheet(&values, shape, None, scale))
+fn upload(
+    ctx: &egui::Context,
+    lane: usize,
+    image: ColorImage,
+    texture: Option<TextureHandle>,
+) -> TextureHandle {
+    match texture {
+        Some(mut texture) => {
+            texture.set(image, TextureOptions::NEAREST);
+            texture
         }
-        Layout::Film => {
-            let columns = film_steps(&state.records[lane], state.position(lane));
-            let n = state.n_samples.min(FILM_SAMPLES);
-            let len = config.image_len();
-            let strips: Vec<Vec<f32>> = columns
-                .iter()
-                .filter_map(|&step| values(state, lane, step))
-                .collect();
-            let mut film = Vec::with_capacity(n * strips.len() * len);
-            for sample in 0..n {
-                for strip in &strips {
-                    film.extend_from_slice(&strip[sample * len..][..len]);
-                }
-            }
-            (!film.is_empty()).then(|| sheet(&film, shape, Some(strips.len()), scale))
-        }
+        None => ctx.load_texture(format!("lane {lane}"), image, TextureOptions::NEAREST),
     }
-}
-
-/// What is drawn of a lane after `n` steps, `[N, C, I, I]`.
-pub fn values(state: &State, lane: usize, n: usize) -> Option<Vec<f32>> {
-    let (model, record) = (state.model.as_ref()?, &state.records[lane]);
-    let quantity = state.view.quantity;
-    let mut values = total(&terms(record, n, quantity, &model.transport))?;
-    if quantity == Quantity::Difference {
-        let lead = state.lead();
-        let at = state.records[lead].steps_until(record.t(n));
-        let from = total(&terms(&state.records[lead], at, quantity, &model.transport))?;
-        values.iter_mut().zip(&from).for_each(|(x, y)| *x -= y);
-    }
-    Some(values)
-}
-
-/// Steps of a film strip: evenly from the start to where the lane is.
-pub fn film_steps(record: &Record, position: usize) -> Vec<usize> {
-    let last = position.min(record.frames.len());
-    let columns = last.min(FILM_STEPS - 1);
-    let mut steps: Vec<usize> = (0..=columns)
-        .map(|c| (c * last).checked_div(columns).unwrap_or(0))
-        .collect();
-    steps.dedup();
-    steps
 }

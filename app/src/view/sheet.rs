@@ -17,6 +17,16 @@ pub struct Sheet {
 }
 
 impl Sheet {
+    /// `n` samples, `columns` in a row or as near to a square as it goes.
+    pub fn new(n: usize, side: usize, columns: Option<usize>) -> Self {
+        Sheet {
+            columns: columns.unwrap_or_else(|| (n as f64).sqrt().ceil() as usize),
+            n,
+            side,
+            gap: (side / 8).max(1),
+        }
+    }
+
     /// Width and height.
     pub fn size(&self) -> [usize; 2] {
         let rows = self.n.div_ceil(self.columns);
@@ -65,15 +75,8 @@ pub fn sheet(
         !values.is_empty() && values.len().is_multiple_of(len),
         "whole samples"
     );
-    let n = values.len() / len;
-    let columns = columns.unwrap_or_else(|| (n as f64).sqrt().ceil() as usize);
-    let sheet = Sheet {
-        columns,
-        n,
-        side,
-        gap: (side / 8).max(1),
-    };
-    let size = sheet.size();
+    let sheet = Sheet::new(values.len() / len, side, columns);
+    let (columns, size) = (sheet.columns, sheet.size());
     let mut pixels = vec![Color32::TRANSPARENT; size[0] * size[1]];
     let area = side * side;
     for (i, sample) in values.chunks_exact(len).enumerate() {

@@ -252,6 +252,25 @@ impl Program {
         }
     }
 
+    /// Copies a range of an output of the last run into `to` from element `at` on, on the device.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is no such output, a range is not within, or `to` belongs to another device,
+    /// [`Error::Device`] when the device has failed.
+    #[cfg(feature = "gpu")]
+    pub fn copy(
+        &self,
+        output: &str,
+        range: std::ops::Range<usize>,
+        to: &gpu::Tensor,
+        at: usize,
+    ) -> Result<()> {
+        match self {
+            Program::Cpu(_) => Err(Error::Shape("the tensor belongs to another device".into())),
+            Program::Gpu(p) => p.copy(output, range, to, at),
+        }
+    }
+
     /// Reads an output of the last run.
     ///
     /// # Errors

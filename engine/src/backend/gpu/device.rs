@@ -303,10 +303,10 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has finished the submission `index`, or all of them. Returns at once in a browser.
-    pub(super) fn wait(&self, index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+    /// Waits until the device has finished the submission `index`. Returns at once in a browser.
+    pub(super) fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
         let wait = PollType::Wait {
-            submission_index: index,
+            submission_index: Some(index),
             timeout: None,
         };
         // wgpu 30 panics when the device is lost while it is polled, with no lock held. A build whose panics abort ends there.

@@ -8,9 +8,11 @@ mod device;
 mod pipeline;
 mod program;
 mod read;
+mod tensor;
 
 pub use arenas::Arenas;
 pub use program::Program;
+pub use tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::graph::launch::Limits;
@@ -175,14 +177,14 @@ impl Gpu {
         self.shared.device.create_command_encoder(&descriptor)
     }
 
-    /// Submits pending uploads, then `encoder`.
-    fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> Result<()> {
+    /// Submits pending uploads, then `encoder`. Returns what to wait for.
+    fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> Result<wgpu::SubmissionIndex> {
         let commands = encoder.map(wgpu::CommandEncoder::finish);
         let index = self.shared.queue.submit(commands);
         let oldest = {
             let mut work = lock(&self.shared.work);
             work.uploaded = 0;
-            work.in_flight.push_back(index);
+            work.in_flight.push_back(index.clone());
             if work.in_flight.len() > MAX_IN_FLIGHT {
                 work.in_flight.pop_front()
             } else {
@@ -190,9 +192,10 @@ impl Gpu {
             }
         };
         match oldest {
-            Some(index) => self.wait(Some(index)),
-            None => self.check(),
+            Some(oldest) => self.wait(oldest)?,
+            None => self.check()?,
         }
+        Ok(index)
     }
 }
 

@@ -25,8 +25,8 @@ const FILL_LEN: usize = 1 << 18;
 /// A plan with its buffers, pipelines and bind groups.
 #[derive(Debug)]
 pub struct Program {
-    gpu: Gpu,
-    plan: Plan,
+    pub(super) gpu: Gpu,
+    pub(super) plan: Plan,
     arenas: Arenas,
     slots: Vec<wgpu::Buffer>,
     uniforms: Option<wgpu::Buffer>,
@@ -142,7 +142,7 @@ impl Program {
     }
 
     /// The buffer of a place, and the offset there in bytes.
-    fn buffer(&self, place: &Place) -> Result<(&wgpu::Buffer, u64)> {
+    pub(super) fn buffer(&self, place: &Place) -> Result<(&wgpu::Buffer, u64)> {
         match *place {
             Place::Slot(slot) => Ok((&self.slots[slot], 0)),
             Place::Arena(arena, segment, offset) => {
@@ -242,7 +242,8 @@ impl Program {
         let mut encoder = self.gpu.encoder();
         let ((source, _), (target, _)) = (self.buffer(&from.place)?, self.buffer(&to.place)?);
         encoder.copy_buffer_to_buffer(source, 0, target, 0, from.ty.bytes());
-        self.gpu.submit(Some(encoder))
+        self.gpu.submit(Some(encoder))?;
+        Ok(())
     }
 
     /// Reads an output of the last run.

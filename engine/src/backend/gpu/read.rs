@@ -60,8 +60,8 @@ impl Gpu {
         };
         let mut encoder = self.encoder();
         encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
-        self.submit(Some(encoder))?;
-        self.map(&buffer, bytes).await?;
+        let copied = self.submit(Some(encoder))?;
+        self.map(&buffer, bytes, copied).await?;
 
         let mapped = buffer.get_mapped_range(..bytes);
         let values = mapped.map(|view| bytemuck::pod_collect_to_vec(&view));
@@ -70,7 +70,12 @@ impl Gpu {
         values.map_err(unreadable)
     }
 
-    async fn map(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<()> {
+    async fn map(
+        &self,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+        copied: wgpu::SubmissionIndex,
+    ) -> Result<()> {
         let answer = Arc::new(Mutex::new(Answer::default()));
         let callback = Arc::clone(&answer);
         buffer.map_async(MapMode::Read, ..bytes, move |result| {
@@ -81,7 +86,8 @@ impl Gpu {
             };
             waker.inspect(Waker::wake_by_ref);
         });
-        self.wait(None)?;
+        // Not for what others have submitted since: a frame of the window may wait for the screen.
+        self.wait(copied)?;
         // Mostly there by now on native platforms; another thread that polls the device may be about to bring it.
         let mapped = poll_fn(|context| {
             let mut answer = lock(&answer);

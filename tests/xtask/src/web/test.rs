@@ -14,7 +14,14 @@ const CHECKS: &str = r#"<!doctype html><title>checks</title><link rel="icon" hre
 <script type="module">
   import init, * as checks from "./checks.js";
   await init({ module_or_path: "checks_bg.wasm" });
-  window.checks = checks;
+  // The program's own kernel, which draws on a real GPU alone: here it is compiled.
+  const sheet = async () => {
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const module = device.createShaderModule({ code: await (await fetch("sheet.wgsl")).text() });
+    await device.createComputePipelineAsync({ layout: "auto", compute: { module, entryPoint: "sheet" } });
+    return "compiled";
+  };
+  window.checks = { ...checks, sheet };
 </script>
 "#;
 
@@ -29,6 +36,8 @@ pub fn run(args: &Args) -> Result<()> {
     let checks = pictures.join("checks");
     super::build(args.toolchain, "sit-browser-tests", &checks.join("checks"))?;
     fs::write(checks.join("index.html"), CHECKS)?;
+    let kernel = root().join("app/src/view/sheet.wgsl");
+    fs::copy(kernel, checks.join("sheet.wgsl"))?;
     let built = start.elapsed();
 
     self::checks(&checks)?;
@@ -46,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every case of every operation, which takes every pipeline, on WebGPU and on the CPU backend in wasm.
+/// Every case of every operation, which takes every pipeline, on WebGPU and on the CPU backend in wasm; and the kernel that draws.
 fn checks(folder: &Path) -> Result<()> {
     let server = Server::start(folder, 0)?;
     let browser = Browser::start(Graphics::WebGpu)?;
@@ -58,7 +67,7 @@ fn checks(folder: &Path) -> Result<()> {
             .filter(|&ready| ready))
     };
     browser.wait_for("the checks load", CHECK_PATIENCE, ready)?;
-    for check in ["ops(true)", "ops(false)", "forward()"] {
+    for check in ["sheet()", "ops(true)", "ops(false)", "forward()"] {
         browser.run(&format!(
             "(async () => checks.{check})().then(ok => window.answer = {{ ok }}, error => window.answer = {{ error }})"
         ))?;

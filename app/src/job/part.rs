@@ -1,0 +1,69 @@
+//! A step under way, as its pieces bring it.
+
+use crate::state::Frame;
+use crate::twins::Twins;
+use sit_engine::backend::Program;
+use sit_engine::backend::gpu::Tensor;
+use sit_engine::error::Result;
+use std::ops::Range;
+use web_time::Duration;
+
+/// What is there of a step.
+#[derive(Default)]
+pub struct Part {
+    pub x: Vec<f32>,
+    pub cond: Vec<f32>,
+    pub uncond: Vec<f32>,
+    pub noise: Vec<f32>,
+    pub time: Duration,
+    /// Places on the GPU for the first three, in this order, where there is room.
+    twins: Vec<Option<Tensor>>,
+}
+
+impl Part {
+    /// Copies the numbers `piece` of the step's `len` on the GPU, from the outputs of `program`; the outputs of the null class
+    /// begin at `uncond` there, if any.
+    pub fn copy(
+        &mut self,
+        twins: &Twins,
+        program: &Program,
+        uncond: Option<usize>,
+        piece: Range<usize>,
+        len: usize,
+    ) -> Result<()> {
+        let outputs = [
+            Some(("x", 0)),
+            Some(("out", 0)),
+            uncond.map(|at| ("out", at)),
+        ];
+        let outputs = outputs.into_iter().flatten();
+        if piece.start == 0 {
+            self.twins = outputs.clone().map(|_| twins.place(len)).collect();
+        }
+        for ((output, at), twin) in outputs.zip(&self.twins) {
+            if let Some(twin) = twin {
+                program.copy(output, at..at + piece.len(), twin, piece.start)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The step, now that all of it is there.
+    pub fn frame(self, twins: Option<&Twins>) -> Frame {
+        let frame = Frame {
+            x: self.x.into(),
+            cond: self.cond.into(),
+            uncond: (!self.uncond.is_empty()).then(|| self.uncond.into()),
+            noise: (!self.noise.is_empty()).then(|| self.noise.into()),
+            ms: self.time.as_secs_f64() * 1e3,
+        };
+        if let Some(twins) = twins {
+            let arrays = [Some(&frame.x), Some(&frame.cond), frame.uncond.as_ref()];
+            for (array, twin) in arrays.into_iter().flatten().zip(self.twins) {
+                twin.into_iter().for_each(|twin| twins.put(array, twin));
+            }
+            frame.noise.iter().for_each(|noise| twins.upload(noise));
+        }
+        frame
+    }
+}

@@ -1,0 +1,121 @@
+//! A picture before it is drawn: sums of recorded arrays, how they lie, how they become colors.
+
+use super::{Scale, Sheet, sheet};
+use crate::state::{Layout, Quantity, Record, State, Term, terms, total};
+use egui::ColorImage;
+
+/// Rows of a film strip.
+const FILM_SAMPLES: usize = 8;
+
+/// Columns of a film strip.
+const FILM_STEPS: usize = 10;
+
+/// What is drawn of each number of a lane after some steps: a sum of recorded arrays, less another one.
+#[derive(Debug, Clone)]
+pub struct Sum {
+    /// At least one term.
+    pub terms: Vec<Term>,
+    /// The lead lane's, for the difference from it.
+    pub less: Vec<Term>,
+}
+
+impl Sum {
+    /// That of a lane after `n` steps; `None` while there is nothing to draw.
+    pub fn of(state: &State, lane: usize, n: usize) -> Option<Self> {
+        let (model, record) = (state.model.as_ref()?, &state.records[lane]);
+        let quantity = state.view.quantity;
+        let some = |terms: Vec<Term>| (!terms.is_empty()).then_some(terms);
+        let sum = some(terms(record, n, quantity, &model.transport))?;
+        let mut less = Vec::new();
+        if quantity == Quantity::Difference {
+            let lead = &state.records[state.lead()];
+            let at = lead.steps_until(record.t(n));
+            less = some(terms(lead, at, quantity, &model.transport))?;
+        }
+        Some(Sum { terms: sum, less })
+    }
+
+    /// Its numbers, `[N, C, I, I]`.
+    pub fn values(&self) -> Option<Vec<f32>> {
+        let mut values = total(&self.terms)?;
+        if let Some(less) = total(&self.less) {
+            values.iter_mut().zip(&less).for_each(|(x, y)| *x -= y);
+        }
+        Some(values)
+    }
+}
+
+/// A lane's picture before it is drawn.
+pub struct Figure {
+    /// Where the samples lie.
+    pub sheet: Sheet,
+    /// Channels of a sample.
+    pub channels: usize,
+    /// How its numbers become colors.
+    pub scale: Scale,
+    /// Parts of the sheet from left to right, equally wide: all of it, or a step each.
+    pub strips: Vec<Sum>,
+}
+
+impl Figure {
+    /// That of a lane as the state has it; `None` while there is nothing to show.
+    pub fn of(state: &State, lane: usize) -> Option<Self> {
+        let config = &state.model.as_ref()?.config;
+        let side = config.input_size;
+        let position = state.position(lane);
+        let (strips, sheet) = match state.view.layout {
+            Layout::Grid => {
+                let all = vec![Sum::of(state, lane, position)?];
+                (all, Sheet::new(state.n_samples, side, None))
+            }
+            Layout::Film => {
+                let steps = film_steps(&state.records[lane], position).into_iter();
+                let strips: Vec<Sum> = steps
+                    .filter_map(|step| Sum::of(state, lane, step))
+                    .collect();
+                let (rows, columns) = (state.n_samples.min(FILM_SAMPLES), strips.len());
+                (columns > 0).then_some(())?;
+                (strips, Sheet::new(rows * columns, side, Some(columns)))
+            }
+        };
+        Some(Figure {
+            sheet,
+            channels: config.channels,
+            scale: Scale::of(state.view.quantity),
+            strips,
+        })
+    }
+
+    /// Draws it with the CPU.
+    pub fn image(&self) -> Option<ColorImage> {
+        let (Sheet { n, side, .. }, n_strips) = (self.sheet, self.strips.len());
+        let len = self.channels * side * side;
+        let strips = self.strips.iter().map(Sum::values);
+        let strips: Vec<Vec<f32>> = strips.collect::<Option<_>>()?;
+        let mut values = Vec::with_capacity(n * len);
+        for sample in 0..n / n_strips {
+            for strip in &strips {
+                values.extend_from_slice(&strip[sample * len..][..len]);
+            }
+        }
+        let columns = Some(self.sheet.columns);
+        Some(sheet(&values, [self.channels, side, side], columns, self.scale).1)
+    }
+}
+
+/// Draws a lane as the state has it, with the CPU.
+pub fn picture(state: &State, lane: usize) -> Option<(Sheet, ColorImage)> {
+    let figure = Figure::of(state, lane)?;
+    Some((figure.sheet, figure.image()?))
+}
+
+/// Steps of a film strip: evenly from the start to where the lane is.
+fn film_steps(record: &Record, position: usize) -> Vec<usize> {
+    let last = position.min(record.frames.len());
+    let columns = last.min(FILM_STEPS - 1);
+    let mut steps: Vec<usize> = (0..=columns)
+        .map(|c| (c * last).checked_div(columns).unwrap_or(0))
+        .collect();
+    steps.dedup();
+    steps
+}
