@@ -6,21 +6,24 @@
 mod pace;
 mod run;
 mod spawn;
+mod timeline;
 mod train;
 
-pub use pace::Pace;
+pub use pace::{FRAME_BUDGET, Pace};
 pub use run::{Field, Plan};
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
-use crate::state::{Action, Model};
+use crate::source;
+use crate::state::{self, Action, Checkpoint, Model, Sweep};
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use std::io::{Cursor, Read, Seek};
 use std::rc::Rc;
+use timeline::Sweeping;
 use train::Training;
 
 /// A stream of weights: a file, or bytes in memory.
@@ -55,6 +58,19 @@ pub enum Request {
     Keep,
     /// Sample from the averaged weights as they are now.
     UseTrained,
+    /// Compute these rows of a timeline and no others.
+    Sweep(Option<Box<Sweep>>),
+    /// Sample from a checkpoint of a timeline, and show this time.
+    UseCheckpoint {
+        /// What the lanes call it.
+        name: String,
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// Which of its weights.
+        weights: state::Weights,
+        /// The time.
+        t: f64,
+    },
 }
 
 /// Serves requests until the window is gone.
@@ -70,6 +86,7 @@ pub async fn serve(
         runs: Vec::new(),
         targets: Vec::new(),
         training: None,
+        sweep: None,
         turn: false,
         answers,
     };
@@ -94,6 +111,7 @@ struct Worker {
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
+    sweep: Option<Sweeping>,
     /// Whether training comes next where both have work.
     turn: bool,
     answers: Answers,
@@ -102,7 +120,9 @@ struct Worker {
 impl Worker {
     async fn take(&mut self, request: Request) {
         match request {
-            Request::Network { model, weights } => self.network(model, weights),
+            Request::Network { model, weights } => {
+                self.network(model, weights);
+            }
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
                     config: model.config,
@@ -139,11 +159,27 @@ impl Worker {
                 if let Some((model, bytes)) = self.kept().await {
                     let stream: Box<dyn Weights> = Box::new(Cursor::new(bytes));
                     match Reader::new("the trained network", stream) {
-                        Ok(weights) => self.network(Box::new(model), weights),
+                        Ok(weights) => {
+                            self.network(Box::new(model), weights);
+                        }
                         Err(error) => self.answers.say(Action::Notify(error.to_string())),
                     }
                 }
             }
+            Request::Sweep(sweep) => self.sweep = sweep.map(|sweep| Sweeping::new(*sweep)),
+            Request::UseCheckpoint {
+                name,
+                checkpoint,
+                weights,
+                t,
+            } => match source::checkpoint(&name, &checkpoint, weights) {
+                Ok((model, weights)) => {
+                    if self.network(Box::new(model), weights) {
+                        self.answers.say(Action::SeekTime(t));
+                    }
+                }
+                Err(message) => self.answers.say(Action::Notify(message)),
+            },
             Request::Run(plan) => {
                 let Some(field) = &self.field else {
                     return;
@@ -167,10 +203,17 @@ impl Worker {
         }
     }
 
-    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) {
+    /// Whether the network could be loaded.
+    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) -> bool {
         match Field::network(&self.device, &model, weights) {
-            Ok(field) => self.use_field(model, field),
-            Err(error) => self.answers.say(Action::Notify(error.to_string())),
+            Ok(field) => {
+                self.use_field(model, field);
+                true
+            }
+            Err(error) => {
+                self.answers.say(Action::Notify(error.to_string()));
+                false
+            }
         }
     }
 
@@ -192,10 +235,27 @@ impl Worker {
         self.answers.say(Action::RunFailed { run, message });
     }
 
-    /// One piece of work, of the lanes and of the training in turn; false when there is none.
+    /// One piece of work, of the lanes and of the training in turn, of a timeline when these have none; false when there is none.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
-        self.turn && self.train().await || self.sample(pace).await || self.train().await
+        self.turn && self.train().await
+            || self.sample(pace).await
+            || self.train().await
+            || self.sweep().await
+    }
+
+    async fn sweep(&mut self) -> bool {
+        let Some(sweep) = &mut self.sweep else {
+            return false;
+        };
+        let (device, answers) = (&self.device, &self.answers);
+        if !sweep
+            .work(device, |action| answers.say(Action::Timeline(action)))
+            .await
+        {
+            self.sweep = None;
+        }
+        true
     }
 
     async fn train(&mut self) -> bool {
@@ -206,7 +266,9 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(action)) => self.answers.say(action),
             Err(error) => {
-                self.training = None;
+                // What was learned stays: an image may be there again when it goes on.
+                training.running = false;
+                self.answers.say(Action::TrainingPaused(true));
                 self.answers.say(Action::Notify(error.to_string()));
             }
         }

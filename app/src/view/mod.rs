@@ -2,9 +2,11 @@
 
 mod color;
 mod sheet;
+mod timeline;
 
 pub use color::{Scale, range};
 pub use sheet::{Sheet, sheet};
+pub use timeline::{RowPicture, of_cells};
 
 use crate::errors::Ways;
 use crate::state::{Layout, Quantity, Record, State, terms, total};
@@ -35,6 +37,8 @@ pub struct Pictures {
     /// The exact ways of the points of each lane in the plane.
     pub(crate) ways: Vec<Ways>,
     lanes: Vec<Option<(Key, Sheet, TextureHandle)>>,
+    /// The rows of a timeline.
+    rows: Vec<Option<RowPicture>>,
 }
 
 impl Pictures {
