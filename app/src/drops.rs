@@ -1,16 +1,18 @@
-//! Files that are dropped on the window. A browser reads them in its own time.
+//! Files that are dropped on the window or chosen in a dialog. A browser reads them in its own time.
 
-use crate::source::Bytes;
+use crate::state::Bytes;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::Choice;
 use egui::{Context, DroppedFileHandle};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 
 /// A file's name, and its contents or why they cannot be read.
 type Dropped = (String, Result<Bytes, String>);
 
-/// Where dropped files arrive.
+/// Where files arrive, those that were dropped together at once.
 pub struct Drops {
-    arrived: UnboundedReceiver<Dropped>,
-    send: UnboundedSender<Dropped>,
+    arrived: UnboundedReceiver<Vec<Dropped>>,
+    send: UnboundedSender<Vec<Dropped>>,
 }
 
 impl Default for Drops {
@@ -21,48 +23,61 @@ impl Default for Drops {
 }
 
 impl Drops {
-    /// Begins to read what was dropped in this frame, and returns a file that has been read.
-    pub fn next(&mut self, ctx: &Context) -> Option<Dropped> {
-        for file in ctx.input_mut(|input| std::mem::take(&mut input.raw.dropped_files)) {
-            self.read(ctx, file);
+    /// Begins to read what was dropped in this frame, and returns files that have been read.
+    pub fn next(&mut self, ctx: &Context) -> Option<Vec<Dropped>> {
+        let files = ctx.input_mut(|input| std::mem::take(&mut input.raw.dropped_files));
+        if !files.is_empty() {
+            self.read(ctx, files);
         }
         self.arrived.try_recv().ok()
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn read(&self, _ctx: &Context, file: DroppedFileHandle) {
-        // Weights stay on the disk until they are loaded; a picture is small.
-        let on_disk = || {
-            let file = std::fs::File::open(file.path()).ok()?;
-            Some(Bytes::File(file))
+    fn read(&self, _ctx: &Context, files: Vec<DroppedFileHandle>) {
+        // What is on the disk stays there until it is needed.
+        let contents = |file: &DroppedFileHandle| match file.path().exists() {
+            true => Ok(Bytes::Disk(file.path().to_owned())),
+            false => file.bytes().map(|bytes| Bytes::Memory(bytes.into())),
         };
-        let contents = match on_disk().filter(|_| !is_picture(&name(&file))) {
-            Some(file) => Ok(file),
-            None => file.bytes().map(|bytes| Bytes::Memory(bytes.into())),
-        };
-        self.send.unbounded_send((name(&file), contents)).ok();
+        let files = files.iter().map(|file| (name(file.path()), contents(file)));
+        self.send.unbounded_send(files.collect()).ok();
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn read(&self, ctx: &Context, file: DroppedFileHandle) {
+    fn read(&self, ctx: &Context, files: Vec<DroppedFileHandle>) {
         let (send, ctx) = (self.send.clone(), ctx.clone());
         wasm_bindgen_futures::spawn_local(async move {
-            let bytes = file.bytes_async().await;
-            let contents = bytes.map(|bytes| Bytes::Memory(bytes.into()));
-            send.unbounded_send((name(&file), contents)).ok();
+            let mut read = Vec::new();
+            for file in files {
+                let bytes = file.bytes_async().await;
+                let contents = bytes.map(|bytes| Bytes::Memory(bytes.into()));
+                read.push((name(file.path()), contents));
+            }
+            send.unbounded_send(read).ok();
+            ctx.request_repaint();
+        });
+    }
+
+    /// Lets the person choose; what is chosen arrives as if it was dropped.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn choose(&self, ctx: &Context, choice: Choice) {
+        let (send, ctx) = (self.send.clone(), ctx.clone());
+        // The dialog waits for the person, so it has a thread of its own.
+        std::thread::spawn(move || {
+            let dialog = rfd::FileDialog::new();
+            let paths = match choice {
+                Choice::Folder => dialog.pick_folder().map(|folder| vec![folder]),
+                Choice::Files => dialog.pick_files(),
+            };
+            let of = |path: std::path::PathBuf| (name(&path), Ok(Bytes::Disk(path)));
+            let files = paths.into_iter().flatten().map(of);
+            send.unbounded_send(files.collect()).ok();
             ctx.request_repaint();
         });
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-fn is_picture(name: &str) -> bool {
-    let name = name.to_lowercase();
-    name.ends_with(".png") || name.ends_with(".gif")
-}
-
-fn name(file: &DroppedFileHandle) -> String {
-    let path = file.path();
+fn name(path: &std::path::Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
 }

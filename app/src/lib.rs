@@ -4,6 +4,7 @@
 //! what it alone knows: a [`Start`]. The program is a [`state::State`] that changes by [`state::Action`]s alone: panels and keys
 //! ask for them, and the work behind the window ([`job`]) answers with them.
 
+mod arrivals;
 mod drops;
 mod errors;
 mod export;
@@ -11,6 +12,7 @@ mod files;
 mod findings;
 pub mod host;
 pub mod job;
+mod loader;
 mod look;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod measure;
@@ -30,10 +32,10 @@ use findings::Findings;
 use job::{Job, Request};
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
-use source::{Bytes, Card, Origin};
-use state::{Action, Link, Source, State, Tab, shortcuts};
+use source::{Card, Origin};
+use state::{Action, Link, Source, State, shortcuts};
 use std::sync::Arc;
-use train::Form;
+use train::{Data, Form};
 use twins::{TWIN_BUDGET, Twins};
 use view::{Painter, Pictures};
 
@@ -65,6 +67,8 @@ pub struct App {
     form: Form,
     /// The network that was asked of the job last.
     asked: Option<Source>,
+    /// Number of the reading of training data that was begun last.
+    read: u64,
     #[cfg(not(target_arch = "wasm32"))]
     measure: Option<measure::Measure>,
 }
@@ -109,6 +113,7 @@ impl App {
             findings: Findings::default(),
             form: Form::default(),
             asked: None,
+            read: 0,
             #[cfg(not(target_arch = "wasm32"))]
             measure: start
                 .measure
@@ -169,35 +174,17 @@ impl App {
         }
     }
 
-    /// Takes the files that were dropped on the window: pictures restore their session, the others are networks.
-    fn take_drops(&mut self, ctx: &egui::Context) {
-        while let Some((name, contents)) = self.drops.next(ctx) {
-            match contents {
-                Ok(bytes) => self.take(&name, bytes),
-                Err(why) => self.state.apply(Action::Notify(format!("{name}: {why}"))),
-            }
-        }
-    }
-
-    fn take(&mut self, name: &str, bytes: Bytes) {
-        if let Bytes::Memory(bytes) = &bytes
-            && let Some(link) = export::restore(bytes)
-        {
-            self.state.apply(match link {
-                Ok(link) => Action::Restore(link),
-                Err(message) => Action::Notify(message),
-            });
+    /// Reads the training data that the state wants, if it is not what was read last.
+    fn read(&mut self) {
+        let Some(wanted) = &self.state.files.wanted else {
             return;
-        }
-        let (n, limit) = (self.state.n_samples, self.max_segment_bytes);
-        let (card, opened) = source::examine(name, bytes, n, limit);
-        self.card = Some(card);
-        self.state.apply(Action::SetTab(Tab::Model));
-        if let Some((model, weights)) = opened {
-            self.job.ask(Request::Network {
-                model: Box::new(model),
-                weights,
-            });
+        };
+        if self.read != wanted.number {
+            self.read = wanted.number;
+            self.form.data = Data::Files;
+            if self.state.files.ready().is_none() {
+                loader::read(wanted.clone(), self.job.answers());
+            }
         }
     }
 
@@ -240,6 +227,7 @@ impl eframe::App for App {
         self.load();
         self.job.frame(&mut self.state);
         self.take_drops(&ctx);
+        self.read();
         let mut actions = keys(&ctx);
         // Frames come when something moves, so the time between two of them is no sign of trouble below a quarter second.
         let dt = ctx.input(|input| f64::from(input.unstable_dt.min(0.25)));
@@ -264,6 +252,10 @@ impl eframe::App for App {
         }
         for request in requests {
             self.job.ask(request);
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(choice) = self.state.choice.take() {
+            self.drops.choose(&ctx, choice);
         }
         if let Some(bytes) = self.state.training.kept.take() {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());

@@ -2,7 +2,7 @@
 
 use crate::job::Weights;
 use crate::oracle::Mixture;
-use crate::state::{Model, Source};
+use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::toys::{Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
@@ -91,21 +91,66 @@ fn model(source: Source, recipe: &Recipe) -> Model {
     }
 }
 
-/// A dropped file.
-pub enum Bytes {
-    /// In memory, as a browser hands it over.
-    Memory(Arc<[u8]>),
-    /// On disk.
-    #[cfg(not(target_arch = "wasm32"))]
-    File(std::fs::File),
+/// Opens a file to be read in parts.
+///
+/// # Errors
+/// The system's words.
+pub fn stream(bytes: &Bytes) -> Result<Box<dyn Weights>, String> {
+    match bytes {
+        Bytes::Memory(bytes) => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
+        #[cfg(not(target_arch = "wasm32"))]
+        Bytes::Disk(path) => {
+            let file = std::fs::File::open(path)
+                .map_err(|e| format!("{}: cannot be opened: {e}", path.display()))?;
+            Ok(Box::new(std::io::BufReader::new(file)))
+        }
+        #[cfg(target_arch = "wasm32")]
+        Bytes::Disk(path) => Err(format!("{}: a browser opens no paths", path.display())),
+    }
 }
 
-impl Bytes {
-    fn stream(self) -> Box<dyn Weights> {
-        match self {
-            Bytes::Memory(bytes) => Box::new(Cursor::new(bytes)),
-            #[cfg(not(target_arch = "wasm32"))]
-            Bytes::File(file) => Box::new(std::io::BufReader::new(file)),
+/// Opens a checkpoint of a timeline, which the lanes will call `name`, and checks the names and shapes of its tensors.
+///
+/// # Errors
+/// What is missing or does not fit, with file and tensor.
+pub fn checkpoint(
+    name: &str,
+    checkpoint: &Checkpoint,
+    which: state::Weights,
+) -> Result<Opened, String> {
+    let words = |e: sit_engine::Error| e.to_string();
+    let source = Source::File(name.to_owned());
+    match checkpoint {
+        #[cfg(not(target_arch = "wasm32"))]
+        Checkpoint::Step(run, step) => {
+            use sit_trainer::run;
+            let saved = run::Checkpoint::at(run, *step).map_err(|e| e.to_string())?;
+            let path = saved.path.join(match which {
+                state::Weights::Ema => run::EMA,
+                state::Weights::Raw => run::MODEL,
+            });
+            let file = path.display().to_string();
+            let reader = Reader::new(file, stream(&Bytes::Disk(path))?).map_err(words)?;
+            let recipe = saved.state.recipe();
+            reader.check(&recipe.model).map_err(words)?;
+            Ok((model(source, &recipe), reader))
+        }
+        #[cfg(target_arch = "wasm32")]
+        Checkpoint::Step(..) => {
+            let _ = which;
+            Err("a browser opens no run folders".into())
+        }
+        Checkpoint::File(bytes) => {
+            let reader = Reader::new(name, stream(bytes)?).map_err(words)?;
+            let config = reader.model(None, None).map_err(words)?;
+            reader.check(&config).map_err(words)?;
+            let recipe = reader.recipe().map_err(words)?;
+            let model = Model {
+                source,
+                config,
+                transport: recipe.map_or_else(Transport::default, |recipe| recipe.transport),
+            };
+            Ok((model, reader))
         }
     }
 }
@@ -126,7 +171,7 @@ pub struct Card {
 /// `n_samples` at a time are sampled; a buffer of the device may have `max_segment_bytes`.
 pub fn examine(
     name: &str,
-    bytes: Bytes,
+    bytes: &Bytes,
     n_samples: usize,
     max_segment_bytes: u64,
 ) -> (Card, Option<Opened>) {
@@ -134,10 +179,11 @@ pub fn examine(
         name: name.to_owned(),
         ..Card::default()
     };
-    let reader = match Reader::new(name, bytes.stream()) {
+    let open = |stream| Reader::new(name, stream).map_err(|e| e.to_string());
+    let reader = match stream(bytes).and_then(open) {
         Ok(reader) => reader,
         Err(error) => {
-            card.refusals.push(error.to_string());
+            card.refusals.push(error);
             return (card, None);
         }
     };
@@ -235,6 +281,7 @@ pub fn examine(
     (card, Some((model, reader)))
 }
 
-fn mib(bytes: u64) -> String {
+/// Bytes in words.
+pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -1,19 +1,27 @@
 //! What can be trained in the window: data sets, and recipes that learn them in minutes on a processor.
 
 use crate::job::TrainPlan;
+use crate::source::mib;
+use crate::state::Files;
 use crate::toys::{Drawing, Points, Toy};
 use sit_engine::model::ModelConfig;
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
 use sit_engine::train::TrainConfig;
 use sit_engine::transport::Transport;
 use sit_trainer::data::{DataError, Dataset, digits};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Points that a data set in the plane has: more than a training sees.
 const N_POINTS: usize = 1 << 18;
 
 /// Standard deviation of points around a line drawn by hand.
 const BANDWIDTH: f64 = 0.03;
+
+/// Most tokens of an image: attention grows with their square.
+const MAX_TOKENS: usize = 256;
+
+/// The embedded digits, unpacked once.
+static DIGITS: LazyLock<Arc<dyn Dataset>> = LazyLock::new(|| Arc::new(digits::train()));
 
 /// Data to learn.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,13 +32,15 @@ pub enum Data {
     Drawn(Vec<Vec<[f32; 2]>>),
     /// The 8x8 digits embedded in the program.
     Digits,
+    /// What was dropped or chosen last.
+    Files,
 }
 
 impl Data {
     /// All kinds, in the order of the menu.
     pub fn all() -> Vec<Data> {
         let toys = Toy::ALL.iter().map(|toy| Data::Toy(*toy));
-        toys.chain([Data::Drawn(Vec::new()), Data::Digits])
+        toys.chain([Data::Drawn(Vec::new()), Data::Digits, Data::Files])
             .collect()
     }
 
@@ -40,6 +50,7 @@ impl Data {
             Data::Toy(toy) => toy.name(),
             Data::Drawn(_) => "drawn by hand",
             Data::Digits => "8x8 digits",
+            Data::Files => "your files",
         }
     }
 
@@ -49,6 +60,12 @@ impl Data {
             Data::Toy(toy) => toy.about(),
             Data::Drawn(_) => "Draw lines with the pointer: points are spread along them.",
             Data::Digits => "Real handwritten digits of 8x8 pixels (UCI, CC BY 4.0).",
+            Data::Files if cfg!(target_arch = "wasm32") => {
+                "Drop a .zip of images (folders in it are classes), images, or a pair of IDX files on the page."
+            }
+            Data::Files => {
+                "Drop a folder of images (folders in it are classes), a .zip of one, or an IDX file on the window."
+            }
         }
     }
 
@@ -58,7 +75,8 @@ impl Data {
     /// Says what to do where there is nothing drawn.
     pub fn dataset(&self) -> Result<Arc<dyn Dataset>, String> {
         let points: Box<dyn Points + Send + Sync> = match self {
-            Data::Digits => return Ok(Arc::new(digits::train())),
+            Data::Digits => return Ok(Arc::clone(&DIGITS)),
+            Data::Files => return Err("These files are not at hand.".into()),
             Data::Toy(toy) => Box::new(*toy),
             Data::Drawn(strokes) if strokes.iter().all(Vec::is_empty) => {
                 return Err("Draw something first.".into());
@@ -83,6 +101,8 @@ pub struct Form {
     pub steps: u64,
     /// Seed of weights, noise and order.
     pub seed: u64,
+    /// What it would take.
+    pub estimate: Estimate,
 }
 
 impl Default for Form {
@@ -91,6 +111,7 @@ impl Default for Form {
             data: Data::Toy(Toy::Moons),
             steps: 2000,
             seed: 0,
+            estimate: Estimate::default(),
         }
     }
 }
@@ -100,23 +121,20 @@ impl Form {
     ///
     /// # Errors
     /// What is missing.
-    pub fn plan(&self) -> Result<TrainPlan, String> {
-        let dataset = self.data.dataset()?;
-        let [channels, size, _] = dataset.shape();
-        let plane = size == 1;
-        // A single token needs no attention and little width; both are small enough for a browser without a GPU.
-        let model = ModelConfig {
-            input_size: size,
-            channels,
-            patch: if plane { 1 } else { 2 },
-            dim: 64,
-            depth: if plane { 3 } else { 6 },
-            n_heads: if plane { 1 } else { 4 },
-            n_classes: dataset.n_classes(),
-            learn_sigma: false,
+    pub fn plan(&self, files: &Files) -> Result<TrainPlan, String> {
+        let (name, dataset) = match &self.data {
+            Data::Files => {
+                let opened = files.ready().ok_or_else(|| files.missing().to_owned())?;
+                (opened.wanted.name.clone(), Arc::clone(&opened.dataset))
+            }
+            data => (data.name().to_owned(), data.dataset()?),
         };
+        let [channels, size, _] = dataset.shape();
+        let n_classes = dataset.n_classes();
+        let model = network(channels, size, n_classes);
+        let tokens = model.tokens();
         Ok(TrainPlan {
-            name: self.data.name().to_owned(),
+            name,
             dataset,
             config: TrainConfig {
                 model,
@@ -127,7 +145,11 @@ impl Form {
                     ema_decay: 0.99,
                     ..AdamW::default()
                 },
-                batch: if plane { 256 } else { 64 },
+                batch: match tokens {
+                    1 => 256,
+                    2..=64 => 64,
+                    _ => 32,
+                },
                 accumulate: 1,
                 class_dropout: 0.1,
                 seed: self.seed,
@@ -141,6 +163,67 @@ impl Form {
             },
             flip: false,
         })
+    }
+}
+
+/// The network for images of this shape, small enough to be trained on a processor.
+fn network(channels: usize, size: usize, n_classes: usize) -> ModelConfig {
+    let patch = patch(size);
+    let tokens = (size / patch).pow(2);
+    ModelConfig {
+        input_size: size,
+        channels,
+        patch,
+        // A single token needs no attention and little depth.
+        dim: if tokens > 64 { 128 } else { 64 },
+        depth: if tokens == 1 { 3 } else { 6 },
+        n_heads: if tokens == 1 { 1 } else { 4 },
+        n_classes,
+        learn_sigma: false,
+    }
+}
+
+/// Side of a patch: 2 or the next that leaves at most [`MAX_TOKENS`], but 1 where fewer than 4 would lie in a row.
+fn patch(size: usize) -> usize {
+    let fits = |p: &usize| size.is_multiple_of(*p) && (size / p).pow(2) <= MAX_TOKENS;
+    let mut sides = (1..=size).filter(fits);
+    let rough = sides.clone().find(|p| *p > 1 && size / p >= 4);
+    rough.or_else(|| sides.next()).unwrap_or(size)
+}
+
+/// What a training takes, in words; made again when the network is another one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Estimate {
+    of: Option<TrainConfig>,
+    text: String,
+}
+
+impl Estimate {
+    /// The network, its parameters and the memory of training it.
+    pub fn text(&mut self, plan: &TrainPlan) -> &str {
+        // The memory does not depend on the seed.
+        let of = TrainConfig {
+            seed: 0,
+            ..plan.config
+        };
+        if self.of != Some(of) {
+            let m = &of.model;
+            let needs = match plan.forecast() {
+                Ok(bytes) => format!("about {} to train", mib(bytes)),
+                Err(error) => error.to_string(),
+            };
+            self.text = format!(
+                "SiT of width {}, depth {}, patch {}: {} tokens, {} parameters, batch {}, {needs}",
+                m.dim,
+                m.depth,
+                m.patch,
+                m.tokens(),
+                m.n_params(),
+                of.batch
+            );
+            self.of = Some(of);
+        }
+        &self.text
     }
 }
 
@@ -208,7 +291,11 @@ mod tests {
                 data: data.clone(),
                 ..Form::default()
             };
-            let plan = form.plan();
+            let plan = form.plan(&Files::default());
+            if data == Data::Files {
+                assert_eq!(plan.err().unwrap(), "Drop or choose files first.");
+                continue;
+            }
             if data == Data::Drawn(Vec::new()) {
                 assert_eq!(plan.err().unwrap(), "Draw something first.");
                 continue;
@@ -223,5 +310,43 @@ mod tests {
                 assert!((plan.dataset.label(index) as usize) < plan.dataset.n_classes());
             }
         }
+    }
+
+    #[test]
+    fn patches_leave_few_tokens_and_more_than_one() {
+        for (size, expected) in [
+            (1, 1),
+            (6, 1),
+            (8, 2),
+            (13, 1),
+            (16, 2),
+            (28, 2),
+            (32, 2),
+            (64, 4),
+        ] {
+            assert_eq!(patch(size), expected, "{size}");
+        }
+        for size in 1..=128 {
+            let model = network(3, size, 2);
+            model.validate().unwrap();
+            assert!(model.tokens() <= MAX_TOKENS, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_estimate_names_what_is_trained() {
+        let mut form = Form {
+            data: Data::Digits,
+            ..Form::default()
+        };
+        let plan = form.plan(&Files::default()).unwrap();
+        let bytes = plan.forecast().unwrap();
+        // Parameters, gradients, two moments and the average, 4 bytes each, and the activations.
+        assert!(bytes > 5 * 4 * plan.config.model.n_params() as u64 / 2);
+        let text = form.estimate.text(&plan).to_owned();
+        assert!(
+            text.contains("patch 2: 16 tokens") && text.contains(&mib(bytes)),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! Walks through the whole program as a person takes them: by keys, and by controls found through role and label.
 
+mod files;
 mod findings;
 mod gpu;
+mod timeline;
 
 use crate::export::Kind;
 use crate::source::mixture;
@@ -423,12 +425,16 @@ impl DroppedFile for File {
 }
 
 fn drop_file(harness: &mut Harness<'_, App>, name: &str, bytes: Vec<u8>) {
-    let file = File {
-        name: name.into(),
-        bytes,
-    };
-    harness.input_mut().dropped_files.push(Arc::new(file));
-    harness.step();
-    harness.step();
-    harness.step();
+    drop_files(harness, [(name.into(), bytes)]);
+}
+
+/// Files that are dropped together: paths of the disk, or names with their bytes.
+fn drop_files(harness: &mut Harness<'_, App>, files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) {
+    for (name, bytes) in files {
+        let file = File { name, bytes };
+        harness.input_mut().dropped_files.push(Arc::new(file));
+    }
+    for _ in 0..3 {
+        harness.step();
+    }
 }

@@ -280,6 +280,18 @@ impl Checkpoint {
             };
             (path.to_owned(), path.join(step_name(last)))
         };
+        Self::read(run, path)
+    }
+
+    /// Opens the checkpoint of `step` in the folder `run`.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when its state cannot be read.
+    pub fn at(run: &Path, step: u64) -> Result<Self> {
+        Self::read(run.to_owned(), run.join(step_name(step)))
+    }
+
+    fn read(run: PathBuf, path: PathBuf) -> Result<Self> {
         let file = path.join(STATE);
         let refuse = |what: String| {
             Failure::Input(format!(

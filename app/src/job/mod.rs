@@ -7,15 +7,17 @@ mod pace;
 mod part;
 mod run;
 mod spawn;
+mod timeline;
 mod train;
 
-pub use pace::Pace;
+pub use pace::{FRAME_BUDGET, Pace};
 pub use run::{Field, Plan};
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
-use crate::state::{Action, Model};
+use crate::source;
+use crate::state::{self, Action, Checkpoint, Model, Sweep};
 use crate::twins::Twins;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
@@ -23,6 +25,7 @@ use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use std::io::{Cursor, Read, Seek};
 use std::rc::Rc;
+use timeline::Sweeping;
 use train::Training;
 
 /// A stream of weights: a file, or bytes in memory.
@@ -57,6 +60,19 @@ pub enum Request {
     Keep,
     /// Sample from the averaged weights as they are now.
     UseTrained,
+    /// Compute these rows of a timeline and no others.
+    Sweep(Option<Box<Sweep>>),
+    /// Sample from a checkpoint of a timeline, and show this time.
+    UseCheckpoint {
+        /// What the lanes call it.
+        name: String,
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// Which of its weights.
+        weights: state::Weights,
+        /// The time.
+        t: f64,
+    },
 }
 
 /// Serves requests until the window is gone. `twins` are there if `device` also draws the window.
@@ -74,6 +90,7 @@ pub async fn serve(
         runs: Vec::new(),
         targets: Vec::new(),
         training: None,
+        sweep: None,
         turn: false,
         answers,
     };
@@ -99,6 +116,7 @@ struct Worker {
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
+    sweep: Option<Sweeping>,
     /// Whether training comes next where both have work.
     turn: bool,
     answers: Answers,
@@ -107,7 +125,9 @@ struct Worker {
 impl Worker {
     async fn take(&mut self, request: Request) {
         match request {
-            Request::Network { model, weights } => self.network(model, weights),
+            Request::Network { model, weights } => {
+                self.network(model, weights);
+            }
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
                     config: model.config,
@@ -144,11 +164,27 @@ impl Worker {
                 if let Some((model, bytes)) = self.kept().await {
                     let stream: Box<dyn Weights> = Box::new(Cursor::new(bytes));
                     match Reader::new("the trained network", stream) {
-                        Ok(weights) => self.network(Box::new(model), weights),
+                        Ok(weights) => {
+                            self.network(Box::new(model), weights);
+                        }
                         Err(error) => self.answers.say(Action::Notify(error.to_string())),
                     }
                 }
             }
+            Request::Sweep(sweep) => self.sweep = sweep.map(|sweep| Sweeping::new(*sweep)),
+            Request::UseCheckpoint {
+                name,
+                checkpoint,
+                weights,
+                t,
+            } => match source::checkpoint(&name, &checkpoint, weights) {
+                Ok((model, weights)) => {
+                    if self.network(Box::new(model), weights) {
+                        self.answers.say(Action::SeekTime(t));
+                    }
+                }
+                Err(message) => self.answers.say(Action::Notify(message)),
+            },
             Request::Run(plan) => {
                 let Some(field) = &self.field else {
                     return;
@@ -173,10 +209,17 @@ impl Worker {
         }
     }
 
-    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) {
+    /// Whether the network could be loaded.
+    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) -> bool {
         match Field::network(&self.device, &model, weights) {
-            Ok(field) => self.use_field(model, field),
-            Err(error) => self.answers.say(Action::Notify(error.to_string())),
+            Ok(field) => {
+                self.use_field(model, field);
+                true
+            }
+            Err(error) => {
+                self.answers.say(Action::Notify(error.to_string()));
+                false
+            }
         }
     }
 
@@ -198,10 +241,27 @@ impl Worker {
         self.answers.say(Action::RunFailed { run, message });
     }
 
-    /// One piece of work, of the lanes and of the training in turn; false when there is none.
+    /// One piece of work, of the lanes and of the training in turn, of a timeline when these have none; false when there is none.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
-        self.turn && self.train().await || self.sample(pace).await || self.train().await
+        self.turn && self.train().await
+            || self.sample(pace).await
+            || self.train().await
+            || self.sweep().await
+    }
+
+    async fn sweep(&mut self) -> bool {
+        let Some(sweep) = &mut self.sweep else {
+            return false;
+        };
+        let (device, answers) = (&self.device, &self.answers);
+        if !sweep
+            .work(device, |action| answers.say(Action::Timeline(action)))
+            .await
+        {
+            self.sweep = None;
+        }
+        true
     }
 
     async fn train(&mut self) -> bool {
@@ -212,7 +272,9 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(action)) => self.answers.say(action),
             Err(error) => {
-                self.training = None;
+                // What was learned stays: an image may be there again when it goes on.
+                training.running = false;
+                self.answers.say(Action::TrainingPaused(true));
                 self.answers.say(Action::Notify(error.to_string()));
             }
         }

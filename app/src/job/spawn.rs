@@ -1,7 +1,7 @@
 //! Starting the work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
-use crate::state::{Action, State};
+use crate::state::{Action, State, Tab};
 use crate::twins::Twins;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
@@ -19,6 +19,8 @@ pub struct Job {
     /// Numbers of the runs that were asked for.
     asked: Vec<u64>,
     targets: Vec<(u64, usize)>,
+    /// Number of the timeline's sweep that was asked for.
+    sweep: Option<u64>,
 }
 
 impl Job {
@@ -41,6 +43,7 @@ impl Job {
             pace,
             asked: Vec::new(),
             targets: Vec::new(),
+            sweep: None,
         })
     }
 
@@ -81,6 +84,14 @@ impl Job {
             self.asked = targets.iter().map(|(run, _)| *run).collect();
             self.targets.clone_from(&targets);
             self.ask(Request::Targets(targets));
+        }
+        // Nobody looks at the timeline but in its tab.
+        let is_open = state.view.tab == Tab::Timeline;
+        let sweep = state.timeline.wanted().filter(|_| is_open);
+        if sweep != self.sweep {
+            self.sweep = sweep;
+            let rows = sweep.map(|_| Box::new(state.timeline.sweep()));
+            self.ask(Request::Sweep(rows));
         }
     }
 }

@@ -28,7 +28,10 @@ pub struct TrainPlan {
     pub flip: bool,
 }
 
-/// Samples that show how far it is.
+/// Samples that show how far it is: as many as make this many tokens, and at most [`PREVIEW_SAMPLES`].
+const PREVIEW_TOKENS: usize = 4096;
+
+/// Most samples that show how far it is.
 const PREVIEW_SAMPLES: usize = 64;
 
 /// Steps of the ODE that makes them.
@@ -37,12 +40,57 @@ const PREVIEW_STEPS: u32 = 20;
 /// Steps between two previews.
 const PREVIEW_EVERY: u64 = 25;
 
-/// Images at a time where the window has only this thread: a piece of work stays short.
-const MICRO: usize = if cfg!(target_arch = "wasm32") {
-    16
+/// Tokens at a time, so that a piece of work stays short; where the window has only this thread, very short.
+const PIECE_TOKENS: usize = if cfg!(target_arch = "wasm32") {
+    256
 } else {
-    1 << 20
+    4096
 };
+
+impl TrainPlan {
+    /// The same images in each step, in pieces that are short enough: equal within rounding.
+    fn in_pieces(&self) -> TrainConfig {
+        let most = (PIECE_TOKENS / self.config.model.tokens()).max(1);
+        let pieces = self.config.batch.div_ceil(most);
+        TrainConfig {
+            batch: self.config.batch.div_ceil(pieces),
+            accumulate: self.config.accumulate * pieces,
+            ..self.config
+        }
+    }
+
+    fn preview(&self) -> SampleConfig {
+        let TrainConfig {
+            model, transport, ..
+        } = self.config;
+        SampleConfig {
+            model,
+            transport,
+            sampler: Sampler::Ode {
+                method: Method::Euler,
+                n_steps: PREVIEW_STEPS,
+            },
+            guidance: Guidance::default(),
+            weights: Arena::Ema,
+            batch: (PREVIEW_TOKENS / model.tokens()).clamp(1, PREVIEW_SAMPLES),
+            keep_out: false,
+        }
+    }
+
+    /// Bytes that training and its samples take on the device.
+    ///
+    /// # Errors
+    /// Settings that are refused.
+    pub fn forecast(&self) -> Result<u64> {
+        let config = self.in_pieces();
+        let layout = config.layout(u64::MAX)?;
+        let training = config.forecast(u64::MAX)?;
+        // The weights are shared.
+        let preview = self.preview().forecast(&layout)?;
+        let samples = preview.iter().filter(|(what, _)| *what != "parameters");
+        Ok(training.iter().chain(samples).map(|(_, bytes)| bytes).sum())
+    }
+}
 
 /// A network in training.
 pub struct Training {
@@ -69,38 +117,22 @@ impl Training {
     /// # Errors
     /// Settings that are refused, or a device that cannot hold it.
     pub fn new(device: &Device, mut plan: TrainPlan) -> Result<Self> {
-        let config = &mut plan.config;
-        // The same images in each step, in smaller pieces: equal within rounding.
-        let micro = config.batch.min(MICRO);
-        config.accumulate *= config.batch.div_ceil(micro);
-        config.batch = micro;
+        plan.config = plan.in_pieces();
+        let config = &plan.config;
         let trainer = Trainer::new(device, *config)?;
         let batches = BatchConfig {
             seed: config.seed,
             batch: config.batch,
             flip: plan.flip,
         };
-        let sample = SampleConfig {
-            model: config.model,
-            transport: config.transport,
-            sampler: Sampler::Ode {
-                method: Method::Euler,
-                n_steps: PREVIEW_STEPS,
-            },
-            guidance: Guidance::default(),
-            weights: Arena::Ema,
-            batch: PREVIEW_SAMPLES,
-            keep_out: false,
-        };
+        let sample = plan.preview();
         let preview = Session::new(device, trainer.arenas(), trainer.layout(), sample)?;
-        let mut noise = vec![0.0; PREVIEW_SAMPLES * config.model.image_len()];
+        let mut noise = vec![0.0; sample.batch * config.model.image_len()];
         initial_noise(&config.model, config.seed, 0, &mut noise);
         let n_classes = config.model.n_classes.max(1);
         Ok(Training {
             batches: Batches::new(Arc::clone(&plan.dataset), batches),
-            labels: (0..PREVIEW_SAMPLES)
-                .map(|i| (i % n_classes) as u32)
-                .collect(),
+            labels: (0..sample.batch).map(|i| (i % n_classes) as u32).collect(),
             noise,
             preview,
             preview_left: 0,

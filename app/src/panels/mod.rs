@@ -1,6 +1,7 @@
 //! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
 
 mod badge_ui;
+mod data_ui;
 mod diffusion_ui;
 mod header_ui;
 mod help_ui;
@@ -12,6 +13,7 @@ mod plane_ui;
 mod playback_ui;
 mod settings_ui;
 mod step_ui;
+mod timeline_ui;
 mod tour_ui;
 mod train_ui;
 
@@ -97,6 +99,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Diffusion => diffusion_ui::show(ui, scene),
         Tab::Step => step_ui::show(ui, scene),
         Tab::Marginals => marginals_ui::show(ui, scene),
+        Tab::Timeline => timeline_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
     }
 }

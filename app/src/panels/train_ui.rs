@@ -1,6 +1,6 @@
 //! Training: what to learn, how it goes, and what to do with what was learned.
 
-use super::{Scene, plane_ui};
+use super::{Scene, data_ui, plane_ui};
 use crate::job::Request;
 use crate::state::{Status, TrainingView};
 use crate::train::Data;
@@ -40,6 +40,9 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
     if let Data::Drawn(strokes) = &mut form.data {
         plane_ui::draw(ui, strokes);
     }
+    if form.data == Data::Files {
+        data_ui::show(ui, scene.state, scene.actions);
+    }
     ui.horizontal(|ui| {
         let label = ui.label("Training steps").id;
         let drag = DragValue::new(&mut form.steps)
@@ -49,7 +52,10 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
         let label = ui.label("Training seed").id;
         ui.add(DragValue::new(&mut form.seed)).labelled_by(label);
     });
-    let plan = form.plan();
+    let plan = form.plan(&scene.state.files);
+    if let Ok(plan) = &plan {
+        ui.small(form.estimate.text(plan));
+    }
     ui.horizontal_wrapped(|ui| {
         let status = scene.state.training.status;
         let word = if status == Status::Idle {

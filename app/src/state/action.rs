@@ -1,8 +1,20 @@
 //! Everything that can happen to the [`State`](super::State).
 
-use super::{Classes, Frame, Layout, Learned, Link, Model, Quantity, Settings, Source, Tab};
+use super::{
+    Classes, FilesAction, Frame, Layout, Learned, Link, Model, Quantity, Settings, Source, Tab,
+    TimelineAction,
+};
 use crate::export::Kind;
 use std::sync::Arc;
+
+/// What to choose from the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// A folder.
+    Folder,
+    /// One or several files.
+    Files,
+}
 
 /// One change.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +31,8 @@ pub enum Action {
     End,
     /// To this step of the lead lane; pauses.
     Seek(usize),
+    /// To this time, or the last step before it; pauses.
+    SeekTime(f64),
     /// Start again after the end, or stop there.
     ToggleLoop,
     /// Twice the speed.
@@ -93,6 +107,13 @@ pub enum Action {
     },
     /// The averaged weights as a file.
     Kept(Arc<[u8]>),
+
+    /// Let the person choose files.
+    Choose(Choice),
+    /// Of training data from files.
+    Files(FilesAction),
+    /// Of the checkpoints of a run.
+    Timeline(TimelineAction),
 
     /// Ask for another network.
     Load(Source),

@@ -1,6 +1,8 @@
 //! What the app shows and does, as plain values: no GPU, no window, no clock. Every change is an [`Action`].
 
 mod action;
+mod bytes;
+mod data;
 mod keys;
 mod lane;
 mod link;
@@ -8,11 +10,14 @@ mod model;
 mod playback;
 mod quantity;
 mod record;
+mod timeline;
 mod tour;
 mod training;
 mod view;
 
-pub use action::Action;
+pub use action::{Action, Choice};
+pub use bytes::Bytes;
+pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
 pub use keys::{Shortcut, shortcuts};
 pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use link::{Link, LinkError};
@@ -20,6 +25,10 @@ pub use model::{Classes, Model, Source};
 pub use playback::{Playback, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, Record};
+pub use timeline::{
+    CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
+    TimelineAction, Weights, row_bytes,
+};
 pub use tour::{STOPS, Stop};
 pub use training::{Learned, Status, TIME_BINS, TrainingView};
 pub use view::{Layout, Quantity, Tab, View};
@@ -66,10 +75,16 @@ pub struct State {
     pub view: View,
     /// The network that is trained.
     pub training: TrainingView,
+    /// Training data from files.
+    pub files: Files,
+    /// Checkpoints of a run side by side.
+    pub timeline: Timeline,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be kept, which the host takes.
     pub exported: Option<Kind>,
+    /// Files that the person wants to choose, which the host asks for.
+    pub choice: Option<Choice>,
     /// A link to be put on the clipboard, which the host takes.
     pub copied: Option<String>,
     /// What the user is told, the oldest first.
@@ -97,8 +112,11 @@ impl Default for State {
             playback: Playback::default(),
             view: View::default(),
             training: TrainingView::default(),
+            files: Files::default(),
+            timeline: Timeline::default(),
             help: false,
             exported: None,
+            choice: None,
             copied: None,
             notices: Vec::new(),
             runs: 0,
@@ -116,6 +134,7 @@ impl State {
             Action::Home => self.seek(0),
             Action::End => self.seek(self.lead_record().frames.len()),
             Action::Seek(step) => self.seek(step),
+            Action::SeekTime(t) => self.seek(self.lead_record().steps_until(t)),
             Action::ToggleLoop => self.playback.looping = !self.playback.looping,
             Action::Faster => self.playback.set_speed(2.0 * self.playback.speed),
             Action::Slower => self.playback.set_speed(0.5 * self.playback.speed),
@@ -190,6 +209,20 @@ impl State {
             Action::Previewed { step, x } => self.training.preview = Some((step, x)),
             Action::Kept(bytes) => self.training.kept = Some(bytes),
 
+            Action::Choose(choice) => self.choice = Some(choice),
+            Action::Files(action) => {
+                if matches!(action, FilesAction::Ask { .. }) {
+                    self.view.tab = Tab::Train;
+                }
+                self.files.apply(action);
+            }
+            Action::Timeline(action) => {
+                if matches!(action, TimelineAction::Open { .. }) {
+                    self.view.tab = Tab::Timeline;
+                }
+                self.timeline.apply(action);
+            }
+
             Action::Load(source) => self.source = source,
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
@@ -212,6 +245,11 @@ impl State {
                 }
             }
         }
+        self.timeline.follow(Start {
+            seed: self.seed,
+            sample: self.view.sample.unwrap_or(0),
+            classes: self.classes,
+        });
     }
 
     /// The lane whose steps the cursor counts: the first that works.

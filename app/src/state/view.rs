@@ -86,19 +86,22 @@ pub enum Tab {
     Tour,
     /// Training.
     Train,
+    /// Checkpoints of a run over sampling time.
+    Timeline,
     /// The network.
     Model,
 }
 
 impl Tab {
     /// All, with their titles, in order.
-    pub const ALL: [(Tab, &'static str); 7] = [
+    pub const ALL: [(Tab, &'static str); 8] = [
         (Tab::Lanes, "Lanes"),
         (Tab::Tour, "Tour"),
         (Tab::Diffusion, "Diffusion"),
         (Tab::Step, "Step"),
         (Tab::Marginals, "Marginals"),
         (Tab::Train, "Train"),
+        (Tab::Timeline, "Timeline"),
         (Tab::Model, "Model"),
     ];
 }

@@ -7,11 +7,13 @@ mod color;
 mod figure;
 mod paint;
 mod sheet;
+mod timeline;
 
 pub use color::{Scale, range};
 pub use figure::{Figure, Sum, picture};
 pub use paint::Painter;
 pub use sheet::{Sheet, sheet};
+pub use timeline::{RowPicture, of_cells};
 
 use crate::errors::Ways;
 use crate::state::{Layout, Quantity, State};
@@ -61,6 +63,8 @@ pub struct Pictures {
     pub(crate) painter: Option<Painter>,
     /// Bytes of pictures that the CPU has drawn and uploaded.
     uploaded_bytes: u64,
+    /// The rows of a timeline.
+    rows: Vec<Option<RowPicture>>,
 }
 
 impl Pictures {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Seek};
 use std::path::Path;
 
-use image::{DynamicImage, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::crop::{Pixels, center_crop};
 use super::{BadFile, DataConfig, DataError};
@@ -32,6 +32,28 @@ pub fn decode(
         return Err(bad("not a PNG, JPEG or WebP file".to_owned()));
     }
     reader.decode().map_err(|error| bad(error.to_string()))
+}
+
+/// What an image's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Width and height.
+    pub size: (usize, usize),
+    /// Whether it is not grey.
+    pub has_color: bool,
+}
+
+impl Header {
+    /// Reads the header alone; `None` for one that cannot be read.
+    pub fn read(stream: impl BufRead + Seek) -> Option<Self> {
+        let reader = ImageReader::new(stream).with_guessed_format().ok()?;
+        let decoder = reader.into_decoder().ok()?;
+        let (width, height) = decoder.dimensions();
+        Some(Header {
+            size: (width as usize, height as usize),
+            has_color: decoder.color_type().has_color(),
+        })
+    }
 }
 
 /// How images of any size and color become one shape `[C, S, S]`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zip::ZipArchive;
 
@@ -11,7 +12,7 @@ use super::memory::InMemory;
 use super::{BadFile, DataConfig, DataError, Kind, Split, idx};
 
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
-pub type File = (String, Vec<u8>);
+pub type File = (String, Arc<[u8]>);
 
 /// Archives that unpack to more than this are refused.
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
@@ -20,34 +21,55 @@ const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 ///
 /// `data.kind = "folder"` takes the images among them. Folders that all of them share are dropped; the first one after
 /// that is an image's class, and without one the data is unconditional. `"idx"` takes the pair of IDX files, by name. The
-/// embedded digits need no files. A `.zip` file stands for the files in it.
+/// embedded digits need no files. `progress` is awaited after each image with (images decoded, images in all), so that a page
+/// may draw in between.
 ///
 /// # Errors
-/// Any [`DataError`]: invalid or unused keys, no images, images that cannot be decoded, corrupt IDX files or archives.
-pub fn open_files(config: &DataConfig, files: Vec<File>) -> Result<InMemory, DataError> {
+/// Any [`DataError`]: invalid or unused keys, no images, images that cannot be decoded, corrupt IDX files.
+pub async fn open_files(
+    config: &DataConfig,
+    files: &[File],
+    progress: impl AsyncFn(usize, usize),
+) -> Result<InMemory, DataError> {
     config.check()?;
+    match config.kind {
+        Kind::Digits => Err(DataError::config("kind", "digits", "folder or idx")),
+        Kind::Folder => images(config, files, progress).await,
+        Kind::Idx => pair(config, files),
+    }
+}
+
+/// Puts the files in a `.zip` file in its place; others stay as they are. `progress` is awaited after each file.
+///
+/// # Errors
+/// [`DataError::Content`] for an archive that is corrupt or too large.
+pub async fn unpack(
+    files: Vec<File>,
+    progress: impl AsyncFn(usize, usize),
+) -> Result<Vec<File>, DataError> {
     let mut unpacked = Vec::new();
     for (name, bytes) in files {
         match Path::new(&name).extension() {
             Some(extension) if extension.eq_ignore_ascii_case("zip") => {
-                unpack(Path::new(&name), &bytes, &mut unpacked)?;
+                unpack_one(Path::new(&name), &bytes, &mut unpacked, &progress).await?;
             }
             _ => unpacked.push((name, bytes)),
         }
     }
-    match config.kind {
-        Kind::Digits => Err(DataError::config("kind", "digits", "folder or idx")),
-        Kind::Folder => images(config, &unpacked),
-        Kind::Idx => pair(config, &unpacked),
-    }
+    Ok(unpacked)
 }
 
-fn unpack(path: &Path, bytes: &[u8], files: &mut Vec<File>) -> Result<(), DataError> {
+async fn unpack_one(
+    path: &Path,
+    bytes: &[u8],
+    files: &mut Vec<File>,
+    progress: &impl AsyncFn(usize, usize),
+) -> Result<(), DataError> {
     let refuse = |got: String| DataError::content(path, got, "a whole zip archive");
     let bad = |e: zip::result::ZipError| refuse(e.to_string());
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
-    let mut left = MAX_UNPACKED_BYTES;
-    for i in 0..archive.len() {
+    let (n_files, mut left) = (archive.len(), MAX_UNPACKED_BYTES);
+    for i in 0..n_files {
         let file = archive.by_index(i).map_err(bad)?;
         let name = file.name().map_err(bad)?.into_owned();
         if file.is_dir() {
@@ -60,7 +82,8 @@ fn unpack(path: &Path, bytes: &[u8], files: &mut Vec<File>) -> Result<(), DataEr
             let got = format!("more than {MAX_UNPACKED_BYTES} bytes");
             DataError::content(path, got, "less in an archive")
         })?;
-        files.push((name, bytes));
+        files.push((name, bytes.into()));
+        progress(i + 1, n_files).await;
     }
     Ok(())
 }
@@ -88,14 +111,24 @@ fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
     data.with_n_classes(config.n_classes)
 }
 
-fn images(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
-    let root = config.required_path()?;
+/// The images among files, in order.
+pub(super) fn images_of(files: &[File]) -> Vec<&File> {
     let is_hidden = |name: &str| name.rsplit('/').next().is_some_and(|n| n.starts_with('.'));
     let mut files: Vec<&File> = files
         .iter()
         .filter(|(name, _)| is_image(Path::new(name)) && !is_hidden(name))
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
+    files
+}
+
+async fn images(
+    config: &DataConfig,
+    files: &[File],
+    progress: impl AsyncFn(usize, usize),
+) -> Result<InMemory, DataError> {
+    let root = config.required_path()?;
+    let files = images_of(files);
     let n_shared = n_shared_folders(files.iter().map(|file| &file.0[..]));
     let class = |name: &str| {
         let inside = name.splitn(n_shared + 1, '/').last()?;
@@ -118,7 +151,7 @@ fn images(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
 
     let fit = Fit::new(config)?;
     let (mut levels, mut labels, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, bytes) in &files {
+    for (i, (name, bytes)) in files.iter().enumerate() {
         match decode(Path::new(name), Ok(Cursor::new(bytes))) {
             Err(file) => bad.push(file),
             Ok(image) => {
@@ -129,6 +162,7 @@ fn images(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
                 labels.push(label.unwrap_or(0) as u32);
             }
         }
+        progress(i + 1, files.len()).await;
     }
     refuse_bad(bad, files.len(), config.skip_bad)?;
     Ok(InMemory {
@@ -181,8 +215,17 @@ mod tests {
         bytes.into_inner()
     }
 
+    /// Archives among them unpacked, as a page does it.
+    fn open_files(config: &DataConfig, files: Vec<File>) -> Result<InMemory, DataError> {
+        let quiet = async |_, _| ();
+        pollster::block_on(async {
+            let files = unpack(files, quiet).await?;
+            super::open_files(config, &files, quiet).await
+        })
+    }
+
     fn files() -> Vec<File> {
-        let file = |name: &str, bytes| (name.to_owned(), bytes);
+        let file = |name: &str, bytes: Vec<u8>| (name.to_owned(), bytes.into());
         vec![
             file(
                 "pets/dog/b.png",
@@ -235,10 +278,10 @@ mod tests {
         }
         let bytes = zip.finish().unwrap().into_inner();
         let config = config(Kind::Folder);
-        let zipped = open_files(&config, vec![("pets.ZIP".into(), bytes.clone())]).unwrap();
+        let zipped = open_files(&config, vec![("pets.ZIP".into(), bytes.clone().into())]).unwrap();
         let plain = open_files(&config, files()).unwrap();
         assert_eq!(levels(&zipped), levels(&plain));
-        let cut = [("pets.zip".into(), bytes[..bytes.len() / 2].to_vec())];
+        let cut = [("pets.zip".into(), bytes[..bytes.len() / 2].into())];
         let text = message(&config, &cut);
         assert!(
             text.starts_with("pets.zip: got ") && text.ends_with("expected a whole zip archive"),
@@ -247,7 +290,7 @@ mod tests {
         let mut changed = bytes;
         // In the first image, after the headers of its folder and its own: the archive's sum of it no longer holds.
         changed[100] ^= 1;
-        let text = message(&config, &[("pets.zip".into(), changed)]);
+        let text = message(&config, &[("pets.zip".into(), changed.into())]);
         assert!(
             text.starts_with("pets.zip: got ") && text.contains("pets/dog/b.png"),
             "{text}"
@@ -306,7 +349,7 @@ mod tests {
         assert!(message(&folder, &mixed).contains("some in folders and some not"));
         assert!(message(&folder, &[]).contains("got no images"));
         let mut bad = files();
-        bad[0].1.truncate(30);
+        bad[0].1 = bad[0].1[..30].into();
         let text = message(&folder, &bad);
         assert!(
             text.contains("1 of 3 images") && text.contains("pets/dog/b.png"),
@@ -322,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_pair_of_idx_files_is_found_by_name() {
-        let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.to_vec());
+        let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.into());
         let images = [
             &[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2][..],
             &[0, 255],

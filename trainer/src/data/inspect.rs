@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::decode::{decode, to_pixels};
 use super::memory::InMemory;
+use super::suggest::suggested_size;
 use super::{BadFile, DataConfig, DataError, Dataset, Kind, Progress, Split, digits, folder, idx};
 
 /// Levels of one channel over all images, transparent pixels composited on white.
@@ -196,23 +197,6 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
         n_ignored: listing.n_ignored,
         suggestion,
     })
-}
-
-/// The largest power of two, 8 to 512, that at least half of the images need not be enlarged for.
-fn suggested_size(sizes: &BTreeMap<(usize, usize), usize>) -> usize {
-    let n_images: usize = sizes.values().sum();
-    let is_common = |size: &usize| {
-        let n_larger: usize = sizes
-            .iter()
-            .filter(|&(&(w, h), _)| w.min(h) >= *size)
-            .map(|(_, n)| n)
-            .sum();
-        2 * n_larger >= n_images
-    };
-    [512, 256, 128, 64, 32, 16]
-        .into_iter()
-        .find(is_common)
-        .unwrap_or(8)
 }
 
 fn class_name(names: &[String], class: usize) -> String {

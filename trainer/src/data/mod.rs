@@ -19,12 +19,13 @@ mod knn;
 #[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
+mod suggest;
 
 use std::sync::Arc;
 
 pub use batches::{Batch, BatchConfig, Batches};
 pub use config::{DataConfig, Kind, Split};
-pub use dropped::{File, open_files};
+pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{ChannelStats, Report, inspect};
@@ -32,6 +33,9 @@ pub use knn::Knn;
 #[cfg(not(target_arch = "wasm32"))]
 pub use loader::Loader;
 pub use memory::InMemory;
+#[cfg(not(target_arch = "wasm32"))]
+pub use suggest::suggest;
+pub use suggest::{is_idx, suggest_files};
 
 /// Called from several threads with (files checked, files in all) while a folder is opened.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);

@@ -1,0 +1,174 @@
+//! What is done with files that arrive: a picture restores its session, weights are stepped, data is trained on, and the
+//! checkpoints of a run are laid side by side.
+
+use crate::job::Request;
+use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, Tab, TimelineAction};
+use crate::{App, export, source};
+use sit_trainer::data::is_idx;
+use std::path::PathBuf;
+
+/// What files that came together are.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// A folder: a run, or data.
+    Folder(PathBuf),
+    /// More than one.
+    Folders,
+    /// Weights of several training steps.
+    Checkpoints,
+    /// Images, archives or IDX files.
+    Data,
+    /// Each for itself: a picture or weights.
+    Single,
+}
+
+impl Kind {
+    fn of(files: &[(String, Bytes)]) -> Self {
+        let folder = |(_, bytes): &(String, Bytes)| match bytes {
+            Bytes::Disk(path) if path.is_dir() => Some(path.clone()),
+            _ => None,
+        };
+        let mut folders: Vec<PathBuf> = files.iter().filter_map(folder).collect();
+        let all = |is: fn(&str) -> bool| files.iter().all(|(name, _)| is(&name.to_lowercase()));
+        match folders.pop() {
+            Some(folder) if files.len() == 1 => Kind::Folder(folder),
+            Some(_) => Kind::Folders,
+            // A picture alone may carry a session.
+            None if files.len() > 1 && all(is_weights) => Kind::Checkpoints,
+            None if files.len() > 1 && all(is_data) || all(is_set) => Kind::Data,
+            None => Kind::Single,
+        }
+    }
+}
+
+fn ends(name: &str, endings: &[&str]) -> bool {
+    endings.iter().any(|ending| name.ends_with(ending))
+}
+
+fn is_weights(name: &str) -> bool {
+    ends(name, &[".safetensors", ".pt"])
+}
+
+/// Whether it is a data set by itself.
+fn is_set(name: &str) -> bool {
+    ends(name, &[".zip"]) || is_idx(name)
+}
+
+fn is_data(name: &str) -> bool {
+    is_set(name) || ends(name, &[".png", ".jpg", ".jpeg", ".webp"])
+}
+
+impl App {
+    /// Takes the files that have arrived.
+    pub(crate) fn take_drops(&mut self, ctx: &egui::Context) {
+        while let Some(arrived) = self.drops.next(ctx) {
+            let mut files = Vec::new();
+            for (name, contents) in arrived {
+                match contents {
+                    Ok(bytes) => files.push((name, bytes)),
+                    Err(why) => self.state.apply(Action::Notify(format!("{name}: {why}"))),
+                }
+            }
+            if !files.is_empty() {
+                self.take(files);
+            }
+        }
+    }
+
+    fn take(&mut self, mut files: Vec<(String, Bytes)>) {
+        let name = match &files[..] {
+            [(name, _)] => name.clone(),
+            _ => format!("{} files", files.len()),
+        };
+        let action = match Kind::of(&files) {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(path) => return crate::loader::sort(path, self.job.answers()),
+            #[cfg(target_arch = "wasm32")]
+            Kind::Folder(_) => return,
+            Kind::Folders => Action::Notify("Drop one folder, and nothing beside it.".into()),
+            Kind::Checkpoints => {
+                files.sort_by(|a, b| a.0.cmp(&b.0));
+                let row = |(name, bytes)| (name, Checkpoint::File(bytes));
+                let rows = files.into_iter().map(row).collect();
+                Action::Timeline(TimelineAction::Open { name, rows })
+            }
+            Kind::Data => {
+                let place = match &files[..] {
+                    // Its labels lie beside it.
+                    [(name, Bytes::Disk(path))] if is_idx(name) => Place::Disk(path.clone()),
+                    _ => Place::Files(files),
+                };
+                Action::Files(FilesAction::Ask { name, place })
+            }
+            Kind::Single => {
+                for (name, bytes) in files {
+                    self.take_single(&name, &bytes);
+                }
+                return;
+            }
+        };
+        self.state.apply(action);
+    }
+
+    fn take_single(&mut self, name: &str, bytes: &Bytes) {
+        if let Some(link) = picture(name, bytes).and_then(|bytes| export::restore(&bytes)) {
+            self.state.apply(match link {
+                Ok(link) => Action::Restore(link),
+                Err(message) => Action::Notify(message),
+            });
+            return;
+        }
+        let (n, limit) = (self.state.n_samples, self.max_segment_bytes);
+        let (card, opened) = source::examine(name, bytes, n, limit);
+        self.card = Some(card);
+        self.state.apply(Action::SetTab(Tab::Model));
+        if let Some((model, weights)) = opened {
+            self.job.ask(Request::Network {
+                model: Box::new(model),
+                weights,
+            });
+        }
+    }
+}
+
+/// The bytes of a file that may be a picture of a session, which is small.
+fn picture(name: &str, bytes: &Bytes) -> Option<Vec<u8>> {
+    match bytes {
+        Bytes::Memory(bytes) => Some(bytes.to_vec()),
+        Bytes::Disk(path) => ends(&name.to_lowercase(), &[".png", ".gif"])
+            .then(|| std::fs::read(path).ok())
+            .flatten(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_come_together_are_told_by_name() {
+        let here = || Bytes::Disk(env!("CARGO_MANIFEST_DIR").into());
+        let of = |names: &[&str]| {
+            let file = |name: &&str| {
+                let bytes = match *name {
+                    "folder" => here(),
+                    _ => Bytes::Memory([].into()),
+                };
+                (name.to_string(), bytes)
+            };
+            Kind::of(&names.iter().map(file).collect::<Vec<_>>())
+        };
+        let Bytes::Disk(path) = here() else {
+            unreachable!("on the disk");
+        };
+        assert_eq!(of(&["folder"]), Kind::Folder(path));
+        assert_eq!(of(&["folder", "a.png"]), Kind::Folders);
+        assert_eq!(of(&["a.safetensors", "b.SAFETENSORS"]), Kind::Checkpoints);
+        assert_eq!(of(&["a.safetensors"]), Kind::Single);
+        assert_eq!(of(&["a.png"]), Kind::Single);
+        assert_eq!(of(&["a.png", "b.JPG"]), Kind::Data);
+        assert_eq!(of(&["pets.zip"]), Kind::Data);
+        assert_eq!(of(&["train-images-idx3-ubyte.gz"]), Kind::Data);
+        assert_eq!(of(&["a.png", "a.safetensors"]), Kind::Single);
+    }
+}

@@ -1,0 +1,165 @@
+//! What the checkpoints of a run make of one sample's noise, a step of one checkpoint at a time.
+
+use crate::source::checkpoint;
+use crate::state::{CELLS_BUDGET, COLUMNS, Cell, STRIDE, Sweep, TimelineAction, ode, row_bytes};
+use sit_engine::backend::{Arenas, Device};
+use sit_engine::error::{Error, Result};
+use sit_engine::graph::{Arena, Layout};
+use sit_engine::model::{ModelConfig, params};
+use sit_engine::sample::{SampleConfig, Session, initial_noise};
+use sit_engine::transport::{Guidance, Method, Transport};
+
+/// Rows under way.
+pub struct Sweeping {
+    sweep: Sweep,
+    /// The row that is computed, among those of the sweep.
+    at: usize,
+    /// Bytes that the rows take, as far as they were begun.
+    bytes: u64,
+    network: Option<Network>,
+    /// Whether the row's weights are in the network.
+    is_loaded: bool,
+}
+
+/// The programs, which rows of one shape share.
+struct Network {
+    config: ModelConfig,
+    transport: Transport,
+    arenas: Arenas,
+    session: Session,
+}
+
+impl Sweeping {
+    /// Begins.
+    pub fn new(sweep: Sweep) -> Self {
+        Sweeping {
+            bytes: sweep.held_bytes,
+            sweep,
+            at: 0,
+            network: None,
+            is_loaded: false,
+        }
+    }
+
+    /// One piece: a checkpoint is loaded, or does one step. False when there is nothing left to do.
+    pub async fn work(&mut self, device: &Device, say: impl Fn(TimelineAction)) -> bool {
+        let Some((row, _)) = self.sweep.rows.get(self.at) else {
+            return false;
+        };
+        let (number, row) = (self.sweep.number, *row);
+        let done = match &mut self.network {
+            Some(network) if self.is_loaded => {
+                let cells = network.step().await;
+                cells.map(|cells| {
+                    for cell in cells {
+                        say(TimelineAction::CellDone { number, row, cell });
+                    }
+                    network.session.done() == network.session.steps().len()
+                })
+            }
+            _ => self.load(device).map(|model| {
+                let model = Box::new(model);
+                say(TimelineAction::RowOpened { number, row, model });
+                false
+            }),
+        };
+        let done = done.unwrap_or_else(|error| {
+            let message = error.to_string();
+            say(TimelineAction::RowFailed {
+                number,
+                row,
+                message,
+            });
+            true
+        });
+        if done {
+            self.at += 1;
+            self.is_loaded = false;
+        }
+        true
+    }
+
+    /// Loads the weights of the row, and starts from the noise.
+    fn load(&mut self, device: &Device) -> Result<(ModelConfig, Transport)> {
+        let (sweep, at) = (&self.sweep, self.at);
+        let opened = checkpoint("the checkpoint", &sweep.rows[at].1, sweep.weights);
+        let (model, mut weights) = opened.map_err(Error::Checkpoint)?;
+        let (config, transport) = (model.config, model.transport);
+        if model.is_plane() {
+            return Err(Error::Config(
+                "points in the plane: they are shown in the lanes, not here".into(),
+            ));
+        }
+        self.bytes += row_bytes(config.image_len());
+        if self.bytes > CELLS_BUDGET {
+            return Err(Error::Config(format!(
+                "the pictures of all rows may take {} MiB",
+                CELLS_BUDGET >> 20
+            )));
+        }
+        let is_same = |n: &Network| n.config == config && n.transport == transport;
+        let network = match self.network.take().filter(is_same) {
+            Some(network) => network,
+            None => Network::new(device, config, transport)?,
+        };
+        let network = self.network.insert(network);
+        weights.load(&config, &network.arenas, Arena::Params)?;
+        let start = &sweep.start;
+        let mut x = vec![0.0; config.image_len()];
+        initial_noise(&config, start.seed, start.sample as u64, &mut x);
+        let labels = start.classes.labels(&config, start.sample + 1);
+        network.session.start(&x, &labels[start.sample..])?;
+        self.is_loaded = true;
+        Ok((config, transport))
+    }
+}
+
+impl Network {
+    fn new(device: &Device, config: ModelConfig, transport: Transport) -> Result<Self> {
+        let layout = Layout::new(&params(&config), device.max_segment_bytes())?;
+        let arenas = device.arenas(&layout, &[Arena::Params])?;
+        let sample = SampleConfig {
+            model: config,
+            transport,
+            sampler: ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32),
+            guidance: Guidance::default(),
+            weights: Arena::Params,
+            batch: 1,
+            keep_out: true,
+        };
+        Ok(Network {
+            session: Session::new(device, &arenas, &layout, sample)?,
+            config,
+            transport,
+            arenas,
+        })
+    }
+
+    /// One step; the cells that it makes known.
+    async fn step(&mut self) -> Result<Vec<Cell>> {
+        let session = &mut self.session;
+        let (k, n) = (session.done(), session.steps().len());
+        let before = match k.is_multiple_of(STRIDE) {
+            true => Some((session.t(), session.read().await?.into())),
+            false => None,
+        };
+        session.step(&[]).await?;
+        let mut cells = Vec::new();
+        if let Some((t, x)) = before {
+            let out = Some(session.read_out().await?.into());
+            cells.push(Cell { t, x, out });
+        }
+        if k + 1 == n {
+            let (t, x) = (session.t(), session.read().await?.into());
+            cells.push(Cell { t, x, out: None });
+        }
+        let mut values = cells.iter().flat_map(|cell| cell.x.iter());
+        match values.all(|x| x.is_finite()) {
+            true => Ok(cells),
+            false => Err(Error::Config(format!(
+                "step {} of {n} gives numbers that are not finite",
+                k + 1
+            ))),
+        }
+    }
+}

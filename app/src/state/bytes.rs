@@ -1,0 +1,22 @@
+//! Where the bytes of a file are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A file that was dropped or chosen.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Bytes {
+    /// In memory, as a browser hands it over.
+    Memory(Arc<[u8]>),
+    /// On disk.
+    Disk(PathBuf),
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bytes::Memory(bytes) => write!(f, "{} bytes", bytes.len()),
+            Bytes::Disk(path) => path.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Walks that train on files.
+
+use super::{drop_file, drop_files, shot, still, until};
+use crate::App;
+use crate::state::{Source, Status};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use image::{ImageFormat, Rgb, RgbImage};
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+/// A disk of one color on another one, 24 x 18.
+fn disk(ink: [u8; 3], paper: [u8; 3]) -> RgbImage {
+    RgbImage::from_fn(24, 18, |x, y| {
+        let inside = (x as f64 - 11.5).hypot(y as f64 - 8.5) < 7.0;
+        Rgb(if inside { ink } else { paper })
+    })
+}
+
+/// A folder of two classes, in three formats.
+fn folder(root: &Path) {
+    for (class, color) in [("orange", [230, 120, 0]), ("sky", [40, 120, 220])] {
+        fs::create_dir_all(root.join(class)).unwrap();
+        for (i, ending) in ["png", "jpg", "webp"].iter().cycle().take(9).enumerate() {
+            let image = disk(color, [20 * i as u8, 10, 30]);
+            image
+                .save(root.join(class).join(format!("{i}.{ending}")))
+                .unwrap();
+        }
+    }
+}
+
+fn drop_path(harness: &mut Harness<'_, App>, path: &Path) {
+    drop_files(harness, [(path.to_owned(), Vec::new())]);
+}
+
+/// Frames until the data has been read that the window then describes like this.
+fn ready(harness: &mut Harness<'_, App>, expected: &str) {
+    let facts = |app: &App| {
+        let opened = app.state().files.ready()?;
+        let ([c, h, w], n) = (opened.dataset.shape(), opened.dataset.len());
+        Some(format!("{n} images of {w}×{h}×{c}, "))
+    };
+    until(harness, expected, |app| {
+        facts(app).is_some_and(|facts| expected.starts_with(&facts))
+    });
+    harness.get_by_label(expected);
+}
+
+/// Frames until data was refused, for this reason.
+fn refused(harness: &mut Harness<'_, App>, expected: &str) {
+    let error = |app: &App| app.state().files.error.clone();
+    until(harness, expected, |app| {
+        error(app).is_some_and(|error| error.contains(expected))
+    });
+    harness.get_by_label(&error(harness.state()).unwrap());
+}
+
+fn train(harness: &mut Harness<'_, App>, steps: u64) {
+    let start = harness.query_by_label("Start training");
+    start
+        .unwrap_or_else(|| harness.get_by_label("Start again"))
+        .click();
+    until(harness, "some steps", |app| {
+        let training = &app.state().training;
+        training.step >= steps && training.preview.is_some()
+    });
+    harness.get_by_label("Pause training").click();
+    until(harness, "a pause", |app| {
+        app.state().training.status == Status::Paused
+    });
+}
+
+#[test]
+fn a_folder_of_images_is_trained_on_and_stepped() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("disks");
+    folder(&path);
+    let mut harness = still();
+    drop_path(&mut harness, &path);
+    ready(&mut harness, "18 images of 16×16×3, 2 classes: orange, sky");
+    harness.get_by_label_contains("patch 2: 64 tokens");
+    // Another size is read again, and the network fits it.
+    harness.get_by_label("8×8").click();
+    ready(&mut harness, "18 images of 8×8×3, 2 classes: orange, sky");
+    harness.get_by_label_contains("patch 2: 16 tokens");
+    train(&mut harness, 3);
+    shot(&mut harness, "files-train");
+    harness.get_by_label("Step it in the lanes").click();
+    let name = Source::Trained("folder disks".into());
+    until(&mut harness, "the lanes", |app| {
+        let model = app.state().model.as_ref();
+        model.is_some_and(|m| m.source == name) && app.state().is_shown(0)
+    });
+    let config = harness.state().state().model.as_ref().unwrap().config;
+    assert_eq!((config.channels, config.input_size), (3, 8));
+    assert_eq!(config.n_classes, 2);
+    super::go_to(&mut harness, 25);
+    shot(&mut harness, "files-lanes");
+}
+
+#[test]
+fn an_idx_file_finds_its_labels() {
+    let root = tempfile::tempdir().unwrap();
+    let images = include_bytes!("../../../trainer/assets/digits/digits-images-idx3-ubyte.gz");
+    let labels = include_bytes!("../../../trainer/assets/digits/digits-labels-idx1-ubyte.gz");
+    let file = root.path().join("train-images-idx3-ubyte.gz");
+    fs::write(&file, images).unwrap();
+    fs::write(root.path().join("train-labels-idx1-ubyte.gz"), labels).unwrap();
+    let mut harness = still();
+    // The file, or its folder.
+    for path in [&*file, root.path()] {
+        drop_path(&mut harness, path);
+        ready(&mut harness, "1797 images of 8×8×1, 10 classes");
+        assert!(harness.query_by_label("Image size").is_none());
+    }
+    // Both of them in memory, as a browser has them.
+    let pair = [
+        ("images-idx3-ubyte.gz", &images[..]),
+        ("labels-idx1-ubyte.gz", labels),
+    ];
+    drop_files(
+        &mut harness,
+        pair.map(|(name, bytes)| (name.into(), bytes.to_vec())),
+    );
+    ready(&mut harness, "1797 images of 8×8×1, 10 classes");
+    harness.get_by_label("2 files");
+    // Labels that are not there, and images that are cut off.
+    drop_file(&mut harness, "images-idx3-ubyte.gz", images.to_vec());
+    refused(&mut harness, "0 files called labels");
+    fs::write(&file, &images[..images.len() / 2]).unwrap();
+    drop_path(&mut harness, &file);
+    refused(&mut harness, "cut off or corrupt");
+}
+
+#[test]
+fn images_without_a_folder_are_trained_on_as_well() {
+    let image = |ink| {
+        let mut png = Cursor::new(Vec::new());
+        disk(ink, [0; 3])
+            .write_to(&mut png, ImageFormat::Png)
+            .unwrap();
+        png.into_inner()
+    };
+    let mut harness = still();
+    let files = [("a.png", image([255; 3])), ("b.png", image([9, 99, 200]))];
+    drop_files(
+        &mut harness,
+        files.map(|(name, bytes)| (name.into(), bytes)),
+    );
+    ready(&mut harness, "2 images of 16×16×3, no classes");
+    harness.get_by_label("Some of the training images");
+}
+
+#[test]
+fn bad_folders_are_explained_and_nothing_is_lost() {
+    let root = tempfile::tempdir().unwrap();
+    let [good, empty, mixed] = ["good", "empty", "mixed"].map(|name| root.path().join(name));
+    folder(&good);
+    folder(&mixed);
+    fs::create_dir(&empty).unwrap();
+    fs::write(mixed.join("sky/0.png"), b"\x89PNG, or so it says").unwrap();
+    let mut harness = still();
+    drop_path(&mut harness, &good);
+    ready(&mut harness, "18 images of 16×16×3, 2 classes: orange, sky");
+    harness.get_by_label("8×8").click();
+    ready(&mut harness, "18 images of 8×8×3, 2 classes: orange, sky");
+    train(&mut harness, 1);
+    let step = harness.state().state().training.step;
+
+    drop_path(&mut harness, &empty);
+    refused(&mut harness, "no images");
+    harness.get_by_label("These files cannot be trained on.");
+    assert!(
+        harness
+            .get_by_label("Start again")
+            .accesskit_node()
+            .is_disabled()
+    );
+    drop_path(&mut harness, &mixed);
+    refused(&mut harness, "1 of 18 images cannot be read");
+    shot(&mut harness, "files-bad");
+    harness
+        .get_by_label("Leave out images that cannot be read")
+        .click();
+    harness.step();
+    harness.step();
+    ready(&mut harness, "17 images of 16×16×3, 2 classes: orange, sky");
+    // The training still stands where it was paused, and the data can be had back.
+    drop_path(&mut harness, &empty);
+    refused(&mut harness, "no images");
+    harness.get_by_label("Back to folder mixed").click();
+    harness.step();
+    harness.step();
+    harness.get_by_label("17 images of 16×16×3, 2 classes: orange, sky");
+    assert_eq!(harness.state().state().training.step, step);
+    harness.get_by_label("Go on").click();
+    until(&mut harness, "going on", |app| {
+        app.state().training.step > step
+    });
+}

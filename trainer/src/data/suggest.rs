@@ -1,0 +1,165 @@
+//! How to open data that nobody has described, told by names and headers alone.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+
+use super::decode::Header;
+use super::dropped::{File, images_of};
+use super::{DataConfig, DataError, Kind, Split};
+
+/// A `[data]` table for what lies at `path`: a folder of images or of IDX files, or one of the IDX files.
+///
+/// An image whose header cannot be read does not count; opening the data names it.
+///
+/// # Errors
+/// A folder that cannot be read or holds no images.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn suggest(path: &Path) -> Result<DataConfig, DataError> {
+    use rayon::prelude::*;
+    if path.is_file() {
+        let is_test = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("t10k");
+        let is_test = path.file_name().is_some_and(is_test);
+        return Ok(idx(path.parent().unwrap_or(path), is_test));
+    }
+    let metadata = std::fs::metadata(path).map_err(|source| DataError::io(path, source))?;
+    for split in [Split::Train, Split::Test] {
+        if metadata.is_dir() && super::idx::find(path, split, "images-idx3")?.is_some() {
+            return Ok(idx(path, split == Split::Test));
+        }
+    }
+    let files = super::folder::list(path)?.files;
+    let header = |(path, _): &(std::path::PathBuf, u32)| {
+        Header::read(std::io::BufReader::new(std::fs::File::open(path).ok()?))
+    };
+    let headers: Vec<Header> = files.par_iter().filter_map(header).collect();
+    Ok(folder(path, &headers))
+}
+
+/// The same for files that lie in memory, which `name` calls together.
+pub fn suggest_files(name: &str, files: &[File]) -> DataConfig {
+    let path = Path::new(name);
+    let images = images_of(files);
+    if images.is_empty() && files.iter().any(|(name, _)| is_idx(name)) {
+        return idx(path, false);
+    }
+    let headers: Vec<Header> = images
+        .iter()
+        .filter_map(|(_, bytes)| Header::read(Cursor::new(bytes)))
+        .collect();
+    folder(path, &headers)
+}
+
+/// Whether a file is an IDX file, by its name: `train-images-idx3-ubyte.gz` and the like.
+pub fn is_idx(name: &str) -> bool {
+    name.contains("-idx") || name.contains(".idx") || name.contains("-ubyte")
+}
+
+fn idx(path: &Path, is_test: bool) -> DataConfig {
+    DataConfig {
+        kind: Kind::Idx,
+        path: Some(path.to_owned()),
+        split: if is_test { Split::Test } else { Split::Train },
+        ..DataConfig::digits()
+    }
+}
+
+fn folder(path: &Path, headers: &[Header]) -> DataConfig {
+    let mut sizes = BTreeMap::new();
+    for header in headers {
+        *sizes.entry(header.size).or_default() += 1;
+    }
+    let has_color = headers.iter().any(|header| header.has_color);
+    DataConfig {
+        kind: Kind::Folder,
+        path: Some(path.to_owned()),
+        image_size: Some(suggested_size(&sizes)),
+        channels: Some(if has_color { 3 } else { 1 }),
+        ..DataConfig::digits()
+    }
+}
+
+/// The largest power of two, 8 to 512, that at least half of the images need not be enlarged for.
+pub(super) fn suggested_size(sizes: &BTreeMap<(usize, usize), usize>) -> usize {
+    let n_images: usize = sizes.values().sum();
+    let is_common = |size: &usize| {
+        let n_larger: usize = sizes
+            .iter()
+            .filter(|&(&(w, h), _)| w.min(h) >= *size)
+            .map(|(_, n)| n)
+            .sum();
+        2 * n_larger >= n_images
+    };
+    [512, 256, 128, 64, 32, 16]
+        .into_iter()
+        .find(is_common)
+        .unwrap_or(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use image::{GrayImage, RgbImage};
+
+    use super::*;
+    use crate::data::inspect;
+
+    /// What the headers tell is what all the pixels tell.
+    #[test]
+    fn a_folder_is_suggested_as_inspection_does() {
+        let root = tempfile::tempdir().unwrap();
+        let save = |name: &str, width, height| {
+            let image = RgbImage::new(width, height);
+            image.save(root.path().join(name)).unwrap();
+        };
+        GrayImage::new(70, 50)
+            .save(root.path().join("grey.png"))
+            .unwrap();
+        let grey = suggest(root.path()).unwrap();
+        assert_eq!((grey.image_size, grey.channels), (Some(32), Some(1)));
+        save("a.png", 40, 20);
+        save("b.jpg", 17, 33);
+        let told = suggest(root.path()).unwrap();
+        assert_eq!(told, inspect(root.path(), &|_, _| ()).unwrap().suggestion);
+        assert_eq!((told.image_size, told.channels), (Some(16), Some(3)));
+        let files: Vec<File> = ["a.png", "b.jpg", "grey.png"]
+            .map(|name| {
+                let bytes = fs::read(root.path().join(name)).unwrap();
+                (name.to_owned(), bytes.into())
+            })
+            .into();
+        let path = Some("dropped".into());
+        assert_eq!(
+            suggest_files("dropped", &files),
+            DataConfig { path, ..told }
+        );
+        // A broken image among them changes nothing.
+        fs::write(root.path().join("c.png"), "no").unwrap();
+        assert_eq!(suggest(root.path()).unwrap().image_size, Some(16));
+    }
+
+    #[test]
+    fn idx_files_are_told_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("t10k-images-idx3-ubyte.gz");
+        fs::write(&file, "").unwrap();
+        for path in [root.path(), &file] {
+            let config = suggest(path).unwrap();
+            assert_eq!((config.kind, config.split), (Kind::Idx, Split::Test));
+            assert_eq!(config.path.as_deref(), Some(root.path()));
+        }
+        let dropped = [("train-images-idx3-ubyte".to_owned(), [].into())];
+        assert_eq!(suggest_files("dropped", &dropped).kind, Kind::Idx);
+    }
+
+    #[test]
+    fn a_folder_without_images_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let text = suggest(root.path()).unwrap_err().to_string();
+        assert!(text.contains("no images, 0 other files"), "{text}");
+        let missing = root.path().join("missing");
+        let text = suggest(&missing).unwrap_err().to_string();
+        assert!(text.starts_with(&missing.display().to_string()), "{text}");
+    }
+}
