@@ -42,6 +42,10 @@ pub struct Start {
     pub link: Option<String>,
     /// The person asked the system for less motion: nothing moves before it is told to.
     pub reduced_motion: bool,
+    /// What stands before the state in a link that is copied: the page's address and `#`. Empty where there is no page.
+    pub address: String,
+    /// What the person is told first, if there is something.
+    pub notice: Option<String>,
     /// Measure for this long, print the figures and end; from the start of the program.
     #[cfg(not(target_arch = "wasm32"))]
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
@@ -52,6 +56,8 @@ pub struct App {
     state: State,
     job: Job,
     device: String,
+    /// What a copied link begins with.
+    address: String,
     pictures: Pictures,
     findings: Findings,
     /// Most bytes of a buffer on the device.
@@ -74,6 +80,9 @@ impl App {
     /// When the system refuses a thread for the work.
     pub fn new(cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
         look::set(&cc.egui_ctx);
+        if start.reduced_motion {
+            look::still(&cc.egui_ctx);
+        }
         let mut state = State::default();
         state.playback.playing = !start.reduced_motion;
         if let Some(text) = &start.link {
@@ -82,8 +91,11 @@ impl App {
                 Err(error) => Action::Notify(error.to_string()),
             });
         }
-        let device = device(cc);
-        let (name, max_segment_bytes) = (device.to_string(), device.max_segment_bytes());
+        if let Some(text) = start.notice {
+            state.apply(Action::Notify(text));
+        }
+        let (device, name) = device(cc);
+        let max_segment_bytes = device.max_segment_bytes();
         let ctx = cc.egui_ctx.clone();
         let shares_gpu = matches!(device, Device::Gpu(_));
         let job = Job::spawn(device, shares_gpu, Arc::new(move || ctx.request_repaint()))?;
@@ -91,6 +103,7 @@ impl App {
             state,
             job,
             device: name,
+            address: start.address,
             max_segment_bytes,
             drops: Drops::default(),
             card: None,
@@ -108,6 +121,11 @@ impl App {
     /// What is shown.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What computes, in words.
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// What the file that was dropped last is.
@@ -258,7 +276,7 @@ impl eframe::App for App {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());
         }
         if let Some(link) = self.state.copied.take() {
-            ctx.copy_text(link);
+            ctx.copy_text(format!("{}{link}", self.address));
         }
         // Between two steps nothing moves, and a step that is computed asks for a frame by itself.
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
@@ -267,17 +285,24 @@ impl eframe::App for App {
     }
 }
 
-/// What computes: the GPU that draws the window, if it is a real one, else the processor.
-fn device(cc: &eframe::CreationContext<'_>) -> Device {
+/// What computes, and how it is called: the GPU that draws the window, if it is a real one, else the processor.
+fn device(cc: &eframe::CreationContext<'_>) -> (Device, String) {
     let Some(render) = &cc.wgpu_render_state else {
-        return Device::Cpu;
+        return (Device::Cpu, Device::Cpu.to_string());
     };
     let info = render.adapter.get_info();
-    // A software adapter computes slower than the CPU backend, and WebGL computes nothing.
-    if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
-        return Device::Cpu;
+    // It would compute slower than the CPU backend.
+    if info.device_type == wgpu::DeviceType::Cpu {
+        let name = format!(
+            "{} (the graphics adapter is a software one: it draws, the processor computes)",
+            Device::Cpu
+        );
+        return (Device::Cpu, name);
     }
-    Gpu::share(render.device.clone(), render.queue.clone(), info).map_or(Device::Cpu, Device::Gpu)
+    let gpu = Gpu::share(render.device.clone(), render.queue.clone(), info);
+    let device = gpu.map_or(Device::Cpu, Device::Gpu);
+    let name = device.to_string();
+    (device, name)
 }
 
 /// The shortcuts that were pressed, unless a text is being edited.

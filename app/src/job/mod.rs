@@ -84,7 +84,7 @@ pub async fn serve(
                 Err(_) => return,
             }
         }
-        pace.rest().await;
+        pace.rest(|| worker.answers.wake()).await;
     }
 }
 

@@ -71,8 +71,8 @@ impl Pace {
         }
     }
 
-    /// Waits for the next turn if this one is over.
-    pub async fn rest(&self) {
+    /// Waits for the next turn if this one is over: `wake` asks for the frame that begins it.
+    pub async fn rest(&self, wake: impl Fn()) {
         let Some(turn) = &self.turn else {
             return;
         };
@@ -82,6 +82,7 @@ impl Pace {
                 return Poll::Ready(());
             }
             turn.waker = Some(context.waker().clone());
+            wake();
             Poll::Pending
         })
         .await;

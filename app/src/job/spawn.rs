@@ -92,10 +92,15 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Asks for a frame.
+    pub fn wake(&self) {
+        (self.wake)();
+    }
+
     /// Sends one. A window that is gone needs no answer.
     pub fn say(&self, action: Action) {
         if self.actions.unbounded_send(action).is_ok() {
-            (self.wake)();
+            self.wake();
         }
     }
 }
