@@ -94,8 +94,8 @@ impl App {
         if let Some(text) = start.notice {
             state.apply(Action::Notify(text));
         }
-        let (device, name) = device(cc);
-        let max_segment_bytes = device.max_segment_bytes();
+        let device = device(cc);
+        let (name, max_segment_bytes) = (name(&device, cc), device.max_segment_bytes());
         let ctx = cc.egui_ctx.clone();
         let shares_gpu = matches!(device, Device::Gpu(_));
         let job = Job::spawn(device, shares_gpu, Arc::new(move || ctx.request_repaint()))?;
@@ -285,24 +285,28 @@ impl eframe::App for App {
     }
 }
 
-/// What computes, and how it is called: the GPU that draws the window, if it is a real one, else the processor.
-fn device(cc: &eframe::CreationContext<'_>) -> (Device, String) {
+/// What computes: the GPU that draws the window, if it is a real one, else the processor.
+fn device(cc: &eframe::CreationContext<'_>) -> Device {
     let Some(render) = &cc.wgpu_render_state else {
-        return (Device::Cpu, Device::Cpu.to_string());
+        return Device::Cpu;
     };
     let info = render.adapter.get_info();
-    // It would compute slower than the CPU backend.
-    if info.device_type == wgpu::DeviceType::Cpu {
-        let name = format!(
-            "{} (the graphics adapter is a software one: it draws, the processor computes)",
-            Device::Cpu
-        );
-        return (Device::Cpu, name);
+    // A software adapter computes slower than the CPU backend, and WebGL computes nothing.
+    if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
+        return Device::Cpu;
     }
-    let gpu = Gpu::share(render.device.clone(), render.queue.clone(), info);
-    let device = gpu.map_or(Device::Cpu, Device::Gpu);
-    let name = device.to_string();
-    (device, name)
+    Gpu::share(render.device.clone(), render.queue.clone(), info).map_or(Device::Cpu, Device::Gpu)
+}
+
+/// What computes, in words.
+fn name(device: &Device, cc: &eframe::CreationContext<'_>) -> String {
+    let draws = cc.wgpu_render_state.as_ref();
+    match (device, draws.map(|r| r.adapter.get_info().device_type)) {
+        (Device::Cpu, Some(wgpu::DeviceType::Cpu)) => format!(
+            "{device} (the graphics adapter is a software one: it draws, the processor computes)"
+        ),
+        _ => device.to_string(),
+    }
 }
 
 /// The shortcuts that were pressed, unless a text is being edited.

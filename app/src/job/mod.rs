@@ -1,7 +1,7 @@
 //! The work behind the window: sampling and training, asked for by [`Request`]s and answered by [`Action`]s.
 //!
 //! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
-//! window, and gives it back whenever the frame's budget is spent ([`Pace`]).
+//! window, and gives it back after a few milliseconds ([`Pace`]).
 
 mod pace;
 mod run;
@@ -62,7 +62,7 @@ pub async fn serve(
     device: Device,
     mut requests: UnboundedReceiver<Request>,
     answers: Answers,
-    pace: Pace,
+    mut pace: Pace,
 ) {
     let mut worker = Worker {
         device,
@@ -84,7 +84,7 @@ pub async fn serve(
                 Err(_) => return,
             }
         }
-        pace.rest(|| worker.answers.wake()).await;
+        pace.rest().await;
     }
 }
 

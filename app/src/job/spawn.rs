@@ -14,7 +14,6 @@ pub struct Job {
     requests: UnboundedSender<Request>,
     actions: UnboundedReceiver<Action>,
     answers: Answers,
-    pace: Option<Pace>,
     /// Numbers of the runs that were asked for.
     asked: Vec<u64>,
     targets: Vec<(u64, usize)>,
@@ -32,12 +31,11 @@ impl Job {
             actions: sender,
             wake,
         };
-        let pace = start(device, shares_gpu, received, answers.clone())?;
+        start(device, shares_gpu, received, answers.clone())?;
         Ok(Job {
             requests,
             actions,
             answers,
-            pace,
             asked: Vec::new(),
             targets: Vec::new(),
         })
@@ -60,9 +58,6 @@ impl Job {
             state.apply(action);
         }
         self.want(state);
-        if let Some(pace) = &self.pace {
-            pace.frame();
-        }
     }
 
     fn want(&mut self, state: &State) {
@@ -92,15 +87,10 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Asks for a frame.
-    pub fn wake(&self) {
-        (self.wake)();
-    }
-
     /// Sends one. A window that is gone needs no answer.
     pub fn say(&self, action: Action) {
         if self.actions.unbounded_send(action).is_ok() {
-            self.wake();
+            (self.wake)();
         }
     }
 }
@@ -111,13 +101,13 @@ fn start(
     shares_gpu: bool,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
-) -> std::io::Result<Option<Pace>> {
+) -> std::io::Result<()> {
     let work =
         move || pollster::block_on(serve(device, requests, answers, Pace::thread(shares_gpu)));
     std::thread::Builder::new()
         .name("work".into())
         .spawn(work)?;
-    Ok(None)
+    Ok(())
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -126,8 +116,7 @@ fn start(
     _shares_gpu: bool,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
-) -> std::io::Result<Option<Pace>> {
-    let pace = Pace::window();
-    wasm_bindgen_futures::spawn_local(serve(device, requests, answers, pace.clone()));
-    Ok(Some(pace))
+) -> std::io::Result<()> {
+    wasm_bindgen_futures::spawn_local(serve(device, requests, answers, Pace::window()?));
+    Ok(())
 }
