@@ -46,6 +46,10 @@ pub struct Start {
     pub link: Option<String>,
     /// The person asked the system for less motion: nothing moves before it is told to.
     pub reduced_motion: bool,
+    /// What stands before the state in a link that is copied: the page's address and `#`. Empty where there is no page.
+    pub address: String,
+    /// What the person is told first, if there is something.
+    pub notice: Option<String>,
     /// Measure for this long, print the figures and end; from the start of the program.
     #[cfg(not(target_arch = "wasm32"))]
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
@@ -56,6 +60,8 @@ pub struct App {
     state: State,
     job: Job,
     device: String,
+    /// What a copied link begins with.
+    address: String,
     pictures: Pictures,
     findings: Findings,
     /// Most bytes of a buffer on the device.
@@ -85,6 +91,9 @@ impl App {
     /// The program with its work on `device`: the CPU, or the GPU that draws the window.
     fn on(device: Device, cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
         look::set(&cc.egui_ctx);
+        if start.reduced_motion {
+            look::still(&cc.egui_ctx);
+        }
         let mut state = State::default();
         state.playback.playing = !start.reduced_motion;
         if let Some(text) = &start.link {
@@ -93,7 +102,10 @@ impl App {
                 Err(error) => Action::Notify(error.to_string()),
             });
         }
-        let (name, max_segment_bytes) = (device.to_string(), device.max_segment_bytes());
+        if let Some(text) = start.notice {
+            state.apply(Action::Notify(text));
+        }
+        let (name, max_segment_bytes) = (name(&device, cc), device.max_segment_bytes());
         let ctx = cc.egui_ctx.clone();
         let twins = match &device {
             Device::Cpu => None,
@@ -106,6 +118,7 @@ impl App {
             state,
             job,
             device: name,
+            address: start.address,
             max_segment_bytes,
             drops: Drops::default(),
             card: None,
@@ -124,6 +137,11 @@ impl App {
     /// What is shown.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// What computes, in words.
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// What the file that was dropped last is.
@@ -261,7 +279,7 @@ impl eframe::App for App {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());
         }
         if let Some(link) = self.state.copied.take() {
-            ctx.copy_text(link);
+            ctx.copy_text(format!("{}{link}", self.address));
         }
         // Between two steps nothing moves, and a step that is computed asks for a frame by itself.
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
@@ -287,6 +305,17 @@ fn device(cc: &eframe::CreationContext<'_>) -> Device {
 fn share(render: &RenderState) -> Device {
     let (device, queue) = (render.device.clone(), render.queue.clone());
     Gpu::share(device, queue, render.adapter.get_info()).map_or(Device::Cpu, Device::Gpu)
+}
+
+/// What computes, in words.
+fn name(device: &Device, cc: &eframe::CreationContext<'_>) -> String {
+    let draws = cc.wgpu_render_state.as_ref();
+    match (device, draws.map(|r| r.adapter.get_info().device_type)) {
+        (Device::Cpu, Some(wgpu::DeviceType::Cpu)) => format!(
+            "{device} (the graphics adapter is a software one: it draws, the processor computes)"
+        ),
+        _ => device.to_string(),
+    }
 }
 
 /// The shortcuts that were pressed, unless a text is being edited.

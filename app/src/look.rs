@@ -1,6 +1,6 @@
 //! Fonts and colors.
 
-use egui::{Color32, Context, FontDefinitions, FontFamily, Ui};
+use egui::{Color32, Context, FontDefinitions, FontFamily, Ui, style::ScrollAnimation};
 
 /// Sets the fonts: each of egui's two text fonts also stands in for the other, so that the signs of the equations are there.
 pub fn set(ctx: &Context) {
@@ -21,6 +21,14 @@ pub fn set(ctx: &Context) {
         });
     }
     ctx.set_fonts(fonts);
+}
+
+/// Nothing slides or fades.
+pub fn still(ctx: &Context) {
+    ctx.all_styles_mut(|style| {
+        style.animation_time = 0.0;
+        style.scroll_animation = ScrollAnimation::none();
+    });
 }
 
 /// A color for what is well, readable on light and dark.

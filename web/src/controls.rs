@@ -1,6 +1,6 @@
 //! Where the controls are, by the names that people who cannot see the window hear.
 
-use egui::accesskit::{Node, NodeId, Role};
+use egui::accesskit::{Node, NodeId};
 use egui::{Context, FullOutput, Plugin};
 
 /// The controls of the last frame.
@@ -15,8 +15,8 @@ impl Controls {
         let is_it =
             |node: &&Node| format!("{:?}", node.role()) == role && self.name(node) == Some(name);
         let node = self.nodes.iter().map(|(_, node)| node).find(is_it)?;
-        let at = node.bounds()?.center();
-        Some([at.x, at.y])
+        let at = node.bounds()?;
+        Some([(at.x0 + at.x1) / 2.0, (at.y0 + at.y1) / 2.0])
     }
 
     /// The control's own name, or that of the text beside it.

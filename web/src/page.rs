@@ -1,9 +1,17 @@
 //! Between the page and the program.
 
+use crate::browser;
+use crate::controls::Controls;
+use crate::status::{self, Frames};
 use eframe::wasm_bindgen::JsValue;
-use eframe::{CreationContext, Frame, Renderer, WebRunner};
+use eframe::{CreationContext, Frame, WebRunner};
+use egui::Context;
 use sit_app::{App, Start, host};
+use std::time::Duration;
 use wasm_bindgen::prelude::*;
+
+/// Least seconds between two changes of the address: browsers allow a hundred in half a minute.
+const ADDRESS_SECS: f64 = 1.0;
 
 /// The running program, as scripts of the page see it.
 #[wasm_bindgen]
@@ -17,18 +25,12 @@ pub struct Program {
 /// Why nothing can be drawn: neither WebGPU nor WebGL 2.
 #[wasm_bindgen]
 pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValue> {
-    let window = web_sys::window().ok_or("there is no window")?;
-    let hash = window.location().hash()?;
-    let calm = window.match_media("(prefers-reduced-motion: reduce)")?;
+    let (renderer, notice) = browser::renderer().await?;
     let start = Start {
-        link: hash.strip_prefix('#').map(str::to_owned),
-        reduced_motion: calm.is_some_and(|query| query.matches()),
-    };
-    // Without WebGPU, WebGL draws, and what computes is the CPU.
-    let renderer = if wgpu::util::is_browser_webgpu_supported().await {
-        Renderer::Wgpu
-    } else {
-        Renderer::Glow
+        link: browser::link()?,
+        reduced_motion: browser::reduced_motion()?,
+        address: browser::address()?,
+        notice,
     };
     let options = eframe::WebOptions {
         renderer,
@@ -36,9 +38,14 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValu
         ..Default::default()
     };
     let make = Box::new(|cc: &CreationContext<'_>| {
+        cc.egui_ctx.add_plugin(Controls::default());
         let page = Page {
+            ctx: cc.egui_ctx.clone(),
+            reduced_motion: start.reduced_motion,
             link: start.link.clone().unwrap_or_default(),
-            app: App::new(cc, start),
+            looked: 0.0,
+            frames: Frames::default(),
+            app: App::new(cc, start)?,
         };
         Ok(Box::new(page) as Box<dyn eframe::App>)
     });
@@ -49,9 +56,29 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValu
 
 #[wasm_bindgen]
 impl Program {
-    /// What the program does right now, as JSON ([`App::status`]); nothing once it has stopped.
+    /// What the program does right now, as JSON; nothing once it has stopped.
     pub fn status(&self) -> Option<String> {
-        self.runner.app_mut::<Page>().map(|page| page.app.status())
+        let page = self.runner.app_mut::<Page>()?;
+        Some(status::json(&page.app, &page.frames, page.reduced_motion))
+    }
+
+    /// The center of the control with this role and name, in CSS pixels; nothing if the last frame had none.
+    ///
+    /// The first call asks for the names, which the next frame brings.
+    pub fn place(&self, role: &str, name: &str) -> Option<Vec<f64>> {
+        let page = self.runner.app_mut::<Page>()?;
+        page.ctx.enable_accesskit();
+        page.ctx.request_repaint();
+        let found = |controls: &mut Controls| controls.place(role, name);
+        let place = page.ctx.with_plugin(found)??;
+        let zoom = f64::from(page.ctx.zoom_factor());
+        Some(place.map(|at| at * zoom).to_vec())
+    }
+
+    /// Milliseconds that each frame since the last call took of the page's thread.
+    pub fn frame_times(&self) -> Vec<f32> {
+        let page = self.runner.app_mut::<Page>();
+        page.map_or_else(Vec::new, |mut page| page.frames.take())
     }
 
     /// Why it has stopped, if a bug ended it.
@@ -63,35 +90,51 @@ impl Program {
 /// The program and what the page shows of it.
 struct Page {
     app: App,
+    ctx: Context,
+    reduced_motion: bool,
     /// The state in the address.
     link: String,
+    /// When the state was last compared with it, in egui's seconds.
+    looked: f64,
+    frames: Frames,
+}
+
+impl Page {
+    /// Puts a state that rests into the address, so that a reload finds it again.
+    fn address(&mut self) {
+        if self.app.state().playback.playing {
+            return;
+        }
+        let now = self.ctx.input(|input| input.time);
+        let wait = self.looked + ADDRESS_SECS - now;
+        if wait > 0.0 {
+            // Another frame, unless one comes by itself.
+            self.ctx
+                .request_repaint_after(Duration::from_secs_f64(wait));
+            return;
+        }
+        self.looked = now;
+        let link = self.app.link();
+        if link != self.link {
+            // An address that cannot be shown loses nothing.
+            browser::show(&link).ok();
+            self.link = link;
+        }
+    }
 }
 
 impl eframe::App for Page {
-    fn logic(&mut self, ctx: &egui::Context, frame: &mut Frame) {
+    fn logic(&mut self, ctx: &Context, frame: &mut Frame) {
         self.app.logic(ctx, frame);
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut Frame) {
         self.app.ui(ui, frame);
-        let link = self.app.link();
-        if link != self.link {
-            // An address that cannot be shown loses nothing.
-            show(&link).ok();
-            self.link = link;
-        }
+        self.frames.add(&self.app, frame);
+        self.address();
     }
 
     fn as_any_mut(&mut self) -> Option<&mut dyn std::any::Any> {
         Some(self)
     }
-}
-
-/// Puts the state into the address, without a step in the browser's history.
-fn show(link: &str) -> Result<(), JsValue> {
-    let window = web_sys::window().ok_or("there is no window")?;
-    let address = format!("#{link}");
-    window
-        .history()?
-        .replace_state_with_url(&JsValue::NULL, "", Some(&address))
 }

@@ -1,7 +1,7 @@
 //! The work behind the window: sampling and training, asked for by [`Request`]s and answered by [`Action`]s.
 //!
 //! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
-//! window, and gives it back whenever the frame's budget is spent ([`Pace`]).
+//! window, and gives it back after a few milliseconds ([`Pace`]).
 
 mod pace;
 mod part;
@@ -81,7 +81,7 @@ pub async fn serve(
     twins: Option<Twins>,
     mut requests: UnboundedReceiver<Request>,
     answers: Answers,
-    pace: Pace,
+    mut pace: Pace,
 ) {
     let mut worker = Worker {
         device,

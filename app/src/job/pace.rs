@@ -1,57 +1,64 @@
 //! How long the work may go on before the window has its turn.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::{Poll, Waker};
-use web_time::{Duration, Instant};
+use web_time::Duration;
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
 
-/// Time that a piece of work should take, and in a browser all work of a frame.
+/// Time that a piece of work should take, and in a browser all work between two turns of the window.
 ///
 /// 8 ms leave half of a frame at 60 a second to the window.
 pub const FRAME_BUDGET: Duration = Duration::from_millis(8);
 
 /// On a thread of its own a piece may take longer; it delays only the answer to a change of mind.
+#[cfg(not(target_arch = "wasm32"))]
 const THREAD_BUDGET: Duration = Duration::from_millis(50);
 
 /// The clock of the work.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Pace {
-    /// `None` on a thread of its own, which never rests.
-    turn: Option<Rc<RefCell<Turn>>>,
     budget: Duration,
+    #[cfg(target_arch = "wasm32")]
+    window: Window,
 }
 
+/// The window, on whose thread the work is in a browser.
+#[cfg(target_arch = "wasm32")]
 #[derive(Debug)]
-struct Turn {
-    /// Until when the work may go on.
-    until: Instant,
-    waker: Option<Waker>,
+struct Window {
+    /// When it has its turn.
+    next: Instant,
+    /// A message to itself: the event loop comes to it after the frames and keys that are due. A timer would wait 4 ms.
+    channel: web_sys::MessageChannel,
 }
 
 impl Pace {
     /// For a thread of its own. On a GPU that also draws the window a piece of work is cut as in a browser.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn thread(shares_gpu: bool) -> Self {
-        Pace {
-            turn: None,
-            budget: if shares_gpu {
-                FRAME_BUDGET
-            } else {
-                THREAD_BUDGET
-            },
-        }
+        let budget = if shares_gpu {
+            FRAME_BUDGET
+        } else {
+            THREAD_BUDGET
+        };
+        Pace { budget }
     }
 
-    /// For the window's thread: [`Pace::frame`] gives each turn.
-    pub fn window() -> Self {
-        let turn = Turn {
-            until: Instant::now(),
-            waker: None,
+    /// For the window's thread.
+    ///
+    /// # Errors
+    /// In a browser without message channels.
+    #[cfg(target_arch = "wasm32")]
+    pub fn window() -> std::io::Result<Self> {
+        let channel = web_sys::MessageChannel::new()
+            .map_err(|why| std::io::Error::other(format!("{why:?}")))?;
+        let window = Window {
+            next: Instant::now(),
+            channel,
         };
-        Pace {
-            turn: Some(Rc::new(RefCell::new(turn))),
+        Ok(Pace {
             budget: FRAME_BUDGET,
-        }
+            window,
+        })
     }
 
     /// Time that one piece of work should take.
@@ -59,31 +66,24 @@ impl Pace {
         self.budget
     }
 
-    /// A frame begins: the work goes on after it for its budget.
-    pub fn frame(&self) {
-        let Some(turn) = &self.turn else {
-            return;
-        };
-        let mut turn = turn.borrow_mut();
-        turn.until = Instant::now() + self.budget;
-        if let Some(waker) = turn.waker.take() {
-            waker.wake();
+    /// Lets the window have its turn, if it is time.
+    pub async fn rest(&mut self) {
+        #[cfg(target_arch = "wasm32")]
+        if Instant::now() >= self.window.next {
+            self.window.turn().await;
+            self.window.next = Instant::now() + self.budget;
         }
     }
+}
 
-    /// Waits for the next turn if this one is over.
-    pub async fn rest(&self) {
-        let Some(turn) = &self.turn else {
-            return;
-        };
-        poll_fn(|context| {
-            let mut turn = turn.borrow_mut();
-            if Instant::now() < turn.until {
-                return Poll::Ready(());
-            }
-            turn.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+#[cfg(target_arch = "wasm32")]
+impl Window {
+    async fn turn(&self) {
+        let (to, from) = (self.channel.port1(), self.channel.port2());
+        let message = js_sys::Promise::new(&mut |arrived, _| {
+            from.set_onmessage(Some(&arrived));
+            to.post_message(&wasm_bindgen::JsValue::NULL).ok();
+        });
+        wasm_bindgen_futures::JsFuture::from(message).await.ok();
     }
 }

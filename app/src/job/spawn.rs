@@ -15,7 +15,6 @@ pub struct Job {
     requests: UnboundedSender<Request>,
     actions: UnboundedReceiver<Action>,
     answers: Answers,
-    pace: Option<Pace>,
     /// Numbers of the runs that were asked for.
     asked: Vec<u64>,
     targets: Vec<(u64, usize)>,
@@ -35,12 +34,11 @@ impl Job {
             actions: sender,
             wake,
         };
-        let pace = start(device, twins, received, answers.clone())?;
+        start(device, twins, received, answers.clone())?;
         Ok(Job {
             requests,
             actions,
             answers,
-            pace,
             asked: Vec::new(),
             targets: Vec::new(),
             sweep: None,
@@ -64,9 +62,6 @@ impl Job {
             state.apply(action);
         }
         self.want(state);
-        if let Some(pace) = &self.pace {
-            pace.frame();
-        }
     }
 
     fn want(&mut self, state: &State) {
@@ -118,7 +113,7 @@ fn start(
     twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
-) -> std::io::Result<Option<Pace>> {
+) -> std::io::Result<()> {
     let work = move || {
         let pace = Pace::thread(twins.is_some());
         pollster::block_on(serve(device, twins, requests, answers, pace));
@@ -126,7 +121,7 @@ fn start(
     std::thread::Builder::new()
         .name("work".into())
         .spawn(work)?;
-    Ok(None)
+    Ok(())
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -135,8 +130,8 @@ fn start(
     twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
-) -> std::io::Result<Option<Pace>> {
-    let pace = Pace::window();
-    wasm_bindgen_futures::spawn_local(serve(device, twins, requests, answers, pace.clone()));
-    Ok(Some(pace))
+) -> std::io::Result<()> {
+    let pace = Pace::window()?;
+    wasm_bindgen_futures::spawn_local(serve(device, twins, requests, answers, pace));
+    Ok(())
 }

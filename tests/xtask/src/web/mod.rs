@@ -1,9 +1,11 @@
 //! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: it in a browser.
 
 mod browser;
+mod picture;
 mod serve;
 pub mod test;
 mod toolchain;
+mod walk;
 
 use crate::{cargo, check, root};
 use anyhow::{Context, Result, ensure};

@@ -3,6 +3,7 @@
 use super::Args;
 use super::browser::{Browser, Graphics};
 use super::serve::Server;
+use super::walk::Walk;
 use crate::root;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -93,64 +94,56 @@ struct Program {
 }
 
 impl Program {
-    /// Opens the page and uses the program as a person would.
+    /// Opens the page and uses the program as a person would. Prints the figures.
     fn walk(&self, graphics: Graphics, name: &str) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(graphics)?;
-        if graphics == Graphics::WebGl {
-            browser.reduce_motion()?;
-        }
-        let start = Instant::now();
-        browser.open(&format!("{}#seed=7", server.url()))?;
-        let status = browser.wait("the program draws", |status| {
-            status["frames"].as_u64() > Some(0)
-        })?;
-        eprintln!(
-            "{name}: draws {:.1} s after the address was opened",
-            start.elapsed().as_secs_f64()
-        );
+        let figures = self.walk_in(&browser, &server.url(), name).all()?;
         // A canvas has one kind of context for life, and none of another.
         let drawn_by = browser.run(
             "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
         )?;
         ensure!(drawn_by == name, "{name}: drawn by {drawn_by}");
+        // Without WebGPU the person is told so, and otherwise of nothing.
+        let notices = browser.status()?.context("it has stopped")?["notices"].take();
+        let told = notices.to_string().contains("WebGPU");
         ensure!(
-            status["link"] == "seed=7",
-            "{name}: the link did not arrive: {status}"
+            told == (graphics == Graphics::WebGl),
+            "{name}: the notices are {notices}"
         );
-        let reduced = graphics == Graphics::WebGl;
-        ensure!(
-            status["reduced_motion"] == reduced,
-            "{name}: reduced motion: {status}"
-        );
-        browser.press("Right")?;
-        let frames = status["frames"].as_u64();
-        browser.wait("a key reaches it", |status| {
-            status["frames"].as_u64() > frames
-        })?;
-        self.has_content(&browser, name)?;
-        browser.no_errors()
+        eprintln!("{name}: {figures}");
+        Ok(())
+    }
+
+    fn walk_in<'a>(&'a self, browser: &'a Browser, url: &'a str, name: &'a str) -> Walk<'a> {
+        Walk {
+            browser,
+            url,
+            pictures: (&self.pictures, name),
+        }
     }
 
     /// Without WebGPU and WebGL the page says so in words.
     fn nothing_to_draw_with(&self) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(Graphics::Nothing)?;
-        browser.open(&server.url())?;
+        let url = server.url();
+        browser.open(&url)?;
         let text = browser.wait_for("the page says why", Duration::from_secs(30), || {
             let card =
                 browser.run("return document.querySelector('.failed')?.innerText ?? null")?;
             Ok(card.as_str().map(str::to_owned))
         })?;
         ensure!(text.contains("WebGPU or WebGL 2"), "{text}");
-        self.has_content(&browser, "nothing")
+        self.walk_in(&browser, &url, "nothing").shot("to-draw-with")
     }
 
-    /// After one visit the page starts without its server.
+    /// After one visit the page starts without its server; and for a person who wants less motion it does not move by itself.
     fn offline(&self) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(Graphics::WebGpu)?;
-        browser.open(&server.url())?;
+        let url = server.url();
+        browser.open(&url)?;
         let kept = || {
             Ok(browser
                 .run("return !!navigator.serviceWorker.controller")?
@@ -159,23 +152,13 @@ impl Program {
         };
         browser.wait_for("the page is kept", Duration::from_secs(30), kept)?;
         server.stop();
-        browser.open(&server.url())?;
-        browser.wait("it starts without its server", |status| {
-            status["frames"].as_u64() > Some(0)
+        browser.reduce_motion()?;
+        browser.open(&url)?;
+        let status = browser.wait("it starts without its server", |status| {
+            status["lanes"][1]["done"].as_u64() > Some(0)
         })?;
-        self.has_content(&browser, "offline")
-    }
-
-    /// Takes a picture, which must not be empty.
-    fn has_content(&self, browser: &Browser, name: &str) -> Result<()> {
-        let path = self.pictures.join(format!("{name}.png"));
-        let ink = browser.shot(&path)?.ink();
-        ensure!(
-            ink > 1e-3,
-            "{}: {:.3} % is not background",
-            path.display(),
-            100.0 * ink
-        );
-        Ok(())
+        let still = status["reduced_motion"] == true && status["playing"] == false;
+        ensure!(still && status["cursor"] == 0, "it moves: {status}");
+        self.walk_in(&browser, &url, "offline").shot("still")
     }
 }

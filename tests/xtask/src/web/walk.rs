@@ -1,0 +1,334 @@
+//! A walk through the page as a person takes it: keys, and controls by their role and name.
+
+use super::browser::Browser;
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time over which frames are measured.
+const PLAY: Duration = Duration::from_secs(5);
+
+/// The page in a browser.
+pub struct Walk<'a> {
+    /// The browser that shows it.
+    pub browser: &'a Browser,
+    /// Its address.
+    pub url: &'a str,
+    /// Where pictures go, and what their names begin with.
+    pub pictures: (&'a Path, &'a str),
+}
+
+impl Walk<'_> {
+    /// Everything, in the order in which a person might do it. Returns the figures.
+    pub fn all(&self) -> Result<Value> {
+        let opened = self.opens()?;
+        let frames = self.plays()?;
+        let speed = self.computes()?;
+        self.steps()?;
+        self.scrubs_back()?;
+        self.changes_the_diffusion()?;
+        self.trains()?;
+        self.restores_a_copied_link()?;
+        self.restores_its_address()?;
+        self.fits_a_phone()?;
+        self.browser.no_errors()?;
+        Ok(json!({ "first_movement_ms": opened, "frames": frames, "lane_steps_per_second": speed }))
+    }
+
+    /// It moves by itself. Returns the milliseconds until then.
+    fn opens(&self) -> Result<Value> {
+        self.browser.open(self.url)?;
+        let status = self
+            .browser
+            .wait("it moves", |s| s["cursor"].as_u64() > Some(0))?;
+        let device = status["device"].as_str().unwrap_or_default();
+        // The browser's WebGPU is a software one here, so in both cases it is the processor.
+        ensure!(device.starts_with("CPU"), "computed by {device}");
+        self.shot("1-opens")?;
+        Ok(status["first_movement_ms"].clone())
+    }
+
+    /// While it plays the address stays as it is, and nothing holds up the page. Returns the times of the frames.
+    fn plays(&self) -> Result<Value> {
+        // Frames are counted without the first ones, which compile.
+        self.browser.run("window.sit.frame_times(); return null")?;
+        self.browser.run(
+            "const replace = history.replaceState; window.replaced = 0; window.blocks = [];
+             history.replaceState = function (...args) { window.replaced++; replace.apply(this, args); };
+             new PerformanceObserver(list => window.blocks.push(...list.getEntries().map(e => e.duration)))
+                 .observe({ type: 'longtask' });
+             return null",
+        )?;
+        std::thread::sleep(PLAY);
+        let times = self
+            .browser
+            .run("return Array.from(window.sit.frame_times())")?;
+        let mut times: Vec<f64> = times
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect();
+        times.sort_by(f64::total_cmp);
+        ensure!(times.len() > 20, "{} frames in {PLAY:?}", times.len());
+        let blocks = self.browser.run("return window.blocks.splice(0)")?;
+        let replaced = self.browser.run("return window.replaced")?;
+        ensure!(
+            replaced == 0,
+            "the address changed {replaced} times while it played"
+        );
+        Ok(json!({
+            "n": times.len(),
+            "median_ms": times[times.len() / 2],
+            "worst_ms": times[times.len() - 1],
+            "tasks_over_50_ms": blocks,
+        }))
+    }
+
+    /// The fastest play with new noise, to the last step. Returns the steps of a lane that are computed in a second.
+    fn computes(&self) -> Result<Value> {
+        for _ in 0..4 {
+            self.browser.press("+")?;
+        }
+        self.browser.press("n")?;
+        let begin = Instant::now();
+        let done = |status: &Value| -> u64 {
+            lanes(status)
+                .map(|lane| lane["done"].as_u64().unwrap_or(0))
+                .sum()
+        };
+        let first = done(
+            &self
+                .browser
+                .wait("it begins again", |s| (1..50).contains(&done(s)))?,
+        );
+        let since = begin.elapsed();
+        let last = self.browser.wait("all steps", |s| {
+            lanes(s).all(|lane| lane["done"] == lane["steps"])
+        })?;
+        let rate = (done(&last) - first) as f64 / (begin.elapsed() - since).as_secs_f64();
+        self.browser.press("Space")?;
+        self.browser.press("End")?;
+        self.browser.wait("the end", |s| {
+            s["playing"] == false && s["cursor"] == lane_of(s, 0)["steps"]
+        })?;
+        self.shot("2-ends")?;
+        Ok(json!(rate))
+    }
+
+    /// Three steps of ODE and SDE from the same noise.
+    fn steps(&self) -> Result<()> {
+        self.browser.press("Home")?;
+        let start = self.at(0)?;
+        ensure!(
+            picture(&start, 0) == picture(&start, 1),
+            "both lanes begin with the same noise: {start}"
+        );
+        let mut seen = vec![start];
+        for step in 1..=3 {
+            self.browser.press("Right")?;
+            let status = self.at(step)?;
+            ensure!(
+                picture(&status, 0) != picture(&status, 1),
+                "the SDE is another one: {status}"
+            );
+            for lane in 0..2 {
+                let new = seen
+                    .iter()
+                    .all(|old| picture(old, lane) != picture(&status, lane));
+                ensure!(
+                    new,
+                    "step {step} of lane {lane} shows what an earlier one did: {status}"
+                );
+            }
+            seen.push(status);
+        }
+        self.shot("3-steps")
+    }
+
+    /// Back to the first of them: recorded, not computed.
+    fn scrubs_back(&self) -> Result<()> {
+        let before = self.at(3)?;
+        self.browser.press("Left")?;
+        let two = self.at(2)?;
+        self.browser.press("Left")?;
+        let one = self.at(1)?;
+        self.browser.press("Right")?;
+        let again = self.at(2)?;
+        for lane in 0..2 {
+            ensure!(
+                picture(&two, lane) == picture(&again, lane),
+                "step 2 looks otherwise: {two}, {again}"
+            );
+            ensure!(
+                picture(&one, lane) != picture(&two, lane),
+                "step 1 looks as step 2: {one}"
+            );
+            let done = |status| lane_of(status, lane)["done"].clone();
+            ensure!(
+                done(&before) == done(&again),
+                "something was computed: {before}, {again}"
+            );
+        }
+        self.shot("4-back")
+    }
+
+    /// Another D(t) in the SDE's lane: that lane starts again, and its neighbor stays.
+    fn changes_the_diffusion(&self) -> Result<()> {
+        let before = self.at(2)?;
+        self.choose("Diffusion D(t)", "constant")?;
+        let after = self.browser.wait("another SDE", |s| {
+            s["link"] != before["link"]
+                && picture(s, 1).is_some()
+                && picture(s, 1) != picture(&before, 1)
+        })?;
+        ensure!(
+            picture(&after, 0) == picture(&before, 0),
+            "the ODE changed: {before}, {after}"
+        );
+        self.shot("5-diffusion")
+    }
+
+    /// Ten steps of training on points in the plane, while the lanes stay where they are.
+    fn trains(&self) -> Result<()> {
+        let before = self.at(2)?;
+        self.click("Button", "Train")?;
+        self.click("Button", "Start training")?;
+        self.browser
+            .wait("ten steps", |s| s["trained"].as_u64() >= Some(10))?;
+        self.click("Button", "Pause training")?;
+        let after = self.at(2)?;
+        for lane in 0..2 {
+            ensure!(
+                picture(&after, lane) == picture(&before, lane),
+                "the lanes changed: {before}, {after}"
+            );
+        }
+        self.shot("6-trains")
+    }
+
+    /// The link on the clipboard leads to the same picture, bit for bit.
+    fn restores_a_copied_link(&self) -> Result<()> {
+        let before = self.at(2)?;
+        self.browser.allow_clipboard(self.url)?;
+        self.click("Button", "Copy link")?;
+        let link = self
+            .browser
+            .wait_for("the link is copied", Duration::from_secs(10), || {
+                let text = self.browser.clipboard()?;
+                Ok(text.starts_with(self.url).then_some(text))
+            })?;
+        self.browser.no_errors()?;
+        // Another page in between, or nothing but the part after the # would change.
+        self.browser.open("about:blank")?;
+        self.browser.open(&link)?;
+        self.same(&before)?;
+        self.shot("7-link")
+    }
+
+    /// A reload shows the state at rest, which the address has got.
+    fn restores_its_address(&self) -> Result<()> {
+        self.browser.press("Right")?;
+        let before = self.at(3)?;
+        self.browser.wait_for(
+            "the state is in the address",
+            Duration::from_secs(10),
+            || {
+                let hash = self.browser.run("return location.hash.slice(1)")?;
+                Ok((hash == before["link"]).then_some(()))
+            },
+        )?;
+        self.browser.reload()?;
+        self.same(&before)
+    }
+
+    /// One column below 700 pixels.
+    fn fits_a_phone(&self) -> Result<()> {
+        self.browser.resize(390, 844)?;
+        // A frame of the new size, and one that settles what the first one measured.
+        self.browser
+            .run("window.sit.place('Button', 'Train'); return null")?;
+        std::thread::sleep(Duration::from_secs(1));
+        self.shot("8-phone")
+    }
+
+    /// Waits until step `cursor` of both lanes is shown.
+    fn at(&self, cursor: u64) -> Result<Value> {
+        self.browser.wait(&format!("step {cursor}"), |status| {
+            status["cursor"] == cursor
+                && status["playing"] == false
+                && lanes(status).all(|lane| lane["picture"].is_string())
+        })
+    }
+
+    /// Waits for the same step and checks that both lanes show the same bits.
+    fn same(&self, before: &Value) -> Result<()> {
+        let after = self.at(before["cursor"].as_u64().unwrap_or(0))?;
+        for what in ["link", "lanes"] {
+            let of = |status: &Value| match what {
+                "link" => vec![status["link"].clone()],
+                _ => lanes(status).map(|lane| lane["picture"].clone()).collect(),
+            };
+            ensure!(
+                of(&after) == of(before),
+                "another {what}: {before}, then {after}"
+            );
+        }
+        ensure!(
+            after["notices"] == before["notices"],
+            "something was refused: {after}"
+        );
+        Ok(())
+    }
+
+    /// Clicks on a control.
+    fn click(&self, role: &str, name: &str) -> Result<()> {
+        let script = format!(
+            "return Array.from(window.sit?.place({}, {}) ?? [])",
+            json!(role),
+            json!(name)
+        );
+        let [x, y] =
+            self.browser
+                .wait_for(&format!("{role} {name}"), Duration::from_secs(20), || {
+                    let place = self.browser.run(&script)?;
+                    let at = |i: usize| place[i].as_f64();
+                    Ok(at(0).zip(at(1)).map(|(x, y)| [x, y]))
+                })?;
+        self.browser.click(x, y)
+    }
+
+    /// Chooses an entry of a menu.
+    fn choose(&self, menu: &str, entry: &str) -> Result<()> {
+        self.click("ComboBox", menu)?;
+        self.click("Button", entry)
+    }
+
+    /// Takes a picture of the page, which must not be empty.
+    pub fn shot(&self, name: &str) -> Result<()> {
+        let (folder, prefix) = self.pictures;
+        let path = folder.join(format!("{prefix}-{name}.png"));
+        let ink = self.browser.shot(&path)?.ink();
+        ensure!(
+            ink > 1e-2,
+            "{}: {:.3} % is not background",
+            path.display(),
+            100.0 * ink
+        );
+        Ok(())
+    }
+}
+
+fn lanes(status: &Value) -> impl Iterator<Item = &Value> {
+    status["lanes"].as_array().into_iter().flatten()
+}
+
+fn lane_of(status: &Value, lane: usize) -> &Value {
+    &status["lanes"][lane]
+}
+
+/// What a lane shows, as a number of its bits.
+fn picture(status: &Value, lane: usize) -> Option<&str> {
+    lane_of(status, lane)["picture"].as_str()
+}
