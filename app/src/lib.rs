@@ -323,7 +323,8 @@ fn keys(ctx: &egui::Context) -> Vec<Action> {
     if ctx.egui_wants_keyboard_input() {
         return Vec::new();
     }
-    let pressed = |s: &state::Shortcut| {
+    // A slow frame may bring several presses of one key.
+    let presses = |s: &state::Shortcut| {
         let key = egui::Key::from_name(s.key).expect("a test names every key");
         ctx.input_mut(|input| {
             let shift = if s.shift {
@@ -331,13 +332,12 @@ fn keys(ctx: &egui::Context) -> Vec<Action> {
             } else {
                 egui::Modifiers::NONE
             };
-            input.consume_key(shift, key)
+            input.count_and_consume_key(shift, key)
         })
     };
     shortcuts()
         .into_iter()
-        .filter(pressed)
-        .map(|s| s.action)
+        .flat_map(|s| std::iter::repeat_n(s.action.clone(), presses(&s)))
         .collect()
 }
 

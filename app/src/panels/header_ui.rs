@@ -4,7 +4,7 @@ use super::Scene;
 use crate::export::Kind;
 use crate::source::mixtures;
 use crate::state::{Action, Classes, Layout, MAX_SAMPLES, Quantity, Source};
-use egui::{ComboBox, DragValue, ThemePreference, Ui};
+use egui::{ComboBox, DragValue, Frame, ThemePreference, Ui};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
@@ -181,11 +181,13 @@ fn theme(ui: &mut Ui) {
 
 fn notices(ui: &mut Ui, scene: &mut Scene<'_>) {
     if let Some(text) = scene.state.notices.first() {
-        ui.horizontal_wrapped(|ui| {
-            ui.colored_label(ui.visuals().warn_fg_color, text);
-            if ui.button("Dismiss").clicked() {
-                scene.act(Action::Dismiss);
-            }
+        Frame::group(ui.style()).show(ui, |ui| {
+            ui.horizontal_wrapped(|ui| {
+                ui.colored_label(ui.visuals().warn_fg_color, text);
+                if ui.button("Dismiss").clicked() {
+                    scene.act(Action::Dismiss);
+                }
+            });
         });
     }
 }

@@ -31,6 +31,10 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         if ui.checkbox(&mut looping, "Loop").changed() {
             scene.act(Action::ToggleLoop);
         }
+        // The slider and its number do not wrap by themselves.
+        if ui.available_size_before_wrap().x < 260.0 {
+            ui.end_row();
+        }
         let label = ui.label("Speed").id;
         let mut speed = playback.speed;
         let slider = Slider::new(&mut speed, SPEEDS[0]..=SPEEDS[1])

@@ -45,17 +45,17 @@ pub async fn ops(gpu: bool) -> Result<String, String> {
     Ok(json!({ "device": device.to_string(), "worst": worst, "tol": tol, "ms": ms }).to_string())
 }
 
-/// Milliseconds of an evaluation of a small network on the CPU backend, 64 samples of 8 x 8: the speed of the page
-/// without a GPU.
+/// Milliseconds of an evaluation of a network with the sizes of the app's on the CPU backend, 64 samples of 8 x 8: what a step
+/// of a lane needs of the engine.
 #[wasm_bindgen]
 pub fn forward() -> String {
     const BATCH: usize = 64;
     const RUNS: u32 = 20;
     let config = sit_engine::model::ModelConfig {
         channels: 1,
-        patch: 1,
-        dim: 64,
-        depth: 4,
+        dim: 48,
+        depth: 6,
+        n_heads: 3,
         learn_sigma: false,
         ..TINY
     };

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: all checks and tests on a machine that may have nothing but Rust.
 
-use crate::{apt, cargo, check, tidy};
+use crate::{apt, cargo, check, tidy, web};
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -15,6 +15,7 @@ pub fn run() -> Result<()> {
     // The tests of the command run this binary.
     check(&mut cargo("build --package sit-trainer"))?;
     check(&mut cargo("test --workspace --no-fail-fast"))?;
+    web::test::run(&web::TestArgs::default())?;
     check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
     eprintln!("all passed");
     Ok(())

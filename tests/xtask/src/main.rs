@@ -41,7 +41,7 @@ enum Verb {
     /// Build the page: a folder of static files for any web server.
     Web(web::Args),
     /// The kernels, the operations and the page in a headless Chromium, which is installed when there is none.
-    WebTest(web::Args),
+    WebTest(web::TestArgs),
 }
 
 fn main() -> ExitCode {

@@ -21,6 +21,9 @@ use toolchain::{Route, TARGET, Toolchain};
 /// What a first visit may download.
 const MAX_GZIP_BYTES: usize = 3_000_000;
 
+/// A build of what runs in a browser.
+const BUILD: &str = "build --lib --profile wasm";
+
 /// Where the page is made and with what.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
@@ -40,6 +43,16 @@ pub struct ServeArgs {
     /// Port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
+}
+
+/// How the page is tested.
+#[derive(Debug, Default, clap::Args)]
+pub struct TestArgs {
+    #[command(flatten)]
+    web: Args,
+    /// Also make the README's picture of the page anew: app/assets/page.png.
+    #[arg(long)]
+    picture: bool,
 }
 
 /// Builds the page and says how large it is.
@@ -73,8 +86,8 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
 /// Compiles a package for the browser: `STEM.js` and `STEM_bg.wasm`.
 fn build(route: Route, package: &str, stem: &Path) -> Result<()> {
     let start = Instant::now();
-    let build = format!("build --package {package} --lib --profile wasm");
-    check(&mut Toolchain::find(route)?.cargo(&build))?;
+    let mut build = Toolchain::find(route)?.cargo(&format!("{BUILD} --package {package}"));
+    check(&mut build)?;
     let wasm = package.replace('-', "_");
     let wasm = root().join(format!("target/{TARGET}/wasm/{wasm}.wasm"));
     check(
@@ -82,6 +95,14 @@ fn build(route: Route, package: &str, stem: &Path) -> Result<()> {
             .args([&*wasm, stem]),
     )?;
     eprintln!("{package}: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Refuses a package that builds with warnings: cargo repeats those of what is built already.
+fn no_warnings(route: Route, package: &str) -> Result<()> {
+    let mut build = Toolchain::find(route)?.cargo(&format!("{BUILD} --package {package}"));
+    let said = String::from_utf8_lossy(&build.output()?.stderr).into_owned();
+    ensure!(!said.contains("warning"), "{package} in wasm32: {said}");
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! `cargo xtask web-test`: kernels, operations and the page in a real browser.
 
-use super::Args;
+use super::TestArgs;
 use super::browser::{Browser, Graphics};
 use super::serve::Server;
 use super::walk::Walk;
 use crate::root;
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,23 +31,34 @@ const CHECKS: &str = r#"<!doctype html><title>checks</title><link rel="icon" hre
 const CHECK_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs everything; pictures of the page lie in `target/web-test`.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &TestArgs) -> Result<()> {
     let start = Instant::now();
-    let page = super::run(args)?;
+    let page = super::run(&args.web)?;
     let pictures = root().join("target/web-test");
     let checks = pictures.join("checks");
-    super::build(args.toolchain, "sit-browser-tests", &checks.join("checks"))?;
+    let route = args.web.toolchain;
+    super::build(route, "sit-browser-tests", &checks.join("checks"))?;
+    for package in ["sit-web", "sit-browser-tests"] {
+        super::no_warnings(route, package)?;
+    }
     fs::write(checks.join("index.html"), CHECKS)?;
     let kernel = root().join("app/src/view/sheet.wgsl");
     fs::copy(kernel, checks.join("sheet.wgsl"))?;
     let built = start.elapsed();
 
-    self::checks(&checks)?;
-    let program = Program { page, pictures };
+    let engine = self::checks(&checks)?;
+    let program = Program {
+        page,
+        pictures,
+        engine,
+    };
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
     program.nothing_to_draw_with()?;
     program.offline()?;
+    if args.picture {
+        program.keep_picture()?;
+    }
     eprintln!(
         "web-test: {:.0} s, {:.0} s of them to build; pictures in {}",
         start.elapsed().as_secs_f64(),
@@ -57,7 +69,8 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Every case of every operation, which takes every pipeline, on WebGPU and on the CPU backend in wasm; and the kernel that draws.
-fn checks(folder: &Path) -> Result<()> {
+/// Returns the evaluations of a network like the app's that the engine alone does in a second.
+fn checks(folder: &Path) -> Result<f64> {
     let server = Server::start(folder, 0)?;
     let browser = Browser::start(Graphics::WebGpu)?;
     browser.open(&server.url())?;
@@ -68,6 +81,7 @@ fn checks(folder: &Path) -> Result<()> {
             .filter(|&ready| ready))
     };
     browser.wait_for("the checks load", CHECK_PATIENCE, ready)?;
+    let mut answers = Vec::new();
     for check in ["sheet()", "ops(true)", "ops(false)", "forward()"] {
         browser.run(&format!(
             "(async () => checks.{check})().then(ok => window.answer = {{ ok }}, error => window.answer = {{ error }})"
@@ -79,19 +93,25 @@ fn checks(folder: &Path) -> Result<()> {
             Ok(Some(answer).filter(|answer| !answer.is_null()))
         })?;
         let ok = answer["ok"].as_str();
-        eprintln!(
-            "{check}: {}",
-            ok.with_context(|| format!("{check}: {}", answer["error"]))?
-        );
+        let ok = ok.with_context(|| format!("{check}: {}", answer["error"]))?;
+        eprintln!("{check}: {ok}");
+        answers.push(ok.to_owned());
     }
-    browser.no_errors()
+    browser.no_errors()?;
+    let forward: Value = serde_json::from_str(&answers[3])?;
+    Ok(1e3 / forward["ms"].as_f64().context("no time")?)
 }
 
 /// The program's page and where pictures of it go.
 struct Program {
     page: PathBuf,
     pictures: PathBuf,
+    /// Evaluations of a network like its own that the engine alone does in a second.
+    engine: f64,
 }
+
+/// The README's picture of the page, and the most it may take.
+const PICTURE: (&str, usize) = ("app/assets/page.png", 200_000);
 
 impl Program {
     /// Opens the page and uses the program as a person would. Prints the figures.
@@ -111,8 +131,27 @@ impl Program {
             told == (graphics == Graphics::WebGl),
             "{name}: the notices are {notices}"
         );
-        eprintln!("{name}: {figures}");
+        let steps = figures["lane_steps_per_second"]
+            .as_f64()
+            .unwrap_or(f64::NAN);
+        eprintln!(
+            "{name}: {figures}; {:.2} of the {:.1} steps a second that the engine does alone",
+            steps / self.engine,
+            self.engine
+        );
         Ok(())
+    }
+
+    /// Keeps the picture of the end of both lanes for the README.
+    fn keep_picture(&self) -> Result<()> {
+        let (path, most) = PICTURE;
+        let png = fs::read(self.pictures.join("webgpu-2-ends.png"))?;
+        ensure!(
+            png.len() <= most,
+            "{path}: {} bytes, at most {most}",
+            png.len()
+        );
+        fs::write(root().join(path), png).context(path)
     }
 
     fn walk_in<'a>(&'a self, browser: &'a Browser, url: &'a str, name: &'a str) -> Walk<'a> {

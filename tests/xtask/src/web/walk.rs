@@ -71,7 +71,7 @@ impl Walk<'_> {
             .filter_map(Value::as_f64)
             .collect();
         times.sort_by(f64::total_cmp);
-        ensure!(times.len() > 20, "{} frames in {PLAY:?}", times.len());
+        ensure!(!times.is_empty(), "no frame in {PLAY:?}");
         let blocks = self.browser.run("return window.blocks.splice(0)")?;
         let replaced = self.browser.run("return window.replaced")?;
         ensure!(
