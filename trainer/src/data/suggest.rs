@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::decode::Header;
 use super::dropped::{File, images_of};
-use super::{DataConfig, DataError, Kind, Split};
+use super::{DataConfig, Kind, Split};
 
 /// A `[data]` table for what lies at `path`: a folder of images or of IDX files, or one of the IDX files.
 ///
@@ -15,14 +15,14 @@ use super::{DataConfig, DataError, Kind, Split};
 /// # Errors
 /// A folder that cannot be read or holds no images.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn suggest(path: &Path) -> Result<DataConfig, DataError> {
+pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
     use rayon::prelude::*;
     if path.is_file() {
         let is_test = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("t10k");
         let is_test = path.file_name().is_some_and(is_test);
         return Ok(idx(path.parent().unwrap_or(path), is_test));
     }
-    let metadata = std::fs::metadata(path).map_err(|source| DataError::io(path, source))?;
+    let metadata = std::fs::metadata(path).map_err(|source| super::DataError::io(path, source))?;
     for split in [Split::Train, Split::Test] {
         if metadata.is_dir() && super::idx::find(path, split, "images-idx3")?.is_some() {
             return Ok(idx(path, split == Split::Test));
