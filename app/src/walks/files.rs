@@ -112,6 +112,12 @@ fn an_idx_file_finds_its_labels() {
     // The file, or its folder.
     for path in [&*file, root.path()] {
         drop_path(&mut harness, path);
+        // What a folder is, is found out behind the window.
+        let name = path.file_name().unwrap().to_string_lossy();
+        until(&mut harness, &name, |app| {
+            let wanted = app.state().files.wanted.as_ref();
+            wanted.is_some_and(|wanted| wanted.name.ends_with(&*name))
+        });
         ready(&mut harness, "1797 images of 8×8×1, 10 classes");
         assert!(harness.query_by_label("Image size").is_none());
     }
