@@ -3,6 +3,7 @@
 //! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
 //! window, and gives it back whenever the frame's budget is spent ([`Pace`]).
 
+mod cost;
 mod pace;
 mod run;
 mod spawn;
@@ -14,7 +15,8 @@ pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
-use crate::state::{Action, Model};
+use crate::state::{Action, Model, Subject};
+use cost::Ladder;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
 use sit_engine::backend::Device;
@@ -47,6 +49,8 @@ pub enum Request {
     Run(Box<Plan>),
     /// Number and steps to do of the runs that are still wanted, the most urgent first.
     Targets(Vec<(u64, usize)>),
+    /// Measure these curves, by their numbers, and no others; those under way go on.
+    Measure(Vec<(u64, Subject)>),
     /// Train this; a training under way ends.
     Train(Box<TrainPlan>),
     /// Stop training for now, or go on.
@@ -70,6 +74,7 @@ pub async fn serve(
         runs: Vec::new(),
         targets: Vec::new(),
         training: None,
+        ladders: Vec::new(),
         turn: false,
         answers,
     };
@@ -94,6 +99,7 @@ struct Worker {
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
+    ladders: Vec<Ladder>,
     /// Whether training comes next where both have work.
     turn: bool,
     answers: Answers,
@@ -144,6 +150,18 @@ impl Worker {
                     }
                 }
             }
+            Request::Measure(list) => {
+                self.ladders
+                    .retain(|ladder| list.iter().any(|(id, _)| *id == ladder.id()));
+                let Some(field) = &self.field else {
+                    return;
+                };
+                for (id, of) in list {
+                    if self.ladders.iter().all(|ladder| ladder.id() != id) {
+                        self.ladders.push(Ladder::new(id, of, Rc::clone(field)));
+                    }
+                }
+            }
             Request::Run(plan) => {
                 let Some(field) = &self.field else {
                     return;
@@ -176,6 +194,7 @@ impl Worker {
 
     fn use_field(&mut self, model: Box<Model>, field: Field) {
         self.runs.clear();
+        self.ladders.clear();
         self.field = Some(Rc::new(field));
         self.answers.say(Action::ModelReady(model));
     }
@@ -192,10 +211,24 @@ impl Worker {
         self.answers.say(Action::RunFailed { run, message });
     }
 
-    /// One piece of work, of the lanes and of the training in turn; false when there is none.
+    /// One piece of work, of the lanes and of the training in turn, of a measurement when both have none; false when there is none.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
-        self.turn && self.train().await || self.sample(pace).await || self.train().await
+        self.turn && self.train().await
+            || self.sample(pace).await
+            || self.train().await
+            || self.measure(pace).await
+    }
+
+    async fn measure(&mut self, pace: &Pace) -> bool {
+        let Some(ladder) = self.ladders.iter_mut().find(|ladder| ladder.is_busy()) else {
+            return false;
+        };
+        if let Some(news) = ladder.work(&self.device, pace).await {
+            let curve = ladder.id();
+            self.answers.say(Action::Measured { curve, news });
+        }
+        true
     }
 
     async fn train(&mut self) -> bool {

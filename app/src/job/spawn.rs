@@ -1,7 +1,7 @@
 //! Starting the work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
-use crate::state::{Action, State};
+use crate::state::{Action, State, Subject};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Job {
     /// Numbers of the runs that were asked for.
     asked: Vec<u64>,
     targets: Vec<(u64, usize)>,
+    /// Numbers of the curves that are measured.
+    measuring: Vec<u64>,
 }
 
 impl Job {
@@ -40,6 +42,7 @@ impl Job {
             pace,
             asked: Vec::new(),
             targets: Vec::new(),
+            measuring: Vec::new(),
         })
     }
 
@@ -80,6 +83,17 @@ impl Job {
             self.asked = targets.iter().map(|(run, _)| *run).collect();
             self.targets.clone_from(&targets);
             self.ask(Request::Targets(targets));
+        }
+        let curves = state.measuring();
+        if !curves
+            .iter()
+            .map(|curve| curve.id)
+            .eq(self.measuring.iter().copied())
+        {
+            self.measuring = curves.iter().map(|curve| curve.id).collect();
+            let list: Vec<(u64, Subject)> =
+                curves.iter().map(|curve| (curve.id, curve.of)).collect();
+            self.ask(Request::Measure(list));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Everything that can happen to the [`State`](super::State).
 
-use super::{Classes, Frame, Layout, Learned, Link, Model, Quantity, Settings, Source, Tab};
+use super::{
+    Classes, Frame, Layout, Learned, Link, Measured, Model, Quantity, Settings, Source, Tab,
+};
 use crate::export::Kind;
 use std::sync::Arc;
 
@@ -93,6 +95,18 @@ pub enum Action {
     },
     /// The averaged weights as a file.
     Kept(Arc<[u8]>),
+
+    /// Measure what the lanes' samplers cost.
+    Measure,
+    /// No longer.
+    StopMeasuring,
+    /// Something was measured.
+    Measured {
+        /// The curve.
+        curve: u64,
+        /// What.
+        news: Measured,
+    },
 
     /// Ask for another network.
     Load(Source),

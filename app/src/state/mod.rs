@@ -1,6 +1,7 @@
 //! What the app shows and does, as plain values: no GPU, no window, no clock. Every change is an [`Action`].
 
 mod action;
+mod cost;
 mod keys;
 mod lane;
 mod link;
@@ -13,6 +14,7 @@ mod training;
 mod view;
 
 pub use action::Action;
+pub use cost::{Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope};
 pub use keys::{Shortcut, shortcuts};
 pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use link::{Link, LinkError};
@@ -66,6 +68,8 @@ pub struct State {
     pub view: View,
     /// The network that is trained.
     pub training: TrainingView,
+    /// What samplers were found to cost, those measured last at the end.
+    pub cost: Vec<Curve>,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be kept, which the host takes.
@@ -74,7 +78,7 @@ pub struct State {
     pub copied: Option<String>,
     /// What the user is told, the oldest first.
     pub notices: Vec<String>,
-    /// Runs started so far; each has a number of its own, so that steps of one that was given up are told apart.
+    /// Runs and curves started so far; each has a number of its own, so that steps of one that was given up are told apart.
     runs: u64,
 }
 
@@ -97,6 +101,7 @@ impl Default for State {
             playback: Playback::default(),
             view: View::default(),
             training: TrainingView::default(),
+            cost: Vec::new(),
             help: false,
             exported: None,
             copied: None,
@@ -190,10 +195,15 @@ impl State {
             Action::Previewed { step, x } => self.training.preview = Some((step, x)),
             Action::Kept(bytes) => self.training.kept = Some(bytes),
 
+            Action::Measure => self.measure(),
+            Action::StopMeasuring => self.stop_measuring(),
+            Action::Measured { curve, news } => self.measured(curve, news),
+
             Action::Load(source) => self.source = source,
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
                 self.model = Some(*model);
+                self.cost.clear();
                 self.restart();
             }
             Action::Started { run, x } => {
