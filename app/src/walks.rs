@@ -2,6 +2,7 @@
 
 mod files;
 mod findings;
+mod goldens;
 mod gpu;
 mod timeline;
 
@@ -80,11 +81,15 @@ fn still() -> Harness<'static, App> {
         ..Start::default()
     };
     let mut harness = open(start);
-    until(&mut harness, "the noise", |app| {
+    wait_for_noise(&mut harness);
+    harness
+}
+
+fn wait_for_noise(harness: &mut Harness<'_, App>) {
+    until(harness, "the noise", |app| {
         app.state().n_steps() > 0 && app.state().is_shown(0)
     });
     assert_eq!(cursor(harness.state()), 0);
-    harness
 }
 
 fn go_to(harness: &mut Harness<'_, App>, step: usize) {

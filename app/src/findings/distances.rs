@@ -65,6 +65,18 @@ pub enum Along {
 /// What a distance was made of.
 type Key = (Place, Option<Place>);
 
+/// A distance that is measured in two pieces, a frame each: the sliced one is there, and the groups for the other.
+struct Half {
+    lane: usize,
+    side: Side,
+    key: Key,
+    t: f64,
+    sliced: Band,
+    chance: f64,
+    groups: [Group; 2],
+    seed: u64,
+}
+
 /// Distances, histograms and nearest images so far.
 #[derive(Default)]
 pub struct Distances {
@@ -72,8 +84,9 @@ pub struct Distances {
     pub along: Along,
     known: Option<(Source, Option<Known>)>,
     rows: Vec<(usize, Side, Key, Distance)>,
+    half: Option<Half>,
     histogram: Option<(Vec<Place>, Along, Histogram)>,
-    /// When the last distance was measured.
+    /// When the last piece of one was measured.
     worked: Option<f64>,
 }
 
@@ -100,7 +113,7 @@ impl Distances {
     }
 
     /// The distance of a lane from another or from the data, and whether it is that of what is shown; else the last one.
-    /// `None` where there is none. One is found out a call at most, and after `PAUSE` while the lanes play.
+    /// `None` where there is none. A call measures half of one at most, and while the lanes play it begins one after `PAUSE`.
     pub fn distance(
         &mut self,
         state: &State,
@@ -113,25 +126,53 @@ impl Distances {
             Side::Data => None,
         };
         let key: Key = (place(state, lane), other);
-        let due = |pause| self.worked.is_none_or(|worked| now - worked > pause);
-        let row = self
-            .rows
-            .iter()
-            .position(|(l, s, ..)| (*l, *s) == (lane, side));
-        if let Some(row) = row {
-            let (_, _, of, distance) = self.rows[row];
-            if of == key {
-                return Some((distance, true));
+        let waited = self.worked.map_or(f64::INFINITY, |worked| now - worked);
+        // Whosever it is: what began it may not be shown any more.
+        if waited > 0.0
+            && let Some(half) = self.half.take()
+        {
+            self.worked = Some(now);
+            let (lane, side, key) = (half.lane, half.side, half.key);
+            self.rows.retain(|(l, s, ..)| (*l, *s) != (lane, side));
+            self.rows.push((lane, side, key, half.whole()));
+        }
+        let of_row = |(l, s, ..): &&(usize, Side, Key, Distance)| (*l, *s) == (lane, side);
+        let row = self.rows.iter().find(of_row);
+        let last = match row {
+            Some((_, _, of, distance)) if *of == key => return Some((*distance, true)),
+            Some((_, _, of, distance)) => {
+                let same_runs = of.0.0 == key.0.0 && of.1.map(|p| p.0) == key.1.map(|p| p.0);
+                same_runs.then_some((*distance, false))
             }
-            let same_runs = of.0.0 == key.0.0 && of.1.map(|p| p.0) == key.1.map(|p| p.0);
-            let pause = if state.playback.playing { PAUSE } else { 0.0 };
-            if !due(pause) {
-                return same_runs.then_some((distance, false));
-            }
-            self.rows.remove(row);
-        } else if !due(0.0) {
+            None => None,
+        };
+        let waits = state.playback.playing && row.is_some();
+        let waited = self.worked.map_or(f64::INFINITY, |worked| now - worked);
+        if waited <= if waits { PAUSE } else { 0.0 } {
+            return last;
+        }
+        let groups = self.groups(state, lane, side)?;
+        let [a, b] = &groups;
+        if a.len() < 2 || b.len() < 2 || !(a.is_finite() && b.is_finite()) {
             return None;
         }
+        self.worked = Some(now);
+        let sliced = Sliced::new(a, b, DIRECTIONS, state.seed);
+        self.half = Some(Half {
+            lane,
+            side,
+            key,
+            t: time(state, lane),
+            sliced: sliced.band(RESAMPLES, LEVEL, state.seed),
+            chance: sliced.noise(RELABELINGS, state.seed),
+            groups,
+            seed: state.seed,
+        });
+        last
+    }
+
+    /// The groups whose distance is that of a lane from another or from the data.
+    fn groups(&mut self, state: &State, lane: usize, side: Side) -> Option<[Group; 2]> {
         let a = group(state, lane, badge::MOST)?;
         let (a, b) = match side {
             Side::Lane(other) => {
@@ -140,13 +181,7 @@ impl Distances {
             }
             Side::Data => (a, self.data(state, lane)?),
         };
-        if a.len() < 2 || b.len() < 2 || !(a.is_finite() && b.is_finite()) {
-            return None;
-        }
-        self.worked = Some(now);
-        let distance = measure(&a, &b, time(state, lane), state.seed);
-        self.rows.push((lane, side, key, distance));
-        Some((distance, true))
+        Some([a, b])
     }
 
     /// Histograms of the lanes, and of the data where it is known, along the chosen direction.
@@ -192,12 +227,14 @@ impl Distances {
     }
 }
 
-fn measure(a: &Group, b: &Group, t: f64, seed: u64) -> Distance {
-    let sliced = Sliced::new(a, b, DIRECTIONS, seed);
-    Distance {
-        t,
-        sliced: sliced.band(RESAMPLES, LEVEL, seed),
-        chance: sliced.noise(RELABELINGS, seed),
-        energy: Energy::new(a, b).band(RESAMPLES, LEVEL, seed),
+impl Half {
+    fn whole(self) -> Distance {
+        let [a, b] = &self.groups;
+        Distance {
+            t: self.t,
+            sliced: self.sliced,
+            chance: self.chance,
+            energy: Energy::new(a, b).band(RESAMPLES, LEVEL, self.seed),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
 //! window, and gives it back after a few milliseconds ([`Pace`]).
 
+mod cost;
 mod pace;
 mod part;
 mod run;
@@ -17,8 +18,9 @@ pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
 use crate::source;
-use crate::state::{self, Action, Checkpoint, Model, Sweep};
+use crate::state::{self, Action, Checkpoint, Model, Subject, Sweep};
 use crate::twins::Twins;
+use cost::Ladder;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
 use sit_engine::backend::Device;
@@ -52,6 +54,8 @@ pub enum Request {
     Run(Box<Plan>),
     /// Number and steps to do of the runs that are still wanted, the most urgent first.
     Targets(Vec<(u64, usize)>),
+    /// Measure these curves, by their numbers, and no others; those under way go on.
+    Measure(Vec<(u64, Subject)>),
     /// Train this; a training under way ends.
     Train(Box<TrainPlan>),
     /// Stop training for now, or go on.
@@ -91,6 +95,7 @@ pub async fn serve(
         targets: Vec::new(),
         training: None,
         sweep: None,
+        ladders: Vec::new(),
         turn: false,
         answers,
     };
@@ -117,6 +122,7 @@ struct Worker {
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
     sweep: Option<Sweeping>,
+    ladders: Vec<Ladder>,
     /// Whether training comes next where both have work.
     turn: bool,
     answers: Answers,
@@ -185,6 +191,18 @@ impl Worker {
                 }
                 Err(message) => self.answers.say(Action::Notify(message)),
             },
+            Request::Measure(list) => {
+                self.ladders
+                    .retain(|ladder| list.iter().any(|(id, _)| *id == ladder.id()));
+                let Some(field) = &self.field else {
+                    return;
+                };
+                for (id, of) in list {
+                    if self.ladders.iter().all(|ladder| ladder.id() != id) {
+                        self.ladders.push(Ladder::new(id, of, Rc::clone(field)));
+                    }
+                }
+            }
             Request::Run(plan) => {
                 let Some(field) = &self.field else {
                     return;
@@ -225,6 +243,7 @@ impl Worker {
 
     fn use_field(&mut self, model: Box<Model>, field: Field) {
         self.runs.clear();
+        self.ladders.clear();
         self.field = Some(Rc::new(field));
         self.answers.say(Action::ModelReady(model));
     }
@@ -241,13 +260,15 @@ impl Worker {
         self.answers.say(Action::RunFailed { run, message });
     }
 
-    /// One piece of work, of the lanes and of the training in turn, of a timeline when these have none; false when there is none.
+    /// One piece of work, of the lanes and of the training in turn, of a timeline or a measurement when these have none; false when
+    /// there is none.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
         self.turn && self.train().await
             || self.sample(pace).await
             || self.train().await
             || self.sweep().await
+            || self.measure(pace).await
     }
 
     async fn sweep(&mut self) -> bool {
@@ -260,6 +281,17 @@ impl Worker {
             .await
         {
             self.sweep = None;
+        }
+        true
+    }
+
+    async fn measure(&mut self, pace: &Pace) -> bool {
+        let Some(ladder) = self.ladders.iter_mut().find(|ladder| ladder.is_busy()) else {
+            return false;
+        };
+        if let Some(news) = ladder.work(&self.device, pace).await {
+            let curve = ladder.id();
+            self.answers.say(Action::Measured { curve, news });
         }
         true
     }

@@ -98,10 +98,19 @@ impl Field {
         }))
     }
 
-    fn config(&self) -> &ModelConfig {
+    /// The sizes of what it moves.
+    pub fn config(&self) -> &ModelConfig {
         match self {
             Field::Network(network) => &network.config,
             Field::Exact { config, .. } => config,
+        }
+    }
+
+    /// What it was trained to do.
+    pub fn transport(&self) -> &Transport {
+        match self {
+            Field::Network(network) => &network.transport,
+            Field::Exact { transport, .. } => transport,
         }
     }
 }
@@ -180,6 +189,11 @@ impl Run {
     /// Steps done.
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// Whether all steps are done.
+    pub fn is_over(&self) -> bool {
+        self.done == self.plan.steps.len()
     }
 
     /// Does one piece of the next step: some samples. Returns the step when all of them are done.

@@ -1,7 +1,7 @@
 //! Starting the work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
-use crate::state::{Action, State, Tab};
+use crate::state::{Action, State, Subject, Tab};
 use crate::twins::Twins;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
@@ -20,6 +20,8 @@ pub struct Job {
     targets: Vec<(u64, usize)>,
     /// Number of the timeline's sweep that was asked for.
     sweep: Option<u64>,
+    /// Numbers of the curves that are measured.
+    measuring: Vec<u64>,
 }
 
 impl Job {
@@ -42,6 +44,7 @@ impl Job {
             asked: Vec::new(),
             targets: Vec::new(),
             sweep: None,
+            measuring: Vec::new(),
         })
     }
 
@@ -87,6 +90,17 @@ impl Job {
             self.sweep = sweep;
             let rows = sweep.map(|_| Box::new(state.timeline.sweep()));
             self.ask(Request::Sweep(rows));
+        }
+        let curves = state.measuring();
+        if !curves
+            .iter()
+            .map(|curve| curve.id)
+            .eq(self.measuring.iter().copied())
+        {
+            self.measuring = curves.iter().map(|curve| curve.id).collect();
+            let list: Vec<(u64, Subject)> =
+                curves.iter().map(|curve| (curve.id, curve.of)).collect();
+            self.ask(Request::Measure(list));
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
     });
     ui.label(
-        "Every lane starts from the same noise (t = 0) and ends in data (t = 1). Space plays and pauses; change a lane at its side, \
+        "Every lane starts from the same noise (t = 0) and ends in data (t = 1). Space plays and pauses; change a lane in the tab Lanes, \
          or take the Tour.",
     );
     notices(ui, scene);

@@ -45,10 +45,9 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let record = &state.records[lane];
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(title(settings)).strong().size(16.0));
-        ui.label(RichText::new(equation(settings)).italics());
-    });
+    // A line each, so that the lanes' samples are at one height.
+    ui.label(RichText::new(title(settings)).strong().size(16.0));
+    ui.label(RichText::new(equation(settings)).italics());
     ui.monospace(format!(
         "t = {:.3}  step {position} of {}  {} evaluations",
         record.t(position.min(record.steps.len())),

@@ -1,6 +1,7 @@
 //! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
 
 mod badge_ui;
+mod cost_ui;
 mod data_ui;
 mod diffusion_ui;
 mod header_ui;
@@ -100,6 +101,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Step => step_ui::show(ui, scene),
         Tab::Marginals => marginals_ui::show(ui, scene),
         Tab::Timeline => timeline_ui::show(ui, scene),
+        Tab::Cost => cost_ui::show(ui, scene),
         Tab::Model => model_ui::show(ui, scene),
     }
 }

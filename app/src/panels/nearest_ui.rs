@@ -46,7 +46,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
             if let Some(image) = known.all.rows().nth(nearest.index) {
                 thumbnail(ui, image, shape);
             }
-            ui.label(format!(
+            ui.small(format!(
                 "lane {}: distance {:.2},\nnearer than {:.0} % of held-out images",
                 lane + 1,
                 nearest.distance,

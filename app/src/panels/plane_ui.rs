@@ -36,13 +36,12 @@ const CLASS_COLORS: [Color32; 6] = [
 /// Feet and tips of arrows.
 type Field = (Vec<[f64; 2]>, Vec<[f64; 2]>);
 
+/// The frame, the same at every step: what leaves it is cut off.
 fn plane(id: &str) -> Plot<'static> {
     Plot::new(id.to_owned())
         .data_aspect(1.0)
-        .include_x(-REACH)
-        .include_x(REACH)
-        .include_y(-REACH)
-        .include_y(REACH)
+        .default_x_bounds(-REACH, REACH)
+        .default_y_bounds(-REACH, REACH)
         .allow_drag(false)
         .allow_scroll(false)
         .allow_zoom(false)

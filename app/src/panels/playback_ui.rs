@@ -1,6 +1,6 @@
 //! The transport bar below.
 
-use super::Scene;
+use super::{NARROW, Scene};
 use crate::look;
 use crate::state::{Action, SPEEDS};
 use egui::{RichText, Slider, Ui};
@@ -8,6 +8,7 @@ use egui::{RichText, Slider, Ui};
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let playback = scene.state.playback;
     let total = scene.state.n_steps();
+    let narrow = ui.available_width() < NARROW;
     ui.add_space(4.0);
     ui.horizontal_wrapped(|ui| {
         let mut button = |ui: &mut Ui, symbol: &str, name: &str, keys: &str, action: Action| {
@@ -44,7 +45,11 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         if ui.add(slider).labelled_by(label).changed() {
             scene.act(Action::SetSpeed(speed));
         }
-        ui.separator();
+        if narrow {
+            ui.end_row();
+        } else {
+            ui.separator();
+        }
         // Following the computation and walking through what it left look different.
         if playback.live {
             ui.colored_label(look::good(ui), "● live");

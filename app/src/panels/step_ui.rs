@@ -4,8 +4,10 @@ use super::Scene;
 use crate::findings::Row;
 use crate::look;
 use crate::state::State;
-use egui::{Grid, RichText, Ui};
-use egui_plot::{Line, LineStyle, Plot, VLine};
+use egui::{Grid, Rangef, RichText, Ui};
+use egui_plot::{
+    AxisHints, GridInput, GridMark, Line, LineStyle, Plot, VLine, uniform_grid_spacer,
+};
 
 /// What a line of the table is: its name, what it means, and its number in a lane.
 type Entry = (
@@ -157,6 +159,22 @@ fn table(ui: &mut Ui, state: &State, lanes: &[(usize, Vec<Row>)]) {
         });
 }
 
+/// The largest step of 1, 2, 5, 10 … that fits twice, so that a small plot has numbers.
+fn ticks(input: GridInput) -> [f64; 3] {
+    let half = (0.5 * (input.bounds.1 - input.bounds.0)).max(1e-30);
+    let power = 10_f64.powf(half.log10().floor());
+    let fits = |step: &f64| *step <= half;
+    let step = [5.0 * power, 2.0 * power].into_iter().find(fits);
+    let step = step.unwrap_or(power);
+    [step, 10.0 * step, 100.0 * step]
+}
+
+/// A tick with the digits of its step.
+fn tick(mark: GridMark) -> String {
+    let digits = (-mark.step_size.log10().floor()).max(0.0) as usize;
+    format!("{:.digits$}", mark.value)
+}
+
 fn curves(
     ui: &mut Ui,
     state: &State,
@@ -166,6 +184,9 @@ fn curves(
 ) {
     ui.label(format!("{name} over t"));
     let ink = ui.visuals().text_color();
+    let y_axis = AxisHints::new_y()
+        .label_spacing(Rangef::new(12.0, 16.0))
+        .formatter(|mark, _| tick(mark));
     let plot = Plot::new(name.to_owned())
         .height(110.0)
         .x_axis_label("t")
@@ -173,6 +194,8 @@ fn curves(
         .include_x(-0.02)
         .include_x(1.02)
         .include_y(0.0)
+        .y_grid_spacer(uniform_grid_spacer(ticks))
+        .custom_y_axes(vec![y_axis])
         .allow_drag(false)
         .allow_scroll(false)
         .allow_zoom(false);
@@ -195,4 +218,30 @@ fn curves(
     let label = format!("Curves of {name}");
     let info = || egui::WidgetInfo::labeled(egui::Role::Image, true, &label);
     shown.response.widget_info(info);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_fit_twice_and_say_their_digits() {
+        for (top, expected, name) in [
+            (1.1, 0.5, "0.5"),
+            (0.0083, 0.002, "0.002"),
+            (30.0, 10.0, "10"),
+        ] {
+            let input = GridInput {
+                bounds: (0.0, top),
+                base_step_size: 0.1,
+            };
+            let [step_size, ..] = ticks(input);
+            assert!(
+                (step_size / expected - 1.0).abs() < 1e-9,
+                "{top}: {step_size}"
+            );
+            let value = step_size;
+            assert_eq!(tick(GridMark { value, step_size }), name);
+        }
+    }
 }

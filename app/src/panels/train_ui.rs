@@ -145,7 +145,7 @@ fn preview(ui: &mut Ui, scene: &Scene<'_>) {
     let Some((step, x)) = &training.preview else {
         return;
     };
-    ui.label(format!("Samples after {step} steps (ODE, 20 steps)"));
+    ui.label(format!("Samples at training step {step} (ODE, 20 steps)"));
     match training.shape {
         [2, 1, _] => plane_ui::scatter(ui, "preview", x),
         shape => {

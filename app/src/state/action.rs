@@ -1,8 +1,8 @@
 //! Everything that can happen to the [`State`](super::State).
 
 use super::{
-    Classes, FilesAction, Frame, Layout, Learned, Link, Model, Quantity, Settings, Source, Tab,
-    TimelineAction,
+    Classes, FilesAction, Frame, Layout, Learned, Link, Measured, Model, Quantity, Settings,
+    Source, Tab, TimelineAction,
 };
 use crate::export::Kind;
 use std::sync::Arc;
@@ -114,6 +114,17 @@ pub enum Action {
     Files(FilesAction),
     /// Of the checkpoints of a run.
     Timeline(TimelineAction),
+    /// Measure what the lanes' samplers cost.
+    Measure,
+    /// No longer.
+    StopMeasuring,
+    /// Something was measured.
+    Measured {
+        /// The curve.
+        curve: u64,
+        /// What.
+        news: Measured,
+    },
 
     /// Ask for another network.
     Load(Source),

@@ -2,6 +2,7 @@
 
 mod action;
 mod bytes;
+mod cost;
 mod data;
 mod keys;
 mod lane;
@@ -17,6 +18,7 @@ mod view;
 
 pub use action::{Action, Choice};
 pub use bytes::Bytes;
+pub use cost::{Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope};
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
 pub use keys::{Shortcut, shortcuts};
 pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
@@ -79,6 +81,8 @@ pub struct State {
     pub files: Files,
     /// Checkpoints of a run side by side.
     pub timeline: Timeline,
+    /// What samplers were found to cost, those measured last at the end.
+    pub cost: Vec<Curve>,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be kept, which the host takes.
@@ -89,7 +93,7 @@ pub struct State {
     pub copied: Option<String>,
     /// What the user is told, the oldest first.
     pub notices: Vec<String>,
-    /// Runs started so far; each has a number of its own, so that steps of one that was given up are told apart.
+    /// Runs and curves started so far; each has a number of its own, so that steps of one that was given up are told apart.
     runs: u64,
 }
 
@@ -114,6 +118,7 @@ impl Default for State {
             training: TrainingView::default(),
             files: Files::default(),
             timeline: Timeline::default(),
+            cost: Vec::new(),
             help: false,
             exported: None,
             choice: None,
@@ -222,11 +227,15 @@ impl State {
                 }
                 self.timeline.apply(action);
             }
+            Action::Measure => self.measure(),
+            Action::StopMeasuring => self.stop_measuring(),
+            Action::Measured { curve, news } => self.measured(curve, news),
 
             Action::Load(source) => self.source = source,
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
                 self.model = Some(*model);
+                self.cost.clear();
                 self.restart();
             }
             Action::Started { run, x } => {

@@ -78,6 +78,8 @@ pub enum Tab {
     Lanes,
     /// Distances and histograms of the lanes.
     Marginals,
+    /// Distances by the number of network evaluations.
+    Cost,
     /// The diffusion D(t).
     Diffusion,
     /// Numbers of the step.
@@ -94,12 +96,13 @@ pub enum Tab {
 
 impl Tab {
     /// All, with their titles, in order.
-    pub const ALL: [(Tab, &'static str); 8] = [
+    pub const ALL: [(Tab, &'static str); 9] = [
         (Tab::Lanes, "Lanes"),
         (Tab::Tour, "Tour"),
         (Tab::Diffusion, "Diffusion"),
         (Tab::Step, "Step"),
         (Tab::Marginals, "Marginals"),
+        (Tab::Cost, "Cost"),
         (Tab::Train, "Train"),
         (Tab::Timeline, "Timeline"),
         (Tab::Model, "Model"),

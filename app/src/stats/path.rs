@@ -7,6 +7,19 @@ pub fn rms(x: &[f32]) -> f64 {
     (x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64).sqrt()
 }
 
+/// The strong error `E|X - Y|` of samples `x` `[n, d]` against `y` from the same noise (Kloeden and Platen, section 9.6), in the unit
+/// of one value: the mean over samples of the root mean square over values.
+///
+/// # Panics
+/// If the lengths differ or `d` is 0.
+pub fn strong_error(x: &[f32], y: &[f32], d: usize) -> f64 {
+    let rows = x.chunks_exact(d).zip(y.chunks_exact(d));
+    rows.map(|(x, y)| rms_of(MINUS, x, y)).sum::<f64>() / (x.len() / d) as f64
+}
+
+/// The difference of two arrays.
+const MINUS: Coefs = Coefs { x: -1.0, out: 1.0 };
+
 /// What moves the state in one step, as root mean squares over all samples and values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Norms {
@@ -69,8 +82,7 @@ fn rms_of(coefs: Coefs, x: &[f32], out: &[f32]) -> f64 {
 /// # Panics
 /// If the lengths differ.
 pub fn local_error(h: f64, v: &[f32], v_next: &[f32]) -> f64 {
-    let minus = Coefs { x: -1.0, out: 1.0 };
-    0.5 * h * rms_of(minus, v, v_next)
+    0.5 * h * rms_of(MINUS, v, v_next)
 }
 
 /// How straight the paths of `n` samples are, from the states as they come.
@@ -230,6 +242,12 @@ mod tests {
                 .score,
             None
         );
+    }
+
+    #[test]
+    fn the_strong_error_is_the_mean_distance_of_samples() {
+        let (x, y) = ([1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 3.0, -3.0]);
+        assert_eq!(strong_error(&x, &y, 2), 1.5);
     }
 
     /// `dx = -x dt`: an Euler step errs by `h^2 / 2 x` and more; the estimate is right to first order in `h`.

@@ -31,10 +31,10 @@ impl Sliced {
             let direction = direction::random(seed, number, a.d());
             let mut x = direction::project(a.values(), &direction);
             x.extend(direction::project(b.values(), &direction));
-            let mut order: Vec<u32> = (0..n as u32).collect();
-            order.sort_by(|&i, &j| x[i as usize].total_cmp(&x[j as usize]));
-            let value = |position: usize| x[order[position.min(n - 1)] as usize];
-            sorted.extend((0..n).map(|p| (order[p], value(p + 1) - value(p))));
+            let mut order: Vec<(u32, f32)> = (0..).zip(x).collect();
+            order.sort_unstable_by(|(i, x), (j, y)| x.total_cmp(y).then(i.cmp(j)));
+            let value = |position: usize| order[position.min(n - 1)].1;
+            sorted.extend((0..n).map(|p| (order[p].0, value(p + 1) - value(p))));
         }
         Self {
             strata: Strata::new(a.labels(), b.labels()),
@@ -49,43 +49,71 @@ impl Sliced {
     /// Unit: that of the vectors; a shift of both by `s` apart gives about `0.8 |s| / sqrt d`, that is 0.8 of its root mean
     /// square over pixels. Groups of one distribution have a distance above 0 too: [`Sliced::noise`].
     pub fn distance(&self) -> f64 {
-        self.between(|i| if i < self.n_a { [1.0, 0.0] } else { [0.0, 1.0] })
+        let steps: Vec<[f32; 1]> = (0..self.n).map(|i| [self.step(i, 1)]).collect();
+        self.between(&steps)[0]
     }
 
-    /// The distance if member `i` counts `weights(i)[0]` times in the first group and `weights(i)[1]` times in the second.
-    fn between(&self, weights: impl Fn(usize) -> [f32; 2]) -> f64 {
+    /// What member `i` of its group adds to the difference of the distribution functions if it counts so many times.
+    fn step(&self, i: usize, count: u32) -> f32 {
         let (n_a, n_b) = (self.n_a as f32, (self.n - self.n_a) as f32);
-        let steps: Vec<f32> = (0..self.n)
-            .map(|i| {
-                let [a, b] = weights(i);
-                a / n_a - b / n_b
-            })
-            .collect();
-        let along = |line: &[(u32, f32)]| {
-            let mut difference = 0.0;
-            let areas = line.iter().map(|&(i, gap)| {
-                difference += steps[i as usize];
-                difference.abs() * gap
-            });
-            areas.sum::<f32>()
-        };
+        if i < self.n_a {
+            count as f32 / n_a
+        } else {
+            -(count as f32 / n_b)
+        }
+    }
+
+    /// The distances for `K` weightings of the members, side by side so that it vectorizes, from what each member adds to the
+    /// difference of the distribution functions.
+    fn between<const K: usize>(&self, steps: &[[f32; K]]) -> [f64; K] {
+        let mut sums = [0.0_f64; K];
         let lines = self.sorted.chunks_exact(self.n);
         let n_lines = lines.len() as f64;
-        lines.map(|line| f64::from(along(line))).sum::<f64>() / n_lines
+        for line in lines {
+            let (mut difference, mut area) = ([0.0_f32; K], [0.0_f32; K]);
+            for &(i, gap) in line {
+                let step = &steps[i as usize];
+                for k in 0..K {
+                    difference[k] += step[k];
+                    area[k] += difference[k].abs() * gap;
+                }
+            }
+            for k in 0..K {
+                sums[k] += f64::from(area[k]);
+            }
+        }
+        sums.map(|sum| sum / n_lines)
+    }
+
+    /// The distances for weightings number 0 to `count`; `weigh` gives what each member adds to the difference.
+    fn resampled(&self, count: u32, mut weigh: impl FnMut(u32, &mut [f32])) -> Vec<f64> {
+        const K: usize = 8;
+        let mut steps = vec![[0.0; K]; self.n];
+        let mut of_one = vec![0.0; self.n];
+        let mut distances = Vec::with_capacity(count as usize + K);
+        for number in 0..count {
+            weigh(number, &mut of_one);
+            let k = number as usize % K;
+            steps
+                .iter_mut()
+                .zip(&of_one)
+                .for_each(|(all, one)| all[k] = *one);
+            if k + 1 == K || number + 1 == count {
+                distances.extend_from_slice(&self.between(&steps)[..=k]);
+            }
+        }
+        distances
     }
 
     /// The distance that chance alone gives groups of these sizes: its mean over random relabelings within classes.
     pub fn noise(&self, relabelings: u32, seed: u64) -> f64 {
-        let sum: f64 = (0..relabelings)
-            .map(|number| {
-                let mut weights = vec![[0.0, 1.0]; self.n];
-                for i in self.strata.relabeling(seed, number) {
-                    weights[i as usize] = [1.0, 0.0];
-                }
-                self.between(|i| weights[i])
-            })
-            .sum();
-        sum / f64::from(relabelings)
+        let distances = self.resampled(relabelings, |number, steps| {
+            steps.fill(self.step(self.n_a, 1));
+            for i in self.strata.relabeling(seed, number) {
+                steps[i as usize] = self.step(0, 1);
+            }
+        });
+        distances.iter().sum::<f64>() / f64::from(relabelings)
     }
 
     /// The distance with a bootstrap band.
@@ -94,18 +122,13 @@ impl Sliced {
     /// [`Sliced::noise`]. It shows a size; whether there is a difference is for the test of [`super::Energy`] to say.
     pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
         let mut counts = Vec::new();
-        let values = (0..resamples).map(|number| {
+        let values = self.resampled(resamples, |number, steps| {
             self.strata.bootstrap(seed, number, &mut counts);
-            self.between(|i| {
-                let count = counts[i] as f32;
-                if i < self.n_a {
-                    [count, 0.0]
-                } else {
-                    [0.0, count]
-                }
-            })
+            for (i, (step, count)) in steps.iter_mut().zip(&counts).enumerate() {
+                *step = self.step(i, *count);
+            }
         });
-        Band::new(self.distance(), values.collect(), level)
+        Band::new(self.distance(), values, level)
     }
 }
 

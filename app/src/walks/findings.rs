@@ -3,7 +3,7 @@
 use super::{choose, go_to, shot, still, until};
 use crate::App;
 use crate::findings::Side;
-use crate::state::{Action, Settings, ode, sde};
+use crate::state::{Action, Settings, ode, sde, slope};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -157,4 +157,82 @@ fn the_step_is_told_in_numbers() {
     assert_eq!(harness.get_all_by_label("4 (120)").count(), 1);
     light(&mut harness);
     shot(&mut harness, "step-guided");
+}
+
+/// The line of a lane's path distances.
+fn path_line(app: &App, lane: usize) -> Vec<[f64; 2]> {
+    app.state().curve(lane).unwrap().line(|point| point.path)
+}
+
+fn measure(harness: &mut Harness<'_, App>) {
+    harness.get_by_label("Measure").click();
+    harness.step();
+    harness.step();
+    assert_eq!(harness.state().state().measuring().len(), 2);
+    harness.get_by_label("Stop measuring");
+    until(harness, "the curves", |app| {
+        app.state().measuring().is_empty()
+    });
+}
+
+#[test]
+fn solvers_of_a_mixture_have_their_orders() {
+    let mut harness = still();
+    choose(&mut harness, "Network", "exact field of two-gaussians");
+    until(&mut harness, "the exact field", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    for (lane, method) in [Method::Euler, Method::Heun].into_iter().enumerate() {
+        let action = Action::SetLane(lane, settings(ode(method, 20)));
+        harness.state_mut().apply(action);
+    }
+    harness.get_by_label("Cost").click();
+    harness.step();
+    harness.step();
+    measure(&mut harness);
+    for (lane, order, within) in [(0, 1.0, 0.15), (1, 2.0, 0.25)] {
+        let line = path_line(harness.state(), lane);
+        let slope = slope(&line).unwrap();
+        assert!(
+            (slope + order).abs() < within,
+            "lane {lane}: {slope}, {line:?}"
+        );
+    }
+    harness.get_by_role_and_label(Role::Image, "Distance of path over network evaluations");
+    shot(&mut harness, "cost-plane");
+}
+
+#[test]
+fn both_lanes_of_the_digits_are_measured_and_a_change_ends_it() {
+    let mut harness = still();
+    // Few, which is enough for curves.
+    harness.state_mut().apply(Action::SetSamples(8));
+    harness.get_by_label("Cost").click();
+    harness.step();
+    harness.step();
+    measure(&mut harness);
+    for lane in 0..2 {
+        let line = path_line(harness.state(), lane);
+        assert_eq!(line.len(), 8);
+        assert!(line[0][1] > 10.0 * line[7][1], "lane {lane}: {line:?}");
+        let curve = harness.state().state().curve(lane).unwrap();
+        assert!(curve.chance.is_some() && curve.points.iter().all(|p| p.sliced.is_some()));
+    }
+    shot(&mut harness, "cost");
+    light(&mut harness);
+    shot(&mut harness, "cost-light");
+    // Another seed is another measurement, which is asked for anew; it ends with the next change.
+    harness.state_mut().apply(Action::NewNoise);
+    harness.step();
+    harness.get_by_label("Measure").click();
+    harness.step();
+    assert_eq!(harness.state().state().measuring().len(), 2);
+    harness.state_mut().apply(Action::NewNoise);
+    harness.step();
+    harness.step();
+    assert!(harness.state().state().measuring().is_empty());
+    // Scrubbing and other tabs leave what was measured.
+    harness.state_mut().apply(Action::SetSeed(0));
+    go_to(&mut harness, 5);
+    assert_eq!(path_line(harness.state(), 1).len(), 8);
 }

@@ -1,0 +1,222 @@
+//! Measuring what a sampler's steps are worth: a run with many of them as the reference, then runs with few.
+
+use super::Pace;
+use super::run::{Field, Plan, Run};
+use crate::state::{Measured, Point, RUNGS, Subject, priced};
+use crate::stats::path::strong_error;
+use crate::stats::{Group, Sliced};
+use sit_engine::backend::Device;
+use sit_engine::error::{Error, Result};
+use std::rc::Rc;
+
+/// Directions of the sliced distance.
+const DIRECTIONS: u32 = 48;
+
+/// Relabelings that say what distance chance alone gives.
+const RELABELINGS: u32 = 20;
+
+/// Steps of the reference between two of its news.
+const NEWS_EVERY: usize = 16;
+
+/// A curve under way.
+pub struct Ladder {
+    id: u64,
+    of: Subject,
+    field: Rc<Field>,
+    labels: Vec<u32>,
+    /// The run under way and its network evaluations.
+    run: Option<(Run, usize)>,
+    /// The reference's samples at the end.
+    reference: Option<Group>,
+    /// Rungs done.
+    done: usize,
+}
+
+impl Ladder {
+    /// A curve to be measured with a field.
+    pub fn new(id: u64, of: Subject, field: Rc<Field>) -> Self {
+        Ladder {
+            id,
+            labels: of.classes.labels(field.config(), of.n),
+            of,
+            field,
+            run: None,
+            reference: None,
+            done: 0,
+        }
+    }
+
+    /// The curve's number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether there is something to do.
+    pub fn is_busy(&self) -> bool {
+        self.done < RUNGS.len()
+    }
+
+    /// One piece: some samples of a step.
+    pub async fn work(&mut self, device: &Device, pace: &Pace) -> Option<Measured> {
+        let news = self.piece(device, pace).await;
+        news.unwrap_or_else(|error| {
+            self.done = RUNGS.len();
+            Some(Measured::Failed(error.to_string()))
+        })
+    }
+
+    async fn piece(&mut self, device: &Device, pace: &Pace) -> Result<Option<Measured>> {
+        let (run, nfe) = match &mut self.run {
+            Some(run) => run,
+            None => {
+                let run = self.start()?;
+                self.run.insert(run)
+            }
+        };
+        let nfe = *nfe;
+        let x = match run.work(device, pace).await {
+            Ok(Some(frame)) if run.is_over() => Some(frame.x),
+            Ok(stepped) => {
+                let done = run.done();
+                let news = self.reference.is_none() && done.is_multiple_of(NEWS_EVERY);
+                return Ok((stepped.is_some() && news).then_some(Measured::Reference(done)));
+            }
+            // Few steps may lead to numbers that are not finite, and more do not.
+            Err(Error::Config(_)) if self.reference.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        self.run = None;
+        let len = self.field.config().image_len();
+        let x = x.map(|x| Group::new(x.to_vec(), len, self.labels.clone()));
+        let sliced = |a: &Group, b: &Group| Sliced::new(a, b, DIRECTIONS, self.of.seed);
+        let Some(reference) = &self.reference else {
+            let chance = x
+                .as_ref()
+                .map_or(0.0, |x| sliced(x, x).noise(RELABELINGS, self.of.seed));
+            self.reference = x;
+            return Ok(Some(Measured::Chance(chance)));
+        };
+        let n_steps = RUNGS[self.done];
+        self.done += 1;
+        let far = |x: &Group| strong_error(x.values(), reference.values(), len);
+        Ok(Some(Measured::Point(Point {
+            n_steps,
+            nfe,
+            path: x.as_ref().map(far),
+            sliced: x.as_ref().map(|x| sliced(x, reference).distance()),
+        })))
+    }
+
+    /// The next run: the reference, or a rung.
+    fn start(&self) -> Result<(Run, usize)> {
+        let settings = match self.reference {
+            None => self.of.reference(),
+            Some(_) => self.of.rung(RUNGS[self.done]),
+        };
+        let (steps, nfe) = priced(&settings, self.field.transport())?;
+        let plan = Plan {
+            run: self.id,
+            steps,
+            settings: vec![settings],
+            labels: vec![self.labels.clone()],
+            seed: self.of.seed,
+            n: self.of.n,
+            from: None,
+        };
+        let (run, _) = Run::new(plan, Rc::clone(&self.field), None)?;
+        Ok((run, nfe))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Origin, open};
+    use crate::state::{Classes, REFERENCE_STEPS, Settings, Source, ode, sde, slope};
+    use sit_engine::transport::{Diffusion, Method, Sampler};
+
+    /// All points of a sampler with the exact field of two Gaussians.
+    fn curve(sampler: Sampler) -> (f64, Vec<Point>) {
+        let Ok(Origin::Exact(model, mixture)) = open(&Source::Exact("two-gaussians".into())) else {
+            panic!("a mixture is known exactly");
+        };
+        let field = Field::Exact {
+            config: model.config,
+            transport: model.transport,
+            mixture,
+        };
+        let of = Subject {
+            settings: Settings {
+                sampler,
+                ..Settings::default()
+            },
+            classes: Classes::All,
+            seed: 3,
+            n: 256,
+        };
+        let mut ladder = Ladder::new(1, of, Rc::new(field));
+        let pace = Pace::thread(false);
+        let (mut chance, mut points, mut reference) = (0.0, Vec::new(), 0);
+        while ladder.is_busy() {
+            match pollster::block_on(ladder.work(&Device::Cpu, &pace)) {
+                Some(Measured::Reference(done)) => reference = done,
+                Some(Measured::Chance(c)) => chance = c,
+                Some(Measured::Point(point)) => points.push(point),
+                Some(Measured::Failed(message)) => panic!("{message}"),
+                None => {}
+            }
+        }
+        // The last of the SDE's steps is one more than a power of two.
+        assert!(reference + NEWS_EVERY >= REFERENCE_STEPS as usize);
+        assert_eq!(points.len(), RUNGS.len());
+        (chance, points)
+    }
+
+    fn slope_of(points: &[Point]) -> f64 {
+        let line: Vec<[f64; 2]> = points
+            .iter()
+            .map(|p| [p.nfe as f64, p.path.unwrap()])
+            .collect();
+        slope(&line).unwrap()
+    }
+
+    #[test]
+    fn paths_converge_with_the_order_of_the_solver() {
+        let (_, euler) = curve(ode(Method::Euler, 1));
+        let (_, heun) = curve(ode(Method::Heun, 1));
+        // Additive noise: Euler-Maruyama has order 1 on one Brownian path. Its reference errs by an eighth of the last point.
+        let (_, noisy) = curve(sde(Method::Euler, Diffusion::default(), 50));
+        for (what, points, order, within) in [
+            ("Euler", &euler, 1.0, 0.15),
+            ("Heun", &heun, 2.0, 0.25),
+            ("Euler-Maruyama", &noisy, 1.0, 0.25),
+        ] {
+            let slope = slope_of(points);
+            assert!(
+                (slope + order).abs() < within,
+                "{what}: {slope}, {points:?}"
+            );
+        }
+        assert_eq!(heun[3].nfe, 2 * euler[3].nfe);
+    }
+
+    #[test]
+    fn distributions_come_down_below_what_chance_gives() {
+        let (chance, points) = curve(sde(Method::Euler, Diffusion::default(), 50));
+        let of = |n: u32| {
+            let point = points.iter().find(|p| p.n_steps == n);
+            point.and_then(|p| p.sliced).unwrap()
+        };
+        assert!(
+            of(1) > 3.0 * chance && of(128) < 0.5 * chance,
+            "{points:?}, chance {chance}"
+        );
+        // Along a line the distance of two crowds is at most the mean one of their members.
+        for point in &points {
+            assert!(
+                point.sliced <= point.path.map(|path| 1.5 * path),
+                "{point:?}"
+            );
+        }
+    }
+}

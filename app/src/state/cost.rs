@@ -1,0 +1,368 @@
+//! What a lane's samples cost: how far they are from those of many steps, by the number of network evaluations.
+
+use super::{Classes, Lane, LaneStep, Noise, Settings, State};
+use sit_engine::error::Result;
+use sit_engine::transport::{Method, Sampler, Transport, Update, nfe};
+
+/// Numbers of steps that are measured.
+pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Steps of the reference. It errs too: where its method has order 1, an eighth as much as the last rung.
+pub const REFERENCE_STEPS: u32 = 1024;
+
+/// Most samples that are measured.
+const MOST: usize = 256;
+
+/// Curves that are kept.
+const KEPT: usize = 32;
+
+/// What a curve is about. Lanes that differ in nothing but their number of steps have the same one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Subject {
+    /// The settings, with one step.
+    pub settings: Settings,
+    /// The classes asked for.
+    pub classes: Classes,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// Number of samples.
+    pub n: usize,
+}
+
+/// A sampler's distances from its reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Its number, which answers name.
+    pub id: u64,
+    /// What it is about.
+    pub of: Subject,
+    /// Steps of the reference done.
+    pub reference: usize,
+    /// The sliced distance that chance alone gives as many samples from other noise; `None` before the reference is there.
+    pub chance: Option<f64>,
+    /// What was measured, by the number of steps.
+    pub points: Vec<Point>,
+    /// Why it cannot be measured, if so.
+    pub failure: Option<String>,
+}
+
+/// A sampler with some number of steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// The number.
+    pub n_steps: u32,
+    /// Network evaluations of a sample.
+    pub nfe: usize,
+    /// Strong error: the mean distance of a sample from the reference's from the same noise; `None` where samples are not finite.
+    pub path: Option<f64>,
+    /// Sliced Wasserstein distance of the two crowds. Noise in common makes it less random, and never too small on average: it
+    /// is convex in both.
+    pub sliced: Option<f64>,
+}
+
+/// News of a curve.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measured {
+    /// Steps of the reference done.
+    Reference(usize),
+    /// The reference is there, and this is what chance alone gives.
+    Chance(f64),
+    /// One more point.
+    Point(Point),
+    /// It cannot be measured.
+    Failed(String),
+}
+
+impl Subject {
+    /// What the curve of a lane is about: the settings it ends with, from the start.
+    pub fn of(state: &State, lane: usize) -> Self {
+        let settings = state.lanes[lane].settings();
+        Subject {
+            settings: with_steps(settings, 1),
+            classes: settings.class.map_or(state.classes, Classes::One),
+            seed: state.seed,
+            n: state.n_samples.min(MOST),
+        }
+    }
+
+    /// The settings with this many steps. An SDE's steps refine one Brownian path, whatever noise the lane takes: its increments
+    /// have the same distribution, and paths can be compared.
+    pub fn rung(&self, n_steps: u32) -> Settings {
+        Settings {
+            noise: Noise::Brownian,
+            ..with_steps(&self.settings, n_steps)
+        }
+    }
+
+    /// The settings of the reference: Heun's method for an ODE, which with so many steps is as good as exact, and for an SDE its
+    /// own one.
+    pub fn reference(&self) -> Settings {
+        let mut settings = self.rung(REFERENCE_STEPS);
+        if let Sampler::Ode { method, .. } = &mut settings.sampler {
+            *method = Method::Heun;
+        }
+        settings
+    }
+}
+
+fn with_steps(settings: &Settings, n: u32) -> Settings {
+    let mut settings = *settings;
+    let (Sampler::Ode { n_steps, .. } | Sampler::Sde { n_steps, .. }) = &mut settings.sampler;
+    *n_steps = n;
+    settings
+}
+
+/// The steps of these settings from the start, and the network evaluations that they take; one with guidance counts twice.
+///
+/// # Errors
+/// As of [`Lane::steps`].
+pub fn priced(settings: &Settings, transport: &Transport) -> Result<(Vec<LaneStep>, usize)> {
+    let steps = Lane::new(*settings).steps(transport)?;
+    let guided = |t| settings.guidance.active(t);
+    let price = |LaneStep { step, .. }: &LaneStep| {
+        let heun = matches!(step.update, Update::Heun { .. });
+        let twice = guided(step.t) || heun && guided(step.t_next);
+        nfe(&[*step]) * (1 + usize::from(twice))
+    };
+    let price = steps.iter().map(price).sum();
+    Ok((steps, price))
+}
+
+impl Curve {
+    /// Whether nothing more will come.
+    pub fn is_done(&self) -> bool {
+        self.failure.is_some() || self.points.len() == RUNGS.len()
+    }
+
+    /// The points whose distance is known, by network evaluations; those of no distance have no place on a logarithmic axis.
+    pub fn line(&self, distance: impl Fn(&Point) -> Option<f64>) -> Vec<[f64; 2]> {
+        let place = |p: &Point| Some([p.nfe as f64, distance(p).filter(|d| *d > 0.0)?]);
+        self.points.iter().filter_map(place).collect()
+    }
+}
+
+/// The slope of a line on logarithmic axes, by least squares over its last five points: minus the order of the solver where
+/// distances are those of paths. `None` with fewer.
+pub fn slope(line: &[[f64; 2]]) -> Option<f64> {
+    const LAST: usize = 5; // 8 to 128 steps
+    let last = &line[line.len().checked_sub(LAST)?..];
+    let log: Vec<[f64; 2]> = last.iter().map(|p| p.map(libm::log)).collect();
+    let mean = |i: usize| log.iter().map(|p| p[i]).sum::<f64>() / LAST as f64;
+    let (x, y) = (mean(0), mean(1));
+    let covariance: f64 = log.iter().map(|p| (p[0] - x) * (p[1] - y)).sum();
+    Some(covariance / log.iter().map(|p| (p[0] - x).powi(2)).sum::<f64>())
+}
+
+/// The height of a line on logarithmic axes over `x`; `None` outside of it.
+pub fn height(line: &[[f64; 2]], x: f64) -> Option<f64> {
+    let piece = line.windows(2).find(|w| (w[0][0]..=w[1][0]).contains(&x))?;
+    let [a, b] = [piece[0], piece[1]].map(|p| p.map(libm::log));
+    let part = (libm::log(x) - a[0]) / (b[0] - a[0]);
+    Some(libm::exp(a[1] + part * (b[1] - a[1])))
+}
+
+impl State {
+    /// The curve of a lane, if it was asked for.
+    pub fn curve(&self, lane: usize) -> Option<&Curve> {
+        let of = Subject::of(self, lane);
+        self.cost.iter().find(|curve| curve.of == of)
+    }
+
+    /// The curves of the lanes that are not done.
+    pub fn measuring(&self) -> Vec<&Curve> {
+        let all = 0..self.lanes.len();
+        let of_lanes: Vec<Subject> = all.map(|lane| Subject::of(self, lane)).collect();
+        let wanted = |curve: &&Curve| !curve.is_done() && of_lanes.contains(&curve.of);
+        self.cost.iter().filter(wanted).collect()
+    }
+
+    /// A curve for every lane that has none.
+    pub(super) fn measure(&mut self) {
+        self.stop_measuring();
+        if self.model.is_none() {
+            return;
+        }
+        let excess = (self.cost.len() + self.lanes.len()).saturating_sub(KEPT);
+        self.cost.drain(..excess);
+        for lane in 0..self.lanes.len() {
+            if self.curve(lane).is_none() {
+                self.runs += 1;
+                self.cost.push(Curve {
+                    id: self.runs,
+                    of: Subject::of(self, lane),
+                    reference: 0,
+                    chance: None,
+                    points: Vec::new(),
+                    failure: None,
+                });
+            }
+        }
+    }
+
+    pub(super) fn stop_measuring(&mut self) {
+        self.cost.retain(Curve::is_done);
+    }
+
+    pub(super) fn measured(&mut self, id: u64, news: Measured) {
+        let Some(curve) = self.cost.iter_mut().find(|curve| curve.id == id) else {
+            return;
+        };
+        match news {
+            Measured::Reference(done) => curve.reference = done,
+            Measured::Chance(chance) => curve.chance = Some(chance),
+            Measured::Failed(message) => curve.failure = Some(message),
+            // A curve that was given up and taken up again brings its first points twice.
+            Measured::Point(point) => {
+                let at = curve.points.partition_point(|p| p.n_steps < point.n_steps);
+                let end = at
+                    + usize::from(
+                        curve
+                            .points
+                            .get(at)
+                            .is_some_and(|p| p.n_steps == point.n_steps),
+                    );
+                curve.points.splice(at..end, [point]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Origin, open};
+    use crate::state::{Action, Source, ode, sde};
+    use sit_engine::transport::{Diffusion, Guidance};
+
+    fn ready() -> State {
+        let Ok(Origin::Network((model, _))) = open(&Source::Digits) else {
+            panic!("the embedded digits open");
+        };
+        let mut state = State::default();
+        state.apply(Action::ModelReady(Box::new(model)));
+        state
+    }
+
+    fn point(n_steps: u32, path: f64) -> Point {
+        Point {
+            n_steps,
+            nfe: n_steps as usize,
+            path: Some(path),
+            sliced: None,
+        }
+    }
+
+    #[test]
+    fn a_curve_is_of_settings_and_not_of_their_number_of_steps() {
+        let mut state = ready();
+        assert!(state.measuring().is_empty() && state.curve(0).is_none());
+        state.apply(Action::Measure);
+        let ids: Vec<u64> = state.measuring().iter().map(|c| c.id).collect();
+        assert!(ids.len() == 2 && ids[0] != ids[1]);
+        // More steps are further to the right on the same curve; another method has its own.
+        let settings = |method, n| Settings {
+            sampler: ode(method, n),
+            ..Settings::default()
+        };
+        state.apply(Action::SetLane(0, settings(Method::Euler, 10)));
+        assert_eq!(state.curve(0).unwrap().id, ids[0]);
+        state.apply(Action::SetLane(0, settings(Method::Heun, 10)));
+        assert!(state.curve(0).is_none());
+        assert_eq!(state.measuring().len(), 1);
+        state.apply(Action::SetSeed(7));
+        assert!(state.measuring().is_empty());
+        // Going back finds it again; two equal lanes have one curve.
+        state.apply(Action::SetSeed(0));
+        state.apply(Action::SetLane(0, settings(Method::Euler, 20)));
+        state.apply(Action::SetLane(1, settings(Method::Euler, 30)));
+        assert_eq!(state.measuring().len(), 1);
+        state.apply(Action::StopMeasuring);
+        assert!(state.measuring().is_empty() && state.curve(0).is_none());
+    }
+
+    #[test]
+    fn points_that_arrive_twice_are_there_once_and_in_order() {
+        let mut state = ready();
+        state.apply(Action::Measure);
+        let id = state.measuring()[0].id;
+        for (n, path) in [(2, 0.4), (1, 0.9), (4, 0.3), (2, 0.5)] {
+            let news = Measured::Point(point(n, path));
+            state.apply(Action::Measured { curve: id, news });
+        }
+        let line = state.curve(0).unwrap().line(|p| p.path);
+        assert_eq!(line, [[1.0, 0.9], [2.0, 0.5], [4.0, 0.3]]);
+        // News of a curve that is not wanted any more change nothing.
+        state.apply(Action::StopMeasuring);
+        let news = Measured::Failed("late".into());
+        state.apply(Action::Measured { curve: id, news });
+        assert!(state.curve(0).is_none());
+        // What is done stays.
+        state.apply(Action::Measure);
+        let id = state.curve(0).unwrap().id;
+        for n in RUNGS {
+            let news = Measured::Point(point(n, 0.1));
+            state.apply(Action::Measured { curve: id, news });
+        }
+        state.apply(Action::Measure);
+        assert_eq!(state.curve(0).unwrap().id, id);
+        assert_eq!(state.measuring().len(), 1);
+    }
+
+    #[test]
+    fn the_price_counts_heun_and_guidance_twice() {
+        let transport = Transport::default();
+        let price = |sampler, scale| {
+            let guidance = Guidance {
+                scale,
+                interval: [0.0, 0.5],
+                ..Guidance::default()
+            };
+            let settings = Settings {
+                sampler,
+                guidance,
+                ..Settings::default()
+            };
+            priced(&settings, &transport).unwrap().1
+        };
+        assert_eq!(price(ode(Method::Euler, 8), 1.0), 8);
+        assert_eq!(price(ode(Method::Heun, 8), 1.0), 16);
+        assert_eq!(price(sde(Method::Euler, Diffusion::default(), 8), 1.0), 8);
+        // Euler at 0, 1/8, 2/8, 3/8, 4/8; Heun's step from 4/8 on as well.
+        assert_eq!(price(ode(Method::Euler, 8), 2.0), 8 + 5);
+        assert_eq!(price(ode(Method::Heun, 8), 2.0), 16 + 10);
+    }
+
+    #[test]
+    fn rungs_share_one_brownian_path_and_everything_but_their_steps() {
+        let mut state = ready();
+        state.apply(Action::SetSamples(1000));
+        let of = Subject::of(&state, 1);
+        assert_eq!(of.n, MOST);
+        let transport = Transport::default();
+        let end = |settings: &Settings| {
+            let (steps, _) = priced(settings, &transport).unwrap();
+            // The last noisy step ends where the path does.
+            steps[steps.len() - 2].step.t_next
+        };
+        for n in RUNGS {
+            let rung = of.rung(n);
+            assert_eq!((rung.noise, rung.sampler.n_steps()), (Noise::Brownian, n));
+            assert_eq!(end(&rung), end(&of.reference()));
+        }
+        assert_eq!(
+            Subject::of(&state, 0).reference().sampler,
+            ode(Method::Heun, REFERENCE_STEPS)
+        );
+    }
+
+    #[test]
+    fn slope_and_height_are_those_of_a_power() {
+        let line: Vec<[f64; 2]> = RUNGS
+            .map(|n| [f64::from(n), 3.0 / f64::from(n).powi(2)])
+            .into();
+        assert!((slope(&line).unwrap() + 2.0).abs() < 1e-12);
+        assert_eq!(slope(&line[..4]), None);
+        assert!((height(&line, 50.0).unwrap() - 3.0 / 2500.0).abs() < 1e-12);
+        assert_eq!((height(&line, 0.5), height(&line, 200.0)), (None, None));
+    }
+}
