@@ -8,9 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 /// Bytes that all twins together may take: as many as the records, of which no array has more than one.
 pub const TWIN_BUDGET: u64 = RECORD_BUDGET;
 
-/// Twins by the address of their array, which is nobody else's as long as the weak reference is there.
-type ByArray = BTreeMap<usize, (Weak<[f32]>, Tensor)>;
-
 /// The twins on the GPU of recorded arrays: the work makes them, the view draws from them. Clones share them.
 ///
 /// A twin belongs to an array, not to a step, so that lanes that branch share what they inherit, and it is freed after the
@@ -19,8 +16,11 @@ type ByArray = BTreeMap<usize, (Weak<[f32]>, Tensor)>;
 pub struct Twins {
     gpu: Gpu,
     budget: u64,
-    all: Arc<Mutex<ByArray>>,
+    all: Arc<Mutex<All>>,
 }
+
+/// By the address of the array, which is nobody else's as long as the weak reference is there.
+type All = BTreeMap<usize, (Weak<[f32]>, Tensor)>;
 
 impl Twins {
     /// None yet, and at most `budget` bytes of them.
@@ -71,7 +71,7 @@ impl Twins {
         all.values().map(|(_, twin)| 4 * twin.len() as u64).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, ByArray> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         // A panic elsewhere leaves whole entries.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! Numbers to pictures: color scales, sheets of samples, and the textures that show them.
 //!
 //! A picture is a [`Figure`] until it is drawn: by the GPU, where the engine computes on the one that draws the window and all of
-//! its arrays have a twin there, else by the CPU. Files are drawn by the CPU.
+//! its arrays have a twin there, else by the CPU. Files, thumbnails and the preview of a training are drawn by the CPU.
 
 mod color;
 mod figure;
