@@ -45,9 +45,12 @@ pub async fn renderer() -> Result<(Renderer, Option<String>), JsValue> {
     } else if js_sys::Reflect::has(&window.navigator(), &"gpu".into())? {
         "This browser knows WebGPU but does not offer it with this machine's graphics driver or settings"
     } else {
-        "This browser has no WebGPU; Chrome and Edge from 113, Firefox from 141 and Safari from 26 have it on most machines"
+        "This browser has no WebGPU"
     };
-    let notice = format!("{why}. The processor computes instead: small models run all the same.");
+    let notice = format!(
+        "{why}; Chrome and Edge from 113, Firefox from 141 and Safari from 26 have it on most machines. The processor computes \
+         instead: small models run all the same."
+    );
     Ok((Renderer::Glow, Some(notice)))
 }
 

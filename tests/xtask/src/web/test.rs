@@ -118,7 +118,9 @@ impl Program {
     fn walk(&self, graphics: Graphics, name: &str) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(graphics)?;
-        let figures = self.walk_in(&browser, &server.url(), name).all()?;
+        let url = server.url();
+        let walk = self.walk_in(&browser, &url, name);
+        let figures = walk.all()?;
         // A canvas has one kind of context for life, and none of another.
         let drawn_by = browser.run(
             "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
@@ -131,6 +133,11 @@ impl Program {
             told == (graphics == Graphics::WebGl),
             "{name}: the notices are {notices}"
         );
+        if told {
+            walk.click("Button", "Dismiss")?;
+            let empty = |notices: &Value| notices.as_array().is_some_and(Vec::is_empty);
+            browser.wait("nothing is told any more", |s| empty(&s["notices"]))?;
+        }
         let steps = figures["lane_steps_per_second"]
             .as_f64()
             .unwrap_or(f64::NAN);

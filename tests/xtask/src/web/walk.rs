@@ -283,7 +283,7 @@ impl Walk<'_> {
     }
 
     /// Clicks on a control.
-    fn click(&self, role: &str, name: &str) -> Result<()> {
+    pub fn click(&self, role: &str, name: &str) -> Result<()> {
         let script = format!(
             "return Array.from(window.sit?.place({}, {}) ?? [])",
             json!(role),
