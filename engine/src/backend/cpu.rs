@@ -109,6 +109,7 @@ impl Scalar for f32 {
     }
 }
 
+#[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
 impl Scalar for f64 {
     fn evaluate(op: &dyn Op, io: CpuIo<'_, f64>) {
         op.cpu_f64(io);

@@ -88,7 +88,8 @@ pub trait Op: Debug + Send + Sync {
     fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
     /// [`Define::cpu`] in f32.
     fn cpu_f32(&self, io: CpuIo<'_, f32>);
-    /// [`Define::cpu`] in f64.
+    /// [`Define::cpu`] in f64; a page for users leaves it out.
+    #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn cpu_f64(&self, io: CpuIo<'_, f64>);
     /// See [`Define::backward`].
     ///
@@ -129,6 +130,7 @@ impl<T: Define> Op for T {
     fn cpu_f32(&self, io: CpuIo<'_, f32>) {
         self.cpu(io);
     }
+    #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn cpu_f64(&self, io: CpuIo<'_, f64>) {
         self.cpu(io);
     }
