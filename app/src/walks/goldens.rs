@@ -54,8 +54,14 @@ fn window(size: [f32; 2], theme: Theme) -> Harness<'static, App> {
     harness
 }
 
-/// Frames until everything that is found out a little a frame is there.
+/// Frames until everything is there: the step after the one shown, whose evaluation is drawn, and what is found out a little a
+/// frame.
 fn settle(harness: &mut Harness<'_, App>) {
+    until(harness, "every lane's steps", |app| {
+        let state = app.state();
+        let mut lanes = state.records.iter().enumerate();
+        lanes.all(|(lane, record)| record.frames.len() >= state.target(lane))
+    });
     for record in &mut harness.state_mut().state.records {
         record.frames.iter_mut().for_each(|frame| frame.ms = 1.0);
     }
