@@ -18,6 +18,7 @@ mod look;
 pub mod measure;
 pub mod oracle;
 mod panels;
+mod redraw;
 pub mod source;
 pub mod state;
 pub mod stats;
@@ -30,10 +31,11 @@ use drops::Drops;
 use eframe::egui_wgpu::RenderState;
 use findings::Findings;
 use job::{Job, Request};
+use redraw::Redraw;
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
-use state::{Action, Link, Source, State, shortcuts};
+use state::{Action, Link, Source, State, Status, shortcuts};
 use std::sync::Arc;
 use train::{Data, Form};
 use twins::{TWIN_BUDGET, Twins};
@@ -60,6 +62,9 @@ pub struct App {
     state: State,
     job: Job,
     device: String,
+    /// Whether that is the processor, which also makes the frames.
+    on_cpu: bool,
+    redraw: Redraw,
     /// What a copied link begins with.
     address: String,
     pictures: Pictures,
@@ -106,18 +111,26 @@ impl App {
             state.apply(Action::Notify(text));
         }
         let (name, max_segment_bytes) = (name(&device, cc), device.max_segment_bytes());
-        let ctx = cc.egui_ctx.clone();
+        let on_cpu = matches!(device, Device::Cpu);
+        #[cfg(not(target_arch = "wasm32"))]
+        let measure = start
+            .measure
+            .map(|(begin, time)| measure::Measure::new(begin, time, device.clone()));
+        let redraw = Redraw::new(cc.egui_ctx.clone());
         let twins = match &device {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
         };
         let render = cc.wgpu_render_state.as_ref().zip(twins.clone());
         let painter = render.map(|(render, twins)| Painter::new(render, twins));
-        let job = Job::spawn(device, twins, Arc::new(move || ctx.request_repaint()))?;
+        let news = redraw.clone();
+        let job = Job::spawn(device, twins, Arc::new(move || news.news()))?;
         Ok(App {
             state,
             job,
             device: name,
+            on_cpu,
+            redraw,
             address: start.address,
             max_segment_bytes,
             drops: Drops::default(),
@@ -128,9 +141,7 @@ impl App {
             asked: None,
             read: 0,
             #[cfg(not(target_arch = "wasm32"))]
-            measure: start
-                .measure
-                .map(|(begin, time)| measure::Measure::new(begin, time)),
+            measure,
         })
     }
 
@@ -165,20 +176,16 @@ impl App {
         let Some(measure) = &mut self.measure else {
             return;
         };
-        ctx.request_repaint();
+        // Frames come when something moves; this one only looks at the clock.
+        ctx.request_repaint_after(measure::LOOK);
         let took = frame.info().cpu_usage.unwrap_or(0.0);
         let took = web_time::Duration::from_secs_f32(took);
-        let Some(figures) = measure.frame(&mut self.state, took, &self.device) else {
-            return;
-        };
-        self.measure = None;
-        // The lanes have nothing more to do, so that the engine is alone.
-        self.state.apply(Action::SetSamples(1));
-        self.job.frame(&mut self.state);
-        match figures.with_engine(&self.state, &Device::Cpu) {
-            Ok(figures) => println!("{}", figures.to_json()),
+        match measure.frame(&mut self.state, took) {
+            Ok(None) => return,
+            Ok(Some(figures)) => println!("{}", figures.to_json(&self.device)),
             Err(error) => eprintln!("{error}"),
         }
+        self.measure = None;
         ctx.send_viewport_cmd(egui::ViewportCommand::Close);
     }
 
@@ -236,6 +243,10 @@ impl App {
 }
 
 impl eframe::App for App {
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        look::background(visuals).to_normalized_gamma_f32()
+    }
+
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
         #[cfg(not(target_arch = "wasm32"))]
@@ -285,6 +296,11 @@ impl eframe::App for App {
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
             ctx.request_repaint_after(web_time::Duration::from_secs_f64(seconds));
         }
+        // The first step of a lane is drawn as soon as it is there.
+        let playback = &self.state.playback;
+        let waits = playback.cursor > 0 && playback.waits(self.state.n_steps());
+        let trains = self.state.training.status == Status::Running;
+        self.redraw.frame(self.on_cpu && (waits || trains));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fonts and colors.
 
-use egui::{Color32, Context, FontDefinitions, FontFamily, Ui, style::ScrollAnimation};
+use egui::{Color32, Context, FontDefinitions, FontFamily, Ui, Visuals, style::ScrollAnimation};
 
 /// Sets the fonts: each of egui's two text fonts also stands in for the other, so that the signs of the equations are there.
 pub fn set(ctx: &Context) {
@@ -21,6 +21,13 @@ pub fn set(ctx: &Context) {
         });
     }
     ctx.set_fonts(fonts);
+    // The window is cleared in their color: painting over all of it is a third of a frame where a software adapter draws.
+    ctx.all_styles_mut(|style| style.visuals.panel_fill = Color32::TRANSPARENT);
+}
+
+/// The color behind the panels.
+pub fn background(visuals: &Visuals) -> Color32 {
+    visuals.window_fill
 }
 
 /// Nothing slides or fades.

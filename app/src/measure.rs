@@ -3,7 +3,7 @@
 use crate::source::{self, Origin};
 use crate::state::{Action, Settings, Source, State, ode};
 use serde::Serialize;
-use sit_engine::backend::Device;
+use sit_engine::backend::{Arenas, Device};
 use sit_engine::error::Result;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::params;
@@ -15,17 +15,22 @@ use web_time::{Duration, Instant};
 /// Samples of a lane while the speed is measured: the work is all computing.
 const MANY: usize = 1024;
 
-/// Steps of that lane: more than there is time for, and no more than can be recorded.
+/// Steps of that lane: no more than can be recorded.
 const MANY_STEPS: u32 = 250;
 
-/// Part of the time that is given to each of the three phases: as it starts, as it loops, as fast as it goes.
-const PHASES: [f64; 2] = [0.8, 0.9];
+/// Rounds in which the window and the engine alone take turns, so that both meet what else the machine does; and the time of a turn.
+const ROUNDS: usize = 5;
+const TURN: Duration = Duration::from_secs(3);
+
+/// Time for a step that is under way to end.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// How often the clock is looked at when nothing else asks for a frame.
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// What came out.
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
-    /// What computes.
-    device: String,
     /// Milliseconds from the start of the program to the first frame with another step than the first.
     first_movement_ms: f64,
     /// Frames while 64 samples of 8x8 in two lanes play: how many, median, 99th percentile and longest time of the window's thread.
@@ -36,100 +41,165 @@ pub struct Figures {
     /// Resident memory a tenth into the time, and after it.
     rss_mib_early: f64,
     rss_mib_late: f64,
-    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone.
+    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone, and their ratio.
     steps_per_second: f64,
     engine_steps_per_second: f64,
+    ratio: f64,
+    /// Frames a second while the window computes those.
+    frames_per_second: f64,
 }
 
-/// Measures for some time, then ends the program.
+/// What is being measured.
+enum Phase {
+    /// 64 samples play.
+    Plays,
+    /// The lane of many samples begins: its programs are made.
+    Begins,
+    /// That lane goes as fast as it can since then, from so many steps on.
+    Window(Instant, usize),
+    /// It is told to stop since then, and the engine's turn comes.
+    Stops(Instant),
+}
+
+/// Measures for some time, then for about half a minute how fast it goes.
 pub struct Measure {
     begin: Instant,
     time: Duration,
+    device: Device,
+    phase: Phase,
     frames: Vec<f64>,
-    early: Option<f64>,
-    /// Since when it goes as fast as it can, and the steps done until then.
-    fast: Option<(Instant, usize)>,
     figures: Figures,
+    engine: Option<Engine>,
+    /// Steps, frames and seconds of the window's turns so far, steps and seconds of the engine's, and how many turns those were.
+    window: (usize, usize, f64),
+    alone: (usize, f64),
+    turns: usize,
 }
 
 impl Measure {
-    /// Measures for `time` from `begin`, the start of the program.
-    pub fn new(begin: Instant, time: Duration) -> Self {
+    /// Measures for `time` from `begin`, the start of the program whose lanes `device` computes.
+    pub fn new(begin: Instant, time: Duration, device: Device) -> Self {
         Measure {
             begin,
             time,
+            device,
+            phase: Phase::Plays,
             frames: Vec::new(),
-            early: None,
-            fast: None,
             figures: Figures::default(),
+            engine: None,
+            window: (0, 0, 0.0),
+            alone: (0, 0.0),
+            turns: 0,
         }
     }
 
-    /// A frame that took the window's thread `took`. Returns the figures when the time is over.
-    pub fn frame(&mut self, state: &mut State, took: Duration, device: &str) -> Option<Figures> {
-        let part = self.begin.elapsed().as_secs_f64() / self.time.as_secs_f64();
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        if self.figures.first_movement_ms == 0.0 && state.playback.cursor > 0 {
-            self.figures.first_movement_ms = ms(self.begin.elapsed());
-        }
-        if part < PHASES[0] {
-            self.frames.push(ms(took));
-            if part > 0.1 && self.early.is_none() {
-                self.early = rss_mib();
-            }
-            return None;
-        }
-        let done = |state: &State| state.records.iter().map(|r| r.frames.len()).sum::<usize>();
-        match self.fast {
-            None => {
-                self.figures.rss_mib_late = rss_mib().unwrap_or(f64::NAN);
-                let settings = Settings {
-                    sampler: ode(Method::Euler, MANY_STEPS),
-                    ..Settings::default()
-                };
-                while state.lanes.len() > 1 {
-                    state.apply(Action::RemoveLane(1));
-                }
-                state.apply(Action::SetLane(0, settings));
-                state.apply(Action::SetSamples(MANY));
-                state.apply(Action::SetSpeed(f64::MAX));
-                state.apply(Action::Home);
-                state.apply(Action::TogglePlay);
-                self.fast = Some((Instant::now(), 0));
-                None
-            }
-            // The programs are made anew: they do not count.
-            Some((_, 0)) if part > PHASES[1] && done(state) > 0 => {
-                self.fast = Some((Instant::now(), done(state)));
-                None
-            }
-            Some((since, before)) if part > 1.0 && before > 0 => {
-                let steps = (done(state) - before) as f64;
-                let figures = &mut self.figures;
-                figures.steps_per_second = steps / since.elapsed().as_secs_f64();
-                figures.device = device.to_owned();
-                figures.rss_mib_early = self.early.unwrap_or(f64::NAN);
-                figures.frames = self.frames.len();
-                self.frames.sort_by(f64::total_cmp);
-                let at = |q: f64| self.frames[((self.frames.len() - 1) as f64 * q) as usize];
-                figures.frame_ms_median = at(0.5);
-                figures.frame_ms_p99 = at(0.99);
-                figures.frame_ms_worst = at(1.0);
-                Some(std::mem::take(figures))
-            }
-            Some(_) => None,
-        }
-    }
-}
-
-impl Figures {
-    /// Adds what the engine alone does in the same step.
+    /// A frame that took the window's thread `took`. Returns the figures when they are there.
     ///
     /// # Errors
     /// As of sampling.
-    pub fn with_engine(mut self, state: &State, device: &Device) -> Result<Self> {
+    pub fn frame(&mut self, state: &mut State, took: Duration) -> Result<Option<Figures>> {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        let done = |state: &State| state.records.iter().map(|r| r.frames.len()).sum::<usize>();
+        match self.phase {
+            Phase::Plays => {
+                let passed = self.begin.elapsed();
+                let figures = &mut self.figures;
+                if figures.first_movement_ms == 0.0 && state.playback.cursor > 0 {
+                    figures.first_movement_ms = ms(passed);
+                }
+                self.frames.push(ms(took));
+                if passed > self.time / 10 && figures.rss_mib_early == 0.0 {
+                    figures.rss_mib_early = rss_mib().unwrap_or(f64::NAN);
+                }
+                if passed > self.time {
+                    figures.rss_mib_late = rss_mib().unwrap_or(f64::NAN);
+                    one_lane(state);
+                    self.phase = Phase::Begins;
+                }
+            }
+            Phase::Begins => {
+                if done(state) > 0 {
+                    self.phase = Phase::Window(Instant::now(), done(state));
+                }
+            }
+            Phase::Window(since, before) => {
+                self.window.1 += 1;
+                if since.elapsed() > TURN || done(state) == MANY_STEPS as usize {
+                    self.window.0 += done(state) - before;
+                    self.window.2 += since.elapsed().as_secs_f64();
+                    state.apply(Action::TogglePlay);
+                    self.phase = Phase::Stops(Instant::now());
+                }
+            }
+            Phase::Stops(since) => {
+                if since.elapsed() > SETTLE {
+                    let engine = match &mut self.engine {
+                        Some(engine) => engine,
+                        None => self.engine.insert(Engine::new(&self.device, state)?),
+                    };
+                    let (steps, seconds) = engine.turn()?;
+                    self.alone.0 += steps;
+                    self.alone.1 += seconds;
+                    self.turns += 1;
+                    if self.turns == ROUNDS {
+                        return Ok(Some(self.figures()));
+                    }
+                    // From the noise again, so that no lane ends.
+                    state.apply(Action::SetSeed(self.turns as u64));
+                    state.apply(Action::TogglePlay);
+                    self.phase = Phase::Begins;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn figures(&mut self) -> Figures {
+        let mut figures = std::mem::take(&mut self.figures);
+        figures.frames = self.frames.len();
+        self.frames.sort_by(f64::total_cmp);
+        let at = |q: f64| self.frames[((self.frames.len() - 1) as f64 * q) as usize];
+        figures.frame_ms_median = at(0.5);
+        figures.frame_ms_p99 = at(0.99);
+        figures.frame_ms_worst = at(1.0);
+        let (steps, frames, seconds) = self.window;
+        figures.steps_per_second = steps as f64 / seconds;
+        figures.engine_steps_per_second = self.alone.0 as f64 / self.alone.1;
+        figures.ratio = figures.steps_per_second / figures.engine_steps_per_second;
+        figures.frames_per_second = frames as f64 / seconds;
+        figures
+    }
+}
+
+/// One lane of many samples, as fast as it goes.
+fn one_lane(state: &mut State) {
+    let settings = Settings {
+        sampler: ode(Method::Euler, MANY_STEPS),
+        ..Settings::default()
+    };
+    while state.lanes.len() > 1 {
+        state.apply(Action::RemoveLane(1));
+    }
+    state.apply(Action::SetLane(0, settings));
+    state.apply(Action::SetSamples(MANY));
+    state.apply(Action::SetSpeed(f64::MAX));
+    state.apply(Action::Home);
+    state.apply(Action::TogglePlay);
+}
+
+/// The engine alone with the same lane, all samples at once, as `sit sample` does it.
+struct Engine {
+    session: Session,
+    x: Vec<f32>,
+    labels: Vec<u32>,
+    /// The weights of its session.
+    _arenas: Arenas,
+}
+
+impl Engine {
+    fn new(device: &Device, state: &State) -> Result<Self> {
         let Ok(Origin::Network((model, mut weights))) = source::open(&Source::Digits) else {
-            return Ok(self);
+            unreachable!("the digits are a network");
         };
         let layout = Layout::new(&params(&model.config), device.max_segment_bytes())?;
         let arenas = device.arenas(&layout, &[Arena::Params])?;
@@ -144,25 +214,40 @@ impl Figures {
             batch: MANY,
             keep_out: false,
         };
-        let mut session = Session::new(device, &arenas, &layout, config)?;
         let mut x = vec![0.0; MANY * model.config.image_len()];
         initial_noise(&model.config, 0, 0, &mut x);
+        let mut session = Session::new(device, &arenas, &layout, config)?;
         let labels = state.classes.labels(&model.config, MANY);
         session.start(&x, &labels)?;
         wait(session.step(&[]))?;
-        let begin = Instant::now();
-        let steps = 20;
-        for _ in 0..steps {
-            wait(session.step(&[]))?;
-        }
         wait(session.read())?;
-        self.engine_steps_per_second = f64::from(steps) / begin.elapsed().as_secs_f64();
-        Ok(self)
+        Ok(Engine {
+            session,
+            x,
+            labels,
+            _arenas: arenas,
+        })
     }
 
-    /// As JSON.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain numbers are JSON")
+    /// Steps for a turn's time, each of them read: how many, and the seconds that they took.
+    fn turn(&mut self) -> Result<(usize, f64)> {
+        self.session.start(&self.x, &self.labels)?;
+        let (begin, mut steps) = (Instant::now(), 0);
+        while begin.elapsed() < TURN && steps < MANY_STEPS as usize {
+            wait(self.session.step(&[]))?;
+            wait(self.session.read())?;
+            steps += 1;
+        }
+        Ok((steps, begin.elapsed().as_secs_f64()))
+    }
+}
+
+impl Figures {
+    /// As JSON, with what computes in words.
+    pub fn to_json(&self, device: &str) -> String {
+        let mut json = serde_json::to_value(self).expect("plain numbers are JSON");
+        json["device"] = device.into();
+        serde_json::to_string_pretty(&json).expect("plain numbers are JSON")
     }
 }
 

@@ -7,6 +7,7 @@ mod gpu;
 mod timeline;
 
 use crate::export::Kind;
+use crate::look::background;
 use crate::source::mixture;
 use crate::state::{Action, Classes, STOPS, Source, Status};
 use crate::{App, Start};
@@ -24,7 +25,14 @@ fn open(start: Start) -> Harness<'static, App> {
     let builder = Harness::builder()
         .with_size([1280.0, 800.0])
         .with_step_dt(1.0 / 60.0);
-    builder.build_eframe(|cc| App::new(cc, start).expect("a thread"))
+    with_background(builder.build_eframe(|cc| App::new(cc, start).expect("a thread")))
+}
+
+/// A window is cleared in the panels' color, a picture is not.
+fn with_background(harness: Harness<'_, App>) -> Harness<'_, App> {
+    let fill = |style: &mut egui::Style| style.visuals.panel_fill = background(&style.visuals);
+    harness.ctx.all_styles_mut(fill);
+    harness
 }
 
 /// Frames until `done`, which the work behind the window brings about.

@@ -128,6 +128,10 @@ impl eframe::App for Page {
         self.app.logic(ctx, frame);
     }
 
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        self.app.clear_color(visuals)
+    }
+
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut Frame) {
         self.app.ui(ui, frame);
         self.frames.add(&self.app, frame);

@@ -263,7 +263,8 @@ impl Run {
         self.done += 1;
         // To wait for an answer takes as long for one sample as for many. The second read was nothing else; the first had it, too.
         let wait = time - until_x;
-        self.fit(until_x.saturating_sub(wait), pace.piece());
+        let pieces = self.plan.n.div_ceil(self.chunk) as u32;
+        self.fit((part.time / pieces).saturating_sub(2 * wait), pace.piece());
         Ok(Some(part.frame(self.twins.as_ref())))
     }
 
@@ -342,7 +343,7 @@ impl Run {
         Ok(noise)
     }
 
-    /// Chooses how many samples to take at a time from the time the last piece took.
+    /// Chooses how many samples to take at a time from the time a piece of the last step took.
     fn fit(&mut self, took: Duration, budget: Duration) {
         let chunk = chunk(self.plan.n, self.chunk, took, budget);
         // Making the programs costs time: only for a clear gain.

@@ -75,6 +75,11 @@ impl Playback {
         (self.playing && left > 0.0).then_some(left)
     }
 
+    /// Whether it would go on if the computation were faster.
+    pub fn waits(&self, total: usize) -> bool {
+        self.playing && self.due(total).is_none()
+    }
+
     /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way.
     pub fn ahead(&self) -> usize {
         if self.playing {
@@ -114,11 +119,13 @@ mod tests {
         // Steps that are not there yet are waited for, and then not hurried after.
         p.tick(9.0, 5, |n| n <= 4);
         assert_eq!((p.cursor, p.due(5)), (4, None));
+        assert!(p.waits(5));
         p.tick(0.0, 5, |_| true);
         assert_eq!(p.cursor, 5);
         // It rests at the end, then begins again.
         p.tick(1.0, 5, |_| true);
         assert_eq!((p.cursor, p.playing), (5, true));
+        assert!(!p.waits(5));
         p.tick(0.6, 5, |_| true);
         assert_eq!(p.cursor, 0);
         p.looping = false;

@@ -4,7 +4,7 @@
 //! Nothing in them is a time or names a machine. The panels show an exact field, which is computed in f64 with libm and has the
 //! same bits everywhere.
 
-use super::{go_to, until, wait_for_noise};
+use super::{go_to, until, wait_for_noise, with_background};
 use crate::job::Request;
 use crate::state::{Action, Source, Status, Tab};
 use crate::{App, Start};
@@ -48,7 +48,8 @@ fn window(size: [f32; 2], theme: Theme) -> Harness<'static, App> {
         .with_size(size)
         .with_theme(theme)
         .with_step_dt(1.0 / 60.0);
-    let mut harness = builder.build_eframe(|cc| App::new(cc, start).expect("a thread"));
+    let harness = builder.build_eframe(|cc| App::new(cc, start).expect("a thread"));
+    let mut harness = with_background(harness);
     harness.state_mut().device = "this computer".into();
     wait_for_noise(&mut harness);
     harness

@@ -1,7 +1,7 @@
 //! A walk where the engine computes on the GPU that draws the window. Here that is a software one, which a window would refuse:
 //! few samples and few steps.
 
-use super::{cursor, go_to, shot, still, until};
+use super::{cursor, go_to, shot, still, until, with_background};
 use crate::state::{Action, Layout, Quantity, Record, Settings, State, ode, sde};
 use crate::twins::Twins;
 use crate::{App, Start, share};
@@ -40,10 +40,10 @@ fn open() -> Harness<'static, App> {
         .with_size([1280.0, 800.0])
         .with_step_dt(1.0 / 60.0)
         .wgpu();
-    let mut harness = builder.build_eframe(|cc| {
+    let mut harness = with_background(builder.build_eframe(|cc| {
         let render = cc.wgpu_render_state.clone().expect("wgpu draws");
         App::on(share(&render), cc, start).expect("a thread")
-    });
+    }));
     all_done(&mut harness);
     harness
 }

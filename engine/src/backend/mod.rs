@@ -123,7 +123,10 @@ impl Device {
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Device::Cpu => write!(f, "CPU, {} threads", crate::num::par::threads()),
+            Device::Cpu => match crate::num::par::threads() {
+                1 => f.write_str("CPU, 1 thread"),
+                n => write!(f, "CPU, {n} threads"),
+            },
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => write!(f, "{gpu}"),
         }
