@@ -6,6 +6,8 @@ use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, Tab, TimelineA
 use crate::{App, export, source};
 use sit_trainer::data::is_idx;
 use std::path::PathBuf;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// What files that came together are.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,9 +82,14 @@ impl App {
             [(name, _)] => name.clone(),
             _ => format!("{} files", files.len()),
         };
+        #[cfg(not(target_arch = "wasm32"))]
+        self.arrived.fetch_add(1, Relaxed);
         let action = match Kind::of(&files) {
             #[cfg(not(target_arch = "wasm32"))]
-            Kind::Folder(path) => return crate::loader::sort(path, self.job.answers()),
+            Kind::Folder(path) => {
+                let arrived = Arc::clone(&self.arrived);
+                return crate::loader::sort(path, arrived, self.job.answers());
+            }
             #[cfg(target_arch = "wasm32")]
             Kind::Folder(_) => return,
             Kind::Folders => Action::Notify("Drop one folder, and nothing beside it.".into()),

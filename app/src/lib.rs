@@ -72,6 +72,9 @@ pub struct App {
     /// Most bytes of a buffer on the device.
     max_segment_bytes: u64,
     drops: Drops,
+    /// Times that files have arrived.
+    #[cfg(not(target_arch = "wasm32"))]
+    arrived: Arc<std::sync::atomic::AtomicU64>,
     /// What the file that was dropped last is.
     card: Option<Card>,
     /// The form of the training.
@@ -134,6 +137,8 @@ impl App {
             address: start.address,
             max_segment_bytes,
             drops: Drops::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            arrived: Arc::default(),
             card: None,
             pictures: Pictures::new(painter),
             findings: Findings::default(),

@@ -5,6 +5,8 @@ use crate::source::stream;
 use crate::state::{Action, Bytes, DEFAULT_SIZE, FilesAction, Opened, Place, Wanted};
 use sit_trainer::data::{self, DataConfig, Dataset, File, Kind};
 use std::io::Read;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use web_time::Instant;
 
@@ -14,11 +16,17 @@ const EXAMPLES: usize = 16;
 /// Cropped images are kept in memory if they fit in this; else each step reads its own again.
 const CACHE_MIB: u64 = 256;
 
-/// Tells whether a folder is a run or data, and asks for it.
+/// Tells whether a folder is a run or data, and asks for it unless something else has arrived meanwhile: `arrived` counts that.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn sort(path: std::path::PathBuf, answers: Answers) {
+pub fn sort(path: std::path::PathBuf, arrived: Arc<AtomicU64>, answers: Answers) {
+    let number = arrived.load(Relaxed);
     // A folder of a million files takes a while to list.
-    std::thread::spawn(move || answers.say(sorted(path).unwrap_or_else(Action::Notify)));
+    std::thread::spawn(move || {
+        let action = sorted(path).unwrap_or_else(Action::Notify);
+        if arrived.load(Relaxed) == number {
+            answers.say(action);
+        }
+    });
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -141,6 +141,30 @@ fn an_idx_file_finds_its_labels() {
 }
 
 #[test]
+fn what_is_dropped_last_is_what_is_wanted() {
+    let root = tempfile::tempdir().unwrap();
+    folder(root.path());
+    let images = include_bytes!("../../../trainer/assets/digits/digits-images-idx3-ubyte.gz");
+    let labels = include_bytes!("../../../trainer/assets/digits/digits-labels-idx1-ubyte.gz");
+    let mut harness = still();
+    // The folder is still being looked at when the others come.
+    drop_files(&mut harness, [(root.path().to_owned(), Vec::new())]);
+    let pair = [
+        ("images-idx3-ubyte.gz", &images[..]),
+        ("labels-idx1-ubyte.gz", labels),
+    ];
+    drop_files(
+        &mut harness,
+        pair.map(|(name, bytes)| (name.into(), bytes.to_vec())),
+    );
+    ready(&mut harness, "1797 images of 8×8×1, 10 classes");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    harness.step();
+    let wanted = harness.state().state().files.wanted.as_ref();
+    assert_eq!(wanted.unwrap().name, "2 files");
+}
+
+#[test]
 fn images_without_a_folder_are_trained_on_as_well() {
     let image = |ink| {
         let mut png = Cursor::new(Vec::new());

@@ -9,6 +9,7 @@ pub(crate) mod scratch;
 pub mod simd;
 pub mod slice;
 mod tile;
+mod transpose;
 
 pub use gemm::{Store, gemm, gemm_pair, gemm_row_sums, gemm_serial};
 pub use mat::{Mat, MatMut};

@@ -68,37 +68,14 @@ fn pack_rows_of_panels<F: Real>(b: Mat<'_, F>, col: usize, panels: &mut [[F; NR]
 
 #[inline(always)]
 fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
-    /// Rows that are transposed at once, in registers.
-    const BLOCK: usize = 8;
-    if n < NR {
-        panel.fill([F::ZERO; NR]);
+    if n == NR && b.row_stride == 1 {
+        F::transpose(&b.data[col * b.col_stride..], b.col_stride, panel);
+        return;
     }
-    let whole = if n == NR && b.row_stride == 1 {
-        panel.len() / BLOCK * BLOCK
-    } else {
-        0
-    };
-    for k in (0..whole).step_by(BLOCK) {
-        let columns: [[F; BLOCK]; NR] = std::array::from_fn(
-            #[inline(always)]
-            |j| {
-                let from = &b.data[(col + j) * b.col_stride + k..][..BLOCK];
-                std::array::from_fn(
-                    #[inline(always)]
-                    |i| from[i],
-                )
-            },
-        );
-        for (i, row) in panel[k..k + BLOCK].iter_mut().enumerate() {
-            *row = std::array::from_fn(
-                #[inline(always)]
-                |j| columns[j][i],
-            );
-        }
-    }
+    panel.fill([F::ZERO; NR]);
     for j in 0..n {
         let column = &b.data[(col + j) * b.col_stride..];
-        for (k, row) in panel.iter_mut().enumerate().skip(whole) {
+        for (k, row) in panel.iter_mut().enumerate() {
             row[j] = column[k * b.row_stride];
         }
     }

@@ -1,6 +1,7 @@
 //! The scalar types of the CPU backend: `f32` computes, `f64` is the oracle.
 
 use super::tile::Tile;
+use super::transpose::Transpose;
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::iter::Sum;
@@ -33,6 +34,7 @@ pub trait Real:
     + DivAssign
     + Sum
     + Tile
+    + Transpose
 {
     /// 0.
     const ZERO: Self;

@@ -5,6 +5,7 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flate2::bufread::GzDecoder;
 use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
@@ -16,6 +17,9 @@ pub type File = (String, Arc<[u8]>);
 
 /// Archives that unpack to more than this are refused.
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
+
+/// Bytes of a `.gz` file that are unpacked between two calls of `progress`.
+const PIECE_BYTES: u64 = 1 << 18;
 
 /// Opens files that lie in memory as [`super::open`] opens a folder; `config.path` is what messages call them together.
 ///
@@ -39,7 +43,8 @@ pub async fn open_files(
     }
 }
 
-/// Puts the files in a `.zip` file in its place; others stay as they are. `progress` is awaited after each file.
+/// Puts the files in a `.zip` file in its place and unpacks `.gz` files; others stay as they are, and so does a `.gz` file that is
+/// corrupt: who reads it says why. `progress` is awaited after each file and each piece of a `.gz` file.
 ///
 /// # Errors
 /// [`DataError::Content`] for an archive that is corrupt or too large.
@@ -48,15 +53,37 @@ pub async fn unpack(
     progress: impl AsyncFn(usize, usize),
 ) -> Result<Vec<File>, DataError> {
     let mut unpacked = Vec::new();
-    for (name, bytes) in files {
-        match Path::new(&name).extension() {
-            Some(extension) if extension.eq_ignore_ascii_case("zip") => {
-                unpack_one(Path::new(&name), &bytes, &mut unpacked, &progress).await?;
-            }
-            _ => unpacked.push((name, bytes)),
+    let n_files = files.len();
+    for (i, (name, bytes)) in files.into_iter().enumerate() {
+        let is = |ending: &str| {
+            let extension = Path::new(&name).extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
+        };
+        if is("zip") {
+            unpack_one(Path::new(&name), &bytes, &mut unpacked, &progress).await?;
+        } else if is("gz") {
+            let content = inflate(&bytes, async || progress(i, n_files).await).await;
+            unpacked.push((name, content.map_or(bytes, Arc::from)));
+        } else {
+            unpacked.push((name, bytes));
         }
     }
     Ok(unpacked)
+}
+
+/// The content of a `.gz` file; `None` if it is corrupt or too large.
+async fn inflate(bytes: &[u8], progress: impl AsyncFn()) -> Option<Vec<u8>> {
+    let (mut stream, mut content) = (GzDecoder::new(bytes), Vec::new());
+    loop {
+        let piece = (&mut stream).take(PIECE_BYTES).read_to_end(&mut content);
+        if piece.ok()? == 0 {
+            return Some(content);
+        }
+        if content.len() as u64 > MAX_UNPACKED_BYTES {
+            return None;
+        }
+        progress().await;
+    }
 }
 
 async fn unpack_one(
@@ -222,6 +249,25 @@ mod tests {
             let files = unpack(files, quiet).await?;
             super::open_files(config, &files, quiet).await
         })
+    }
+
+    #[test]
+    fn gz_files_are_unpacked_in_pieces() {
+        let content: Vec<u8> = (0..600_000u32).map(|i| (i / 7) as u8).collect();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&content).unwrap();
+        let gz = gz.finish().unwrap();
+        let torn = gz[..gz.len() / 2].to_vec();
+        let files = vec![
+            ("a.gz".to_owned(), gz.into()),
+            ("b.GZ".to_owned(), torn.clone().into()),
+        ];
+        let calls = std::cell::Cell::new(0);
+        let progress = async |_, _| calls.set(calls.get() + 1);
+        let files = pollster::block_on(unpack(files, progress)).unwrap();
+        assert_eq!(&files[0].1[..], &content[..]);
+        assert_eq!(&files[1].1[..], &torn[..]);
+        assert!(calls.get() >= 3, "{} calls", calls.get());
     }
 
     fn files() -> Vec<File> {
