@@ -119,7 +119,9 @@ impl App {
         let measure = start
             .measure
             .map(|(begin, time)| measure::Measure::new(begin, time, device.clone()));
-        let redraw = Redraw::new(cc.egui_ctx.clone());
+        // A browser draws in a process of its own.
+        let by_software = !cfg!(target_arch = "wasm32") && draws_by_software(cc);
+        let redraw = Redraw::new(cc.egui_ctx.clone(), by_software);
         let twins = match &device {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
@@ -328,11 +330,16 @@ fn share(render: &RenderState) -> Device {
     Gpu::share(device, queue, render.adapter.get_info()).map_or(Device::Cpu, Device::Gpu)
 }
 
+/// Whether the adapter that draws the window is a software one.
+fn draws_by_software(cc: &eframe::CreationContext<'_>) -> bool {
+    let render = cc.wgpu_render_state.as_ref();
+    render.is_some_and(|r| r.adapter.get_info().device_type == wgpu::DeviceType::Cpu)
+}
+
 /// What computes, in words.
 fn name(device: &Device, cc: &eframe::CreationContext<'_>) -> String {
-    let draws = cc.wgpu_render_state.as_ref();
-    match (device, draws.map(|r| r.adapter.get_info().device_type)) {
-        (Device::Cpu, Some(wgpu::DeviceType::Cpu)) => format!(
+    match device {
+        Device::Cpu if draws_by_software(cc) => format!(
             "{device} (the graphics adapter is a software one: it draws, the processor computes)"
         ),
         _ => device.to_string(),

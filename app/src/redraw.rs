@@ -4,11 +4,12 @@ use egui::Context;
 use std::sync::{Arc, Mutex};
 use web_time::{Duration, Instant};
 
-/// Least time between two frames that only show how far the processor's work has come.
-///
-/// A frame may cost the processor as much as a step of the lanes, most of all where a software adapter draws it. What a person does
-/// is drawn at once all the same, and so is what plays at its speed.
-const BETWEEN_NEWS: Duration = Duration::from_millis(400);
+/// Least time between two frames that only show how far the processor's work has come. What a person does is drawn at once all the
+/// same, and so is what plays at its speed.
+const BETWEEN_NEWS: Duration = Duration::from_millis(100);
+
+/// That time where the processor draws, too: a frame costs as much of it as a step of the lanes.
+const BETWEEN_NEWS_BY_SOFTWARE: Duration = Duration::from_millis(400);
 
 /// At once, but not zero: for that egui draws two frames.
 const SOON: Duration = Duration::from_nanos(1);
@@ -17,14 +18,21 @@ const SOON: Duration = Duration::from_nanos(1);
 #[derive(Clone)]
 pub struct Redraw {
     ctx: Context,
+    between: Duration,
     /// When news may be drawn.
     next: Arc<Mutex<Instant>>,
 }
 
 impl Redraw {
-    pub fn new(ctx: Context) -> Self {
+    /// Of a window that the processor draws (`by_software`) or something else.
+    pub fn new(ctx: Context, by_software: bool) -> Self {
+        let between = if by_software {
+            BETWEEN_NEWS_BY_SOFTWARE
+        } else {
+            BETWEEN_NEWS
+        };
         let next = Arc::new(Mutex::new(Instant::now()));
-        Redraw { ctx, next }
+        Redraw { ctx, between, next }
     }
 
     /// There is something new to draw. Any thread may say so.
@@ -36,7 +44,7 @@ impl Redraw {
 
     /// A frame is drawn, and the processor is `busy` with what the person waits for.
     pub fn frame(&self, busy: bool) {
-        let wait = if busy { BETWEEN_NEWS } else { Duration::ZERO };
+        let wait = if busy { self.between } else { Duration::ZERO };
         *self.next.lock().expect("nothing panics with it") = Instant::now() + wait;
     }
 }
@@ -47,7 +55,7 @@ mod tests {
 
     #[test]
     fn news_wait_while_the_processor_is_busy() {
-        let redraw = Redraw::new(Context::default());
+        let redraw = Redraw::new(Context::default(), true);
         let delays = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&delays);
         redraw
@@ -59,7 +67,7 @@ mod tests {
         }
         let delays = delays.lock().unwrap();
         assert_eq!(delays.len(), 2);
-        assert!(delays[0] > BETWEEN_NEWS / 2 && delays[0] <= BETWEEN_NEWS);
+        assert!(delays[0] > SOON && delays[0] <= BETWEEN_NEWS_BY_SOFTWARE);
         assert_eq!(delays[1], SOON);
     }
 }
