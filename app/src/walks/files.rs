@@ -100,11 +100,25 @@ fn a_folder_of_images_is_trained_on_and_stepped() {
     shot(&mut harness, "files-lanes");
 }
 
+const IMAGES: &[u8] = include_bytes!("../../../trainer/assets/digits/digits-images-idx3-ubyte.gz");
+const LABELS: &[u8] = include_bytes!("../../../trainer/assets/digits/digits-labels-idx1-ubyte.gz");
+
+/// Images and labels in memory, as a browser has them.
+fn drop_pair(harness: &mut Harness<'_, App>) {
+    let pair = [
+        ("images-idx3-ubyte.gz", IMAGES),
+        ("labels-idx1-ubyte.gz", LABELS),
+    ];
+    drop_files(
+        harness,
+        pair.map(|(name, bytes)| (name.into(), bytes.to_vec())),
+    );
+}
+
 #[test]
 fn an_idx_file_finds_its_labels() {
     let root = tempfile::tempdir().unwrap();
-    let images = include_bytes!("../../../trainer/assets/digits/digits-images-idx3-ubyte.gz");
-    let labels = include_bytes!("../../../trainer/assets/digits/digits-labels-idx1-ubyte.gz");
+    let (images, labels) = (IMAGES, LABELS);
     let file = root.path().join("train-images-idx3-ubyte.gz");
     fs::write(&file, images).unwrap();
     fs::write(root.path().join("train-labels-idx1-ubyte.gz"), labels).unwrap();
@@ -121,15 +135,7 @@ fn an_idx_file_finds_its_labels() {
         ready(&mut harness, "1797 images of 8×8×1, 10 classes");
         assert!(harness.query_by_label("Image size").is_none());
     }
-    // Both of them in memory, as a browser has them.
-    let pair = [
-        ("images-idx3-ubyte.gz", &images[..]),
-        ("labels-idx1-ubyte.gz", labels),
-    ];
-    drop_files(
-        &mut harness,
-        pair.map(|(name, bytes)| (name.into(), bytes.to_vec())),
-    );
+    drop_pair(&mut harness);
     ready(&mut harness, "1797 images of 8×8×1, 10 classes");
     harness.get_by_label("2 files");
     // Labels that are not there, and images that are cut off.
@@ -144,19 +150,10 @@ fn an_idx_file_finds_its_labels() {
 fn what_is_dropped_last_is_what_is_wanted() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path());
-    let images = include_bytes!("../../../trainer/assets/digits/digits-images-idx3-ubyte.gz");
-    let labels = include_bytes!("../../../trainer/assets/digits/digits-labels-idx1-ubyte.gz");
     let mut harness = still();
     // The folder is still being looked at when the others come.
     drop_files(&mut harness, [(root.path().to_owned(), Vec::new())]);
-    let pair = [
-        ("images-idx3-ubyte.gz", &images[..]),
-        ("labels-idx1-ubyte.gz", labels),
-    ];
-    drop_files(
-        &mut harness,
-        pair.map(|(name, bytes)| (name.into(), bytes.to_vec())),
-    );
+    drop_pair(&mut harness);
     ready(&mut harness, "1797 images of 8×8×1, 10 classes");
     std::thread::sleep(std::time::Duration::from_millis(100));
     harness.step();
