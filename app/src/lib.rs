@@ -52,7 +52,7 @@ pub struct Start {
     pub address: String,
     /// What the person is told first, if there is something.
     pub notice: Option<String>,
-    /// Measure for this long, print the figures and end; from the start of the program.
+    /// Measure for this long from the start of the program, then half a minute how fast it goes, print the figures and end.
     #[cfg(not(target_arch = "wasm32"))]
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
 }

@@ -21,7 +21,7 @@ pub fn set(ctx: &Context) {
         });
     }
     ctx.set_fonts(fonts);
-    // The window is cleared in their color: painting over all of it is a third of a frame where a software adapter draws.
+    // The window is cleared in their color: where a software adapter draws, painting over all of it again is dear.
     ctx.all_styles_mut(|style| style.visuals.panel_fill = Color32::TRANSPARENT);
 }
 

@@ -8,7 +8,7 @@ use web_time::{Duration, Instant};
 /// same, and so is what plays at its speed.
 const BETWEEN_NEWS: Duration = Duration::from_millis(100);
 
-/// That time where the processor draws, too: a frame costs as much of it as a step of the lanes.
+/// That time where the processor draws, too: on two cores a frame takes more of it than a step of two lanes of 64 samples.
 const BETWEEN_NEWS_BY_SOFTWARE: Duration = Duration::from_millis(400);
 
 /// At once, but not zero: for that egui draws two frames.
