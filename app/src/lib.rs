@@ -14,8 +14,7 @@ pub mod host;
 pub mod job;
 mod loader;
 mod look;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod measure;
+mod measure;
 pub mod oracle;
 mod panels;
 mod redraw;
@@ -52,8 +51,8 @@ pub struct Start {
     pub address: String,
     /// What the person is told first, if there is something.
     pub notice: Option<String>,
-    /// Measure for this long from the start of the program, then half a minute how fast it goes, print the figures and end.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// Measure for this long from the start of the program, then half a minute how fast it goes. On the desktop the figures are
+    /// printed and the program ends; a page shows them.
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
 }
 
@@ -83,7 +82,6 @@ pub struct App {
     asked: Option<Source>,
     /// Number of the reading of training data that was begun last.
     read: u64,
-    #[cfg(not(target_arch = "wasm32"))]
     measure: Option<measure::Measure>,
 }
 
@@ -115,13 +113,10 @@ impl App {
         }
         let (name, max_segment_bytes) = (name(&device, cc), device.max_segment_bytes());
         let on_cpu = matches!(device, Device::Cpu);
-        #[cfg(not(target_arch = "wasm32"))]
         let measure = start
             .measure
             .map(|(begin, time)| measure::Measure::new(begin, time, device.clone()));
-        // A browser draws in a process of its own.
-        let by_software = !cfg!(target_arch = "wasm32") && draws_by_software(cc);
-        let redraw = Redraw::new(cc.egui_ctx.clone(), by_software);
+        let redraw = Redraw::new(cc.egui_ctx.clone(), draws_by_software(cc));
         let twins = match &device {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
@@ -147,7 +142,6 @@ impl App {
             form: Form::default(),
             asked: None,
             read: 0,
-            #[cfg(not(target_arch = "wasm32"))]
             measure,
         })
     }
@@ -177,23 +171,26 @@ impl App {
         self.state.apply(action);
     }
 
-    /// Prints the figures when they are there, and ends.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// Says the figures when they are there.
     fn measure(&mut self, ctx: &egui::Context, frame: &eframe::Frame) {
         let Some(measure) = &mut self.measure else {
             return;
         };
-        // Frames come when something moves; this one only looks at the clock.
-        ctx.request_repaint_after(measure::LOOK);
         let took = frame.info().cpu_usage.unwrap_or(0.0);
         let took = web_time::Duration::from_secs_f32(took);
-        match measure.frame(&mut self.state, took) {
+        let text = match measure.frame(ctx, &mut self.state, took) {
             Ok(None) => return,
-            Ok(Some(figures)) => println!("{}", figures.to_json(&self.device)),
-            Err(error) => eprintln!("{error}"),
-        }
+            Ok(Some(figures)) => figures.to_json(&self.device),
+            Err(error) => error.to_string(),
+        };
         self.measure = None;
-        ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+        #[cfg(target_arch = "wasm32")]
+        self.state.apply(Action::Notify(text));
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            println!("{text}");
+            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+        }
     }
 
     fn export(&mut self, kind: export::Kind) {
@@ -256,10 +253,7 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
-        #[cfg(not(target_arch = "wasm32"))]
         self.measure(&ctx, frame);
-        #[cfg(target_arch = "wasm32")]
-        let _ = frame;
         self.load();
         self.job.frame(&mut self.state);
         self.take_drops(&ctx);
@@ -332,6 +326,21 @@ fn share(render: &RenderState) -> Device {
 
 /// Whether the adapter that draws the window is a software one.
 fn draws_by_software(cc: &eframe::CreationContext<'_>) -> bool {
+    #[cfg(target_arch = "wasm32")]
+    if let Some(gl) = &cc.gl {
+        use eframe::glow::HasContext as _;
+        // What WebGL has for this is a name alone: Chrome's, Mesa's and Windows' own.
+        const UNMASKED_RENDERER_WEBGL: u32 = 0x9246;
+        #[expect(
+            unsafe_code,
+            reason = "glow marks every call so; this one reads a string"
+        )]
+        // SAFETY: the context is alive, and one that does not know the name answers with an empty string.
+        let renderer = unsafe { gl.get_parameter_string(UNMASKED_RENDERER_WEBGL) };
+        return ["SwiftShader", "llvmpipe", "Microsoft Basic Render"]
+            .iter()
+            .any(|software| renderer.contains(software));
+    }
     let render = cc.wgpu_render_state.as_ref();
     render.is_some_and(|r| r.adapter.get_info().device_type == wgpu::DeviceType::Cpu)
 }

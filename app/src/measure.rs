@@ -1,7 +1,8 @@
-//! Figures of the running program: `sit-app --measure SECONDS`.
+//! Figures of the running program: `sit-app --measure SECONDS`, or the page's address with `?measure=SECONDS`.
 
 use crate::source::{self, Origin};
 use crate::state::{Action, Settings, Source, State, ode};
+use futures_channel::oneshot::{Receiver, channel};
 use serde::Serialize;
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::error::Result;
@@ -25,20 +26,20 @@ const TURN: Duration = Duration::from_secs(3);
 /// Time for a step that is under way to end.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How often the clock is looked at when nothing else asks for a frame.
-pub const LOOK: Duration = Duration::from_millis(500);
+/// How often the clock is looked at while the lane rests. Else frames come when something moves.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What came out.
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
-    /// Milliseconds from the start of the program to the first frame with another step than the first.
+    /// Milliseconds from the start of the program, or the opening of the page, to the first frame with another step than the first.
     first_movement_ms: f64,
     /// Frames while 64 samples of 8x8 in two lanes play: how many, median, 99th percentile and longest time of the window's thread.
     frames: usize,
     frame_ms_median: f64,
     frame_ms_p99: f64,
     frame_ms_worst: f64,
-    /// Resident memory a tenth into the time, and after it.
+    /// Resident memory a tenth into the time, and after it; zero where the system does not tell.
     rss_mib_early: f64,
     rss_mib_late: f64,
     /// Steps of a lane of 1024 samples a second, in the window and by the engine alone, and their ratio.
@@ -55,11 +56,16 @@ enum Phase {
     Plays,
     /// The lane of many samples begins: its programs are made.
     Begins,
-    /// That lane goes as fast as it can since then, from so many steps on.
-    Window(Instant, usize),
+    /// That lane goes as fast as it can since then, from so many steps on; and how many there were a frame ago.
+    Window(Instant, usize, usize),
     /// It is told to stop since then, and the engine's turn comes.
     Stops(Instant),
+    /// The engine has its turn.
+    Alone(Receiver<Result<Turn>>),
 }
+
+/// The engine after its turn, its steps and the seconds that they took.
+type Turn = (Engine, usize, f64);
 
 /// Measures for some time, then for about half a minute how fast it goes.
 pub struct Measure {
@@ -97,10 +103,15 @@ impl Measure {
     ///
     /// # Errors
     /// As of sampling.
-    pub fn frame(&mut self, state: &mut State, took: Duration) -> Result<Option<Figures>> {
+    pub fn frame(
+        &mut self,
+        ctx: &egui::Context,
+        state: &mut State,
+        took: Duration,
+    ) -> Result<Option<Figures>> {
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
         let done = |state: &State| state.records.iter().map(|r| r.frames.len()).sum::<usize>();
-        match self.phase {
+        match &mut self.phase {
             Phase::Plays => {
                 let passed = self.begin.elapsed();
                 let figures = &mut self.figures;
@@ -109,46 +120,65 @@ impl Measure {
                 }
                 self.frames.push(ms(took));
                 if passed > self.time / 10 && figures.rss_mib_early == 0.0 {
-                    figures.rss_mib_early = rss_mib().unwrap_or(f64::NAN);
+                    figures.rss_mib_early = rss_mib().unwrap_or_default();
                 }
                 if passed > self.time {
-                    figures.rss_mib_late = rss_mib().unwrap_or(f64::NAN);
+                    figures.rss_mib_late = rss_mib().unwrap_or_default();
                     one_lane(state);
                     self.phase = Phase::Begins;
                 }
             }
             Phase::Begins => {
-                if done(state) > 0 {
-                    self.phase = Phase::Window(Instant::now(), done(state));
+                let done = done(state);
+                if done > 0 {
+                    self.phase = Phase::Window(Instant::now(), done, done);
                 }
             }
-            Phase::Window(since, before) => {
+            Phase::Window(since, first, last) => {
                 self.window.1 += 1;
-                if since.elapsed() > TURN || done(state) == MANY_STEPS as usize {
-                    self.window.0 += done(state) - before;
-                    self.window.2 += since.elapsed().as_secs_f64();
+                let (before, now, took) = (*last, done(state), since.elapsed());
+                *last = now;
+                // It begins and ends with a step.
+                if now > before && took > TURN || now == MANY_STEPS as usize {
+                    self.window.0 += now - *first;
+                    self.window.2 += took.as_secs_f64();
                     state.apply(Action::TogglePlay);
+                    ctx.request_repaint_after(LOOK);
                     self.phase = Phase::Stops(Instant::now());
                 }
             }
             Phase::Stops(since) => {
+                ctx.request_repaint_after(LOOK);
                 if since.elapsed() > SETTLE {
-                    let engine = match &mut self.engine {
+                    let engine = match self.engine.take() {
                         Some(engine) => engine,
-                        None => self.engine.insert(Engine::new(&self.device, state)?),
+                        None => Engine::new(&self.device, state)?,
                     };
-                    let (steps, seconds) = engine.turn()?;
-                    self.alone.0 += steps;
-                    self.alone.1 += seconds;
-                    self.turns += 1;
-                    if self.turns == ROUNDS {
-                        return Ok(Some(self.figures()));
-                    }
-                    // From the noise again, so that no lane ends.
-                    state.apply(Action::SetSeed(self.turns as u64));
-                    state.apply(Action::TogglePlay);
-                    self.phase = Phase::Begins;
+                    let (send, turn) = channel();
+                    spawn(async move {
+                        // The window may be gone.
+                        send.send(engine.turn().await).ok();
+                    });
+                    self.phase = Phase::Alone(turn);
                 }
+            }
+            Phase::Alone(turn) => {
+                ctx.request_repaint_after(LOOK);
+                let turn = turn.try_recv().expect("the engine's turn ends");
+                let Some((engine, steps, seconds)) = turn.transpose()? else {
+                    return Ok(None);
+                };
+                self.engine = Some(engine);
+                self.alone.0 += steps;
+                self.alone.1 += seconds;
+                self.turns += 1;
+                if self.turns == ROUNDS {
+                    return Ok(Some(self.figures()));
+                }
+                // From the noise again, so that no lane ends.
+                state.apply(Action::SetSeed(self.turns as u64));
+                state.apply(Action::TogglePlay);
+                self.phase = Phase::Begins;
             }
         }
         Ok(None)
@@ -216,29 +246,30 @@ impl Engine {
         };
         let mut x = vec![0.0; MANY * model.config.image_len()];
         initial_noise(&model.config, 0, 0, &mut x);
-        let mut session = Session::new(device, &arenas, &layout, config)?;
-        let labels = state.classes.labels(&model.config, MANY);
-        session.start(&x, &labels)?;
-        wait(session.step(&[]))?;
-        wait(session.read())?;
         Ok(Engine {
-            session,
+            session: Session::new(device, &arenas, &layout, config)?,
             x,
-            labels,
+            labels: state.classes.labels(&model.config, MANY),
             _arenas: arenas,
         })
     }
 
-    /// Steps for a turn's time, each of them read: how many, and the seconds that they took.
-    fn turn(&mut self) -> Result<(usize, f64)> {
+    /// Steps for a turn's time, each of them read, after one that is not counted.
+    async fn turn(mut self) -> Result<Turn> {
         self.session.start(&self.x, &self.labels)?;
+        self.step().await?;
         let (begin, mut steps) = (Instant::now(), 0);
-        while begin.elapsed() < TURN && steps < MANY_STEPS as usize {
-            wait(self.session.step(&[]))?;
-            wait(self.session.read())?;
+        while begin.elapsed() < TURN && steps < MANY_STEPS as usize - 1 {
+            self.step().await?;
             steps += 1;
         }
-        Ok((steps, begin.elapsed().as_secs_f64()))
+        Ok((self, steps, begin.elapsed().as_secs_f64()))
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        self.session.step(&[]).await?;
+        self.session.read().await?;
+        Ok(())
     }
 }
 
@@ -251,8 +282,12 @@ impl Figures {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    pollster::block_on(future)
+/// Does it now; in a browser, where nothing may wait for a GPU, when the page's thread comes to it.
+fn spawn(work: impl Future<Output = ()> + 'static) {
+    #[cfg(not(target_arch = "wasm32"))]
+    pollster::block_on(work);
+    #[cfg(target_arch = "wasm32")]
+    wasm_bindgen_futures::spawn_local(work);
 }
 
 /// Resident memory, where the system tells: Linux.

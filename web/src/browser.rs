@@ -2,6 +2,7 @@
 
 use eframe::Renderer;
 use eframe::wasm_bindgen::JsValue;
+use web_time::{Duration, Instant};
 
 /// The state in the address, after its `#`.
 pub fn link() -> Result<Option<String>, JsValue> {
@@ -12,8 +13,23 @@ pub fn link() -> Result<Option<String>, JsValue> {
 /// The page's address and `#`: what a link begins with.
 pub fn address() -> Result<String, JsValue> {
     let href = window()?.location().href()?;
-    let page = href.split('#').next().unwrap_or(&href);
+    let page = href.split(['?', '#']).next().unwrap_or(&href);
     Ok(format!("{page}#"))
+}
+
+/// When the address was opened and the time to measure, if it asks for that with `?measure=SECONDS`.
+pub fn measure() -> Result<Option<(Instant, Duration)>, JsValue> {
+    let search = window()?.location().search()?;
+    let Some(asked) = search.strip_prefix("?measure=") else {
+        return Ok(None);
+    };
+    let time = asked.parse().ok().filter(|s| (1.0..=1e5).contains(s));
+    let time = time.ok_or_else(|| format!("?measure={asked}: expected 1 to 100000 seconds"))?;
+    let opened = Duration::from_secs_f64(now_ms().unwrap_or_default() / 1e3);
+    Ok(Some((
+        Instant::now() - opened,
+        Duration::from_secs_f64(time),
+    )))
 }
 
 /// Puts a state into the address, without a step in the browser's history.

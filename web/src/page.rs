@@ -2,7 +2,7 @@
 
 use crate::browser;
 use crate::controls::Controls;
-use crate::status::{self, Frames};
+use crate::status;
 use eframe::wasm_bindgen::JsValue;
 use eframe::{CreationContext, Frame, WebRunner};
 use egui::Context;
@@ -31,6 +31,7 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValu
         reduced_motion: browser::reduced_motion()?,
         address: browser::address()?,
         notice,
+        measure: browser::measure()?,
     };
     let options = eframe::WebOptions {
         renderer,
@@ -44,7 +45,6 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValu
             reduced_motion: start.reduced_motion,
             link: start.link.clone().unwrap_or_default(),
             looked: 0.0,
-            frames: Frames::default(),
             app: App::new(cc, start)?,
         };
         Ok(Box::new(page) as Box<dyn eframe::App>)
@@ -59,7 +59,7 @@ impl Program {
     /// What the program does right now, as JSON; nothing once it has stopped.
     pub fn status(&self) -> Option<String> {
         let page = self.runner.app_mut::<Page>()?;
-        Some(status::json(&page.app, &page.frames, page.reduced_motion))
+        Some(status::json(&page.app, page.reduced_motion))
     }
 
     /// The center of the control with this role and name, in CSS pixels; nothing if the last frame had none.
@@ -73,12 +73,6 @@ impl Program {
         let place = page.ctx.with_plugin(found)??;
         let zoom = f64::from(page.ctx.zoom_factor());
         Some(place.map(|at| at * zoom).to_vec())
-    }
-
-    /// Milliseconds that each frame since the last call took of the page's thread.
-    pub fn frame_times(&self) -> Vec<f32> {
-        let page = self.runner.app_mut::<Page>();
-        page.map_or_else(Vec::new, |mut page| page.frames.take())
     }
 
     /// Why it has stopped, if a bug ended it.
@@ -96,7 +90,6 @@ struct Page {
     link: String,
     /// When the state was last compared with it, in egui's seconds.
     looked: f64,
-    frames: Frames,
 }
 
 impl Page {
@@ -134,7 +127,6 @@ impl eframe::App for Page {
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut Frame) {
         self.app.ui(ui, frame);
-        self.frames.add(&self.app, frame);
         self.address();
     }
 

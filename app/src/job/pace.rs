@@ -2,7 +2,11 @@
 
 use web_time::Duration;
 #[cfg(target_arch = "wasm32")]
-use web_time::Instant;
+use {
+    futures_channel::mpsc::{UnboundedReceiver, unbounded},
+    wasm_bindgen::{JsCast as _, JsValue, closure::Closure},
+    web_time::Instant,
+};
 
 /// Time that a piece of work should take, and in a browser all work between two turns of the window.
 ///
@@ -14,7 +18,6 @@ pub const FRAME_BUDGET: Duration = Duration::from_millis(8);
 const THREAD_BUDGET: Duration = Duration::from_millis(50);
 
 /// The clock of the work.
-#[derive(Debug)]
 pub struct Pace {
     budget: Duration,
     #[cfg(target_arch = "wasm32")]
@@ -23,12 +26,15 @@ pub struct Pace {
 
 /// The window, on whose thread the work is in a browser.
 #[cfg(target_arch = "wasm32")]
-#[derive(Debug)]
 struct Window {
     /// When it has its turn.
     next: Instant,
-    /// A message to itself: the event loop comes to it after the frames and keys that are due. A timer would wait 4 ms.
-    channel: web_sys::MessageChannel,
+    /// Messages to itself: the event loop comes to them after the frames and keys that are due. A timer would wait 4 ms.
+    to: web_sys::MessagePort,
+    from: web_sys::MessagePort,
+    arrived: UnboundedReceiver<()>,
+    /// Hands on what comes from `from`.
+    _on_message: Closure<dyn FnMut()>,
 }
 
 impl Pace {
@@ -51,9 +57,18 @@ impl Pace {
     pub fn window() -> std::io::Result<Self> {
         let channel = web_sys::MessageChannel::new()
             .map_err(|why| std::io::Error::other(format!("{why:?}")))?;
+        let (send, arrived) = unbounded();
+        let on_message = Closure::new(move || {
+            send.unbounded_send(()).ok();
+        });
+        let (to, from) = (channel.port1(), channel.port2());
+        from.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         let window = Window {
             next: Instant::now(),
-            channel,
+            to,
+            from,
+            arrived,
+            _on_message: on_message,
         };
         Ok(Pace {
             budget: FRAME_BUDGET,
@@ -78,12 +93,17 @@ impl Pace {
 
 #[cfg(target_arch = "wasm32")]
 impl Window {
-    async fn turn(&self) {
-        let (to, from) = (self.channel.port1(), self.channel.port2());
-        let message = js_sys::Promise::new(&mut |arrived, _| {
-            from.set_onmessage(Some(&arrived));
-            to.post_message(&wasm_bindgen::JsValue::NULL).ok();
-        });
-        wasm_bindgen_futures::JsFuture::from(message).await.ok();
+    async fn turn(&mut self) {
+        // A port that takes no message sends none either.
+        if self.to.post_message(&JsValue::NULL).is_ok() {
+            self.arrived.recv().await.ok();
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.from.set_onmessage(None);
     }
 }

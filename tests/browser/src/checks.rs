@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use sit_engine::backend::{Choice, Device};
-use sit_tests::fixture::{self, TINY};
 use sit_tests::ops::{CPU_TOL, GPU_TOL, compare_all};
 use wasm_bindgen::prelude::*;
 
@@ -43,31 +42,4 @@ pub async fn ops(gpu: bool) -> Result<String, String> {
     let worst = report.worst.iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let ms = js_sys::Date::now() - start;
     Ok(json!({ "device": device.to_string(), "worst": worst, "tol": tol, "ms": ms }).to_string())
-}
-
-/// Milliseconds of an evaluation of a network with the sizes of the app's on the CPU backend, 64 samples of 8 x 8: what a step
-/// of a lane needs of the engine.
-#[wasm_bindgen]
-pub fn forward() -> String {
-    const BATCH: usize = 64;
-    const RUNS: u32 = 20;
-    let config = sit_engine::model::ModelConfig {
-        channels: 1,
-        dim: 48,
-        depth: 6,
-        n_heads: 3,
-        learn_sigma: false,
-        ..TINY
-    };
-    let mut program = fixture::network(&Device::Cpu, &config, BATCH, 0.03);
-    let x = fixture::sine(BATCH * config.image_len(), 1.0, 0.1, 0.0);
-    program.write("x", &x).expect("an input");
-    let mut run = |n| {
-        let start = js_sys::Date::now();
-        (0..n).for_each(|_| program.run().expect("the CPU runs everything"));
-        (js_sys::Date::now() - start) / f64::from(n)
-    };
-    // The browser compiles hot functions again.
-    run(3);
-    json!({ "ms": run(RUNS) }).to_string()
 }

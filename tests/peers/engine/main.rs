@@ -1,4 +1,4 @@
-//! This side of `cargo xtask bench --peers`: `peer SIZES.json EXCHANGE.safetensors`.
+//! This side of `cargo xtask bench --peers`: `peer SIZES.json EXCHANGE.safetensors cpu|gpu`.
 //!
 //! Writes weights, inputs and the output of a forward for the other side to check, then does one training step or one
 //! forward for each line of standard input and answers with its time: the other side works while this one waits.
@@ -6,7 +6,7 @@
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 use serde_json::json;
-use sit_engine::backend::{Device, Program};
+use sit_engine::backend::{Choice, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Plan};
 use sit_engine::model::{ModelConfig, Network, write_tables};
@@ -31,8 +31,8 @@ const LEARNING_RATE: f64 = 1e-4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, sizes, exchange] = &args[..] else {
-        return Err("usage: peer SIZES.json EXCHANGE.safetensors".into());
+    let [_, sizes, exchange, backend] = &args[..] else {
+        return Err("usage: peer SIZES.json EXCHANGE.safetensors cpu|gpu".into());
     };
     let Sizes { model, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
     let config = TrainConfig {
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         class_dropout: 0.1,
         seed: SEED,
     };
-    let device = Device::Cpu;
+    let device = pollster::block_on(Device::open(backend.parse::<Choice>()?))?;
     let mut trainer = Trainer::new(&device, config)?;
     let params = weights(&trainer)?;
     let mut x = vec![0.0; batch * model.image_len()];
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{}",
         json!({
-            "version": "this engine",
+            "version": format!("this engine on {device}"),
             "train_macs": trainer.macs(),
             "forward_macs": forward.plan().macs(),
             "forecast_bytes": forecast.iter().map(|(_, bytes)| bytes).sum::<u64>(),

@@ -1,4 +1,4 @@
-"""The PyTorch side of `cargo xtask bench --peers pytorch`: `peer.py SIZES.json EXCHANGE.safetensors`.
+"""The PyTorch side of `cargo xtask bench --peers pytorch`: `peer.py SIZES.json EXCHANGE.safetensors cpu|gpu`.
 
 Loads the weights and inputs that the engine wrote, checks that the forward agrees, then does one training step or one
 forward for each line of standard input and answers with its time: the other side works while this one waits.
@@ -29,13 +29,15 @@ def peak_mib() -> float:
     return int(peak.split()[1]) / 1024
 
 
-def main(sizes_file: str, exchange_file: str) -> None:
+def main(sizes_file: str, exchange_file: str, backend: str) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     with open(sizes_file) as file:
         sizes = json.load(file)
+    device = {"cpu": "cpu", "gpu": "cuda"}[backend]
+    torch.set_default_device(device)
     model = SiT(**sizes["model"])
-    exchange = load_file(exchange_file)
+    exchange = load_file(exchange_file, device=device)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(exchange[name].reshape(parameter.shape))
@@ -63,11 +65,12 @@ def main(sizes_file: str, exchange_file: str) -> None:
 
     def forward() -> torch.Tensor:
         with torch.inference_mode():
-            return model(x1, t, y)
+            return model(x1, t, y).cpu()
 
-    want = exchange["out"]
+    want = exchange["out"].cpu()
     difference = (forward() - want).abs().max() / want.square().mean().sqrt()
-    say(version=f"PyTorch {torch.__version__}", difference=difference.item())
+    where = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    say(version=f"PyTorch {torch.__version__} on {where}", difference=difference.item())
     for line in sys.stdin:
         work = {"train": train, "forward": forward}[line.strip()]
         start = time.perf_counter()

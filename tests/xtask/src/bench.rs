@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Time a training step and a sampling forward on the CPU against a peer. Needs Linux, Python 3 and the package index.
+/// Time a training step and a sampling forward against a peer. Needs Linux, Python 3 and the package index.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The peer.
@@ -20,6 +20,18 @@ pub struct Args {
     /// Threads of each side.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Where both sides compute; on a GPU the peer takes CUDA.
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
+    /// A Python with the peer's packages, instead of a virtual environment made for it.
+    #[arg(long)]
+    python: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Backend {
+    Cpu,
+    Gpu,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -29,14 +41,16 @@ enum Peer {
 }
 
 /// A size to measure: its name, sizes by the names of `ModelConfig`, and the batch.
-fn cases() -> [(&'static str, Value, usize); 3] {
+type Case = (&'static str, Value, usize);
+
+fn cases(backend: Backend) -> Vec<Case> {
     let model = |input_size, channels, patch, dim, depth, n_heads, n_classes| {
         json!({
             "input_size": input_size, "channels": channels, "patch": patch, "dim": dim, "depth": depth,
             "n_heads": n_heads, "n_classes": n_classes, "learn_sigma": false,
         })
     };
-    [
+    let mut cases = vec![
         (
             "8x8x1, patch 1, width 64, depth 4, batch 64",
             model(8, 1, 1, 64, 4, 4, 10),
@@ -52,7 +66,12 @@ fn cases() -> [(&'static str, Value, usize); 3] {
             model(32, 4, 2, 384, 12, 6, 1000),
             4,
         ),
-    ]
+    ];
+    if backend == Backend::Gpu {
+        let b = model(32, 4, 2, 768, 12, 12, 1000);
+        cases.push(("SiT-B/2, 32x32x4, batch 32", b, 32));
+    }
+    cases
 }
 
 /// Largest difference of the two forwards, in units of the output's rms.
@@ -62,12 +81,20 @@ const TOLERANCE: f64 = 1e-4;
 pub fn run(args: &Args) -> Result<()> {
     let Peer::Pytorch = args.peers;
     let folder = root().join("target/peers");
-    let python = pytorch(&folder)?;
+    let python = match &args.python {
+        Some(python) => python.clone(),
+        None => pytorch(&folder)?,
+    };
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let backend = match args.backend {
+        Backend::Cpu => "cpu",
+        Backend::Gpu => "gpu",
+    };
     check(&mut cargo("build --release --package sit-tests --bin peer"))?;
 
     let mut lines = Vec::new();
-    let mut version = String::new();
-    for (name, model, batch) in cases() {
+    let mut versions = String::new();
+    for (name, model, batch) in cases(args.backend) {
         eprintln!("{name}");
         let sizes = folder.join("sizes.json");
         std::fs::write(
@@ -81,15 +108,17 @@ pub fn run(args: &Args) -> Result<()> {
         let (mut ours, about) = Side::start(
             Command::new(root().join("target/release/peer"))
                 .args(&files)
+                .arg(backend)
                 .env("RAYON_NUM_THREADS", args.threads.to_string()),
         )?;
         let (mut theirs, peer) = Side::start(
             Command::new(&python)
                 .arg(root().join("tests/peers/pytorch/peer.py"))
                 .args(&files)
+                .arg(backend)
                 .env("OMP_NUM_THREADS", args.threads.to_string()),
         )?;
-        version = peer["version"].as_str().unwrap_or_default().to_owned();
+        versions = format!("{}, {}", text(&about, "version")?, text(&peer, "version")?);
         let difference = number(&peer, "difference")?;
         ensure!(
             difference <= TOLERANCE,
@@ -128,7 +157,7 @@ pub fn run(args: &Args) -> Result<()> {
         theirs.stop()?;
     }
     println!(
-        "{version}, f32, {} threads a side, medians of {} turns each; {}",
+        "{versions}, f32, {} threads a side, medians of {} turns each; {}",
         args.threads,
         args.rounds,
         processor()
@@ -173,12 +202,12 @@ struct Side {
 impl Side {
     /// Starts it and returns what it says of itself.
     fn start(command: &mut Command) -> Result<(Side, Value)> {
-        let text = crate::text(command);
+        let shown = crate::text(command);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| text.clone())?;
+            .with_context(|| shown.clone())?;
         let ask = child.stdin.take().context("no standard input")?;
         let answers = BufReader::new(child.stdout.take().context("no standard output")?);
         let mut side = Side {
@@ -187,7 +216,7 @@ impl Side {
             answers,
             peak_mib: 0.0,
         };
-        let about = side.answer().with_context(|| text)?;
+        let about = side.answer().with_context(|| shown)?;
         Ok((side, about))
     }
 
@@ -223,6 +252,12 @@ impl Side {
         ensure!(status.success(), "a side of the benchmark failed: {status}");
         Ok(())
     }
+}
+
+fn text<'a>(answer: &'a Value, key: &str) -> Result<&'a str> {
+    answer[key]
+        .as_str()
+        .with_context(|| format!("no text {key} in {answer}"))
 }
 
 fn number(answer: &Value, key: &str) -> Result<f64> {
