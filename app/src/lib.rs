@@ -125,7 +125,7 @@ impl App {
         let painter = render.map(|(render, twins)| Painter::new(render, twins));
         let news = redraw.clone();
         let job = Job::spawn(device, twins, Arc::new(move || news.news()))?;
-        Ok(App {
+        let mut app = App {
             state,
             job,
             device: name,
@@ -143,7 +143,10 @@ impl App {
             asked: None,
             read: 0,
             measure,
-        })
+        };
+        // Before the first frame, so that this one may begin the lanes.
+        app.load();
+        Ok(app)
     }
 
     /// What is shown.

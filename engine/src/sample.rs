@@ -430,12 +430,24 @@ impl Session {
     /// # Errors
     /// [`Error::Config`] before the first step or without [`SampleConfig::keep_out`], [`Error::Device`] when the device fails.
     pub async fn read_out(&self) -> Result<Vec<f32>> {
-        match self.last {
-            Some(at) if self.config.keep_out => self.programs[at].1.read("out").await,
-            _ => Err(Error::Config(
+        self.kept()?.read("out").await
+    }
+
+    /// What [`Session::read`] and [`Session::read_out`] return, on a GPU for one wait.
+    ///
+    /// # Errors
+    /// As [`Session::read_out`].
+    pub async fn read_both(&self) -> Result<[Vec<f32>; 2]> {
+        self.kept()?.read_all(["x", "out"]).await
+    }
+
+    fn kept(&self) -> Result<&Program> {
+        let program = self.program().filter(|_| self.config.keep_out);
+        program.ok_or_else(|| {
+            Error::Config(
                 "the network's output is kept from the first step on, with keep_out".into(),
-            )),
-        }
+            )
+        })
     }
 
     /// The program of the last step, none before the first: its outputs are the state `x` and, with

@@ -414,6 +414,8 @@ fn kept_outputs_and_a_start_on_the_way() {
         pollster::block_on(whole.step(&[])).unwrap();
         let next = pollster::block_on(whole.read()).unwrap();
         let out = pollster::block_on(whole.read_out()).unwrap();
+        let both = pollster::block_on(whole.read_both()).unwrap();
+        assert_eq!(both, [next.clone(), out.clone()]);
         let n = next.len();
         let guided = i >= 3;
         assert_eq!(out.len(), if guided { 2 * n } else { n }, "step {i}");

@@ -129,6 +129,8 @@ pub struct Run {
     session: Option<Open>,
     /// Samples at a time.
     chunk: usize,
+    /// What it takes to wait for an answer, for one sample as for many, once that is known.
+    wait: Option<Duration>,
 }
 
 /// The programs of a segment.
@@ -177,6 +179,7 @@ impl Run {
             done,
             part: Part::default(),
             session: None,
+            wait: None,
         };
         Ok((run, start))
     }
@@ -220,19 +223,26 @@ impl Run {
         else {
             unreachable!("opened above");
         };
-        // The last piece is filled up with its last sample, which is computed again and not kept.
-        let mut x = self.x[first * len..][..count * len].to_vec();
-        let mut y = self.plan.labels[planned.segment][first..][..count].to_vec();
-        for _ in count..self.chunk {
-            x.extend_from_within((count - 1) * len..count * len);
-            y.push(y[count - 1]);
+        let step = self.done - *first_step;
+        // A session that takes all samples at once is where it should be after its own steps.
+        if self.chunk < self.plan.n || session.done() != step || step == 0 {
+            // The last piece is filled up with its last sample, which is computed again and not kept.
+            let mut x = self.x[first * len..][..count * len].to_vec();
+            let mut y = self.plan.labels[planned.segment][first..][..count].to_vec();
+            for _ in count..self.chunk {
+                x.extend_from_within((count - 1) * len..count * len);
+                y.push(y[count - 1]);
+            }
+            session.start_at(step, &x, &y)?;
         }
-        session.start_at(self.done - *first_step, &x, &y)?;
         session.step(&noise).await?;
-        let next = session.read().await?;
-        let until_x = begin.elapsed();
-        let out = session.read_out().await?;
+        let [next, out] = session.read_both().await?;
         let time = begin.elapsed();
+        if self.wait.is_none() {
+            // Again: that is nothing but the wait.
+            session.read().await?;
+            self.wait = Some(begin.elapsed() - time);
+        }
         let uncond = (out.len() > next.len()).then_some(self.chunk * len);
         if let (Some(twins), Some(program)) = (&self.twins, session.program()) {
             let piece = first * len..(first + count) * len;
@@ -261,10 +271,9 @@ impl Run {
         }
         self.x.clone_from(&part.x);
         self.done += 1;
-        // To wait for an answer takes as long for one sample as for many. The second read was nothing else; the first had it, too.
-        let wait = time - until_x;
         let pieces = self.plan.n.div_ceil(self.chunk) as u32;
-        self.fit((part.time / pieces).saturating_sub(2 * wait), pace.piece());
+        let wait = self.wait.unwrap_or_default();
+        self.fit((part.time / pieces).saturating_sub(wait), pace.piece());
         Ok(Some(part.frame(self.twins.as_ref())))
     }
 

@@ -279,10 +279,25 @@ impl Program {
     /// # Errors
     /// [`Error::Shape`] when there is no such output, [`Error::Device`] when the device fails.
     pub async fn read(&self, output: &str) -> Result<Vec<f32>> {
+        let [values] = self.read_all([output]).await?;
+        Ok(values)
+    }
+
+    /// Reads different outputs of the last run: on a GPU for one wait.
+    ///
+    /// # Errors
+    /// As [`Program::read`].
+    pub async fn read_all<const N: usize>(&self, outputs: [&str; N]) -> Result<[Vec<f32>; N]> {
         match self {
-            Program::Cpu(p) => p.read(output),
+            Program::Cpu(p) => {
+                let mut values = [const { Vec::new() }; N];
+                for (values, output) in values.iter_mut().zip(outputs) {
+                    *values = p.read(output)?;
+                }
+                Ok(values)
+            }
             #[cfg(feature = "gpu")]
-            Program::Gpu(p) => p.read(output).await,
+            Program::Gpu(p) => p.read(outputs).await,
         }
     }
 }

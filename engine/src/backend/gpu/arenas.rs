@@ -82,8 +82,8 @@ impl Arenas {
         let len = entry.shape.numel();
         // Whole arenas are read for checkpoints, which are rare: the memory is freed in between.
         let staging = self.gpu.staging(len as u64 * 4)?;
-        self.gpu
-            .read(&staging, buffer, entry.offset as u64 * 4, len)
-            .await
+        let source = (buffer, entry.offset as u64 * 4, len);
+        let [values] = self.gpu.read(&staging, [source]).await?;
+        Ok(values)
     }
 }

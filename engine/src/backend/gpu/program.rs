@@ -44,15 +44,14 @@ struct Command {
     grid: [u32; 3],
 }
 
-/// Bytes of the buffers a program of `plan` has: slots, uniform blocks, and one staging buffer for its largest output.
+/// Bytes of the buffers a program of `plan` has: slots, uniform blocks, and one staging buffer for its outputs.
 pub(super) fn bytes(plan: &Plan, limits: &Limits) -> Result<u64> {
     let uniforms = Uniforms::new(&dispatches(plan, limits)?);
     Ok(plan.slot_bytes() + uniforms.data.len() as u64 + staging_bytes(plan))
 }
 
 fn staging_bytes(plan: &Plan) -> u64 {
-    let outputs = plan.outputs.iter();
-    outputs.map(|port| port.ty.bytes()).max().unwrap_or(0)
+    plan.outputs.iter().map(|port| port.ty.bytes()).sum()
 }
 
 /// The uniform blocks of all dispatches in one buffer; equal blocks stand in it once.
@@ -246,21 +245,25 @@ impl Program {
         Ok(())
     }
 
-    /// Reads an output of the last run.
+    /// Reads different outputs of the last run, with one wait.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such output, [`Error::Device`] when the device fails.
-    pub async fn read(&self, output: &str) -> Result<Vec<f32>> {
-        let port = self.plan.output(output)?;
-        if port.ty.elem != Elem::F32 {
-            return Err(Error::Shape(format!(
-                "output {output} is {:?}, not a tensor of F32",
-                port.ty
-            )));
+    /// [`Error::Shape`] when one of them is not there, [`Error::Device`] when the device fails.
+    pub async fn read<const N: usize>(&self, outputs: [&str; N]) -> Result<[Vec<f32>; N]> {
+        let mut sources = Vec::with_capacity(N);
+        for output in outputs {
+            let port = self.plan.output(output)?;
+            if port.ty.elem != Elem::F32 {
+                return Err(Error::Shape(format!(
+                    "output {output} is {:?}, not a tensor of F32",
+                    port.ty
+                )));
+            }
+            let (buffer, offset) = self.buffer(&port.place)?;
+            sources.push((buffer, offset, port.ty.shape.numel()));
         }
-        let (buffer, offset) = self.buffer(&port.place)?;
-        let len = port.ty.shape.numel();
-        self.gpu.read(&self.staging, buffer, offset, len).await
+        let sources = std::array::from_fn(|i| sources[i]);
+        self.gpu.read(&self.staging, sources).await
     }
 }
 

@@ -40,18 +40,16 @@ impl Gpu {
         self.buffer("a staging buffer", bytes, usage)
     }
 
-    /// Reads `len` floats of `source` from `offset` in bytes, after all work submitted so far.
-    pub(super) async fn read(
+    /// Reads floats of buffers, after all work submitted so far, with one wait: of each source its offset in bytes and the length.
+    pub(super) async fn read<const N: usize>(
         &self,
         staging: &Staging,
-        source: &wgpu::Buffer,
-        offset: u64,
-        len: usize,
-    ) -> Result<Vec<f32>> {
+        sources: [(&wgpu::Buffer, u64, usize); N],
+    ) -> Result<[Vec<f32>; N]> {
         self.check()?;
-        let bytes = len as u64 * 4;
+        let bytes: u64 = sources.iter().map(|(_, _, len)| *len as u64 * 4).sum();
         if bytes == 0 {
-            return Ok(Vec::new());
+            return Ok([const { Vec::new() }; N]);
         }
         let kept = lock(&staging.buffer).take();
         let buffer = match kept {
@@ -59,12 +57,24 @@ impl Gpu {
             None => self.staging_buffer(staging.bytes)?,
         };
         let mut encoder = self.encoder();
-        encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
+        let mut at = 0;
+        for (source, offset, len) in sources {
+            let bytes = len as u64 * 4;
+            encoder.copy_buffer_to_buffer(source, offset, &buffer, at, bytes);
+            at += bytes;
+        }
         let copied = self.submit(Some(encoder))?;
         self.map(&buffer, bytes, copied).await?;
 
         let mapped = buffer.get_mapped_range(..bytes);
-        let values = mapped.map(|view| bytemuck::pod_collect_to_vec(&view));
+        let values = mapped.map(|view| {
+            let mut rest = &view[..];
+            sources.map(|(_, _, len)| {
+                let (values, after) = rest.split_at(len * 4);
+                rest = after;
+                bytemuck::pod_collect_to_vec(values)
+            })
+        });
         buffer.unmap();
         *lock(&staging.buffer) = Some(buffer);
         values.map_err(unreadable)

@@ -66,7 +66,9 @@ impl Tensor {
     /// [`Error::Device`] when the device fails.
     pub async fn read(&self) -> Result<Vec<f32>> {
         let staging = self.gpu.staging(self.buffer.size())?;
-        self.gpu.read(&staging, &self.buffer, 0, self.len()).await
+        let source = (&self.buffer, 0, self.len());
+        let [values] = self.gpu.read(&staging, [source]).await?;
+        Ok(values)
     }
 }
 
