@@ -42,8 +42,7 @@ pub struct Figures {
     /// Resident memory a tenth into the time, and after it; zero where the system does not tell.
     rss_mib_early: f64,
     rss_mib_late: f64,
-    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone, and their ratio. The window computes no more
-    /// than it plays, 120 a second, and the few that it is ahead.
+    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone, and their ratio.
     steps_per_second: f64,
     engine_steps_per_second: f64,
     ratio: f64,
