@@ -34,7 +34,7 @@ use redraw::Redraw;
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
-use state::{Action, Link, Source, State, Status, shortcuts};
+use state::{Action, LONGEST_FRAME, Link, Source, State, Status, shortcuts};
 use std::sync::Arc;
 use train::{Data, Form};
 use twins::{TWIN_BUDGET, Twins};
@@ -256,15 +256,13 @@ impl eframe::App for App {
 
     fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
         let ctx = ui.ctx().clone();
+        self.job.take(&mut self.state);
         self.measure(&ctx, frame);
-        self.load();
-        self.job.frame(&mut self.state);
         self.take_drops(&ctx);
         self.read();
         let mut actions = keys(&ctx);
-        // Frames come when something moves, so the time between two of them is no sign of trouble below a quarter second.
-        let dt = ctx.input(|input| f64::from(input.unstable_dt.min(0.25)));
-        actions.push(Action::Tick(dt));
+        let dt = ctx.input(|input| f64::from(input.unstable_dt));
+        actions.push(Action::Tick(dt.min(LONGEST_FRAME)));
         let mut requests = Vec::new();
         let mut scene = panels::Scene {
             state: &self.state,
@@ -296,6 +294,8 @@ impl eframe::App for App {
         if let Some(link) = self.state.copied.take() {
             ctx.copy_text(format!("{}{link}", self.address));
         }
+        self.load();
+        self.job.want(&self.state);
         // Between two steps nothing moves, and a step that is computed asks for a frame by itself.
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
             ctx.request_repaint_after(web_time::Duration::from_secs_f64(seconds));

@@ -19,6 +19,14 @@ const MANY: usize = 1024;
 /// Steps of that lane: no more than can be recorded.
 const MANY_STEPS: u32 = 250;
 
+/// Steps a second that nothing reaches: every step is shown as soon as it is there. A person may set no more than
+/// [`crate::state::SPEEDS`].
+const AT_ONCE: f64 = 1e6;
+
+/// Steps of a turn that are not counted: the first one shows how many samples to take at a time, and with it the panels find their
+/// places, which takes frames.
+const WARM_UP: usize = 2;
+
 /// Rounds in which the window and the engine alone take turns, so that both meet what else the machine does; and the time of a turn.
 const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_secs(3);
@@ -130,7 +138,7 @@ impl Measure {
             }
             Phase::Begins => {
                 let done = done(state);
-                if done > 0 {
+                if done >= WARM_UP {
                     self.phase = Phase::Window(Instant::now(), done, done);
                 }
             }
@@ -175,8 +183,9 @@ impl Measure {
                 if self.turns == ROUNDS {
                     return Ok(Some(self.figures()));
                 }
-                // From the noise again, so that no lane ends.
+                // From other noise, so that no lane ends.
                 state.apply(Action::SetSeed(self.turns as u64));
+                state.apply(Action::Home);
                 state.apply(Action::TogglePlay);
                 self.phase = Phase::Begins;
             }
@@ -212,7 +221,7 @@ fn one_lane(state: &mut State) {
     }
     state.apply(Action::SetLane(0, settings));
     state.apply(Action::SetSamples(MANY));
-    state.apply(Action::SetSpeed(f64::MAX));
+    state.playback.speed = AT_ONCE;
     state.apply(Action::Home);
     state.apply(Action::TogglePlay);
 }

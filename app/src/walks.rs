@@ -9,7 +9,7 @@ mod timeline;
 use crate::export::Kind;
 use crate::look::background;
 use crate::source::mixture;
-use crate::state::{Action, Classes, STOPS, Source, Status};
+use crate::state::{Action, Classes, LONGEST_FRAME, STOPS, Source, Status};
 use crate::{App, Start};
 use egui::accesskit::Role;
 use egui::{DroppedFile, Key};
@@ -80,6 +80,27 @@ fn it_moves_by_itself_and_ends_in_digits() {
     image
         .save(std::env::temp_dir().join("sit-app.png"))
         .unwrap();
+}
+
+/// A browser that draws by software takes long between frames, so that several steps pass in one.
+#[test]
+fn frames_that_are_asked_for_are_enough_to_go_on() {
+    let builder = Harness::builder().with_step_dt(LONGEST_FRAME as f32);
+    let mut harness = builder.build_eframe(|cc| App::new(cc, Start::default()).expect("a thread"));
+    let (ask, asked) = std::sync::mpsc::channel();
+    harness.ctx.set_request_repaint_callback(move |_| {
+        // The last frame's wishes come when nobody listens.
+        ask.send(()).ok();
+    });
+    harness.step();
+    while cursor(harness.state()) < 20 {
+        let frame = asked.recv_timeout(Duration::from_secs(20));
+        frame.unwrap_or_else(|_| panic!("it stands at step {}", cursor(harness.state())));
+        // All that may be computed is.
+        std::thread::sleep(Duration::from_millis(300));
+        while asked.try_recv().is_ok() {}
+        harness.step();
+    }
 }
 
 /// A window that does not move by itself, once the noise is there.

@@ -2,6 +2,7 @@
 
 use eframe::Renderer;
 use eframe::wasm_bindgen::JsValue;
+use web_sys::{HtmlCanvasElement, UrlSearchParams, WebGlContextAttributes};
 use web_time::{Duration, Instant};
 
 /// The state in the address, after its `#`.
@@ -19,8 +20,7 @@ pub fn address() -> Result<String, JsValue> {
 
 /// When the address was opened and the time to measure, if it asks for that with `?measure=SECONDS`.
 pub fn measure() -> Result<Option<(Instant, Duration)>, JsValue> {
-    let search = window()?.location().search()?;
-    let Some(asked) = search.strip_prefix("?measure=") else {
+    let Some(asked) = asked("measure")? else {
         return Ok(None);
     };
     let time = asked.parse().ok().filter(|s| (1.0..=1e5).contains(s));
@@ -50,24 +50,70 @@ pub fn now_ms() -> Option<f64> {
     Some(window().ok()?.performance()?.now())
 }
 
-/// What draws, and what the person is told of it: without WebGPU it is WebGL, and the processor computes.
-pub async fn renderer() -> Result<(Renderer, Option<String>), JsValue> {
-    if wgpu::util::is_browser_webgpu_supported().await {
-        return Ok((Renderer::Wgpu, None));
-    }
-    let window = window()?;
-    let why = if !window.is_secure_context() {
-        "This page came without https, and browsers keep WebGPU from such pages"
-    } else if js_sys::Reflect::has(&window.navigator(), &"gpu".into())? {
-        "This browser knows WebGPU but does not offer it with this machine's graphics driver or settings"
-    } else {
-        "This browser has no WebGPU"
+/// What draws on `canvas`, and what the person is told of it. The address may ask for it: `?renderer=webgpu` or `?renderer=webgl`.
+///
+/// # Errors
+/// When it asks for something else.
+pub async fn renderer(canvas: &HtmlCanvasElement) -> Result<(Renderer, Option<String>), JsValue> {
+    let (renderer, why) = match asked("renderer")?.as_deref() {
+        Some("webgpu") => (Renderer::Wgpu, None),
+        Some("webgl") => (Renderer::Glow, None),
+        Some(other) => {
+            return Err(format!("?renderer={other}: expected webgpu or webgl").into());
+        }
+        None => match without_webgpu().await? {
+            None => (Renderer::Wgpu, None),
+            why => (Renderer::Glow, why),
+        },
     };
-    let notice = format!(
-        "{why}; Chrome and Edge from 113, Firefox from 141 and Safari from 26 have it on most machines. The processor computes \
-         instead: small models run all the same."
-    );
-    Ok((Renderer::Glow, Some(notice)))
+    if renderer == Renderer::Glow {
+        plain_webgl(canvas)?;
+    }
+    let notice = why.map(|why| {
+        format!("{why}. The processor computes instead: small models run all the same.")
+    });
+    Ok((renderer, notice))
+}
+
+/// Why WebGL has to draw and the processor to compute; nothing where a graphics card does both with WebGPU.
+async fn without_webgpu() -> Result<Option<String>, JsValue> {
+    let mut webgpu = wgpu::InstanceDescriptor::new_without_display_handle();
+    webgpu.backends = wgpu::Backends::BROWSER_WEBGPU;
+    let adapter = wgpu::Instance::new(webgpu).request_adapter(&Default::default());
+    let why = match adapter.await {
+        Ok(adapter) if adapter.get_info().device_type != wgpu::DeviceType::Cpu => return Ok(None),
+        // Such an adapter computes slower than the CPU backend, and takes four times as long as WebGL for a frame: egui's shader
+        // for WebGPU has branches that only a graphics card skips.
+        Ok(_) => {
+            return Ok(Some(
+                "This browser's WebGPU has no graphics card to work with".into(),
+            ));
+        }
+        Err(_) if !window()?.is_secure_context() => {
+            "This page came without https, and browsers keep WebGPU from such pages"
+        }
+        Err(_) if js_sys::Reflect::has(&window()?.navigator(), &"gpu".into())? => {
+            "This browser knows WebGPU but does not offer it with this machine's graphics driver or settings"
+        }
+        Err(_) => "This browser has no WebGPU",
+    };
+    Ok(Some(format!(
+        "{why}; Chrome and Edge from 113, Firefox from 141 and Safari from 26 have it on most machines"
+    )))
+}
+
+/// Gives `canvas` its WebGL context, which eframe then finds there: without the browser's antialiasing, as egui smooths edges itself.
+fn plain_webgl(canvas: &HtmlCanvasElement) -> Result<(), JsValue> {
+    let options = WebGlContextAttributes::new();
+    options.set_antialias(false);
+    canvas.get_context_with_context_options("webgl2", &options)?;
+    Ok(())
+}
+
+/// The value that the address has for `?name=`.
+fn asked(name: &str) -> Result<Option<String>, JsValue> {
+    let search = window()?.location().search()?;
+    Ok(UrlSearchParams::new_with_str(&search)?.get(name))
 }
 
 fn window() -> Result<web_sys::Window, JsValue> {

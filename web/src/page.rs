@@ -22,10 +22,10 @@ pub struct Program {
 /// Starts the program on the page's canvas, with the state of the address if that has one.
 ///
 /// # Errors
-/// Why nothing can be drawn: neither WebGPU nor WebGL 2.
+/// Why nothing can be drawn: neither WebGPU nor WebGL 2; or what is wrong with the address.
 #[wasm_bindgen]
 pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValue> {
-    let (renderer, notice) = browser::renderer().await?;
+    let (renderer, notice) = browser::renderer(&canvas).await?;
     let start = Start {
         link: browser::link()?,
         reduced_motion: browser::reduced_motion()?,

@@ -59,15 +59,18 @@ impl Job {
         self.answers.clone()
     }
 
-    /// Lets `state` take what has arrived, and asks for what it wants now. Called once a frame; it never waits.
-    pub fn frame(&mut self, state: &mut State) {
+    /// Lets `state` take what has arrived. It never waits.
+    pub fn take(&mut self, state: &mut State) {
         while let Ok(action) = self.actions.try_recv() {
             state.apply(action);
         }
-        self.want(state);
     }
 
-    fn want(&mut self, state: &State) {
+    /// Asks for what `state` wants, if that is something else than what was asked for last.
+    ///
+    /// The last thing of a frame: a cursor that this frame moved may wait for a step that nobody was asked for, and no answer would
+    /// ever bring the next frame.
+    pub fn want(&mut self, state: &State) {
         let mut targets = Vec::new();
         for (lane, record) in state.records.iter().enumerate() {
             if record.failure.is_some() || record.steps.is_empty() {

@@ -1,7 +1,7 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Action, Settings};
+use crate::state::{Action, Settings, State};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use sit_engine::transport::Sampler;
@@ -63,10 +63,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     }
     match scene.pictures.lane(ui.ctx(), state, lane) {
         Some((sheet, texture)) => {
-            let [width, height] = sheet.size();
-            let scale = ui.available_width() / width as f32;
-            let size = vec2(width as f32, height as f32) * scale;
-            let (rect, response) = ui.allocate_exact_size(size, Sense::click());
+            let (rect, response) = ui.allocate_exact_size(size(ui, &sheet), Sense::click());
             let name = format!("Samples of lane {}", lane + 1);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
             Image::new(texture).paint_at(ui, rect);
@@ -79,10 +76,32 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
                 _ if record.is_started() => "Nothing to show at this step.",
                 _ => "Computing …",
             };
-            ui.label(text);
+            match coming(state) {
+                Some(sheet) => {
+                    let middle = egui::Layout::centered_and_justified(egui::Direction::TopDown);
+                    ui.allocate_ui_with_layout(size(ui, &sheet), middle, |ui| ui.label(text));
+                    legend(ui, scene);
+                }
+                None => {
+                    ui.label(text);
+                }
+            }
         }
         None => {}
     }
+}
+
+/// The size at which a sheet is drawn: as wide as its lane.
+fn size(ui: &Ui, sheet: &Sheet) -> egui::Vec2 {
+    let [width, height] = sheet.size().map(|side| side as f32);
+    vec2(width, height) * (ui.available_width() / width)
+}
+
+/// The sheet that a lane without a picture will show, if that is known: it keeps the place, so that nothing moves when it comes.
+fn coming(state: &State) -> Option<Sheet> {
+    let side = state.model.as_ref()?.config.input_size;
+    let is_grid = state.view.layout == crate::state::Layout::Grid;
+    is_grid.then(|| Sheet::new(state.n_samples, side, None))
 }
 
 /// Marks the picked sample, and picks another one on a click.

@@ -24,7 +24,7 @@ pub use keys::{Shortcut, shortcuts};
 pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
-pub use playback::{Playback, SPEEDS};
+pub use playback::{LONGEST_FRAME, Playback, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, Record};
 pub use timeline::{

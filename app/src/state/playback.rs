@@ -6,6 +6,10 @@ pub const SPEEDS: [f64; 2] = [0.5, 120.0];
 /// Seconds that a loop rests on its last step.
 const REST: f64 = 1.5;
 
+/// The most seconds that pass in a frame. Frames come when something moves, and seldom where the processor draws, so that a pause
+/// below this is no sign of trouble.
+pub const LONGEST_FRAME: f64 = 0.5;
+
 /// The cursor and how it moves. It counts steps of the lead lane.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Playback {
@@ -80,10 +84,10 @@ impl Playback {
         self.playing && self.due(total).is_none()
     }
 
-    /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way.
+    /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way, nor the work for the next frame.
     pub fn ahead(&self) -> usize {
         if self.playing {
-            2 + (self.speed / 10.0) as usize
+            2 + (self.speed * LONGEST_FRAME) as usize
         } else {
             1
         }

@@ -103,31 +103,28 @@ struct Program {
 const PICTURE: (&str, usize) = ("app/assets/page.png", 200_000);
 
 impl Program {
-    /// Opens the page and uses the program as a person would. Prints the figures.
+    /// Opens the page and uses the program as a person would, drawn by `name`. Prints the figures.
     fn walk(&self, graphics: Graphics, name: &str) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(graphics)?;
         let url = server.url();
-        let walk = self.walk_in(&browser, &url, name);
-        let figures = walk.all()?;
-        // A canvas has one kind of context for life, and none of another.
-        let drawn_by = browser.run(
-            "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
-        )?;
-        ensure!(drawn_by == name, "{name}: drawn by {drawn_by}");
-        // Without WebGPU the person is told so, and otherwise of nothing.
-        let notices = browser.status()?.context("it has stopped")?["notices"].take();
-        let told = notices.to_string().contains("WebGPU");
-        ensure!(
-            told == (graphics == Graphics::WebGl),
-            "{name}: the notices are {notices}"
-        );
-        if told {
+        let mut walk = self.walk_in(&browser, &url, name);
+        // WebGPU is a software one here, and draws only when it is told to.
+        let figures = walk.measures()?;
+        drawn_by(&browser, "webgl2")?;
+        eprintln!("{graphics:?}: {figures:#}");
+        told(&browser, true)?;
+        if graphics == Graphics::WebGpu {
+            walk.query = "?renderer=webgpu";
+        }
+        walk.all()?;
+        drawn_by(&browser, name)?;
+        told(&browser, walk.query.is_empty())?;
+        if walk.query.is_empty() {
             walk.click("Button", "Dismiss")?;
             let empty = |notices: &Value| notices.as_array().is_some_and(Vec::is_empty);
             browser.wait("nothing is told any more", |s| empty(&s["notices"]))?;
         }
-        eprintln!("{name}: {figures:#}");
         Ok(())
     }
 
@@ -147,6 +144,7 @@ impl Program {
         Walk {
             browser,
             url,
+            query: "",
             pictures: (&self.pictures, name),
         }
     }
@@ -189,4 +187,23 @@ impl Program {
         ensure!(still && status["cursor"] == 0, "it moves: {status}");
         self.walk_in(&browser, &url, "offline").shot("still")
     }
+}
+
+/// A canvas has one kind of context for life, and none of another.
+fn drawn_by(browser: &Browser, name: &str) -> Result<()> {
+    let drawn_by = browser.run(
+        "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
+    )?;
+    ensure!(drawn_by == name, "{name}: drawn by {drawn_by}");
+    Ok(())
+}
+
+/// Whether the person is told that there is no WebGPU to compute with.
+fn told(browser: &Browser, told: bool) -> Result<()> {
+    let notices = browser.status()?.context("it has stopped")?["notices"].take();
+    ensure!(
+        notices.to_string().contains("WebGPU") == told,
+        "the notices are {notices}"
+    );
+    Ok(())
 }
