@@ -198,13 +198,25 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    /// Rows of a task: whole tiles, as many for each thread, few enough that their part of a stays in the second-level
-    /// cache, and enough to read a panel of b often once it is in the first-level cache.
+    /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache, and of such numbers the
+    /// one with which the busiest thread is done first.
     fn rows_per_task(&self, threads: usize) -> usize {
         let max_rows = if self.a.col_stride == 1 { 96 } else { 256 };
-        let tasks = self.a.rows.div_ceil(max_rows).next_multiple_of(threads);
-        let rows = self.a.rows.div_ceil(tasks.max(1));
-        rows.next_multiple_of(simd::dispatch(TileRows::<F>(PhantomData)))
+        let tile_rows = simd::dispatch(TileRows::<F>(PhantomData));
+        let tiles = self.a.rows.div_ceil(tile_rows);
+        let most = (max_rows / tile_rows).min(tiles.div_ceil(threads)).max(1);
+        // In thirds of a tile's time: a task first fetches each panel of b into the first-level cache, which takes about one.
+        let busiest = |task: usize| {
+            let (whole, rest) = (tiles / task, tiles % task);
+            let last = if whole.is_multiple_of(threads) {
+                rest
+            } else {
+                task
+            };
+            3 * (whole / threads * task + last) + whole / threads + usize::from(last > 0)
+        };
+        let task = (1..=most).rev().min_by_key(|&task| busiest(task));
+        task.unwrap_or(most) * tile_rows
     }
 }
 

@@ -189,10 +189,13 @@ impl Program {
     }
 }
 
-/// A canvas has one kind of context for life, and none of another.
+/// A canvas has one kind of context for life, and none of another. WebGL is not to smooth the edges that egui has smoothed.
 fn drawn_by(browser: &Browser, name: &str) -> Result<()> {
     let drawn_by = browser.run(
-        "return ['webgpu', 'webgl2'].find(kind => document.querySelector('canvas').getContext(kind))",
+        "const canvas = document.querySelector('canvas');
+         const kind = ['webgpu', 'webgl2'].find(kind => canvas.getContext(kind));
+         const smooths = kind == 'webgl2' && canvas.getContext(kind).getContextAttributes().antialias;
+         return smooths ? `${kind}, smoothing edges again` : kind",
     )?;
     ensure!(drawn_by == name, "{name}: drawn by {drawn_by}");
     Ok(())
