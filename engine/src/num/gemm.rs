@@ -4,12 +4,12 @@
 //! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits.
 
 use super::mat::{Mat, MatMut};
-use super::pack::{Packed, TILE_STRIDE, pack_panels, pack_rows};
+use super::pack::{Packed, pack_panels, pack_rows};
 use super::par;
 use super::real::Real;
 use super::scratch::with_scratch;
 use super::simd;
-use super::tile::{InColumns, InRows, Interleaved, NR, Sink};
+use super::tile::{NR, Sink, TILE_STRIDE};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 
@@ -302,30 +302,31 @@ where
         if sum_rows {
             second.fill(F::ZERO);
         }
-        // A transpose that is small is read where it lies, but for a last tile that would reach past its end.
-        let in_cache = a.row_stride == 1 && depth * a.col_stride <= IN_CACHE;
-        let pack_a = sum_rows || a.col_stride != 1 && !in_cache;
-        let tile_len = depth.min(KC) * TILE_STRIDE;
+        // All of a is packed at once where that stays in the cache, else block by block of k and then for all columns.
+        let tiles = rows.div_ceil(MR);
+        let whole = tiles * depth * TILE_STRIDE <= IN_CACHE;
+        let (strip, packed_len) = if whole {
+            (STRIP, tiles * depth)
+        } else {
+            (cols.max(1), tiles * depth.min(KC))
+        };
         with_scratch(
-            match a.col_stride {
-                _ if pack_a => rows.div_ceil(MR) * tile_len,
-                1 => 0,
-                _ => tile_len,
-            },
+            packed_len * TILE_STRIDE,
             #[inline(always)]
             |packed_a| {
                 let packed_a = packed_a.as_chunks_mut::<TILE_STRIDE>().0;
-                let strip = if pack_a { cols.max(1) } else { STRIP };
                 for strip in (0..cols).step_by(strip).map(|c| c..cols.min(c + strip)) {
                     for k0 in (0..depth.max(1)).step_by(KC) {
                         let kc = KC.min(depth - k0);
-                        if pack_a {
+                        let block =
+                            &mut packed_a[if whole { tiles * k0 } else { 0 }..][..tiles * kc];
+                        if strip.start == 0 {
                             let sums = if sum_rows { &mut *second } else { &mut [] };
-                            pack_rows::<F, MR>(a, first, rows, k0, kc, packed_a, sums);
+                            pack_rows::<F, MR>(a, first, rows, k0, kc, block, sums);
                         }
                         for col in strip.clone().step_by(NR) {
                             let panel = &packed[col / NR * depth + k0..][..kc];
-                            for row in (0..rows).step_by(MR) {
+                            for (tile, row) in (0..rows).step_by(MR).enumerate() {
                                 let sink = Sink {
                                     data: &mut out[row * row_stride + col..],
                                     row_stride,
@@ -334,43 +335,7 @@ where
                                     alpha,
                                     add: store == Store::Add || k0 > 0,
                                 };
-                                if pack_a {
-                                    let tile = &packed_a[row / MR * kc..][..kc];
-                                    F::tile::<S, MR>(simd, panel, Interleaved::new(tile), sink);
-                                } else if a.col_stride != 1 {
-                                    let from = &a.data[first + row + k0 * a.col_stride..];
-                                    if rows - row < MR {
-                                        pack_rows::<F, MR>(
-                                            a,
-                                            first + row,
-                                            rows - row,
-                                            k0,
-                                            kc,
-                                            packed_a,
-                                            &mut [],
-                                        );
-                                        F::tile::<S, MR>(
-                                            simd,
-                                            panel,
-                                            Interleaved::new(&packed_a[..kc]),
-                                            sink,
-                                        );
-                                    } else {
-                                        F::tile::<S, MR>(
-                                            simd,
-                                            panel,
-                                            InColumns::<F, MR>::new(from, a.col_stride, kc),
-                                            sink,
-                                        );
-                                    }
-                                } else {
-                                    // Rows past the end repeat the last one; their sums are dropped.
-                                    let tile: [&[F]; MR] = std::array::from_fn(|i| {
-                                        let row = first + (row + i).min(rows - 1);
-                                        &a.data[row * a.row_stride + k0..][..kc]
-                                    });
-                                    F::tile::<S, MR>(simd, panel, InRows::new(tile), sink);
-                                }
+                                F::tile::<S, MR>(simd, panel, &block[tile * kc..][..kc], sink);
                             }
                         }
                     }

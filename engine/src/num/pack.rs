@@ -3,7 +3,7 @@
 use super::mat::Mat;
 use super::real::Real;
 use super::simd;
-use super::tile::NR;
+use super::tile::{NR, TILE_STRIDE};
 
 /// A matrix b cut into panels of `NR` columns, for products on one thread inside a parallel loop.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl<'a, F: Real> Packed<'a, F> {
     }
 }
 
-/// Copies columns of b, from panel `first` on, to panels `[k][NR]`, with zeros past the last column.
+/// Copies columns of b, from panel `first` on, to panels `[k][NR]`; what lies past the last column is any finite value of b or 0.
 pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]) {
     let panels = panels.as_chunks_mut::<NR>().0;
     simd::vectorize(
@@ -68,8 +68,8 @@ fn pack_rows_of_panels<F: Real>(b: Mat<'_, F>, col: usize, panels: &mut [[F; NR]
 
 #[inline(always)]
 fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &mut [[F; NR]]) {
-    if n == NR && b.row_stride == 1 {
-        F::transpose(&b.data[col * b.col_stride..], b.col_stride, panel);
+    if b.row_stride == 1 {
+        F::transpose(&b.data[col * b.col_stride..], b.col_stride, n, panel);
         return;
     }
     panel.fill([F::ZERO; NR]);
@@ -80,9 +80,6 @@ fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &m
         }
     }
 }
-
-/// Values between the columns of a packed tile of a: one wide copy makes one.
-pub(super) const TILE_STRIDE: usize = 8;
 
 /// Columns packed at a time: their pages and cache lines are still there for the next tile.
 const PACK_COLUMNS: usize = 32;
@@ -99,8 +96,14 @@ pub(super) fn pack_rows<F: Real, const MR: usize>(
     tiles: &mut [[F; TILE_STRIDE]],
     sums: &mut [F],
 ) {
-    for k1 in (0..kc).step_by(PACK_COLUMNS) {
-        let k2 = kc.min(k1 + PACK_COLUMNS);
+    // The columns of a transpose a few at a time, rows from end to end: as they lie.
+    let columns = if a.col_stride == 1 {
+        kc.max(1)
+    } else {
+        PACK_COLUMNS
+    };
+    for k1 in (0..kc).step_by(columns) {
+        let k2 = kc.min(k1 + columns);
         let mut sums = sums.chunks_mut(MR);
         for (t, tile) in tiles.chunks_mut(kc).take(rows.div_ceil(MR)).enumerate() {
             let n = MR.min(rows - t * MR);
@@ -123,6 +126,10 @@ fn pack_tile<F: Real>(
     n: usize,
     tile: &mut [[F; TILE_STRIDE]],
 ) {
+    if col_stride == 1 {
+        F::transpose(from, row_stride, n, tile);
+        return;
+    }
     if row_stride == 1 && col_stride >= TILE_STRIDE {
         for (values, from) in tile.iter_mut().zip(from.chunks(col_stride)) {
             match from.first_chunk::<TILE_STRIDE>() {

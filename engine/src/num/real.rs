@@ -13,8 +13,8 @@ pub(super) type Scratch<F> = LocalKey<RefCell<Vec<Vec<F>>>>;
 
 /// A floating-point scalar.
 ///
-/// The elementary functions of `f32` are branch-free polynomials that loops vectorize (within 1 ulp, NaN and infinities
-/// included), with the same bits on every machine with fused multiply-adds; those of `f64` are libm's.
+/// The elementary functions of `f32` are branch-free polynomials that loops vectorize (within 1 ulp, NaN included),
+/// with the same bits on every machine with fused multiply-adds; those of `f64` are libm's.
 pub trait Real:
     Copy
     + Debug
@@ -49,8 +49,9 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
-    /// `self * a + b`, rounded once; a slow library call outside of code that knows of the instruction.
-    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self * a + b`, rounded once where there is an instruction for it: wasm has none, and its library call takes far
+    /// longer. So does the call elsewhere, outside of code that knows of the instruction.
+    fn fused(self, a: Self, b: Self) -> Self;
     /// The larger value; NaN if `other` is NaN.
     #[inline(always)]
     fn max(self, other: Self) -> Self {
@@ -61,7 +62,7 @@ pub trait Real:
     fn min(self, other: Self) -> Self {
         if self < other { self } else { other }
     }
-    /// e^x.
+    /// e^x; `f32` saturates: at least the smallest normal and at most the largest number.
     fn exp(self) -> Self;
     /// The logistic function 1 / (1 + e^-x).
     #[inline(always)]
@@ -104,8 +105,12 @@ macro_rules! exact {
             self.abs()
         }
         #[inline(always)]
-        fn mul_add(self, a: Self, b: Self) -> Self {
-            self.mul_add(a, b)
+        fn fused(self, a: Self, b: Self) -> Self {
+            if cfg!(target_arch = "wasm32") {
+                self * a + b
+            } else {
+                self.mul_add(a, b)
+            }
         }
         #[inline(always)]
         fn is_finite(self) -> bool {
@@ -140,11 +145,21 @@ impl Real for f32 {
 
     #[inline(always)]
     fn exp(self) -> Self {
-        // 104 and -104 are past the last finite and the last nonzero result.
-        let (n, p) = exp_parts(Real::max(-104.0, Real::min(104.0, self)));
-        // Two factors, since 2^128 and the subnormal powers are not f32 bit patterns of one.
-        let half = n >> 1;
-        (1.0 + p) * pow2(half) * pow2(n - half)
+        // e^x = 2^n e^r with |r| <= ln 2 / 2: Cody and Waite's reduction by ln 2 in two parts, then a minimax polynomial of
+        // degree 6 (found by Remez exchange). Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
+        const ROUND: f32 = 12_582_912.0;
+        let x = Real::max(-87.336_54, Real::min(88.722_83, self));
+        let shifted = x.fused(std::f32::consts::LOG2_E, ROUND);
+        let n = shifted - ROUND;
+        let r = n.fused(-LN2_LOW, n.fused(-LN2_HIGH, x));
+        let q = 1.381_459_9e-3_f32;
+        let q = q.fused(r, 8.368_717e-3);
+        let q = q.fused(r, 4.166_839e-2);
+        let q = q.fused(r, 1.666_652_1e-1);
+        let q = q.fused(r, 4.999_999_3e-1);
+        let significand = 1.0 + q.fused(r * r, r);
+        // The exponent gets n: what is above it in the sum is shifted out.
+        f32::from_bits(significand.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
 
     #[inline(always)]
@@ -154,19 +169,19 @@ impl Real for f32 {
         let above = self.to_bits() as i32 - SQRT_HALF;
         let n = (above >> 23) as f32;
         let f = f32::from_bits(((above & 0x007f_ffff) + SQRT_HALF) as u32) - 1.0;
-        let q = 7.037_683_6e-2;
-        let q = fused(q, f, -1.151_461e-1);
-        let q = fused(q, f, 1.167_699_9e-1);
-        let q = fused(q, f, -1.242_014_1e-1);
-        let q = fused(q, f, 1.424_932_3e-1);
-        let q = fused(q, f, -1.666_805_8e-1);
-        let q = fused(q, f, 2.000_071_5e-1);
-        let q = fused(q, f, -2.5e-1);
-        let q = fused(q, f, 3.333_333e-1);
+        let q = 7.037_683_6e-2_f32;
+        let q = q.fused(f, -1.151_461e-1);
+        let q = q.fused(f, 1.167_699_9e-1);
+        let q = q.fused(f, -1.242_014_1e-1);
+        let q = q.fused(f, 1.424_932_3e-1);
+        let q = q.fused(f, -1.666_805_8e-1);
+        let q = q.fused(f, 2.000_071_5e-1);
+        let q = q.fused(f, -2.5e-1);
+        let q = q.fused(f, 3.333_333e-1);
         let square = f * f;
-        let tail = fused(-0.5, square, fused(f * square, q, n * LN2_LOW));
+        let tail = (-0.5f32).fused(square, (f * square).fused(q, n * LN2_LOW));
         // The product with 0 keeps a NaN.
-        fused(n, LN2_HIGH, fused(self, 0.0, f + tail))
+        n.fused(LN2_HIGH, self.fused(0.0, f + tail))
     }
     // Through f64: same bits on every machine, and correctly rounded but for a vanishing share of arguments.
     fn sin(self) -> Self {
@@ -180,43 +195,6 @@ impl Real for f32 {
 /// ln 2 in two parts; 355 / 512 is exact with few bits, so that small multiples of it are exact too.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
-
-/// Integer n and p = e^r - 1 with e^x = 2^n (1 + p) and |r| <= ln 2 / 2, for |x| <= 104.
-///
-/// Cody and Waite's reduction by ln 2 in two parts, then a minimax polynomial of degree 6 (found by Remez exchange).
-#[inline(always)]
-fn exp_parts(x: f32) -> (i32, f32) {
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
-    const ROUND: f32 = 12_582_912.0;
-    let shifted = fused(x, std::f32::consts::LOG2_E, ROUND);
-    let n = shifted - ROUND;
-    let r = fused(n, -LN2_LOW, fused(n, -LN2_HIGH, x));
-    let q = 1.381_459_9e-3;
-    let q = fused(q, r, 8.368_717e-3);
-    let q = fused(q, r, 4.166_839e-2);
-    let q = fused(q, r, 1.666_652_1e-1);
-    let q = fused(q, r, 4.999_999_3e-1);
-    (
-        shifted.to_bits() as i32 - ROUND.to_bits() as i32,
-        fused(q, r * r, r),
-    )
-}
-
-/// `a * b + c`, rounded once where there is an instruction for it: wasm has none, and its library call takes far longer.
-#[inline(always)]
-fn fused(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(target_arch = "wasm32") {
-        a * b + c
-    } else {
-        a.mul_add(b, c)
-    }
-}
-
-/// 2^n for -126 <= n <= 127.
-#[inline(always)]
-fn pow2(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
-}
 
 #[cfg(test)]
 mod tests {
@@ -242,7 +220,7 @@ mod tests {
         let sigmoid = |lo, hi| worst_ulp(lo, hi, Real::sigmoid, |x| 1.0 / (1.0 + (-x).exp()));
         let ln = |lo, hi| worst_ulp(lo, hi, Real::ln, f64::ln);
         let worst = [
-            exp(-104.0, 88.7),
+            exp(-87.336_54, 88.722_83),
             exp(-1.0, 1.0),
             ln(0.5, 2.0),
             ln(1.0, 1e4),
@@ -257,13 +235,15 @@ mod tests {
     #[test]
     fn special_values() {
         assert_eq!(Real::exp(0.0f32), 1.0);
-        assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(Real::exp(-1e30f32), 0.0);
-        assert_eq!(Real::exp(f32::INFINITY), f32::INFINITY);
-        assert_eq!(Real::exp(89.0f32), f32::INFINITY);
+        let least = Real::exp(f32::NEG_INFINITY);
+        assert!((1.0..1.001).contains(&(least / f32::MIN_POSITIVE)));
+        assert_eq!(Real::exp(-1e30f32), least);
+        let most = Real::exp(f32::INFINITY);
+        assert!((0.999..=1.0).contains(&(most / f32::MAX)));
+        assert_eq!(Real::exp(89.0f32), most);
         assert!(Real::exp(f32::NAN).is_nan());
         assert_eq!(Real::sigmoid(f32::INFINITY), 1.0);
-        assert_eq!(Real::sigmoid(f32::NEG_INFINITY), 0.0);
+        assert!(Real::sigmoid(f32::NEG_INFINITY) < f32::MIN_POSITIVE);
         assert!(Real::sigmoid(f32::NAN).is_nan());
         assert_eq!(Real::ln(1.0f32), 0.0);
         assert!(Real::ln(f32::NAN).is_nan());

@@ -1,24 +1,22 @@
-//! Columns of a transpose copied to a panel: what packing a weight costs.
-
-use super::tile::NR;
+//! Columns of a transpose copied side by side: what packing an operand costs.
 
 /// Scalars of matrices that can be turned over.
 pub trait Transpose: Copy {
-    /// `to[k][j] = from[j * stride + k]` for all k and j. Inline it where the loops are vectorized.
+    /// `to[k][j] = from[min(j, n - 1) * stride + k]` for all k and j. Inline it where the loops are vectorized.
     ///
     /// # Panics
-    /// If `from` has less.
-    fn transpose(from: &[Self], stride: usize, to: &mut [[Self; NR]]);
+    /// If `from` has less, or n is 0.
+    fn transpose<const N: usize>(from: &[Self], stride: usize, n: usize, to: &mut [[Self; N]]);
 }
 
-/// Rows of a panel that are written while they stay in the first-level cache.
+/// Rows of the result that are written while they stay in the first-level cache.
 const ROWS: usize = 64;
 
 #[inline(always)]
-fn one_by_one<F: Copy>(from: &[F], stride: usize, to: &mut [[F; NR]]) {
+fn one_by_one<F: Copy, const N: usize>(from: &[F], stride: usize, n: usize, to: &mut [[F; N]]) {
     for (block, to) in to.chunks_mut(ROWS).enumerate() {
-        for j in 0..NR {
-            let column = &from[j * stride + block * ROWS..][..to.len()];
+        for j in 0..N {
+            let column = &from[j.min(n - 1) * stride + block * ROWS..][..to.len()];
             for (row, &value) in to.iter_mut().zip(column) {
                 row[j] = value;
             }
@@ -28,52 +26,60 @@ fn one_by_one<F: Copy>(from: &[F], stride: usize, to: &mut [[F; NR]]) {
 
 impl Transpose for f64 {
     #[inline(always)]
-    fn transpose(from: &[f64], stride: usize, to: &mut [[f64; NR]]) {
-        one_by_one(from, stride, to);
+    fn transpose<const N: usize>(from: &[f64], stride: usize, n: usize, to: &mut [[f64; N]]) {
+        one_by_one(from, stride, n, to);
     }
 }
 
 impl Transpose for f32 {
     #[inline(always)]
-    fn transpose(from: &[f32], stride: usize, to: &mut [[f32; NR]]) {
+    fn transpose<const N: usize>(from: &[f32], stride: usize, n: usize, to: &mut [[f32; N]]) {
         #[cfg(target_arch = "x86_64")]
-        if let Some(simd) = pulp::x86::V3::try_new() {
+        if N.is_multiple_of(8)
+            && let Some(simd) = pulp::x86::V3::try_new()
+        {
             let (blocks, rest) = to.as_chunks_mut::<8>();
             for (b, block) in blocks.iter_mut().enumerate() {
-                avx::block(simd, from, stride, 8 * b, block);
+                avx::block(simd, from, stride, n, 8 * b, block);
             }
             let done = 8 * blocks.len();
             if !rest.is_empty() {
-                one_by_one(&from[done..], stride, rest);
+                one_by_one(&from[done..], stride, n, rest);
             }
             return;
         }
-        one_by_one(from, stride, to);
+        one_by_one(from, stride, n, to);
     }
 }
 
 /// Twice as fast as one by one on Zen 3: the compiler does not turn that into shuffles by itself.
 #[cfg(target_arch = "x86_64")]
 mod avx {
-    use super::NR;
     use pulp::{cast, x86::V3};
     use std::arch::x86_64::__m256;
     use std::array::from_fn;
 
     /// Eight rows from row `k` on.
     #[inline(always)]
-    pub fn block(simd: V3, from: &[f32], stride: usize, k: usize, to: &mut [[f32; NR]; 8]) {
-        for half in [0, 8] {
+    pub fn block<const N: usize>(
+        simd: V3,
+        from: &[f32],
+        stride: usize,
+        n: usize,
+        k: usize,
+        to: &mut [[f32; N]; 8],
+    ) {
+        for first in (0..N).step_by(8) {
             let columns = from_fn(
                 #[inline(always)]
                 |j| -> __m256 {
-                    let column = from[(half + j) * stride + k..].first_chunk::<8>();
+                    let column = from[(first + j).min(n - 1) * stride + k..].first_chunk::<8>();
                     cast(*column.expect("whole columns"))
                 },
             );
             let rows = turn(simd, columns);
             for (to, row) in to.iter_mut().zip(rows) {
-                to[half..half + 8].copy_from_slice(&cast::<_, [f32; 8]>(row));
+                to[first..first + 8].copy_from_slice(&cast::<_, [f32; 8]>(row));
             }
         }
     }
@@ -124,21 +130,28 @@ mod tests {
     use super::*;
     use crate::num::simd::vectorize;
 
-    #[test]
-    fn columns_become_rows() {
-        for (n, stride) in [(0, 3), (1, 1), (8, 8), (13, 20), (70, 70), (200, 201)] {
-            let from: Vec<f32> = (0..15 * stride + n).map(|i| i as f32).collect();
-            let mut fast = vec![[0.0; NR]; n];
-            vectorize(|| f32::transpose(&from, stride, &mut fast));
-            let wide: Vec<f64> = from.iter().map(|&x| f64::from(x)).collect();
-            let mut plain = vec![[0.0; NR]; n];
-            f64::transpose(&wide, stride, &mut plain);
-            for k in 0..n {
-                for j in 0..NR {
-                    assert_eq!(fast[k][j], from[j * stride + k]);
-                    assert_eq!(plain[k][j], wide[j * stride + k]);
+    fn check<const N: usize>() {
+        for (rows, stride) in [(0, 3), (1, 1), (8, 8), (13, 20), (70, 70), (200, 201)] {
+            for n in [1, N - 1, N] {
+                let from: Vec<f32> = (0..(n - 1) * stride + rows).map(|i| i as f32).collect();
+                let mut fast = vec![[0.0; N]; rows];
+                vectorize(|| f32::transpose(&from, stride, n, &mut fast));
+                let wide: Vec<f64> = from.iter().map(|&x| f64::from(x)).collect();
+                let mut plain = vec![[0.0; N]; rows];
+                f64::transpose(&wide, stride, n, &mut plain);
+                for k in 0..rows {
+                    for j in 0..N {
+                        let at = j.min(n - 1) * stride + k;
+                        assert_eq!((fast[k][j], plain[k][j]), (from[at], wide[at]));
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn columns_become_rows() {
+        check::<8>();
+        check::<16>();
     }
 }

@@ -364,27 +364,6 @@ fn launch_bwd_w(io: &Io) -> Vec<Launch> {
     ]
 }
 
-#[inline(always)]
-fn add_bias<F: Real>(y: &mut [F], b: &[F]) {
-    for (y, &b) in y.iter_mut().zip(b) {
-        *y += b;
-    }
-}
-
-#[inline(always)]
-fn gelu<F: Real>(y: &mut [F]) {
-    for y in y {
-        *y = slice::gelu(*y);
-    }
-}
-
-#[inline(always)]
-fn gated<F: Real>(branch: &mut [F], res: &[F], gate: &[F]) {
-    for ((y, &res), &gate) in branch.iter_mut().zip(res).zip(gate) {
-        *y = res + gate * *y;
-    }
-}
-
 fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
     let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
     let tokens = io.shape(0)[io.shape(0).len() - 2..][0];
@@ -405,40 +384,49 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
             )
         };
     }
+    macro_rules! pair {
+        ($epilogue:expr) => {
+            gemm_pair(
+                y,
+                saved,
+                x,
+                w,
+                #[inline(always)]
+                $epilogue,
+            )
+        };
+    }
     match (epilogue, save) {
-        (Epilogue::None, _) => product!(|_, col, y: &mut [F]| add_bias(y, &b[col..])),
+        (Epilogue::None, _) => product!(|_, col, y: &mut [F]| {
+            for (y, &b) in y.iter_mut().zip(&b[col..]) {
+                *y += b;
+            }
+        }),
         (Epilogue::Gelu, false) => product!(|_, col, y: &mut [F]| {
-            add_bias(y, &b[col..]);
-            gelu(y);
+            for (y, &b) in y.iter_mut().zip(&b[col..]) {
+                *y = slice::gelu(*y + b);
+            }
+        }),
+        (Epilogue::Gelu, true) => pair!(|_, col, y: &mut [F], pre: &mut [F]| {
+            for ((y, pre), &b) in y.iter_mut().zip(pre).zip(&b[col..]) {
+                *pre = *y + b;
+                *y = slice::gelu(*pre);
+            }
         }),
         (Epilogue::Gate, false) => product!(|row, col, y: &mut [F]| {
-            add_bias(y, &b[col..]);
-            gated(y, &res[row * n + col..], &gate[row / tokens * n + col..]);
+            let (res, gate) = (&res[row * n + col..], &gate[row / tokens * n + col..]);
+            for (((y, &b), &res), &gate) in y.iter_mut().zip(&b[col..]).zip(res).zip(gate) {
+                *y = res + gate * (*y + b);
+            }
         }),
-        (Epilogue::Gelu, true) => gemm_pair(
-            y,
-            saved,
-            x,
-            w,
-            #[inline(always)]
-            |_, col, y: &mut [F], pre: &mut [F]| {
-                add_bias(y, &b[col..]);
-                pre.copy_from_slice(y);
-                gelu(y);
-            },
-        ),
-        (Epilogue::Gate, true) => gemm_pair(
-            y,
-            saved,
-            x,
-            w,
-            #[inline(always)]
-            |row, col, y: &mut [F], branch: &mut [F]| {
-                add_bias(y, &b[col..]);
-                branch.copy_from_slice(y);
-                gated(y, &res[row * n + col..], &gate[row / tokens * n + col..]);
-            },
-        ),
+        (Epilogue::Gate, true) => pair!(|row, col, y: &mut [F], branch: &mut [F]| {
+            let (res, gate) = (&res[row * n + col..], &gate[row / tokens * n + col..]);
+            let outs = y.iter_mut().zip(branch);
+            for ((((y, branch), &b), &res), &gate) in outs.zip(&b[col..]).zip(res).zip(gate) {
+                *branch = *y + b;
+                *y = res + gate * *branch;
+            }
+        }),
     }
 }
 
