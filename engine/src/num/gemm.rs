@@ -221,7 +221,7 @@ impl<'a, F: Real> Product<'a, F> {
 }
 
 /// Columns that get the epilogue together: long enough for its vector loops, and still in the cache.
-const STRIP: usize = 128;
+const STRIP: usize = 512;
 /// Values that stay in the second-level cache while a block of rows is computed.
 const IN_CACHE: usize = 1 << 16;
 

@@ -163,34 +163,28 @@ pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
 /// sum_j e^(scale x_j) to `lse`: softmax(scale x) but for the division by the sum.
 pub fn exp_rows<F: Real>(x: &mut [F], scale: F, totals: &mut [F], lse: &mut [F]) {
     let n = x.len() / lse.len();
+    // Pass after pass over all rows: short loops, that wait for each other's results, take longer.
     vectorize(
         #[inline(always)]
         || {
-            // Apart, so that the rows overlap: each waits for its maximum.
-            for (x, lse) in x.chunks_exact(n).zip(lse.iter_mut()) {
-                *lse = max_of(x) * scale;
+            for (x, max) in x.chunks_exact(n).zip(lse.iter_mut()) {
+                *max = max_of(x) * scale;
             }
-            let rows = x.chunks_exact_mut(n).zip(totals.iter_mut());
-            for ((x, total), &max) in rows.zip(&*lse) {
-                let mut lanes = [F::ZERO; LANES];
-                let (chunks, rest) = x.as_chunks_mut::<LANES>();
-                for chunk in chunks {
-                    for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
-                        *x = (*x * scale - max).exp();
-                        *lane += *x;
-                    }
+            for (x, &max) in x.chunks_exact_mut(n).zip(&*lse) {
+                for x in x {
+                    *x = x.fused(scale, -max);
                 }
-                for (x, lane) in rest.iter_mut().zip(&mut lanes) {
-                    *x = (*x * scale - max).exp();
-                    *lane += *x;
-                }
-                *total = fold(
-                    lanes,
+            }
+            for x in x.iter_mut() {
+                *x = x.exp();
+            }
+            for (x, total) in x.chunks_exact(n).zip(totals.iter_mut()) {
+                *total = sum_of(
+                    [x],
                     #[inline(always)]
-                    |a, b| a + b,
+                    |[x]| x,
                 );
             }
-            // Apart, so that the logarithm is vectorized too.
             for (lse, total) in lse.iter_mut().zip(totals) {
                 *lse += total.ln();
             }

@@ -330,12 +330,17 @@ fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
                                 part(0).rows(row, n),
                                 keys_t,
                                 #[inline(always)]
-                                |row, _, p| {
+                                |row, _, s| {
                                     let lse = lse[row];
-                                    for s in p {
-                                        *s = (*s - lse).exp();
+                                    for s in s {
+                                        *s -= lse;
                                     }
                                 },
+                            );
+                            slice::map_in_place(
+                                p,
+                                #[inline(always)]
+                                |s| s.exp(),
                             );
                             gemm_serial(
                                 MatMut::new(gs, n, t),
