@@ -4,7 +4,7 @@
 //! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits.
 
 use super::mat::{Mat, MatMut};
-use super::pack::{Packed, pack_panels, pack_rows};
+use super::pack::{Packed, add_columns, pack_panels, pack_rows};
 use super::par;
 use super::real::Real;
 use super::scratch::with_scratch;
@@ -306,23 +306,25 @@ where
         let tiles = rows.div_ceil(MR);
         let whole = tiles * depth * TILE_STRIDE <= IN_CACHE;
         let (strip, packed_len) = if whole {
-            (STRIP, tiles * depth)
+            (STRIP, depth)
         } else {
-            (cols.max(1), tiles * depth.min(KC))
+            (cols.max(1), depth.min(KC))
         };
         with_scratch(
-            packed_len * TILE_STRIDE,
+            tiles * packed_len * TILE_STRIDE,
             #[inline(always)]
             |packed_a| {
                 let packed_a = packed_a.as_chunks_mut::<TILE_STRIDE>().0;
                 for strip in (0..cols).step_by(strip).map(|c| c..cols.min(c + strip)) {
                     for k0 in (0..depth.max(1)).step_by(KC) {
                         let kc = KC.min(depth - k0);
-                        let block =
-                            &mut packed_a[if whole { tiles * k0 } else { 0 }..][..tiles * kc];
+                        let place = if whole { k0 } else { 0 };
+                        let block = &mut packed_a[tiles * place..][..tiles * kc];
                         if strip.start == 0 {
-                            let sums = if sum_rows { &mut *second } else { &mut [] };
-                            pack_rows::<F, MR>(a, first, rows, k0, kc, block, sums);
+                            if sum_rows {
+                                add_columns(a, first..first + rows, k0, kc, second);
+                            }
+                            pack_rows::<F, MR>(a, first..first + rows, k0, kc, block);
                         }
                         for col in strip.clone().step_by(NR) {
                             let panel = &packed[col / NR * depth + k0..][..kc];
@@ -335,7 +337,8 @@ where
                                     alpha,
                                     add: store == Store::Add || k0 > 0,
                                 };
-                                F::tile::<S, MR>(simd, panel, &block[tile * kc..][..kc], sink);
+                                let tile = &block[tile * kc..][..kc];
+                                F::tile::<S, MR>(simd, panel, tile, sink);
                             }
                         }
                     }

@@ -4,6 +4,7 @@ use super::mat::Mat;
 use super::real::Real;
 use super::simd;
 use super::tile::{NR, TILE_STRIDE};
+use std::ops::Range;
 
 /// A matrix b cut into panels of `NR` columns, for products on one thread inside a parallel loop.
 #[derive(Clone, Copy, Debug)]
@@ -81,91 +82,61 @@ fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &m
     }
 }
 
-/// Columns packed at a time: their pages and cache lines are still there for the next tile.
-const PACK_COLUMNS: usize = 32;
+/// Columns of a transpose packed at a time: their cache lines are still there for the next tile.
+const PACK_COLUMNS: usize = 16;
 
-/// Copies a block of a to tiles `[k][TILE_STRIDE]`; what lies past the last row is any value. Adds the rows to `sums`,
-/// in a fixed order, unless that is empty.
+/// Copies columns k0 to k0 + kc of some rows of a to tiles `[kc][TILE_STRIDE]`; what lies past the last row is any value.
 #[inline(always)]
 pub(super) fn pack_rows<F: Real, const MR: usize>(
     a: Mat<'_, F>,
-    first: usize,
-    rows: usize,
+    rows: Range<usize>,
     k0: usize,
     kc: usize,
     tiles: &mut [[F; TILE_STRIDE]],
+) {
+    if a.col_stride == 1 {
+        let tiles = tiles.chunks_mut(kc.max(1));
+        for (row, tile) in rows.clone().step_by(MR).zip(tiles) {
+            let from = &a.data[row * a.row_stride + k0..];
+            F::transpose(from, a.row_stride, MR.min(rows.end - row), tile);
+        }
+        return;
+    }
+    for k1 in (0..kc).step_by(PACK_COLUMNS) {
+        let columns = k1..kc.min(k1 + PACK_COLUMNS);
+        let tiles = tiles.chunks_mut(kc.max(1));
+        for (row, tile) in (0..rows.len()).step_by(MR).zip(tiles) {
+            for k in columns.clone() {
+                let column = &a.data[rows.start + (k0 + k) * a.col_stride..];
+                match column[row..].first_chunk() {
+                    Some(values) => tile[k] = *values,
+                    None => tile[k][..rows.len() - row].copy_from_slice(&column[row..rows.len()]),
+                }
+            }
+        }
+    }
+}
+
+/// Adds columns k0 to k0 + kc of some rows of a transpose to `sums`, in a fixed order.
+#[inline(always)]
+pub(super) fn add_columns<F: Real>(
+    a: Mat<'_, F>,
+    rows: Range<usize>,
+    k0: usize,
+    kc: usize,
     sums: &mut [F],
 ) {
-    // The columns of a transpose a few at a time, rows from end to end: as they lie.
-    let columns = if a.col_stride == 1 {
-        kc.max(1)
-    } else {
-        PACK_COLUMNS
-    };
-    for k1 in (0..kc).step_by(columns) {
-        let k2 = kc.min(k1 + columns);
-        let mut sums = sums.chunks_mut(MR);
-        for (t, tile) in tiles.chunks_mut(kc).take(rows.div_ceil(MR)).enumerate() {
-            let n = MR.min(rows - t * MR);
-            let tile = &mut tile[k1..k2];
-            let from = &a.data[(first + t * MR) * a.row_stride + (k0 + k1) * a.col_stride..];
-            pack_tile(from, a.row_stride, a.col_stride, n, tile);
-            if let Some(sums) = sums.next() {
-                add_columns(tile, sums);
-            }
+    let column = |k: usize| &a.data[rows.start + (k0 + k) * a.col_stride..][..rows.len()];
+    let eights = kc / 8 * 8;
+    for k in (0..eights).step_by(8) {
+        let [a, b, c, d, e, f, g, h] = std::array::from_fn(|i| column(k + i));
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += ((a[i] + b[i]) + (c[i] + d[i])) + ((e[i] + f[i]) + (g[i] + h[i]));
         }
     }
-}
-
-/// Copies the columns of n rows to a part of a tile.
-#[inline(always)]
-fn pack_tile<F: Real>(
-    from: &[F],
-    row_stride: usize,
-    col_stride: usize,
-    n: usize,
-    tile: &mut [[F; TILE_STRIDE]],
-) {
-    if col_stride == 1 {
-        F::transpose(from, row_stride, n, tile);
-        return;
-    }
-    if row_stride == 1 && col_stride >= TILE_STRIDE {
-        for (values, from) in tile.iter_mut().zip(from.chunks(col_stride)) {
-            match from.first_chunk::<TILE_STRIDE>() {
-                Some(from) => *values = *from,
-                None => values[..n].copy_from_slice(&from[..n]),
-            }
-        }
-        return;
-    }
-    for (k, values) in tile.iter_mut().enumerate() {
-        let from = &from[k * col_stride..];
-        for (i, value) in values.iter_mut().enumerate().take(n) {
-            *value = from[i * row_stride];
-        }
-    }
-}
-
-/// Adds the columns of a part of a tile to the sums of its rows.
-#[inline(always)]
-fn add_columns<F: Real>(tile: &[[F; TILE_STRIDE]], sums: &mut [F]) {
-    // Four chains, for the latency of an addition.
-    let mut chains = [[F::ZERO; TILE_STRIDE]; 4];
-    let (fours, rest) = tile.as_chunks::<4>();
-    for four in fours {
-        for (chain, values) in chains.iter_mut().zip(four) {
-            for (sum, &x) in chain.iter_mut().zip(values) {
-                *sum += x;
-            }
-        }
-    }
-    for (chain, values) in chains.iter_mut().zip(rest) {
-        for (sum, &x) in chain.iter_mut().zip(values) {
+    for k in eights..kc {
+        for (sum, &x) in sums.iter_mut().zip(column(k)) {
             *sum += x;
         }
-    }
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum += (chains[0][i] + chains[1][i]) + (chains[2][i] + chains[3][i]);
     }
 }
