@@ -32,7 +32,8 @@ impl<'a, F: Real> Packed<'a, F> {
     }
 }
 
-/// Copies columns of b, from panel `first` on, to panels `[k][NR]`; what lies past the last column is any finite value of b or 0.
+/// Copies columns of b, from panel `first` on, to panels `[k][NR]`; what lies past the last column is any value
+/// of b, or 0.
 pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]) {
     let panels = panels.as_chunks_mut::<NR>().0;
     simd::vectorize(

@@ -148,6 +148,7 @@ impl Real for f32 {
         // e^x = 2^n e^r with |r| <= ln 2 / 2: Cody and Waite's reduction by ln 2 in two parts, then a minimax polynomial of
         // degree 6 (found by Remez exchange). Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
         const ROUND: f32 = 12_582_912.0;
+        // Between the logarithms of the smallest normal and of the largest number.
         let x = Real::max(-87.336_54, Real::min(88.722_83, self));
         let shifted = x.fused(std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
