@@ -28,8 +28,8 @@ const AT_ONCE: f64 = 1e6;
 const WARM_UP: usize = 2;
 
 /// Rounds in which the window and the engine alone take turns, so that both meet what else the machine does; and the time of a turn.
-const ROUNDS: usize = 5;
-const TURN: Duration = Duration::from_secs(3);
+const ROUNDS: usize = 9;
+const TURN: Duration = Duration::from_secs(2);
 
 /// Time for a step that is under way to end.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -50,9 +50,11 @@ pub struct Figures {
     /// Resident memory a tenth into the time, and after it; zero where the system does not tell.
     rss_mib_early: f64,
     rss_mib_late: f64,
-    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone, and their ratio.
+    /// Steps of a lane of 1024 samples a second, in the window and by the engine alone.
     steps_per_second: f64,
     engine_steps_per_second: f64,
+    /// The first over the second in each round, and the median of that: what else the machine does in one round counts little.
+    ratios: Vec<f64>,
     ratio: f64,
     /// Frames a second while the window computes those.
     frames_per_second: f64,
@@ -69,13 +71,24 @@ enum Phase {
     /// It is told to stop since then, and the engine's turn comes.
     Stops(Instant),
     /// The engine has its turn.
-    Alone(Receiver<Result<Turn>>),
+    Alone(Receiver<Result<(Engine, Turn)>>),
 }
 
-/// The engine after its turn, its steps and the seconds that they took.
-type Turn = (Engine, usize, f64);
+/// Steps of a turn and the time that they took.
+struct Turn {
+    steps: usize,
+    took: Duration,
+}
 
-/// Measures for some time, then for about half a minute how fast it goes.
+/// Steps a second.
+fn rate<'a>(turns: impl IntoIterator<Item = &'a Turn>) -> f64 {
+    let (steps, took) = turns.into_iter().fold((0, Duration::ZERO), |(n, t), turn| {
+        (n + turn.steps, t + turn.took)
+    });
+    steps as f64 / took.as_secs_f64()
+}
+
+/// Measures for some time, then for most of a minute how fast it goes.
 pub struct Measure {
     begin: Instant,
     time: Duration,
@@ -84,10 +97,10 @@ pub struct Measure {
     frames: Vec<f64>,
     figures: Figures,
     engine: Option<Engine>,
-    /// Steps, frames and seconds of the window's turns so far, steps and seconds of the engine's, and how many turns those were.
-    window: (usize, usize, f64),
-    alone: (usize, f64),
-    turns: usize,
+    /// The window's turns so far, the frames in them, and the engine's turns.
+    window: Vec<Turn>,
+    window_frames: usize,
+    alone: Vec<Turn>,
 }
 
 impl Measure {
@@ -101,9 +114,9 @@ impl Measure {
             frames: Vec::new(),
             figures: Figures::default(),
             engine: None,
-            window: (0, 0, 0.0),
-            alone: (0, 0.0),
-            turns: 0,
+            window: Vec::new(),
+            window_frames: 0,
+            alone: Vec::new(),
         }
     }
 
@@ -143,13 +156,13 @@ impl Measure {
                 }
             }
             Phase::Window(since, first, last) => {
-                self.window.1 += 1;
+                self.window_frames += 1;
                 let (before, now, took) = (*last, done(state), since.elapsed());
                 *last = now;
                 // It begins and ends with a step.
                 if now > before && took > TURN || now == MANY_STEPS as usize {
-                    self.window.0 += now - *first;
-                    self.window.2 += took.as_secs_f64();
+                    let steps = now - *first;
+                    self.window.push(Turn { steps, took });
                     state.apply(Action::TogglePlay);
                     ctx.request_repaint_after(LOOK);
                     self.phase = Phase::Stops(Instant::now());
@@ -173,18 +186,16 @@ impl Measure {
             Phase::Alone(turn) => {
                 ctx.request_repaint_after(LOOK);
                 let turn = turn.try_recv().expect("the engine's turn ends");
-                let Some((engine, steps, seconds)) = turn.transpose()? else {
+                let Some((engine, turn)) = turn.transpose()? else {
                     return Ok(None);
                 };
                 self.engine = Some(engine);
-                self.alone.0 += steps;
-                self.alone.1 += seconds;
-                self.turns += 1;
-                if self.turns == ROUNDS {
+                self.alone.push(turn);
+                if self.alone.len() == ROUNDS {
                     return Ok(Some(self.figures()));
                 }
                 // From other noise, so that no lane ends.
-                state.apply(Action::SetSeed(self.turns as u64));
+                state.apply(Action::SetSeed(self.alone.len() as u64));
                 state.apply(Action::Home);
                 state.apply(Action::TogglePlay);
                 self.phase = Phase::Begins;
@@ -197,17 +208,24 @@ impl Measure {
         let mut figures = std::mem::take(&mut self.figures);
         figures.frames = self.frames.len();
         self.frames.sort_by(f64::total_cmp);
-        let at = |q: f64| self.frames[((self.frames.len() - 1) as f64 * q) as usize];
-        figures.frame_ms_median = at(0.5);
-        figures.frame_ms_p99 = at(0.99);
-        figures.frame_ms_worst = at(1.0);
-        let (steps, frames, seconds) = self.window;
-        figures.steps_per_second = steps as f64 / seconds;
-        figures.engine_steps_per_second = self.alone.0 as f64 / self.alone.1;
-        figures.ratio = figures.steps_per_second / figures.engine_steps_per_second;
-        figures.frames_per_second = frames as f64 / seconds;
+        figures.frame_ms_median = quantile(&self.frames, 0.5);
+        figures.frame_ms_p99 = quantile(&self.frames, 0.99);
+        figures.frame_ms_worst = quantile(&self.frames, 1.0);
+        figures.steps_per_second = rate(&self.window);
+        figures.engine_steps_per_second = rate(&self.alone);
+        let rounds = self.window.iter().zip(&self.alone);
+        figures.ratios = rounds.map(|(a, b)| rate([a]) / rate([b])).collect();
+        let mut sorted = figures.ratios.clone();
+        sorted.sort_by(f64::total_cmp);
+        figures.ratio = quantile(&sorted, 0.5);
+        let took: Duration = self.window.iter().map(|turn| turn.took).sum();
+        figures.frames_per_second = self.window_frames as f64 / took.as_secs_f64();
         figures
     }
+}
+
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * q) as usize]
 }
 
 /// One lane of many samples, as fast as it goes.
@@ -264,7 +282,7 @@ impl Engine {
     }
 
     /// Steps for a turn's time, each of them read, after one that is not counted.
-    async fn turn(mut self) -> Result<Turn> {
+    async fn turn(mut self) -> Result<(Self, Turn)> {
         self.session.start(&self.x, &self.labels)?;
         self.step().await?;
         let (begin, mut steps) = (Instant::now(), 0);
@@ -272,7 +290,8 @@ impl Engine {
             self.step().await?;
             steps += 1;
         }
-        Ok((self, steps, begin.elapsed().as_secs_f64()))
+        let took = begin.elapsed();
+        Ok((self, Turn { steps, took }))
     }
 
     async fn step(&mut self) -> Result<()> {

@@ -12,6 +12,7 @@ use super::simd;
 use super::tile::{NR, Sink, TILE_STRIDE};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 /// Inner dimension of a block: a panel of `KC * NR` values stays in the first-level cache.
 const KC: usize = 256;
@@ -164,7 +165,7 @@ impl<'a, F: Real> Product<'a, F> {
                 grain.max(par::grain(panel_len)),
                 |first, block| pack_panels(b, first, block),
             );
-            par::for_rows(rows, self.rows_per_task(threads), |first, block| {
+            par::for_rows_within(rows, self.rows_per_task(threads), |first, block| {
                 self.block(first, block, packed, &epilogue);
             });
         });
@@ -198,25 +199,24 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache, and of such numbers the
-    /// one with which the busiest thread is done first.
-    fn rows_per_task(&self, threads: usize) -> usize {
-        let max_rows = if self.a.col_stride == 1 { 96 } else { 256 };
+    /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache.
+    ///
+    /// A task first fetches each panel of b into the first-level cache, which takes about a third of a tile's time: so even the
+    /// last ones have several tiles. The columns of a transpose are better read as far as they go: each task gets as many.
+    fn rows_per_task(&self, threads: usize) -> RangeInclusive<usize> {
         let tile_rows = simd::dispatch(TileRows::<F>(PhantomData));
         let tiles = self.a.rows.div_ceil(tile_rows);
-        let most = (max_rows / tile_rows).min(tiles.div_ceil(threads)).max(1);
-        // In thirds of a tile's time: a task first fetches each panel of b into the first-level cache, which takes about one.
-        let busiest = |task: usize| {
-            let (whole, rest) = (tiles / task, tiles % task);
-            let last = if whole.is_multiple_of(threads) {
-                rest
-            } else {
-                task
-            };
-            3 * (whole / threads * task + last) + whole / threads + usize::from(last > 0)
+        let (least, most) = if self.a.col_stride == 1 {
+            let most = 96 / tile_rows;
+            let small = (tiles / (8 * threads)).clamp(1, 4);
+            (if threads == 1 { most } else { small }, most)
+        } else {
+            let most = (256 / tile_rows).min(tiles.div_ceil(threads)).max(1);
+            let tasks = tiles.div_ceil(most).next_multiple_of(threads);
+            let tiles = tiles.div_ceil(tasks.max(1));
+            (tiles, tiles)
         };
-        let task = (1..=most).rev().min_by_key(|&task| busiest(task));
-        task.unwrap_or(most) * tile_rows
+        least * tile_rows..=most * tile_rows
     }
 }
 

@@ -3,7 +3,8 @@
 //! How the work is cut never changes a result: every row has one writer, and [`reduce`] combines in a tree that
 //! depends on the length alone.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::sync::{Mutex, PoisonError};
 
 /// Runs both closures, in parallel where there are threads.
 #[cfg(not(target_arch = "wasm32"))]
@@ -147,27 +148,62 @@ impl<A: Rows, B: Rows, C: Rows> Rows for (A, B, C) {
 
 /// Calls `work(first_row, block)` on blocks of `grain` rows (the last shorter) in parallel.
 pub fn for_rows<R: Rows>(rows: R, grain: usize, work: impl Fn(usize, R::Block) + Sync) {
-    fn halve<R: Rows>(
-        first: usize,
-        rows: R,
-        grain: usize,
-        work: &(impl Fn(usize, R::Block) + Sync),
-    ) {
-        let n_blocks = rows.n_rows().div_ceil(grain);
-        if n_blocks <= 1 {
-            if n_blocks == 1 {
-                work(first, rows.into_block());
-            }
-            return;
+    for_rows_within(rows, grain..=grain, work);
+}
+
+/// [`for_rows`] with blocks of between `grain.start()` and `grain.end()` rows, in multiples of the former: long ones first,
+/// and short ones when the end is near, so that no thread waits long for the last.
+///
+/// Half of the threads take blocks from the front and half from the back. Loops over the same rows, one after another,
+/// thus find them where they left them, in the cache of their core.
+pub fn for_rows_within<R: Rows>(
+    rows: R,
+    grain: RangeInclusive<usize>,
+    work: impl Fn(usize, R::Block) + Sync,
+) {
+    let least = (*grain.start()).max(1);
+    let most = (*grain.end()).max(least) / least;
+    let threads = threads().min(rows.n_rows().div_ceil(least));
+    let left = Mutex::new((0, Some(rows)));
+    let take = |from_back: bool| {
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, rows) = (left.0, left.1.take()?);
+        let n_rows = rows.n_rows();
+        let units = n_rows.div_ceil(least);
+        let take = (units / (2 * threads)).clamp(1, most);
+        if take >= units {
+            return (n_rows > 0).then(|| (first, rows.into_block()));
         }
-        let mid = n_blocks / 2 * grain;
-        let (head, tail) = rows.split_at(mid);
-        join(
-            || halve(first, head, grain, work),
-            || halve(first + mid, tail, grain, work),
-        );
+        let at = least * if from_back { units - take } else { take };
+        let (head, tail) = rows.split_at(at);
+        let (block, rest) = if from_back {
+            ((first + at, tail), (first, head))
+        } else {
+            ((first, head), (first + at, tail))
+        };
+        *left = (rest.0, Some(rest.1));
+        Some((block.0, block.1.into_block()))
+    };
+    on_threads(0..threads, &|thread| {
+        while let Some((first, block)) = take(thread % 2 == 1) {
+            work(first, block);
+        }
+    });
+}
+
+/// Calls `work` with every number of `threads`, in parallel where there are as many.
+fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
+    let mid = threads.start + threads.len() / 2;
+    match threads.len() {
+        0 => (),
+        1 => work(threads.start),
+        _ => {
+            _ = join(
+                || on_threads(threads.start..mid, work),
+                || on_threads(mid..threads.end, work),
+            )
+        }
     }
-    halve(0, rows, grain.max(1), &work);
 }
 
 /// Rows of `row_len` elements that make a task worth handing to another thread.
@@ -227,6 +263,35 @@ mod tests {
             );
             assert_eq!(stats, (1..=n_rows).collect::<Vec<_>>());
             assert_eq!(y, (1..=n_rows).flat_map(|i| [i; 4]).collect::<Vec<_>>());
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn blocks_keep_to_their_grain() {
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            for (n_rows, least, most) in
+                [(0, 2, 8), (1, 2, 8), (64, 4, 16), (99, 4, 16), (50, 3, 7)]
+            {
+                let mut visits = vec![0; n_rows];
+                let sizes = Mutex::new(Vec::new());
+                pool.install(|| {
+                    for_rows_within(rows_mut(&mut visits, 1), least..=most, |first, block| {
+                        sizes.lock().unwrap().push((first, block.len()));
+                        block.iter_mut().for_each(|n| *n += 1);
+                    });
+                });
+                assert_eq!(visits, vec![1; n_rows]);
+                for (first, len) in sizes.into_inner().unwrap() {
+                    let last = first + len == n_rows;
+                    assert!(first % least == 0 && len <= most, "{first} {len}");
+                    assert!(last || len % least == 0, "{first} {len}");
+                }
+            }
         }
     }
 
