@@ -51,7 +51,7 @@ pub struct Start {
     pub address: String,
     /// What the person is told first, if there is something.
     pub notice: Option<String>,
-    /// Measure for this long from the start of the program, then half a minute how fast it goes. On the desktop the figures are
+    /// Measure for this long from the start of the program, then most of a minute how fast it goes. On the desktop the figures are
     /// printed and the program ends; a page shows them.
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
 }

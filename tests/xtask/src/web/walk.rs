@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Time over which frames are measured, and for all that the program measures then.
 const MEASURE: Duration = Duration::from_secs(5);
-const MEASURE_PATIENCE: Duration = Duration::from_secs(180);
+const MEASURE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Time to play.
 const PLAY: Duration = Duration::from_secs(3);
