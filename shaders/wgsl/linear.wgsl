@@ -3,7 +3,8 @@
 // A workgroup makes a TILE x TILE piece in steps of 16 inner indices; an invocation makes REP x REP pieces of 4 x 4.
 // V4 reads and writes 4 neighbors at once: N and K must then be multiples of 4.
 // A row of the forward depends on that row and on the variant alone: choose the variant by N and K, never by M.
-// FUSE 0: bias, 1: bias and GELU, 2: bias and gated residual; SAVE keeps what the backward needs.
+// FUSE 0: bias, 1: bias and GELU, 2: bias and gated residual; SAVE keeps what the backward needs. Of the backward,
+// FUSE 0: nothing, 1: a factor.
 #params TILE REP V4 FUSE SAVE
 #if V4
 alias Element = vec4<f32>;
@@ -48,7 +49,7 @@ struct LinearDims {
 @group(0) @binding(4) var<storage, read_write> y: array<Element>; // [M, N]
 #if FUSE == 1
 #if SAVE
-@group(0) @binding(5) var<storage, read_write> pre: array<Element>; // [M, N]
+@group(0) @binding(5) var<storage, read_write> slope: array<Element>; // [M, N]
 #end
 
 #include "lib/activation.wgsl"
@@ -70,11 +71,14 @@ fn finish(row: u32, column: u32, product: Element) {
 #if FUSE == 1
 #if V4
     y[at] = vec4(gelu(value.x), gelu(value.y), gelu(value.z), gelu(value.w));
+#if SAVE
+    slope[at] = vec4(gelu_slope(value.x), gelu_slope(value.y), gelu_slope(value.z), gelu_slope(value.w));
+#end
 #else
     y[at] = gelu(value);
-#end
 #if SAVE
-    pre[at] = value;
+    slope[at] = gelu_slope(value);
+#end
 #end
 #end
 #if FUSE == 2
@@ -93,7 +97,7 @@ fn finish(row: u32, column: u32, product: Element) {
 #if FUSE == 1
 // y = gelu_tanh(x w^T + b)
 #if SAVE
-// pre = x w^T + b
+// slope = d gelu_tanh at x w^T + b
 #end
 #end
 #if FUSE == 2
@@ -119,6 +123,8 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 
 #entry linear_bwd_x_64 TILE=64 REP=1 V4=1 FUSE=0 SAVE=0
 #entry linear_bwd_x_32 TILE=32 REP=1 V4=0 FUSE=0 SAVE=0
+#entry linear_bwd_x_mul_64 TILE=64 REP=1 V4=1 FUSE=1 SAVE=0
+#entry linear_bwd_x_mul_32 TILE=32 REP=1 V4=0 FUSE=1 SAVE=0
 struct LinearDims {
     m: u32, // M: rows of x
     n: u32, // N: outputs
@@ -129,14 +135,26 @@ struct LinearDims {
 @group(0) @binding(1) var<storage, read> g: array<Element>; // [M, N]
 @group(0) @binding(2) var<storage, read> w: array<Element>; // [N, K]
 @group(0) @binding(3) var<storage, read_write> gx: array<Element>; // [M, K]
+#if FUSE
+@group(0) @binding(4) var<storage, read> factor: array<Element>; // [M, K]
+#end
 
 fn finish(row: u32, column: u32, product: Element) {
-    gx[row * (dims.k / MULTIPLE) + column] = product;
+    let at = row * (dims.k / MULTIPLE) + column;
+#if FUSE
+    gx[at] = product * factor[at];
+#else
+    gx[at] = product;
+#end
 }
 
 #include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=g LEFT_ALONG_INNER=1 RIGHT=w RIGHT_ALONG_INNER=0
 
+#if FUSE
+// gx = factor (g w), element by element
+#else
 // gx = g w
+#end
 // Work: one workgroup per ${TILE} columns (x) and ${TILE} rows (y) of gx.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

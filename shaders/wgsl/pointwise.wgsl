@@ -48,25 +48,6 @@ fn pointwise_silu_bwd(
     }
 }
 
-#entry pointwise_gelu_bwd
-@group(0) @binding(1) var<storage, read> g: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read> pre: array<f32>; // [n]
-@group(0) @binding(3) var<storage, read_write> gx: array<f32>; // [n]
-
-// gx = g d gelu_tanh(pre) / d pre
-// Work: one invocation per element.
-@compute @workgroup_size(LANES)
-fn pointwise_gelu_bwd(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = flat_group(group, groups) * LANES + lane;
-    if (i < dims.n) {
-        gx[i] = g[i] * gelu_slope(pre[i]);
-    }
-}
-
 #entry pointwise_add
 @group(0) @binding(1) var<storage, read> a: array<f32>; // [n]
 @group(0) @binding(2) var<storage, read> b: array<f32>; // [n]
@@ -83,5 +64,24 @@ fn pointwise_add(
     let i = flat_group(group, groups) * LANES + lane;
     if (i < dims.n) {
         y[i] = a[i] + b[i];
+    }
+}
+
+#entry pointwise_mul
+@group(0) @binding(1) var<storage, read> a: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> b: array<f32>; // [n]
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [n]
+
+// y = a b
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_mul(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        y[i] = a[i] * b[i];
     }
 }

@@ -157,6 +157,10 @@ impl<'a, F: Real> Product<'a, F> {
         } else {
             par::threads()
         };
+        let few = self.a.rows.div_ceil(self.tile_rows()) <= threads;
+        if few && self.store == Store::Set && !self.sum_rows {
+            return self.few_rows(threads, rows.into_block(), b, epilogue);
+        }
         with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
             let panel_len = b.rows * NR;
             let grain = b.cols.div_ceil(NR).div_ceil(threads);
@@ -168,6 +172,48 @@ impl<'a, F: Real> Product<'a, F> {
             par::for_rows_within(rows, self.rows_per_task(threads), |first, block| {
                 self.block(first, block, packed, &epilogue);
             });
+        });
+    }
+
+    /// Computes all rows, so few that the columns are what the threads share: each packs some of b, no more than stay in the
+    /// second-level cache, and needs them once.
+    fn few_rows<'o, B: Results<'o, F>>(
+        &self,
+        threads: usize,
+        block: B,
+        b: Mat<'_, F>,
+        epilogue: impl Fn(usize, usize, &mut [F], &mut [F]),
+    ) {
+        let (out, second) = block.into_pair();
+        let (rows, panels) = (self.a.rows, b.cols.div_ceil(NR));
+        let most = panels.div_ceil(threads).max(1);
+        let group = (IN_CACHE / (b.rows * NR).max(1)).clamp(1, most);
+        let width = group * NR;
+        with_scratch(panels.div_ceil(group) * rows * width, |sums| {
+            let groups = par::rows_mut(sums, rows * width);
+            par::for_rows(groups, 1, |first, sums| {
+                let panels = group.min(panels - first * group);
+                let product = Product {
+                    cols: panels * NR,
+                    row_stride: width,
+                    ..*self
+                };
+                with_scratch(panels * b.rows * NR, |packed| {
+                    pack_panels(b, first * group, packed);
+                    let sums = &mut sums[..rows * width + panels * NR - width];
+                    product.block(0, sums, packed, &|_, _, _, _| ());
+                });
+            });
+            for (row, out) in out.chunks_mut(self.row_stride).enumerate() {
+                let out = &mut out[..b.cols];
+                for (group, out) in out.chunks_mut(width).enumerate() {
+                    let at = (group * rows + row) * width;
+                    out.copy_from_slice(&sums[at..at + out.len()]);
+                }
+                let at = row * self.row_stride;
+                let second = second.get_mut(at..at + b.cols).unwrap_or_default();
+                epilogue(row, 0, out, second);
+            }
         });
     }
 
@@ -199,12 +245,16 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
+    fn tile_rows(&self) -> usize {
+        simd::dispatch(TileRows::<F>(PhantomData))
+    }
+
     /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache.
     ///
     /// A task first fetches each panel of b into the first-level cache, which takes about a third of a tile's time: so even the
     /// last ones have several tiles. The columns of a transpose are better read as far as they go: each task gets as many.
     fn rows_per_task(&self, threads: usize) -> RangeInclusive<usize> {
-        let tile_rows = simd::dispatch(TileRows::<F>(PhantomData));
+        let tile_rows = self.tile_rows();
         let tiles = self.a.rows.div_ceil(tile_rows);
         let (least, most) = if self.a.col_stride == 1 {
             let most = 96 / tile_rows;

@@ -3,14 +3,15 @@
 use super::{Case, pointwise};
 use crate::error::Result;
 use crate::graph::op::no_gradient;
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Kind, Launch, NodeId, Var};
 use crate::num::{Mat, MatMut, Real, Store, gemm, gemm_pair, gemm_row_sums, slice};
 use crate::shape::{Shape, Type, expect};
 use sit_shaders::{
     Kernel, LINEAR_BWD_SUM, LINEAR_BWD_W_32, LINEAR_BWD_W_64, LINEAR_BWD_X_32, LINEAR_BWD_X_64,
-    LINEAR_FWD_32, LINEAR_FWD_64, LINEAR_GATE_32, LINEAR_GATE_64, LINEAR_GATE_SAVE_32,
-    LINEAR_GATE_SAVE_64, LINEAR_GELU_32, LINEAR_GELU_64, LINEAR_GELU_SAVE_32, LINEAR_GELU_SAVE_64,
-    LinearDims, LinearGateDims, LinearSplitDims, LinearSumDims,
+    LINEAR_BWD_X_MUL_32, LINEAR_BWD_X_MUL_64, LINEAR_FWD_32, LINEAR_FWD_64, LINEAR_GATE_32,
+    LINEAR_GATE_64, LINEAR_GATE_SAVE_32, LINEAR_GATE_SAVE_64, LINEAR_GELU_32, LINEAR_GELU_64,
+    LINEAR_GELU_SAVE_32, LINEAR_GELU_SAVE_64, LinearDims, LinearGateDims, LinearSplitDims,
+    LinearSumDims,
 };
 
 /// What happens to a product while it is still in registers.
@@ -18,7 +19,7 @@ use sit_shaders::{
 enum Epilogue {
     /// `y = x wᵀ + b`
     None,
-    /// `y = gelu(x wᵀ + b)`; saved: the argument of gelu.
+    /// `y = gelu(x wᵀ + b)`; saved: `gelu'(x wᵀ + b)`.
     Gelu,
     /// `y = res + gate ⊙ (x wᵀ + b)`; saved: the branch `x wᵀ + b`.
     Gate,
@@ -28,8 +29,8 @@ enum Epilogue {
 enum Linear {
     /// x `[.., K]`, w `[N, K]`, b `[N]` (Gate: res `[B, T, N]`, gate `[B, N]`) -> y `[.., N]` (and what the backward needs, if `save`).
     Fwd { epilogue: Epilogue, save: bool },
-    /// g `[.., N]`, w `[N, K]` -> gx `[.., K]`
-    BwdX,
+    /// g `[.., N]`, w `[N, K]` (mul: factor `[.., K]`) -> gx `[.., K]`
+    BwdX { mul: bool },
     /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]` (and, with more than one slice of rows, what the GPU adds up:
     /// `[S, N, K]`, `[S, N]`; the CPU leaves them alone)
     BwdW,
@@ -49,7 +50,7 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     )
 }
 
-/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Saves the argument of gelu when `save`.
+/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Saves its slope there when `save`.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -135,7 +136,7 @@ impl Define for Linear {
                 epilogue: Epilogue::Gate,
                 ..
             } => "linear_gate",
-            Linear::BwdX => "linear_bwd_x",
+            Linear::BwdX { .. } => BWD_X,
             Linear::BwdW => "linear_bwd_w",
         }
     }
@@ -150,7 +151,7 @@ impl Define for Linear {
                     1 + usize::from(*save && *epilogue != Epilogue::None)
                 ])
             }
-            Linear::BwdX => {
+            Linear::BwdX { mul } => {
                 let (g, w) = (&ins[0], &ins[1]);
                 crate::shape::expect_axes(name, "w", w, 2, "[out, in]")?;
                 expect(
@@ -160,7 +161,12 @@ impl Define for Linear {
                     g.shape.with_last(w.shape[0]),
                     format_args!("w is {w:?}"),
                 )?;
-                Ok(vec![Type::f32(g.shape.with_last(w.shape[1]))])
+                let gx = Type::f32(g.shape.with_last(w.shape[1]));
+                if *mul {
+                    let made = format_args!("g is {g:?} and w is {w:?}");
+                    expect(name, "factor", &ins[2], gx.shape.clone(), made)?;
+                }
+                Ok(vec![gx])
             }
             Linear::BwdW => {
                 let (g, x) = (&ins[0], &ins[1]);
@@ -186,7 +192,7 @@ impl Define for Linear {
         // x or g rows times both sizes of the weight, whichever of the three products it is.
         let other = match self {
             Linear::Fwd { .. } => ins[1].shape[0],
-            Linear::BwdX => ins[1].shape[1],
+            Linear::BwdX { .. } => ins[1].shape[1],
             Linear::BwdW => ins[1].shape.last(),
         };
         (ins[0].shape.numel() * other) as u64
@@ -195,17 +201,24 @@ impl Define for Linear {
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         match *self {
             Linear::Fwd { epilogue, save } => Ok(vec![launch_fwd(io, epilogue, save)]),
-            Linear::BwdX => {
+            Linear::BwdX { mul } => {
                 let [n, k] = io.sizes(1);
                 let m = io.numel(0) / n;
-                let kernel = variant(n, k, &LINEAR_BWD_X_64, &LINEAR_BWD_X_32);
+                let kernel = if mul {
+                    variant(n, k, &LINEAR_BWD_X_MUL_64, &LINEAR_BWD_X_MUL_32)
+                } else {
+                    variant(n, k, &LINEAR_BWD_X_64, &LINEAR_BWD_X_32)
+                };
                 let dims = LinearDims { m, n, k };
-                Ok(vec![
-                    Launch::new(kernel, &dims, kernel.grid([k, m, 1]))
-                        .input("g", 0)
-                        .input("w", 1)
-                        .output("gx", 0),
-                ])
+                let launch = Launch::new(kernel, &dims, kernel.grid([k, m, 1]))
+                    .input("g", 0)
+                    .input("w", 1)
+                    .output("gx", 0);
+                Ok(vec![if mul {
+                    launch.input("factor", 2)
+                } else {
+                    launch
+                }])
             }
             Linear::BwdW => Ok(launch_bwd_w(io)),
         }
@@ -214,17 +227,26 @@ impl Define for Linear {
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         match *self {
             Linear::Fwd { epilogue, save } => fwd(io, epilogue, save),
-            Linear::BwdX => {
+            Linear::BwdX { mul } => {
                 let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
-                let ([g, w, ..], [gx, ..]) = (io.ins, io.outs);
+                let ([g, w, factor, ..], [gx, ..]) = (io.ins, io.outs);
                 let m = g.len() / n;
+                let (gx, g, w) = (MatMut::new(gx, m, k), Mat::new(g, m, n), Mat::new(w, n, k));
+                if !mul {
+                    return gemm(gx, Store::Set, F::ONE, g, w, |_, _, _| ());
+                }
                 gemm(
-                    MatMut::new(gx, m, k),
+                    gx,
                     Store::Set,
                     F::ONE,
-                    Mat::new(g, m, n),
-                    Mat::new(w, n, k),
-                    |_, _, _| (),
+                    g,
+                    w,
+                    #[inline(always)]
+                    |row, col, gx| {
+                        for (gx, &factor) in gx.iter_mut().zip(&factor[row * k + col..]) {
+                            *gx *= factor;
+                        }
+                    },
                 );
             }
             Linear::BwdW => {
@@ -252,17 +274,34 @@ impl Define for Linear {
         let (x, w) = (ins[0], ins[1]);
         let (grad, mut rest) = match epilogue {
             Epilogue::None => (grad, vec![]),
-            Epilogue::Gelu => (pointwise::gelu_bwd(g, grad, saved(g, node)?)?, vec![]),
+            Epilogue::Gelu => {
+                let slope = saved(g, node)?;
+                (times(g, grad, slope)?, vec![])
+            }
             Epilogue::Gate => {
                 let (gbranch, ggate) = super::gate::gate_bwd(g, grad, saved(g, node)?, ins[4])?;
                 (gbranch, vec![Some(grad), Some(ggate)])
             }
         };
-        let gx = g.apply1(Linear::BwdX, &[grad, w])?;
+        let gx = g.apply1(Linear::BwdX { mul: false }, &[grad, w])?;
         let gw = g.apply(Linear::BwdW, &[grad, x])?;
         let mut flows = vec![Some(gx), Some(g.var(gw, 0)), Some(g.var(gw, 1))];
         flows.append(&mut rest);
         Ok(flows)
+    }
+}
+
+const BWD_X: &str = "linear_bwd_x";
+
+/// `grad · factor`, in the product's own pass where the gradient is a product: the node that `grad` comes from is then no
+/// longer needed, and a plan leaves it out.
+fn times(g: &mut Graph, grad: Var, factor: Var) -> Result<Var> {
+    let node = g.node(grad.node);
+    match (&node.kind, &node.ins[..]) {
+        (Kind::Op(op), &[grad, w]) if op.name() == BWD_X => {
+            g.apply1(Linear::BwdX { mul: true }, &[grad, w, factor])
+        }
+        _ => pointwise::mul(g, grad, factor),
     }
 }
 
@@ -326,7 +365,7 @@ fn launch_fwd(io: &Io, epilogue: Epilogue, save: bool) -> Launch {
         .input("b", 2)
         .output("y", 0);
     match (epilogue, save) {
-        (Epilogue::Gelu, true) => launch.output("pre", 1),
+        (Epilogue::Gelu, true) => launch.output("slope", 1),
         (Epilogue::Gate, true) => launch.output("branch", 1),
         _ => launch,
     }
@@ -407,10 +446,9 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
                 *y = slice::gelu(*y + b);
             }
         }),
-        (Epilogue::Gelu, true) => pair!(|_, col, y: &mut [F], pre: &mut [F]| {
-            for ((y, pre), &b) in y.iter_mut().zip(pre).zip(&b[col..]) {
-                *pre = *y + b;
-                *y = slice::gelu(*pre);
+        (Epilogue::Gelu, true) => pair!(|_, col, y: &mut [F], slope: &mut [F]| {
+            for ((y, slope), &b) in y.iter_mut().zip(slope).zip(&b[col..]) {
+                (*y, *slope) = slice::gelu_with_slope(*y + b);
             }
         }),
         (Epilogue::Gate, false) => product!(|row, col, y: &mut [F]| {
@@ -456,7 +494,13 @@ pub(super) fn cases() -> Vec<Case> {
             wrt,
         )
     };
+    let bwd_x_mul = |m: usize, n: usize, k: usize| {
+        let ins = [Type::f32([m, n]), Type::f32([n, k]), Type::f32([m, k])];
+        Case::new(Linear::BwdX { mul: true }, &ins)
+    };
     vec![
+        bwd_x_mul(3, 5, 7),
+        bwd_x_mul(70, 68, 36),
         plain(Epilogue::None, false, 1, 1, 1, &[0, 1, 2]),
         plain(Epilogue::None, false, 3, 5, 7, &[0, 1, 2]),
         plain(Epilogue::None, false, 65, 33, 70, &[0, 1, 2]),

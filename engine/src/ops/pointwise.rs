@@ -7,7 +7,7 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect};
 use sit_shaders::{
-    POINTWISE_ADD, POINTWISE_GELU_BWD, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD, PointwiseDims,
+    POINTWISE_ADD, POINTWISE_MUL, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD, PointwiseDims,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ enum Pointwise {
     SiluFwd,
     /// g, x -> gx
     SiluBwd,
-    /// g, pre -> gx (its forward is fused into `linear_gelu`)
-    GeluBwd,
     /// a, b -> y = a + b
     Add,
+    /// a, b -> y = a·b, without a gradient
+    Mul,
 }
 
 /// SiLU: `y = x / (1 + e^-x)`, any shape. The backward needs x.
@@ -30,14 +30,6 @@ pub fn silu(g: &mut Graph, x: Var) -> Result<Var> {
     g.apply1(Pointwise::SiluFwd, &[x])
 }
 
-/// `gx = g · gelu'(pre)` for the tanh form of GELU.
-///
-/// # Errors
-/// [`crate::Error::Shape`] when the shapes differ.
-pub fn gelu_bwd(g: &mut Graph, grad: Var, pre: Var) -> Result<Var> {
-    g.apply1(Pointwise::GeluBwd, &[grad, pre])
-}
-
 /// `y = a + b`, equal shapes: where gradients meet.
 ///
 /// # Errors
@@ -46,13 +38,21 @@ pub fn add(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
     g.apply1(Pointwise::Add, &[a, b])
 }
 
+/// `y = a b` element by element, equal shapes: a gradient times a saved slope. It has no gradient itself.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes differ.
+pub fn mul(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
+    g.apply1(Pointwise::Mul, &[a, b])
+}
+
 impl Define for Pointwise {
     fn name(&self) -> &'static str {
         match self {
             Pointwise::SiluFwd => "pointwise_silu_fwd",
             Pointwise::SiluBwd => "pointwise_silu_bwd",
-            Pointwise::GeluBwd => "pointwise_gelu_bwd",
             Pointwise::Add => "pointwise_add",
+            Pointwise::Mul => "pointwise_mul",
         }
     }
 
@@ -74,8 +74,8 @@ impl Define for Pointwise {
         let (kernel, ins, out): (_, &[&'static str], _) = match self {
             Pointwise::SiluFwd => (&POINTWISE_SILU_FWD, &["x"], "y"),
             Pointwise::SiluBwd => (&POINTWISE_SILU_BWD, &["g", "x"], "gx"),
-            Pointwise::GeluBwd => (&POINTWISE_GELU_BWD, &["g", "pre"], "gx"),
             Pointwise::Add => (&POINTWISE_ADD, &["a", "b"], "y"),
+            Pointwise::Mul => (&POINTWISE_MUL, &["a", "b"], "y"),
         };
         let launch = Launch::new(kernel, &PointwiseDims { n }, kernel.grid_flat(n)).output(out, 0);
         Ok(vec![
@@ -105,19 +105,19 @@ impl Define for Pointwise {
                     #[inline(always)]
                     |g, x| g * slice::silu_grad(x),
                 ),
-                Pointwise::GeluBwd => slice::zip_map(
-                    y,
-                    a,
-                    b,
-                    #[inline(always)]
-                    |g, x| g * slice::gelu_grad(x),
-                ),
                 Pointwise::Add => slice::zip_map(
                     y,
                     a,
                     b,
                     #[inline(always)]
                     |a, b| a + b,
+                ),
+                Pointwise::Mul => slice::zip_map(
+                    y,
+                    a,
+                    b,
+                    #[inline(always)]
+                    |a, b| a * b,
                 ),
             }
         });
@@ -149,8 +149,8 @@ pub(super) fn cases() -> Vec<Case> {
     [
         Pointwise::SiluFwd,
         Pointwise::SiluBwd,
-        Pointwise::GeluBwd,
         Pointwise::Add,
+        Pointwise::Mul,
     ]
     .into_iter()
     .flat_map(|op| [1, 7, 256, 1000].map(|n| case(op, n)))

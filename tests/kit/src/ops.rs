@@ -248,7 +248,7 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
         // Softmax from flat to peaked, activations into their tails, several turns of the wave.
         ("attention_fwd", 0) => times(2.0),
         ("pointwise_silu_fwd", 0) => times(4.0),
-        ("pointwise_silu_bwd" | "pointwise_gelu_bwd", 1) => times(4.0),
+        ("pointwise_silu_bwd", 1) => times(4.0),
         ("embed_time_fwd", 0) => times(16.0),
         _ => random,
     }
