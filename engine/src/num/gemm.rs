@@ -9,7 +9,7 @@ use super::par;
 use super::real::Real;
 use super::scratch::with_scratch;
 use super::simd;
-use super::tile::{NR, Sink, TILE_STRIDE};
+use super::tile::{NR, Sink, TILE_STRIDE, tile_rows};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
@@ -19,27 +19,16 @@ const KC: usize = 256;
 /// Multiply-adds below which a product is not worth a second thread.
 const SERIAL_WORK: usize = 1 << 17;
 
-/// What a product does to the values that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
-    /// out = alpha a b.
-    Set,
-    /// out = out + alpha a b.
-    Add,
-}
-
-/// out = alpha a b, or out + alpha a b, for a `[m, k]` and b `[k, n]`, with the rows shared among the threads.
+/// out = a b for a `[m, k]` and b `[k, n]`, with the rows shared among the threads.
 ///
 /// `epilogue(row, col, values)` then gets every finished piece of a row, its values from column `col` on.
 pub fn gemm<F: Real>(
     out: MatMut<'_, F>,
-    store: Store,
-    alpha: F,
     a: Mat<'_, F>,
     b: Mat<'_, F>,
     epilogue: impl Fn(usize, usize, &mut [F]) + Sync,
 ) {
-    let product = Product::new(&out, store, alpha, a, b.cols);
+    let product = Product::new(&out, a, b.cols);
     let rows = par::rows_mut(out.used(), product.row_stride);
     product.run(
         rows,
@@ -60,7 +49,7 @@ pub fn gemm_pair<F: Real>(
 ) {
     assert_eq!(out.len(), second.len(), "two results of a product");
     let out = MatMut::new(out, a.rows, b.cols);
-    let product = Product::new(&out, Store::Set, F::ONE, a, b.cols);
+    let product = Product::new(&out, a, b.cols);
     let row_len = product.row_stride;
     let rows = (
         par::rows_mut(out.used(), row_len),
@@ -75,7 +64,7 @@ pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: M
     let out = MatMut::new(out, a.rows, b.cols);
     let product = Product {
         sum_rows: true,
-        ..Product::new(&out, Store::Set, F::ONE, a, b.cols)
+        ..Product::new(&out, a, b.cols)
     };
     let rows = (
         par::rows_mut(out.used(), product.row_stride),
@@ -101,46 +90,23 @@ impl<'a, F> Results<'a, F> for (&'a mut [F], &'a mut [F]) {
     }
 }
 
-/// [`gemm()`] on the calling thread alone, for use inside a parallel loop.
-pub fn gemm_serial<F: Real>(
-    out: MatMut<'_, F>,
-    store: Store,
-    alpha: F,
-    a: Mat<'_, F>,
-    b: Packed<'_, F>,
-    epilogue: impl Fn(usize, usize, &mut [F]),
-) {
-    assert_eq!(a.cols, b.rows, "inner dimensions of a product");
-    let product = Product::new(&out, store, alpha, a, b.cols);
-    product.serial(
-        out.used(),
-        b.panels,
-        #[inline(always)]
-        |row, col, values: &mut [F], _: &mut [F]| epilogue(row, col, values),
-    );
-}
-
 /// Everything of a product but its output and the packed b.
 #[derive(Clone, Copy)]
 struct Product<'a, F> {
     a: Mat<'a, F>,
     cols: usize,
     row_stride: usize,
-    store: Store,
-    alpha: F,
     /// The second result is the sums of the rows of a.
     sum_rows: bool,
 }
 
 impl<'a, F: Real> Product<'a, F> {
-    fn new(out: &MatMut<'_, F>, store: Store, alpha: F, a: Mat<'a, F>, cols: usize) -> Self {
+    fn new(out: &MatMut<'_, F>, a: Mat<'a, F>, cols: usize) -> Self {
         assert_eq!((out.rows, out.cols), (a.rows, cols), "shape of a product");
         Self {
             a,
             cols,
             row_stride: out.row_stride.max(1),
-            store,
-            alpha,
             sum_rows: false,
         }
     }
@@ -158,7 +124,7 @@ impl<'a, F: Real> Product<'a, F> {
             par::threads()
         };
         let few = self.a.rows.div_ceil(self.tile_rows()) <= threads;
-        if few && self.store == Store::Set && !self.sum_rows {
+        if few && !self.sum_rows {
             return self.few_rows(threads, rows.into_block(), b, epilogue);
         }
         with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
@@ -217,15 +183,6 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    fn serial(
-        &self,
-        out: &mut [F],
-        packed: &[F],
-        epilogue: impl Fn(usize, usize, &mut [F], &mut [F]),
-    ) {
-        self.block(0, out, packed, &epilogue);
-    }
-
     /// Computes the rows from `first` on that `block` holds.
     fn block<'o, B: Results<'o, F>>(
         &self,
@@ -274,17 +231,6 @@ impl<'a, F: Real> Product<'a, F> {
 const STRIP: usize = 512;
 /// Values that stay in the second-level cache while a block of rows is computed.
 const IN_CACHE: usize = 1 << 16;
-
-/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row; one of 512 bits holds a row,
-/// and eight hide the latency of an addition.
-#[inline(always)]
-fn tile_rows<S: Simd, F>() -> usize {
-    match (size_of::<F>(), S::F32_LANES) {
-        (4, 16) => 8,
-        (4, _) => 6,
-        _ => 2,
-    }
-}
 
 /// Asks for [`tile_rows`] here.
 struct TileRows<F>(PhantomData<F>);
@@ -337,8 +283,6 @@ where
                     a,
                     cols,
                     row_stride,
-                    store,
-                    alpha,
                     sum_rows,
                 },
             first,
@@ -384,11 +328,10 @@ where
                                     row_stride,
                                     rows: rows - row,
                                     cols: NR.min(cols - col),
-                                    alpha,
-                                    add: store == Store::Add || k0 > 0,
+                                    add: k0 > 0,
                                 };
                                 let tile = &block[tile * kc..][..kc];
-                                F::tile::<S, MR>(simd, panel, tile, sink);
+                                F::tile::<S, MR, TILE_STRIDE, 0>(simd, panel, tile, sink);
                             }
                         }
                     }

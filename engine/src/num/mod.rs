@@ -3,6 +3,7 @@
 pub mod gemm;
 pub mod mat;
 mod pack;
+pub(crate) mod panels;
 pub mod par;
 pub mod real;
 pub(crate) mod scratch;
@@ -11,7 +12,8 @@ pub mod slice;
 mod tile;
 mod transpose;
 
-pub use gemm::{Store, gemm, gemm_pair, gemm_row_sums, gemm_serial};
+pub use gemm::{gemm, gemm_pair, gemm_row_sums};
 pub use mat::{Mat, MatMut};
-pub use pack::Packed;
+pub(crate) use pack::Packed;
 pub use real::Real;
+pub(crate) use tile::NR;

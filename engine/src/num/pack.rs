@@ -6,10 +6,10 @@ use super::simd;
 use super::tile::{NR, TILE_STRIDE};
 use std::ops::Range;
 
-/// A matrix b cut into panels of `NR` columns, for products on one thread inside a parallel loop.
+/// A matrix cut into panels of `NR` columns, each row by row: `[panel][row][NR]`. What lies past the last column is any value.
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a, F> {
-    pub(super) panels: &'a [F],
+    pub(super) panels: &'a [[F; NR]],
     pub(super) rows: usize,
     pub(super) cols: usize,
 }
@@ -24,10 +24,22 @@ impl<'a, F: Real> Packed<'a, F> {
     pub fn new(b: Mat<'_, F>, panels: &'a mut [F]) -> Self {
         let panels = &mut panels[..Self::len_of(b.rows, b.cols)];
         pack_panels(b, 0, panels);
+        Packed::of(panels.as_chunks().0, b.rows, b.cols)
+    }
+
+    /// Panels that are there.
+    pub fn of(panels: &'a [[F; NR]], rows: usize, cols: usize) -> Self {
+        assert_eq!(panels.len(), cols.div_ceil(NR) * rows, "panels of a matrix");
+        Packed { panels, rows, cols }
+    }
+
+    /// Panel `i`: columns `i * NR..`.
+    #[inline(always)]
+    pub fn panel(self, i: usize) -> Self {
         Packed {
-            panels,
-            rows: b.rows,
-            cols: b.cols,
+            panels: &self.panels[i * self.rows..][..self.rows],
+            rows: self.rows,
+            cols: NR.min(self.cols - i * NR),
         }
     }
 }

@@ -59,6 +59,21 @@ pub fn silu_grad<F: Real>(x: F) -> F {
     s + x * slope
 }
 
+/// Brings x to the cache in the order in which it lies, faster than reading its columns would. Inline it where loops are
+/// vectorized.
+#[inline(always)]
+pub fn fetch<F: Real>(x: &[F]) {
+    const CACHE_LINE: usize = 16;
+    let mut sums = [F::ZERO; 8];
+    for lines in x.as_chunks::<{ 8 * CACHE_LINE }>().0 {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += lines[i * CACHE_LINE];
+        }
+    }
+    // Who needs no sum would not read.
+    std::hint::black_box(sums);
+}
+
 /// out_i = f(x_i), with `f` vectorized; write it in place as `#[inline(always)] |x| ...`.
 pub fn map<F: Real>(out: &mut [F], x: &[F], f: impl Fn(F) -> F) {
     assert_eq!(out.len(), x.len());
@@ -153,37 +168,46 @@ pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
     );
 }
 
-/// Replaces each row of `x` by e^(scale x - max), and writes the sum of that to `totals` and the log of
-/// sum_j e^(scale x_j) to `lse`: softmax(scale x) but for the division by the sum.
-pub fn exp_rows<F: Real>(x: &mut [F], scale: F, totals: &mut [F], lse: &mut [F]) {
-    let n = x.len() / lse.len();
-    // Pass after pass over all rows: short loops, that wait for each other's results, take longer.
-    vectorize(
+/// Replaces x by e^(scale x - max) with the largest `scale x` of its column, and returns of each column the sum of that and the
+/// log of sum e^(scale x): softmax(scale x) but for the division by the sum. Inline it where loops are vectorized.
+#[inline(always)]
+pub fn exp_columns<F: Real, const N: usize>(x: &mut [[F; N]], scale: F) -> ([F; N], [F; N]) {
+    let mut max = [F::of(f64::NEG_INFINITY); N];
+    for x in &*x {
+        for (max, &x) in max.iter_mut().zip(x) {
+            *max = max.max(x);
+        }
+    }
+    let max = max.map(
         #[inline(always)]
-        || {
-            for (x, max) in x.chunks_exact(n).zip(lse.iter_mut()) {
-                *max = max_of(x) * scale;
-            }
-            for (x, &max) in x.chunks_exact_mut(n).zip(&*lse) {
-                for x in x {
-                    *x = x.fused(scale, -max);
-                }
-            }
-            for x in x.iter_mut() {
-                *x = x.exp();
-            }
-            for (x, total) in x.chunks_exact(n).zip(totals.iter_mut()) {
-                *total = sum_of(
-                    [x],
-                    #[inline(always)]
-                    |[x]| x,
-                );
-            }
-            for (lse, total) in lse.iter_mut().zip(totals) {
-                *lse += total.ln();
-            }
-        },
+        |max| max * scale,
     );
+    for x in x.iter_mut() {
+        for (x, max) in x.iter_mut().zip(max) {
+            *x = x.fused(scale, -max).exp();
+        }
+    }
+    let mut totals = [F::ZERO; N];
+    for x in &*x {
+        for (total, &x) in totals.iter_mut().zip(x) {
+            *total += x;
+        }
+    }
+    let mut logs = max;
+    for (log, total) in logs.iter_mut().zip(totals) {
+        *log += total.ln();
+    }
+    (totals, logs)
+}
+
+/// Replaces each row of x by e^(scale x - shift) with its `shift`. Inline it where loops are vectorized.
+#[inline(always)]
+pub fn exp_rows<F: Real, const N: usize>(x: &mut [[F; N]], scale: F, shifts: &[F]) {
+    for (x, &shift) in x.iter_mut().zip(shifts) {
+        for x in x {
+            *x = x.fused(scale, -shift).exp();
+        }
+    }
 }
 
 /// The sum of `term` over the elements of slices of one length, lane by lane.
@@ -208,25 +232,6 @@ pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) 
         lanes,
         #[inline(always)]
         |a, b| a + b,
-    )
-}
-
-#[inline(always)]
-fn max_of<F: Real>(x: &[F]) -> F {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [F::of(f64::NEG_INFINITY); LANES];
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.max(x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = lane.max(x);
-    }
-    fold(
-        lanes,
-        #[inline(always)]
-        |a, b| a.max(b),
     )
 }
 
@@ -333,28 +338,40 @@ mod tests {
     #[test]
     fn softmax_agrees_with_f64() {
         for n in [1, 3, 16, 65, 256] {
-            let mut x: Vec<f32> = (0..n).map(|i| 40.0 * (i as f32 * 0.37).sin()).collect();
-            let mut want: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-            let (mut lse, mut want_lse, mut total) = ([0.0], [0.0], [0.0]);
-            exp_rows(&mut x, 0.25, &mut total, &mut lse);
-            x.iter_mut().for_each(|x| *x /= total[0]);
-            let mut total = [0.0];
-            exp_rows(&mut want, 0.25, &mut total, &mut want_lse);
-            want.iter_mut().for_each(|x| *x /= total[0]);
-            let ([lse], [want_lse]) = (lse, want_lse);
-            assert!((f64::from(lse) - want_lse).abs() < 1e-6 * want_lse.abs().max(1.0));
-            for (&got, want) in x.iter().zip(&want) {
+            let score = |i: usize, j: usize| 40.0 * ((i + 300 * j) as f32 * 0.37).sin();
+            let mut x: Vec<[f32; 4]> = (0..n)
+                .map(|i| std::array::from_fn(|j| score(i, j)))
+                .collect();
+            let mut rows = x.clone();
+            let mut want: Vec<[f64; 4]> = x.iter().map(|x| x.map(f64::from)).collect();
+            let (totals, logs) = exp_columns(&mut x, 0.25);
+            let (want_totals, want_logs) = exp_columns(&mut want, 0.25);
+            for j in 0..4 {
                 assert!(
-                    (f64::from(got) - want).abs() < 2e-6 * want + 1e-12,
-                    "{n}: {got} for {want}"
+                    (f64::from(logs[j]) - want_logs[j]).abs() < 1e-6 * want_logs[j].abs().max(1.0)
                 );
+                let exact = (0..n).map(|i| want[i][j] / want_totals[j]);
+                for (i, want) in exact.clone().enumerate() {
+                    let got = f64::from(x[i][j] / totals[j]);
+                    assert!(
+                        (got - want).abs() < 2e-6 * want + 1e-12,
+                        "{n}: {got} for {want}"
+                    );
+                }
+                assert!((exact.sum::<f64>() - 1.0).abs() < 1e-13);
             }
-            assert!((want.iter().sum::<f64>() - 1.0).abs() < 1e-14);
+            // The same in the other pass, with the logs of its rows.
+            let shifts: Vec<f32> = (0..n).map(|i| i as f32 * 0.1).collect();
+            exp_rows(&mut rows, 0.25, &shifts);
+            for i in 0..n {
+                let want = (0.25 * f64::from(score(i, 1)) - f64::from(shifts[i])).exp();
+                assert!((f64::from(rows[i][1]) - want).abs() < 3e-6 * want);
+            }
         }
-        let mut overflow = [1e30f32, 0.0];
-        exp_rows(&mut overflow, 1.0, &mut [0.0], &mut [0.0]);
-        assert_eq!(overflow[0], 1.0);
-        assert!(overflow[1] <= 2.0 * f32::MIN_POSITIVE);
+        let mut overflow = [[1e30f32], [0.0]];
+        exp_columns(&mut overflow, 1.0);
+        assert_eq!(overflow[0], [1.0]);
+        assert!(overflow[1][0] <= 2.0 * f32::MIN_POSITIVE);
     }
 
     #[test]

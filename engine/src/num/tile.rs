@@ -15,48 +15,58 @@ pub struct Sink<'a, F> {
     pub rows: usize,
     /// Columns to store; the tile always computes `NR`.
     pub cols: usize,
-    /// Factor of the sums.
-    pub alpha: F,
     /// Whether to add to what is there.
     pub add: bool,
 }
 
-/// Values of a for each k, side by side: at least as many as a tile has rows, and one wide copy packs them.
+/// Values of a for each k, side by side, where a is packed for tiles: at least as many as a tile has rows, and one wide copy
+/// packs them.
 pub const TILE_STRIDE: usize = 8;
 
 /// Steps of k that the loop of a tile does at once. Counting then costs little beside the multiply-adds: two threads that
 /// share a core share what decodes their instructions.
 const UNROLL: usize = 4;
 
+/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row; one of 512 bits holds a row,
+/// and eight hide the latency of an addition.
+#[inline(always)]
+pub fn tile_rows<S: Simd, F>() -> usize {
+    match (size_of::<F>(), S::F32_LANES) {
+        (4, 16) => 8,
+        (4, _) => 6,
+        _ => 2,
+    }
+}
+
 /// Scalars with a vectorized register tile.
 pub trait Tile: Sized {
-    /// Stores the sums over k of `a[k][i] * panel[k][j]` for the first `MR` of i, each one chain of multiply-adds from zero,
-    /// fused where the machine can. Both have as many k.
+    /// Stores the sums over k of `a[k][i] * panel[k][j]` for `MR` of i from `FIRST` on, each one chain of multiply-adds from
+    /// zero, fused where the machine can. Both have as many k.
     ///
     /// Explicit vectors, since the compiler keeps plain arrays of sums in memory instead of registers.
-    fn tile<S: Simd, const MR: usize>(
+    fn tile<S: Simd, const MR: usize, const WIDTH: usize, const FIRST: usize>(
         simd: S,
         panel: &[[Self; NR]],
-        a: &[[Self; TILE_STRIDE]],
+        a: &[[Self; WIDTH]],
         sink: Sink<'_, Self>,
     );
 }
 
 macro_rules! impl_tile {
-    ($F:ident, $Vector:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $mul:ident, $add:ident, $mul_add:ident) => {
+    ($F:ident, $Vector:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $add:ident, $mul_add:ident) => {
         impl Tile for $F {
             #[inline(always)]
-            fn tile<S: Simd, const MR: usize>(
+            fn tile<S: Simd, const MR: usize, const WIDTH: usize, const FIRST: usize>(
                 simd: S,
                 panel: &[[$F; NR]],
-                a: &[[$F; TILE_STRIDE]],
+                a: &[[$F; WIDTH]],
                 sink: Sink<'_, $F>,
             ) {
                 #[inline(always)]
                 fn add<S: Simd, const MR: usize, const VECTORS: usize>(
                     simd: S,
                     b: &[$F; NR],
-                    a: &[$F; TILE_STRIDE],
+                    a: &[$F],
                     sums: &mut [[S::$Vector; VECTORS]; MR],
                 ) {
                     let b = S::$as_simd(b).0;
@@ -69,10 +79,16 @@ macro_rules! impl_tile {
                 }
 
                 #[inline(always)]
-                fn vectors<S: Simd, const MR: usize, const VECTORS: usize>(
+                fn vectors<
+                    S: Simd,
+                    const MR: usize,
+                    const VECTORS: usize,
+                    const WIDTH: usize,
+                    const FIRST: usize,
+                >(
                     simd: S,
                     panel: &[[$F; NR]],
-                    a: &[[$F; TILE_STRIDE]],
+                    a: &[[$F; WIDTH]],
                     sink: Sink<'_, $F>,
                 ) {
                     let mut sums = [[simd.$splat(0.0); VECTORS]; MR];
@@ -80,13 +96,12 @@ macro_rules! impl_tile {
                     let (a_blocks, a_rest) = a.as_chunks::<UNROLL>();
                     for (b, a) in b_blocks.iter().zip(a_blocks) {
                         for (b, a) in b.iter().zip(a) {
-                            add::<S, MR, VECTORS>(simd, b, a, &mut sums);
+                            add::<S, MR, VECTORS>(simd, b, &a[FIRST..], &mut sums);
                         }
                     }
                     for (b, a) in b_rest.iter().zip(a_rest) {
-                        add::<S, MR, VECTORS>(simd, b, a, &mut sums);
+                        add::<S, MR, VECTORS>(simd, b, &a[FIRST..], &mut sums);
                     }
-                    let alpha = simd.$splat(sink.alpha);
                     for (i, sums) in sums.iter().enumerate() {
                         if i >= sink.rows {
                             break;
@@ -95,29 +110,27 @@ macro_rules! impl_tile {
                         if let Some(row) = row.as_mut_array::<NR>() {
                             let row = S::$as_mut_simd(row).0;
                             for j in 0..VECTORS {
-                                let value = simd.$mul(alpha, sums[j]);
                                 row[j] = if sink.add {
-                                    simd.$add(row[j], value)
+                                    simd.$add(row[j], sums[j])
                                 } else {
-                                    value
+                                    sums[j]
                                 };
                             }
                         } else {
                             let mut values = [0.0; NR];
                             S::$as_mut_simd(&mut values).0.copy_from_slice(sums);
                             for (out, &sum) in row.iter_mut().zip(&values) {
-                                let value = sink.alpha * sum;
-                                *out = if sink.add { *out + value } else { value };
+                                *out = if sink.add { *out + sum } else { sum };
                             }
                         }
                     }
                 }
                 match S::$LANES {
-                    16 => vectors::<S, MR, 1>(simd, panel, a, sink),
-                    8 => vectors::<S, MR, 2>(simd, panel, a, sink),
-                    4 => vectors::<S, MR, 4>(simd, panel, a, sink),
-                    2 => vectors::<S, MR, 8>(simd, panel, a, sink),
-                    _ => vectors::<S, MR, NR>(simd, panel, a, sink),
+                    16 => vectors::<S, MR, 1, WIDTH, FIRST>(simd, panel, a, sink),
+                    8 => vectors::<S, MR, 2, WIDTH, FIRST>(simd, panel, a, sink),
+                    4 => vectors::<S, MR, 4, WIDTH, FIRST>(simd, panel, a, sink),
+                    2 => vectors::<S, MR, 8, WIDTH, FIRST>(simd, panel, a, sink),
+                    _ => vectors::<S, MR, NR, WIDTH, FIRST>(simd, panel, a, sink),
                 }
             }
         }
@@ -131,7 +144,6 @@ impl_tile!(
     as_simd_f32s,
     as_mut_simd_f32s,
     splat_f32s,
-    mul_f32s,
     add_f32s,
     mul_add_e_f32s
 );
@@ -142,7 +154,6 @@ impl_tile!(
     as_simd_f64s,
     as_mut_simd_f64s,
     splat_f64s,
-    mul_f64s,
     add_f64s,
     mul_add_e_f64s
 );

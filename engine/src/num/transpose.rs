@@ -39,9 +39,7 @@ impl Transpose for f32 {
             && let Some(simd) = pulp::x86::V3::try_new()
         {
             let (blocks, rest) = to.as_chunks_mut::<8>();
-            for (b, block) in blocks.iter_mut().enumerate() {
-                avx::block(simd, from, stride, n, 8 * b, block);
-            }
+            avx::blocks(simd, from, stride, n, blocks);
             let done = 8 * blocks.len();
             if !rest.is_empty() {
                 one_by_one(&from[done..], stride, n, rest);
@@ -56,42 +54,53 @@ impl Transpose for f32 {
 #[cfg(target_arch = "x86_64")]
 mod avx {
     use pulp::{cast, x86::V3};
-    use std::arch::x86_64::__m256;
     use std::array::from_fn;
 
-    /// Eight rows from row `k` on.
+    /// All rows, eight at a time.
     #[inline(always)]
-    pub fn block<const N: usize>(
+    pub fn blocks<const N: usize>(
         simd: V3,
         from: &[f32],
         stride: usize,
         n: usize,
-        k: usize,
-        to: &mut [[f32; N]; 8],
+        to: &mut [[[f32; N]; 8]],
     ) {
-        for first in (0..N).step_by(8) {
-            let columns = from_fn(
-                #[inline(always)]
-                |j| -> __m256 {
-                    let column = from[(first + j).min(n - 1) * stride + k..].first_chunk::<8>();
-                    cast(*column.expect("whole columns"))
-                },
-            );
-            let rows = turn(simd, columns);
-            for (to, row) in to.iter_mut().zip(rows) {
-                to[first..first + 8].copy_from_slice(&cast::<_, [f32; 8]>(row));
+        // Cut to one length here, they are read without checks.
+        let len = to.len();
+        let mut columns: [&[[f32; 8]]; N] = [&[]; N];
+        for (j, column) in columns.iter_mut().enumerate() {
+            *column = &from[j.min(n - 1) * stride..].as_chunks().0[..len];
+        }
+        for (i, to) in to.iter_mut().enumerate() {
+            for first in (0..N).step_by(8) {
+                let block = from_fn(
+                    #[inline(always)]
+                    |j| columns[first + j][i],
+                );
+                for (to, row) in to.iter_mut().zip(turn(simd, block)) {
+                    to[first..first + 8].copy_from_slice(&row);
+                }
             }
         }
     }
 
-    /// The transpose of 8 x 8 values: pairs, fours, then halves of registers change places.
+    /// The transpose of 8 x 8 values. Registers are filled with halves that lie four columns apart: so pairs and then fours change
+    /// places, and nothing need cross the middle of a register.
     #[inline(always)]
-    fn turn(simd: V3, x: [__m256; 8]) -> [__m256; 8] {
+    fn turn(simd: V3, columns: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
         let avx = simd.avx;
-        let pairs: [__m256; 8] = from_fn(
+        let halves = from_fn::<_, 8, _>(
             #[inline(always)]
             |i| {
-                let (a, b) = (x[i & !1], x[i | 1]);
+                let half = |column: [f32; 8]| cast::<[f32; 8], [_; 2]>(column)[i / 4];
+                let low = avx._mm256_castps128_ps256(half(columns[i % 4]));
+                avx._mm256_insertf128_ps::<1>(low, half(columns[i % 4 + 4]))
+            },
+        );
+        let pairs = from_fn::<_, 8, _>(
+            #[inline(always)]
+            |i| {
+                let (a, b) = (halves[i & !1], halves[i | 1]);
                 if i & 1 == 0 {
                     avx._mm256_unpacklo_ps(a, b)
                 } else {
@@ -99,27 +108,16 @@ mod avx {
                 }
             },
         );
-        let fours: [__m256; 8] = from_fn(
+        from_fn(
             #[inline(always)]
             |i| {
                 let at = i & 4 | (i & 2) >> 1;
                 let (a, b) = (pairs[at], pairs[at + 2]);
-                if i & 1 == 0 {
+                cast(if i & 1 == 0 {
                     avx._mm256_shuffle_ps::<0b01_00_01_00>(a, b)
                 } else {
                     avx._mm256_shuffle_ps::<0b11_10_11_10>(a, b)
-                }
-            },
-        );
-        from_fn(
-            #[inline(always)]
-            |i| {
-                let (a, b) = (fours[i & 3], fours[i & 3 | 4]);
-                if i < 4 {
-                    avx._mm256_permute2f128_ps::<0x20>(a, b)
-                } else {
-                    avx._mm256_permute2f128_ps::<0x31>(a, b)
-                }
+                })
             },
         )
     }

@@ -115,6 +115,9 @@ impl Define for AdaLn {
     }
 }
 
+/// Rows that go through a pass before the next one begins: short loops, that wait for each other's results, take longer.
+const ROWS: usize = 16;
+
 fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
     let &[_, t, d] = io.shape(0) else {
         unreachable!("checked by infer")
@@ -124,28 +127,47 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
     let n = F::of(d as f64);
     for_rows(
         (rows_mut(y, d), rows_mut(stats, 2)),
-        grain(d),
+        grain(d).next_multiple_of(ROWS),
         |first, (y, stats)| {
-            let rows = y
-                .chunks_exact_mut(d)
-                .zip(stats.chunks_exact_mut(2))
-                .zip(x[first * d..].chunks_exact(d));
-            for (row, ((y, stats), x)) in rows.enumerate() {
-                let b = (first + row) / t;
-                let (shift, scale) = (&shift[b * d..][..d], &scale[b * d..][..d]);
-                let mean = slice::sum(x) / n;
-                let rstd = F::ONE / (slice::sum_sq(x, mean) / n + ln_eps).sqrt();
-                stats.copy_from_slice(&[mean, rstd]);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        for (((y, &x), &shift), &scale) in y.iter_mut().zip(x).zip(shift).zip(scale)
-                        {
-                            *y = (x - mean) * rstd * (F::ONE + scale) + shift;
+            vectorize(
+                #[inline(always)]
+                || {
+                    let blocks = y.chunks_mut(ROWS * d).zip(stats.chunks_mut(2 * ROWS));
+                    for (block, (y, stats)) in blocks.enumerate() {
+                        let first = first + block * ROWS;
+                        let x = &x[first * d..][..y.len()];
+                        let rows = stats.chunks_exact_mut(2).zip(x.chunks_exact(d));
+                        for (stats, x) in rows {
+                            stats[0] = slice::sum_of(
+                                [x],
+                                #[inline(always)]
+                                |[x]| x,
+                            ) / n;
                         }
-                    },
-                );
-            }
+                        let rows = stats.chunks_exact_mut(2).zip(x.chunks_exact(d));
+                        for (stats, x) in rows {
+                            let mean = stats[0];
+                            let squares = slice::sum_of(
+                                [x],
+                                #[inline(always)]
+                                |[x]| (x - mean) * (x - mean),
+                            );
+                            stats[1] = F::ONE / (squares / n + ln_eps).sqrt();
+                        }
+                        let rows = y.chunks_exact_mut(d).zip(stats.chunks_exact(2));
+                        for (row, ((y, stats), x)) in rows.zip(x.chunks_exact(d)).enumerate() {
+                            let (mean, rstd) = (stats[0], stats[1]);
+                            let b = (first + row) / t;
+                            let (shift, scale) = (&shift[b * d..][..d], &scale[b * d..][..d]);
+                            for (((y, &x), &shift), &scale) in
+                                y.iter_mut().zip(x).zip(shift).zip(scale)
+                            {
+                                *y = (x - mean) * rstd * (F::ONE + scale) + shift;
+                            }
+                        }
+                    }
+                },
+            );
         },
     );
 }
@@ -166,49 +188,60 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
             rows_mut(gscale, d),
         ),
         1,
-        |first, (gx, gshift, gscale)| {
+        |b, (gx, gshift, gscale)| {
+            let (g, x) = (&g[b * t * d..][..t * d], &x[b * t * d..][..t * d]);
+            let (stats, scale) = (&stats[2 * b * t..][..2 * t], &scale[b * d..][..d]);
             gshift.fill(F::ZERO);
             gscale.fill(F::ZERO);
-            for (row, gx) in gx.chunks_exact_mut(d).enumerate() {
-                let (sample, at) = (row / t, first * t + row);
-                let (g, x, scale) = (
-                    &g[at * d..][..d],
-                    &x[at * d..][..d],
-                    &scale[(first + sample) * d..][..d],
-                );
-                let (gshift, gscale) = (
-                    &mut gshift[sample * d..][..d],
-                    &mut gscale[sample * d..][..d],
-                );
-                let (mean, rstd) = (stats[2 * at], stats[2 * at + 1]);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        // Seen here to have one length, they are read without checks.
-                        let (g, x, scale, gx) = (&g[..d], &x[..d], &scale[..d], &mut gx[..d]);
-                        let (gshift, gscale) = (&mut gshift[..d], &mut gscale[..d]);
-                        for j in 0..d {
-                            gshift[j] += g[j];
-                            gscale[j] += g[j] * ((x[j] - mean) * rstd);
-                            gx[j] = g[j] * (F::ONE + scale[j]);
+            vectorize(
+                #[inline(always)]
+                || {
+                    let blocks = gx.chunks_mut(ROWS * d).zip(stats.chunks(2 * ROWS));
+                    let ins = g.chunks(ROWS * d).zip(x.chunks(ROWS * d));
+                    for ((gx, stats), (g, x)) in blocks.zip(ins) {
+                        let rows = gx.chunks_exact_mut(d).zip(stats.chunks_exact(2));
+                        let ins = g.chunks_exact(d).zip(x.chunks_exact(d));
+                        for ((gx, stats), (g, x)) in rows.zip(ins) {
+                            let (mean, rstd) = (stats[0], stats[1]);
+                            // Seen here to have one length, they are read without checks.
+                            let (g, x, scale, gx) = (&g[..d], &x[..d], &scale[..d], &mut gx[..d]);
+                            let (gshift, gscale) = (&mut gshift[..d], &mut gscale[..d]);
+                            for j in 0..d {
+                                gshift[j] += g[j];
+                                gscale[j] += g[j] * ((x[j] - mean) * rstd);
+                                gx[j] = g[j] * (F::ONE + scale[j]);
+                            }
                         }
-                        let mean_h = slice::sum_of(
-                            [&*gx],
-                            #[inline(always)]
-                            |[h]| h,
-                        ) / n;
-                        let mean_hx = slice::sum_of(
-                            [&*gx, x],
-                            #[inline(always)]
-                            |[h, x]| h * (x - mean),
-                        ) * rstd
-                            / n;
-                        for j in 0..d {
-                            gx[j] = rstd * (gx[j] - mean_h - (x[j] - mean) * rstd * mean_hx);
+                        let mut means = [[F::ZERO; 2]; ROWS];
+                        let rows = gx.chunks_exact(d).zip(x.chunks_exact(d));
+                        for (means, ((gx, x), stats)) in
+                            means.iter_mut().zip(rows.zip(stats.chunks_exact(2)))
+                        {
+                            let (mean, rstd) = (stats[0], stats[1]);
+                            let h = slice::sum_of(
+                                [gx],
+                                #[inline(always)]
+                                |[h]| h,
+                            );
+                            let hx = slice::sum_of(
+                                [gx, x],
+                                #[inline(always)]
+                                |[h, x]| h * (x - mean),
+                            );
+                            *means = [h / n, hx * rstd / n];
                         }
-                    },
-                );
-            }
+                        let rows = gx.chunks_exact_mut(d).zip(x.chunks_exact(d));
+                        for ((gx, x), (stats, [h, hx])) in
+                            rows.zip(stats.chunks_exact(2).zip(means))
+                        {
+                            let (mean, rstd) = (stats[0], stats[1]);
+                            for (gx, &x) in gx.iter_mut().zip(x) {
+                                *gx = rstd * (*gx - h - (x - mean) * rstd * hx);
+                            }
+                        }
+                    }
+                },
+            );
         },
     );
 }

@@ -3,11 +3,13 @@
 use super::Case;
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::num::panels::product_packed;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::scratch::with_scratch;
-use crate::num::simd::vectorize;
-use crate::num::{Mat, MatMut, Packed, Real, Store, gemm_serial, slice};
+use crate::num::simd::dispatch;
+use crate::num::{Mat, MatMut, NR, Packed, Real, slice};
 use crate::shape::{Shape, Type, expect, expect_axes};
+use pulp::{Simd, WithSimd};
 use sit_shaders::{
     ATTENTION_BWD_DELTA, ATTENTION_BWD_KV_32, ATTENTION_BWD_KV_64, ATTENTION_BWD_KV_80,
     ATTENTION_BWD_KV_128, ATTENTION_BWD_Q_32, ATTENTION_BWD_Q_64, ATTENTION_BWD_Q_80,
@@ -188,212 +190,271 @@ impl Define for Attention {
     }
 }
 
-/// Column block `part` (0 q, 1 k, 2 v) of head `h` in the rows `[T, 3D]` of one sample.
-fn part<F>(qkv: &[F], part: usize, h: usize, t: usize, d: usize, head_dim: usize) -> Mat<'_, F> {
-    Mat::strided(&qkv[part * d + h * head_dim..], t, head_dim, 3 * d)
+/// Sizes of one sample.
+#[derive(Clone, Copy)]
+struct Sizes {
+    tokens: usize,
+    width: usize,
+    head_dim: usize,
 }
 
-/// Queries that are worked on at once: their scores stay in the cache.
-const ROWS: usize = 64;
+impl Sizes {
+    /// Of o `[B, T, D]`.
+    fn new(o: &[usize], n_heads: usize) -> Self {
+        let &[_, tokens, width] = o else {
+            unreachable!("checked by infer")
+        };
+        Sizes {
+            tokens,
+            width,
+            head_dim: width / n_heads,
+        }
+    }
+
+    fn scale<F: Real>(self) -> F {
+        F::ONE / F::of(self.head_dim as f64).sqrt()
+    }
+
+    /// Where head `h` of row `row` begins in `[T, D]`.
+    fn at(self, h: usize, row: usize) -> usize {
+        row * self.width + h * self.head_dim
+    }
+
+    /// Where column block `part` (0 q, 1 k, 2 v) of that begins in `[T, 3D]`.
+    fn part_at(self, part: usize, h: usize, row: usize) -> usize {
+        (3 * row + part) * self.width + h * self.head_dim
+    }
+
+    /// Column block `part` of head `h` of qkv `[T, 3D]`.
+    fn part<F>(self, qkv: &[F], part: usize, h: usize) -> Mat<'_, F> {
+        let qkv = &qkv[self.part_at(part, h, 0)..];
+        Mat::strided(qkv, self.tokens, self.head_dim, 3 * self.width)
+    }
+
+    /// Values of a packed `[hd, T]` and of a packed `[T, hd]`.
+    fn packed<F: Real>(self) -> (usize, usize) {
+        (
+            Packed::<F>::len_of(self.head_dim, self.tokens),
+            Packed::<F>::len_of(self.tokens, self.head_dim),
+        )
+    }
+}
 
 /// Cuts `n` lengths off a scratch buffer.
+#[inline(always)]
 fn cut<const N: usize, F>(mut scratch: &mut [F], lens: [usize; N]) -> [&mut [F]; N] {
-    lens.map(|len| {
-        let (part, rest) = std::mem::take(&mut scratch).split_at_mut(len);
-        scratch = rest;
-        part
-    })
+    lens.map(
+        #[inline(always)]
+        |len| {
+            let (part, rest) = std::mem::take(&mut scratch).split_at_mut(len);
+            scratch = rest;
+            part
+        },
+    )
 }
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
-    let &[_, t, d] = io.out_shape(0) else {
-        unreachable!("checked by infer")
-    };
-    let head_dim = d / n_heads;
-    let scale = F::ONE / F::of(head_dim as f64).sqrt();
+    let sizes = Sizes::new(io.out_shape(0), n_heads);
+    let len = sizes.tokens * sizes.width;
     let qkv = io.ins[0];
     let [o, lse, ..] = io.outs;
-    let lens = [
-        Packed::<F>::len_of(head_dim, t),
-        Packed::<F>::len_of(t, head_dim),
-        ROWS.min(t) * t,
-        ROWS,
-    ];
-    for_rows(
-        (rows_mut(o, t * d), rows_mut(lse, n_heads * t)),
-        1,
-        |first, (o, lse)| {
-            for (i, (o, lse)) in o
-                .chunks_exact_mut(t * d)
-                .zip(lse.chunks_exact_mut(n_heads * t))
-                .enumerate()
-            {
-                let qkv = &qkv[(first + i) * t * 3 * d..][..t * 3 * d];
-                with_scratch(lens.iter().sum(), |scratch| {
-                    let [keys, values, scores, totals] = cut(scratch, lens);
-                    for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
-                        let part = |which| part(qkv, which, h, t, d, head_dim);
-                        let keys = Packed::new(part(1).t(), keys);
-                        let values = Packed::new(part(2), values);
-                        for (block, lse) in lse.chunks_mut(ROWS).enumerate() {
-                            let (row, n) = (block * ROWS, lse.len());
-                            let scores = &mut scores[..n * t];
-                            gemm_serial(
-                                MatMut::new(scores, n, t),
-                                Store::Set,
-                                F::ONE,
-                                part(0).rows(row, n),
-                                keys,
-                                |_, _, _| (),
-                            );
-                            let totals = &mut totals[..n];
-                            slice::exp_rows(scores, scale, totals, lse);
-                            gemm_serial(
-                                MatMut::strided(&mut o[row * d + h * head_dim..], n, head_dim, d),
-                                Store::Set,
-                                F::ONE,
-                                Mat::new(scores, n, t),
-                                values,
-                                #[inline(always)]
-                                |row, _, o| {
-                                    let inverse = F::ONE / totals[row];
-                                    for o in o {
-                                        *o *= inverse;
-                                    }
-                                },
-                            );
-                        }
-                    }
-                });
-            }
-        },
-    );
+    let rows = (rows_mut(o, len), rows_mut(lse, n_heads * sizes.tokens));
+    for_rows(rows, 1, |b, (o, lse)| {
+        let qkv = &qkv[3 * b * len..][..3 * len];
+        dispatch(Forward { sizes, qkv, o, lse });
+    });
 }
 
-/// With `p = exp(s - lse)` and `delta = rows of g · o`: `gv = pᵀ g`, `gs = p (g vᵀ - delta) / √hd`, `gq = gs k`, `gk = gsᵀ q`.
-fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
-    let &[_, t, d] = io.shape(1) else {
-        unreachable!("checked by infer")
-    };
-    let head_dim = d / n_heads;
-    let scale = F::ONE / F::of(head_dim as f64).sqrt();
-    let [qkv, o, lse, g, ..] = io.ins;
-    let [gqkv, delta, ..] = io.outs;
-    let (wide, tall, block) = (
-        Packed::<F>::len_of(head_dim, t),
-        Packed::<F>::len_of(t, head_dim),
-        Packed::<F>::len_of(ROWS.min(t), head_dim),
-    );
-    let n_scores = ROWS.min(t) * t;
-    let lens = [wide, wide, tall, block, block, n_scores, n_scores];
-    for_rows(
-        (rows_mut(gqkv, t * 3 * d), rows_mut(delta, n_heads * t)),
-        1,
-        |first, (gqkv, delta)| {
-            for (i, (gqkv, delta)) in gqkv
-                .chunks_exact_mut(t * 3 * d)
-                .zip(delta.chunks_exact_mut(n_heads * t))
-                .enumerate()
-            {
-                let b = first + i;
-                let qkv = &qkv[b * t * 3 * d..][..t * 3 * d];
-                let (g, o) = (&g[b * t * d..][..t * d], &o[b * t * d..][..t * d]);
-                with_scratch(lens.iter().sum(), |scratch| {
-                    let [keys_t, values_t, keys, queries, gs_o, p, gs] = cut(scratch, lens);
-                    for (h, delta) in delta.chunks_exact_mut(t).enumerate() {
-                        let part = |which| part(qkv, which, h, t, d, head_dim);
-                        let grad = Mat::strided(&g[h * head_dim..], t, head_dim, d);
-                        let keys_t = Packed::new(part(1).t(), keys_t);
-                        let values_t = Packed::new(part(2).t(), values_t);
-                        let keys = Packed::new(part(1), keys);
-                        vectorize(
-                            #[inline(always)]
-                            || {
-                                for (row, delta) in delta.iter_mut().enumerate() {
-                                    let at = row * d + h * head_dim;
-                                    *delta = slice::sum_of(
-                                        [&g[at..][..head_dim], &o[at..][..head_dim]],
-                                        #[inline(always)]
-                                        |[g, o]| g * o,
-                                    );
-                                }
-                            },
-                        );
-                        for (block, delta) in delta.chunks(ROWS).enumerate() {
-                            let (row, n) = (block * ROWS, delta.len());
-                            let lse = &lse[(b * n_heads + h) * t + row..][..n];
-                            let (p, gs) = (&mut p[..n * t], &mut gs[..n * t]);
-                            gemm_serial(
-                                MatMut::new(p, n, t),
-                                Store::Set,
-                                scale,
-                                part(0).rows(row, n),
-                                keys_t,
-                                #[inline(always)]
-                                |row, _, s| {
-                                    let lse = lse[row];
-                                    for s in s {
-                                        *s -= lse;
-                                    }
-                                },
-                            );
-                            slice::map_in_place(
-                                p,
-                                #[inline(always)]
-                                |s| s.exp(),
-                            );
-                            gemm_serial(
-                                MatMut::new(gs, n, t),
-                                Store::Set,
-                                F::ONE,
-                                grad.rows(row, n),
-                                values_t,
-                                #[inline(always)]
-                                |row, col, gs| {
-                                    let delta = delta[row];
-                                    let p = &p[row * t + col..][..gs.len()];
-                                    for (gs, &p) in gs.iter_mut().zip(p) {
-                                        *gs = p * (*gs - delta) * scale;
-                                    }
-                                },
-                            );
-                            let (p, gs) = (Mat::new(p, n, t), Mat::new(gs, n, t));
-                            let place =
-                                |which: usize, row: usize| row * 3 * d + which * d + h * head_dim;
-                            gemm_serial(
-                                MatMut::strided(&mut gqkv[place(0, row)..], n, head_dim, 3 * d),
-                                Store::Set,
-                                F::ONE,
-                                gs,
-                                keys,
-                                |_, _, _| (),
-                            );
-                            let store = if block == 0 { Store::Set } else { Store::Add };
-                            let rows = [
-                                (1, gs, Packed::new(part(0).rows(row, n), queries)),
-                                (2, p, Packed::new(grad.rows(row, n), gs_o)),
-                            ];
-                            for (which, a, b) in rows {
-                                gemm_serial(
-                                    MatMut::strided(
-                                        &mut gqkv[place(which, 0)..],
-                                        t,
-                                        head_dim,
-                                        3 * d,
-                                    ),
-                                    store,
-                                    F::ONE,
-                                    a.t(),
-                                    b,
-                                    |_, _, _| (),
-                                );
+/// The forward of one sample: qkv `[T, 3D]` -> o `[T, D]`, lse `[H, T]`.
+struct Forward<'a, F> {
+    sizes: Sizes,
+    qkv: &'a [F],
+    o: &'a mut [F],
+    lse: &'a mut [F],
+}
+
+impl<F: Real> WithSimd for Forward<'_, F> {
+    type Output = ();
+
+    /// A panel of queries at a time. Their scores lie in columns below each other: as one product leaves them and the next one
+    /// reads them, and so that the softmax runs along whole vectors.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sizes, qkv, o, lse } = self;
+        let (t, width, head_dim) = (sizes.tokens, sizes.width, sizes.head_dim);
+        slice::fetch(qkv);
+        let (wide, tall) = sizes.packed::<F>();
+        let lens = [wide, wide, tall, t * NR];
+        with_scratch(
+            lens.iter().sum(),
+            #[inline(always)]
+            |scratch| {
+                let [queries_t, keys_t, values, scores] = cut(scratch, lens);
+                for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
+                    let queries_t = Packed::new(sizes.part(qkv, 0, h).t(), queries_t);
+                    let keys_t = Packed::new(sizes.part(qkv, 1, h).t(), keys_t);
+                    let values = Packed::new(sizes.part(qkv, 2, h), values);
+                    for (panel, lse) in lse.chunks_mut(NR).enumerate() {
+                        let n = lse.len();
+                        let out = MatMut::strided(scores, t, n, NR);
+                        product_packed(simd, out, false, keys_t, queries_t.panel(panel));
+                        let scores = scores.as_chunks_mut().0;
+                        let (totals, logs) = slice::exp_columns(scores, sizes.scale());
+                        lse.copy_from_slice(&logs[..n]);
+                        let o = &mut o[sizes.at(h, panel * NR)..];
+                        let out = MatMut::strided(o, n, head_dim, width);
+                        product_packed(simd, out, false, Packed::of(scores, t, n), values);
+                        for (row, total) in totals[..n].iter().enumerate() {
+                            let inverse = F::ONE / *total;
+                            for o in &mut o[row * width..][..head_dim] {
+                                *o *= inverse;
                             }
                         }
                     }
-                });
-            }
-        },
-    );
+                }
+            },
+        );
+    }
+}
+
+fn bwd<F: Real>(io: CpuIo<'_, F>, n_heads: usize) {
+    let sizes = Sizes::new(io.shape(1), n_heads);
+    let (len, n_rows) = (sizes.tokens * sizes.width, n_heads * sizes.tokens);
+    let [qkv, o, lse, g, ..] = io.ins;
+    let [gqkv, delta, ..] = io.outs;
+    let rows = (rows_mut(gqkv, 3 * len), rows_mut(delta, n_rows));
+    for_rows(rows, 1, |b, (gqkv, delta)| {
+        dispatch(Backward {
+            sizes,
+            qkv: &qkv[3 * b * len..][..3 * len],
+            o: &o[b * len..][..len],
+            lse: &lse[b * n_rows..][..n_rows],
+            g: &g[b * len..][..len],
+            gqkv,
+            delta,
+        });
+    });
+}
+
+/// The backward of one sample: qkv `[T, 3D]`, o `[T, D]`, lse `[H, T]`, g `[T, D]` -> gqkv `[T, 3D]`, delta `[H, T]`.
+struct Backward<'a, F> {
+    sizes: Sizes,
+    qkv: &'a [F],
+    o: &'a [F],
+    lse: &'a [F],
+    g: &'a [F],
+    gqkv: &'a mut [F],
+    delta: &'a mut [F],
+}
+
+/// Keys of a block: the gradients of their scores stay in the cache until they are multiplied by the keys.
+const KEYS: usize = 128;
+
+impl<F: Real> WithSimd for Backward<'_, F> {
+    type Output = ();
+
+    /// With `p = exp(s - lse)` and `delta = rows of g · o`: `gv = pᵀ g`, `gs = p (g vᵀ - delta) / √hd`, `gk = gsᵀ q`, `gq = gs k`.
+    ///
+    /// A panel of keys at a time, whose p and gs lie as the products for gv and gk read them; gs is turned over for that for gq.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            sizes,
+            qkv,
+            o,
+            lse,
+            g,
+            gqkv,
+            delta,
+        } = self;
+        let (t, width, head_dim) = (sizes.tokens, sizes.width, sizes.head_dim);
+        for rows in [qkv, g, o] {
+            slice::fetch(rows);
+        }
+        let scale = sizes.scale::<F>();
+        let (wide, tall) = sizes.packed::<F>();
+        let block = Packed::<F>::len_of(KEYS.min(t), head_dim);
+        let turned = Packed::<F>::len_of(KEYS.min(t), t);
+        let scores = t * NR;
+        let lens = [
+            wide, wide, wide, wide, tall, tall, block, scores, scores, turned,
+        ];
+        with_scratch(
+            lens.iter().sum(),
+            #[inline(always)]
+            |scratch| {
+                let [
+                    queries_t,
+                    keys_t,
+                    values_t,
+                    grads_t,
+                    queries,
+                    grads,
+                    keys,
+                    p,
+                    gs,
+                    turned,
+                ] = cut(scratch, lens);
+                let heads = lse.chunks_exact(t).zip(delta.chunks_exact_mut(t));
+                for (h, (lse, delta)) in heads.enumerate() {
+                    let part = |which| sizes.part(qkv, which, h);
+                    let grad = Mat::strided(&g[sizes.at(h, 0)..], t, head_dim, width);
+                    let queries_t = Packed::new(part(0).t(), queries_t);
+                    let keys_t = Packed::new(part(1).t(), keys_t);
+                    let values_t = Packed::new(part(2).t(), values_t);
+                    let grads_t = Packed::new(grad.t(), grads_t);
+                    let queries = Packed::new(part(0), queries);
+                    let grads = Packed::new(grad, grads);
+                    for (row, delta) in delta.iter_mut().enumerate() {
+                        let at = sizes.at(h, row);
+                        *delta = slice::sum_of(
+                            [&g[at..][..head_dim], &o[at..][..head_dim]],
+                            #[inline(always)]
+                            |[g, o]| g * o,
+                        );
+                    }
+                    for first in (0..t).step_by(KEYS) {
+                        let n_keys = KEYS.min(t - first);
+                        for panel in (first..first + n_keys).step_by(NR) {
+                            let n = NR.min(t - panel);
+                            let out = MatMut::strided(p, t, n, NR);
+                            product_packed(simd, out, false, queries_t, keys_t.panel(panel / NR));
+                            let p = p.as_chunks_mut().0;
+                            slice::exp_rows(p, scale, lse);
+                            let out = MatMut::strided(gs, t, n, NR);
+                            product_packed(simd, out, false, grads_t, values_t.panel(panel / NR));
+                            let gs = gs.as_chunks_mut().0;
+                            for ((gs, p), &delta) in gs.iter_mut().zip(&*p).zip(&*delta) {
+                                *gs = std::array::from_fn(
+                                    #[inline(always)]
+                                    |i| p[i] * (gs[i] - delta) * scale,
+                                );
+                            }
+                            for (part, a, b) in [(2, &*p, grads), (1, &*gs, queries)] {
+                                let out = &mut gqkv[sizes.part_at(part, h, panel)..];
+                                let out = MatMut::strided(out, n, head_dim, 3 * width);
+                                product_packed(simd, out, false, Packed::of(a, t, n), b);
+                            }
+                            let turned = turned.as_chunks_mut::<NR>().0;
+                            for (i, to) in
+                                turned.chunks_mut(n_keys).take(t.div_ceil(NR)).enumerate()
+                            {
+                                let n_rows = NR.min(t - i * NR);
+                                let from = gs[i * NR..].as_flattened();
+                                F::transpose(from, NR, n_rows, &mut to[panel - first..][..n]);
+                            }
+                        }
+                        let keys = Packed::new(part(1).rows(first, n_keys), keys);
+                        let turned = &turned[..Packed::<F>::len_of(n_keys, t)];
+                        let turned = Packed::of(turned.as_chunks().0, n_keys, t);
+                        let out = &mut gqkv[sizes.part_at(0, h, 0)..];
+                        let out = MatMut::strided(out, t, head_dim, 3 * width);
+                        product_packed(simd, out, first > 0, turned, keys);
+                    }
+                }
+            },
+        );
+    }
 }
 
 pub(super) fn cases() -> Vec<Case> {

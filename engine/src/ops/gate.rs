@@ -72,25 +72,16 @@ impl Define for GateBwd {
         for_rows(
             (rows_mut(gbranch, t * d), rows_mut(ggate, d)),
             1,
-            |first, (gbranch, ggate)| {
-                let rows = first * t..first * t + gbranch.len() / d;
-                let (g, branch) = (
-                    &g[rows.start * d..rows.end * d],
-                    &branch[rows.start * d..rows.end * d],
-                );
+            |b, (gbranch, ggate)| {
+                let rows = b * t * d..(b + 1) * t * d;
+                let (g, branch) = (&g[rows.clone()], &branch[rows]);
+                let gate = &gate[b * d..][..d];
                 ggate.fill(F::ZERO);
-                for (row, ((gbranch, g), branch)) in gbranch
-                    .chunks_exact_mut(d)
-                    .zip(g.chunks_exact(d))
-                    .zip(branch.chunks_exact(d))
-                    .enumerate()
-                {
-                    let sample = row / t;
-                    let gate = &gate[(first + sample) * d..][..d];
-                    let ggate = &mut ggate[sample * d..][..d];
-                    vectorize(
-                        #[inline(always)]
-                        || {
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let rows = gbranch.chunks_exact_mut(d).zip(g.chunks_exact(d));
+                        for ((gbranch, g), branch) in rows.zip(branch.chunks_exact(d)) {
                             // Seen here to have one length, they are read without checks.
                             let (g, branch, gate) = (&g[..d], &branch[..d], &gate[..d]);
                             let (gbranch, ggate) = (&mut gbranch[..d], &mut ggate[..d]);
@@ -98,9 +89,9 @@ impl Define for GateBwd {
                                 gbranch[j] = g[j] * gate[j];
                                 ggate[j] += g[j] * branch[j];
                             }
-                        },
-                    );
-                }
+                        }
+                    },
+                );
             },
         );
     }

@@ -4,7 +4,7 @@ use super::{Case, pointwise};
 use crate::error::Result;
 use crate::graph::op::no_gradient;
 use crate::graph::{CpuIo, Define, Graph, Io, Kind, Launch, NodeId, Var};
-use crate::num::{Mat, MatMut, Real, Store, gemm, gemm_pair, gemm_row_sums, slice};
+use crate::num::{Mat, MatMut, Real, gemm, gemm_pair, gemm_row_sums, slice};
 use crate::shape::{Shape, Type, expect};
 use sit_shaders::{
     Kernel, LINEAR_BWD_SUM, LINEAR_BWD_W_32, LINEAR_BWD_W_64, LINEAR_BWD_X_32, LINEAR_BWD_X_64,
@@ -233,12 +233,10 @@ impl Define for Linear {
                 let m = g.len() / n;
                 let (gx, g, w) = (MatMut::new(gx, m, k), Mat::new(g, m, n), Mat::new(w, n, k));
                 if !mul {
-                    return gemm(gx, Store::Set, F::ONE, g, w, |_, _, _| ());
+                    return gemm(gx, g, w, |_, _, _| ());
                 }
                 gemm(
                     gx,
-                    Store::Set,
-                    F::ONE,
                     g,
                     w,
                     #[inline(always)]
@@ -414,8 +412,6 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
         ($epilogue:expr) => {
             gemm(
                 MatMut::new(y, m, n),
-                Store::Set,
-                F::ONE,
                 x,
                 w,
                 #[inline(always)]
