@@ -115,8 +115,13 @@ impl Define for AdaLn {
     }
 }
 
-/// Rows that go through a pass before the next one begins: short loops, that wait for each other's results, take longer.
+/// Most rows that go through a pass before the next one begins: short loops, that wait for each other's results, take longer.
 const ROWS: usize = 16;
+
+/// Rows of `d` values that go through a pass: few enough that the next pass finds them in the first-level cache.
+fn rows_per_pass(d: usize) -> usize {
+    (1024 / d.max(1)).clamp(1, ROWS)
+}
 
 fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
     let &[_, t, d] = io.shape(0) else {
@@ -124,17 +129,17 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
     };
     let [x, shift, scale, ..] = io.ins;
     let [y, stats, ..] = io.outs;
-    let n = F::of(d as f64);
+    let (n, rows) = (F::of(d as f64), rows_per_pass(d));
     for_rows(
         (rows_mut(y, d), rows_mut(stats, 2)),
-        grain(d).next_multiple_of(ROWS),
+        grain(d).next_multiple_of(rows),
         |first, (y, stats)| {
             vectorize(
                 #[inline(always)]
                 || {
-                    let blocks = y.chunks_mut(ROWS * d).zip(stats.chunks_mut(2 * ROWS));
+                    let blocks = y.chunks_mut(rows * d).zip(stats.chunks_mut(2 * rows));
                     for (block, (y, stats)) in blocks.enumerate() {
-                        let first = first + block * ROWS;
+                        let first = first + block * rows;
                         let x = &x[first * d..][..y.len()];
                         let rows = stats.chunks_exact_mut(2).zip(x.chunks_exact(d));
                         for (stats, x) in rows {
@@ -180,7 +185,7 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
     };
     let [g, x, stats, scale, ..] = io.ins;
     let [gx, gshift, gscale, ..] = io.outs;
-    let n = F::of(d as f64);
+    let (n, rows) = (F::of(d as f64), rows_per_pass(d));
     for_rows(
         (
             rows_mut(gx, t * d),
@@ -196,8 +201,8 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
             vectorize(
                 #[inline(always)]
                 || {
-                    let blocks = gx.chunks_mut(ROWS * d).zip(stats.chunks(2 * ROWS));
-                    let ins = g.chunks(ROWS * d).zip(x.chunks(ROWS * d));
+                    let blocks = gx.chunks_mut(rows * d).zip(stats.chunks(2 * rows));
+                    let ins = g.chunks(rows * d).zip(x.chunks(rows * d));
                     for ((gx, stats), (g, x)) in blocks.zip(ins) {
                         let rows = gx.chunks_exact_mut(d).zip(stats.chunks_exact(2));
                         let ins = g.chunks_exact(d).zip(x.chunks_exact(d));

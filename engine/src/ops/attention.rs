@@ -240,6 +240,9 @@ impl Sizes {
     }
 }
 
+/// Values that stay in the second-level cache while a sample is worked on.
+const IN_CACHE: usize = 1 << 16;
+
 /// Cuts `n` lengths off a scratch buffer.
 #[inline(always)]
 fn cut<const N: usize, F>(mut scratch: &mut [F], lens: [usize; N]) -> [&mut [F]; N] {
@@ -282,7 +285,9 @@ impl<F: Real> WithSimd for Forward<'_, F> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sizes, qkv, o, lse } = self;
         let (t, width, head_dim) = (sizes.tokens, sizes.width, sizes.head_dim);
-        slice::fetch(qkv);
+        if qkv.len() <= IN_CACHE {
+            slice::fetch(qkv);
+        }
         let (wide, tall) = sizes.packed::<F>();
         let lens = [wide, wide, tall, t * NR];
         with_scratch(
@@ -368,8 +373,10 @@ impl<F: Real> WithSimd for Backward<'_, F> {
             delta,
         } = self;
         let (t, width, head_dim) = (sizes.tokens, sizes.width, sizes.head_dim);
-        for rows in [qkv, g, o] {
-            slice::fetch(rows);
+        if qkv.len() + g.len() + o.len() <= IN_CACHE {
+            slice::fetch(qkv);
+            slice::fetch(g);
+            slice::fetch(o);
         }
         let scale = sizes.scale::<F>();
         let (wide, tall) = sizes.packed::<F>();
