@@ -7,7 +7,7 @@ use super::mat::{Mat, MatMut};
 use super::pack::{Packed, add_columns, pack_panels, pack_rows};
 use super::par;
 use super::real::Real;
-use super::scratch::with_scratch;
+use super::scratch::{IN_CACHE, with_scratch};
 use super::simd;
 use super::tile::{NR, Sink, TILE_STRIDE, tile_rows};
 use pulp::{Simd, WithSimd};
@@ -229,8 +229,6 @@ impl<'a, F: Real> Product<'a, F> {
 
 /// Columns that get the epilogue together: long enough for its vector loops, and still in the cache.
 const STRIP: usize = 512;
-/// Values that stay in the second-level cache while a block of rows is computed.
-const IN_CACHE: usize = 1 << 16;
 
 /// Asks for [`tile_rows`] here.
 struct TileRows<F>(PhantomData<F>);

@@ -2,6 +2,9 @@
 
 use super::real::Real;
 
+/// Values that stay in the second-level cache while they are worked on.
+pub(crate) const IN_CACHE: usize = 1 << 16;
+
 /// Bytes.
 const CACHE_LINE: usize = 64;
 

@@ -360,7 +360,7 @@ mod tests {
                 }
                 assert!((exact.sum::<f64>() - 1.0).abs() < 1e-13);
             }
-            // The same in the other pass, with the logs of its rows.
+            // The pass with a shift for each row.
             let shifts: Vec<f32> = (0..n).map(|i| i as f32 * 0.1).collect();
             exp_rows(&mut rows, 0.25, &shifts);
             for i in 0..n {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
 use crate::num::panels::product_packed;
 use crate::num::par::{for_rows, rows_mut};
-use crate::num::scratch::with_scratch;
+use crate::num::scratch::{IN_CACHE, with_scratch};
 use crate::num::simd::dispatch;
 use crate::num::{Mat, MatMut, NR, Packed, Real, slice};
 use crate::shape::{Shape, Type, expect, expect_axes};
@@ -239,9 +239,6 @@ impl Sizes {
         )
     }
 }
-
-/// Values that stay in the second-level cache while a sample is worked on.
-const IN_CACHE: usize = 1 << 16;
 
 /// Cuts `n` lengths off a scratch buffer.
 #[inline(always)]
