@@ -29,7 +29,7 @@ pub mod view;
 use drops::Drops;
 use eframe::egui_wgpu::RenderState;
 use findings::Findings;
-use job::{Job, Request};
+use job::{Job, Pace, Request};
 use redraw::Redraw;
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
@@ -116,15 +116,20 @@ impl App {
         let measure = start
             .measure
             .map(|(begin, time)| measure::Measure::new(begin, time, device.clone()));
-        let redraw = Redraw::new(cc.egui_ctx.clone(), draws_by_software(cc));
+        let by_software = draws_by_software(cc);
+        let redraw = Redraw::new(cc.egui_ctx.clone(), by_software);
         let twins = match &device {
             Device::Cpu => None,
             Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
         };
         let render = cc.wgpu_render_state.as_ref().zip(twins.clone());
         let painter = render.map(|(render, twins)| Painter::new(render, twins));
+        #[cfg(not(target_arch = "wasm32"))]
+        let pace = Pace::thread(twins.is_some());
+        #[cfg(target_arch = "wasm32")]
+        let pace = Pace::window(by_software)?;
         let news = redraw.clone();
-        let job = Job::spawn(device, twins, Arc::new(move || news.news()))?;
+        let job = Job::spawn(device, twins, pace, Arc::new(move || news.news()))?;
         let mut app = App {
             state,
             job,

@@ -13,6 +13,11 @@ use {
 /// 8 ms leave half of a frame at 60 a second to the window.
 pub const FRAME_BUDGET: Duration = Duration::from_millis(8);
 
+/// That time in a browser whose frames the processor draws. One takes about 50 ms of it, so that the window would gain nothing by
+/// shorter turns.
+#[cfg(target_arch = "wasm32")]
+const BUDGET_BY_SOFTWARE: Duration = Duration::from_millis(32);
+
 /// On a thread of its own a piece may take longer; it delays only the answer to a change of mind.
 #[cfg(not(target_arch = "wasm32"))]
 const THREAD_BUDGET: Duration = Duration::from_millis(50);
@@ -38,7 +43,7 @@ struct Window {
 }
 
 impl Pace {
-    /// For a thread of its own. On a GPU that also draws the window a piece of work is cut as in a browser.
+    /// For a thread of its own. On a GPU that also draws the window (`shares_gpu`) a piece of work is cut as in a browser.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn thread(shares_gpu: bool) -> Self {
         let budget = if shares_gpu {
@@ -49,12 +54,12 @@ impl Pace {
         Pace { budget }
     }
 
-    /// For the window's thread.
+    /// For the thread of a window that the processor draws (`by_software`) or something else.
     ///
     /// # Errors
     /// In a browser without message channels.
     #[cfg(target_arch = "wasm32")]
-    pub fn window() -> std::io::Result<Self> {
+    pub fn window(by_software: bool) -> std::io::Result<Self> {
         let channel = web_sys::MessageChannel::new()
             .map_err(|why| std::io::Error::other(format!("{why:?}")))?;
         let (send, arrived) = unbounded();
@@ -70,10 +75,12 @@ impl Pace {
             arrived,
             _on_message: on_message,
         };
-        Ok(Pace {
-            budget: FRAME_BUDGET,
-            window,
-        })
+        let budget = if by_software {
+            BUDGET_BY_SOFTWARE
+        } else {
+            FRAME_BUDGET
+        };
+        Ok(Pace { budget, window })
     }
 
     /// Time that one piece of work should take.

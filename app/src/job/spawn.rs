@@ -25,18 +25,23 @@ pub struct Job {
 }
 
 impl Job {
-    /// Starts the work on `device`, with `twins` if that also draws the window.
+    /// Starts the work on `device` at its `pace`, with `twins` if the device also draws the window.
     ///
     /// # Errors
     /// When the system refuses a thread, in its words.
-    pub fn spawn(device: Device, twins: Option<Twins>, wake: Wake) -> std::io::Result<Self> {
+    pub fn spawn(
+        device: Device,
+        twins: Option<Twins>,
+        pace: Pace,
+        wake: Wake,
+    ) -> std::io::Result<Self> {
         let (requests, received) = unbounded();
         let (sender, actions) = unbounded();
         let answers = Answers {
             actions: sender,
             wake,
         };
-        start(device, twins, received, answers.clone())?;
+        start(device, twins, received, answers.clone(), pace)?;
         Ok(Job {
             requests,
             actions,
@@ -130,11 +135,9 @@ fn start(
     twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
+    pace: Pace,
 ) -> std::io::Result<()> {
-    let work = move || {
-        let pace = Pace::thread(twins.is_some());
-        pollster::block_on(serve(device, twins, requests, answers, pace));
-    };
+    let work = move || pollster::block_on(serve(device, twins, requests, answers, pace));
     std::thread::Builder::new()
         .name("work".into())
         .spawn(work)?;
@@ -147,8 +150,8 @@ fn start(
     twins: Option<Twins>,
     requests: UnboundedReceiver<Request>,
     answers: Answers,
+    pace: Pace,
 ) -> std::io::Result<()> {
-    let pace = Pace::window()?;
     wasm_bindgen_futures::spawn_local(serve(device, twins, requests, answers, pace));
     Ok(())
 }

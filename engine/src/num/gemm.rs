@@ -5,17 +5,20 @@
 
 use super::mat::{Mat, MatMut};
 use super::pack::{Packed, add_columns, pack_panels, pack_rows};
-use super::par;
+use super::par::{self, Rows, for_rows, for_rows_within, rows_mut};
 use super::real::Real;
 use super::scratch::{IN_CACHE, with_scratch};
 use super::simd;
-use super::tile::{NR, Sink, TILE_STRIDE, tile_rows};
+use super::slice::axpy;
+use super::tile::{NR, Sink, TILE_STRIDE, tile_panels, tile_rows};
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 /// Inner dimension of a block: a panel of `KC * NR` values stays in the first-level cache.
 const KC: usize = 256;
+/// Inner dimension of a part of a long sum: a fixed one, so that the bits do not depend on the threads.
+const PART: usize = 2 * KC;
 /// Multiply-adds below which a product is not worth a second thread.
 const SERIAL_WORK: usize = 1 << 17;
 
@@ -29,7 +32,7 @@ pub fn gemm<F: Real>(
     epilogue: impl Fn(usize, usize, &mut [F]) + Sync,
 ) {
     let product = Product::new(&out, a, b.cols);
-    let rows = par::rows_mut(out.used(), product.row_stride);
+    let rows = rows_mut(out.used(), product.row_stride);
     product.run(
         rows,
         b,
@@ -52,25 +55,52 @@ pub fn gemm_pair<F: Real>(
     let product = Product::new(&out, a, b.cols);
     let row_len = product.row_stride;
     let rows = (
-        par::rows_mut(out.used(), row_len),
-        par::rows_mut(second, row_len),
+        rows_mut(out.used(), row_len),
+        rows_mut(second, row_len),
     );
     product.run(rows, b, epilogue);
 }
 
 /// out = a b and the sums of the rows of a, for an a whose columns are contiguous (a transpose), in one pass over it.
+///
+/// A small result of a long sum is the sum of [`PART`]s of k: a thread then has what it copies for the product in its own cache.
 pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: Mat<'_, F>) {
     assert!(a.row_stride == 1 && sums.len() == a.rows);
-    let out = MatMut::new(out, a.rows, b.cols);
-    let product = Product {
+    let (len, parts) = (out.len(), a.cols.div_ceil(PART));
+    let product = |out: &mut [F]| Product {
         sum_rows: true,
-        ..Product::new(&out, a, b.cols)
+        ..Product::new(&MatMut::new(out, a.rows, b.cols), a, b.cols)
     };
-    let rows = (
-        par::rows_mut(out.used(), product.row_stride),
-        par::rows_mut(sums, 1),
-    );
-    product.run(rows, b, |_, _, _, _| ());
+    if parts < 2 || len > IN_CACHE {
+        let product = product(out);
+        let rows = (rows_mut(out, product.row_stride), rows_mut(sums, 1));
+        return product.run(rows, b, |_, _, _, _| ());
+    }
+    let product = product(out);
+    let both = len + sums.len();
+    with_scratch(parts * both, |partial| {
+        for_rows(rows_mut(partial, both), 1, |part, partial| {
+            let k = part * PART..a.cols.min((part + 1) * PART);
+            let (b, a) = (b.rows(k.start, k.len()), a.t().rows(k.start, k.len()).t());
+            with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
+                pack_panels(b, 0, packed);
+                let block = partial.split_at_mut(len);
+                Product { a, ..product }.block(0, block, packed, &|_, _, _, _| ());
+            });
+        });
+        let add = |to: &mut [F], first: usize| {
+            for (part, partial) in partial.chunks_exact(both).enumerate() {
+                let from = &partial[first..][..to.len()];
+                if part == 0 {
+                    to.copy_from_slice(from);
+                } else {
+                    axpy(to, F::ONE, from);
+                }
+            }
+        };
+        for_rows(rows_mut(out, 1), par::grain(1), |first, out| add(out, first));
+        add(sums, len);
+    });
 }
 
 /// The blocks that a task writes: one result, or two of the same shape.
@@ -114,7 +144,7 @@ impl<'a, F: Real> Product<'a, F> {
     /// Packs b, then computes the blocks of `rows` in parallel.
     fn run<'o, R, E>(&self, rows: R, b: Mat<'_, F>, epilogue: E)
     where
-        R: par::Rows<Block: Results<'o, F>>,
+        R: Rows<Block: Results<'o, F>>,
         E: Fn(usize, usize, &mut [F], &mut [F]) + Sync,
     {
         assert_eq!(self.a.cols, b.rows, "inner dimensions of a product");
@@ -130,12 +160,12 @@ impl<'a, F: Real> Product<'a, F> {
         with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
             let panel_len = b.rows * NR;
             let grain = b.cols.div_ceil(NR).div_ceil(threads);
-            par::for_rows(
-                par::rows_mut(packed, panel_len),
+            for_rows(
+                rows_mut(packed, panel_len),
                 grain.max(par::grain(panel_len)),
                 |first, block| pack_panels(b, first, block),
             );
-            par::for_rows_within(rows, self.rows_per_task(threads), |first, block| {
+            for_rows_within(rows, self.rows_per_task(threads), |first, block| {
                 self.block(first, block, packed, &epilogue);
             });
         });
@@ -156,8 +186,8 @@ impl<'a, F: Real> Product<'a, F> {
         let group = (IN_CACHE / (b.rows * NR).max(1)).clamp(1, most);
         let width = group * NR;
         with_scratch(panels.div_ceil(group) * rows * width, |sums| {
-            let groups = par::rows_mut(sums, rows * width);
-            par::for_rows(groups, 1, |first, sums| {
+            let groups = rows_mut(sums, rows * width);
+            for_rows(groups, 1, |first, sums| {
                 let panels = group.min(panels - first * group);
                 let product = Product {
                     cols: panels * NR,
@@ -318,18 +348,32 @@ where
                             }
                             pack_rows::<F, MR>(a, first..first + rows, k0, kc, block);
                         }
-                        for col in strip.clone().step_by(NR) {
-                            let panel = &packed[col / NR * depth + k0..][..kc];
-                            for (tile, row) in (0..rows).step_by(MR).enumerate() {
-                                let sink = Sink {
-                                    data: &mut out[row * row_stride + col..],
-                                    row_stride,
-                                    rows: rows - row,
-                                    cols: NR.min(cols - col),
-                                    add: k0 > 0,
-                                };
-                                let tile = &block[tile * kc..][..kc];
-                                F::tile::<S, MR, TILE_STRIDE, 0>(simd, panel, tile, sink);
+                        // Tiles of one panel or of several, and the rest of them one by one.
+                        let mut columns = strip.clone();
+                        while !columns.is_empty() {
+                            let col = columns.start;
+                            let panel = |i| &packed[(col / NR + i) * depth + k0..][..kc];
+                            macro_rules! tiles {
+                                ($panels:expr) => {{
+                                    let panels = $panels;
+                                    columns.start += panels.len() * NR;
+                                    for (tile, row) in (0..rows).step_by(MR).enumerate() {
+                                        let sink = Sink {
+                                            data: &mut out[row * row_stride + col..],
+                                            row_stride,
+                                            rows: rows - row,
+                                            cols: (panels.len() * NR).min(cols - col),
+                                            add: k0 > 0,
+                                        };
+                                        let tile = &block[tile * kc..][..kc];
+                                        F::tile::<S, MR, _, TILE_STRIDE, 0>(simd, panels, tile, sink);
+                                    }
+                                }};
+                            }
+                            if tile_panels::<S, F>() == 2 && columns.len() > NR {
+                                tiles!([panel(0), panel(1)]);
+                            } else {
+                                tiles!([panel(0)]);
                             }
                         }
                     }

@@ -3,7 +3,7 @@
 use super::mat::MatMut;
 use super::pack::Packed;
 use super::real::Real;
-use super::tile::{NR, Sink, tile_rows};
+use super::tile::{NR, Sink, tile_panels, tile_rows};
 use pulp::{Simd, WithSimd};
 
 /// out = aᵀ b, or out + aᵀ b (`add`), for packed a `[k, m]` and b `[k, n]`, read where they lie.
@@ -34,34 +34,62 @@ impl<F: Real> WithSimd for ProductPacked<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { out, add, a, b } = self;
-        let (rows, cols, row_stride) = (out.rows, out.cols, out.row_stride);
-        let data = out.used();
-        for col in (0..cols).step_by(NR) {
-            let b = b.panel(col / NR).panels;
-            for row in (0..rows).step_by(NR) {
-                let a = a.panel(row / NR).panels;
-                // Tiles that together have the rows of a panel.
-                macro_rules! tiles {
-                    ($($first:literal: $n:literal),*) => {{$(
-                        if row + $first < rows {
-                            let sink = Sink {
-                                data: &mut data[(row + $first) * row_stride + col..],
-                                row_stride,
-                                rows: rows - row - $first,
-                                cols: NR.min(cols - col),
-                                add,
-                            };
-                            F::tile::<S, $n, NR, $first>(simd, b, a, sink);
-                        }
-                    )*}};
-                }
-                match tile_rows::<S, F>() {
-                    8 => tiles!(0: 8, 8: 8),
-                    6 => tiles!(0: 6, 6: 5, 11: 5),
-                    _ => tiles!(0: 2, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 12: 2, 14: 2),
-                }
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut panels = 0..self.b.cols.div_ceil(NR);
+        while !panels.is_empty() {
+            let first = panels.start;
+            if tile_panels::<S, F>() == 2 && panels.len() > 1 {
+                self.panels::<S, 2>(simd, first);
+                panels.start += 2;
+            } else {
+                self.panels::<S, 1>(simd, first);
+                panels.start += 1;
+            }
+        }
+    }
+}
+
+impl<F: Real> ProductPacked<'_, F> {
+    /// The columns of `P` panels of b, from panel `first` on.
+    #[inline(always)]
+    fn panels<S: Simd, const P: usize>(&mut self, simd: S, first: usize) {
+        let &mut Self {
+            out:
+                MatMut {
+                    rows,
+                    cols,
+                    row_stride,
+                    ref mut data,
+                },
+            add,
+            a,
+            b,
+        } = self;
+        let panels: [_; P] = std::array::from_fn(|p| b.panel(first + p).panels);
+        let col = first * NR;
+        for row in (0..rows).step_by(NR) {
+            let a = a.panel(row / NR).panels;
+            // Tiles that together have the rows of a panel.
+            macro_rules! tiles {
+                ($($first:literal: $n:literal),*) => {{$(
+                    if row + $first < rows {
+                        let sink = Sink {
+                            data: &mut data[(row + $first) * row_stride + col..],
+                            row_stride,
+                            rows: rows - row - $first,
+                            cols: (P * NR).min(cols - col),
+                            add,
+                        };
+                        F::tile::<S, $n, P, NR, $first>(simd, panels, a, sink);
+                    }
+                )*}};
+            }
+            match (tile_rows::<S, F>(), P) {
+                // As many registers as with two panels.
+                (8, 1) => tiles!(0: 16),
+                (8, _) => tiles!(0: 8, 8: 8),
+                (6, _) => tiles!(0: 6, 6: 5, 11: 5),
+                _ => tiles!(0: 2, 2: 2, 4: 2, 6: 2, 8: 2, 10: 2, 12: 2, 14: 2),
             }
         }
     }

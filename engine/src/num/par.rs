@@ -4,6 +4,8 @@
 //! depends on the length alone.
 
 use std::ops::{Range, RangeInclusive};
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Runs both closures, in parallel where there are threads.
@@ -24,10 +26,81 @@ pub fn join<A: Send, B: Send>(
     (a(), b())
 }
 
-/// Runs `work` on a thread of the pool, so that the parallel loops in it start without a hand-over.
+/// Runs `work` on a thread of the pool, so that the parallel loops in it start without a hand-over, and keeps the others awake
+/// meanwhile: those that wait for work fall asleep after some microseconds, and to wake one takes longer than many a loop.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| work())
+    let over = Flag::default();
+    let others = threads() - 1;
+    let (result, ()) = rayon::join(
+        || {
+            let _end = over.set_later();
+            work()
+        },
+        || keep_awake(others, &over),
+    );
+    result
+}
+
+/// Keeps as many threads awake until it is `over`.
+#[cfg(not(target_arch = "wasm32"))]
+fn keep_awake(threads: usize, over: &Flag) {
+    /// Some ten milliseconds. It must end: this may lie on the stack of a thread above what the end of `over` waits for.
+    const TURNS: u32 = 1 << 16;
+    if threads > 1 {
+        rayon::join(
+            || keep_awake(threads / 2, over),
+            || keep_awake(threads - threads / 2, over),
+        );
+        return;
+    }
+    let mut turn = 0;
+    while threads > 0 && turn < TURNS && !over.is_set() {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => turn = 0,
+            _ => turn = wait(turn),
+        }
+    }
+}
+
+/// Waits a moment, the longer the more turns it has been, and returns the next turn.
+#[cfg(not(target_arch = "wasm32"))]
+fn wait(turn: u32) -> u32 {
+    /// Some microseconds; after that whoever else has work gets the core.
+    const SPINS: u32 = 256;
+    if turn < SPINS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+    turn.saturating_add(1)
+}
+
+/// Set once.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Flag {
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Sets it when what is returned goes, after a panic too.
+    fn set_later(&self) -> impl Drop {
+        struct Later<'a>(&'a Flag);
+        impl Drop for Later<'_> {
+            fn drop(&mut self) {
+                self.0.set();
+            }
+        }
+        Later(self)
+    }
 }
 
 /// Runs `work`.
@@ -192,18 +265,37 @@ pub fn for_rows_within<R: Rows>(
 }
 
 /// Calls `work` with every number of `threads`, in parallel where there are as many.
+#[cfg(not(target_arch = "wasm32"))]
 fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
     let mid = threads.start + threads.len() / 2;
     match threads.len() {
         0 => (),
         1 => work(threads.start),
         _ => {
-            _ = join(
-                || on_threads(threads.start..mid, work),
-                || on_threads(mid..threads.end, work),
-            )
+            let (begun, ended) = (Flag::default(), Flag::default());
+            rayon::join(
+                || {
+                    on_threads(threads.start..mid, work);
+                    // Awake, where rayon would soon sleep. What has not begun is done here as soon as this ends.
+                    let mut turn = 0;
+                    while begun.is_set() && !ended.is_set() {
+                        turn = wait(turn);
+                    }
+                },
+                || {
+                    let _end = ended.set_later();
+                    begun.set();
+                    on_threads(mid..threads.end, work);
+                },
+            );
         }
     }
+}
+
+/// Calls `work` with every number of `threads`.
+#[cfg(target_arch = "wasm32")]
+fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
+    threads.for_each(work);
 }
 
 /// Rows of `row_len` elements that make a task worth handing to another thread.

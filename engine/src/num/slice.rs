@@ -200,12 +200,21 @@ pub fn exp_columns<F: Real, const N: usize>(x: &mut [[F; N]], scale: F) -> ([F; 
     (totals, logs)
 }
 
-/// Replaces each row of x by e^(scale x - shift) with its `shift`. Inline it where loops are vectorized.
+/// The backward of a softmax: replaces each row of scores by p = e^(scale scores - log) with its `log`, and of the gradients of p by
+/// those of the scores, p (g - delta) scale with its `delta`. Inline it where loops are vectorized.
 #[inline(always)]
-pub fn exp_rows<F: Real, const N: usize>(x: &mut [[F; N]], scale: F, shifts: &[F]) {
-    for (x, &shift) in x.iter_mut().zip(shifts) {
-        for x in x {
-            *x = x.fused(scale, -shift).exp();
+pub fn softmax_rows_bwd<F: Real, const N: usize>(
+    scores: &mut [[F; N]],
+    grads: &mut [[F; N]],
+    scale: F,
+    logs: &[F],
+    deltas: &[F],
+) {
+    let rows = scores.iter_mut().zip(grads).zip(logs.iter().zip(deltas));
+    for ((p, g), (&log, &delta)) in rows {
+        for (p, g) in p.iter_mut().zip(g) {
+            *p = p.fused(scale, -log).exp();
+            *g = *p * (*g - delta) * scale;
         }
     }
 }
@@ -218,10 +227,24 @@ pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) 
     let n = split.iter().map(|s| s.0.len()).min().unwrap_or(0);
     split.iter_mut().for_each(|s| s.0 = &s.0[..n]);
     for i in 0..n {
-        let chunks = split.map(|s| s.0[i]);
-        for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane += term(chunks.map(|c| c[j]));
-        }
+        let chunks = split.map(
+            #[inline(always)]
+            |s| &s.0[i],
+        );
+        // Arrays from arrays become whole vectors, where a loop over the lanes would be taken apart.
+        let terms: [F; LANES] = std::array::from_fn(
+            #[inline(always)]
+            |j| {
+                term(chunks.map(
+                    #[inline(always)]
+                    |c| c[j],
+                ))
+            },
+        );
+        lanes = std::array::from_fn(
+            #[inline(always)]
+            |j| lanes[j] + terms[j],
+        );
     }
     let rest = split.map(|s| s.1);
     let n = rest.iter().map(|s| s.len()).min().unwrap_or(0);
@@ -360,12 +383,16 @@ mod tests {
                 }
                 assert!((exact.sum::<f64>() - 1.0).abs() < 1e-13);
             }
-            // The pass with a shift for each row.
-            let shifts: Vec<f32> = (0..n).map(|i| i as f32 * 0.1).collect();
-            exp_rows(&mut rows, 0.25, &shifts);
+            let logs: Vec<f32> = (0..n).map(|i| i as f32 * 0.1).collect();
+            let deltas: Vec<f32> = (0..n).map(|i| i as f32 * 0.3).collect();
+            let mut grads = rows.clone();
+            softmax_rows_bwd(&mut rows, &mut grads, 0.25, &logs, &deltas);
             for i in 0..n {
-                let want = (0.25 * f64::from(score(i, 1)) - f64::from(shifts[i])).exp();
-                assert!((f64::from(rows[i][1]) - want).abs() < 3e-6 * want);
+                let score = f64::from(score(i, 1));
+                let p = (0.25 * score - f64::from(logs[i])).exp();
+                assert!((f64::from(rows[i][1]) - p).abs() < 3e-6 * p);
+                let g = p * (score - f64::from(deltas[i])) * 0.25;
+                assert!((f64::from(grads[i][1]) - g).abs() < 1e-5 * p * (1.0 + score.abs()));
             }
         }
         let mut overflow = [[1e30f32], [0.0]];

@@ -5,7 +5,7 @@ use pulp::Simd;
 /// Columns of a tile and of a packed panel.
 pub const NR: usize = 16;
 
-/// Where the sums of a tile go: rows of up to `NR` values that start `row_stride` values apart in `data`.
+/// Where the sums of a tile go: rows of up to `NR` values a panel that start `row_stride` values apart in `data`.
 pub struct Sink<'a, F> {
     /// From the first value of the tile on.
     pub data: &'a mut [F],
@@ -13,7 +13,7 @@ pub struct Sink<'a, F> {
     pub row_stride: usize,
     /// Rows to store; the tile may compute more.
     pub rows: usize,
-    /// Columns to store; the tile always computes `NR`.
+    /// Columns to store; the tile always computes whole panels.
     pub cols: usize,
     /// Whether to add to what is there.
     pub add: bool,
@@ -27,8 +27,7 @@ pub const TILE_STRIDE: usize = 8;
 /// share a core share what decodes their instructions.
 const UNROLL: usize = 4;
 
-/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row; one of 512 bits holds a row,
-/// and eight hide the latency of an addition.
+/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row.
 #[inline(always)]
 pub fn tile_rows<S: Simd, F>() -> usize {
     match (size_of::<F>(), S::F32_LANES) {
@@ -38,15 +37,25 @@ pub fn tile_rows<S: Simd, F>() -> usize {
     }
 }
 
+/// Panels that a register tile has side by side where there are as many: of 32 registers of 512 bits sixteen hold sums. With one
+/// panel every multiply-add would need a load, for which there is not the time.
+#[inline(always)]
+pub fn tile_panels<S: Simd, F>() -> usize {
+    match (size_of::<F>(), S::F32_LANES) {
+        (4, 16) => 2,
+        _ => 1,
+    }
+}
+
 /// Scalars with a vectorized register tile.
 pub trait Tile: Sized {
-    /// Stores the sums over k of `a[k][i] * panel[k][j]` for `MR` of i from `FIRST` on, each one chain of multiply-adds from
-    /// zero, fused where the machine can. Both have as many k.
+    /// Stores the sums over k of `a[k][i] * panel[k][j]` for `MR` of i from `FIRST` on, for each of `P` panels, each sum one chain
+    /// of multiply-adds from zero, fused where the machine can. All have as many k.
     ///
     /// Explicit vectors, since the compiler keeps plain arrays of sums in memory instead of registers.
-    fn tile<S: Simd, const MR: usize, const WIDTH: usize, const FIRST: usize>(
+    fn tile<S: Simd, const MR: usize, const P: usize, const WIDTH: usize, const FIRST: usize>(
         simd: S,
-        panel: &[[Self; NR]],
+        panels: [&[[Self; NR]]; P],
         a: &[[Self; WIDTH]],
         sink: Sink<'_, Self>,
     );
@@ -56,24 +65,32 @@ macro_rules! impl_tile {
     ($F:ident, $Vector:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $add:ident, $mul_add:ident) => {
         impl Tile for $F {
             #[inline(always)]
-            fn tile<S: Simd, const MR: usize, const WIDTH: usize, const FIRST: usize>(
+            fn tile<
+                S: Simd,
+                const MR: usize,
+                const P: usize,
+                const WIDTH: usize,
+                const FIRST: usize,
+            >(
                 simd: S,
-                panel: &[[$F; NR]],
+                panels: [&[[$F; NR]]; P],
                 a: &[[$F; WIDTH]],
                 sink: Sink<'_, $F>,
             ) {
                 #[inline(always)]
-                fn add<S: Simd, const MR: usize, const VECTORS: usize>(
+                fn add<S: Simd, const MR: usize, const P: usize, const VECTORS: usize>(
                     simd: S,
-                    b: &[$F; NR],
+                    b: [&[$F; NR]; P],
                     a: &[$F],
-                    sums: &mut [[S::$Vector; VECTORS]; MR],
+                    sums: &mut [[[S::$Vector; VECTORS]; P]; MR],
                 ) {
-                    let b = S::$as_simd(b).0;
                     for i in 0..MR {
                         let a = simd.$splat(a[i]);
-                        for j in 0..VECTORS {
-                            sums[i][j] = simd.$mul_add(a, b[j], sums[i][j]);
+                        for p in 0..P {
+                            let b = S::$as_simd(b[p]).0;
+                            for j in 0..VECTORS {
+                                sums[i][p][j] = simd.$mul_add(a, b[j], sums[i][p][j]);
+                            }
                         }
                     }
                 }
@@ -82,55 +99,72 @@ macro_rules! impl_tile {
                 fn vectors<
                     S: Simd,
                     const MR: usize,
+                    const P: usize,
                     const VECTORS: usize,
                     const WIDTH: usize,
                     const FIRST: usize,
                 >(
                     simd: S,
-                    panel: &[[$F; NR]],
+                    panels: [&[[$F; NR]]; P],
                     a: &[[$F; WIDTH]],
                     sink: Sink<'_, $F>,
                 ) {
-                    let mut sums = [[simd.$splat(0.0); VECTORS]; MR];
-                    let (b_blocks, b_rest) = panel.as_chunks::<UNROLL>();
+                    let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
                     let (a_blocks, a_rest) = a.as_chunks::<UNROLL>();
-                    for (b, a) in b_blocks.iter().zip(a_blocks) {
-                        for (b, a) in b.iter().zip(a) {
-                            add::<S, MR, VECTORS>(simd, b, &a[FIRST..], &mut sums);
+                    // Cut to one length here, they are read without checks.
+                    let panels = panels.map(|panel| panel[..a.len()].as_chunks::<UNROLL>());
+                    for (k, a) in a_blocks.iter().enumerate() {
+                        let b = panels.map(|panel| &panel.0[k]);
+                        for (k, a) in a.iter().enumerate() {
+                            let b = b.map(|b| &b[k]);
+                            add::<S, MR, P, VECTORS>(simd, b, &a[FIRST..], &mut sums);
                         }
                     }
-                    for (b, a) in b_rest.iter().zip(a_rest) {
-                        add::<S, MR, VECTORS>(simd, b, &a[FIRST..], &mut sums);
+                    for (k, a) in a_rest.iter().enumerate() {
+                        let b = panels.map(|panel| &panel.1[k]);
+                        add::<S, MR, P, VECTORS>(simd, b, &a[FIRST..], &mut sums);
                     }
-                    for (i, sums) in sums.iter().enumerate() {
-                        if i >= sink.rows {
-                            break;
+                    let Sink { data, row_stride, rows, cols, add } = sink;
+                    if rows >= MR && cols == P * NR {
+                        // Straight from the registers.
+                        for i in 0..MR {
+                            let row = data[i * row_stride..][..P * NR].as_chunks_mut::<NR>().0;
+                            for p in 0..P {
+                                let row = S::$as_mut_simd(&mut row[p]).0;
+                                for j in 0..VECTORS {
+                                    row[j] = if add {
+                                        simd.$add(row[j], sums[i][p][j])
+                                    } else {
+                                        sums[i][p][j]
+                                    };
+                                }
+                            }
                         }
-                        let row = &mut sink.data[i * sink.row_stride..][..sink.cols];
-                        if let Some(row) = row.as_mut_array::<NR>() {
-                            let row = S::$as_mut_simd(row).0;
+                        return;
+                    }
+                    // Through memory, since what is indexed by a variable lies there all the time.
+                    let mut values = [[[0.0; NR]; P]; MR];
+                    for i in 0..MR {
+                        for p in 0..P {
+                            let values = S::$as_mut_simd(&mut values[i][p]).0;
                             for j in 0..VECTORS {
-                                row[j] = if sink.add {
-                                    simd.$add(row[j], sums[j])
-                                } else {
-                                    sums[j]
-                                };
+                                values[j] = sums[i][p][j];
                             }
-                        } else {
-                            let mut values = [0.0; NR];
-                            S::$as_mut_simd(&mut values).0.copy_from_slice(sums);
-                            for (out, &sum) in row.iter_mut().zip(&values) {
-                                *out = if sink.add { *out + sum } else { sum };
-                            }
+                        }
+                    }
+                    for (i, values) in values.iter().enumerate().take(rows) {
+                        let row = &mut data[i * row_stride..][..cols];
+                        for (out, &sum) in row.iter_mut().zip(values.as_flattened()) {
+                            *out = if add { *out + sum } else { sum };
                         }
                     }
                 }
                 match S::$LANES {
-                    16 => vectors::<S, MR, 1, WIDTH, FIRST>(simd, panel, a, sink),
-                    8 => vectors::<S, MR, 2, WIDTH, FIRST>(simd, panel, a, sink),
-                    4 => vectors::<S, MR, 4, WIDTH, FIRST>(simd, panel, a, sink),
-                    2 => vectors::<S, MR, 8, WIDTH, FIRST>(simd, panel, a, sink),
-                    _ => vectors::<S, MR, NR, WIDTH, FIRST>(simd, panel, a, sink),
+                    16 => vectors::<S, MR, P, 1, WIDTH, FIRST>(simd, panels, a, sink),
+                    8 => vectors::<S, MR, P, 2, WIDTH, FIRST>(simd, panels, a, sink),
+                    4 => vectors::<S, MR, P, 4, WIDTH, FIRST>(simd, panels, a, sink),
+                    2 => vectors::<S, MR, P, 8, WIDTH, FIRST>(simd, panels, a, sink),
+                    _ => vectors::<S, MR, P, NR, WIDTH, FIRST>(simd, panels, a, sink),
                 }
             }
         }

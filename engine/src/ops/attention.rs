@@ -423,17 +423,10 @@ impl<F: Real> WithSimd for Backward<'_, F> {
                             let n = NR.min(t - panel);
                             let out = MatMut::strided(p, t, n, NR);
                             product_packed(simd, out, false, queries_t, keys_t.panel(panel / NR));
-                            let p = p.as_chunks_mut().0;
-                            slice::exp_rows(p, scale, lse);
                             let out = MatMut::strided(gs, t, n, NR);
                             product_packed(simd, out, false, grads_t, values_t.panel(panel / NR));
-                            let gs = gs.as_chunks_mut().0;
-                            for ((gs, p), &delta) in gs.iter_mut().zip(&*p).zip(&*delta) {
-                                *gs = std::array::from_fn(
-                                    #[inline(always)]
-                                    |i| p[i] * (gs[i] - delta) * scale,
-                                );
-                            }
+                            let (p, gs) = (p.as_chunks_mut().0, gs.as_chunks_mut().0);
+                            slice::softmax_rows_bwd(p, gs, scale, lse, delta);
                             for (part, a, b) in [(2, &*p, grads), (1, &*gs, queries)] {
                                 let out = &mut gqkv[sizes.part_at(part, h, panel)..];
                                 let out = MatMut::strided(out, n, head_dim, 3 * width);
