@@ -54,10 +54,7 @@ pub fn gemm_pair<F: Real>(
     let out = MatMut::new(out, a.rows, b.cols);
     let product = Product::new(&out, a, b.cols);
     let row_len = product.row_stride;
-    let rows = (
-        rows_mut(out.used(), row_len),
-        rows_mut(second, row_len),
-    );
+    let rows = (rows_mut(out.used(), row_len), rows_mut(second, row_len));
     product.run(rows, b, epilogue);
 }
 
@@ -98,7 +95,9 @@ pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: M
                 }
             }
         };
-        for_rows(rows_mut(out, 1), par::grain(1), |first, out| add(out, first));
+        for_rows(rows_mut(out, 1), par::grain(1), |first, out| {
+            add(out, first)
+        });
         add(sums, len);
     });
 }
@@ -366,7 +365,9 @@ where
                                             add: k0 > 0,
                                         };
                                         let tile = &block[tile * kc..][..kc];
-                                        F::tile::<S, MR, _, TILE_STRIDE, 0>(simd, panels, tile, sink);
+                                        F::tile::<S, MR, _, TILE_STRIDE, 0>(
+                                            simd, panels, tile, sink,
+                                        );
                                     }
                                 }};
                             }

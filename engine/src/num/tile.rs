@@ -124,34 +124,37 @@ macro_rules! impl_tile {
                         let b = panels.map(|panel| &panel.1[k]);
                         add::<S, MR, P, VECTORS>(simd, b, &a[FIRST..], &mut sums);
                     }
-                    let Sink { data, row_stride, rows, cols, add } = sink;
-                    if rows >= MR && cols == P * NR {
-                        // Straight from the registers.
-                        for i in 0..MR {
-                            let row = data[i * row_stride..][..P * NR].as_chunks_mut::<NR>().0;
-                            for p in 0..P {
-                                let row = S::$as_mut_simd(&mut row[p]).0;
-                                for j in 0..VECTORS {
-                                    row[j] = if add {
-                                        simd.$add(row[j], sums[i][p][j])
-                                    } else {
-                                        sums[i][p][j]
-                                    };
-                                }
-                            }
-                        }
-                        return;
-                    }
-                    // Through memory, since what is indexed by a variable lies there all the time.
-                    let mut values = [[[0.0; NR]; P]; MR];
+                    let Sink {
+                        data,
+                        row_stride,
+                        rows,
+                        cols,
+                        add,
+                    } = sink;
+                    // One store for whole tiles and, in a place of their own, for others: a second one, or one in a loop, would
+                    // make the compiler keep the sums in memory.
+                    let whole = rows >= MR && cols == P * NR;
+                    let mut spare = (!whole).then(|| [[[0.0; NR]; P]; MR]);
+                    let (to, to_stride, to_add) = match &mut spare {
+                        Some(spare) => (spare.as_flattened_mut().as_flattened_mut(), P * NR, false),
+                        None => (&mut *data, row_stride, add),
+                    };
                     for i in 0..MR {
+                        let row = to[i * to_stride..][..P * NR].as_chunks_mut::<NR>().0;
                         for p in 0..P {
-                            let values = S::$as_mut_simd(&mut values[i][p]).0;
+                            let row = S::$as_mut_simd(&mut row[p]).0;
                             for j in 0..VECTORS {
-                                values[j] = sums[i][p][j];
+                                row[j] = if to_add {
+                                    simd.$add(row[j], sums[i][p][j])
+                                } else {
+                                    sums[i][p][j]
+                                };
                             }
                         }
                     }
+                    let Some(values) = &spare else {
+                        return;
+                    };
                     for (i, values) in values.iter().enumerate().take(rows) {
                         let row = &mut data[i * row_stride..][..cols];
                         for (out, &sum) in row.iter_mut().zip(values.as_flattened()) {
