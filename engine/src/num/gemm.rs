@@ -19,6 +19,8 @@ use std::ops::RangeInclusive;
 const KC: usize = 256;
 /// Inner dimension of a part of a long sum: a fixed one, so that the bits do not depend on the threads.
 const PART: usize = 2 * KC;
+/// Inner dimension below which a product is all writing.
+const FEW: usize = 16;
 /// Multiply-adds below which a product is not worth a second thread.
 const SERIAL_WORK: usize = 1 << 17;
 
@@ -78,7 +80,7 @@ pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: M
     with_scratch(parts * both, |partial| {
         for_rows(rows_mut(partial, both), 1, |part, partial| {
             let k = part * PART..a.cols.min((part + 1) * PART);
-            let (b, a) = (b.rows(k.start, k.len()), a.t().rows(k.start, k.len()).t());
+            let (a, b) = (a.cols(k.start, k.len()), b.rows(k.start, k.len()));
             with_scratch(Packed::<F>::len_of(b.rows, b.cols), |packed| {
                 pack_panels(b, 0, packed);
                 let block = partial.split_at_mut(len);
@@ -127,6 +129,8 @@ struct Product<'a, F> {
     row_stride: usize,
     /// The second result is the sums of the rows of a.
     sum_rows: bool,
+    /// Whether to add to what is there.
+    add: bool,
 }
 
 impl<'a, F: Real> Product<'a, F> {
@@ -137,6 +141,7 @@ impl<'a, F: Real> Product<'a, F> {
             cols,
             row_stride: out.row_stride.max(1),
             sum_rows: false,
+            add: false,
         }
     }
 
@@ -170,8 +175,8 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    /// Computes all rows, so few that the columns are what the threads share: each packs some of b, no more than stay in the
-    /// second-level cache, and needs them once.
+    /// Computes all rows, so few that the columns are what the threads share: each packs some of b, no more than stays in the
+    /// second-level cache, and needs it once.
     fn few_rows<'o, B: Results<'o, F>>(
         &self,
         threads: usize,
@@ -182,21 +187,29 @@ impl<'a, F: Real> Product<'a, F> {
         let (out, second) = block.into_pair();
         let (rows, panels) = (self.a.rows, b.cols.div_ceil(NR));
         let most = panels.div_ceil(threads).max(1);
-        let group = (IN_CACHE / (b.rows * NR).max(1)).clamp(1, most);
+        // As long rows of b at a time as a block of k leaves room for.
+        let depth = b.rows.min(KC);
+        let group = (IN_CACHE / (depth * NR).max(1)).clamp(1, most);
         let width = group * NR;
         with_scratch(panels.div_ceil(group) * rows * width, |sums| {
             let groups = rows_mut(sums, rows * width);
             for_rows(groups, 1, |first, sums| {
                 let panels = group.min(panels - first * group);
-                let product = Product {
-                    cols: panels * NR,
-                    row_stride: width,
-                    ..*self
-                };
-                with_scratch(panels * b.rows * NR, |packed| {
-                    pack_panels(b, first * group, packed);
-                    let sums = &mut sums[..rows * width + panels * NR - width];
-                    product.block(0, sums, packed, &|_, _, _, _| ());
+                let sums = &mut sums[..rows * width + panels * NR - width];
+                with_scratch(panels * depth * NR, |packed| {
+                    for k0 in (0..b.rows.max(1)).step_by(KC) {
+                        let kc = KC.min(b.rows - k0);
+                        let packed = &mut packed[..panels * kc * NR];
+                        pack_panels(b.rows(k0, kc), first * group, packed);
+                        let product = Product {
+                            a: self.a.cols(k0, kc),
+                            cols: panels * NR,
+                            row_stride: width,
+                            add: k0 > 0,
+                            ..*self
+                        };
+                        product.block(0, &mut *sums, packed, &|_, _, _, _| ());
+                    }
                 });
             });
             for (row, out) in out.chunks_mut(self.row_stride).enumerate() {
@@ -238,7 +251,8 @@ impl<'a, F: Real> Product<'a, F> {
     /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache.
     ///
     /// A task first fetches each panel of b into the first-level cache, which takes about a third of a tile's time: so even the
-    /// last ones have several tiles. The columns of a transpose are better read as far as they go: each task gets as many.
+    /// last ones have several tiles. The columns of a transpose are better read as far as they go: each task gets as many. Where
+    /// they are few it matters more that the results are written to few rows at a time.
     fn rows_per_task(&self, threads: usize) -> RangeInclusive<usize> {
         let tile_rows = self.tile_rows();
         let tiles = self.a.rows.div_ceil(tile_rows);
@@ -247,7 +261,8 @@ impl<'a, F: Real> Product<'a, F> {
             let small = (tiles / (8 * threads)).clamp(1, 4);
             (if threads == 1 { most } else { small }, most)
         } else {
-            let most = (256 / tile_rows).min(tiles.div_ceil(threads)).max(1);
+            let rows = if self.a.cols < FEW { 32 } else { 256 };
+            let most = (rows / tile_rows).min(tiles.div_ceil(threads)).max(1);
             let tasks = tiles.div_ceil(most).next_multiple_of(threads);
             let tiles = tiles.div_ceil(tasks.max(1));
             (tiles, tiles)
@@ -311,6 +326,7 @@ where
                     cols,
                     row_stride,
                     sum_rows,
+                    add,
                 },
             first,
             out,
@@ -362,7 +378,7 @@ where
                                             row_stride,
                                             rows: rows - row,
                                             cols: (panels.len() * NR).min(cols - col),
-                                            add: k0 > 0,
+                                            add: add || k0 > 0,
                                         };
                                         let tile = &block[tile * kc..][..kc];
                                         F::tile::<S, MR, _, TILE_STRIDE, 0>(

@@ -42,6 +42,11 @@ impl<'a, F> Mat<'a, F> {
         }
     }
 
+    /// `n` columns from `first` on.
+    pub fn cols(self, first: usize, n: usize) -> Self {
+        self.t().rows(first, n).t()
+    }
+
     /// The transpose.
     pub fn t(self) -> Self {
         Self {
