@@ -63,19 +63,46 @@ pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]
     );
 }
 
-/// Row after row, so that b is read in the order in which it lies.
+/// Rows of b copied together: a panel gets more at a time.
+const PACK_ROWS: usize = 4;
+
+/// Rows after rows, so that b is read in the order in which it lies.
 #[inline(always)]
 fn pack_rows_of_panels<F: Real>(b: Mat<'_, F>, col: usize, panels: &mut [[F; NR]]) {
-    let n = (b.cols - col).min(panels.len() / b.rows.max(1) * NR);
-    for k in 0..b.rows {
-        let (whole, rest) = b.data[k * b.row_stride + col..][..n].as_chunks::<NR>();
-        for (p, from) in whole.iter().enumerate() {
-            panels[p * b.rows + k] = *from;
+    let whole = b.rows / PACK_ROWS * PACK_ROWS;
+    for k in (0..whole).step_by(PACK_ROWS) {
+        pack_some_rows::<F, PACK_ROWS>(b, k, col, panels);
+    }
+    for k in whole..b.rows {
+        pack_some_rows::<F, 1>(b, k, col, panels);
+    }
+}
+
+/// `N` rows from row `k` on.
+#[inline(always)]
+fn pack_some_rows<F: Real, const N: usize>(
+    b: Mat<'_, F>,
+    k: usize,
+    col: usize,
+    panels: &mut [[F; NR]],
+) {
+    let n = (b.cols - col).min(panels.len() / b.rows * NR);
+    let rows: [_; N] = std::array::from_fn(
+        #[inline(always)]
+        |i| b.data[(k + i) * b.row_stride + col..][..n].as_chunks::<NR>(),
+    );
+    let whole = n / NR;
+    for p in 0..whole {
+        let to = &mut panels[p * b.rows + k..][..N];
+        for (to, row) in to.iter_mut().zip(rows) {
+            *to = row.0[p];
         }
-        if !rest.is_empty() {
-            let row = &mut panels[whole.len() * b.rows + k];
-            row[..rest.len()].copy_from_slice(rest);
-            row[rest.len()..].fill(F::ZERO);
+    }
+    if whole * NR < n {
+        let to = &mut panels[whole * b.rows + k..][..N];
+        for (to, (_, rest)) in to.iter_mut().zip(rows) {
+            to[..rest.len()].copy_from_slice(rest);
+            to[rest.len()..].fill(F::ZERO);
         }
     }
 }
