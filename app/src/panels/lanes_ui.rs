@@ -71,9 +71,11 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             legend(ui, scene);
         }
         None if record.failure.is_none() => {
+            let due = record.steps.len().min(position + 1);
+            let is_computed = record.is_started() && record.frames.len() >= due;
             let text = match state.view.quantity {
                 crate::state::Quantity::Noise => "No noise is added in this step.",
-                _ if record.is_started() => "Nothing to show at this step.",
+                _ if is_computed => "Nothing to show at this step.",
                 _ => "Computing …",
             };
             match coming(state) {

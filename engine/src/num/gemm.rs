@@ -1,7 +1,8 @@
 //! Matrix products on packed panels, with the same bits however the rows are batched or shared among threads.
 //!
 //! Every element is one chain of (fused) multiply-adds over k, from zero, cut into blocks of `KC` that are added in
-//! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits.
+//! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits. [`gemm_row_sums`] cuts long
+//! chains once more.
 
 use super::mat::{Mat, MatMut};
 use super::pack::{Packed, add_columns, pack_panels, pack_rows};
@@ -62,7 +63,7 @@ pub fn gemm_pair<F: Real>(
 
 /// out = a b and the sums of the rows of a, for an a whose columns are contiguous (a transpose), in one pass over it.
 ///
-/// A small result of a long sum is the sum of [`PART`]s of k: a thread then has what it copies for the product in its own cache.
+/// A small result of a long sum is the sum of parts of 512 of k: a thread then has what it copies for the product in its own cache.
 pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: Mat<'_, F>) {
     assert!(a.row_stride == 1 && sums.len() == a.rows);
     let (len, parts) = (out.len(), a.cols.div_ceil(PART));
