@@ -1,15 +1,19 @@
 //! The CPU backend: runs a plan step by step on plain vectors. `f32` is the product, `f64` the oracle.
 
+mod blocks;
+mod step;
+
 use crate::error::{Error, Result};
-use crate::graph::plan::{Operand, Place, Step, Use};
-use crate::graph::{Arena, CpuIo, Layout, MAX_ARGS, Op, Plan};
-use crate::num::{Real, par};
+use crate::graph::plan::{Place, Use};
+use crate::graph::{Arena, CpuIo, Layout, Op, Plan};
+use crate::num::{Buffer, Real, par};
 use crate::shape::Elem;
+use blocks::Blocks;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Segments of each arena.
-type Segments<F> = BTreeMap<Arena, Vec<Vec<F>>>;
+type Segments<F> = BTreeMap<Arena, Vec<Buffer<F>>>;
 
 /// Arenas in memory, shared by programs.
 #[derive(Clone, Debug)]
@@ -25,7 +29,7 @@ impl<F: Real> Arenas<F> {
             layout
                 .segments()
                 .iter()
-                .map(|&len| vec![F::ZERO; len])
+                .map(|&len| Buffer::zeros(len))
                 .collect()
         };
         let data = kinds.iter().map(|&kind| (kind, zeros())).collect();
@@ -120,9 +124,10 @@ impl Scalar for f64 {
 #[derive(Debug)]
 pub struct Program<F> {
     plan: Plan,
-    floats: Vec<Vec<F>>,
+    floats: Vec<Buffer<F>>,
     ints: Vec<Vec<u32>>,
     arenas: Arenas<F>,
+    blocks: Vec<Option<Blocks>>,
 }
 
 impl<F: Scalar> Program<F> {
@@ -137,9 +142,14 @@ impl<F: Scalar> Program<F> {
             )));
         }
         let floats = plan.slots.iter().map(|s| match (s.elem, s.usage) {
-            (Elem::U32, _) => vec![],
-            (Elem::F32, Use::Const(value)) => vec![F::of(f64::from(value)); s.len],
-            (Elem::F32, _) => vec![F::ZERO; s.len],
+            (Elem::U32, _) => Buffer::default(),
+            (Elem::F32, usage) => {
+                let mut values = Buffer::zeros(s.len);
+                if let Use::Const(value) = usage {
+                    values.fill(F::of(f64::from(value)));
+                }
+                values
+            }
         });
         let ints = plan.slots.iter().map(|s| {
             if s.elem == Elem::U32 {
@@ -152,6 +162,7 @@ impl<F: Scalar> Program<F> {
             floats: floats.collect(),
             ints: ints.collect(),
             arenas: arenas.clone(),
+            blocks: plan.groups.iter().map(|g| Blocks::new(&plan, g)).collect(),
             plan,
         })
     }
@@ -264,114 +275,17 @@ impl<F: Scalar> Program<F> {
         let arenas = &mut *self.arenas.lock();
         let (floats, ints) = (&mut self.floats, &self.ints);
         par::enter(|| {
-            for step in &self.plan.steps {
-                run_step(step, floats, ints, arenas);
+            for (group, blocks) in self.plan.groups.iter().zip(&self.blocks) {
+                let steps = &self.plan.steps[group.steps.clone()];
+                if let Some(blocks) = blocks {
+                    blocks.run(group, steps, floats, ints, arenas);
+                    continue;
+                }
+                for step in steps {
+                    step::run(step, floats, ints, arenas);
+                }
             }
         });
         Ok(())
-    }
-}
-
-/// Takes the buffers that the step writes out of their places, runs it on them, and puts them back: plain borrows, no copies.
-fn run_step<F: Scalar>(
-    step: &Step,
-    floats: &mut [Vec<F>],
-    ints: &[Vec<u32>],
-    arenas: &mut Segments<F>,
-) {
-    let in_place = step.op.in_place();
-    let mut taken: [Vec<F>; MAX_ARGS] = Default::default();
-    for (i, operand) in written(step).enumerate() {
-        // Two outputs in one arena segment: the first holds it for both.
-        taken[i] = std::mem::take(place_of(floats, arenas, &operand.place));
-    }
-
-    let mut parts = carve(step, &mut taken).into_iter();
-    let mut outs: [&mut [F]; MAX_ARGS] = Default::default();
-    outs.iter_mut()
-        .zip(parts.by_ref().take(step.outs.len()))
-        .for_each(|(to, from)| *to = from);
-    let mut changed: [&mut [F]; MAX_ARGS] = Default::default();
-    changed
-        .iter_mut()
-        .zip(parts)
-        .for_each(|(to, from)| *to = from);
-
-    let mut ins: [&[F]; MAX_ARGS] = Default::default();
-    let mut ins_u32: [&[u32]; MAX_ARGS] = Default::default();
-    for (i, (operand, ty)) in step.ins.iter().zip(&step.in_types).enumerate() {
-        match operand.place {
-            _ if in_place.contains(&i) => {}
-            Place::Slot(slot) if ty.elem == Elem::U32 => ins_u32[i] = &ints[slot],
-            Place::Slot(slot) => ins[i] = &floats[slot][..operand.len],
-            Place::Arena(arena, segment, offset) => {
-                ins[i] = &arenas[&arena][segment][offset..][..operand.len]
-            }
-        }
-    }
-    F::evaluate(
-        &*step.op,
-        CpuIo {
-            in_types: &step.in_types,
-            out_types: &step.out_types,
-            ins,
-            ins_u32,
-            outs,
-            in_place: changed,
-        },
-    );
-
-    for (i, operand) in written(step).enumerate() {
-        if !taken[i].is_empty() {
-            *place_of(floats, arenas, &operand.place) = std::mem::take(&mut taken[i]);
-        }
-    }
-}
-
-/// What a step writes: its outputs, then its in-place operands.
-fn written(step: &Step) -> impl Iterator<Item = &Operand> {
-    step.outs
-        .iter()
-        .chain(step.op.in_place().iter().map(|&i| &step.ins[i]))
-}
-
-/// The range of each written operand in the buffers taken for them; operands of one buffer share the first one's.
-fn carve<'a, F>(step: &Step, taken: &'a mut [Vec<F>; MAX_ARGS]) -> [&'a mut [F]; MAX_ARGS] {
-    let buffer = |place: &Place| match *place {
-        Place::Slot(slot) => (None, slot, 0),
-        Place::Arena(arena, segment, offset) => (Some(arena), segment, offset),
-    };
-    let mut ranges = [(0, 0, 0, 0); MAX_ARGS];
-    let mut n = 0;
-    for (i, operand) in written(step).enumerate() {
-        let (arena, segment, offset) = buffer(&operand.place);
-        let same = |o: &Operand| buffer(&o.place).0 == arena && buffer(&o.place).1 == segment;
-        let home = written(step).position(same).unwrap_or(i);
-        ranges[i] = (home, offset, operand.len, i);
-        n += 1;
-    }
-    let ranges = &mut ranges[..n];
-    ranges.sort_unstable();
-    let mut parts: [&mut [F]; MAX_ARGS] = Default::default();
-    let mut rest = taken.each_mut().map(|buffer| (0, &mut buffer[..]));
-    for &mut (home, offset, len, i) in ranges {
-        let (start, data) = std::mem::take(&mut rest[home]);
-        let (part, tail) = data[offset - start..].split_at_mut(len);
-        parts[i] = part;
-        rest[home] = (offset + len, tail);
-    }
-    parts
-}
-
-fn place_of<'a, F>(
-    floats: &'a mut [Vec<F>],
-    arenas: &'a mut Segments<F>,
-    place: &Place,
-) -> &'a mut Vec<F> {
-    match *place {
-        Place::Slot(slot) => &mut floats[slot],
-        Place::Arena(arena, segment, _) => &mut arenas
-            .get_mut(&arena)
-            .expect("checked when the program was made")[segment],
     }
 }

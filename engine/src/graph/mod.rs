@@ -7,6 +7,7 @@ mod dump;
 pub mod launch;
 pub mod op;
 pub mod plan;
+mod planner;
 
 pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
 pub use plan::{Arena, Layout, Plan};

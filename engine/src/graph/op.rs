@@ -31,6 +31,12 @@ pub trait Define: Debug + Clone + Send + Sync + 'static {
         &[]
     }
 
+    /// The inputs that every sample sees whole (weights, tables), where samples do not meet otherwise: each index of the first axis
+    /// of the outputs comes from the same part of the first axis of every other input. `None` where samples meet.
+    fn shared(&self, _ins: &[Type]) -> Option<&'static [usize]> {
+        None
+    }
+
     /// Multiply-accumulates of one run, counted as the papers do: matrix products only.
     fn macs(&self, _ins: &[Type]) -> u64 {
         0
@@ -79,6 +85,8 @@ pub trait Op: Debug + Send + Sync {
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>>;
     /// See [`Define::in_place`].
     fn in_place(&self) -> &'static [usize];
+    /// See [`Define::shared`].
+    fn shared(&self, ins: &[Type]) -> Option<&'static [usize]>;
     /// See [`Define::macs`].
     fn macs(&self, ins: &[Type]) -> u64;
     /// [`Define::launch`], refused where a kernel could not count the elements.
@@ -112,6 +120,9 @@ impl<T: Define> Op for T {
     }
     fn in_place(&self) -> &'static [usize] {
         Define::in_place(self)
+    }
+    fn shared(&self, ins: &[Type]) -> Option<&'static [usize]> {
+        Define::shared(self, ins)
     }
     fn macs(&self, ins: &[Type]) -> u64 {
         Define::macs(self, ins)

@@ -1,9 +1,11 @@
 //! The plan: live nodes only, every value with a place, exact bytes before anything is allocated. Needs no device.
 
-use super::{Graph, Kind, Op, Var};
+use super::planner::Planner;
+use super::{Graph, Op, Var};
 use crate::error::{Error, Result};
 use crate::shape::{Elem, Shape, Type};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Offsets in arenas are multiples of this many floats (256 bytes, the binding alignment of WebGPU).
@@ -129,6 +131,16 @@ pub struct Operand {
     pub len: usize,
 }
 
+impl Operand {
+    /// The slot, where it lies in one.
+    pub fn slot(&self) -> Option<usize> {
+        match self.place {
+            Place::Slot(slot) => Some(slot),
+            Place::Arena(..) => None,
+        }
+    }
+}
+
 /// One operation of the plan with the places of its operands.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -143,6 +155,59 @@ pub struct Step {
     /// Types of the outputs.
     pub out_types: Vec<Type>,
 }
+
+impl Step {
+    /// Samples that go through it on their own: the sizes of the first axes, or what they are multiples of; 1 where samples meet.
+    pub fn samples(&self) -> usize {
+        let Some(shared) = self.op.shared(&self.in_types) else {
+            return 1;
+        };
+        let own = self.in_types.iter().enumerate();
+        let own = own.filter(|(i, _)| !shared.contains(i)).map(|(_, ty)| ty);
+        let sizes = own.chain(&self.out_types);
+        let sizes = sizes.map(|ty| ty.shape.first().copied().unwrap_or(1));
+        let least = sizes.clone().min().unwrap_or(1).max(1);
+        if sizes.clone().all(|n| n.is_multiple_of(least)) {
+            least
+        } else {
+            1
+        }
+    }
+
+    /// Whether every sample sees input `i` whole.
+    pub fn shares(&self, i: usize) -> bool {
+        let shared = self.op.shared(&self.in_types);
+        shared.is_some_and(|shared| shared.contains(&i))
+    }
+
+    /// Whether every sample sees all of what the slot holds.
+    pub fn reads_whole(&self, slot: usize) -> bool {
+        let mut ins = self.ins.iter().enumerate();
+        ins.any(|(i, operand)| operand.slot() == Some(slot) && self.shares(i))
+    }
+}
+
+/// Steps that each sample goes through on its own: a backend may take some samples through all of them before the others. A slot
+/// that they write has values of one length here, and is read by sample: so none of them disturbs another sample's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Indices of [`Plan::steps`].
+    pub steps: Range<usize>,
+    /// Samples; 1 for a step where they meet.
+    pub samples: usize,
+    /// Slots that are written, and the length of the values.
+    pub slots: Vec<(usize, usize)>,
+}
+
+impl Group {
+    /// Where a slot stands among those that are written.
+    pub fn place(&self, slot: usize) -> Option<usize> {
+        self.slots.iter().position(|&(s, _)| s == slot)
+    }
+}
+
+/// Most slots that a group writes.
+pub const MAX_GROUP_SLOTS: usize = 32;
 
 /// What a slot is used for; only scratch slots are shared.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -193,6 +258,8 @@ pub struct Request {
 pub struct Plan {
     /// Steps in order.
     pub steps: Vec<Step>,
+    /// The steps in groups.
+    pub groups: Vec<Group>,
     /// Buffers of the program.
     pub slots: Vec<Slot>,
     /// Values that the caller writes.
@@ -250,265 +317,4 @@ fn find<'a>(ports: &'a [Port], what: &str, name: &str) -> Result<&'a Port> {
             names.join(", ")
         ))
     })
-}
-
-struct Planner<'a> {
-    graph: &'a Graph,
-    request: &'a Request,
-    layout: &'a Layout,
-    live: Vec<bool>,
-    /// Last node that uses a value; values that outlive the run stand at `usize::MAX`.
-    last_use: BTreeMap<Var, usize>,
-    place: BTreeMap<Var, Place>,
-    free: Vec<usize>,
-    plan: Plan,
-}
-
-impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, request: &'a Request, layout: &'a Layout) -> Result<Self> {
-        let mut planner = Planner {
-            graph,
-            request,
-            layout,
-            live: vec![false; graph.nodes().len()],
-            last_use: BTreeMap::new(),
-            place: BTreeMap::new(),
-            free: Vec::new(),
-            plan: Plan {
-                steps: Vec::new(),
-                slots: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                layout: layout.clone(),
-                arenas: BTreeSet::new(),
-            },
-        };
-        planner.mark_live();
-        planner.place_grads()?;
-        Ok(planner)
-    }
-
-    /// A node lives when an output, a gradient or an in-place change depends on it.
-    fn mark_live(&mut self) {
-        let nodes = self.graph.nodes();
-        let asked = self.request.outputs.iter().chain(&self.request.grads);
-        for (_, v) in asked {
-            self.live[v.node.0 as usize] = true;
-            self.last_use.insert(self.graph.root(*v), usize::MAX);
-        }
-        for (i, node) in nodes.iter().enumerate().rev() {
-            self.live[i] |= matches!(&node.kind, Kind::Op(op) if !op.in_place().is_empty());
-            if !self.live[i] {
-                continue;
-            }
-            for &v in &node.ins {
-                self.live[v.node.0 as usize] = true;
-                let root = self.graph.root(v);
-                self.last_use
-                    .entry(root)
-                    .and_modify(|l| *l = (*l).max(i))
-                    .or_insert(i);
-            }
-        }
-    }
-
-    fn place_grads(&mut self) -> Result<()> {
-        for (name, var) in &self.request.grads {
-            let entry = self.entry(name, self.graph.shape(*var))?;
-            let place = Place::Arena(Arena::Grads, entry.segment, entry.offset);
-            if self.place.insert(self.graph.root(*var), place).is_some() {
-                return Err(Error::Shape(format!(
-                    "the gradient of {name} is shared with another parameter's"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn entry(&self, name: &str, shape: &Shape) -> Result<&'a Entry> {
-        match self.layout.get(name) {
-            Some(e) if e.shape == *shape => Ok(e),
-            Some(e) => Err(Error::Shape(format!(
-                "parameter {name} is {shape} in the graph and {} in the layout",
-                e.shape
-            ))),
-            None => Err(Error::Shape(format!(
-                "parameter {name} is not in the layout"
-            ))),
-        }
-    }
-
-    fn run(mut self) -> Result<Plan> {
-        for i in 0..self.graph.nodes().len() {
-            if self.live[i] {
-                self.visit(i)?;
-            }
-        }
-        for (name, var) in &self.request.outputs {
-            let place = self.place[&self.graph.root(*var)];
-            self.plan.outputs.push(Port {
-                name: name.clone(),
-                ty: self.graph.ty(*var).clone(),
-                place,
-            });
-        }
-        Ok(self.plan)
-    }
-
-    fn visit(&mut self, i: usize) -> Result<()> {
-        let node = &self.graph.nodes()[i];
-        let first = Var {
-            node: super::NodeId(i as u32),
-            out: 0,
-        };
-        match &node.kind {
-            Kind::Reshape => {}
-            Kind::Param(name) => {
-                let entry = self.entry(name, &node.outs[0].shape)?;
-                let arena = self.request.weights.unwrap_or(Arena::Params);
-                let place = self.arena(arena, entry.segment, entry.offset);
-                self.place.insert(first, place);
-            }
-            Kind::Arena(arena, segment) => {
-                let place = self.arena(*arena, *segment, 0);
-                self.place.insert(first, place);
-            }
-            Kind::Input(name) => {
-                let place = self.own_slot(&node.outs[0], Use::Input);
-                self.plan.inputs.push(Port {
-                    name: name.clone(),
-                    ty: node.outs[0].clone(),
-                    place,
-                });
-                self.place.insert(first, place);
-            }
-            Kind::Const(value) => {
-                let place = self.own_slot(&node.outs[0], Use::Const(*value));
-                self.place.insert(first, place);
-            }
-            Kind::Op(op) => self.visit_op(i, op)?,
-        }
-        Ok(())
-    }
-
-    fn visit_op(&mut self, i: usize, op: &Arc<dyn Op>) -> Result<()> {
-        let node = &self.graph.nodes()[i];
-        let mut outs = Vec::with_capacity(node.outs.len());
-        for (o, ty) in node.outs.iter().enumerate() {
-            let var = Var {
-                node: super::NodeId(i as u32),
-                out: o as u32,
-            };
-            let place = match self.place.get(&var) {
-                Some(&Place::Arena(arena, segment, offset)) => self.arena(arena, segment, offset),
-                _ => self.scratch_slot(ty.shape.numel()),
-            };
-            self.place.insert(var, place);
-            outs.push(Operand {
-                place,
-                len: ty.shape.numel(),
-            });
-        }
-        let operand = |v: &Var| Operand {
-            place: self.place[&self.graph.root(*v)],
-            len: self.graph.shape(*v).numel(),
-        };
-        let ins: Vec<Operand> = node.ins.iter().map(operand).collect();
-        let in_types: Vec<Type> = node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect();
-        self.plan.steps.push(Step {
-            op: op.clone(),
-            ins,
-            outs,
-            in_types,
-            out_types: node.outs.clone(),
-        });
-        self.plan.steps.last().map_or(Ok(()), check_aliasing)?;
-
-        // Freed only now: an output never shares the buffer of an input of the same step.
-        let ended: BTreeSet<Var> = node
-            .ins
-            .iter()
-            .map(|&v| self.graph.root(v))
-            .filter(|v| self.last_use.get(v) == Some(&i))
-            .collect();
-        let unused = (0..node.outs.len() as u32)
-            .map(|out| Var {
-                node: super::NodeId(i as u32),
-                out,
-            })
-            .filter(|v| !self.last_use.contains_key(v));
-        for v in ended.into_iter().chain(unused) {
-            if let Place::Slot(s) = self.place[&v]
-                && self.plan.slots[s].usage == Use::Scratch
-            {
-                self.free.push(s);
-            }
-        }
-        Ok(())
-    }
-
-    fn arena(&mut self, arena: Arena, segment: usize, offset: usize) -> Place {
-        self.plan.arenas.insert(arena);
-        Place::Arena(arena, segment, offset)
-    }
-
-    fn own_slot(&mut self, ty: &Type, usage: Use) -> Place {
-        self.plan.slots.push(Slot {
-            len: ty.shape.numel(),
-            elem: ty.elem,
-            usage,
-        });
-        Place::Slot(self.plan.slots.len() - 1)
-    }
-
-    /// Best fit among the free slots; when none is large enough the largest of them grows.
-    fn scratch_slot(&mut self, len: usize) -> Place {
-        let slots = &self.plan.slots;
-        let fits = self
-            .free
-            .iter()
-            .copied()
-            .filter(|&s| slots[s].len >= len)
-            .min_by_key(|&s| (slots[s].len, s));
-        let chosen = fits.or_else(|| self.free.iter().copied().max_by_key(|&s| (slots[s].len, s)));
-        let Some(s) = chosen else {
-            self.plan.slots.push(Slot {
-                len,
-                elem: Elem::F32,
-                usage: Use::Scratch,
-            });
-            return Place::Slot(self.plan.slots.len() - 1);
-        };
-        self.free.retain(|&f| f != s);
-        self.plan.slots[s].len = self.plan.slots[s].len.max(len);
-        Place::Slot(s)
-    }
-}
-
-/// A buffer cannot be read and written in one dispatch, whatever the ranges.
-fn check_aliasing(step: &Step) -> Result<()> {
-    let buffer = |p: &Place| match *p {
-        Place::Slot(s) => (None, s),
-        Place::Arena(a, segment, _) => (Some(a), segment),
-    };
-    let in_place = step.op.in_place();
-    let written = step
-        .outs
-        .iter()
-        .chain(in_place.iter().map(|&i| &step.ins[i]));
-    for w in written {
-        let clash = step
-            .ins
-            .iter()
-            .enumerate()
-            .any(|(i, r)| !in_place.contains(&i) && buffer(&r.place) == buffer(&w.place));
-        if clash {
-            return Err(Error::Shape(format!(
-                "{}: {:?} is both read and written",
-                step.op.name(),
-                w.place
-            )));
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Numeric primitives of the CPU backend: scalars, vector loops, parallel rows, matrix products.
 
+pub mod buffer;
 pub mod gemm;
 pub mod mat;
 mod pack;
@@ -12,6 +13,7 @@ pub mod slice;
 mod tile;
 mod transpose;
 
+pub use buffer::Buffer;
 pub use gemm::{gemm, gemm_pair, gemm_row_sums};
 pub use mat::{Mat, MatMut};
 pub(crate) use pack::Packed;

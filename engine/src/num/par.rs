@@ -3,6 +3,8 @@
 //! How the work is cut never changes a result: every row has one writer, and [`reduce`] combines in a tree that
 //! depends on the length alone.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::cell::Cell;
 use std::ops::{Range, RangeInclusive};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,9 @@ pub fn join<A: Send, B: Send>(
     a: impl FnOnce() -> A + Send,
     b: impl FnOnce() -> B + Send,
 ) -> (A, B) {
+    if ALONE.get() {
+        return (a(), b());
+    }
     rayon::join(a, b)
 }
 
@@ -110,11 +115,44 @@ pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// The number of threads that share the work.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn threads() -> usize {
-    #[cfg(not(target_arch = "wasm32"))]
-    return rayon::current_num_threads();
-    #[cfg(target_arch = "wasm32")]
-    return 1;
+    if ALONE.get() {
+        1
+    } else {
+        rayon::current_num_threads()
+    }
+}
+
+/// The number of threads that share the work.
+#[cfg(target_arch = "wasm32")]
+pub fn threads() -> usize {
+    1
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+thread_local! {
+    /// Whether this thread shares nothing.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`, which must not wait for other threads, on this one: the loops in it are cut for one thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn alone<T>(work: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _before = Before(ALONE.replace(true));
+    work()
+}
+
+/// Runs `work`.
+#[cfg(target_arch = "wasm32")]
+pub fn alone<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 /// Slices cut into rows that can be handed out in blocks; tuples hand out the same rows of each member.
@@ -216,6 +254,32 @@ impl<A: Rows, B: Rows, C: Rows> Rows for (A, B, C) {
             self.1.into_block(),
             self.2.into_block(),
         )
+    }
+}
+
+impl<'a, T: Send, const N: usize> Rows for [RowsMut<'a, T>; N] {
+    type Block = [&'a mut [T]; N];
+
+    /// Those of the first; others may be empty.
+    fn n_rows(&self) -> usize {
+        self.first().map_or(0, Rows::n_rows)
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let mut tails = [(); N].map(|()| rows_mut(&mut [][..], 1));
+        let mut to = tails.iter_mut();
+        let heads = self.map(|rows| {
+            let (head, tail) = rows.split_at(row);
+            if let Some(to) = to.next() {
+                *to = tail;
+            }
+            head
+        });
+        (heads, tails)
+    }
+
+    fn into_block(self) -> Self::Block {
+        self.map(Rows::into_block)
     }
 }
 

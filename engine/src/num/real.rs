@@ -1,7 +1,9 @@
 //! The scalar types of the CPU backend: `f32` computes, `f64` is the oracle.
 
+use super::buffer::Buffer;
 use super::tile::Tile;
 use super::transpose::Transpose;
+use bytemuck::Pod;
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::iter::Sum;
@@ -9,7 +11,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 use std::thread::LocalKey;
 
 /// Buffers that a thread keeps for its next call.
-pub(super) type Scratch<F> = LocalKey<RefCell<Vec<Vec<F>>>>;
+pub(super) type Scratch<F> = LocalKey<RefCell<Vec<Buffer<F>>>>;
 
 /// A floating-point scalar.
 ///
@@ -19,6 +21,7 @@ pub trait Real:
     Copy
     + Debug
     + Default
+    + Pod
     + PartialOrd
     + Send
     + Sync
@@ -117,7 +120,7 @@ macro_rules! exact {
             self.is_finite()
         }
         fn scratch() -> &'static Scratch<Self> {
-            thread_local!(static SCRATCH: RefCell<Vec<Vec<$F>>> = const { RefCell::new(Vec::new()) });
+            thread_local!(static SCRATCH: RefCell<Vec<Buffer<$F>>> = const { RefCell::new(Vec::new()) });
             &SCRATCH
         }
     };

@@ -57,6 +57,10 @@ impl Define for AdaLn {
         }
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let [b, tokens, dim] = io.sizes(usize::from(*self == AdaLn::Bwd));
         let rows = b * tokens;

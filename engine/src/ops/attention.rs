@@ -81,6 +81,10 @@ impl Define for Attention {
         Ok(vec![qkv.clone(), Type::f32(lse)])
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn macs(&self, ins: &[Type]) -> u64 {
         let (b, t, d) = (ins[0].shape[0], ins[0].shape[1], ins[0].shape[2] / 3);
         let products = if matches!(self, Attention::Fwd { .. }) {

@@ -63,6 +63,10 @@ impl Define for Chunk {
         }
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         const X: [&str; 6] = ["x0", "x1", "x2", "x3", "x4", "x5"];
         const Y: [&str; 6] = ["y0", "y1", "y2", "y3", "y4", "y5"];

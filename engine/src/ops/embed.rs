@@ -99,6 +99,14 @@ impl Define for Embed {
         }
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        match self {
+            Embed::Pos | Embed::Time => Some(&[1]),
+            Embed::Label => Some(&[0]),
+            Embed::LabelBwd { .. } => None,
+        }
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         Ok(vec![match *self {
             Embed::Pos => {

@@ -47,6 +47,10 @@ impl Define for GateBwd {
         Ok(vec![g.clone(), gate.clone()])
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let [batch, tokens, dim] = io.sizes(0);
         let dims = GateDims { batch, tokens, dim };

@@ -69,6 +69,10 @@ impl Define for Lincomb {
         Ok(vec![x.clone()])
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         const X: [&str; MAX_TERMS] = ["x0", "x1", "x2", "x3"];
         let (n, [batch]) = (io.numel(0), io.sizes(0));

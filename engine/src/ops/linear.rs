@@ -188,6 +188,16 @@ impl Define for Linear {
         }
     }
 
+    /// Samples of one row stay together: each block of them would need all of the weight.
+    fn shared(&self, ins: &[Type]) -> Option<&'static [usize]> {
+        match self {
+            _ if ins[0].shape.len() < 3 => None,
+            Linear::Fwd { .. } => Some(&[1, 2]),
+            Linear::BwdX { .. } => Some(&[1]),
+            Linear::BwdW => None,
+        }
+    }
+
     fn macs(&self, ins: &[Type]) -> u64 {
         // x or g rows times both sizes of the weight, whichever of the three products it is.
         let other = match self {

@@ -98,6 +98,13 @@ impl Define for Loss {
         }
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        match self {
+            Loss::Fwd | Loss::Bwd => Some(&[]),
+            Loss::Mean | Loss::MeanBwd { .. } => None,
+        }
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let [batch] = match *self {
             Loss::MeanBwd { batch } => [batch as u32],

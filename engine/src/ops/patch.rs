@@ -130,6 +130,10 @@ impl Define for Patch {
         Ok(vec![Type::f32([b, self.channels, grid * p, grid * p])])
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let image = if self.to_tokens { io.ins } else { io.outs };
         let [batch, channels, image_size] = [0, 1, 2].map(|axis| image[0].shape[axis] as u32);

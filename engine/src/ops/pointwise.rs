@@ -69,6 +69,10 @@ impl Define for Pointwise {
         Ok(vec![ins[0].clone()])
     }
 
+    fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
+        Some(&[])
+    }
+
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let n = io.numel(0);
         let (kernel, ins, out): (_, &[&'static str], _) = match self {

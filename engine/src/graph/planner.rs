@@ -1,0 +1,352 @@
+//! From a graph to a plan: which nodes live, in which order they run, and where every value lies.
+
+use super::plan::{Arena, Entry, Layout, Plan};
+use super::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Port, Request, Slot, Step, Use};
+use super::{Graph, Kind, NodeId, Op, Var};
+use crate::error::{Error, Result};
+use crate::shape::{Elem, Shape, Type};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most steps that stand back for a group: those of a block of the network. What they read takes memory meanwhile.
+const HELD: usize = 7;
+
+pub(super) struct Planner<'a> {
+    graph: &'a Graph,
+    request: &'a Request,
+    layout: &'a Layout,
+    live: Vec<bool>,
+    /// Place in the order of the last node that uses a value; values that outlive the run stand at `usize::MAX`.
+    last_use: BTreeMap<Var, usize>,
+    place: BTreeMap<Var, Place>,
+    free: Vec<usize>,
+    /// Slots that became free in the current group, and the length of their values; `None` for one that was read whole.
+    ended: Vec<(usize, Option<usize>)>,
+    plan: Plan,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(graph: &'a Graph, request: &'a Request, layout: &'a Layout) -> Result<Self> {
+        let mut planner = Planner {
+            graph,
+            request,
+            layout,
+            live: vec![false; graph.nodes().len()],
+            last_use: BTreeMap::new(),
+            place: BTreeMap::new(),
+            free: Vec::new(),
+            ended: Vec::new(),
+            plan: Plan {
+                steps: Vec::new(),
+                groups: Vec::new(),
+                slots: Vec::new(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                layout: layout.clone(),
+                arenas: BTreeSet::new(),
+            },
+        };
+        planner.mark_live();
+        planner.place_grads()?;
+        Ok(planner)
+    }
+
+    /// A node lives when an output, a gradient or an in-place change depends on it.
+    fn mark_live(&mut self) {
+        let nodes = self.graph.nodes();
+        let asked = self.request.outputs.iter().chain(&self.request.grads);
+        for (_, v) in asked {
+            self.live[v.node.0 as usize] = true;
+        }
+        for (i, node) in nodes.iter().enumerate().rev() {
+            self.live[i] |= matches!(&node.kind, Kind::Op(op) if !op.in_place().is_empty());
+            if self.live[i] {
+                let ins = node.ins.iter();
+                ins.for_each(|v| self.live[v.node.0 as usize] = true);
+            }
+        }
+    }
+
+    /// The live nodes in the order of the graph; but where samples meet (the gradients of weights) a node stands back with those that
+    /// need it, so that groups grow longer.
+    fn order(&self) -> Vec<usize> {
+        let nodes = self.graph.nodes();
+        let (mut order, mut held) = (Vec::with_capacity(nodes.len()), Vec::new());
+        for i in (0..nodes.len()).filter(|&i| self.live[i]) {
+            let node = &nodes[i];
+            // What an arena holds may come from any node.
+            let arena = |v: &Var| matches!(self.graph.node(v.node).kind, Kind::Arena(..));
+            if node.ins.iter().any(arena) {
+                order.append(&mut held);
+            }
+            let waits = |v: &Var| held.contains(&(self.graph.root(*v).node.0 as usize));
+            let stands_back = match &node.kind {
+                Kind::Op(op) if op.in_place().is_empty() => {
+                    op.shared(&self.types(&node.ins)).is_none() || node.ins.iter().any(waits)
+                }
+                _ => false,
+            };
+            if stands_back {
+                held.push(i);
+            } else {
+                order.push(i);
+            }
+            if held.len() == HELD {
+                order.append(&mut held);
+            }
+        }
+        order.append(&mut held);
+        order
+    }
+
+    fn types(&self, vars: &[Var]) -> Vec<Type> {
+        vars.iter().map(|&v| self.graph.ty(v).clone()).collect()
+    }
+
+    fn mark_uses(&mut self, order: &[usize]) {
+        for (at, &i) in order.iter().enumerate() {
+            for &v in &self.graph.nodes()[i].ins {
+                self.last_use.insert(self.graph.root(v), at);
+            }
+        }
+        let asked = self.request.outputs.iter().chain(&self.request.grads);
+        for (_, v) in asked {
+            self.last_use.insert(self.graph.root(*v), usize::MAX);
+        }
+    }
+
+    fn place_grads(&mut self) -> Result<()> {
+        for (name, var) in &self.request.grads {
+            let entry = self.entry(name, self.graph.shape(*var))?;
+            let place = Place::Arena(Arena::Grads, entry.segment, entry.offset);
+            if self.place.insert(self.graph.root(*var), place).is_some() {
+                return Err(Error::Shape(format!(
+                    "the gradient of {name} is shared with another parameter's"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &str, shape: &Shape) -> Result<&'a Entry> {
+        match self.layout.get(name) {
+            Some(e) if e.shape == *shape => Ok(e),
+            Some(e) => Err(Error::Shape(format!(
+                "parameter {name} is {shape} in the graph and {} in the layout",
+                e.shape
+            ))),
+            None => Err(Error::Shape(format!(
+                "parameter {name} is not in the layout"
+            ))),
+        }
+    }
+
+    pub fn run(mut self) -> Result<Plan> {
+        let order = self.order();
+        self.mark_uses(&order);
+        for (at, i) in order.into_iter().enumerate() {
+            self.visit(at, i)?;
+        }
+        for (name, var) in &self.request.outputs {
+            let place = self.place[&self.graph.root(*var)];
+            self.plan.outputs.push(Port {
+                name: name.clone(),
+                ty: self.graph.ty(*var).clone(),
+                place,
+            });
+        }
+        Ok(self.plan)
+    }
+
+    fn visit(&mut self, at: usize, i: usize) -> Result<()> {
+        let node = &self.graph.nodes()[i];
+        let first = Var {
+            node: NodeId(i as u32),
+            out: 0,
+        };
+        match &node.kind {
+            Kind::Reshape => {}
+            Kind::Param(name) => {
+                let entry = self.entry(name, &node.outs[0].shape)?;
+                let arena = self.request.weights.unwrap_or(Arena::Params);
+                let place = self.arena(arena, entry.segment, entry.offset);
+                self.place.insert(first, place);
+            }
+            Kind::Arena(arena, segment) => {
+                let place = self.arena(*arena, *segment, 0);
+                self.place.insert(first, place);
+            }
+            Kind::Input(name) => {
+                let place = self.own_slot(&node.outs[0], Use::Input);
+                self.plan.inputs.push(Port {
+                    name: name.clone(),
+                    ty: node.outs[0].clone(),
+                    place,
+                });
+                self.place.insert(first, place);
+            }
+            Kind::Const(value) => {
+                let place = self.own_slot(&node.outs[0], Use::Const(*value));
+                self.place.insert(first, place);
+            }
+            Kind::Op(op) => self.visit_op(at, i, op)?,
+        }
+        Ok(())
+    }
+
+    fn visit_op(&mut self, at: usize, i: usize, op: &Arc<dyn Op>) -> Result<()> {
+        let node = &self.graph.nodes()[i];
+        let operand = |v: &Var| Operand {
+            place: self.place[&self.graph.root(*v)],
+            len: self.graph.shape(*v).numel(),
+        };
+        let mut step = Step {
+            op: op.clone(),
+            ins: node.ins.iter().map(operand).collect(),
+            outs: Vec::with_capacity(node.outs.len()),
+            in_types: self.types(&node.ins),
+            out_types: node.outs.clone(),
+        };
+        let var = |out: usize| Var {
+            node: NodeId(i as u32),
+            out: out as u32,
+        };
+        let to_arena = (0..node.outs.len()).any(|o| self.place.contains_key(&var(o)));
+        let samples = if to_arena { 1 } else { step.samples() };
+        self.join_group(&step, samples);
+        for (o, ty) in node.outs.iter().enumerate() {
+            let len = ty.shape.numel();
+            let place = match self.place.get(&var(o)) {
+                Some(&Place::Arena(arena, segment, offset)) => self.arena(arena, segment, offset),
+                _ => Place::Slot(self.scratch_slot(len)),
+            };
+            self.place.insert(var(o), place);
+            step.outs.push(Operand { place, len });
+        }
+        check_aliasing(&step)?;
+
+        let own = (0..node.outs.len()).map(|o| (var(o), step.outs[o].clone()));
+        let read = node.ins.iter().map(|&v| self.graph.root(v));
+        let mut ended: BTreeMap<Var, Operand> = own.chain(read.zip(step.ins.clone())).collect();
+        self.plan.steps.push(step);
+        // Freed only now: an output never shares the buffer of an input of the same step.
+        ended.retain(|v, _| self.last_use.get(v).is_none_or(|&last| last == at));
+        for operand in ended.values() {
+            self.end(operand);
+        }
+        Ok(())
+    }
+
+    /// Frees the slot of a value.
+    fn end(&mut self, value: &Operand) {
+        let (Some(slot), Some(group)) = (value.slot(), self.plan.groups.last()) else {
+            return;
+        };
+        if self.plan.slots[slot].usage == Use::Scratch {
+            let mut steps = self.plan.steps[group.steps.clone()].iter();
+            let whole = steps.any(|step| step.reads_whole(slot));
+            self.ended.push((slot, (!whole).then_some(value.len)));
+        }
+    }
+
+    /// Begins a group with the step, or lets it join the one before.
+    fn join_group(&mut self, step: &Step, samples: usize) {
+        let next = self.plan.steps.len();
+        if let Some(group) = self.plan.groups.last_mut() {
+            let whole = group.slots.iter().any(|&(slot, _)| step.reads_whole(slot));
+            let room = group.slots.len() + step.out_types.len() <= MAX_GROUP_SLOTS;
+            let (few, many) = (group.samples.min(samples), group.samples.max(samples));
+            if few > 1 && many.is_multiple_of(few) && room && !whole {
+                group.samples = few;
+                group.steps.end = next + 1;
+                return;
+            }
+        }
+        self.free.extend(self.ended.drain(..).map(|(slot, _)| slot));
+        self.plan.groups.push(Group {
+            steps: next..next + 1,
+            samples,
+            slots: Vec::new(),
+        });
+    }
+
+    fn arena(&mut self, arena: Arena, segment: usize, offset: usize) -> Place {
+        self.plan.arenas.insert(arena);
+        Place::Arena(arena, segment, offset)
+    }
+
+    fn own_slot(&mut self, ty: &Type, usage: Use) -> Place {
+        self.plan.slots.push(Slot {
+            len: ty.shape.numel(),
+            elem: ty.elem,
+            usage,
+        });
+        Place::Slot(self.plan.slots.len() - 1)
+    }
+
+    /// A slot that became free in this group and had values as long; or the best fit among the others, where the largest grows
+    /// when none is large enough.
+    fn scratch_slot(&mut self, len: usize) -> usize {
+        let slot = match self.ended.iter().position(|&(_, had)| had == Some(len)) {
+            Some(i) => self.ended.swap_remove(i).0,
+            None => self.free_slot(len),
+        };
+        let written = self.plan.groups.last_mut().map(|group| &mut group.slots);
+        if let Some(written) = written
+            && !written.contains(&(slot, len))
+        {
+            written.push((slot, len));
+        }
+        slot
+    }
+
+    fn free_slot(&mut self, len: usize) -> usize {
+        let slots = &mut self.plan.slots;
+        let fits = self
+            .free
+            .iter()
+            .copied()
+            .filter(|&s| slots[s].len >= len)
+            .min_by_key(|&s| (slots[s].len, s));
+        let chosen = fits.or_else(|| self.free.iter().copied().max_by_key(|&s| (slots[s].len, s)));
+        let Some(s) = chosen else {
+            slots.push(Slot {
+                len,
+                elem: Elem::F32,
+                usage: Use::Scratch,
+            });
+            return slots.len() - 1;
+        };
+        self.free.retain(|&f| f != s);
+        slots[s].len = slots[s].len.max(len);
+        s
+    }
+}
+
+/// A buffer cannot be read and written in one dispatch, whatever the ranges.
+fn check_aliasing(step: &Step) -> Result<()> {
+    let buffer = |p: &Place| match *p {
+        Place::Slot(s) => (None, s),
+        Place::Arena(a, segment, _) => (Some(a), segment),
+    };
+    let in_place = step.op.in_place();
+    let written = step
+        .outs
+        .iter()
+        .chain(in_place.iter().map(|&i| &step.ins[i]));
+    for w in written {
+        let clash = step
+            .ins
+            .iter()
+            .enumerate()
+            .any(|(i, r)| !in_place.contains(&i) && buffer(&r.place) == buffer(&w.place));
+        if clash {
+            return Err(Error::Shape(format!(
+                "{}: {:?} is both read and written",
+                step.op.name(),
+                w.place
+            )));
+        }
+    }
+    Ok(())
+}
