@@ -33,13 +33,14 @@ impl<'a, F: Real> Packed<'a, F> {
         Packed { panels, rows, cols }
     }
 
-    /// Panel `i`: columns `i * NR..`.
+    /// `n` columns from `first` on, a multiple of `NR`.
     #[inline(always)]
-    pub fn panel(self, i: usize) -> Self {
+    pub fn cols(self, first: usize, n: usize) -> Self {
+        assert!(first.is_multiple_of(NR) && first + n <= self.cols);
         Packed {
-            panels: &self.panels[i * self.rows..][..self.rows],
+            panels: &self.panels[first / NR * self.rows..][..n.div_ceil(NR) * self.rows],
             rows: self.rows,
-            cols: NR.min(self.cols - i * NR),
+            cols: n,
         }
     }
 }

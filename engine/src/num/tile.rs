@@ -59,16 +59,45 @@ pub trait Tile: Sized {
         a: &[[Self; WIDTH]],
         sink: Sink<'_, Self>,
     );
+
+    /// [`Tile::tile`] with an a cut into panels of `NR` columns, `stride` rows each: `a[k / NR * stride + i][k % NR]` in place of
+    /// `a[k][i]`. What lies past the last row is any value.
+    fn tile_of_rows<S: Simd, const MR: usize, const P: usize>(
+        simd: S,
+        panels: [&[[Self; NR]]; P],
+        a: &[[Self; NR]],
+        stride: usize,
+        sink: Sink<'_, Self>,
+    );
 }
 
 macro_rules! impl_tile {
     ($F:ident, $Vector:ident, $LANES:ident, $as_simd:ident, $as_mut_simd:ident, $splat:ident, $add:ident, $mul_add:ident) => {
-        impl Tile for $F {
+        const _: () = {
             #[inline(always)]
-            fn tile<
+            fn add<S: Simd, const MR: usize, const P: usize, const VECTORS: usize>(
+                simd: S,
+                b: [&[$F; NR]; P],
+                a: impl Fn(usize) -> $F,
+                sums: &mut [[[S::$Vector; VECTORS]; P]; MR],
+            ) {
+                for i in 0..MR {
+                    let a = simd.$splat(a(i));
+                    for p in 0..P {
+                        let b = S::$as_simd(b[p]).0;
+                        for j in 0..VECTORS {
+                            sums[i][p][j] = simd.$mul_add(a, b[j], sums[i][p][j]);
+                        }
+                    }
+                }
+            }
+
+            #[inline(always)]
+            fn packed<
                 S: Simd,
                 const MR: usize,
                 const P: usize,
+                const VECTORS: usize,
                 const WIDTH: usize,
                 const FIRST: usize,
             >(
@@ -77,30 +106,112 @@ macro_rules! impl_tile {
                 a: &[[$F; WIDTH]],
                 sink: Sink<'_, $F>,
             ) {
-                #[inline(always)]
-                fn add<S: Simd, const MR: usize, const P: usize, const VECTORS: usize>(
-                    simd: S,
-                    b: [&[$F; NR]; P],
-                    a: &[$F],
-                    sums: &mut [[[S::$Vector; VECTORS]; P]; MR],
-                ) {
-                    for i in 0..MR {
-                        let a = simd.$splat(a[i]);
-                        for p in 0..P {
-                            let b = S::$as_simd(b[p]).0;
-                            for j in 0..VECTORS {
-                                sums[i][p][j] = simd.$mul_add(a, b[j], sums[i][p][j]);
-                            }
+                let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
+                let (a_blocks, a_rest) = a.as_chunks::<UNROLL>();
+                // Cut to one length here, they are read without checks.
+                let panels = panels.map(|panel| panel[..a.len()].as_chunks::<UNROLL>());
+                for (k, a) in a_blocks.iter().enumerate() {
+                    let b = panels.map(|panel| &panel.0[k]);
+                    for (k, a) in a.iter().enumerate() {
+                        let b = b.map(|b| &b[k]);
+                        add::<S, MR, P, VECTORS>(simd, b, |i| a[FIRST + i], &mut sums);
+                    }
+                }
+                for (k, a) in a_rest.iter().enumerate() {
+                    let b = panels.map(|panel| &panel.1[k]);
+                    add::<S, MR, P, VECTORS>(simd, b, |i| a[FIRST + i], &mut sums);
+                }
+                store::<S, MR, P, VECTORS>(simd, sums, sink);
+            }
+
+            #[inline(always)]
+            fn of_rows<S: Simd, const MR: usize, const P: usize, const VECTORS: usize>(
+                simd: S,
+                panels: [&[[$F; NR]]; P],
+                a: &[[$F; NR]],
+                stride: usize,
+                sink: Sink<'_, $F>,
+            ) {
+                let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
+                let depth = panels[0].len();
+                let panels = panels.map(|panel| panel[..depth].as_chunks::<NR>());
+                let mut spare = [[0.0; NR]; MR];
+                for block in 0..depth.div_ceil(NR) {
+                    let rows = &a[block * stride..];
+                    let rows = match rows.first_chunk::<MR>() {
+                        Some(rows) => rows,
+                        None => {
+                            spare[..rows.len()].copy_from_slice(rows);
+                            &spare
+                        }
+                    };
+                    if block < depth / NR {
+                        let b = panels.map(|panel| &panel.0[block]);
+                        for k in 0..NR {
+                            let b = b.map(|b| &b[k]);
+                            add::<S, MR, P, VECTORS>(simd, b, |i| rows[i][k], &mut sums);
+                        }
+                    } else {
+                        for k in 0..depth % NR {
+                            let b = panels.map(|panel| &panel.1[k]);
+                            add::<S, MR, P, VECTORS>(simd, b, |i| rows[i][k], &mut sums);
                         }
                     }
                 }
+                store::<S, MR, P, VECTORS>(simd, sums, sink);
+            }
 
+            #[inline(always)]
+            fn store<S: Simd, const MR: usize, const P: usize, const VECTORS: usize>(
+                simd: S,
+                sums: [[[S::$Vector; VECTORS]; P]; MR],
+                sink: Sink<'_, $F>,
+            ) {
+                let Sink {
+                    data,
+                    row_stride,
+                    rows,
+                    cols,
+                    add,
+                } = sink;
+                // One store for whole tiles and, in a place of their own, for others: a second one, or one in a loop, would
+                // make the compiler keep the sums in memory.
+                let whole = rows >= MR && cols == P * NR;
+                let mut spare = (!whole).then(|| [[[0.0; NR]; P]; MR]);
+                let (to, to_stride, to_add) = match &mut spare {
+                    Some(spare) => (spare.as_flattened_mut().as_flattened_mut(), P * NR, false),
+                    None => (&mut *data, row_stride, add),
+                };
+                for i in 0..MR {
+                    let row = to[i * to_stride..][..P * NR].as_chunks_mut::<NR>().0;
+                    for p in 0..P {
+                        let row = S::$as_mut_simd(&mut row[p]).0;
+                        for j in 0..VECTORS {
+                            row[j] = if to_add {
+                                simd.$add(row[j], sums[i][p][j])
+                            } else {
+                                sums[i][p][j]
+                            };
+                        }
+                    }
+                }
+                let Some(values) = &spare else {
+                    return;
+                };
+                for (i, values) in values.iter().enumerate().take(rows) {
+                    let row = &mut data[i * row_stride..][..cols];
+                    for (out, &sum) in row.iter_mut().zip(values.as_flattened()) {
+                        *out = if add { *out + sum } else { sum };
+                    }
+                }
+            }
+
+            impl Tile for $F {
                 #[inline(always)]
-                fn vectors<
+                fn tile<
                     S: Simd,
                     const MR: usize,
                     const P: usize,
-                    const VECTORS: usize,
                     const WIDTH: usize,
                     const FIRST: usize,
                 >(
@@ -109,68 +220,33 @@ macro_rules! impl_tile {
                     a: &[[$F; WIDTH]],
                     sink: Sink<'_, $F>,
                 ) {
-                    let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
-                    let (a_blocks, a_rest) = a.as_chunks::<UNROLL>();
-                    // Cut to one length here, they are read without checks.
-                    let panels = panels.map(|panel| panel[..a.len()].as_chunks::<UNROLL>());
-                    for (k, a) in a_blocks.iter().enumerate() {
-                        let b = panels.map(|panel| &panel.0[k]);
-                        for (k, a) in a.iter().enumerate() {
-                            let b = b.map(|b| &b[k]);
-                            add::<S, MR, P, VECTORS>(simd, b, &a[FIRST..], &mut sums);
-                        }
-                    }
-                    for (k, a) in a_rest.iter().enumerate() {
-                        let b = panels.map(|panel| &panel.1[k]);
-                        add::<S, MR, P, VECTORS>(simd, b, &a[FIRST..], &mut sums);
-                    }
-                    let Sink {
-                        data,
-                        row_stride,
-                        rows,
-                        cols,
-                        add,
-                    } = sink;
-                    // One store for whole tiles and, in a place of their own, for others: a second one, or one in a loop, would
-                    // make the compiler keep the sums in memory.
-                    let whole = rows >= MR && cols == P * NR;
-                    let mut spare = (!whole).then(|| [[[0.0; NR]; P]; MR]);
-                    let (to, to_stride, to_add) = match &mut spare {
-                        Some(spare) => (spare.as_flattened_mut().as_flattened_mut(), P * NR, false),
-                        None => (&mut *data, row_stride, add),
-                    };
-                    for i in 0..MR {
-                        let row = to[i * to_stride..][..P * NR].as_chunks_mut::<NR>().0;
-                        for p in 0..P {
-                            let row = S::$as_mut_simd(&mut row[p]).0;
-                            for j in 0..VECTORS {
-                                row[j] = if to_add {
-                                    simd.$add(row[j], sums[i][p][j])
-                                } else {
-                                    sums[i][p][j]
-                                };
-                            }
-                        }
-                    }
-                    let Some(values) = &spare else {
-                        return;
-                    };
-                    for (i, values) in values.iter().enumerate().take(rows) {
-                        let row = &mut data[i * row_stride..][..cols];
-                        for (out, &sum) in row.iter_mut().zip(values.as_flattened()) {
-                            *out = if add { *out + sum } else { sum };
-                        }
+                    match S::$LANES {
+                        16 => packed::<S, MR, P, 1, WIDTH, FIRST>(simd, panels, a, sink),
+                        8 => packed::<S, MR, P, 2, WIDTH, FIRST>(simd, panels, a, sink),
+                        4 => packed::<S, MR, P, 4, WIDTH, FIRST>(simd, panels, a, sink),
+                        2 => packed::<S, MR, P, 8, WIDTH, FIRST>(simd, panels, a, sink),
+                        _ => packed::<S, MR, P, NR, WIDTH, FIRST>(simd, panels, a, sink),
                     }
                 }
-                match S::$LANES {
-                    16 => vectors::<S, MR, P, 1, WIDTH, FIRST>(simd, panels, a, sink),
-                    8 => vectors::<S, MR, P, 2, WIDTH, FIRST>(simd, panels, a, sink),
-                    4 => vectors::<S, MR, P, 4, WIDTH, FIRST>(simd, panels, a, sink),
-                    2 => vectors::<S, MR, P, 8, WIDTH, FIRST>(simd, panels, a, sink),
-                    _ => vectors::<S, MR, P, NR, WIDTH, FIRST>(simd, panels, a, sink),
+
+                #[inline(always)]
+                fn tile_of_rows<S: Simd, const MR: usize, const P: usize>(
+                    simd: S,
+                    panels: [&[[$F; NR]]; P],
+                    a: &[[$F; NR]],
+                    stride: usize,
+                    sink: Sink<'_, $F>,
+                ) {
+                    match S::$LANES {
+                        16 => of_rows::<S, MR, P, 1>(simd, panels, a, stride, sink),
+                        8 => of_rows::<S, MR, P, 2>(simd, panels, a, stride, sink),
+                        4 => of_rows::<S, MR, P, 4>(simd, panels, a, stride, sink),
+                        2 => of_rows::<S, MR, P, 8>(simd, panels, a, stride, sink),
+                        _ => of_rows::<S, MR, P, NR>(simd, panels, a, stride, sink),
+                    }
                 }
             }
-        }
+        };
     };
 }
 

@@ -3,7 +3,7 @@
 use super::Case;
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
-use crate::num::panels::product_packed;
+use crate::num::panels::{product_of_rows, product_packed, product_to_panels};
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::scratch::{IN_CACHE, with_scratch};
 use crate::num::simd::dispatch;
@@ -235,6 +235,13 @@ impl Sizes {
         Mat::strided(qkv, self.tokens, self.head_dim, 3 * self.width)
     }
 
+    /// Queries or keys whose scores stay in the first-level cache: whole panels, and at least one.
+    fn block(self) -> usize {
+        const IN_FIRST_CACHE: usize = 1 << 13;
+        let most = self.tokens.next_multiple_of(NR);
+        (IN_FIRST_CACHE / self.tokens / NR * NR).clamp(NR, most)
+    }
+
     /// Values of a packed `[hd, T]` and of a packed `[T, hd]`.
     fn packed<F: Real>(self) -> (usize, usize) {
         (
@@ -280,8 +287,8 @@ struct Forward<'a, F> {
 impl<F: Real> WithSimd for Forward<'_, F> {
     type Output = ();
 
-    /// A panel of queries at a time. Their scores lie in columns below each other: as one product leaves them and the next one
-    /// reads them, and so that the softmax runs along whole vectors.
+    /// Some queries at a time. Their scores lie in columns below each other: as one product leaves them and the next one reads them,
+    /// and so that the softmax runs along whole vectors.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sizes, qkv, o, lse } = self;
@@ -290,24 +297,28 @@ impl<F: Real> WithSimd for Forward<'_, F> {
             slice::fetch(qkv);
         }
         let (wide, tall) = sizes.packed::<F>();
-        let lens = [wide, wide, tall, t * NR];
+        let block = sizes.block();
+        let lens = [wide, wide, tall, Packed::<F>::len_of(t, block), block];
         with_scratch(
             lens.iter().sum(),
             #[inline(always)]
             |scratch| {
-                let [queries_t, keys_t, values, scores] = cut(scratch, lens);
+                let [queries_t, keys_t, values, scores, totals] = cut(scratch, lens);
                 for (h, lse) in lse.chunks_exact_mut(t).enumerate() {
                     let queries_t = Packed::new(sizes.part(qkv, 0, h).t(), queries_t);
                     let keys_t = Packed::new(sizes.part(qkv, 1, h).t(), keys_t);
                     let values = Packed::new(sizes.part(qkv, 2, h), values);
-                    for (panel, lse) in lse.chunks_mut(NR).enumerate() {
+                    for (first, lse) in (0..t).step_by(block).zip(lse.chunks_mut(block)) {
                         let n = lse.len();
-                        let out = MatMut::strided(scores, t, n, NR);
-                        product_packed(simd, out, false, keys_t, queries_t.panel(panel));
-                        let scores = scores.as_chunks_mut().0;
-                        let (totals, logs) = slice::exp_columns(scores, sizes.scale());
-                        lse.copy_from_slice(&logs[..n]);
-                        let o = &mut o[sizes.at(h, panel * NR)..];
+                        let queries_t = queries_t.cols(first, n);
+                        let scores = product_to_panels(simd, scores, keys_t, queries_t);
+                        let panels = lse.chunks_mut(NR).zip(totals.chunks_mut(NR));
+                        for (scores, (lse, totals)) in scores.chunks_mut(t).zip(panels) {
+                            let (sums, logs) = slice::exp_columns(scores, sizes.scale());
+                            lse.copy_from_slice(&logs[..lse.len()]);
+                            totals.copy_from_slice(&sums);
+                        }
+                        let o = &mut o[sizes.at(h, first)..];
                         let out = MatMut::strided(o, n, head_dim, width);
                         product_packed(simd, out, false, Packed::of(scores, t, n), values);
                         for (row, total) in totals[..n].iter().enumerate() {
@@ -353,7 +364,7 @@ struct Backward<'a, F> {
     delta: &'a mut [F],
 }
 
-/// Keys of a block: the gradients of their scores stay in the cache until they are multiplied by the keys.
+/// Most keys at a time: the gradients of their scores stay in the cache until they are multiplied by the keys.
 const KEYS: usize = 128;
 
 impl<F: Real> WithSimd for Backward<'_, F> {
@@ -361,7 +372,7 @@ impl<F: Real> WithSimd for Backward<'_, F> {
 
     /// With `p = exp(s - lse)` and `delta = rows of g · o`: `gv = pᵀ g`, `gs = p (g vᵀ - delta) / √hd`, `gk = gsᵀ q`, `gq = gs k`.
     ///
-    /// A panel of keys at a time, whose p and gs lie as the products for gv and gk read them; gs is turned over for that for gq.
+    /// Some keys at a time, whose p and gs lie as the products for gv, gk and gq read them.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
@@ -381,11 +392,17 @@ impl<F: Real> WithSimd for Backward<'_, F> {
         }
         let scale = sizes.scale::<F>();
         let (wide, tall) = sizes.packed::<F>();
-        let block = Packed::<F>::len_of(KEYS.min(t), head_dim);
-        let turned = Packed::<F>::len_of(KEYS.min(t), t);
-        let scores = t * NR;
+        let block = sizes.block().min(KEYS);
         let lens = [
-            wide, wide, wide, wide, tall, tall, block, scores, scores, turned,
+            wide,
+            wide,
+            wide,
+            wide,
+            tall,
+            tall,
+            Packed::<F>::len_of(KEYS.min(t), head_dim),
+            Packed::<F>::len_of(t, block),
+            Packed::<F>::len_of(t, KEYS.min(t)),
         ];
         with_scratch(
             lens.iter().sum(),
@@ -401,7 +418,6 @@ impl<F: Real> WithSimd for Backward<'_, F> {
                     keys,
                     p,
                     gs,
-                    turned,
                 ] = cut(scratch, lens);
                 let heads = lse.chunks_exact(t).zip(delta.chunks_exact_mut(t));
                 for (h, (lse, delta)) in heads.enumerate() {
@@ -423,34 +439,27 @@ impl<F: Real> WithSimd for Backward<'_, F> {
                     }
                     for first in (0..t).step_by(KEYS) {
                         let n_keys = KEYS.min(t - first);
-                        for panel in (first..first + n_keys).step_by(NR) {
-                            let n = NR.min(t - panel);
-                            let out = MatMut::strided(p, t, n, NR);
-                            product_packed(simd, out, false, queries_t, keys_t.panel(panel / NR));
-                            let out = MatMut::strided(gs, t, n, NR);
-                            product_packed(simd, out, false, grads_t, values_t.panel(panel / NR));
-                            let (p, gs) = (p.as_chunks_mut().0, gs.as_chunks_mut().0);
-                            slice::softmax_rows_bwd(p, gs, scale, lse, delta);
-                            for (part, a, b) in [(2, &*p, grads), (1, &*gs, queries)] {
-                                let out = &mut gqkv[sizes.part_at(part, h, panel)..];
+                        for begin in (0..n_keys).step_by(block) {
+                            let n = block.min(n_keys - begin);
+                            let at = first + begin;
+                            let p = product_to_panels(simd, p, queries_t, keys_t.cols(at, n));
+                            let gs = &mut gs[begin * t..];
+                            let gs = product_to_panels(simd, gs, grads_t, values_t.cols(at, n));
+                            for (p, gs) in p.chunks_mut(t).zip(gs.chunks_mut(t)) {
+                                slice::softmax_rows_bwd(p, gs, scale, lse, delta);
+                            }
+                            for (part, a, b) in [(2, p, grads), (1, gs, queries)] {
+                                let out = &mut gqkv[sizes.part_at(part, h, at)..];
                                 let out = MatMut::strided(out, n, head_dim, 3 * width);
                                 product_packed(simd, out, false, Packed::of(a, t, n), b);
                             }
-                            let turned = turned.as_chunks_mut::<NR>().0;
-                            for (i, to) in
-                                turned.chunks_mut(n_keys).take(t.div_ceil(NR)).enumerate()
-                            {
-                                let n_rows = NR.min(t - i * NR);
-                                let from = gs[i * NR..].as_flattened();
-                                F::transpose(from, NR, n_rows, &mut to[panel - first..][..n]);
-                            }
                         }
                         let keys = Packed::new(part(1).rows(first, n_keys), keys);
-                        let turned = &turned[..Packed::<F>::len_of(n_keys, t)];
-                        let turned = Packed::of(turned.as_chunks().0, n_keys, t);
+                        let gs = &gs[..Packed::<F>::len_of(t, n_keys)];
+                        let gs = Packed::of(gs.as_chunks().0, t, n_keys);
                         let out = &mut gqkv[sizes.part_at(0, h, 0)..];
                         let out = MatMut::strided(out, t, head_dim, 3 * width);
-                        product_packed(simd, out, first > 0, turned, keys);
+                        product_of_rows(simd, out, first > 0, gs, keys);
                     }
                 }
             },
@@ -474,5 +483,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(1, 65, 2, 40),
         case(1, 70, 1, 72),
         case(1, 34, 1, 128),
+        // More than the keys of a block.
+        case(1, 150, 1, 8),
     ]
 }
