@@ -135,14 +135,15 @@ macro_rules! impl_tile {
                 let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
                 let depth = panels[0].len();
                 let panels = panels.map(|panel| panel[..depth].as_chunks::<NR>());
-                let mut spare = [[0.0; NR]; MR];
+                let mut spare = None;
                 for block in 0..depth.div_ceil(NR) {
                     let rows = &a[block * stride..];
                     let rows = match rows.first_chunk::<MR>() {
                         Some(rows) => rows,
                         None => {
+                            let spare = spare.insert([[0.0; NR]; MR]);
                             spare[..rows.len()].copy_from_slice(rows);
-                            &spare
+                            spare
                         }
                     };
                     if block < depth / NR {
