@@ -1,4 +1,4 @@
-//! From a graph to a plan: which nodes live, in which order they run, and where every value lies.
+//! From a graph to a plan: which nodes live, which steps make a group, and where every value lies.
 
 use super::plan::{Arena, Entry, Layout, Plan};
 use super::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Port, Request, Slot, Step, Use};
@@ -8,15 +8,12 @@ use crate::shape::{Elem, Shape, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most steps that stand back for a group: those of a block of the network. What they read takes memory meanwhile.
-const HELD: usize = 7;
-
 pub(super) struct Planner<'a> {
     graph: &'a Graph,
     request: &'a Request,
     layout: &'a Layout,
     live: Vec<bool>,
-    /// Place in the order of the last node that uses a value; values that outlive the run stand at `usize::MAX`.
+    /// Last node that uses a value; values that outlive the run stand at `usize::MAX`.
     last_use: BTreeMap<Var, usize>,
     place: BTreeMap<Var, Place>,
     free: Vec<usize>,
@@ -57,61 +54,21 @@ impl<'a> Planner<'a> {
         let asked = self.request.outputs.iter().chain(&self.request.grads);
         for (_, v) in asked {
             self.live[v.node.0 as usize] = true;
+            self.last_use.insert(self.graph.root(*v), usize::MAX);
         }
         for (i, node) in nodes.iter().enumerate().rev() {
             self.live[i] |= matches!(&node.kind, Kind::Op(op) if !op.in_place().is_empty());
-            if self.live[i] {
-                let ins = node.ins.iter();
-                ins.for_each(|v| self.live[v.node.0 as usize] = true);
+            if !self.live[i] {
+                continue;
             }
-        }
-    }
-
-    /// The live nodes in the order of the graph; but where samples meet (the gradients of weights) a node stands back with those that
-    /// need it, so that groups grow longer.
-    fn order(&self) -> Vec<usize> {
-        let nodes = self.graph.nodes();
-        let (mut order, mut held) = (Vec::with_capacity(nodes.len()), Vec::new());
-        for i in (0..nodes.len()).filter(|&i| self.live[i]) {
-            let node = &nodes[i];
-            // What an arena holds may come from any node.
-            let arena = |v: &Var| matches!(self.graph.node(v.node).kind, Kind::Arena(..));
-            if node.ins.iter().any(arena) {
-                order.append(&mut held);
+            for &v in &node.ins {
+                self.live[v.node.0 as usize] = true;
+                let root = self.graph.root(v);
+                self.last_use
+                    .entry(root)
+                    .and_modify(|l| *l = (*l).max(i))
+                    .or_insert(i);
             }
-            let waits = |v: &Var| held.contains(&(self.graph.root(*v).node.0 as usize));
-            let stands_back = match &node.kind {
-                Kind::Op(op) if op.in_place().is_empty() => {
-                    op.shared(&self.types(&node.ins)).is_none() || node.ins.iter().any(waits)
-                }
-                _ => false,
-            };
-            if stands_back {
-                held.push(i);
-            } else {
-                order.push(i);
-            }
-            if held.len() == HELD {
-                order.append(&mut held);
-            }
-        }
-        order.append(&mut held);
-        order
-    }
-
-    fn types(&self, vars: &[Var]) -> Vec<Type> {
-        vars.iter().map(|&v| self.graph.ty(v).clone()).collect()
-    }
-
-    fn mark_uses(&mut self, order: &[usize]) {
-        for (at, &i) in order.iter().enumerate() {
-            for &v in &self.graph.nodes()[i].ins {
-                self.last_use.insert(self.graph.root(v), at);
-            }
-        }
-        let asked = self.request.outputs.iter().chain(&self.request.grads);
-        for (_, v) in asked {
-            self.last_use.insert(self.graph.root(*v), usize::MAX);
         }
     }
 
@@ -142,10 +99,10 @@ impl<'a> Planner<'a> {
     }
 
     pub fn run(mut self) -> Result<Plan> {
-        let order = self.order();
-        self.mark_uses(&order);
-        for (at, i) in order.into_iter().enumerate() {
-            self.visit(at, i)?;
+        for i in 0..self.graph.nodes().len() {
+            if self.live[i] {
+                self.visit(i)?;
+            }
         }
         for (name, var) in &self.request.outputs {
             let place = self.place[&self.graph.root(*var)];
@@ -158,7 +115,7 @@ impl<'a> Planner<'a> {
         Ok(self.plan)
     }
 
-    fn visit(&mut self, at: usize, i: usize) -> Result<()> {
+    fn visit(&mut self, i: usize) -> Result<()> {
         let node = &self.graph.nodes()[i];
         let first = Var {
             node: NodeId(i as u32),
@@ -189,12 +146,12 @@ impl<'a> Planner<'a> {
                 let place = self.own_slot(&node.outs[0], Use::Const(*value));
                 self.place.insert(first, place);
             }
-            Kind::Op(op) => self.visit_op(at, i, op)?,
+            Kind::Op(op) => self.visit_op(i, op)?,
         }
         Ok(())
     }
 
-    fn visit_op(&mut self, at: usize, i: usize, op: &Arc<dyn Op>) -> Result<()> {
+    fn visit_op(&mut self, i: usize, op: &Arc<dyn Op>) -> Result<()> {
         let node = &self.graph.nodes()[i];
         let operand = |v: &Var| Operand {
             place: self.place[&self.graph.root(*v)],
@@ -204,7 +161,7 @@ impl<'a> Planner<'a> {
             op: op.clone(),
             ins: node.ins.iter().map(operand).collect(),
             outs: Vec::with_capacity(node.outs.len()),
-            in_types: self.types(&node.ins),
+            in_types: node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect(),
             out_types: node.outs.clone(),
         };
         let var = |out: usize| Var {
@@ -230,7 +187,7 @@ impl<'a> Planner<'a> {
         let mut ended: BTreeMap<Var, Operand> = own.chain(read.zip(step.ins.clone())).collect();
         self.plan.steps.push(step);
         // Freed only now: an output never shares the buffer of an input of the same step.
-        ended.retain(|v, _| self.last_use.get(v).is_none_or(|&last| last == at));
+        ended.retain(|v, _| self.last_use.get(v).is_none_or(|&last| last == i));
         for operand in ended.values() {
             self.end(operand);
         }
