@@ -3,7 +3,6 @@
 use super::buffer::Buffer;
 use super::tile::Tile;
 use super::transpose::Transpose;
-use bytemuck::Pod;
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::iter::Sum;
@@ -21,7 +20,6 @@ pub trait Real:
     Copy
     + Debug
     + Default
-    + Pod
     + PartialOrd
     + Send
     + Sync
