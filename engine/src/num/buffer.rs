@@ -16,7 +16,7 @@ pub struct Buffer<F> {
 }
 
 impl<F: Real> Buffer<F> {
-    /// `len` zeros. They take no memory before they are written, where the allocator has that from the system.
+    /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let slack = CACHE_LINE / size_of::<F>();
         let values = vec![F::ZERO; len + slack];
