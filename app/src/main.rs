@@ -3,8 +3,14 @@
 use sit_app::{App, Start, host};
 use std::time::{Duration, Instant};
 
+const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]";
+
 fn main() -> eframe::Result {
     let begin = Instant::now();
+    if std::env::args().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return Ok(());
+    }
     let start = match start(std::env::args().skip(1), begin) {
         Ok(start) => start,
         Err(message) => {
@@ -20,7 +26,6 @@ fn main() -> eframe::Result {
 
 /// What the command line asks for: two words at most, too few for a parser of their own.
 fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start, String> {
-    const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]";
     let mut start = Start::default();
     while let Some(arg) = args.next() {
         if arg == "--measure" {

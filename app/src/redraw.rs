@@ -8,8 +8,8 @@ use web_time::{Duration, Instant};
 /// same, and so is what plays at its speed.
 const BETWEEN_NEWS: Duration = Duration::from_millis(100);
 
-/// That time where the processor draws, too: on two cores a frame takes more of it than a step of two lanes of 64 samples.
-const BETWEEN_NEWS_BY_SOFTWARE: Duration = Duration::from_millis(400);
+/// That time where the processor draws, too: a frame takes 40 ms of two cores, of which the work shall lose less than a tenth.
+const BETWEEN_NEWS_BY_SOFTWARE: Duration = Duration::from_millis(500);
 
 /// At once, but not zero: for that egui draws two frames.
 const SOON: Duration = Duration::from_nanos(1);

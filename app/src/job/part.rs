@@ -16,6 +16,8 @@ pub struct Part {
     pub uncond: Vec<f32>,
     pub noise: Vec<f32>,
     pub time: Duration,
+    /// Of the piece that took least.
+    pub shortest: Option<Duration>,
     /// Places on the GPU for the first three, in this order, where there is room.
     twins: Vec<Option<Tensor>>,
 }

@@ -129,6 +129,8 @@ pub struct Run {
     session: Option<Open>,
     /// Samples at a time.
     chunk: usize,
+    /// The shortest time that a piece of the last step took with these.
+    took: Option<Duration>,
     /// What it takes to wait for an answer, for one sample as for many, once that is known.
     wait: Option<Duration>,
 }
@@ -179,6 +181,7 @@ impl Run {
             done,
             part: Part::default(),
             session: None,
+            took: None,
             wait: None,
         };
         Ok((run, start))
@@ -259,10 +262,12 @@ impl Run {
             self.part.noise.extend_from_slice(&noise[..count * len]);
         }
         self.part.time += time;
+        self.part.shortest = Some(self.part.shortest.map_or(time, |t| t.min(time)));
         if self.part.x.len() < self.x.len() {
             return Ok(None);
         }
         let part = std::mem::take(&mut self.part);
+        let took = part.shortest.unwrap_or_default();
         if part.x.iter().any(|x| !x.is_finite()) {
             return Err(Error::Config(format!(
                 "step {} gives numbers that are not finite: take smaller steps or a smaller diffusion",
@@ -271,9 +276,8 @@ impl Run {
         }
         self.x.clone_from(&part.x);
         self.done += 1;
-        let pieces = self.plan.n.div_ceil(self.chunk) as u32;
         let wait = self.wait.unwrap_or_default();
-        self.fit((part.time / pieces).saturating_sub(wait), pace.piece());
+        self.fit(took.saturating_sub(wait), pace.piece());
         Ok(Some(part.frame(self.twins.as_ref())))
     }
 
@@ -352,12 +356,16 @@ impl Run {
         Ok(noise)
     }
 
-    /// Chooses how many samples to take at a time from the time a piece of the last step took.
+    /// Chooses how many samples to take at a time from the shortest time `took` of a piece in the last two steps: a frame that is
+    /// drawn meanwhile can make it several times as long.
     fn fit(&mut self, took: Duration, budget: Duration) {
+        let before = self.took.replace(took);
+        let took = before.map_or(took, |before| before.min(took));
         let chunk = chunk(self.plan.n, self.chunk, took, budget);
         // Making the programs costs time: only for a clear gain.
         if chunk < self.chunk * 3 / 4 || chunk > self.chunk * 2 {
             self.chunk = chunk;
+            self.took = None;
             self.session = None;
         }
     }
