@@ -3,7 +3,9 @@
 use sit_app::{App, Start, host};
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]";
+const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]
+  LINK               what \"Copy link\" gave: the window opens as it was then
+  --measure SECONDS  play for so long (1 to 100000 s), time the work for a minute, print the figures and end";
 
 fn main() -> eframe::Result {
     let begin = Instant::now();
