@@ -1,0 +1,121 @@
+//! The arguments of `sit sample`.
+
+use crate::commands::backend::BackendArg;
+use crate::commands::source::SourceArgs;
+use crate::commands::values::{Classes, parse_classes, parse_interval};
+use sit_engine::transport::{
+    DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, GuidanceChannels, LastStep, Method, Sampler,
+};
+use std::path::PathBuf;
+
+/// Sample images from a checkpoint.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// Integrate the probability flow ODE [default: heun].
+    #[arg(
+        long,
+        value_name = "euler|heun",
+        help_heading = "Solver",
+        conflicts_with = "sde"
+    )]
+    pub ode: Option<Method>,
+    /// Integrate the SDE.
+    #[arg(long, value_name = "euler|heun", help_heading = "Solver")]
+    pub sde: Option<Method>,
+    /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, heun twice [default: 50,
+    /// with --sde 250].
+    #[arg(long, value_name = "N", help_heading = "Solver", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub steps: Option<u32>,
+    /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing or
+    /// increasing-decreasing.
+    #[arg(long, value_name = "FORM", help_heading = "Solver", default_value_t = Diffusion::default().form, requires = "sde", conflicts_with = "ode")]
+    pub diffusion: DiffusionForm,
+    /// Factor of the diffusion, at least 0; the paper's w is twice D.
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, requires = "sde", conflicts_with = "ode")]
+    pub diffusion_norm: f64,
+    /// Last step of the SDE, without noise: mean, tweedie, euler or none.
+    #[arg(long, value_name = "STEP", help_heading = "Solver", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
+    pub last_step: LastStep,
+    /// Time that the last step of the SDE takes, above 0 and below 1.
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, requires = "sde", conflicts_with = "ode")]
+    pub last_step_size: f64,
+
+    /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
+    /// path, prediction and solver need].
+    #[arg(long, value_name = "X", help_heading = "Solver")]
+    pub t_eps_sample: Option<f64>,
+
+    /// Classes, as in 0-9 or 207,360; the one after the last is none. --per-class images of each [default: all, at most the
+    /// first 10].
+    #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_classes)]
+    pub classes: Option<Classes>,
+    /// Images of each class, or in all for an unconditional model.
+    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub per_class: u32,
+    /// Scale of classifier-free guidance; 1 is none and costs half.
+    #[arg(long, value_name = "X", help_heading = "Images", default_value_t = 1.0)]
+    pub guidance: f64,
+    /// Channels that are guided: all, or the first 3 as in the official code.
+    #[arg(long, value_name = "all|3", help_heading = "Images", default_value_t = GuidanceChannels::default())]
+    pub guidance_channels: GuidanceChannels,
+    /// Times between which guidance applies; 0 is noise, 1 is data.
+    #[arg(long, value_name = "LO..HI", help_heading = "Images", default_value = "0..1", value_parser = parse_interval)]
+    pub guidance_interval: [f64; 2],
+    /// Key of the noise; the same seed gives the same images for any --batch.
+    #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0)]
+    pub seed: u64,
+    /// Start from the tensor x [B, C, H, W] of this file, and labels from y [B] when it has one.
+    #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
+    pub init: Option<PathBuf>,
+
+    /// Grid of all images, one row a class.
+    #[arg(
+        long,
+        value_name = "GRID.png",
+        help_heading = "Output",
+        default_value = "samples.png"
+    )]
+    pub out: PathBuf,
+    /// Also write arr_0 uint8 [N, H, W, C] and label [N].
+    #[arg(long, value_name = "FILE.npz", help_heading = "Output")]
+    pub npz: Option<PathBuf>,
+    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32.
+    #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
+    pub trajectory: Option<PathBuf>,
+    /// Images at a time; only memory and speed depend on it.
+    #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: u32,
+    #[command(flatten)]
+    pub backend: BackendArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sit sample runs/digits --guidance 1.5
+  sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
+  sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
+  sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
+  sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
+
+impl Args {
+    /// The solver that is asked for.
+    pub fn sampler(&self) -> Sampler {
+        match (self.ode, self.sde) {
+            (_, Some(method)) => Sampler::Sde {
+                method,
+                diffusion: Diffusion::new(self.diffusion, self.diffusion_norm),
+                last_step: self.last_step,
+                last_step_size: self.last_step_size,
+                n_steps: self.steps.unwrap_or(250),
+            },
+            (method, None) => Sampler::Ode {
+                method: method.unwrap_or(Method::Heun),
+                n_steps: self.steps.unwrap_or(50),
+            },
+        }
+    }
+}
