@@ -1,15 +1,20 @@
-//! Training: one program for the loss and its gradient, one for the update, over shared arenas.
+//! Training: one program for the loss and its gradient, one for the update, over shared arenas; and the loss of images that
+//! are not trained on.
+
+mod draws;
+mod validation;
+
+pub use validation::Validation;
 
 use crate::backend::{Arenas, Device, Program};
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
-use crate::graph::{Arena, Graph, Layout, Plan};
+use crate::graph::{Arena, Graph, Layout, Plan, Var};
 use crate::model::{self, ModelConfig, Network};
-use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{adamw, lincomb, loss};
 use crate::optim::{self, AdamW};
-use crate::rng::{Stream, fill_normal, uniform};
 use crate::transport::{Objective, Transport};
+use draws::Draws;
 
 /// Arenas that training keeps.
 const ARENAS: [Arena; 5] = [
@@ -99,8 +104,8 @@ impl TrainConfig {
         })
     }
 
-    fn grad_plan(&self, layout: &Layout) -> Result<Plan> {
-        let mut g = Graph::new();
+    /// The network, and the loss of each image `[B]` of a batch that [`Draws`] writes; `save` what a backward needs.
+    fn loss(&self, g: &mut Graph, save: bool) -> Result<(Network, Var)> {
         let (b, size) = (self.batch, self.model.input_size);
         let image = [b, self.model.channels, size, size];
         let (x0, x1) = (g.input("x0", image), g.input("x1", image));
@@ -108,10 +113,16 @@ impl TrainConfig {
         let y = self.model.null_class().map(|_| g.input_u32("y", [b]));
         let (xt_coef, loss_coef) = (g.input("xt_coef", [b, 4]), g.input("loss_coef", [b, 4]));
 
-        let network = Network::new(&mut g, &self.model, true)?;
-        let xt = lincomb::lincomb(&mut g, &[x0, x1], xt_coef)?;
-        let out = network.forward(&mut g, xt, t, y)?;
-        let per_sample = loss::loss(&mut g, out, x0, x1, loss_coef)?;
+        let network = Network::new(g, &self.model, save)?;
+        let xt = lincomb::lincomb(g, &[x0, x1], xt_coef)?;
+        let out = network.forward(g, xt, t, y)?;
+        let per_sample = loss::loss(g, out, x0, x1, loss_coef)?;
+        Ok((network, per_sample))
+    }
+
+    fn grad_plan(&self, layout: &Layout) -> Result<Plan> {
+        let mut g = Graph::new();
+        let (network, per_sample) = self.loss(&mut g, true)?;
         let mean = loss::mean(&mut g, per_sample)?;
 
         let seed = g.constant(1.0 / self.accumulate as f32, [1]);
@@ -200,16 +211,6 @@ pub struct Trainer {
     report: Report,
 }
 
-/// Host buffers of a batch, kept from step to step.
-#[derive(Debug)]
-struct Draws {
-    x0: Vec<f32>,
-    t: Vec<f32>,
-    y: Vec<u32>,
-    xt_coef: Vec<f32>,
-    loss_coef: Vec<f32>,
-}
-
 impl Trainer {
     /// Makes the programs and arenas; parameters and moving average start from the initial values of `config.seed`.
     ///
@@ -228,7 +229,6 @@ impl Trainer {
             arenas.write(Arena::Params, name, &values)?;
             arenas.write(Arena::Ema, name, &values)?;
         }
-        let b = config.batch;
         Ok(Trainer {
             objective: config.transport.objective()?,
             layout,
@@ -236,13 +236,7 @@ impl Trainer {
             grad,
             update,
             n_updates: 0,
-            draws: Draws {
-                x0: vec![0.0; b * config.model.image_len()],
-                t: vec![0.0; b],
-                y: vec![0; b],
-                xt_coef: vec![0.0; 4 * b],
-                loss_coef: vec![0.0; 4 * b],
-            },
+            draws: Draws::new(&config),
             report: Report::default(),
             config,
         })
@@ -290,7 +284,9 @@ impl Trainer {
     /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes,
     /// [`Error::Device`] when the device fails.
     pub async fn accumulate(&mut self, micro: usize, batch: Batch<'_>) -> Result<()> {
-        self.draw(batch)?;
+        self.draws
+            .draw(&self.config, &self.objective, draws::TRAINING, batch)?;
+        self.draws.write(&mut self.grad)?;
         self.grad.write("x1", batch.x1)?;
         if self.config.accumulate > 1 {
             self.grad
@@ -301,12 +297,7 @@ impl Trainer {
         }
         self.grad.run()?;
         let losses = self.grad.read("loss").await?;
-        let by_image = self
-            .draws
-            .t
-            .iter()
-            .zip(&losses)
-            .map(|(&t, &loss)| (f64::from(t), f64::from(loss)));
+        let by_image = self.draws.by_image(&losses);
         self.report.by_image.extend(by_image);
         Ok(())
     }
@@ -338,55 +329,5 @@ impl Trainer {
         }
         self.n_updates += u64::from(!self.report.skipped);
         Ok(&self.report)
-    }
-
-    /// Draws noise, times and label dropout of the batch's samples and writes them with their coefficients.
-    fn draw(&mut self, batch: Batch<'_>) -> Result<()> {
-        let (model, seed) = (&self.config.model, self.config.seed);
-        let (first, len, draws) = (batch.first, model.image_len(), &mut self.draws);
-        for_rows(rows_mut(&mut draws.x0, len), grain(32 * len), |row, x0| {
-            fill_normal(
-                seed,
-                Stream::Noise,
-                0,
-                (first + row as u64) * len as u64,
-                x0,
-            );
-        });
-        for b in 0..self.config.batch {
-            // The network sees the f32 time, so the coefficients are of that one too.
-            let t = self
-                .objective
-                .sample_t(uniform(seed, Stream::Time, 0, first + b as u64))
-                as f32;
-            draws.t[b] = t;
-            let at = self.objective.interpolant(f64::from(t));
-            let loss = self.objective.loss(f64::from(t));
-            draws.xt_coef[4 * b..][..4]
-                .copy_from_slice(&[at.x0, at.x1, 0.0, 0.0].map(|c| c as f32));
-            draws.loss_coef[4 * b..][..4]
-                .copy_from_slice(&[loss.weight, loss.out, loss.x0, loss.x1].map(|c| c as f32));
-        }
-        if let Some(null) = model.null_class() {
-            if batch.y.len() != self.config.batch {
-                let (got, want) = (batch.y.len(), self.config.batch);
-                return Err(Error::Shape(format!("y got {got} labels, expected {want}")));
-            }
-            if let Some(label) = batch.y.iter().find(|&&label| label > null) {
-                return Err(Error::Config(format!(
-                    "label {label}: expected a class below {null}, or {null} for none"
-                )));
-            }
-            for (b, (y, &label)) in draws.y.iter_mut().zip(batch.y).enumerate() {
-                let drop = uniform(seed, Stream::LabelDrop, 0, first + b as u64)
-                    < self.config.class_dropout;
-                *y = if drop { null } else { label };
-            }
-            self.grad.write_u32("y", &draws.y)?;
-        }
-        self.grad.write("x0", &draws.x0)?;
-        self.grad.write("t", &draws.t)?;
-        self.grad.write("xt_coef", &draws.xt_coef)?;
-        self.grad.write("loss_coef", &draws.loss_coef)
     }
 }

@@ -17,6 +17,8 @@ pub mod log;
 #[cfg(feature = "cli")]
 mod memory;
 #[cfg(feature = "cli")]
+mod peak;
+#[cfg(feature = "cli")]
 pub mod npz;
 pub mod png;
 #[cfg(feature = "cli")]
@@ -31,3 +33,5 @@ mod sampling;
 mod stdout;
 #[cfg(feature = "cli")]
 mod training;
+#[cfg(feature = "cli")]
+mod validation;

@@ -3,10 +3,12 @@
 use crate::config::RunConfig;
 use crate::data::{Dataset, Loader};
 use crate::error::{Failure, Result};
-use crate::log::{Metrics, MetricsLine, TensorBoard};
+use crate::log::{Logs, MetricsLine};
+use crate::peak;
 use crate::preview::Previews;
 use crate::progress::{self, Progress};
 use crate::run::{self, Checkpoint, State, Window};
+use crate::validation::{self, Validation};
 use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::train::{Batch, Trainer};
@@ -23,15 +25,12 @@ pub struct Job {
     trainer: Trainer,
     loader: Loader,
     previews: Option<Previews>,
+    validation: Option<Validation>,
+    /// Floating-point operations per second of products on the device.
+    peak_flops: f64,
     state: State,
     /// Norm of the last step's gradient.
     grad_norm: f64,
-}
-
-/// The files of a run that grow with it.
-struct Logs {
-    metrics: Metrics,
-    tensorboard: Option<TensorBoard>,
 }
 
 impl Job {
@@ -45,6 +44,7 @@ impl Job {
         dataset: Arc<dyn Dataset>,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
+        let (dataset, held_out) = validation::split(&config, dataset)?;
         let mut trainer = Trainer::new(device, config.step())?;
         let mut state = State {
             format: 1,
@@ -91,6 +91,10 @@ impl Job {
                 state.n_samples,
             )?,
             previews: Previews::new(&config, device, &trainer)?,
+            validation: held_out
+                .map(|images| Validation::new(&config, device, &trainer, images))
+                .transpose()?,
+            peak_flops: peak::measure(device)?,
             config,
             trainer,
             state,
@@ -109,13 +113,7 @@ impl Job {
     /// [`Failure::Interrupted`] on Ctrl-C, after a checkpoint; a file that cannot be written, a device that fails, or too many
     /// steps that are not finite.
     pub fn train(mut self, folder: &Path) -> Result<()> {
-        let mut logs = Logs {
-            metrics: Metrics::open(&folder.join("metrics.jsonl"), self.state.step)?,
-            tensorboard: match self.config.log.tensorboard {
-                true => Some(TensorBoard::create(folder, self.state.step)?),
-                false => None,
-            },
-        };
+        let mut logs = Logs::open(folder, &self.config, self.state.step)?;
         let total = self.config.train.steps;
         tracing::info!(
             "training {} parameters for {total} steps of {} images, {:.0} MiB, into {}",
@@ -143,7 +141,6 @@ impl Job {
     fn steps(&mut self, folder: &Path, logs: &mut Logs) -> Result<()> {
         let total = self.config.train.steps;
         let mut bar = Progress::new("training", "steps", self.state.step, total);
-        let images_per_step = self.trainer.config().images_per_step() as u64;
         let mut since = (Instant::now(), self.state.step);
         let mut saved = self.state.step;
         while self.state.step < total {
@@ -158,8 +155,8 @@ impl Job {
             let every = |n: u64| n > 0 && step.is_multiple_of(n) || step == total;
             bar.set(step, || format!("loss {loss:.4}"));
             if every(self.config.log.every_steps) {
-                let images = ((step - since.1) * images_per_step) as f64;
-                self.log(logs, images / since.0.elapsed().as_secs_f64())?;
+                let steps = (step - since.1) as f64;
+                self.log(logs, steps / since.0.elapsed().as_secs_f64())?;
                 since = (Instant::now(), step);
             }
             // Previews and checkpoints are not training.
@@ -218,30 +215,29 @@ impl Job {
         Ok(report.loss)
     }
 
-    fn log(&mut self, logs: &mut Logs, images_per_sec: f64) -> Result<()> {
+    fn log(&mut self, logs: &mut Logs, steps_per_sec: f64) -> Result<()> {
         let window = std::mem::take(&mut self.state.window);
         let step = self.state.step;
+        let every = self.config.log.validation.every_steps;
+        let is_due = every > 0 && step.is_multiple_of(every) || step == self.config.train.steps;
+        let validation = self.validation.as_mut().filter(|_| is_due);
+        let config = self.trainer.config();
+        let macs_per_step = self.trainer.macs() as f64 * config.accumulate as f64;
+        let flops = 2.0 * macs_per_step * steps_per_sec;
         let line = MetricsLine {
             step,
             loss: window.mean(),
+            validation_loss: validation.map(Validation::loss).transpose()?,
             grad_norm: self.grad_norm,
             lr: self.config.learning_rate().at(step - 1),
-            images_per_sec,
+            steps_per_sec,
+            images_per_sec: steps_per_sec * config.images_per_step() as f64,
+            gflops_per_sec: flops / 1e9,
+            mfu: flops / self.peak_flops,
             skipped: self.state.skipped,
             loss_by_t: window.mean_by_t(),
         };
-        logs.metrics.write(&line)?;
-        if let Some(tensorboard) = &mut logs.tensorboard {
-            let scalars = [
-                ("loss", line.loss),
-                ("grad_norm", line.grad_norm),
-                ("lr", line.lr),
-                ("images_per_sec", line.images_per_sec),
-                ("skipped", line.skipped as f64),
-            ];
-            tensorboard.scalars(step, &scalars)?;
-        }
-        Ok(())
+        Ok(logs.write(&line)?)
     }
 
     fn preview(&mut self, folder: &Path, logs: &mut Logs) -> Result<()> {
@@ -249,10 +245,7 @@ impl Job {
             return Ok(());
         };
         let image = previews.sample(folder, self.state.step)?;
-        if let Some(tensorboard) = &mut logs.tensorboard {
-            tensorboard.image(self.state.step, "preview", &image)?;
-        }
-        Ok(())
+        Ok(logs.image(self.state.step, "preview", &image)?)
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

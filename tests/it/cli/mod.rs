@@ -5,6 +5,7 @@ mod data;
 mod export;
 mod gpu;
 mod input;
+mod metrics;
 // Signals, limits and mounts.
 #[cfg(unix)]
 mod resume;
@@ -51,12 +52,23 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The lines of a run's metrics without their only clock time.
+/// The measurements that depend on the clock.
+const RATES: [&str; 4] = [
+    "gflops_per_sec",
+    "images_per_sec",
+    "mfu",
+    "steps_per_sec",
+];
+
+/// The lines of a run's metrics without what depends on the clock.
 fn metrics(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("images_per_sec");
+        for rate in RATES {
+            let value = line.as_object_mut().unwrap().remove(rate);
+            assert!(value.unwrap().as_f64().unwrap() > 0.0, "{rate}");
+        }
         line
     };
     text.lines().map(line).collect()

@@ -47,7 +47,15 @@ fn a_run_folder_holds_what_it_should() {
     let keys: Vec<&String> = lines[0].as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        ["grad_norm", "loss", "loss_by_t", "lr", "skipped", "step"]
+        [
+            "grad_norm",
+            "loss",
+            "loss_by_t",
+            "lr",
+            "skipped",
+            "step",
+            "validation_loss"
+        ]
     );
     // The written configuration makes the same run.
     run_ok(

@@ -3,20 +3,41 @@
 use crate::{apt, cargo, check, tidy, web};
 use anyhow::{Result, bail};
 use std::path::Path;
+use std::time::Instant;
 
-/// Runs everything; the first failure ends it.
+/// Runs everything; the first failure ends it. Says what each part took.
 pub fn run() -> Result<()> {
-    vulkan()?;
-    tidy::run()?;
-    check(&mut cargo("fmt --all --check"))?;
-    check(&mut cargo(
-        "clippy --workspace --all-targets -- -D warnings",
-    ))?;
-    // The tests of the command run this binary.
-    check(&mut cargo("build --package sit-trainer"))?;
-    check(&mut cargo("test --workspace --no-fail-fast"))?;
-    web::test::run(&web::TestArgs::default())?;
-    check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+    let mut took = Vec::new();
+    let mut part = |name: &'static str, run: &dyn Fn() -> Result<()>| {
+        let start = Instant::now();
+        eprintln!("ci: {name}");
+        run()?;
+        took.push((name, start.elapsed().as_secs()));
+        Ok::<(), anyhow::Error>(())
+    };
+    part("a Vulkan driver", &vulkan)?;
+    part("tidy", &tidy::run)?;
+    part("rustfmt", &|| check(&mut cargo("fmt --all --check")))?;
+    part("clippy", &|| {
+        check(&mut cargo(
+            "clippy --workspace --all-targets -- -D warnings",
+        ))
+    })?;
+    part("documentation", &|| {
+        check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    part("build of the tests", &|| {
+        // The tests of the command run this binary.
+        check(&mut cargo("build --package sit-trainer"))?;
+        check(&mut cargo("test --workspace --no-run"))
+    })?;
+    part("tests", &|| {
+        check(&mut cargo("test --workspace --no-fail-fast"))
+    })?;
+    part("the page", &|| web::test::run(&web::TestArgs::default()))?;
+    for (name, seconds) in took {
+        eprintln!("{seconds:>6} s  {name}");
+    }
     eprintln!("all passed");
     Ok(())
 }

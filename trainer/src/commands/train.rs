@@ -161,6 +161,7 @@ impl Args {
 fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     let mut asked = asked.clone();
     asked.log.folder = None;
+    let keys = |config: &RunConfig| config.keys().map_err(Failure::input);
     let (saved, asked) = (keys(saved)?, keys(&asked)?);
     let mut names: Vec<&String> = saved.keys().chain(asked.keys()).collect();
     names.sort();
@@ -183,24 +184,6 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
         tracing::info!("{name} was {old}, is now {new}");
     }
     Ok(())
-}
-
-/// The values of a configuration by dotted key.
-fn keys(config: &RunConfig) -> Result<toml::Table> {
-    fn flatten(prefix: &str, table: toml::Table, into: &mut toml::Table) {
-        for (key, value) in table {
-            match value {
-                toml::Value::Table(table) => flatten(&format!("{prefix}{key}."), table, into),
-                value => {
-                    into.insert(format!("{prefix}{key}"), value);
-                }
-            }
-        }
-    }
-    let mut flat = toml::Table::new();
-    let table = config.to_table().map_err(Failure::input)?;
-    flatten("", table, &mut flat);
-    Ok(flat)
 }
 
 fn open_data(config: &RunConfig) -> Result<Arc<dyn Dataset>> {

@@ -8,7 +8,7 @@ mod tables;
 mod value;
 
 pub use load::{Source, preset_names};
-pub use tables::{LogConfig, PreviewConfig, TrainConfig};
+pub use tables::{LogConfig, PreviewConfig, TrainConfig, ValidationConfig};
 
 use serde::{Deserialize, Serialize};
 use sit_engine::model::ModelConfig;
@@ -108,6 +108,26 @@ impl RunConfig {
     /// [`ConfigError`] for a number that TOML does not have, which only one that was not read from TOML can hold.
     pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
         toml::Table::try_from(self).map_err(|error| ConfigError::new(error.to_string()))
+    }
+
+    /// The values by dotted key, such as `train.betas`.
+    ///
+    /// # Errors
+    /// As [`RunConfig::to_table`].
+    pub fn keys(&self) -> Result<toml::Table, ConfigError> {
+        fn flatten(prefix: &str, table: toml::Table, into: &mut toml::Table) {
+            for (key, value) in table {
+                match value {
+                    toml::Value::Table(table) => flatten(&format!("{prefix}{key}."), table, into),
+                    value => {
+                        into.insert(format!("{prefix}{key}"), value);
+                    }
+                }
+            }
+        }
+        let mut flat = toml::Table::new();
+        flatten("", self.to_table()?, &mut flat);
+        Ok(flat)
     }
 
     /// Checks all that can be checked without opening a file or a device.

@@ -100,6 +100,8 @@ pub struct LogConfig {
     pub every_steps: u64,
     /// Whether TensorBoard event files are written too; true by default.
     pub tensorboard: bool,
+    /// Whether `metrics.csv` is written beside `metrics.jsonl`; false by default.
+    pub csv: bool,
     /// A checkpoint every so many steps, and one at the end; 5000 by default, 0 for the end alone.
     pub checkpoint_every_steps: u64,
     /// How many of the latest checkpoints are kept; 3 by default.
@@ -108,6 +110,8 @@ pub struct LogConfig {
     pub keep_every_steps: u64,
     /// Sample images on the way.
     pub preview: PreviewConfig,
+    /// Measure the loss of held-out images on the way.
+    pub validation: ValidationConfig,
 }
 
 impl Default for LogConfig {
@@ -116,10 +120,12 @@ impl Default for LogConfig {
             folder: None,
             every_steps: 100,
             tensorboard: true,
+            csv: false,
             checkpoint_every_steps: 5000,
             keep_last: 3,
             keep_every_steps: 0,
             preview: PreviewConfig::default(),
+            validation: ValidationConfig::default(),
         }
     }
 }
@@ -136,6 +142,26 @@ pub struct PreviewConfig {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 (default) for none.
     pub guidance: f64,
+}
+
+/// The `[log.validation]` table: the loss of images that are not trained on, under the moving average, with the same times and
+/// noise each time. The images are those of `data.hold_out`, or else the test images of data that comes with some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// A validation every so many steps, a multiple of `log.every_steps`; 0 (default) for none.
+    pub every_steps: u64,
+    /// At most so many images, the first of a fixed random order; 1024 by default.
+    pub images: usize,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 0,
+            images: 1024,
+        }
+    }
 }
 
 impl Default for PreviewConfig {
@@ -169,6 +195,15 @@ impl LogConfig {
         )?;
         check("log.keep_last", self.keep_last as u64, 1, MAX_STEPS)?;
         check("log.keep_every_steps", self.keep_every_steps, 0, MAX_STEPS)?;
+        let validation = self.validation;
+        check("log.validation.every_steps", validation.every_steps, 0, MAX_STEPS)?;
+        check("log.validation.images", validation.images as u64, 1, 1 << 24)?;
+        if !validation.every_steps.is_multiple_of(self.every_steps) {
+            return Err(ConfigError::new(format!(
+                "log.validation.every_steps: got {}, expected a multiple of log.every_steps = {}",
+                validation.every_steps, self.every_steps
+            )));
+        }
         check("log.preview.every_steps", every_steps, 0, MAX_STEPS)?;
         check("log.preview.count", count as u64, 1, 4096)?;
         check("log.preview.steps", u64::from(steps), 1, 10_000)?;

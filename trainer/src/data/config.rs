@@ -59,6 +59,10 @@ pub struct DataConfig {
     pub n_classes: Option<usize>,
     /// RGB levels 0 to 255 that show through transparent pixels, white by default; for `folder`.
     pub background: Option<[u8; 3]>,
+    /// Share of the images that are not trained on but kept for `log.validation`, in [0, 1); 0 by default. Which they are is a
+    /// function of each image's name below the folder, so images that are added change nothing for the others.
+    #[serde(default)]
+    pub hold_out: f64,
     /// Mirror every other image, chosen by the seed and the sample's number. Default false.
     #[serde(default)]
     pub flip: bool,
@@ -87,6 +91,7 @@ impl DataConfig {
             channels: None,
             n_classes: None,
             background: None,
+            hold_out: 0.0,
             flip: false,
             skip_bad: false,
             cache_mib: None,
@@ -134,6 +139,13 @@ impl DataConfig {
                     "1 (grey) or 3 (RGB)",
                 ));
             }
+        }
+        if !(0.0..1.0).contains(&self.hold_out) {
+            return Err(DataError::config(
+                "hold_out",
+                self.hold_out,
+                "a share of at least 0 and below 1",
+            ));
         }
         if !(1..=256).contains(&self.workers) {
             return Err(DataError::config(

@@ -19,6 +19,7 @@ mod knn;
 #[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
+mod subset;
 mod suggest;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use knn::Knn;
 #[cfg(not(target_arch = "wasm32"))]
 pub use loader::Loader;
 pub use memory::InMemory;
+pub use subset::{Subset, hold_out};
 #[cfg(not(target_arch = "wasm32"))]
 pub use suggest::suggest;
 pub use suggest::{is_idx, suggest_files};

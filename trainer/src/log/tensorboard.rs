@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::hparams::Setting;
 use crate::files::FileError;
 
 /// A new event file of a run's folder.
@@ -48,10 +49,11 @@ impl TensorBoard {
     ///
     /// # Errors
     /// [`FileError`] if they cannot be written.
-    pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), FileError> {
+    pub fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<(), FileError> {
         self.write(step, |event| {
             event.message(5, |summary| {
-                for (tag, scalar) in scalars {
+                // A gap in a chart says what a NaN would say, which TensorBoard draws as a marker.
+                for (tag, scalar) in scalars.iter().filter(|(_, scalar)| !scalar.is_nan()) {
                     summary.message(1, |value| {
                         value.bytes(1, tag.as_bytes());
                         value.fixed32(2, (*scalar as f32).to_le_bytes());
@@ -59,6 +61,16 @@ impl TensorBoard {
                 }
             });
         })
+    }
+
+    /// Writes the settings of the run, for TensorBoard's table of runs (HParams).
+    ///
+    /// # Errors
+    /// [`FileError`] if they cannot be written.
+    pub fn hparams(&mut self, settings: &[(String, Setting)]) -> Result<(), FileError> {
+        super::hparams::messages(settings)
+            .into_iter()
+            .try_for_each(|summary| self.write(0, |event| event.bytes(5, &summary.0)))
     }
 
     /// Writes a PNG image of a step.
@@ -115,7 +127,7 @@ fn record(data: &[u8]) -> Vec<u8> {
 
 /// A protobuf message under construction.
 #[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) struct Message(pub(super) Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -130,29 +142,29 @@ impl Message {
         self.varint(field << 3 | wire_type);
     }
 
-    fn int(&mut self, field: u64, value: u64) {
+    pub(super) fn int(&mut self, field: u64, value: u64) {
         self.key(field, 0);
         self.varint(value);
     }
 
-    fn fixed64(&mut self, field: u64, value: [u8; 8]) {
+    pub(super) fn fixed64(&mut self, field: u64, value: [u8; 8]) {
         self.key(field, 1);
         self.0.extend(value);
     }
 
-    fn bytes(&mut self, field: u64, value: &[u8]) {
+    pub(super) fn bytes(&mut self, field: u64, value: &[u8]) {
         self.key(field, 2);
         self.varint(value.len() as u64);
         self.0.extend(value);
     }
 
-    fn message(&mut self, field: u64, fill: impl FnOnce(&mut Self)) {
+    pub(super) fn message(&mut self, field: u64, fill: impl FnOnce(&mut Self)) {
         let mut inner = Self::default();
         fill(&mut inner);
         self.bytes(field, &inner.0);
     }
 
-    fn fixed32(&mut self, field: u64, value: [u8; 4]) {
+    pub(super) fn fixed32(&mut self, field: u64, value: [u8; 4]) {
         self.key(field, 5);
         self.0.extend(value);
     }
@@ -246,7 +258,8 @@ mod tests {
     fn a_file_reads_back() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = TensorBoard::create(folder.path(), 300).unwrap();
-        log.scalars(301, &[("train/loss", 0.75), ("train/lr", f64::NAN)])
+        let scalars = [("train/loss", 0.75), ("gap", f64::NAN), ("train/lr", 0.1)];
+        log.scalars(301, &scalars.map(|(tag, scalar)| (tag.to_owned(), scalar)))
             .unwrap();
         let png = png::grid(&[0.5; 3 * 2 * 60], [3, 2, 60], 1);
         log.image(302, "preview", &png).unwrap();

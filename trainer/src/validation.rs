@@ -1,0 +1,125 @@
+//! The loss of held-out images while a run trains.
+
+use crate::config::RunConfig;
+use crate::data::{self, DataError, Dataset, Kind, Split};
+use crate::error::{Failure, Result};
+use pollster::block_on;
+use sit_engine::backend::Device;
+use sit_engine::graph::Arena;
+use sit_engine::rng::permutation;
+use sit_engine::train::{self, Batch, Trainer};
+use std::sync::Arc;
+
+/// The images to train on, and those to validate on if the configuration asks for it: the share `data.hold_out`, or else the test
+/// images of data that comes with some.
+///
+/// # Errors
+/// Data without either, or test images that do not fit.
+pub fn split(
+    config: &RunConfig,
+    dataset: Arc<dyn Dataset>,
+) -> Result<(Arc<dyn Dataset>, Option<Arc<dyn Dataset>>)> {
+    let is_asked = config.log.validation.every_steps > 0;
+    if config.data.hold_out > 0.0 {
+        let (kept, held) = data::hold_out(dataset, config.data.hold_out)?;
+        tracing::info!(
+            "{}: {} images are held out, {} are trained on",
+            held.name(),
+            held.len(),
+            kept.len()
+        );
+        let held: Arc<dyn Dataset> = Arc::new(held);
+        return Ok((Arc::new(kept), is_asked.then_some(held)));
+    }
+    if !is_asked {
+        return Ok((dataset, None));
+    }
+    if config.data.kind == Kind::Folder || config.data.split == Split::Test {
+        return Err(Failure::Input(format!(
+            "data.hold_out: got 0, expected a share such as 0.05: log.validation.every_steps = {} needs images that are not \
+             trained on",
+            config.log.validation.every_steps
+        )));
+    }
+    let test = data::DataConfig {
+        split: Split::Test,
+        n_classes: Some(config.model.n_classes),
+        ..config.data.clone()
+    };
+    let test = data::open(&test, &|_, _| ())
+        .map_err(|e: DataError| Failure::from(e).context("log.validation"))?;
+    if test.shape() != dataset.shape() {
+        return Err(Failure::Input(format!(
+            "{}: got images of {:?}, expected {:?} as in {}",
+            test.name(),
+            test.shape(),
+            dataset.shape(),
+            dataset.name()
+        )));
+    }
+    Ok((dataset, Some(test)))
+}
+
+/// Measures a model in training on held-out images.
+pub struct Validation {
+    session: train::Validation,
+    images: Arc<dyn Dataset>,
+    /// Which images, a whole number of batches: the last one is filled up with the first images, which then do not count.
+    order: Vec<u32>,
+    n: usize,
+    x1: Vec<f32>,
+    y: Vec<u32>,
+}
+
+impl Validation {
+    /// Makes the program.
+    ///
+    /// # Errors
+    /// A device that cannot hold it.
+    pub fn new(
+        config: &RunConfig,
+        device: &Device,
+        trainer: &Trainer,
+        images: Arc<dyn Dataset>,
+    ) -> Result<Self> {
+        let batch = config.train.batch;
+        let n = images.len().min(config.log.validation.images);
+        let all = permutation(config.train.seed, 0, images.len() as u32);
+        let order = all.iter().copied().take(n).cycle();
+        let order: Vec<u32> = order.take(n.next_multiple_of(batch)).collect();
+        Ok(Self {
+            session: train::Validation::new(device, trainer, Arena::Ema)?,
+            x1: vec![0.0; batch * config.model.image_len()],
+            y: vec![0; batch],
+            images,
+            order,
+            n,
+        })
+    }
+
+    /// Mean loss of the images under the moving average.
+    ///
+    /// # Errors
+    /// An image that cannot be read any more, or a device that fails.
+    pub fn loss(&mut self) -> Result<f64> {
+        let (batch, mut sum) = (self.y.len(), 0.0);
+        let image_len = self.x1.len() / batch;
+        for (i, order) in self.order.chunks_exact(batch).enumerate() {
+            let slots = self.x1.chunks_exact_mut(image_len).zip(&mut self.y);
+            for (&index, (image, label)) in order.iter().zip(slots) {
+                self.images.read(index as usize, image)?;
+                *label = self.images.label(index as usize);
+            }
+            let first = i * batch;
+            let images = Batch {
+                x1: &self.x1,
+                y: &self.y,
+                first: first as u64,
+            };
+            let losses = block_on(self.session.losses(images))?;
+            let counted = losses.iter().take(self.n - first.min(self.n));
+            sum += counted.map(|(_, loss)| loss).sum::<f64>();
+        }
+        Ok(sum / self.n as f64)
+    }
+}
