@@ -17,9 +17,9 @@ pub mod log;
 #[cfg(feature = "cli")]
 mod memory;
 #[cfg(feature = "cli")]
-mod peak;
-#[cfg(feature = "cli")]
 pub mod npz;
+#[cfg(feature = "cli")]
+mod peak;
 pub mod png;
 #[cfg(feature = "cli")]
 mod preview;

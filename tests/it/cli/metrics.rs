@@ -35,7 +35,13 @@ fn held_out_images_have_a_loss_of_their_own() {
         &format!("{TINY_RUN} --set train.steps=4 --out plain").replace("--out run ", ""),
     );
     let ema = |run: &str| {
-        fs::read(folder.path().join(run).join("step-00000004/ema.safetensors")).unwrap()
+        fs::read(
+            folder
+                .path()
+                .join(run)
+                .join("step-00000004/ema.safetensors"),
+        )
+        .unwrap()
     };
     assert!(ema("plain") == ema("test") && ema("plain") != ema("held"));
 }
@@ -49,7 +55,8 @@ fn a_resumed_run_validates_as_one_that_never_stopped() {
         folder.path(),
         "train --resume run --backend cpu --set train.steps=4",
     );
-    let whole = format!("{TINY_RUN} {on} --set train.steps=4 --out whole").replace("--out run ", "");
+    let whole =
+        format!("{TINY_RUN} {on} --set train.steps=4 --out whole").replace("--out run ", "");
     run_ok(folder.path(), &whole);
     let [a, b] = ["run", "whole"].map(|run| metrics(&folder.path().join(run)));
     assert_eq!(a.len(), 4);
@@ -77,7 +84,10 @@ fn a_validation_without_images_is_refused() {
             "--set log.validation.every_steps=2 --set data.split=test",
             "data.hold_out: got 0, expected a share",
         ),
-        ("--set data.hold_out=1.5", "data.hold_out: got 1.5, expected a share"),
+        (
+            "--set data.hold_out=1.5",
+            "data.hold_out: got 1.5, expected a share",
+        ),
         (
             "--set data.hold_out=1e-12",
             "expected a share that leaves at least one",

@@ -53,12 +53,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The measurements that depend on the clock.
-const RATES: [&str; 4] = [
-    "gflops_per_sec",
-    "images_per_sec",
-    "mfu",
-    "steps_per_sec",
-];
+const RATES: [&str; 4] = ["gflops_per_sec", "images_per_sec", "mfu", "steps_per_sec"];
 
 /// The lines of a run's metrics without what depends on the clock.
 fn metrics(run: &Path) -> Vec<Value> {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// The command `sit` in the working folder `folder`. The program is built once, in the profile of these tests.
+/// The command `sit` in the working folder `folder`. The program is built once, in the profile of these tests, unless
+/// `SIT_PROGRAM` names one that is built already.
 ///
 /// # Panics
 /// When it does not build.
@@ -19,6 +20,9 @@ pub fn sit(folder: &Path) -> Command {
 }
 
 fn build() -> PathBuf {
+    if let Some(program) = std::env::var_os("SIT_PROGRAM") {
+        return program.into();
+    }
     // TARGET/debug/deps/it-0123456789abcdef
     let exe = std::env::current_exe().expect("a running program has a path");
     let profile_folder = exe.ancestors().nth(2).expect("it lies in deps");
@@ -36,19 +40,19 @@ fn build() -> PathBuf {
             "--bin",
             "sit",
         ])
-        .args(["--profile", profile, "--target-dir"])
-        .arg(
-            profile_folder
-                .parent()
-                .expect("a profile's folder lies in TARGET"),
-        )
+        .args(["--profile", profile, "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(
-        matches!(built, Ok(status) if status.success()),
-        "building sit: {built:?}"
-    );
-    profile_folder.join(format!("sit{}", std::env::consts::EXE_SUFFIX))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "building sit: {}", built.status);
+    // Cargo knows where the program lies: the folders of a target can be configured.
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let program = messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    program.expect("cargo names the program that it built")
 }
 
 /// How a command ended.

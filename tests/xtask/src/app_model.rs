@@ -1,6 +1,6 @@
 //! `cargo xtask app-model`: the small model that the app embeds, from its recipe.
 
-use crate::{cargo, check, demo, root};
+use crate::{cargo, check, demo, root, target};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<()> {
     check(&mut cargo("build --release --package sit-trainer"))?;
     let (run, out) = (root().join(&args.run), root().join(&args.out));
     let sit = |words: &str| {
-        let mut command = Command::new(root().join("target/release/sit"));
+        let mut command = Command::new(target().join("release/sit"));
         command.args(words.split_whitespace());
         command
     };

@@ -1,6 +1,6 @@
 //! `cargo xtask bench --peers pytorch`: the same work here and in a peer, in one run, in turns.
 
-use crate::{cargo, check, root};
+use crate::{cargo, check, root, target};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -80,7 +80,7 @@ const TOLERANCE: f64 = 1e-4;
 /// Makes the peer, checks that both sides compute the same, and prints one table.
 pub fn run(args: &Args) -> Result<()> {
     let Peer::Pytorch = args.peers;
-    let folder = root().join("target/peers");
+    let folder = target().join("peers");
     let python = match &args.python {
         Some(python) => python.clone(),
         None => pytorch(&folder)?,
@@ -106,7 +106,7 @@ pub fn run(args: &Args) -> Result<()> {
         let files = [sizes, exchange];
 
         let (mut ours, about) = Side::start(
-            Command::new(root().join("target/release/peer"))
+            Command::new(target().join("release/peer"))
                 .args(&files)
                 .arg(backend)
                 .env("RAYON_NUM_THREADS", args.threads.to_string()),

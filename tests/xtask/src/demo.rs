@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the main job from a clean clone, with real data.
 
-use crate::{cargo, check, root, text};
+use crate::{cargo, check, root, target, text};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<()> {
         .unwrap_or_else(|| free_folder(&root().join("runs/demo")));
     let started = Instant::now();
     let sit = |words: &str| {
-        let mut command = Command::new(root().join("target/release/sit"));
+        let mut command = Command::new(target().join("release/sit"));
         command
             .args(words.split_whitespace())
             .args(["--backend", &args.backend]);

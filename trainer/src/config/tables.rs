@@ -196,8 +196,18 @@ impl LogConfig {
         check("log.keep_last", self.keep_last as u64, 1, MAX_STEPS)?;
         check("log.keep_every_steps", self.keep_every_steps, 0, MAX_STEPS)?;
         let validation = self.validation;
-        check("log.validation.every_steps", validation.every_steps, 0, MAX_STEPS)?;
-        check("log.validation.images", validation.images as u64, 1, 1 << 24)?;
+        check(
+            "log.validation.every_steps",
+            validation.every_steps,
+            0,
+            MAX_STEPS,
+        )?;
+        check(
+            "log.validation.images",
+            validation.images as u64,
+            1,
+            1 << 24,
+        )?;
         if !validation.every_steps.is_multiple_of(self.every_steps) {
             return Err(ConfigError::new(format!(
                 "log.validation.every_steps: got {}, expected a multiple of log.every_steps = {}",

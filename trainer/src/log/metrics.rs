@@ -106,8 +106,9 @@ impl Table {
                     false => String::new(),
                 };
                 let cells = line.scalars().into_iter().map(cell);
-                let cells: Vec<String> =
-                    std::iter::once(line.step.to_string()).chain(cells).collect();
+                let cells: Vec<String> = std::iter::once(line.step.to_string())
+                    .chain(cells)
+                    .collect();
                 cells.join(",").into_bytes()
             }
         };
@@ -248,7 +249,10 @@ mod tests {
     fn a_line_is_an_object() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        Metrics::open(&path, Table::Jsonl, 0).unwrap().write(&line(10)).unwrap();
+        Metrics::open(&path, Table::Jsonl, 0)
+            .unwrap()
+            .write(&line(10))
+            .unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             "{\"step\":10,\"loss\":0.5,\"validation_loss\":null,\"grad_norm\":null,\"lr\":0.0001,\"steps_per_sec\":10.0,\
@@ -299,7 +303,9 @@ mod tests {
         let steps: Vec<&str> = lines[1..].iter().map(|l| &l[..2]).collect();
         assert_eq!(steps, ["10", "20", "21"]);
         fs::write(&path, "step,other\n10,1\n").unwrap();
-        let error = Metrics::open(&path, Table::Csv, 20).unwrap_err().to_string();
+        let error = Metrics::open(&path, Table::Csv, 20)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("other columns"), "{error}");
         // A run that begins has nothing to keep.
         Metrics::open(&path, Table::Csv, 0).unwrap();

@@ -7,7 +7,7 @@ pub mod test;
 mod toolchain;
 mod walk;
 
-use crate::{cargo, check, root};
+use crate::{cargo, check, root, target};
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 use serve::Server;
@@ -57,10 +57,7 @@ pub struct TestArgs {
 
 /// Builds the page and says how large it is.
 pub fn run(args: &Args) -> Result<PathBuf> {
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| root().join("target/web"));
+    let out = args.out.clone().unwrap_or_else(|| target().join("web"));
     build(args.toolchain, "sit-web", &out.join("sit"))?;
     let version = version(&out)?;
     let page = root().join("web/page");
@@ -89,7 +86,7 @@ fn build(route: Route, package: &str, stem: &Path) -> Result<()> {
     let mut build = Toolchain::find(route)?.cargo(&format!("{BUILD} --package {package}"));
     check(&mut build)?;
     let wasm = package.replace('-', "_");
-    let wasm = root().join(format!("target/{TARGET}/wasm/{wasm}.wasm"));
+    let wasm = target().join(format!("{TARGET}/wasm/{wasm}.wasm"));
     check(
         cargo("run --quiet --package sit-xtask --features bindgen --bin bindgen --")
             .args([&*wasm, stem]),

@@ -4,7 +4,7 @@ use super::TestArgs;
 use super::browser::{Browser, Graphics};
 use super::serve::Server;
 use super::walk::Walk;
-use crate::root;
+use crate::{root, target};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -34,7 +34,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(600);
 pub fn run(args: &TestArgs) -> Result<()> {
     let start = Instant::now();
     let page = super::run(&args.web)?;
-    let pictures = root().join("target/web-test");
+    let pictures = target().join("web-test");
     let checks = pictures.join("checks");
     let route = args.web.toolchain;
     super::build(route, "sit-browser-tests", &checks.join("checks"))?;

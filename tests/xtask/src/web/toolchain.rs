@@ -1,6 +1,6 @@
 //! A compiler for wasm32: the installed one with rustup's standard library, or Debian's with one built here.
 
-use crate::{apt, cargo, check, root};
+use crate::{apt, cargo, check, root, target};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ fn debian() -> Result<Toolchain> {
     }
     let version = stdout(Command::new(RUSTC).arg("-V"))?;
     eprintln!("wasm32 by Debian's compiler: {version}");
-    let sysroot = root().join("target/wasm-std");
+    let sysroot = target().join("wasm-std");
     let built_for = sysroot.join("built-for");
     if fs::read_to_string(&built_for).ok().as_deref() != Some(&version) {
         build_std(&sysroot)?;
@@ -124,7 +124,7 @@ fn linker() -> Result<PathBuf> {
 
 /// Builds the standard library from Debian's source into `sysroot`. It takes about a minute.
 fn build_std(sysroot: &Path) -> Result<()> {
-    let seed = root().join("target/wasm-std-build");
+    let seed = target().join("wasm-std-build");
     let libdir = sysroot.join("lib/rustlib").join(TARGET).join("lib");
     fs::create_dir_all(seed.join("src"))?;
     fs::create_dir_all(&libdir)?;
