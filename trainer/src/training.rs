@@ -8,7 +8,7 @@ use crate::peak;
 use crate::preview::Previews;
 use crate::progress::{self, Progress};
 use crate::run::{self, Checkpoint, State, Window};
-use crate::validation::{self, Validation};
+use crate::validation::{self, Images, Validation};
 use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::train::{Batch, Trainer};
@@ -44,7 +44,10 @@ impl Job {
         dataset: Arc<dyn Dataset>,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let (dataset, held_out) = validation::split(&config, dataset)?;
+        let Images {
+            training: dataset,
+            held_out,
+        } = validation::split(&config, dataset)?;
         let mut trainer = Trainer::new(device, config.step())?;
         let mut state = State {
             format: 1,

@@ -10,15 +10,20 @@ use sit_engine::rng::permutation;
 use sit_engine::train::{self, Batch, Trainer};
 use std::sync::Arc;
 
+/// The images of a run.
+pub struct Images {
+    /// What is trained on.
+    pub training: Arc<dyn Dataset>,
+    /// What is validated on, if the configuration asks for it.
+    pub held_out: Option<Arc<dyn Dataset>>,
+}
+
 /// The images to train on, and those to validate on if the configuration asks for it: the share `data.hold_out`, or else the test
 /// images of data that comes with some.
 ///
 /// # Errors
 /// Data without either, or test images that do not fit.
-pub fn split(
-    config: &RunConfig,
-    dataset: Arc<dyn Dataset>,
-) -> Result<(Arc<dyn Dataset>, Option<Arc<dyn Dataset>>)> {
+pub fn split(config: &RunConfig, dataset: Arc<dyn Dataset>) -> Result<Images> {
     let is_asked = config.log.validation.every_steps > 0;
     if config.data.hold_out > 0.0 {
         let (kept, held) = data::hold_out(dataset, config.data.hold_out)?;
@@ -29,10 +34,16 @@ pub fn split(
             kept.len()
         );
         let held: Arc<dyn Dataset> = Arc::new(held);
-        return Ok((Arc::new(kept), is_asked.then_some(held)));
+        return Ok(Images {
+            training: Arc::new(kept),
+            held_out: is_asked.then_some(held),
+        });
     }
     if !is_asked {
-        return Ok((dataset, None));
+        return Ok(Images {
+            training: dataset,
+            held_out: None,
+        });
     }
     if config.data.kind == Kind::Folder || config.data.split == Split::Test {
         return Err(Failure::Input(format!(
@@ -57,7 +68,10 @@ pub fn split(
             dataset.name()
         )));
     }
-    Ok((dataset, Some(test)))
+    Ok(Images {
+        training: dataset,
+        held_out: Some(test),
+    })
 }
 
 /// Measures a model in training on held-out images.
