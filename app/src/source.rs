@@ -9,6 +9,7 @@ use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};
 use sit_engine::sample::SampleConfig;
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
+use sit_trainer::data::classes;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ pub fn open(source: &Source) -> Result<Origin, String> {
                     learn_sigma: false,
                 },
                 transport: Transport::default(),
+                classes: Vec::new(),
             };
             Ok(Origin::Exact(model, mixture))
         }
@@ -88,6 +90,7 @@ fn model(source: Source, recipe: &Recipe) -> Model {
         source,
         config: recipe.model,
         transport: recipe.transport,
+        classes: recipe.classes.clone(),
     }
 }
 
@@ -144,11 +147,15 @@ pub fn checkpoint(
             let reader = Reader::new(name, stream(bytes)?).map_err(words)?;
             let config = reader.model(None, None).map_err(words)?;
             reader.check(&config).map_err(words)?;
-            let recipe = reader.recipe().map_err(words)?;
+            let (transport, classes) = match reader.recipe().map_err(words)? {
+                Some(recipe) => (recipe.transport, recipe.classes),
+                None => Default::default(),
+            };
             let model = Model {
                 source,
                 config,
-                transport: recipe.map_or_else(Transport::default, |recipe| recipe.transport),
+                transport,
+                classes,
             };
             Ok((model, reader))
         }
@@ -217,7 +224,7 @@ pub fn examine(
     card.refusals
         .extend(mismatches.iter().map(|m| m.to_string()));
     let recipe = reader.recipe().map_err(|e| e.to_string());
-    let transport = match recipe {
+    let (transport, classes) = match recipe {
         Ok(Some(recipe)) => {
             let Transport {
                 path, prediction, ..
@@ -225,17 +232,22 @@ pub fn examine(
             card.facts.push(format!(
                 "trained on the {path} path to predict {prediction}"
             ));
-            recipe.transport
+            if !recipe.classes.is_empty() {
+                let known = 0..recipe.classes.len().min(config.n_classes);
+                let names = classes::numbered(&recipe.classes, known);
+                card.facts.push(format!("classes: {names}"));
+            }
+            (recipe.transport, recipe.classes)
         }
         Ok(None) => {
             card.facts.push(
                 "does not say what it was trained to do: taken as SiT's default, Linear and velocity".into(),
             );
-            Transport::default()
+            Default::default()
         }
         Err(error) => {
             card.refusals.push(error);
-            Transport::default()
+            Default::default()
         }
     };
     let sample = SampleConfig {
@@ -277,6 +289,7 @@ pub fn examine(
         source: Source::File(name.to_owned()),
         config,
         transport,
+        classes,
     };
     (card, Some((model, reader)))
 }

@@ -40,6 +40,13 @@ pub struct Recipe {
     /// What it was trained on, where that is known.
     #[serde(default)]
     pub data: Option<Data>,
+    /// Names of the classes in their order, as many as are known; a class without one is called by its number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Share of the training labels that were replaced by the null class, where that is known; without any, guidance has nothing
+    /// to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_dropout: Option<f64>,
 }
 
 /// What a model was trained on.

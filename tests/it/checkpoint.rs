@@ -96,6 +96,8 @@ fn written(scale: f64, precision: Precision) -> (Arenas, Recipe, sit_engine::Res
             name: "sines".into(),
             max_level: 16,
         }),
+        classes: vec!["ant".into(), "bee, small".into(), "\u{1f41d}".into()],
+        class_dropout: Some(0.1),
     };
     let (_, arenas) = fixture::arenas(&Device::Cpu, &TINY, scale, &[Arena::Params]);
     let tensors = model_tensors(&TINY, Arena::Params);

@@ -94,7 +94,7 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Memory that a new process can have on a device, in bytes, where the system tells.
-fn free(device: &Device) -> Option<u64> {
+pub fn free(device: &Device) -> Option<u64> {
     let Device::Cpu = device else {
         return None;
     };

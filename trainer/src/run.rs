@@ -63,6 +63,9 @@ impl State {
                 name: self.config.data.kind.to_string(),
                 max_level: self.max_level,
             }),
+            classes: self.config.data.classes.clone(),
+            class_dropout: (self.config.model.n_classes > 0)
+                .then_some(self.config.train.class_dropout),
         }
     }
 }

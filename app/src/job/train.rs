@@ -219,6 +219,8 @@ impl Training {
             model,
             transport,
             data: None,
+            classes: self.plan.dataset.class_names().to_vec(),
+            class_dropout: (model.n_classes > 0).then_some(self.plan.config.class_dropout),
         };
         let tensors = checkpoint::model_tensors(&model, Arena::Ema);
         let mut bytes = Vec::new();
@@ -234,6 +236,7 @@ impl Training {
             source: Source::Trained(self.plan.name.clone()),
             config: model,
             transport,
+            classes: recipe.classes,
         };
         Ok((model, bytes))
     }

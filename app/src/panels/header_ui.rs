@@ -86,7 +86,7 @@ fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     let name = |classes: Classes| match classes {
         Classes::All => "all, in turn".to_owned(),
-        Classes::One(class) => class.to_string(),
+        Classes::One(class) => model.class_name(class),
         Classes::None => "none (∅)".to_owned(),
     };
     let now = scene.state.classes;

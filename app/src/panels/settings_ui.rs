@@ -1,7 +1,7 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
 use super::{Scene, diffusion_ui, lanes_ui};
-use crate::state::{Action, MAX_LANES, MAX_STEPS, Noise, Settings, other_kind};
+use crate::state::{Action, MAX_LANES, MAX_STEPS, Model, Noise, Settings, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler};
 
@@ -107,7 +107,7 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
         .as_ref()
         .filter(|m| m.config.n_classes > 0)
     {
-        class(ui, new, model.config.n_classes as u32);
+        class(ui, new, model);
         guidance(ui, new);
     }
     let failed = scene.state.records[lane].failure.is_some();
@@ -142,11 +142,12 @@ fn noise(ui: &mut Ui, noise: &mut Noise) {
 }
 
 /// The class of this lane alone, or of a branch from where it leaves.
-fn class(ui: &mut Ui, new: &mut Settings, n_classes: u32) {
+fn class(ui: &mut Ui, new: &mut Settings, model: &Model) {
+    let n_classes = model.config.n_classes as u32;
     let name = |class: Option<u32>| match class {
         None => "as above".to_owned(),
         Some(class) if class == n_classes => "none (∅)".to_owned(),
-        Some(class) => class.to_string(),
+        Some(class) => model.class_name(class),
     };
     ui.horizontal(|ui| {
         let label = ui.label("Class").id;

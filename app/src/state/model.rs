@@ -27,12 +27,19 @@ pub struct Model {
     pub config: ModelConfig,
     /// What it was trained to do.
     pub transport: Transport,
+    /// Names of its classes in their order, as many as are known.
+    pub classes: Vec<String>,
 }
 
 impl Model {
     /// True for points in the plane: one pixel of two channels.
     pub fn is_plane(&self) -> bool {
         self.config.channels == 2 && self.config.input_size == 1
+    }
+
+    /// What class `class` is called: its name, or its number.
+    pub fn class_name(&self, class: u32) -> String {
+        sit_trainer::data::classes::name(&self.classes, class as usize)
     }
 }
 

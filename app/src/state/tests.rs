@@ -19,6 +19,7 @@ fn model() -> Model {
             learn_sigma: false,
         },
         transport: Transport::default(),
+        classes: Vec::new(),
     }
 }
 

@@ -64,14 +64,16 @@ fn a_folder_of_images_trains_and_samples() {
     ] {
         assert!(report.contains(part), "{part}:\n{report}");
     }
-    for (channels, n_classes, run_name) in [(3, 2, "color"), (1, 0, "grey")] {
+    for (channels, n_classes, words_for_it, run_name) in
+        [(3, 2, "2 classes", "color"), (1, 0, "no classes", "grey")]
+    {
         let words = FOLDER.replace("--out run", &format!("--out {run_name}"));
         let words = format!(
             "{words} --set model.channels={channels} --set data.channels={channels} --set model.n_classes={n_classes}"
         );
         let done = run(folder.path(), &words);
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        let said = format!("data: 6 images of 8x8x{channels}, {n_classes} classes");
+        let said = format!("data: 6 images of 8x8x{channels}, {words_for_it}");
         assert!(done.stderr.contains(&said), "{}", done.stderr);
         let lines = metrics(&folder.path().join(run_name));
         assert_eq!(lines.len(), 4);

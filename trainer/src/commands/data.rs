@@ -1,6 +1,6 @@
 //! `sit data`: look at data.
 
-use crate::data;
+use crate::data::{self, DataConfig};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::stdout;
@@ -26,7 +26,17 @@ pub enum Command {
 pub fn run(command: &Command) -> Result<()> {
     let Command::Inspect { path } = command;
     let bar = Progress::shared("reading", "files");
-    let report = data::inspect(path, &bar)?;
+    let asked = DataConfig {
+        path: Some(path.clone()),
+        ..DataConfig::digits()
+    };
+    // What leads nowhere is the inspection's to name: it may be the word for the embedded digits.
+    let path = asked
+        .place(None)
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| path.clone());
+    let report = data::inspect(&path, &bar)?;
     drop(bar);
     stdout::print(&report.to_string())
 }

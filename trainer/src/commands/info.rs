@@ -1,7 +1,7 @@
 //! `sit info`: what a model needs and what this machine has.
 
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig};
-use crate::data::DataConfig;
+use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
 use crate::{memory, stdout};
@@ -53,6 +53,7 @@ const MISMATCHES_SHOWN: usize = 10;
 /// A checkpoint or preset that cannot be read.
 pub fn run(args: &Args) -> Result<()> {
     let mut text = String::new();
+    let mut names = Vec::new();
     let mut config = match (&args.preset, &args.checkpoint) {
         (Some(name), _) => {
             RunConfig::load(Source::Preset(name), &args.set).map_err(Failure::input)?
@@ -65,12 +66,16 @@ pub fn run(args: &Args) -> Result<()> {
                 checkpoint.state.step,
                 checkpoint.state.device
             );
+            names.clone_from(&checkpoint.state.config.data.classes);
             checkpoint.state.config
         }
         (None, Some(path)) => {
             let file = run::open(path)?;
             let Examination { model, mismatches } = file.examine(args.n_heads, args.input_size);
             let model = model?;
+            names = file
+                .recipe()?
+                .map_or_else(Vec::new, |recipe| recipe.classes);
             text += &format!("{}: {}", path.display(), file.format());
             let sets: Vec<&str> = file.sets().collect();
             if !sets.is_empty() {
@@ -94,7 +99,11 @@ pub fn run(args: &Args) -> Result<()> {
         config.train.batch = batch as usize;
     }
     config.model.validate()?;
-    describe(&mut text, &config.model)?;
+    let classes = match (config.model.n_classes, config.data.n_classes) {
+        (0, None) => "as many classes as the data has".to_owned(),
+        (n, _) => classes::count(n),
+    };
+    describe(&mut text, &config.model, &classes, &names)?;
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match block_on(Device::open(choice)) {
@@ -113,9 +122,9 @@ pub fn run(args: &Args) -> Result<()> {
     stdout::print(&text)
 }
 
-fn describe(text: &mut String, model: &ModelConfig) -> Result<()> {
+fn describe(text: &mut String, model: &ModelConfig, classes: &str, names: &[String]) -> Result<()> {
     *text += &format!(
-        "{0}x{0}x{1}, patch {2}: {3} tokens; width {4}, depth {5}, {6} heads of {7}; {8} classes{9}\n\nparameters\n",
+        "{0}x{0}x{1}, patch {2}: {3} tokens; width {4}, depth {5}, {6} heads of {7}; {8}{9}\n{10}\nparameters\n",
         model.input_size,
         model.channels,
         model.patch,
@@ -124,11 +133,18 @@ fn describe(text: &mut String, model: &ModelConfig) -> Result<()> {
         model.depth,
         model.n_heads,
         model.dim / model.n_heads,
-        model.n_classes,
+        classes,
         if model.learn_sigma {
             "; the last layer has a sigma half, which is dropped"
         } else {
             ""
+        },
+        match names {
+            [] => String::new(),
+            names => format!(
+                "classes: {}\n",
+                classes::numbered(names, 0..names.len().min(model.n_classes))
+            ),
         }
     );
     let params = model::params(model);
@@ -168,7 +184,10 @@ fn with_model(model: ModelConfig) -> RunConfig {
     RunConfig {
         model,
         transport: Transport::default(),
-        data: DataConfig::digits(),
+        data: DataConfig {
+            n_classes: Some(model.n_classes),
+            ..DataConfig::digits()
+        },
         train: TrainConfig::default(),
         log: LogConfig::default(),
     }

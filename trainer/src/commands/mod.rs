@@ -1,7 +1,9 @@
 //! The commands of `sit`, one file each.
 
 mod backend;
+mod classes;
 pub mod data;
+mod describe;
 pub mod export;
 pub mod info;
 pub mod sample;

@@ -104,6 +104,8 @@ impl SourceArgs {
                     ..Transport::default()
                 },
                 data: None,
+                classes: Vec::new(),
+                class_dropout: None,
             },
         };
         Ok(Source { recipe, weights })

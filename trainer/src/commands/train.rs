@@ -1,8 +1,9 @@
 //! `sit train`: the optimization loop.
 
 use super::backend::BackendArg;
+use super::describe;
 use crate::config::{RunConfig, Source, preset_names};
-use crate::data::{self, Dataset};
+use crate::data::{self, DataConfig, DataError, Dataset, classes};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
 use crate::progress::{self, Progress};
@@ -74,8 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
             (folder, None)
         }
     };
-    let dataset = open_data(&config)?;
-    config.check_dataset(&*dataset).map_err(Failure::input)?;
+    let dataset = open_data(&mut config, &folder, checkpoint.as_ref())?;
     let device = args.backend.open()?;
     if args.dry_run {
         if let Some(checkpoint) = &checkpoint {
@@ -121,7 +121,17 @@ impl Args {
         if self.skip_bad {
             set.push("data.skip_bad=true".into());
         }
-        let load = |source| RunConfig::load(source, &set).map_err(Failure::input);
+        // A path of the command line starts from the working folder.
+        let is_placed = set
+            .iter()
+            .any(|text| text.trim_start().starts_with("data.path="));
+        let load = |source| -> Result<RunConfig> {
+            let mut config = RunConfig::load(source, &set).map_err(Failure::input)?;
+            if is_placed || self.resume.is_none() {
+                config.data.path_from = None;
+            }
+            Ok(config)
+        };
         let asked = match (&self.config, &self.preset) {
             (Some(path), _) => Some(Source::File(path)),
             (None, Some(name)) => Some(Source::Preset(name)),
@@ -145,7 +155,8 @@ impl Args {
         let checkpoint = Checkpoint::open(resume)?;
         let origin = checkpoint.path.display().to_string();
         let saved = &checkpoint.state.config;
-        let config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
+        let mut config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
+        keep(saved, &mut config, is_placed);
         check_resume(saved, &config).map_err(|e| e.context(&origin))?;
         if config.train.steps < checkpoint.state.step {
             return Err(Failure::Input(format!(
@@ -157,10 +168,34 @@ impl Args {
     }
 }
 
+/// What is left to the data, and where that is, stays as it was found when the run began.
+fn keep(saved: &RunConfig, asked: &mut RunConfig, is_placed: bool) {
+    if asked.data.n_classes.is_none() {
+        asked.model.n_classes = saved.model.n_classes;
+        asked.data.n_classes = saved.data.n_classes;
+    }
+    if asked.data.path == saved.data.path && !is_placed {
+        asked.data.path_from.clone_from(&saved.data.path_from);
+    }
+    if asked.data.classes.is_empty() {
+        asked.data.classes.clone_from(&saved.data.classes);
+    }
+    asked.data.first_label = asked.data.first_label.or(saved.data.first_label);
+    asked.data.transpose = asked.data.transpose.or(saved.data.transpose);
+}
+
 /// Refuses a configuration that the weights, the noise or the data order of a run do not fit, and tells what else changes.
 fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     let mut asked = asked.clone();
     asked.log.folder = None;
+    if let (false, Some(difference)) = (
+        saved.data.classes.is_empty(),
+        classes::difference(&saved.data.classes, &asked.data.classes),
+    ) {
+        return Err(Failure::Input(format!(
+            "data.classes: a run keeps its classes; {difference}"
+        )));
+    }
     let keys = |config: &RunConfig| config.keys().map_err(Failure::input);
     let (saved, asked) = (keys(saved)?, keys(&asked)?);
     let mut names: Vec<&String> = saved.keys().chain(asked.keys()).collect();
@@ -173,7 +208,7 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
             continue;
         }
         let (old, new) = (text(old), text(new));
-        if ["model.", "transport.", "train.seed"]
+        if ["model.", "transport.", "train.seed", "data.first_label"]
             .iter()
             .any(|kept| name.starts_with(kept))
         {
@@ -186,23 +221,38 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     Ok(())
 }
 
-fn open_data(config: &RunConfig) -> Result<Arc<dyn Dataset>> {
-    if let Some(path) = &config.data.path
-        && !path.exists()
-    {
-        let path = path.display();
-        return Err(Failure::Input(format!("data.path: {path} is not there")));
+/// Opens the data, and takes from it what the configuration leaves to it.
+fn open_data(
+    config: &mut RunConfig,
+    run: &Path,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Arc<dyn Dataset>> {
+    if config.data.path_from.is_none() {
+        config.data.remember_place(run);
     }
+    let found = DataConfig {
+        path: config.data.place(Some(run))?,
+        ..config.data.clone()
+    };
     let bar = Progress::shared("checking", "images");
-    let dataset = data::open(&config.data, &bar)?;
+    let dataset = data::open(&found, &bar).map_err(|error| {
+        let keeps = matches!(error, DataError::Classes { .. }) && checkpoint.is_some();
+        let failure = Failure::from(error);
+        match keeps {
+            true => {
+                failure.hint("a run keeps its classes: bring the folders back, or start a new run")
+            }
+            false => failure,
+        }
+    })?;
     drop(bar);
-    let [c, h, w] = dataset.shape();
-    tracing::info!(
-        "{}: {} images of {h}x{w}x{c}, {} classes",
-        dataset.name(),
-        dataset.len(),
-        dataset.n_classes()
-    );
+    let asked = config.data.clone();
+    config.resolve(&*dataset);
+    config.check_dataset(&*dataset).map_err(Failure::input)?;
+    if checkpoint.is_some() && asked.classes.is_empty() && !config.data.classes.is_empty() {
+        tracing::info!("the run has no names of its classes yet; it takes those of its data now");
+    }
+    describe::data(config, &asked, &*dataset)?;
     Ok(dataset)
 }
 

@@ -7,7 +7,7 @@ use sit_engine::model::{ModelConfig, PRESETS};
 use toml::{Table, Value};
 
 use super::value::{from_value, suggestion};
-use super::{ConfigError, RunConfig};
+use super::{AUTO, ConfigError, RunConfig};
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
 const EMBEDDED: [(&str, &str); 5] = [
@@ -98,9 +98,14 @@ impl RunConfig {
             }
         };
         complete_model(&mut table).map_err(|message| blame("model.preset", message))?;
+        let is_auto = auto_classes(&mut table);
         let mut config: Self = from_value(Value::Table(table))
             .map_err(|error| blame(&error.key, error.to_string()))?;
-        config.data.n_classes.get_or_insert(config.model.n_classes);
+        match config.data.n_classes {
+            Some(n_classes) if is_auto => config.model.n_classes = n_classes,
+            None if !is_auto => config.data.n_classes = Some(config.model.n_classes),
+            _ => {}
+        }
         let folder = name.to_lowercase().replace('/', "-");
         config
             .log
@@ -175,6 +180,28 @@ fn apply(table: &mut Table, text: &str) -> Result<String, ConfigError> {
     }
     table.insert(last.to_owned(), value);
     Ok(key.to_owned())
+}
+
+/// Whether the data decides on the number of classes: `model.n_classes = "auto"`, or no such key. It is 0 until then.
+fn auto_classes(table: &mut Table) -> bool {
+    let is_auto = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.eq_ignore_ascii_case(AUTO))
+    };
+    if let Some(Value::Table(data)) = table.get_mut("data")
+        && data.get("n_classes").is_some_and(is_auto)
+    {
+        data.remove("n_classes");
+    }
+    let Some(Value::Table(model)) = table.get_mut("model") else {
+        return false;
+    };
+    let is_auto = model.get("n_classes").is_none_or(is_auto);
+    if is_auto {
+        model.insert("n_classes".to_owned(), Value::Integer(0));
+    }
+    is_auto
 }
 
 /// Replaces `model.preset` by the sizes it stands for, where they are not given, and sets `model.learn_sigma`'s default.

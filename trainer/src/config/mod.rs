@@ -9,6 +9,8 @@ mod value;
 
 pub use load::{Source, preset_names};
 pub use tables::{LogConfig, PreviewConfig, TrainConfig, ValidationConfig};
+#[cfg(feature = "cli")]
+pub(crate) use value::suggestion;
 
 use serde::{Deserialize, Serialize};
 use sit_engine::model::ModelConfig;
@@ -34,7 +36,8 @@ impl ConfigError {
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// The network. In a file, `preset = "SiT-S/2"` gives `patch`, `dim`, `depth` and `n_heads`, and `learn_sigma` is
-    /// true unless set.
+    /// true unless set. `n_classes = "auto"`, the default there, is as many as the data has: a folder with class folders trains
+    /// conditionally.
     pub model: ModelConfig,
     /// What the network learns; Linear path and velocity by default.
     #[serde(default)]
@@ -99,7 +102,11 @@ impl RunConfig {
 
     /// The configuration as TOML, every default written out.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("tables with string keys, no integer above i64::MAX")
+        let text = match self.data.n_classes {
+            Some(_) => toml::to_string(self),
+            None => toml::Table::try_from(self).map(|table| with_auto(table).to_string()),
+        };
+        text.expect("tables with string keys, no integer above i64::MAX")
     }
 
     /// The configuration as a TOML table, every default written out.
@@ -107,7 +114,20 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`] for a number that TOML does not have, which only one that was not read from TOML can hold.
     pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
-        toml::Table::try_from(self).map_err(|error| ConfigError::new(error.to_string()))
+        let table = toml::Table::try_from(self);
+        let table = table.map_err(|error| ConfigError::new(error.to_string()))?;
+        Ok(match self.data.n_classes {
+            Some(_) => table,
+            None => with_auto(table),
+        })
+    }
+
+    /// Takes what opening the data has told: the number of classes, where it was left to the data, and their names.
+    pub fn resolve(&mut self, dataset: &dyn Dataset) {
+        dataset.resolve(&mut self.data);
+        if let Some(n_classes) = self.data.n_classes {
+            self.model.n_classes = n_classes;
+        }
     }
 
     /// The values by dotted key, such as `train.betas`.
@@ -175,6 +195,8 @@ impl RunConfig {
     /// [`ConfigError`] for images of another shape, or of more classes than the network has.
     pub fn check_dataset(&self, dataset: &dyn Dataset) -> Result<(), ConfigError> {
         self.check_shape(dataset.name(), dataset.shape())?;
+        let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
+        self.model.validate().map_err(plain)?;
         if dataset.n_classes() > self.model.n_classes {
             return Err(ConfigError::new(format!(
                 "model.n_classes: got {}, expected at least {}, the classes of {}",
@@ -219,6 +241,17 @@ impl RunConfig {
         }
         Ok(())
     }
+}
+
+/// What `model.n_classes` says where the data decides.
+const AUTO: &str = "auto";
+
+/// The table of a configuration whose data has not been opened yet.
+fn with_auto(mut table: toml::Table) -> toml::Table {
+    if let Some(toml::Value::Table(model)) = table.get_mut("model") {
+        model.insert("n_classes".to_owned(), AUTO.into());
+    }
+    table
 }
 
 #[cfg(test)]

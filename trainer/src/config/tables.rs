@@ -136,7 +136,7 @@ impl Default for LogConfig {
 pub struct PreviewConfig {
     /// A preview every so many steps; 5000 by default, 0 for none.
     pub every_steps: u64,
-    /// Number of images, of each class in turn; 40 by default.
+    /// Most images, as many of each class; 40 by default. Of more classes than that, one image of so many, evenly spread.
     pub count: usize,
     /// Steps of the ODE, by Heun's method; 20 by default.
     pub steps: u32,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::DataError;
+use super::classes::{self, Classes};
 
 /// Where the images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub struct DataConfig {
     pub kind: Kind,
     /// The folder; required for `idx` and `folder`.
     pub path: Option<PathBuf>,
+    /// The folder that a relative `path` starts from, as seen from the run's folder; a run takes the one that it is started in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_from: Option<PathBuf>,
     /// `"train"` (default) or `"test"`; for `digits` and `idx`.
     #[serde(default)]
     pub split: Split,
@@ -57,6 +61,16 @@ pub struct DataConfig {
     pub channels: Option<usize>,
     /// The number of classes: at least the number found (default), or 0 to ignore the labels.
     pub n_classes: Option<usize>,
+    /// Names of the classes in their order, as many as are known; class `i` without one is called by its number. A run takes those
+    /// of its data, and keeps them. Given, they are the class folders in the order of their numbers, or name an IDX file's labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// The label of class 0: 0 by default, and 1 where the labels are 1 to n of n classes; for `idx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_label: Option<u32>,
+    /// Exchange rows and columns of each image, as EMNIST's files need: true by default for files called `emnist-...`; for `idx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transpose: Option<bool>,
     /// RGB levels 0 to 255 that show through transparent pixels, white by default; for `folder`.
     pub background: Option<[u8; 3]>,
     /// Share of the images that are not trained on but kept for `log.validation`, in [0, 1); 0 by default. Which they are is a
@@ -86,10 +100,14 @@ impl DataConfig {
         Self {
             kind: Kind::Digits,
             path: None,
+            path_from: None,
             split: Split::Train,
             image_size: None,
             channels: None,
             n_classes: None,
+            classes: Vec::new(),
+            first_label: None,
+            transpose: None,
             background: None,
             hold_out: 0.0,
             flip: false,
@@ -113,6 +131,8 @@ impl DataConfig {
             ),
             ("image_size", self.image_size.is_some(), &[Kind::Folder]),
             ("channels", self.channels.is_some(), &[Kind::Folder]),
+            ("first_label", self.first_label.is_some(), &[Kind::Idx]),
+            ("transpose", self.transpose.is_some(), &[Kind::Idx]),
             ("background", self.background.is_some(), &[Kind::Folder]),
             ("skip_bad", self.skip_bad, &[Kind::Folder]),
             ("cache_mib", self.cache_mib.is_some(), &[Kind::Folder]),
@@ -140,6 +160,7 @@ impl DataConfig {
                 ));
             }
         }
+        classes::check(&self.classes, self.n_classes)?;
         if !(0.0..1.0).contains(&self.hold_out) {
             return Err(DataError::config(
                 "hold_out",
@@ -177,19 +198,20 @@ impl DataConfig {
         self.channels.unwrap_or(3)
     }
 
-    /// The number of classes of images in `n_found` class folders of `root`.
-    pub(super) fn n_classes_of(
+    /// The classes of images in the class folders `found` of `root`, whose order is that of `data.classes` where it is given.
+    pub(super) fn classes_of(
         &self,
         root: &dyn Display,
-        n_found: usize,
-    ) -> Result<usize, DataError> {
+        found: Vec<String>,
+    ) -> Result<Classes, DataError> {
+        let n_found = found.len();
         let n_classes = self.n_classes.unwrap_or(n_found);
         let expected = if n_classes > 0 && n_found == 0 {
             format!("0, {root} has no class folders")
         } else if n_classes > 0 && n_classes < n_found {
             format!("at least {n_found}, the class folders of {root}, or 0")
         } else {
-            return Ok(n_classes);
+            return Classes::new(root, n_classes, found, &self.classes);
         };
         Err(DataError::config("n_classes", n_classes, expected))
     }

@@ -135,7 +135,7 @@ fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
     };
     let name = root.display().to_string();
     let data = idx::parse(&name, find("images")?, find("labels")?, 255)?;
-    data.with_n_classes(config.n_classes)
+    idx::finish(data, config)
 }
 
 /// The images among files, in order.
@@ -170,11 +170,8 @@ async fn images(
         };
         return Err(DataError::content(root, got, expected));
     }
-    let mut class_names: Vec<String> = found.into_iter().flatten().collect();
-    let n_classes = config.n_classes_of(&root.display(), class_names.len())?;
-    if n_classes == 0 {
-        class_names.clear();
-    }
+    let folders: Vec<String> = found.into_iter().flatten().collect();
+    let classes = config.classes_of(&root.display(), folders.clone())?;
 
     let fit = Fit::new(config)?;
     let (mut levels, mut labels, mut bad) = (Vec::new(), Vec::new(), Vec::new());
@@ -185,8 +182,9 @@ async fn images(
                 let start = levels.len();
                 levels.resize(start + fit.bytes(), 0);
                 fit.levels(image, &mut levels[start..]);
-                let label = class(name).and_then(|class| class_names.binary_search(&class).ok());
-                labels.push(label.unwrap_or(0) as u32);
+                let folder = class(name).and_then(|class| folders.binary_search(&class).ok());
+                let label = folder.and_then(|folder| classes.labels.get(folder));
+                labels.push(label.copied().unwrap_or(0));
             }
         }
         progress(i + 1, files.len()).await;
@@ -200,8 +198,10 @@ async fn images(
         max_level: 255,
         levels,
         labels,
-        n_classes,
-        class_names,
+        n_classes: classes.n,
+        class_names: classes.names,
+        first_label: None,
+        transpose: None,
     })
 }
 

@@ -33,6 +33,9 @@ pub enum DataError {
         /// The values that are valid.
         expected: String,
     },
+    /// A path that leads nowhere, and where it was looked for.
+    #[error("data.path: {0}")]
+    Place(String),
     /// A file or folder that cannot be opened, listed or read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -52,8 +55,8 @@ pub enum DataError {
         expected: String,
     },
     /// A label that has no row in the model's label table.
-    #[error("{}: label {label} of image {index} is out of range, expected 0 to {} (data.n_classes = {n_classes})",
-        path.display(), n_classes.saturating_sub(1))]
+    #[error("{}: label {label} of image {index} is out of range, expected {first} to {} (data.n_classes = {n_classes})",
+        path.display(), (u64::from(*first) + *n_classes as u64).saturating_sub(1))]
     Label {
         /// The labels' file.
         path: PathBuf,
@@ -61,8 +64,18 @@ pub enum DataError {
         index: usize,
         /// The label found.
         label: u32,
+        /// The label of class 0.
+        first: u32,
         /// The number of classes.
         n_classes: usize,
+    },
+    /// Class folders that are not those that `data.classes` names.
+    #[error("{root}: the class folders are not those of data.classes: {difference}")]
+    Classes {
+        /// The folder.
+        root: String,
+        /// Which are gone and which are new.
+        difference: String,
     },
     /// Images of a folder that cannot be decoded, found when the folder was opened.
     #[error("{}", bad_images(bad, *n_images))]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::decode::{Fit, decode, is_image};
-use super::{BadFile, DataConfig, DataError, Dataset, Progress, scale};
+use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
 
 /// The image files below a folder.
 pub struct Listing {
@@ -137,19 +137,16 @@ impl Folder {
     pub fn open(config: &DataConfig, progress: Progress) -> Result<Self, DataError> {
         let root = config.required_path()?;
         let listing = list(root)?;
-        let n_classes = config.n_classes_of(&root.display(), listing.class_names.len())?;
+        let classes = config.classes_of(&root.display(), listing.class_names)?;
         let mut folder = Self {
             name: root.display().to_string(),
             files: listing.files,
-            class_names: listing.class_names,
-            n_classes,
+            class_names: classes.names,
+            n_classes: classes.n,
             fit: Fit::new(config)?,
             cache: None,
         };
-        if n_classes == 0 {
-            folder.class_names.clear();
-            folder.files.iter_mut().for_each(|file| file.1 = 0);
-        }
+        classes::relabel(&mut folder.files, &classes.labels);
         if listing.n_ignored > 0 {
             tracing::info!(
                 "{}: ignored {} files that are not PNG, JPEG or WebP, or hidden",

@@ -1,18 +1,32 @@
-//! IDX files, plain or gzipped: the format of MNIST, Fashion-MNIST and the like.
+//! IDX files, plain or gzipped: the format of MNIST, Fashion-MNIST, EMNIST, QMNIST and the like.
 //!
-//! A file is a big-endian u32 magic number (0x803 for images, 0x801 for labels), one u32 per dimension, then u8 values.
+//! A file is a big-endian u32 magic number (0x803 for images, 0x801 for labels), one u32 per dimension, then u8 values. QMNIST's
+//! labels are rows of i32 (0xc02), whose first column is the class.
 
-use std::fs::{self, File};
+#[cfg(not(target_arch = "wasm32"))]
+mod names;
+
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
 use super::memory::InMemory;
-use super::{DataError, Split};
+use super::{DataConfig, DataError};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use names::{Found, find};
 
 const IMAGES_MAGIC: u32 = 0x803;
 const LABELS_MAGIC: u32 = 0x801;
+const LABEL_ROWS_MAGIC: u32 = 0xc02;
+
+/// More bytes of images than this are not held in memory, whatever a header declares: a page has 4 GiB in all.
+const MOST_BYTES: u64 = if cfg!(target_arch = "wasm32") {
+    1 << 30
+} else {
+    1 << 36
+};
 
 const FASHION: [&str; 10] = [
     "T-shirt/top",
@@ -27,77 +41,95 @@ const FASHION: [&str; 10] = [
     "Ankle boot",
 ];
 
-/// Opens `train-images-idx3-ubyte[.gz]` and `train-labels-idx1-ubyte[.gz]`, or those of `t10k`, in `folder`.
+/// Opens a pair of IDX files by the `[data]` table: those that [`find`] finds.
 ///
-/// The number of classes is one more than the greatest label.
+/// The number of classes is one more than the greatest label, less the first one.
 ///
 /// # Errors
-/// A missing file, or one that [`parse`] refuses.
-pub fn open(folder: &Path, split: Split) -> Result<InMemory, DataError> {
-    let [images, labels] = ["images-idx3", "labels-idx1"].map(|what| {
-        find(folder, split, what)?.ok_or_else(|| {
-            let looked_for = format!("{}-{what}-ubyte or {0}-{what}-ubyte.gz", prefix(split));
-            DataError::content(folder, "a folder without it", looked_for)
-        })
-    });
-    let (images, labels) = (images?, labels?);
+/// A missing file, one that [`parse`] refuses, or a label out of range.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn open(config: &DataConfig) -> Result<InMemory, DataError> {
+    use std::fs::File;
+    let Found { images, labels, .. } = names::pair(config.required_path()?, config.split)?;
     let open = |path: &Path| File::open(path).map_err(|source| DataError::io(path, source));
-    let name = format!("{} ({})", folder.display(), prefix(split));
-    let mut data = parse(
+    let name = format!(
+        "{} ({})",
+        images.parent().unwrap_or(&images).display(),
+        names::prefix(config.split)
+    );
+    let data = parse(
         &name,
         (&images, open(&images)?),
         (&labels, open(&labels)?),
         255,
     )?;
-    let is_fashion = folder.to_string_lossy().to_lowercase().contains("fashion");
-    if is_fashion && data.n_classes == FASHION.len() {
-        data.class_names = FASHION.map(String::from).to_vec();
-    }
-    Ok(data)
+    finish(data, config)
 }
 
-/// The IDX file of `split` whose name holds `what`, if `folder` has one.
-pub(super) fn find(folder: &Path, split: Split, what: &str) -> Result<Option<PathBuf>, DataError> {
-    let is_folder = fs::metadata(folder)
-        .map_err(|source| DataError::io(folder, source))?
-        .is_dir();
-    if !is_folder {
-        return Err(DataError::content(
-            folder,
-            "a file",
-            "a folder with IDX files",
-        ));
+/// Names and numbers the classes, and turns the images of EMNIST upright.
+///
+/// # Errors
+/// A label out of range.
+pub(super) fn finish(mut data: InMemory, config: &DataConfig) -> Result<InMemory, DataError> {
+    let path = data.source.to_string_lossy().to_lowercase();
+    let file = data
+        .source
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    data.class_names = known_names(&path, &file, data.n_classes);
+    let is_emnist = file.contains("emnist-");
+    if config.transpose.unwrap_or(is_emnist) {
+        data.transpose();
     }
-    // Some mirrors write `train-images.idx3-ubyte`.
-    let names = [
-        format!("{}-{what}-ubyte", prefix(split)),
-        format!("{}-{}-ubyte", prefix(split), what.replace('-', ".")),
-    ];
-    let paths = names
-        .iter()
-        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))]);
-    Ok(paths.into_iter().find(|path| path.is_file()))
+    data.transpose = config.transpose.or(is_emnist.then_some(true));
+    data.with_classes(config)
 }
 
-fn prefix(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Test => "t10k",
+/// Names of the labels 0 to `n_labels - 1` of data sets that are known by their files' names; none of others.
+fn known_names(path: &str, file: &str, n_labels: usize) -> Vec<String> {
+    let letters = |first: char, last: char| (first..=last).map(String::from);
+    let merged = "abdefghnqrt".chars().map(String::from);
+    let names: Vec<String> = if path.contains("fashion") {
+        FASHION.map(String::from).into()
+    } else if file.contains("emnist-letters") {
+        // There is no label 0.
+        std::iter::once("0".to_owned())
+            .chain(letters('A', 'Z'))
+            .collect()
+    } else if file.contains("emnist-balanced") || file.contains("emnist-bymerge") {
+        letters('0', '9')
+            .chain(letters('A', 'Z'))
+            .chain(merged)
+            .collect()
+    } else if file.contains("emnist-byclass") {
+        letters('0', '9')
+            .chain(letters('A', 'Z'))
+            .chain(letters('a', 'z'))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    match names.len() == n_labels {
+        true => names,
+        false => Vec::new(),
     }
 }
 
 /// Reads a pair of IDX streams, each with the path that messages name; `max_level` is the brightest possible level.
 ///
 /// # Errors
-/// [`DataError::Content`] for a truncated stream, a wrong magic number, no images, or counts that differ.
+/// [`DataError::Content`] for a truncated stream, a wrong magic number, no images, too many for the memory, or counts that differ.
 pub fn parse(
     name: &str,
     (images_path, images): (&Path, impl Read),
     (labels_path, labels): (&Path, impl Read),
     max_level: u8,
 ) -> Result<InMemory, DataError> {
-    let (dims, levels) = read(images_path, images, IMAGES_MAGIC, 3)?;
-    let (label_dims, labels) = read(labels_path, labels, LABELS_MAGIC, 1)?;
+    let (_, dims, levels) = read(images_path, images, &[(IMAGES_MAGIC, 3)])?;
+    let kinds = [(LABELS_MAGIC, 1), (LABEL_ROWS_MAGIC, 2)];
+    let (magic, label_dims, labels) = read(labels_path, labels, &kinds)?;
     if label_dims[0] != dims[0] {
         return Err(DataError::content(
             labels_path,
@@ -109,10 +141,11 @@ pub fn parse(
             ),
         ));
     }
-    let n_classes = labels
-        .iter()
-        .max()
-        .map_or(0, |&label| usize::from(label) + 1);
+    let labels: Vec<u32> = match magic {
+        LABEL_ROWS_MAGIC => first_column(labels_path, &labels, label_dims[1])?,
+        _ => labels.into_iter().map(u32::from).collect(),
+    };
+    let n_classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     Ok(InMemory {
         name: name.to_owned(),
         source: images_path.to_owned(),
@@ -120,19 +153,34 @@ pub fn parse(
         shape: [1, dims[1], dims[2]],
         max_level,
         levels,
-        labels: labels.into_iter().map(u32::from).collect(),
+        labels,
         n_classes,
         class_names: Vec::new(),
+        first_label: None,
+        transpose: None,
     })
 }
 
-/// The dimensions and values of one IDX stream. Memory grows with the data that is there, not with the declared size.
+/// The first of each row of `columns` big-endian i32.
+fn first_column(path: &Path, bytes: &[u8], columns: usize) -> Result<Vec<u32>, DataError> {
+    let rows = bytes.chunks_exact(4 * columns).enumerate();
+    rows.map(|(index, row)| {
+        let label = i32::from_be_bytes([row[0], row[1], row[2], row[3]]);
+        u32::try_from(label).map_err(|_| {
+            let got = format!("the label {label} of image {index}");
+            DataError::content(path, got, "labels of at least 0")
+        })
+    })
+    .collect()
+}
+
+/// The magic number, which is one of `kinds` (with its number of dimensions), the dimensions and the values of one IDX stream.
+/// Memory grows with the data that is there, not with the declared size, and to no more than there is.
 fn read(
     path: &Path,
     stream: impl Read,
-    magic: u32,
-    n_dims: usize,
-) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    kinds: &[(u32, usize)],
+) -> Result<(u32, Vec<usize>, Vec<u8>), DataError> {
     let mut stream = BufReader::new(stream);
     let io_error = |source| DataError::io(path, source);
     let is_gzip = stream
@@ -146,18 +194,25 @@ fn read(
     };
 
     let mut header = Vec::new();
+    read_up_to(path, &mut stream, 4, &mut header)?;
+    let word = |word: &[u8]| u32::from_be_bytes([word[0], word[1], word[2], word[3]]);
+    let magic = (header.len() == 4).then(|| word(&header));
+    let kind = match magic {
+        Some(got) => kinds.iter().find(|(magic, _)| *magic == got),
+        None => kinds.first(),
+    };
+    let Some(&(magic, n_dims)) = kind else {
+        let expected: Vec<String> = kinds.iter().map(|&(magic, n)| describe(magic, n)).collect();
+        let got = format!("magic number {:#x}", magic.unwrap_or_default());
+        return Err(DataError::content(path, got, expected.join(" or ")));
+    };
     let header_bytes = 4 * (1 + n_dims);
-    read_up_to(path, &mut stream, header_bytes as u64, &mut header)?;
-    let mut words = header
-        .chunks_exact(4)
-        .map(|word| u32::from_be_bytes(word.try_into().expect("4 bytes")));
-    if let Some(got) = words.next().filter(|&got| got != magic) {
-        return Err(DataError::content(
-            path,
-            format!("magic number {got:#x}"),
-            format!("{magic:#x} (IDX, {n_dims} dimensions of u8)"),
-        ));
-    }
+    read_up_to(
+        path,
+        &mut stream,
+        header_bytes as u64 - header.len() as u64,
+        &mut header,
+    )?;
     if header.len() < header_bytes {
         return Err(DataError::content(
             path,
@@ -166,10 +221,14 @@ fn read(
         ));
     }
 
-    let dims: Vec<usize> = words.map(|dim| dim as usize).collect();
+    let dims: Vec<usize> = header[4..]
+        .chunks_exact(4)
+        .map(|dim| word(dim) as usize)
+        .collect();
+    let value_bytes = if magic == LABEL_ROWS_MAGIC { 4 } else { 1 };
     let size = dims
         .iter()
-        .try_fold(1u64, |size, &dim| size.checked_mul(dim as u64))
+        .try_fold(value_bytes, |size: u64, &dim| size.checked_mul(dim as u64))
         .filter(|&size| size < u64::MAX);
     let declared = dims
         .iter()
@@ -186,10 +245,22 @@ fn read(
             ));
         }
     };
+    let most = MOST_BYTES.min(free_bytes());
+    if size > most {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        return Err(DataError::content(
+            path,
+            format!("the dimensions {declared}, {} MiB", mib(size)),
+            format!(
+                "at most the {} MiB of memory that there are for it",
+                mib(most)
+            ),
+        ));
+    }
     let mut values = Vec::new();
     read_up_to(path, &mut stream, size + 1, &mut values)?;
     if values.len() as u64 == size {
-        return Ok((dims, values));
+        return Ok((magic, dims, values));
     }
     let got = if values.len() as u64 > size {
         format!("more than {size}")
@@ -201,6 +272,24 @@ fn read(
         format!("{got} bytes of data"),
         format!("{size} for the dimensions {declared}"),
     ))
+}
+
+/// Bytes of memory that are free, where the system tells and the command's code that asks it is there.
+fn free_bytes() -> u64 {
+    #[cfg(feature = "cli")]
+    let free = crate::memory::free(&sit_engine::backend::Device::Cpu);
+    #[cfg(not(feature = "cli"))]
+    let free = None;
+    free.unwrap_or(u64::MAX)
+}
+
+fn describe(magic: u32, n_dims: usize) -> String {
+    let kind = if magic == LABEL_ROWS_MAGIC {
+        "i32"
+    } else {
+        "u8"
+    };
+    format!("{magic:#x} (IDX, {n_dims} dimensions of {kind})")
 }
 
 fn read_up_to(
@@ -230,202 +319,4 @@ fn is_bad_gzip(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
-    use super::*;
-    use crate::data::Dataset;
-
-    fn idx(magic: u32, dims: &[u32], values: &[u8]) -> Vec<u8> {
-        let words = [&[magic], dims].concat();
-        words
-            .into_iter()
-            .flat_map(u32::to_be_bytes)
-            .chain(values.iter().copied())
-            .collect()
-    }
-
-    fn gz(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    fn images() -> Vec<u8> {
-        let values: Vec<u8> = (0..3 * 2 * 4).map(|i| i * 10).collect();
-        idx(IMAGES_MAGIC, &[3, 2, 4], &values)
-    }
-
-    fn labels() -> Vec<u8> {
-        idx(LABELS_MAGIC, &[3], &[2, 0, 1])
-    }
-
-    fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<InMemory, DataError> {
-        parse(
-            "test",
-            (Path::new("the-images"), images),
-            (Path::new("the-labels"), labels),
-            255,
-        )
-    }
-
-    fn message(images: &[u8], labels: &[u8]) -> String {
-        parse_bytes(images, labels)
-            .expect_err("bad input is refused")
-            .to_string()
-    }
-
-    #[test]
-    fn plain_and_gzipped_files_hold_the_same() {
-        for (images, labels) in [(images(), labels()), (gz(&images()), gz(&labels()))] {
-            let data = parse_bytes(&images, &labels).unwrap();
-            assert_eq!(
-                (data.len(), data.shape(), data.n_classes()),
-                (3, [1, 2, 4], 3)
-            );
-            assert_eq!([data.label(0), data.label(1), data.label(2)], [2, 0, 1]);
-            let mut image = [0.0; 8];
-            data.read(1, &mut image).unwrap();
-            assert_eq!(image[0], -95.0 / 255.0);
-            assert_eq!(data.item_name(1), "the-images, image 1");
-        }
-    }
-
-    #[test]
-    fn every_truncation_is_refused_by_name() {
-        for (what, images, labels) in [
-            ("plain", images(), labels()),
-            ("gzip", gz(&images()), gz(&labels())),
-        ] {
-            for end in 0..images.len() {
-                let text = message(&images[..end], &labels);
-                assert!(
-                    text.starts_with("the-images: got "),
-                    "{what} images cut at {end}: {text}"
-                );
-            }
-            for end in 0..labels.len() {
-                let text = message(&images, &labels[..end]);
-                assert!(
-                    text.starts_with("the-labels: got "),
-                    "{what} labels cut at {end}: {text}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_in_a_gzip_stream_never_changes_the_data() {
-        let (whole, labels) = (gz(&images()), labels());
-        let levels = parse_bytes(&whole, &labels).unwrap().levels;
-        let mut n_refused = 0;
-        for bit in 0..whole.len() * 8 {
-            let mut images = whole.clone();
-            images[bit / 8] ^= 1 << (bit % 8);
-            // Some bits carry no data: time, system, and the rest of the last byte of the deflate stream.
-            match parse_bytes(&images, &labels) {
-                Ok(data) => assert_eq!(data.levels, levels, "bit {bit}"),
-                Err(_) => n_refused += 1,
-            }
-        }
-        assert!(n_refused > whole.len() * 4, "{n_refused}");
-    }
-
-    #[test]
-    fn bad_headers_are_refused() {
-        let cases = [
-            (
-                idx(0x802, &[3, 2, 4], &[0; 24]),
-                labels(),
-                "the-images: got magic number 0x802, expected 0x803 (IDX, 3 dimensions of u8)",
-            ),
-            (
-                images(),
-                images(),
-                "the-labels: got magic number 0x803, expected 0x801 (IDX, 1 dimensions of u8)",
-            ),
-            (
-                idx(IMAGES_MAGIC, &[0, 2, 4], &[]),
-                labels(),
-                "the-images: got the dimensions 0x2x4, expected dimensions of at least 1 and a size of less than 2^64",
-            ),
-            (
-                idx(IMAGES_MAGIC, &[3, 2, 4], &[0; 25]),
-                labels(),
-                "the-images: got more than 24 bytes of data, expected 24 for the dimensions 3x2x4",
-            ),
-            (
-                images(),
-                idx(LABELS_MAGIC, &[4], &[0; 4]),
-                "the-labels: got 4 labels, expected 3, one for each image of the-images",
-            ),
-        ];
-        for (images, labels, expected) in cases {
-            assert_eq!(message(&images, &labels), expected);
-        }
-    }
-
-    #[test]
-    fn a_huge_declared_size_allocates_nothing() {
-        for dims in [
-            [u32::MAX; 3],
-            [1 << 31, 1 << 16, 1 << 16],
-            [u32::MAX, 1 << 15, 1],
-        ] {
-            for images in [
-                idx(IMAGES_MAGIC, &dims, &[1, 2, 3]),
-                gz(&idx(IMAGES_MAGIC, &dims, &[1, 2, 3])),
-            ] {
-                assert!(message(&images, &labels()).starts_with("the-images: got "));
-            }
-        }
-    }
-
-    #[test]
-    fn labels_beyond_n_classes_are_refused_and_0_classes_drop_them() {
-        let data = || parse_bytes(&images(), &labels()).unwrap();
-        let text = data().with_n_classes(Some(2)).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "the-labels: label 2 of image 0 is out of range, expected 0 to 1 (data.n_classes = 2)"
-        );
-        assert_eq!(data().with_n_classes(Some(7)).unwrap().n_classes(), 7);
-        let unconditional = data().with_n_classes(Some(0)).unwrap();
-        assert_eq!((unconditional.n_classes(), unconditional.label(0)), (0, 0));
-    }
-
-    #[test]
-    fn folders_are_searched_by_split() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = open(folder.path(), Split::Train).unwrap_err().to_string();
-        assert!(
-            text.ends_with("expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
-            "{text}"
-        );
-        fs::write(folder.path().join("train-images.idx3-ubyte"), images()).unwrap();
-        fs::write(
-            folder.path().join("train-labels-idx1-ubyte.gz"),
-            gz(&labels()),
-        )
-        .unwrap();
-        assert_eq!(open(folder.path(), Split::Train).unwrap().len(), 3);
-        assert!(open(folder.path(), Split::Test).is_err());
-        let missing = folder.path().join("missing");
-        assert!(
-            open(&missing, Split::Train)
-                .unwrap_err()
-                .to_string()
-                .starts_with(&missing.display().to_string())
-        );
-        let file = folder.path().join("train-images.idx3-ubyte");
-        assert!(
-            open(&file, Split::Train)
-                .unwrap_err()
-                .to_string()
-                .ends_with("got a file, expected a folder with IDX files")
-        );
-    }
-}
+mod tests;

@@ -12,8 +12,10 @@ use rayon::prelude::*;
 
 use super::decode::{decode, to_pixels};
 use super::memory::InMemory;
-use super::suggest::suggested_size;
-use super::{BadFile, DataConfig, DataError, Dataset, Kind, Progress, Split, digits, folder, idx};
+use super::suggest::{is_idx, suggested_size};
+use super::{
+    BadFile, DataConfig, DataError, Dataset, Kind, Progress, Split, classes, digits, folder, idx,
+};
 
 /// Levels of one channel over all images, transparent pixels composited on white.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,24 +67,27 @@ pub fn inspect(path: &Path, progress: Progress) -> Result<Report, DataError> {
             DataConfig::digits(),
         ));
     }
-    let has_idx = |split| Ok(path.is_dir() && idx::find(path, split, "images-idx3")?.is_some());
+    let is_idx_file = path.is_file() && is_idx(&path.to_string_lossy());
+    let has_idx = |split| Ok((path.is_dir() || is_idx_file) && idx::find(path, split)?.is_some());
     let mut splits = Vec::new();
+    let config = |split| DataConfig {
+        kind: Kind::Idx,
+        path: Some(path.to_owned()),
+        split,
+        ..DataConfig::digits()
+    };
     for (name, split) in [("train", Split::Train), ("test", Split::Test)] {
         if has_idx(split)? {
-            splits.push((name, idx::open(path, split)?));
+            splits.push((name, idx::open(&config(split))?));
         }
     }
     if splits.is_empty() {
         return inspect_folder(path, progress);
     }
-    let mut config = DataConfig {
-        kind: Kind::Idx,
-        path: Some(path.to_owned()),
-        ..DataConfig::digits()
-    };
-    if splits[0].0 == "test" {
-        config.split = Split::Test;
-    }
+    let config = config(match splits[0].0 {
+        "test" => Split::Test,
+        _ => Split::Train,
+    });
     Ok(inspect_memory(&path.display().to_string(), &splits, config))
 }
 
@@ -95,7 +100,7 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
         let [_, height, width] = data.shape;
         *sizes.entry((width, height)).or_default() += data.len();
         for class in classes.len()..data.n_classes {
-            classes.push((class_name(&data.class_names, class), 0));
+            classes.push((classes::name(&data.class_names, class), 0));
         }
         data.labels
             .iter()
@@ -197,13 +202,6 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
         n_ignored: listing.n_ignored,
         suggestion,
     })
-}
-
-fn class_name(names: &[String], class: usize) -> String {
-    names
-        .get(class)
-        .cloned()
-        .unwrap_or_else(|| class.to_string())
 }
 
 fn color_name(color: ColorType) -> String {
@@ -327,10 +325,14 @@ impl fmt::Display for Report {
         if self.classes.is_empty() {
             writeln!(f, "no classes")?;
         } else {
-            writeln!(f, "{} classes", self.classes.len())?;
+            writeln!(
+                f,
+                "{}: number, name, images",
+                classes::count(self.classes.len())
+            )?;
         }
-        for (name, n) in &self.classes {
-            writeln!(f, "  {name:<24}{n:>9}")?;
+        for (number, (name, n)) in self.classes.iter().enumerate() {
+            writeln!(f, "  {number:>6} {:<24}{n:>9}", classes::printable(name))?;
         }
         if self.n_ignored > 0 {
             writeln!(

@@ -119,6 +119,8 @@ mod tests {
             labels: labels.to_vec(),
             n_classes: 10,
             class_names: Vec::new(),
+            first_label: None,
+            transpose: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{DataError, Dataset, scale};
+use super::{DataConfig, DataError, Dataset, classes, scale};
 
 /// 8-bit images and their labels in memory.
 #[derive(Debug, Clone)]
@@ -20,6 +20,10 @@ pub struct InMemory {
     pub(super) labels: Vec<u32>,
     pub(super) n_classes: usize,
     pub(super) class_names: Vec<String>,
+    /// The label of class 0, where it is not 0 or was asked for.
+    pub(super) first_label: Option<u32>,
+    /// Whether rows and columns of the file were exchanged, where that was asked for or is known of such files.
+    pub(super) transpose: Option<bool>,
 }
 
 impl InMemory {
@@ -46,27 +50,31 @@ impl InMemory {
         }
     }
 
-    /// Sets the number of classes; `None` keeps those found and 0 drops the labels.
-    pub(super) fn with_n_classes(mut self, n_classes: Option<usize>) -> Result<Self, DataError> {
-        self.n_classes = n_classes.unwrap_or(self.n_classes);
-        if self.n_classes == 0 {
-            self.labels.fill(0);
-            self.class_names.clear();
-            return Ok(self);
+    /// Exchanges rows and columns of every image.
+    pub(super) fn transpose(&mut self) {
+        let [channels, height, width] = self.shape;
+        let mut upright = vec![0; height * width];
+        for plane in self.levels.chunks_exact_mut(height * width) {
+            for (at, level) in upright.iter_mut().enumerate() {
+                *level = plane[at % height * width + at / height];
+            }
+            plane.copy_from_slice(&upright);
         }
-        match self
-            .labels
-            .iter()
-            .position(|&label| label as usize >= self.n_classes)
-        {
-            None => Ok(self),
-            Some(index) => Err(DataError::Label {
-                path: self.labels_source,
-                index,
-                label: self.labels[index],
-                n_classes: self.n_classes,
-            }),
-        }
+        self.shape = [channels, width, height];
+    }
+
+    /// Numbers and names the classes as the table asks; see [`classes::number`].
+    pub(super) fn with_classes(mut self, config: &DataConfig) -> Result<Self, DataError> {
+        let numbered = classes::number(
+            &mut self.labels,
+            std::mem::take(&mut self.class_names),
+            config,
+            &self.labels_source,
+        )?;
+        self.n_classes = numbered.n;
+        self.class_names = numbered.names;
+        self.first_label = numbered.first_label;
+        Ok(self)
     }
 }
 
@@ -93,6 +101,13 @@ impl Dataset for InMemory {
 
     fn class_names(&self) -> &[String] {
         &self.class_names
+    }
+
+    fn resolve(&self, config: &mut DataConfig) {
+        config.n_classes = Some(self.n_classes);
+        config.classes.clone_from(&self.class_names);
+        config.first_label = self.first_label;
+        config.transpose = self.transpose;
     }
 
     fn label(&self, index: usize) -> u32 {

@@ -4,6 +4,7 @@
 //! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`].
 
 mod batches;
+pub mod classes;
 mod config;
 mod crop;
 mod decode;
@@ -19,6 +20,8 @@ mod knn;
 #[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+mod place;
 mod subset;
 mod suggest;
 
@@ -66,6 +69,12 @@ pub trait Dataset: Send + Sync {
     /// The classes' names, as many as are known; class `i` without one is called by its number.
     fn class_names(&self) -> &[String];
 
+    /// Writes what opening the data has told into the table that it was opened by: the number of classes and their names.
+    fn resolve(&self, config: &mut DataConfig) {
+        config.n_classes = Some(self.n_classes());
+        config.classes = self.class_names().to_vec();
+    }
+
     /// The class of image `index`, below [`Dataset::n_classes`]; 0 for unconditional data.
     fn label(&self, index: usize) -> u32;
 
@@ -91,18 +100,17 @@ pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>,
                 Split::Train => digits::train(),
                 Split::Test => digits::held_out(),
             };
-            Arc::new(digits.with_n_classes(config.n_classes)?)
+            Arc::new(digits.with_classes(config)?)
         }
-        Kind::Idx => Arc::new(
-            idx::open(config.required_path()?, config.split)?.with_n_classes(config.n_classes)?,
-        ),
+        #[cfg(not(target_arch = "wasm32"))]
+        Kind::Idx => Arc::new(idx::open(config)?),
         #[cfg(not(target_arch = "wasm32"))]
         Kind::Folder => Arc::new(folder::Folder::open(config, progress)?),
         #[cfg(target_arch = "wasm32")]
-        Kind::Folder => {
+        Kind::Folder | Kind::Idx => {
             let _ = progress;
             let expected = "digits; a browser opens no folders, see open_files";
-            return Err(DataError::config("kind", "folder", expected));
+            return Err(DataError::config("kind", config.kind, expected));
         }
     })
 }

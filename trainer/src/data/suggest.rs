@@ -17,14 +17,21 @@ use super::{DataConfig, Kind, Split};
 #[cfg(not(target_arch = "wasm32"))]
 pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
     use rayon::prelude::*;
-    if path.is_file() {
-        let is_test = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("t10k");
-        let is_test = path.file_name().is_some_and(is_test);
-        return Ok(idx(path.parent().unwrap_or(path), is_test));
-    }
     let metadata = std::fs::metadata(path).map_err(|source| super::DataError::io(path, source))?;
+    if metadata.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_test = name.contains("t10k") || name.contains("test-");
+        let split = if is_test { Split::Test } else { Split::Train };
+        let of_several = super::idx::find(path, split)?.is_some_and(|found| !found.set.is_empty());
+        let folder = if of_several {
+            path
+        } else {
+            path.parent().unwrap_or(path)
+        };
+        return Ok(idx(folder, is_test));
+    }
     for split in [Split::Train, Split::Test] {
-        if metadata.is_dir() && super::idx::find(path, split, "images-idx3")?.is_some() {
+        if super::idx::find(path, split)?.is_some() {
             return Ok(idx(path, split == Split::Test));
         }
     }

@@ -261,7 +261,7 @@ mod tests {
         let scalars = [("train/loss", 0.75), ("gap", f64::NAN), ("train/lr", 0.1)];
         log.scalars(301, &scalars.map(|(tag, scalar)| (tag.to_owned(), scalar)))
             .unwrap();
-        let png = png::grid(&[0.5; 3 * 2 * 60], [3, 2, 60], 1);
+        let png = png::grid(&[0.5; 3 * 2 * 60], [3, 2, 60], png::Grid::rows(1));
         log.image(302, "preview", &png).unwrap();
 
         let bytes = fs::read(&log.path).unwrap();

@@ -51,6 +51,7 @@ fn recorded(channels: usize, guided: bool) -> State {
         source: Source::File("a test".into()),
         config,
         transport: Transport::default(),
+        classes: Vec::new(),
     })));
     for record in state.records.clone() {
         assert_eq!(record.failure, None);

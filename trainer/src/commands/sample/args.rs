@@ -2,7 +2,7 @@
 
 use crate::commands::backend::BackendArg;
 use crate::commands::source::SourceArgs;
-use crate::commands::values::{Classes, parse_classes, parse_interval};
+use crate::commands::values::parse_interval;
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, GuidanceChannels, LastStep, Method, Sampler,
 };
@@ -49,10 +49,10 @@ pub struct Args {
     #[arg(long, value_name = "X", help_heading = "Solver")]
     pub t_eps_sample: Option<f64>,
 
-    /// Classes, as in 0-9 or 207,360; the one after the last is none. --per-class images of each [default: all, at most the
-    /// first 10].
-    #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_classes)]
-    pub classes: Option<Classes>,
+    /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, at most
+    /// the first 10].
+    #[arg(long, value_name = "LIST", help_heading = "Images")]
+    pub classes: Option<String>,
     /// Images of each class, or in all for an unconditional model.
     #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub per_class: u32,
@@ -72,7 +72,7 @@ pub struct Args {
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
 
-    /// Grid of all images, one row a class.
+    /// Grid of all images, a row or a block for each class.
     #[arg(
         long,
         value_name = "GRID.png",

@@ -1,8 +1,10 @@
 //! Which images are sampled: labels, and where the noise comes from.
 
 use super::args::Args;
-use crate::commands::values::Classes;
+use crate::commands::classes::Known;
+use crate::data::classes::{self, count};
 use crate::error::{Failure, Result};
+use crate::png::Grid;
 use crate::run;
 use crate::sampling::Start;
 use sit_engine::model::ModelConfig;
@@ -11,7 +13,7 @@ use std::path::Path;
 
 impl Args {
     /// Labels of all images, and where the noise comes from.
-    pub fn images(&self, model: &ModelConfig) -> Result<Images> {
+    pub fn images(&self, model: &ModelConfig, names: &[String]) -> Result<Images> {
         let init = self
             .init
             .as_deref()
@@ -27,56 +29,88 @@ impl Args {
                 return Err(Failure::Input(format!("--classes: {why}")));
             }
         }
+        let n = model.n_classes;
         let classes = match &self.classes {
-            Some(Classes(classes)) => classes.clone(),
-            None => (0..model.n_classes.clamp(1, 10) as u32).collect(),
+            Some(text) => Known { n, names }
+                .parse(text)
+                .map_err(|e| Failure::Input(format!("--classes {e}")))?,
+            None => (0..n.clamp(1, 10) as u32).collect(),
         };
-        if let Some(class) = classes
-            .iter()
-            .find(|&&class| class as usize > model.n_classes)
-        {
+        let per_class = self.per_class as usize;
+        let n_images = classes.len().saturating_mul(per_class);
+        if init.is_none() && n_images > MAX_IMAGES {
             return Err(Failure::Input(format!(
-                "--classes {class}: this model has {0} classes, 0 to {1}, and {0} for none",
-                model.n_classes,
-                model.n_classes - 1
+                "--per-class: {n_images} images are too many for a grid, expected at most {MAX_IMAGES}; take several seeds"
             )));
         }
-        let per_class = self.per_class as usize;
-        let (labels, columns, x) = match init {
+        let (labels, layout, x) = match init {
             None => {
                 let labels: Vec<u32> = classes
                     .iter()
                     .flat_map(|&class| iter::repeat_n(class, per_class))
                     .collect();
-                let columns = if model.n_classes == 0 {
-                    columns(per_class)
-                } else {
-                    per_class
+                let layout = match n {
+                    0 => Grid::square(per_class),
+                    _ => Grid::by_class(classes.len(), per_class),
                 };
-                (labels, columns, None)
+                (labels, layout, None)
             }
             Some(Init { n, x, y }) => {
                 let in_turn = || classes.iter().copied().cycle().take(n).collect();
-                (y.unwrap_or_else(in_turn), columns(n), Some(x))
+                (y.unwrap_or_else(in_turn), Grid::square(n), Some(x))
             }
         };
-        if labels.len() > MAX_IMAGES {
-            return Err(Failure::Input(format!(
-                "--per-class: {} images are too many for a grid, expected at most {MAX_IMAGES}; take several seeds",
-                labels.len()
-            )));
-        }
+        let said = match (n, &x) {
+            (0, _) | (_, Some(_)) => String::new(),
+            _ => {
+                let numbers = classes.iter().map(|&class| class as usize);
+                let all = match self.classes.is_none() && n > classes.len() {
+                    true => format!(" of {}", count(n)),
+                    false => String::new(),
+                };
+                format!("{}{all}: {}\n", layout.say(), numbered(names, n, numbers))
+            }
+        };
         let seed = self.seed;
         Ok(Images {
             start: Start { labels, x, seed },
-            columns,
+            layout,
+            said,
         })
+    }
+
+    /// Refuses guidance of a model that knows no null class, and says that its samples without a class mean nothing.
+    pub fn check_null_class(
+        &self,
+        model: &ModelConfig,
+        class_dropout: Option<f64>,
+        labels: &[u32],
+    ) -> Result<()> {
+        let Some(null) = model.null_class().filter(|_| class_dropout == Some(0.0)) else {
+            return Ok(());
+        };
+        if self.guidance != 1.0 {
+            return Err(Failure::Input(format!(
+                "--guidance: got {}, expected 1 (none): the model was trained with train.class_dropout = 0, so it has never seen the null \
+                 class that guidance compares with",
+                self.guidance
+            )));
+        }
+        if labels.contains(&null) {
+            tracing::warn!(
+                "the model was trained with train.class_dropout = 0: it has never seen the null class (none), whose samples mean nothing"
+            );
+        }
+        Ok(())
     }
 }
 
-/// Columns of a grid of `n` images that is about square.
-fn columns(n: usize) -> usize {
-    n.isqrt().max(1)
+/// Classes by number and name, the null class by its name.
+fn numbered(names: &[String], n: usize, classes: impl ExactSizeIterator<Item = usize>) -> String {
+    classes::list(classes.map(|class| match class == n {
+        true => "none".to_owned(),
+        false => classes::numbered(names, iter::once(class)),
+    }))
 }
 
 /// More than that is a data set, not a grid.
@@ -84,8 +118,10 @@ const MAX_IMAGES: usize = 1_000_000;
 
 pub struct Images {
     pub start: Start,
-    /// Columns of the grid.
-    pub columns: usize,
+    /// Where the images lie in the grid.
+    pub layout: Grid,
+    /// Which classes lie where in it, a line; nothing without classes.
+    pub said: String,
 }
 
 struct Init {

@@ -30,7 +30,12 @@ pub fn run(args: &Args) -> Result<()> {
     let Recipe {
         model, transport, ..
     } = source.recipe;
-    let Images { start, columns } = args.images(&model)?;
+    let Images {
+        start,
+        layout: place,
+        said,
+    } = args.images(&model, &source.recipe.classes)?;
+    args.check_null_class(&model, source.recipe.class_dropout, &start.labels)?;
     let n = start.labels.len();
     let config = SampleConfig {
         model,
@@ -63,13 +68,14 @@ pub fn run(args: &Args) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
 
     let shape = [model.channels, model.input_size, model.input_size];
-    let grid = png::grid(&samples.x, shape, columns);
+    let grid = png::grid(&samples.x, shape, place);
     write_atomically(&args.out, |out| out.write_all(&grid))?;
     let mut text = format!(
         "{n} images in {seconds:.1} s ({} network evaluations each): {}\n",
         samples.nfe,
         args.out.display()
     );
+    text += &said;
     if let Some(path) = &args.npz {
         npz::write(path, &samples.x, shape, &start.labels)?;
         text += &format!("{}\n", path.display());

@@ -1,0 +1,314 @@
+//! Classes: their order, their names, how many images each has, and how all of this is said.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use super::{DataConfig, DataError, Dataset};
+
+/// Classes that a line of text lists; the rest is counted.
+pub const SHOWN: usize = 20;
+
+/// What class `class` is called, on one line: its name, or its number where it has none.
+pub fn name(names: &[String], class: usize) -> String {
+    match names.get(class) {
+        Some(name) => printable(name),
+        None => class.to_string(),
+    }
+}
+
+/// A name without characters that would move a terminal's cursor or change its colors.
+pub fn printable(name: &str) -> String {
+    let escape = |c: char| -> Box<dyn Iterator<Item = char>> {
+        match c.is_control() {
+            true => Box::new(c.escape_default()),
+            false => Box::new(std::iter::once(c)),
+        }
+    };
+    name.chars().flat_map(escape).collect()
+}
+
+/// The first [`SHOWN`] of `items`, and how many more there are.
+pub fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+    let n_more = items.len().saturating_sub(SHOWN);
+    let mut shown: Vec<String> = items.take(SHOWN).collect();
+    if n_more > 0 {
+        shown.push(format!("... and {n_more} more"));
+    }
+    shown.join(", ")
+}
+
+/// Numbers and names: "0 cat, 1 dog"; a class that is called by its number is only that.
+pub fn numbered(names: &[String], classes: impl ExactSizeIterator<Item = usize>) -> String {
+    list(classes.map(|class| {
+        let (number, name) = (class.to_string(), name(names, class));
+        match number == name {
+            true => name,
+            false => format!("{number} {name}"),
+        }
+    }))
+}
+
+/// The number of classes in words: "no classes", "1 class", "2 classes".
+pub fn count(n: usize) -> String {
+    match n {
+        0 => "no classes".to_owned(),
+        1 => "1 class".to_owned(),
+        n => format!("{n} classes"),
+    }
+}
+
+/// The number of images of each class; empty for unconditional data.
+pub fn images(dataset: &dyn Dataset) -> Vec<usize> {
+    let mut counts = vec![0; dataset.n_classes()];
+    if !counts.is_empty() {
+        (0..dataset.len()).for_each(|index| counts[dataset.label(index) as usize] += 1);
+    }
+    counts
+}
+
+/// The names of `list` that are not in `other`.
+fn missing(list: &[String], other: &[String]) -> Vec<String> {
+    let known: HashSet<&String> = other.iter().collect();
+    list.iter()
+        .filter(|name| !known.contains(name))
+        .cloned()
+        .collect()
+}
+
+/// What differs between the classes `old` and `new`: those that are gone, those that are new, those of another number.
+pub fn difference(old: &[String], new: &[String]) -> Option<String> {
+    let number: HashMap<&String, usize> = new.iter().zip(0..).collect();
+    let moved = old.iter().enumerate().filter_map(|(was, name)| {
+        let now = number.get(name).filter(|&&now| now != was)?;
+        Some(format!("{name} (from {was} to {now})"))
+    });
+    let parts = [
+        ("gone", missing(old, new)),
+        ("new", missing(new, old)),
+        ("moved", moved.collect()),
+    ];
+    let text: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| {
+            let names = names.iter().map(|name| printable(name));
+            format!("{what}: {}", list(names))
+        })
+        .collect();
+    (!text.is_empty()).then(|| text.join("; "))
+}
+
+/// Checks a list of names: as many as there are classes at most, none twice, none empty.
+pub(super) fn check(names: &[String], n_classes: Option<usize>) -> Result<(), DataError> {
+    if let Some(n) = n_classes.filter(|&n| names.len() > n) {
+        let got = format!("{} names", names.len());
+        let expected = format!("at most data.n_classes = {n}");
+        return Err(DataError::config("classes", got, expected));
+    }
+    let mut seen = HashSet::new();
+    match names
+        .iter()
+        .find(|name| name.is_empty() || !seen.insert(*name))
+    {
+        None => Ok(()),
+        Some(name) => {
+            let got = format!("\"{}\"", printable(name));
+            let expected = "names that are not empty, each once";
+            Err(DataError::config("classes", got, expected))
+        }
+    }
+}
+
+/// The classes of a data set whose images lie in class folders.
+#[derive(Debug)]
+pub(super) struct Classes {
+    /// The number of classes; 0 when labels are ignored.
+    pub n: usize,
+    /// Their names, in order.
+    pub names: Vec<String>,
+    /// The class of each folder.
+    pub labels: Vec<u32>,
+}
+
+impl Classes {
+    /// Numbers the folders `found` in the order of `wanted`, or as they come where nothing is.
+    pub fn new(
+        root: &dyn Display,
+        n: usize,
+        found: Vec<String>,
+        wanted: &[String],
+    ) -> Result<Self, DataError> {
+        if n == 0 {
+            let (names, labels) = (Vec::new(), vec![0; found.len()]);
+            return Ok(Self { n, names, labels });
+        }
+        let names = match wanted {
+            [] => found.clone(),
+            wanted => wanted.to_vec(),
+        };
+        let number: HashMap<&String, u32> = names.iter().zip(0..).collect();
+        let labels: Vec<u32> = found
+            .iter()
+            .filter_map(|name| number.get(name).copied())
+            .collect();
+        if labels.len() != names.len() || labels.len() != found.len() {
+            // The order of folders is nobody's choice: what counts is which are gone and which are new.
+            let (gone, new) = (missing(&names, &found), missing(&found, &names));
+            return Err(DataError::Classes {
+                root: root.to_string(),
+                difference: difference(&gone, &new).unwrap_or_default(),
+            });
+        }
+        Ok(Self { n, names, labels })
+    }
+}
+
+/// Gives each image the class of its folder.
+pub(super) fn relabel(files: &mut [(PathBuf, u32)], labels: &[u32]) {
+    for (_, label) in files {
+        *label = labels.get(*label as usize).copied().unwrap_or(0);
+    }
+}
+
+/// The classes of a data set whose labels are numbers.
+#[derive(Debug)]
+pub(super) struct Numbered {
+    /// The number of classes; 0 when labels are ignored.
+    pub n: usize,
+    /// Their names, as many as are known.
+    pub names: Vec<String>,
+    /// The label of class 0, where it is not 0 or was asked for.
+    pub first_label: Option<u32>,
+}
+
+/// Turns labels into classes as the table asks: they count from `data.first_label`, which is 1 by itself where they are 1 to n of n
+/// classes. `names` are those of the labels from 0 on, as far as they are known; `source` is the file that messages name.
+///
+/// # Errors
+/// [`DataError::Label`] for a label out of range.
+pub(super) fn number(
+    labels: &mut [u32],
+    mut names: Vec<String>,
+    config: &DataConfig,
+    source: &Path,
+) -> Result<Numbered, DataError> {
+    if config.n_classes == Some(0) {
+        labels.fill(0);
+        let (n, names, first_label) = (0, Vec::new(), None);
+        return Ok(Numbered {
+            n,
+            names,
+            first_label,
+        });
+    }
+    let least = labels.iter().min().copied().unwrap_or(0);
+    let most = labels.iter().max().copied().unwrap_or(0);
+    let named = (!config.classes.is_empty()).then_some(config.classes.len());
+    let asked = config.n_classes.or(named);
+    let from_1 = least == 1 && asked.is_none_or(|n| n == most as usize);
+    let first = config.first_label.unwrap_or(u32::from(from_1));
+    let found = (most as usize + 1).saturating_sub(first as usize);
+    let n = config.n_classes.unwrap_or(found.max(config.classes.len()));
+    for (index, label) in labels.iter_mut().enumerate() {
+        let class = label
+            .checked_sub(first)
+            .filter(|&class| (class as usize) < n);
+        *label = class.ok_or_else(|| DataError::Label {
+            path: source.to_owned(),
+            index,
+            label: *label,
+            first,
+            n_classes: n,
+        })?;
+    }
+    names.drain(..names.len().min(first as usize));
+    names.truncate(n);
+    if !config.classes.is_empty() {
+        names.clone_from(&config.classes);
+    } else if names.is_empty() && first > 0 {
+        // 1000000 classes at most are valid; more are refused later.
+        names = (first..)
+            .take(n.min(1_000_000))
+            .map(|label| label.to_string())
+            .collect();
+    }
+    let first_label = (first > 0 || config.first_label.is_some()).then_some(first);
+    Ok(Numbered {
+        n,
+        names,
+        first_label,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn differences_are_told_by_name() {
+        let tell = |old, new| difference(&names(old), &names(new));
+        assert_eq!(tell("ant bee", "ant bee"), None);
+        assert_eq!(
+            tell("ant bee cat", "bee cat zebra").unwrap(),
+            "gone: ant; new: zebra; moved: bee (from 1 to 0), cat (from 2 to 1)"
+        );
+        let many: Vec<String> = (0..30).map(|i| format!("c{i}")).collect();
+        let text = difference(&[], &many).unwrap();
+        assert!(
+            text.starts_with("new: c0, c1, ") && text.ends_with("c19, ... and 10 more"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn folders_are_numbered_as_the_list_says() {
+        let new = |n, found, wanted| Classes::new(&"d", n, names(found), &names(wanted));
+        let classes = new(3, "ant bee cat", "cat ant bee").unwrap();
+        assert_eq!(
+            (classes.names, classes.labels),
+            (names("cat ant bee"), vec![1, 2, 0])
+        );
+        let classes = new(5, "ant bee", "").unwrap();
+        assert_eq!(
+            (classes.n, classes.names, classes.labels),
+            (5, names("ant bee"), vec![0, 1])
+        );
+        let classes = new(0, "ant bee", "").unwrap();
+        assert_eq!((classes.names, classes.labels), (vec![], vec![0, 0]));
+        let text = new(3, "bee cat zebra", "ant bee cat")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            text,
+            "d: the class folders are not those of data.classes: gone: ant; new: zebra"
+        );
+        let text = new(3, "ant bee dog", "ant bee").unwrap_err().to_string();
+        assert!(text.ends_with("data.classes: new: dog"), "{text}");
+    }
+
+    #[test]
+    fn lists_of_names_are_checked() {
+        let refused = |text: &[&str], n| {
+            let names: Vec<String> = text.iter().map(|name| (*name).to_owned()).collect();
+            check(&names, n).unwrap_err().to_string()
+        };
+        assert!(refused(&["a", "a"], None).contains("each once"));
+        assert!(refused(&["a", ""], None).contains("not empty"));
+        assert!(refused(&["a", "b"], Some(1)).contains("at most data.n_classes = 1"));
+        check(&names("a b"), Some(2)).unwrap();
+    }
+
+    #[test]
+    fn what_is_printed_moves_no_cursor() {
+        assert_eq!(name(&["\u{1b}[2Jcat\n".into()], 0), "\\u{1b}[2Jcat\\n");
+        assert_eq!(
+            numbered(&names("cat dog"), [0, 1, 2].into_iter()),
+            "0 cat, 1 dog, 2"
+        );
+    }
+}
