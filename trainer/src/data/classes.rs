@@ -1,8 +1,7 @@
 //! Classes: their order, their names, how many images each has, and how all of this is said.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{DataConfig, DataError, Dataset};
 
@@ -120,66 +119,75 @@ pub(super) fn check(names: &[String], n_classes: Option<usize>) -> Result<(), Da
     }
 }
 
-/// The classes of a data set whose images lie in class folders.
-#[derive(Debug)]
-pub(super) struct Classes {
-    /// The number of classes; 0 when labels are ignored.
-    pub n: usize,
-    /// Their names, in order.
-    pub names: Vec<String>,
-    /// The class of each folder.
-    pub labels: Vec<u32>,
-}
-
-impl Classes {
-    /// Numbers the folders `found` in the order of `wanted`, or as they come where nothing is.
-    pub fn new(
-        root: &dyn Display,
-        n: usize,
-        found: Vec<String>,
-        wanted: &[String],
-    ) -> Result<Self, DataError> {
-        if n == 0 {
-            let (names, labels) = (Vec::new(), vec![0; found.len()]);
-            return Ok(Self { n, names, labels });
-        }
-        let names = match wanted {
-            [] => found.clone(),
-            wanted => wanted.to_vec(),
-        };
-        let number: HashMap<&String, u32> = names.iter().zip(0..).collect();
-        let labels: Vec<u32> = found
-            .iter()
-            .filter_map(|name| number.get(name).copied())
-            .collect();
-        if labels.len() != names.len() || labels.len() != found.len() {
-            // The order of folders is nobody's choice: what counts is which are gone and which are new.
-            let (gone, new) = (missing(&names, &found), missing(&found, &names));
-            return Err(DataError::Classes {
-                root: root.to_string(),
-                difference: difference(&gone, &new).unwrap_or_default(),
-            });
-        }
-        Ok(Self { n, names, labels })
-    }
-}
-
-/// Gives each image the class of its folder.
-pub(super) fn relabel(files: &mut [(PathBuf, u32)], labels: &[u32]) {
-    for (_, label) in files {
-        *label = labels.get(*label as usize).copied().unwrap_or(0);
-    }
-}
-
-/// The classes of a data set whose labels are numbers.
+/// The classes of a data set, once they are numbered.
 #[derive(Debug)]
 pub(super) struct Numbered {
     /// The number of classes; 0 when labels are ignored.
     pub n: usize,
     /// Their names, as many as are known.
     pub names: Vec<String>,
-    /// The label of class 0, where it is not 0 or was asked for.
+    /// The label of class 0, where labels are numbers and it is not 0 or was asked for.
     pub first_label: Option<u32>,
+}
+
+/// The class of each of the folders `found`: numbered in the order of `data.classes`, or as they come where it is not given.
+///
+/// # Errors
+/// [`DataError::Classes`] when the folders are not those that are named, [`DataError::Config`] for too small a number of classes.
+pub(super) fn of_folders(
+    root: &Path,
+    found: Vec<String>,
+    config: &DataConfig,
+) -> Result<(Numbered, Vec<u32>), DataError> {
+    let n_found = found.len();
+    let n = config
+        .n_classes
+        .unwrap_or(n_found.max(config.classes.len()));
+    let expected = match (n, n_found) {
+        (0, _) => {
+            let (names, first_label) = (Vec::new(), None);
+            return Ok((
+                Numbered {
+                    n,
+                    names,
+                    first_label,
+                },
+                vec![0; n_found],
+            ));
+        }
+        (_, 0) => format!("0, {} has no class folders", root.display()),
+        (n, n_found) if n < n_found => {
+            format!(
+                "at least {n_found}, the classes of {}, or 0",
+                root.display()
+            )
+        }
+        _ => String::new(),
+    };
+    if !expected.is_empty() {
+        return Err(DataError::config("n_classes", n, expected));
+    }
+    let names = match &config.classes[..] {
+        [] => found.clone(),
+        wanted => wanted.to_vec(),
+    };
+    // The order of folders is nobody's choice: what counts is which are gone and which are new.
+    let (gone, new) = (missing(&names, &found), missing(&found, &names));
+    if let Some(difference) = difference(&gone, &new) {
+        let root = root.display().to_string();
+        return Err(DataError::Classes { root, difference });
+    }
+    let number: HashMap<&String, u32> = names.iter().zip(0..).collect();
+    let labels = found.iter().map(|name| number[name]).collect();
+    let first_label = None;
+    Ok((
+        Numbered {
+            n,
+            names,
+            first_label,
+        },
+        labels,
+    ))
 }
 
 /// Turns labels into classes as the table asks: they count from `data.first_label`, which is 1 by itself where they are 1 to n of n
@@ -267,28 +275,33 @@ mod tests {
 
     #[test]
     fn folders_are_numbered_as_the_list_says() {
-        let new = |n, found, wanted| Classes::new(&"d", n, names(found), &names(wanted));
-        let classes = new(3, "ant bee cat", "cat ant bee").unwrap();
+        let new = |n_classes, found, wanted| {
+            let config = DataConfig {
+                n_classes,
+                classes: names(wanted),
+                ..DataConfig::digits()
+            };
+            let numbered = of_folders(Path::new("d"), names(found), &config);
+            numbered
+                .map(|(numbered, labels)| (numbered.n, numbered.names.join(" "), labels))
+                .map_err(|error| error.to_string())
+        };
+        let all = |n, names: &str, labels: &[u32]| Ok((n, names.to_owned(), labels.to_vec()));
         assert_eq!(
-            (classes.names, classes.labels),
-            (names("cat ant bee"), vec![1, 2, 0])
+            new(None, "ant bee cat", "cat ant bee"),
+            all(3, "cat ant bee", &[1, 2, 0])
         );
-        let classes = new(5, "ant bee", "").unwrap();
+        assert_eq!(new(Some(5), "ant bee", ""), all(5, "ant bee", &[0, 1]));
+        assert_eq!(new(Some(0), "ant bee", ""), all(0, "", &[0, 0]));
+        assert_eq!(new(None, "", ""), all(0, "", &[]));
+        let refused = |n, found, wanted| new(n, found, wanted).unwrap_err();
         assert_eq!(
-            (classes.n, classes.names, classes.labels),
-            (5, names("ant bee"), vec![0, 1])
+            refused(Some(3), "bee cat zebra", "ant bee cat"),
+            "d: the classes are not those of data.classes: gone: ant; new: zebra"
         );
-        let classes = new(0, "ant bee", "").unwrap();
-        assert_eq!((classes.names, classes.labels), (vec![], vec![0, 0]));
-        let text = new(3, "bee cat zebra", "ant bee cat")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            text,
-            "d: the class folders are not those of data.classes: gone: ant; new: zebra"
-        );
-        let text = new(3, "ant bee dog", "ant bee").unwrap_err().to_string();
-        assert!(text.ends_with("data.classes: new: dog"), "{text}");
+        assert!(refused(None, "ant bee dog", "ant bee").ends_with("data.classes: new: dog"));
+        assert!(refused(Some(1), "ant bee", "").contains("at least 2, the classes of d, or 0"));
+        assert!(refused(Some(1), "", "").contains("0, d has no class folders"));
     }
 
     #[test]

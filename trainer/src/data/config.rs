@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::DataError;
-use super::classes::{self, Classes};
+use super::{DataError, classes};
 
 /// Where the images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +64,8 @@ pub struct DataConfig {
     /// of its data, and keeps them. Given, they are the class folders in the order of their numbers, or name an IDX file's labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// The label of class 0: 0 by default, and 1 where the labels are 1 to n of n classes; for `idx`.
+    /// The label of class 0: 0 by default, and 1 where the labels are 1 to n of n classes; for `idx`, and a `folder` with numbers in
+    /// a file of labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u32>,
     /// Exchange rows and columns of each image, as EMNIST's files need: true by default for files called `emnist-...`; for `idx`.
@@ -131,7 +131,11 @@ impl DataConfig {
             ),
             ("image_size", self.image_size.is_some(), &[Kind::Folder]),
             ("channels", self.channels.is_some(), &[Kind::Folder]),
-            ("first_label", self.first_label.is_some(), &[Kind::Idx]),
+            (
+                "first_label",
+                self.first_label.is_some(),
+                &[Kind::Idx, Kind::Folder],
+            ),
             ("transpose", self.transpose.is_some(), &[Kind::Idx]),
             ("background", self.background.is_some(), &[Kind::Folder]),
             ("skip_bad", self.skip_bad, &[Kind::Folder]),
@@ -196,24 +200,6 @@ impl DataConfig {
     /// The channels of a folder's images: 1 or 3.
     pub fn channels(&self) -> usize {
         self.channels.unwrap_or(3)
-    }
-
-    /// The classes of images in the class folders `found` of `root`, whose order is that of `data.classes` where it is given.
-    pub(super) fn classes_of(
-        &self,
-        root: &dyn Display,
-        found: Vec<String>,
-    ) -> Result<Classes, DataError> {
-        let n_found = found.len();
-        let n_classes = self.n_classes.unwrap_or(n_found);
-        let expected = if n_classes > 0 && n_found == 0 {
-            format!("0, {root} has no class folders")
-        } else if n_classes > 0 && n_classes < n_found {
-            format!("at least {n_found}, the class folders of {root}, or 0")
-        } else {
-            return Classes::new(root, n_classes, found, &self.classes);
-        };
-        Err(DataError::config("n_classes", n_classes, expected))
     }
 
     pub(super) fn background(&self) -> [u8; 3] {

@@ -10,7 +10,7 @@ use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
 use super::memory::InMemory;
-use super::{BadFile, DataConfig, DataError, Kind, Split, idx};
+use super::{BadFile, DataConfig, DataError, Kind, Split, classes, idx};
 
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
 pub type File = (String, Arc<[u8]>);
@@ -171,7 +171,7 @@ async fn images(
         return Err(DataError::content(root, got, expected));
     }
     let folders: Vec<String> = found.into_iter().flatten().collect();
-    let classes = config.classes_of(&root.display(), folders.clone())?;
+    let (classes, labels_of) = classes::of_folders(root, folders.clone(), config)?;
 
     let fit = Fit::new(config)?;
     let (mut levels, mut labels, mut bad) = (Vec::new(), Vec::new(), Vec::new());
@@ -183,7 +183,7 @@ async fn images(
                 levels.resize(start + fit.bytes(), 0);
                 fit.levels(image, &mut levels[start..]);
                 let folder = class(name).and_then(|class| folders.binary_search(&class).ok());
-                let label = folder.and_then(|folder| classes.labels.get(folder));
+                let label = folder.and_then(|folder| labels_of.get(folder));
                 labels.push(label.copied().unwrap_or(0));
             }
         }

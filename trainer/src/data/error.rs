@@ -69,8 +69,8 @@ pub enum DataError {
         /// The number of classes.
         n_classes: usize,
     },
-    /// Class folders that are not those that `data.classes` names.
-    #[error("{root}: the class folders are not those of data.classes: {difference}")]
+    /// Class folders, or names in a file of labels, that are not those that `data.classes` names.
+    #[error("{root}: the classes are not those of data.classes: {difference}")]
     Classes {
         /// The folder.
         root: String,

@@ -8,23 +8,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::decode::{Fit, decode, is_image};
+use super::labels::Labels;
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
 
 /// The image files below a folder.
 pub struct Listing {
     /// In order: by class, then by path.
     pub files: Vec<(PathBuf, u32)>,
-    /// The subfolders' names in order; empty for a flat folder.
+    /// The subfolders' names in order, or the names in a file of labels; empty for a flat folder without one.
     pub class_names: Vec<String>,
+    /// The file whose numbers the labels are, if it is not the folders that make the classes.
+    pub numbers: Option<PathBuf>,
     /// The number of other files and hidden entries.
     pub n_ignored: usize,
 }
 
-/// Lists the PNG, JPEG and WebP files (by extension) of `root`; classes are its subfolders sorted by name.
+/// Lists the PNG, JPEG and WebP files (by extension) of `root`; classes are those of a file of labels, else its subfolders sorted by
+/// name. `skip_bad` goes on without the images that have no label.
 ///
 /// # Errors
 /// [`DataError`] if a folder cannot be read or is empty, or `root` holds both images and class folders.
-pub fn list(root: &Path) -> Result<Listing, DataError> {
+pub fn list(root: &Path, use_labels: bool, skip_bad: bool) -> Result<Listing, DataError> {
     const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
     if !fs::metadata(root)
         .map_err(|source| DataError::io(root, source))?
@@ -37,6 +41,22 @@ pub fn list(root: &Path) -> Result<Listing, DataError> {
         ));
     }
     let mut n_ignored = 0;
+    let labels = match use_labels {
+        true => Labels::read(root)?,
+        false => None,
+    };
+    if let Some(labels) = labels {
+        let mut files = Vec::new();
+        walk(root, 0, &mut files, &mut n_ignored)?;
+        let labelled = labels.apply(root, &mut files, skip_bad)?;
+        tracing::info!("labels are those of {}", labelled.source.display());
+        return Ok(Listing {
+            files,
+            class_names: labelled.names,
+            numbers: labelled.are_numbers.then_some(labelled.source),
+            n_ignored,
+        });
+    }
     let (mut flat, class_folders) = entries(root, &mut n_ignored)?;
     if !flat.is_empty() && !class_folders.is_empty() {
         let got = format!(
@@ -74,6 +94,7 @@ pub fn list(root: &Path) -> Result<Listing, DataError> {
     Ok(Listing {
         files,
         class_names,
+        numbers: None,
         n_ignored,
     })
 }
@@ -124,6 +145,8 @@ pub struct Folder {
     files: Vec<(PathBuf, u32)>,
     class_names: Vec<String>,
     n_classes: usize,
+    /// The label of class 0, where labels are numbers and it is not 0.
+    first_label: Option<u32>,
     fit: Fit,
     /// `[N, C, H, W]`, if it fits in the budget.
     cache: Option<Vec<u8>>,
@@ -136,17 +159,33 @@ impl Folder {
     /// Those of [`list`]; [`DataError::BadImages`] with every bad file, unless `skip_bad`, which warns of each.
     pub fn open(config: &DataConfig, progress: Progress) -> Result<Self, DataError> {
         let root = config.required_path()?;
-        let listing = list(root)?;
-        let classes = config.classes_of(&root.display(), listing.class_names)?;
+        let mut listing = list(root, config.n_classes != Some(0), config.skip_bad)?;
+        let numbered = match listing.numbers {
+            Some(source) => {
+                let mut labels: Vec<u32> = listing.files.iter().map(|file| file.1).collect();
+                let numbered = classes::number(&mut labels, Vec::new(), config, &source)?;
+                for (file, label) in listing.files.iter_mut().zip(labels) {
+                    file.1 = label;
+                }
+                numbered
+            }
+            None => {
+                let (numbered, labels) = classes::of_folders(root, listing.class_names, config)?;
+                for file in &mut listing.files {
+                    file.1 = labels.get(file.1 as usize).copied().unwrap_or(0);
+                }
+                numbered
+            }
+        };
         let mut folder = Self {
             name: root.display().to_string(),
             files: listing.files,
-            class_names: classes.names,
-            n_classes: classes.n,
+            class_names: numbered.names,
+            n_classes: numbered.n,
+            first_label: numbered.first_label,
             fit: Fit::new(config)?,
             cache: None,
         };
-        classes::relabel(&mut folder.files, &classes.labels);
         if listing.n_ignored > 0 {
             tracing::info!(
                 "{}: ignored {} files that are not PNG, JPEG or WebP, or hidden",
@@ -258,6 +297,12 @@ impl Dataset for Folder {
 
     fn class_names(&self) -> &[String] {
         &self.class_names
+    }
+
+    fn resolve(&self, config: &mut DataConfig) {
+        config.n_classes = Some(self.n_classes);
+        config.classes.clone_from(&self.class_names);
+        config.first_label = self.first_label;
     }
 
     fn label(&self, index: usize) -> u32 {

@@ -125,7 +125,7 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
 }
 
 fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> {
-    let listing = folder::list(path)?;
+    let listing = folder::list(path, true, true)?;
     let n_done = AtomicUsize::new(0);
     let files = listing.files.par_iter().map(|(file, label)| {
         let image = decode(file, File::open(file).map(BufReader::new)).map(|image| {

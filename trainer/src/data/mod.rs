@@ -18,6 +18,8 @@ mod idx;
 mod inspect;
 mod knn;
 #[cfg(not(target_arch = "wasm32"))]
+mod labels;
+#[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
 #[cfg(not(target_arch = "wasm32"))]

@@ -35,7 +35,7 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
             return Ok(idx(path, split == Split::Test));
         }
     }
-    let files = super::folder::list(path)?.files;
+    let files = super::folder::list(path, true, true)?.files;
     let header = |(path, _): &(std::path::PathBuf, u32)| {
         Header::read(std::io::BufReader::new(std::fs::File::open(path).ok()?))
     };

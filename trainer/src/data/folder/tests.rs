@@ -87,7 +87,7 @@ fn classes_formats_and_kinds_of_pixel() {
         first_pixels(&Folder::open(&blue, QUIET).unwrap())[0],
         [0.0, 0.0, 255.0]
     );
-    let listing = list(root.path()).unwrap();
+    let listing = list(root.path(), true, false).unwrap();
     assert_eq!(listing.n_ignored, 2);
 }
 
@@ -219,7 +219,7 @@ fn classes_of_the_folder_and_of_the_configuration() {
 fn folders_without_images_are_refused_by_name() {
     let root = tempfile::tempdir().unwrap();
     let message = |path: &Path| {
-        let error = list(path).err().unwrap().to_string();
+        let error = list(path, true, false).err().unwrap().to_string();
         assert!(error.starts_with(path.to_str().unwrap()), "{error}");
         error
     };
@@ -229,7 +229,7 @@ fn folders_without_images_are_refused_by_name() {
     assert!(message(&root.path().join("notes.txt")).contains("got a file"));
     save(root.path(), "a/one.png", flat_color([0; 3]));
     fs::create_dir(root.path().join("b")).unwrap();
-    let error = list(root.path()).err().unwrap().to_string();
+    let error = list(root.path(), true, false).err().unwrap().to_string();
     assert!(
         error.starts_with(root.path().join("b").to_str().unwrap()),
         "{error}"

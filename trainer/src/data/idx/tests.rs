@@ -185,27 +185,27 @@ fn config(path: &Path, split: Split) -> DataConfig {
 #[test]
 fn folders_are_searched_by_split() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |path: &Path, split| super::open(&config(path, split));
-    let text = open(folder.path(), Split::Train).unwrap_err().to_string();
+    let opened = |path: &Path, split| open(&config(path, split));
+    let text = opened(folder.path(), Split::Train).unwrap_err().to_string();
     assert!(
         text.contains("expected train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
         "{text}"
     );
     fs::write(folder.path().join("train-images.idx3-ubyte"), images()).unwrap();
-    let text = open(folder.path(), Split::Train).unwrap_err().to_string();
+    let text = opened(folder.path(), Split::Train).unwrap_err().to_string();
     assert!(text.contains("expected train-labels-idx1-ubyte"), "{text}");
     let labels = gz(&labels());
     fs::write(folder.path().join("train-labels-idx1-ubyte.gz"), labels).unwrap();
-    assert_eq!(open(folder.path(), Split::Train).unwrap().len(), 3);
-    assert!(open(folder.path(), Split::Test).is_err());
+    assert_eq!(opened(folder.path(), Split::Train).unwrap().len(), 3);
+    assert!(opened(folder.path(), Split::Test).is_err());
     let missing = folder.path().join("missing");
-    let text = open(&missing, Split::Train).unwrap_err().to_string();
+    let text = opened(&missing, Split::Train).unwrap_err().to_string();
     assert!(text.starts_with(&missing.display().to_string()), "{text}");
     let file = folder.path().join("train-images.idx3-ubyte");
-    assert_eq!(open(&file, Split::Train).unwrap().len(), 3);
+    assert_eq!(opened(&file, Split::Train).unwrap().len(), 3);
     let other = folder.path().join("notes.txt");
     fs::write(&other, "").unwrap();
-    let text = open(&other, Split::Train).unwrap_err().to_string();
+    let text = opened(&other, Split::Train).unwrap_err().to_string();
     assert!(
         text.contains("got a file, expected a folder with IDX files"),
         "{text}"
