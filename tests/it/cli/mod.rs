@@ -1,6 +1,7 @@
 //! The command `sit`: bad input, files, resume.
 
 mod broken;
+mod classes;
 mod data;
 mod export;
 mod gpu;
