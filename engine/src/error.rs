@@ -19,6 +19,9 @@ pub enum Error {
     /// A tensor file that is truncated, foreign or does not match the model, named by tensor.
     #[error("{0}")]
     Checkpoint(String),
+    /// A stream that takes no more, such as a file on a full disk, with the system's error.
+    #[error("cannot be written: {0}")]
+    Write(String),
 }
 
 /// Result with the engine's [`Error`].

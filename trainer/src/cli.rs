@@ -2,7 +2,7 @@
 
 use crate::commands::{data, export, info, sample, train};
 use crate::error::Failure;
-use crate::progress;
+use crate::{progress, signals};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -55,6 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     progress::start_logging();
+    signals::file_limit_is_an_error();
     let done = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
@@ -67,7 +68,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => {
             if !matches!(failure, Failure::Interrupted) {
                 // Not a log line: SIT_LOG must not hide it.
-                eprintln!("error: {failure}");
+                progress::message(format!("error: {failure}\n").as_bytes());
             }
             ExitCode::from(failure.exit_code())
         }

@@ -3,13 +3,14 @@
 use crate::data::DataError;
 use crate::files::FileError;
 use std::fmt;
+use std::io::ErrorKind;
 
 /// Why a command did not finish.
 #[derive(Debug)]
 pub enum Failure {
     /// Bad usage or input, or a machine that cannot do what was asked; exit code 2.
     Input(String),
-    /// The work failed on the way; exit code 1.
+    /// The work failed on the way: a full disk, a folder that has gone, a lost device; exit code 1.
     Run(String),
     /// Ctrl-C, after everything was left in order; exit code 130.
     Interrupted,
@@ -31,6 +32,15 @@ impl Failure {
     /// Bad input with this message.
     pub fn input(message: impl fmt::Display) -> Self {
         Failure::Input(message.to_string())
+    }
+
+    /// The same message for what has failed on the way, where checks have passed before it.
+    #[must_use]
+    pub fn on_the_way(self) -> Self {
+        match self {
+            Failure::Input(message) => Failure::Run(message),
+            other => other,
+        }
     }
 
     /// Puts `what` before the message: a file or an argument.
@@ -67,6 +77,7 @@ impl From<sit_engine::Error> for Failure {
     fn from(error: sit_engine::Error) -> Self {
         match error {
             sit_engine::Error::Device(message) => Failure::Run(message),
+            full @ sit_engine::Error::Write(_) => Failure::Run(full.to_string()),
             other => Failure::Input(other.to_string()),
         }
     }
@@ -74,12 +85,20 @@ impl From<sit_engine::Error> for Failure {
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        Failure::Input(error.to_string())
+        match error {
+            DataError::Changed(_) => Failure::Run(error.to_string()),
+            _ => Failure::Input(error.to_string()),
+        }
     }
 }
 
+/// A file that cannot be written on the way: where it is an argument that is checked beforehand, the check says
+/// [`Failure::Input`], and so does a file that holds something else than it should.
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Failure::Input(error.to_string())
+        match error.source.kind() {
+            ErrorKind::InvalidData => Failure::Input(error.to_string()),
+            _ => Failure::Run(error.to_string()),
+        }
     }
 }

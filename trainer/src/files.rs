@@ -1,8 +1,9 @@
 //! Files that are whole or not there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// A file or folder that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -27,19 +28,44 @@ impl FileError {
     }
 }
 
-/// Checks that a file can be written at `path`, and leaves nothing there: before long work rather than after it.
+/// Prefix and suffix of files that are being written. The name between them is short, so that every name that the file system
+/// takes can be written.
+pub(crate) const PARTIAL: (&str, &str) = (".sit-", ".partial");
+
+/// Checks that a file can be written at `path`, and leaves nothing there: before long work rather than after it. It also
+/// deletes what killed processes left unfinished in that folder.
 ///
 /// # Errors
-/// [`FileError`] naming `path`, when it is a folder or its folder cannot be written.
+/// [`FileError`] naming `path`, when it is a folder or the name of one, when its name is too long, or when its folder is not
+/// there or cannot be written.
 pub fn check_writable(path: &Path) -> Result<(), FileError> {
-    let attempt = if path.is_dir() {
-        Err(io::ErrorKind::IsADirectory.into())
-    } else if is_special(path) {
+    let attempt = || {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if names_a_folder(path) {
+            let why = "that is the name of a folder, expected one of a file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        if is_special(path) {
+            return Ok(());
+        }
+        let target = follow(path)?;
+        match target.symlink_metadata() {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        partial(parent(&target))?;
+        remove_partial(parent(&target));
         Ok(())
-    } else {
-        tempfile::tempfile_in(parent(path)).map(drop)
     };
-    attempt.map_err(FileError::of("write", path))
+    attempt().map_err(FileError::of("write", path))
+}
+
+/// Whether it ends as only the name of a folder does: in a slash, `.` or `..`.
+fn names_a_folder(path: &Path) -> bool {
+    let text = path.as_os_str().to_string_lossy();
+    path.file_name().is_none() || text.ends_with(std::path::is_separator) || text.ends_with("/.")
 }
 
 /// Whether it is there and no regular file: `/dev/null`, a pipe.
@@ -47,10 +73,25 @@ fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| !m.is_file())
 }
 
+/// Where a write to `path` ends: links are followed, also to what is not there yet.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    // As many as Linux follows.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        match fs::read_link(&path) {
+            Ok(link) => path = parent(&path).join(link),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links that lead to links"))
+}
+
 /// Writes a file so that its name holds the whole new content or what it held before, whatever happens in between.
 ///
-/// `write` fills `.NAME.partial` in the same folder, which is flushed to the disk and then renamed; the folder is flushed
-/// too. What is no regular file, such as `/dev/null`, is written to and not replaced. After an error nothing is left of it; after a power cut a `.NAME.partial` may be, and the next write replaces it.
+/// `write` fills a file of a temporary name in the same folder, which is flushed to the disk and then renamed; the folder is
+/// flushed too. A link is followed. What is no regular file, such as `/dev/null`, is written to and not replaced. After an error nothing is
+/// left of it; after a power cut a `.sit-NAME.partial` may be, which the next check of an output in that folder deletes.
 ///
 /// # Errors
 /// [`FileError`] naming `path`, for an error of `write` or of the system, such as a full disk.
@@ -70,26 +111,97 @@ fn replace(
         write(&mut out)?;
         return out.flush();
     }
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
-    let partial = path.with_file_name(format!(".{}.partial", name.to_string_lossy()));
-    let written = File::create(&partial).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out)?;
-        out.into_inner()?.sync_all()?;
-        fs::rename(&partial, path)
-    });
-    if written.is_err() {
-        // The error that matters is the first; what cannot be removed was never there or is replaced by the next write.
-        fs::remove_file(&partial).ok();
+    if names_a_folder(path) {
+        return Err(io::ErrorKind::IsADirectory.into());
     }
-    written?;
-    sync_folder(parent(path))
+    let target = follow(path)?;
+    // Dropped, it is deleted.
+    let partial = partial(parent(&target))?;
+    let mut out = BufWriter::new(partial.as_file().try_clone()?);
+    write(&mut out)?;
+    out.into_inner()?.sync_all()?;
+    partial.persist(&target).map_err(|e| e.error)?;
+    sync_folder(parent(&target))
+}
+
+/// A new file that is locked as long as it is open, so that [`remove_partial`] of another process leaves it alone.
+fn partial(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
+    // The temporary file becomes the file, and gets its usual rights.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    loop {
+        let file = builder.tempfile_in(folder).map_err(unnamed)?;
+        match file.as_file().try_lock() {
+            // Between the two lines another process may have taken it for a leftover.
+            Err(TryLockError::WouldBlock) => {}
+            _ if file.path().exists() => return Ok(file),
+            _ => {}
+        }
+    }
+}
+
+/// The system's error without the temporary name.
+fn unnamed(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    }
+}
+
+/// Deletes what killed processes left unfinished in `folder`. What cannot be deleted now will be tried again next time.
+pub fn remove_partial(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with(PARTIAL.0) || !name.ends_with(PARTIAL.1) {
+            continue;
+        }
+        let path = entry.path();
+        // A process that writes it holds a lock. Where there are no locks it is left.
+        if let Ok(file) = File::options().write(true).open(&path)
+            && file.try_lock().is_ok()
+        {
+            fs::remove_file(&path).ok();
+        }
+    }
+}
+
+/// What tells one file from another, whatever its path is spelled like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Device and inode.
+    #[cfg(unix)]
+    Inode(u64, u64),
+    /// The path without links; of a file that is not there, that of its folder and its name.
+    Path(PathBuf),
+}
+
+impl Identity {
+    /// Of what `path` leads to, or would lead to if it were there.
+    pub fn of(path: &Path) -> Self {
+        #[cfg(unix)]
+        if let Ok(m) = path.metadata() {
+            use std::os::unix::fs::MetadataExt;
+            return Self::Inode(m.dev(), m.ino());
+        }
+        let target = follow(path).unwrap_or_else(|_| path.to_owned());
+        let whole = target.canonicalize().unwrap_or_else(|_| {
+            let folder = parent(&target);
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            folder.join(target.file_name().unwrap_or_default())
+        });
+        if cfg!(any(windows, target_vendor = "apple")) {
+            // Their file systems take a.png and A.png for one.
+            return Self::Path(whole.to_string_lossy().to_lowercase().into());
+        }
+        Self::Path(whole)
+    }
 }
 
 /// The folder that holds `path`.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -149,19 +261,73 @@ mod tests {
     }
 
     #[test]
-    fn what_an_interrupted_write_left_is_replaced() {
+    fn what_a_killed_write_left_is_deleted_and_what_is_being_written_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join(".x.txt.partial"),
-            "rest of an earlier attempt",
-        )
+        let at = |name: &str| folder.path().join(name);
+        for name in [".sit-abc.partial", ".sit-notes", "x.partial"] {
+            fs::write(at(name), "rest of an earlier attempt").unwrap();
+        }
+        write_atomically(&at("x.txt"), |out| {
+            check_writable(&at("y.txt")).unwrap();
+            out.write_all(b"new")
+        })
         .unwrap();
-        write_atomically(&folder.path().join("x.txt"), |out| out.write_all(b"new")).unwrap();
-        assert_eq!(
-            fs::read_to_string(folder.path().join("x.txt")).unwrap(),
-            "new"
-        );
-        assert_eq!(names(folder.path()), ["x.txt"]);
+        assert_eq!(fs::read_to_string(at("x.txt")).unwrap(), "new");
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [".sit-notes", "x.partial", "x.txt"]);
+    }
+
+    /// The longest name there is.
+    #[test]
+    fn every_name_that_is_checked_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in [240, 247, 251, 255, 256, 300] {
+            let path = folder.path().join("x".repeat(n));
+            let checked = check_writable(&path);
+            let written = write_atomically(&path, |out| out.write_all(b"x"));
+            assert_eq!(checked.is_ok(), written.is_ok(), "{n}: {checked:?}");
+            assert_eq!(checked.is_ok(), n <= 255, "{n}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_a_file_has_its_usual_rights() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        symlink("sub/link", at("first")).unwrap();
+        symlink("../x", at("sub/link")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        fs::write(at("plain"), "").unwrap();
+        assert_eq!(Identity::of(&at("first")), Identity::of(&at("sub/../x")));
+        for text in ["new", "newer"] {
+            write_atomically(&at("first"), |out| out.write_all(text.as_bytes())).unwrap();
+            assert_eq!(fs::read_to_string(at("x")).unwrap(), text);
+            assert!(at("first").is_symlink() && at("sub/link").is_symlink());
+        }
+        let mode = |name: &str| at(name).metadata().unwrap().mode();
+        assert_eq!(mode("x"), mode("plain"));
+        check_writable(&at("loop")).unwrap_err();
+        write_atomically(&at("loop"), |_| Ok(())).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_the_same_by_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a"), "").unwrap();
+        fs::hard_link(at("a"), at("b")).unwrap();
+        std::os::unix::fs::symlink("a", at("c")).unwrap();
+        for same in ["./a", "b", "c", "../nosuch/../x/a"] {
+            let is_same = Identity::of(&at("a")) == Identity::of(&at(same));
+            assert_eq!(is_same, !same.contains("nosuch"), "{same}");
+        }
+        assert_ne!(Identity::of(&at("a")), Identity::of(&at("d")));
+        assert_eq!(Identity::of(&at("./d")), Identity::of(&at("d")));
     }
 
     #[cfg(unix)]
@@ -170,7 +336,7 @@ mod tests {
         let null = Path::new("/dev/null");
         check_writable(null).unwrap();
         write_atomically(null, |out| out.write_all(b"x")).unwrap();
-        assert!(is_special(null) && !Path::new("/dev/.null.partial").exists());
+        assert!(is_special(null));
     }
 
     #[test]
@@ -178,8 +344,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         check_writable(&folder.path().join("x.txt")).unwrap();
         assert!(names(folder.path()).is_empty());
-        check_writable(folder.path()).unwrap_err();
-        check_writable(&folder.path().join("missing/x.txt")).unwrap_err();
+        for wrong in ["", "missing/x.txt", "new/", "new/.", "new/.."] {
+            check_writable(&folder.path().join(wrong)).expect_err(wrong);
+        }
     }
 
     #[test]

@@ -12,12 +12,16 @@ pub mod data;
 pub mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod host;
 #[cfg(feature = "cli")]
 pub mod log;
 #[cfg(feature = "cli")]
 mod memory;
 #[cfg(feature = "cli")]
 pub mod npz;
+#[cfg(feature = "cli")]
+mod outputs;
 #[cfg(feature = "cli")]
 mod peak;
 pub mod png;
@@ -29,6 +33,8 @@ mod progress;
 pub mod run;
 #[cfg(feature = "cli")]
 mod sampling;
+#[cfg(feature = "cli")]
+mod signals;
 #[cfg(feature = "cli")]
 mod stdout;
 #[cfg(feature = "cli")]

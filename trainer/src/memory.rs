@@ -1,7 +1,9 @@
 //! How much memory a job needs, part by part, before anything is allocated.
 
 use crate::config::RunConfig;
+use crate::data::Loader;
 use crate::error::{Failure, Result};
+use crate::host;
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::graph::Layout;
@@ -9,22 +11,43 @@ use sit_engine::model;
 use sit_engine::sample::SampleConfig;
 use std::fmt;
 
-/// What a job needs on a device, and what is free there.
+/// What a job needs on a device and on the machine around it, and what is free there.
 #[derive(Debug)]
 pub struct Forecast {
     what: String,
-    /// Bytes by part, or why the device cannot run it.
-    parts: std::result::Result<Vec<(&'static str, u64)>, Error>,
-    /// Bytes, where the system tells.
+    /// Bytes on the device by part, or why the device cannot run it.
+    device: std::result::Result<Vec<Part>, Error>,
+    /// Bytes beside it, in the memory of the process, by part.
+    host: Vec<Part>,
+    /// Whether the device has the process's memory.
+    is_cpu: bool,
+    /// Bytes that the process can still have, where the system tells.
     free: Option<u64>,
 }
 
+/// What it is, and its bytes.
+type Part = (&'static str, u64);
+
 /// The memory of a training run.
 pub fn training(config: &RunConfig, device: &Device) -> Forecast {
+    let image = 4 * config.model.image_len() as u64;
+    // Of each batch the host has its noise too.
+    let batch = config.train.batch as u64 * 2 * image;
+    let params = model::params(&config.model);
+    let largest = params.iter().map(|(_, shape)| 4 * shape.numel() as u64);
     Forecast {
         what: format!("training at batch {}", config.train.batch),
-        parts: config.step().forecast(device.max_segment_bytes()),
-        free: free(device),
+        device: config.step().forecast(device.max_segment_bytes()),
+        host: vec![
+            (
+                "batches ahead",
+                Loader::batches_ahead(config.data.workers) as u64 * (batch / 2) + batch,
+            ),
+            // One tensor at a time.
+            ("checkpoint writing", largest.max().unwrap_or(0)),
+        ],
+        is_cpu: matches!(device, Device::Cpu),
+        free: host::free_memory(),
     }
 }
 
@@ -41,14 +64,28 @@ pub fn sampling(config: &SampleConfig, device: &Device) -> Forecast {
                 " with guidance"
             }
         ),
-        parts: layout.and_then(|layout| config.forecast(&layout)),
-        free: free(device),
+        device: layout.and_then(|layout| config.forecast(&layout)),
+        host: Vec::new(),
+        is_cpu: matches!(device, Device::Cpu),
+        free: host::free_memory(),
     }
 }
 
+fn total(parts: &[Part]) -> u64 {
+    parts.iter().map(|(_, bytes)| bytes).sum()
+}
+
 impl Forecast {
-    fn total(parts: &[(&'static str, u64)]) -> u64 {
-        parts.iter().map(|(_, bytes)| bytes).sum()
+    /// Adds what the process keeps in its own memory, whatever the device.
+    #[must_use]
+    pub fn with_host(mut self, part: &'static str, bytes: u64) -> Self {
+        self.host.push((part, bytes));
+        self
+    }
+
+    /// Bytes in the memory of the process.
+    fn on_host(&self, device: &[Part]) -> u64 {
+        total(&self.host) + if self.is_cpu { total(device) } else { 0 }
     }
 
     /// Refuses what the machine has no memory for; the system would end the process in the middle of it.
@@ -56,7 +93,8 @@ impl Forecast {
     /// # Errors
     /// [`Failure::Input`] with what is needed and what is free.
     pub fn require(self) -> Result<()> {
-        let needed = Self::total(&self.parts?);
+        let device = self.device.clone()?;
+        let needed = self.on_host(&device);
         match self.free {
             Some(free) if needed > free => Err(Failure::Input(format!(
                 "{} needs {:.0} MiB of memory, {:.0} MiB are free; use a smaller batch or model",
@@ -71,37 +109,31 @@ impl Forecast {
 
 impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = match &self.parts {
+        let device = match &self.device {
             Ok(parts) => parts,
             Err(e) => return writeln!(f, "  {}: does not fit: {e}", self.what),
         };
         writeln!(f, "  {}", self.what)?;
-        for (part, bytes) in parts {
-            writeln!(f, "    {part:<18} {:>10.1} MiB", mib(*bytes))?;
+        let beside = if self.is_cpu {
+            ""
+        } else {
+            " (beside the device)"
+        };
+        let parts = device.iter().map(|part| (part, ""));
+        for ((part, bytes), place) in parts.chain(self.host.iter().map(|part| (part, beside))) {
+            writeln!(f, "    {part:<18} {:>10.1} MiB{place}", mib(*bytes))?;
         }
-        let total = Self::total(parts);
-        let verdict = match self.free {
-            Some(free) if total > free => format!("does not fit: {:.0} MiB are free", mib(free)),
+        let free = self.free.filter(|_| self.is_cpu);
+        let all = total(device) + if self.is_cpu { total(&self.host) } else { 0 };
+        let verdict = match free {
+            Some(free) if all > free => format!("does not fit: {:.0} MiB are free", mib(free)),
             Some(free) => format!("fits: {:.0} MiB are free", mib(free)),
             None => "how much is free on this device is not known".to_owned(),
         };
-        writeln!(f, "    {:<18} {:>10.1} MiB; {verdict}", "all", mib(total))
+        writeln!(f, "    {:<18} {:>10.1} MiB; {verdict}", "all", mib(all))
     }
 }
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1 << 20) as f64
-}
-
-/// Memory that a new process can have on a device, in bytes, where the system tells.
-pub fn free(device: &Device) -> Option<u64> {
-    let Device::Cpu = device else {
-        return None;
-    };
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    };
-    Some((kib("MemAvailable:")? + kib("SwapFree:").unwrap_or(0)) * 1024)
 }

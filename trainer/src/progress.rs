@@ -1,17 +1,28 @@
-//! What a person sees while a command works: a bar with rate and time left on a terminal, plain lines elsewhere; logs beside
-//! it; and Ctrl-C.
+//! What a person sees while a command works: a bar with rate and time left on a terminal, plain lines elsewhere, and logs
+//! beside it. Nothing here fails or panics where stderr cannot be written: the work goes on without its messages.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
-/// All bars, so that a log line does not tear one.
-fn bars() -> &'static MultiProgress {
-    static BARS: OnceLock<MultiProgress> = OnceLock::new();
-    BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+/// The bar that is shown, so that a log line does not tear it. indicatif's own collection of bars panics where stderr cannot be
+/// written; a bar alone does not.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes lines to stderr, above the bar. That they cannot be written is not an error: there is nobody to tell.
+pub fn message(lines: &[u8]) {
+    let write = || {
+        let mut err = io::stderr().lock();
+        err.write_all(lines).and_then(|()| err.flush()).ok();
+    };
+    let bar = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 /// Log lines to stderr; `SIT_LOG` filters them as in `SIT_LOG=debug`.
@@ -28,6 +39,8 @@ pub fn start_logging() {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
+        // It would tell on stderr that stderr cannot be written, and panic.
+        .log_internal_errors(false)
         .with_writer(|| BesideBars);
     // Only a second call fails, and the first one's logging stays.
     format.without_time().try_init().ok();
@@ -40,11 +53,12 @@ struct BesideBars;
 
 impl Write for BesideBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        bars().suspend(|| io::stderr().write(line))
+        message(line);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -68,19 +82,26 @@ impl Progress {
         let bar = if plain {
             ProgressBar::hidden()
         } else {
-            bars().add(ProgressBar::new(total))
+            ProgressBar::new(total)
         };
         bar.set_length(total);
         let template = format!(
-            "{{prefix}} {{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left {{msg}}"
+            "{{prefix}} {{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{left}} left {{msg}}"
         );
+        let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // Only a bar without this word would come of it.
+            write!(out, "{}", duration(state.eta().as_secs_f64())).ok();
+        };
         // The template is ours; if it were wrong the default bar would do.
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("left", left));
         }
         bar.set_prefix(what);
         bar.set_position(first);
         bar.reset_eta();
+        if !plain {
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        }
         let now = Instant::now();
         Progress {
             bar,
@@ -120,7 +141,8 @@ impl Progress {
                 let left = total.saturating_sub(at) as f64 / rate.max(1e-9);
                 let (what, unit) = (self.what, self.unit);
                 tracing::info!(
-                    "{what} {at}/{total} {unit}, {rate:.1} {unit}/s, {left:.0} s left {}",
+                    "{what} {at}/{total} {unit}, {rate:.1} {unit}/s, {} left {}",
+                    duration(left),
                     message()
                 );
             }
@@ -131,25 +153,50 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-    }
-}
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// From now on the first Ctrl-C only sets [`interrupted`]; the second one ends the process at once.
-pub fn catch_ctrl_c() {
-    let caught = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        if self.plain.is_none() {
+            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        tracing::warn!("stopping; press Ctrl-C again to stop at once");
-    });
-    if let Err(e) = caught {
-        tracing::warn!("Ctrl-C will end the process at once: {e}");
     }
 }
 
-/// Whether Ctrl-C was pressed.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+/// A time as people say it, in its two largest units: `3 d 4 h`, `12 min 5 s`.
+pub fn duration(seconds: f64) -> String {
+    const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+    // `as` saturates.
+    let seconds = seconds.round() as u64;
+    let largest = UNITS.iter().position(|&(_, unit)| seconds >= unit);
+    match largest {
+        Some(0) if seconds / 86_400 > 100 * 365 => "more than 100 years".into(),
+        Some(i) if i + 1 < UNITS.len() => {
+            let ((name, unit), (next_name, next)) = (UNITS[i], UNITS[i + 1]);
+            match seconds % unit / next {
+                0 => format!("{} {name}", seconds / unit),
+                rest => format!("{} {name} {rest} {next_name}", seconds / unit),
+            }
+        }
+        _ => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_two_units() {
+        let cases = [
+            (0.2, "0 s"),
+            (59.6, "1 min"),
+            (62.0, "1 min 2 s"),
+            (7_322.0, "2 h 2 min"),
+            (86_400.0, "1 d"),
+            (273_600.0, "3 d 4 h"),
+            (3_056_241.0, "35 d 8 h"),
+            (f64::INFINITY, "more than 100 years"),
+            (f64::NAN, "0 s"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(duration(seconds), text);
+        }
+    }
 }

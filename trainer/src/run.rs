@@ -1,14 +1,21 @@
 //! A run folder: `step-00001000/{model,ema,optim}.safetensors` and `state.json`, each written whole or not at all.
 
+mod folder;
+
+pub use folder::{
+    RunFolder, belongs, check_new, checkpoint_path, free_name, last_until, prune, set_aside, steps,
+};
+
 use crate::config::RunConfig;
 use crate::error::{Failure, Result};
 use crate::files::sync_folder;
+use folder::{UNFINISHED, step_name, step_of};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use sit_engine::backend::Arenas;
 use sit_engine::checkpoint::{self, Data, Precision, Reader, Recipe};
 use sit_engine::graph::Arena;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,10 +26,7 @@ pub const EMA: &str = "ema.safetensors";
 /// Moments of the optimizer.
 const OPTIM: &str = "optim.safetensors";
 /// Everything else.
-const STATE: &str = "state.json";
-
-/// Prefix of folders that are being written.
-const UNFINISHED: &str = ".unfinished-";
+pub const STATE: &str = "state.json";
 
 /// What is in a checkpoint beside tensors. It holds no clock time: two runs of the same bits have the same files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,11 +115,11 @@ impl Window {
 /// Writes a checkpoint folder into `run` and returns its path. A failure leaves nothing unfinished behind.
 ///
 /// # Errors
-/// [`Failure::Input`] naming the path that cannot be written, [`Failure::Run`] when the device fails.
+/// [`Failure::Run`] naming the path that cannot be written, or when the device fails.
 pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
     let target = run.join(step_name(state.step));
     let at = |path: &Path, e: std::io::Error| {
-        Failure::Input(format!("{}: cannot be written: {e}", path.display()))
+        Failure::Run(format!("{}: cannot be written: {e}", path.display()))
     };
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
@@ -134,7 +138,7 @@ pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
         let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
         let mut out = BufWriter::new(out);
         let write = checkpoint::write(&mut out, &recipe, &tensors, Precision::F32, arenas);
-        block_on(write).map_err(|e| Failure::from(e).context(name.display()))?;
+        block_on(write).map_err(|e| Failure::from(e).context(name.display()).on_the_way())?;
         finish(out).map_err(|e| at(&name, e))?;
     }
     let name = target.join(STATE);
@@ -157,99 +161,6 @@ fn finish(out: BufWriter<File>) -> std::io::Result<()> {
     out.into_inner()
         .map_err(std::io::IntoInnerError::into_error)?
         .sync_all()
-}
-
-fn step_name(step: u64) -> String {
-    format!("step-{step:08}")
-}
-
-fn step_of(name: &str) -> Option<u64> {
-    let step = name.strip_prefix("step-")?.parse().ok()?;
-    (name == step_name(step)).then_some(step)
-}
-
-/// Steps of the checkpoints in a run folder, in order.
-///
-/// # Errors
-/// [`Failure::Input`] when the folder cannot be read.
-pub fn steps(run: &Path) -> Result<Vec<u64>> {
-    let unreadable =
-        |e: std::io::Error| Failure::Input(format!("{}: cannot be read: {e}", run.display()));
-    let mut steps = Vec::new();
-    for entry in fs::read_dir(run).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        steps.extend(entry.file_name().to_str().and_then(step_of));
-    }
-    steps.sort_unstable();
-    Ok(steps)
-}
-
-/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none).
-///
-/// # Errors
-/// [`Failure::Input`] naming the folder that cannot be deleted.
-pub fn prune(run: &Path, keep_last: usize, keep_every: u64) -> Result<()> {
-    let steps = steps(run)?;
-    let n_old = steps.len().saturating_sub(keep_last.max(1));
-    for &step in steps[..n_old]
-        .iter()
-        .filter(|&&step| keep_every == 0 || step % keep_every != 0)
-    {
-        let path = run.join(step_name(step));
-        // Under its own name it is whole as long as it is there.
-        let doomed = run.join(format!("{UNFINISHED}{}", step_name(step)));
-        fs::rename(&path, &doomed)
-            .and_then(|()| fs::remove_dir_all(&doomed))
-            .map_err(|e| Failure::Input(format!("{}: cannot be deleted: {e}", path.display())))?;
-    }
-    Ok(())
-}
-
-/// Makes a run folder this process's own until the result is dropped, and deletes what a killed process left unfinished.
-///
-/// # Errors
-/// [`Failure::Input`] when another process trains in it.
-pub fn claim(run: &Path) -> Result<Option<File>> {
-    // Folders cannot be opened everywhere, nor locked on every file system; then there is no lock.
-    let lock = File::open(run).ok();
-    if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
-        return Err(Failure::Input(format!(
-            "{}: another process is training in this folder",
-            run.display()
-        )));
-    }
-    let entries = fs::read_dir(run).into_iter().flatten().flatten();
-    for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-        // What cannot be deleted now will be tried again next time.
-        fs::remove_dir_all(entry.path()).ok();
-    }
-    Ok(lock)
-}
-
-/// Renames the checkpoints after `step` to `step-00001000.old`: a run that goes on before them would otherwise mix them with
-/// its own. Returns their new paths.
-///
-/// # Errors
-/// [`Failure::Input`] naming the folder that cannot be renamed.
-pub fn set_aside(run: &Path, step: u64) -> Result<Vec<PathBuf>> {
-    let mut aside = Vec::new();
-    for later in steps(run)?.into_iter().filter(|&later| later > step) {
-        let path = run.join(step_name(later));
-        let old = free_name(&run.join(format!("{}.old", step_name(later))));
-        fs::rename(&path, &old)
-            .map_err(|e| Failure::Input(format!("{}: cannot be renamed: {e}", path.display())))?;
-        aside.push(old);
-    }
-    Ok(aside)
-}
-
-/// `path`, or with the first number that is free: `runs/digits-2`.
-pub fn free_name(path: &Path) -> PathBuf {
-    let numbered = |n: u32| PathBuf::from(format!("{}-{n}", path.display()));
-    std::iter::once(path.to_owned())
-        .chain((2..).map(numbered))
-        .find(|path| !path.exists())
-        .expect("a folder has no 2^32 entries")
 }
 
 /// A checkpoint folder of a run.
@@ -391,48 +302,6 @@ pub fn open(path: &Path) -> Result<Reader<BufReader<File>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn old_checkpoints_go_and_every_k_stay() {
-        let run = tempfile::tempdir().unwrap();
-        for step in [10, 20, 30, 40, 50, 60] {
-            fs::create_dir(run.path().join(step_name(step))).unwrap();
-        }
-        fs::create_dir(run.path().join("notes")).unwrap();
-        fs::create_dir(run.path().join(".unfinished-x")).unwrap();
-        prune(run.path(), 2, 20).unwrap();
-        assert_eq!(steps(run.path()).unwrap(), [20, 40, 50, 60]);
-        prune(run.path(), 1, 0).unwrap();
-        assert_eq!(steps(run.path()).unwrap(), [60]);
-        claim(run.path()).unwrap();
-        assert!(!run.path().join(".unfinished-x").exists() && run.path().join("notes").exists());
-    }
-
-    #[test]
-    fn later_checkpoints_are_set_aside() {
-        let run = tempfile::tempdir().unwrap();
-        let aside = ["step-00000030.old", "step-00000030.old-2"].map(|old| run.path().join(old));
-        for old in &aside {
-            fs::create_dir(run.path().join(step_name(20))).ok();
-            fs::create_dir(run.path().join(step_name(30))).unwrap();
-            assert_eq!(
-                set_aside(run.path(), 20).unwrap()[..],
-                *std::slice::from_ref(old)
-            );
-            assert_eq!(steps(run.path()).unwrap(), [20]);
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_run_belongs_to_one_process() {
-        let run = tempfile::tempdir().unwrap();
-        let first = claim(run.path()).unwrap();
-        let error = claim(run.path()).unwrap_err().to_string();
-        assert!(error.contains("another process"), "{error}");
-        drop(first);
-        claim(run.path()).unwrap();
-    }
 
     #[test]
     fn losses_fall_into_their_bins() {

@@ -2,7 +2,8 @@
 
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
-use crate::progress::{Progress, interrupted};
+use crate::progress::Progress;
+use crate::signals::interrupted;
 use pollster::block_on;
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::checkpoint::{self, Precision};
@@ -110,7 +111,7 @@ impl Samples {
     /// Writes `t` `[n+1]` and `x` `[n+1, N, C, I, I]`.
     ///
     /// # Errors
-    /// [`Failure::Input`] when the file cannot be written.
+    /// [`Failure::Run`] when the file cannot be written.
     pub fn write_trajectory(&self, path: &Path, model: &ModelConfig) -> Result<()> {
         let (n, size) = (self.x.len() / model.image_len(), model.input_size);
         let tensors = [

@@ -1,14 +1,20 @@
 //! The training loop of a run: batches, steps, metrics, previews and checkpoints.
 
+mod forecast;
+mod health;
+
 use crate::config::RunConfig;
 use crate::data::{Dataset, Loader};
 use crate::error::{Failure, Result};
 use crate::log::{Logs, MetricsLine};
 use crate::peak;
 use crate::preview::Previews;
-use crate::progress::{self, Progress};
-use crate::run::{self, Checkpoint, State, Window};
+use crate::progress::Progress;
+use crate::run::{self, Checkpoint, RunFolder, State, Window};
+use crate::signals;
 use crate::validation::{self, Images, Validation};
+use forecast::Pace;
+use health::Health;
 use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::train::{Batch, Trainer};
@@ -31,6 +37,11 @@ pub struct Job {
     state: State,
     /// Norm of the last step's gradient.
     grad_norm: f64,
+    health: Health,
+    /// Updates that the last checkpoint holds.
+    saved_updates: u64,
+    /// Whether a checkpoint is due and waits for a step that changes something.
+    is_due: bool,
 }
 
 impl Job {
@@ -100,8 +111,11 @@ impl Job {
             peak_flops: peak::measure(device)?,
             config,
             trainer,
+            saved_updates: state.n_updates,
             state,
             grad_norm: f64::NAN,
+            health: Health::default(),
+            is_due: false,
         })
     }
 
@@ -110,81 +124,135 @@ impl Job {
         &self.config
     }
 
-    /// Trains to the end, or until Ctrl-C, and writes into `folder`, which is there.
+    /// Trains to the end, or until it is asked to stop, and writes into `folder`.
     ///
     /// # Errors
-    /// [`Failure::Interrupted`] on Ctrl-C, after a checkpoint; a file that cannot be written, a device that fails, or too many
-    /// steps that are not finite.
-    pub fn train(mut self, folder: &Path) -> Result<()> {
-        let mut logs = Logs::open(folder, &self.config, self.state.step)?;
+    /// [`Failure::Interrupted`] when it was asked to stop, after a checkpoint; a file that cannot be written, a device that fails,
+    /// or too many steps that are not finite.
+    pub fn train(mut self, folder: &mut RunFolder) -> Result<()> {
+        let path = folder.path()?.to_owned();
+        let mut logs = Logs::open(&path, &self.config, self.state.step)?;
+        for (step, loss) in logs.losses()? {
+            self.health.add(step, loss);
+        }
         let total = self.config.train.steps;
         tracing::info!(
             "training {} parameters for {total} steps of {} images, {:.0} MiB, into {}",
             self.config.model.n_params(),
             self.trainer.config().images_per_step(),
             self.trainer.bytes() as f64 / (1 << 20) as f64,
-            folder.display()
+            path.display()
         );
-        let go_on = format!("go on with: sit train --resume {}", folder.display());
+        forecast::check_disk(&self.config, &path);
         let outcome = self.steps(folder, &mut logs);
-        match &outcome {
-            Ok(()) => tracing::info!(
-                "done: {total} steps, {} skipped; sample with: sit sample {}",
-                self.state.skipped,
-                folder.display()
-            ),
-            Err(Failure::Interrupted) => {
-                tracing::info!("stopped at step {}; {go_on}", self.state.step);
-            }
-            Err(_) => {}
+        // It may have moved.
+        let path = folder.path().map_or(path, Path::to_owned);
+        let go_on = format!("go on with: sit train --resume {}", path.display());
+        if let Some(warning) = self.health.warning() {
+            tracing::warn!("{warning}; {}", self.advice(&path));
         }
-        outcome.map_err(|failure| failure.hint(go_on))
+        match outcome {
+            Ok(()) => {
+                tracing::info!(
+                    "done: {total} steps, {} skipped; sample with: sit sample {}",
+                    self.state.skipped,
+                    path.display()
+                );
+                Ok(())
+            }
+            Err(Stop::Interrupted) => {
+                tracing::info!("stopped at step {}; {go_on}", self.state.step);
+                Err(Failure::Interrupted)
+            }
+            Err(Stop::NotFinite) => Err(Failure::Run(format!(
+                "{MAX_SKIPPED_IN_A_ROW} steps in a row had a loss or gradient that is not finite"
+            ))
+            .hint(self.advice(&path))),
+            Err(Stop::Saving(failure)) => Err(failure.on_the_way().hint(go_on)),
+            Err(Stop::Failed(failure)) => {
+                // What was learned is not lost with it.
+                match self.save(folder) {
+                    Ok(()) => tracing::info!("saved step {}", self.state.step),
+                    Err(e) => tracing::warn!("step {} is not saved: {e}", self.state.step),
+                }
+                Err(failure.on_the_way().hint(go_on))
+            }
+        }
     }
 
-    fn steps(&mut self, folder: &Path, logs: &mut Logs) -> Result<()> {
+    /// What to do about a run that has diverged.
+    fn advice(&self, run: &Path) -> String {
+        let steps = run::steps(run).unwrap_or_default();
+        let good = self.health.diverged().unwrap_or(self.state.step);
+        let lower = "a lower train.learning_rate, or train.clip = 1.0";
+        match run::last_until(&steps, good) {
+            Some(step) => format!(
+                "the last good checkpoint is that of step {step}; go on from it with {lower}: sit train --resume {} --set \
+                 train.learning_rate={}",
+                run::checkpoint_path(run, step).display(),
+                self.config.train.learning_rate / 4.0
+            ),
+            None => format!("there is no good checkpoint before that; start again with {lower}"),
+        }
+    }
+
+    fn steps(&mut self, folder: &mut RunFolder, logs: &mut Logs) -> std::result::Result<(), Stop> {
         let total = self.config.train.steps;
         let mut bar = Progress::new("training", "steps", self.state.step, total);
         let mut since = (Instant::now(), self.state.step);
-        let mut saved = self.state.step;
+        let mut pace = Pace::new(self.state.step);
         while self.state.step < total {
-            if progress::interrupted() {
-                if self.state.step != saved {
-                    self.save(folder)?;
-                }
-                return Err(Failure::Interrupted);
+            if signals::interrupted() {
+                self.save(folder).map_err(Stop::Saving)?;
+                return Err(Stop::Interrupted);
+            }
+            if signals::save_asked() {
+                self.save(folder).map_err(Stop::Saving)?;
+                tracing::info!(
+                    "SIGUSR1: step {} is saved, the run goes on",
+                    self.state.step
+                );
             }
             let loss = self.step()?;
             let step = self.state.step;
             let every = |n: u64| n > 0 && step.is_multiple_of(n) || step == total;
             bar.set(step, || format!("loss {loss:.4}"));
             if every(self.config.log.every_steps) {
+                // A folder that has gone is noticed here, before the next checkpoint.
+                folder.path()?;
                 let steps = (step - since.1) as f64;
                 self.log(logs, steps / since.0.elapsed().as_secs_f64())?;
                 since = (Instant::now(), step);
             }
             // Previews and checkpoints are not training.
             let before = Instant::now();
+            if let Some(seconds) = pace.left(step, total) {
+                forecast::tell(seconds, &pace, &self.config, folder.path()?);
+            }
             if every(self.config.log.preview.every_steps) {
                 self.preview(folder, logs)?;
             }
-            let too_many = self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW;
-            if every(self.config.log.checkpoint_every_steps) || too_many {
-                self.save(folder)?;
-                saved = step;
+            if self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
+                return Err(Stop::NotFinite);
+            }
+            self.is_due |= every(self.config.log.checkpoint_every_steps);
+            if self.is_due && (self.state.skipped_in_a_row == 0 || step == total) {
+                self.save(folder).map_err(Stop::Saving)?;
             }
             since.0 += before.elapsed();
-            if too_many {
-                return Err(Failure::Run(format!(
-                    "{MAX_SKIPPED_IN_A_ROW} steps in a row had a loss or gradient that is not finite; \
-                     try a lower train.learning_rate, or train.clip = 1.0, from an earlier checkpoint"
-                )));
-            }
+            pace.pause(before.elapsed());
         }
         Ok(())
     }
 
-    /// One step; returns its loss.
+    /// One step; returns its loss. A step that fails on the way has not begun.
     fn step(&mut self) -> Result<f64> {
+        let n_samples = self.state.n_samples;
+        self.try_step()
+            .inspect_err(|_| self.state.n_samples = n_samples)
+    }
+
+    fn try_step(&mut self) -> Result<f64> {
         let accumulate = self.config.train.accumulate;
         for micro in 0..accumulate {
             let batch = self.loader.next_batch()?;
@@ -205,21 +273,27 @@ impl Job {
         if report.skipped {
             self.state.skipped += 1;
             self.state.skipped_in_a_row += 1;
-            tracing::warn!(
-                "step {}: loss {} or gradient norm {} is not finite; skipped",
-                self.state.step,
-                report.loss,
-                report.grad_norm
-            );
+            let what = if report.loss.is_finite() {
+                "the gradient or its norm is not finite".to_owned()
+            } else {
+                format!("the loss is {}", report.loss)
+            };
+            tracing::warn!("step {}: {what}; skipped", self.state.step);
         } else {
             self.state.skipped_in_a_row = 0;
             self.state.window.add(report.loss, &report.by_image);
         }
+        let loss = if report.skipped {
+            f64::NAN
+        } else {
+            report.loss
+        };
+        self.health.add(self.state.step, loss);
         Ok(report.loss)
     }
 
     fn log(&mut self, logs: &mut Logs, steps_per_sec: f64) -> Result<()> {
-        let window = std::mem::take(&mut self.state.window);
+        let window = self.state.window;
         let step = self.state.step;
         let every = self.config.log.validation.every_steps;
         let is_due = every > 0 && step.is_multiple_of(every) || step == self.config.train.steps;
@@ -240,20 +314,53 @@ impl Job {
             skipped: self.state.skipped,
             loss_by_t: window.mean_by_t(),
         };
-        Ok(logs.write(&line)?)
+        logs.write(&line)?;
+        self.state.window = Window::default();
+        Ok(())
     }
 
-    fn preview(&mut self, folder: &Path, logs: &mut Logs) -> Result<()> {
+    fn preview(&mut self, folder: &mut RunFolder, logs: &mut Logs) -> Result<()> {
         let Some(previews) = &mut self.previews else {
             return Ok(());
         };
-        let image = previews.sample(folder, self.state.step)?;
+        let image = previews.sample(folder.path()?, self.state.step)?;
         Ok(logs.image(self.state.step, "preview", &image)?)
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
-        run::save(folder, &self.state, self.trainer.arenas())?;
+    /// Writes a checkpoint, unless the last one holds all that was learned, and deletes old ones, though no good one of a run that
+    /// has diverged.
+    fn save(&mut self, folder: &mut RunFolder) -> Result<()> {
+        self.is_due = false;
+        let path = folder.path()?;
+        if self.state.n_updates == self.saved_updates {
+            return Ok(());
+        }
+        run::save(path, &self.state, self.trainer.arenas())?;
+        self.saved_updates = self.state.n_updates;
         let log = &self.config.log;
-        run::prune(folder, log.keep_last, log.keep_every_steps)
+        run::prune(
+            path,
+            log.keep_last,
+            log.keep_every_steps,
+            self.health.diverged(),
+        )
+    }
+}
+
+/// Why the steps end before their number.
+enum Stop {
+    /// It was asked for, and a checkpoint is written.
+    Interrupted,
+    /// Too many steps were skipped.
+    NotFinite,
+    /// A checkpoint could not be written.
+    Saving(Failure),
+    /// Anything else failed.
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Failed(failure)
     }
 }

@@ -89,8 +89,8 @@ pub fn moment_tensors(config: &ModelConfig) -> Vec<Tensor> {
 /// Writes `tensors` of the model of `recipe` as a safetensors file, which then says what it is.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when the stream refuses, or naming the value that f16 cannot hold; [`Error::Device`] when the device
-/// fails.
+/// [`Error::Write`] when the stream refuses, [`Error::Checkpoint`] naming the value that f16 cannot hold, [`Error::Device`]
+/// when the device fails.
 pub async fn write(
     out: &mut impl Write,
     recipe: &Recipe,
@@ -98,7 +98,7 @@ pub async fn write(
     precision: Precision,
     arenas: &Arenas,
 ) -> Result<()> {
-    let io = |e: io::Error| Error::Checkpoint(format!("cannot be written: {e}"));
+    let io = |e: io::Error| Error::Write(e.to_string());
     let json = serde_json::to_string(recipe).map_err(|e| Error::Checkpoint(e.to_string()))?;
     let shapes: Vec<(String, Shape)> = tensors
         .iter()

@@ -11,10 +11,10 @@ fn sample(folder: &Path, what: &str) -> (String, Vec<u8>) {
     let text = run_ok(
         folder,
         &format!(
-            "sample {what} --backend cpu --steps 3 --per-class 2 --guidance 1.5 --trajectory x.states"
+            "sample {what} --backend cpu --steps 3 --per-class 2 --guidance 1.5 --trajectory states.safetensors"
         ),
     );
-    (text, fs::read(folder.join("x.states")).unwrap())
+    (text, fs::read(folder.join("states.safetensors")).unwrap())
 }
 
 #[test]

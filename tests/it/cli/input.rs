@@ -122,7 +122,12 @@ folder for a file        |                 | sample run --backend cpu --out run 
 file in no folder        |                 | SAMPLE --npz nosuch/x.npz                        | --npz; nosuch/x.npz; No such file
 two files of one name    |                 | SAMPLE --npz x --trajectory x                    | --trajectory; x is in use
 file that is an input    | init: label 1   | SAMPLE --init init --npz init                    | --npz; init is in use
-full device              |                 | sample run --backend cpu --steps 1 --out /dev/full | /dev/full; No space left
+file of the run          | bare            | SAMPLE --npz run/step-00000002/ema.safetensors   | --npz; run/step-00000002/ema.safetensors; .npz
+file of the run          |                 | SAMPLE --trajectory run/step-00000002/../step-00000002/optim.safetensors | --trajectory; belongs to the run
+input by another name    | bare            | export bare.safetensors --n-heads 2 --input-size 8 --out ./run/../bare.safetensors | --out; in use; CHECKPOINT
+picture of another kind  |                 | sample run --backend cpu --out x.jpg             | --out; x.jpg; got .jpg, expected .png
+weights of another kind  |                 | export run --out x.pt                            | --out; x.pt; got .pt, expected .safetensors
+folder that is not there |                 | export run --out new/                            | --out; new/; name of a folder
 unknown command          |                 | smaple run                                       | smaple; sample
 settings of a checkpoint |                 | info run --set train.batch=3                     | --set; CHECKPOINT
 ";
@@ -176,6 +181,24 @@ fn bad_configurations_and_data_are_refused_by_name() {
 #[test]
 fn bad_checkpoints_and_flags_are_refused_by_name() {
     check([CHECKPOINTS, SAMPLING]);
+}
+
+/// A failure on the way, not bad input.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_fills_up_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    run_ok(folder.path(), TINY_RUN);
+    for words in [
+        "sample run --backend cpu --steps 1 --out /dev/full",
+        "export run --out /dev/full",
+    ] {
+        let done = run(folder.path(), words);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        for part in ["/dev/full", "No space left"] {
+            assert!(done.stderr.contains(part), "{}", done.stderr);
+        }
+    }
 }
 
 #[test]

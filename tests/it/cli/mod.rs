@@ -4,6 +4,8 @@ mod broken;
 mod classes;
 mod data;
 mod export;
+#[cfg(unix)]
+mod faults;
 mod gpu;
 mod input;
 mod metrics;

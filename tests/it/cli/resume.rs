@@ -255,7 +255,7 @@ fn a_checkpoint_without_space_leaves_the_one_before_it() {
     run_ok(folder.path(), &words);
     let before = checkpoints(&folder.path().join("run"));
     let done = with_little_space(folder.path(), &format!("{RESUME} --set train.steps=40"));
-    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
     for part in [
         "run/step-00000040/",
         ".safetensors: cannot be written: File too large",
@@ -277,7 +277,7 @@ fn a_trajectory_without_space_leaves_the_old_one() {
     let words =
         "sample run --backend cpu --steps 30 --per-class 8 --out /dev/null --trajectory old";
     let done = with_little_space(folder.path(), words);
-    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(
         done.stderr.contains("cannot write old: File too large"),
         "{}",
@@ -315,7 +315,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
         return eprintln!("no right to mount; files of limited size stand in for a full disk");
     };
     assert!(
-        done.stdout.contains("code 2"),
+        done.stdout.contains("code 1"),
         "{}{}",
         done.stdout,
         done.stderr

@@ -2,9 +2,11 @@
 
 use super::source::SourceArgs;
 use crate::error::{Failure, Result};
-use crate::files::{check_writable, write_atomically};
+use crate::files::write_atomically;
+use crate::outputs::Outputs;
 use crate::stdout;
 use pollster::block_on;
+use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{self, Precision};
 use sit_engine::graph::{Arena, Layout};
@@ -34,21 +36,25 @@ pub struct Args {
 /// A checkpoint that does not fit, a value that f16 cannot hold, or a file that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
-    check_writable(&args.out).map_err(|e| Failure::from(e).context("--out"))?;
-    if args.out == args.source.checkpoint {
-        return Err(Failure::Input(format!(
-            "--out: {} is the checkpoint",
-            args.out.display()
-        )));
-    }
+    let mut outputs = Outputs::default();
+    outputs.reads("CHECKPOINT", &args.source.checkpoint);
+    outputs.writes("--out", &args.out, &["safetensors"])?;
     let model = source.recipe.model;
     let layout = Layout::new(&model::params(&model), u64::MAX)?;
     let arenas = Device::Cpu.arenas(&layout, &[Arena::Params])?;
     source.weights.load(&model, &arenas, Arena::Params)?;
     let tensors = checkpoint::model_tensors(&model, Arena::Params);
+    let mut bad_value = false;
     write_atomically(&args.out, |out| {
         let write = checkpoint::write(out, &source.recipe, &tensors, args.dtype, &arenas);
-        block_on(write).map_err(io::Error::other)
+        block_on(write).map_err(|e| {
+            bad_value = matches!(e, Error::Checkpoint(_));
+            io::Error::other(e)
+        })
+    })
+    .map_err(|e| match bad_value {
+        true => Failure::input(e),
+        false => e.into(),
     })?;
     stdout::print(&format!("{}\n", args.out.display()))
 }

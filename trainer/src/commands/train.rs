@@ -6,12 +6,11 @@ use crate::config::{RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset, classes};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
-use crate::progress::{self, Progress};
-use crate::run::{self, Checkpoint};
+use crate::progress::Progress;
+use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
-use crate::{memory, stdout};
-use std::fs;
-use std::io::{self, Write};
+use crate::{memory, signals, stdout};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +37,10 @@ pub struct Args {
     /// Run folder to make [default: the key log.folder, else runs/NAME; runs/NAME-2 if that is there, and so on].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Go on with the run in the run folder (--out, or the default one) if it is there, else start it: one command for a job that
+    /// may be stopped and started again.
+    #[arg(long, conflicts_with = "resume")]
+    auto_resume: bool,
     #[command(flatten)]
     backend: BackendArg,
     /// Check everything, show the configuration and the memory forecast, write nothing.
@@ -52,7 +55,10 @@ Examples:
   sit train my.toml --out runs/mine --backend cpu
   sit train --resume runs/mine
   sit train --resume runs/mine --set train.steps=30000
-  sit train --preset image-folder-64 --set data.path=photos --dry-run";
+  sit train --preset digits --out runs/job --auto-resume
+  sit train --preset image-folder-64 --set data.path=photos --dry-run
+
+Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 save a checkpoint after the step and stop, SIGUSR1 saves one and goes on.";
 
 /// Runs it.
 ///
@@ -62,36 +68,51 @@ Examples:
 pub fn run(args: &Args) -> Result<()> {
     let (mut config, start) = args.start()?;
     // Where a run lies is not part of what it does.
-    let folder = config.log.folder.take();
+    config.log.folder = None;
     config.validate().map_err(Failure::input)?;
     // What is quick to refuse comes before the data, which may take minutes to check.
-    let (folder, checkpoint) = match start {
-        Start::From(checkpoint) => (checkpoint.run.clone(), Some(*checkpoint)),
-        Start::Again(folder) => (folder, None),
-        Start::New => {
-            let default = || run::free_name(&folder.unwrap_or_else(|| "runs/run".into()));
-            let folder = args.out.clone().unwrap_or_else(default);
-            check_new(&folder)?;
-            (folder, None)
-        }
+    let run = match &start {
+        // Another number changes no path that starts from it.
+        Start::Next(name) => run::free_name(name),
+        Start::New(folder) | Start::Again(folder) => folder.clone(),
+        Start::From(checkpoint) => checkpoint.run.clone(),
     };
-    let dataset = open_data(&mut config, &folder, checkpoint.as_ref())?;
+    if matches!(start, Start::Next(_) | Start::New(_)) {
+        run::check_new(&run)?;
+    }
+    let checkpoint = match &start {
+        Start::From(checkpoint) => Some(&**checkpoint),
+        _ => None,
+    };
+    let dataset = open_data(&mut config, &run, checkpoint)?;
     let device = args.backend.open()?;
+    // Each worker has the order of an epoch.
+    let order = 4 * (dataset.len() * config.data.workers) as u64;
+    let forecast = memory::training(&config, &device).with_host("order of images", order);
     if args.dry_run {
-        if let Some(checkpoint) = &checkpoint {
+        if let Some(checkpoint) = checkpoint {
             checkpoint.check()?;
         }
-        let forecast = memory::training(&config, &device);
         return stdout::print(&format!("{}\n{device}\n{forecast}", config.to_toml()));
     }
-    memory::training(&config, &device).require()?;
-    let job = Job::new(config, &device, dataset, checkpoint.as_ref())?;
+    forecast.require()?;
+    let job = Job::new(config, &device, dataset, checkpoint)?;
 
     // Nothing is written before everything that can be refused is.
-    fs::create_dir_all(&folder).map_err(|e| unwritable(&folder, &e))?;
-    let _lock = run::claim(&folder)?;
-    if let Some(checkpoint) = &checkpoint {
-        for old in run::set_aside(&folder, checkpoint.state.step)? {
+    let mut folder = match &start {
+        Start::Next(name) => RunFolder::make_next(name)?,
+        Start::New(folder) => {
+            let made = RunFolder::make(folder)?;
+            // Another process may have been faster, and done already.
+            run::check_new(folder)?;
+            made
+        }
+        Start::Again(folder) => RunFolder::make(folder)?,
+        Start::From(checkpoint) => RunFolder::claim(&checkpoint.run)?,
+    };
+    let path = folder.path()?.to_owned();
+    if let Some(checkpoint) = checkpoint {
+        for old in run::set_aside(&path, checkpoint.state.step)? {
             tracing::warn!(
                 "a checkpoint from after step {} is now called {}",
                 checkpoint.state.step,
@@ -100,16 +121,19 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let toml = job.config().to_toml();
-    write_atomically(&folder.join(CONFIG), |out| out.write_all(toml.as_bytes()))?;
-    progress::catch_ctrl_c();
-    job.train(&folder)
+    write_atomically(&path.join(CONFIG), |out| out.write_all(toml.as_bytes()))?;
+    signals::catch();
+    job.train(&mut folder)
 }
 
 /// The resolved configuration in a run folder, for people and for a run that was killed before its first checkpoint.
 const CONFIG: &str = "config.toml";
 
 enum Start {
-    New,
+    /// In the first free one of `NAME`, `NAME-2` ...
+    Next(PathBuf),
+    /// In a folder that is empty or not there.
+    New(PathBuf),
     /// In a run folder without a checkpoint.
     Again(PathBuf),
     From(Box<Checkpoint>),
@@ -137,20 +161,48 @@ impl Args {
             (None, Some(name)) => Some(Source::Preset(name)),
             (None, None) => None,
         };
-        let Some(resume) = &self.resume else {
-            let nothing = || {
-                Failure::Input(format!(
-                    "give --preset NAME ({}), a CONFIG.toml, or --resume RUN",
-                    preset_names().join(", ")
-                ))
-            };
-            return Ok((load(asked.ok_or_else(nothing)?)?, Start::New));
+        let resume = match (&self.resume, &self.out) {
+            (Some(resume), _) => resume.clone(),
+            // A run that is there need not be told what it is.
+            (None, Some(out)) if self.auto_resume && has_run(out) => out.clone(),
+            (None, out) => {
+                let nothing = || {
+                    Failure::Input(format!(
+                        "give --preset NAME ({}), a CONFIG.toml, or --resume RUN",
+                        preset_names().join(", ")
+                    ))
+                };
+                let config = load(asked.ok_or_else(nothing)?)?;
+                let folder = config.log.folder.clone();
+                let default = folder.unwrap_or_else(|| "runs/run".into());
+                match out {
+                    Some(out) => return Ok((config, Start::New(out.clone()))),
+                    None if !self.auto_resume => return Ok((config, Start::Next(default))),
+                    None if !has_run(&default) => return Ok((config, Start::New(default))),
+                    None => default,
+                }
+            }
         };
-        let config_file = resume.join(CONFIG);
-        if config_file.is_file() && run::steps(resume)?.is_empty() {
-            // It was stopped before its first checkpoint.
-            let config = load(asked.unwrap_or(Source::File(&config_file)))?;
-            return Ok((config, Start::Again(resume.clone())));
+        let resume = &resume;
+        if resume.is_dir() && !resume.join(run::STATE).is_file() && run::steps(resume)?.is_empty() {
+            // It was stopped before its first checkpoint, or even before its configuration was written.
+            let config_file = resume.join(CONFIG);
+            match asked {
+                None if config_file.is_file() => {
+                    let config = load(Source::File(&config_file))?;
+                    return Ok((config, Start::Again(resume.clone())));
+                }
+                Some(asked) if config_file.is_file() || run::check_new(resume).is_ok() => {
+                    return Ok((load(asked)?, Start::Again(resume.clone())));
+                }
+                None if run::check_new(resume).is_ok() => {
+                    return Err(Failure::Input(format!(
+                        "{}: no run has begun here; with --preset NAME or a CONFIG.toml one starts",
+                        resume.display()
+                    )));
+                }
+                _ => {}
+            }
         }
         let checkpoint = Checkpoint::open(resume)?;
         let origin = checkpoint.path.display().to_string();
@@ -256,22 +308,7 @@ fn open_data(
     Ok(dataset)
 }
 
-/// Refuses a folder that holds anything, or that cannot be made.
-fn check_new(folder: &Path) -> Result<()> {
-    let first = match folder.read_dir() {
-        Ok(mut entries) => entries.next(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(unwritable(folder, &e)),
-    };
-    match first {
-        None => Ok(()),
-        Some(_) => Err(Failure::Input(format!(
-            "{}: is not empty; --resume goes on with a run, --out takes a new folder",
-            folder.display()
-        ))),
-    }
-}
-
-fn unwritable(folder: &Path, error: &io::Error) -> Failure {
-    Failure::Input(format!("{}: cannot be written: {error}", folder.display()))
+/// Whether a run has begun in this folder.
+fn has_run(folder: &Path) -> bool {
+    folder.join(CONFIG).is_file() || run::steps(folder).is_ok_and(|steps| !steps.is_empty())
 }

@@ -274,12 +274,12 @@ fn read(
     ))
 }
 
-/// Bytes of memory that are free, where the system tells and the command's code that asks it is there.
+/// Bytes of memory that are free, where the system tells.
 fn free_bytes() -> u64 {
-    #[cfg(feature = "cli")]
-    let free = crate::memory::free(&sit_engine::backend::Device::Cpu);
-    #[cfg(not(feature = "cli"))]
-    let free = None;
+    #[cfg(not(target_arch = "wasm32"))]
+    let free = crate::host::free_memory();
+    #[cfg(target_arch = "wasm32")]
+    let free: Option<u64> = None;
     free.unwrap_or(u64::MAX)
 }
 

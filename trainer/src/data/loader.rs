@@ -59,6 +59,11 @@ impl Loader {
         })
     }
 
+    /// The batches that `workers` threads hold at most: one waits in each one's channel while the next is made, and one is in use.
+    pub fn batches_ahead(workers: usize) -> usize {
+        2 * workers + 1
+    }
+
     /// The next batch, in order; waits for it if need be.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Lines of measurements: `metrics.jsonl` has a JSON object a line, `metrics.csv` a row under a header.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -181,6 +181,25 @@ impl Metrics {
         })
     }
 
+    /// Step and loss of each line, a loss that is not finite as NaN.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be read.
+    pub fn losses(&self) -> Result<Vec<(u64, f64)>, FileError> {
+        #[derive(Deserialize)]
+        struct Loss {
+            step: u64,
+            loss: Option<f64>,
+        }
+        let text = fs::read(&self.path).map_err(FileError::of("read", &self.path))?;
+        let lines = text.split(|&byte| byte == b'\n');
+        // What is no line of metrics is not asked for.
+        let losses = lines.filter_map(|line| serde_json::from_slice::<Loss>(line).ok());
+        Ok(losses
+            .map(|line| (line.step, line.loss.unwrap_or(f64::NAN)))
+            .collect())
+    }
+
     /// Appends a line, in one write.
     ///
     /// # Errors
@@ -213,8 +232,6 @@ fn kept(text: &[u8], table: Table, last_step: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn line(step: u64) -> MetricsLine {

@@ -49,6 +49,14 @@ impl Logs {
         })
     }
 
+    /// Step and mean loss of each line until now.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be read.
+    pub fn losses(&self) -> Result<Vec<(u64, f64)>, FileError> {
+        self.jsonl.losses()
+    }
+
     /// Writes a line of measurements to each file.
     ///
     /// # Errors

@@ -1,0 +1,308 @@
+//! The folder of a run: whose it is, where it is, and the checkpoints that it keeps.
+
+use super::{EMA, MODEL, OPTIM, STATE};
+use crate::error::{Failure, Result};
+use crate::files::{self, Identity, parent};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Prefix of folders that are being written.
+pub(super) const UNFINISHED: &str = ".unfinished-";
+
+/// A run folder that is this process's own until it is dropped.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    identity: Identity,
+    /// Open and locked, where the system does that with folders.
+    lock: Option<File>,
+}
+
+impl RunFolder {
+    /// Makes `path` this process's own, and deletes what a killed process left unfinished in it.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when another process trains in it.
+    pub fn claim(path: &Path) -> Result<Self> {
+        // Folders cannot be opened everywhere, nor locked on every file system; then there is no lock.
+        let lock = File::open(path).ok();
+        if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+            return Err(Failure::Input(format!(
+                "{}: another process is training in this folder",
+                path.display()
+            )));
+        }
+        for folder in [path, &path.join("previews")] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
+                // What cannot be deleted now will be tried again next time.
+                let path = entry.path();
+                fs::remove_dir_all(&path)
+                    .or_else(|_| fs::remove_file(&path))
+                    .ok();
+            }
+        }
+        Ok(RunFolder {
+            path: path.to_owned(),
+            identity: Identity::of(path),
+            lock,
+        })
+    }
+
+    /// Makes the first of `NAME`, `NAME-2`, `NAME-3` ... that is not there, and claims it. Processes that do the same at the same
+    /// time get different ones.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when it cannot be made.
+    pub fn make_next(name: &Path) -> Result<Self> {
+        fs::create_dir_all(parent(name)).map_err(|e| unwritable(name, &e))?;
+        loop {
+            let path = free_name(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::claim(&path),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(unwritable(&path, &e)),
+            }
+        }
+    }
+
+    /// Makes `path` unless it is there, and claims it.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when it cannot be made, or when another process trains in it.
+    pub fn make(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).map_err(|e| unwritable(path, &e))?;
+        Self::claim(path)
+    }
+
+    /// Where it is. Files that are written by name would otherwise go to another place than open ones do when it is renamed.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] when it was deleted, or moved to where it is not found.
+    pub fn path(&mut self) -> Result<&Path> {
+        if self.path.is_dir() && Identity::of(&self.path) == self.identity {
+            return Ok(&self.path);
+        }
+        match self.lock.as_ref().and_then(path_of) {
+            Some(path) if Identity::of(&path) == self.identity => {
+                tracing::warn!(
+                    "the run folder {} is now {}; the run goes on there",
+                    self.path.display(),
+                    path.display()
+                );
+                self.path = path;
+                Ok(&self.path)
+            }
+            _ => Err(Failure::Run(format!(
+                "{}: the run folder was deleted or moved away while it trained",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+/// The present path of an open folder, where the system tells.
+fn path_of(folder: &File) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+/// Whether it is the name of something that was being written.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(UNFINISHED) || name.starts_with('.') && name.ends_with(files::PARTIAL.1)
+}
+
+/// Refuses a folder that holds anything, or that cannot be made. What a process left that was killed before it had written its
+/// configuration is nothing.
+///
+/// # Errors
+/// [`Failure::Input`] naming the folder.
+pub fn check_new(folder: &Path) -> Result<()> {
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(unwritable(folder, &e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| unwritable(folder, &e))?;
+        if !is_unfinished(&entry.file_name().to_string_lossy()) {
+            return Err(Failure::Input(format!(
+                "{}: is not empty; --resume goes on with a run, --out takes a new folder, and with --auto-resume one or the other",
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn unwritable(folder: &Path, error: &io::Error) -> Failure {
+    let message = format!("{}: cannot be written: {error}", folder.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Run(message),
+        _ => Failure::Input(message),
+    }
+}
+
+/// `path`, or with the first number that is free: `runs/digits-2`.
+pub fn free_name(path: &Path) -> PathBuf {
+    let numbered = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{n}"));
+        PathBuf::from(name)
+    };
+    std::iter::once(path.to_owned())
+        .chain((2..).map(numbered))
+        .find(|path| path.symlink_metadata().is_err())
+        .expect("a folder has no 2^32 entries")
+}
+
+pub(super) fn step_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+pub(super) fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (name == step_name(step)).then_some(step)
+}
+
+/// Steps of the checkpoints in a run folder, in order.
+///
+/// # Errors
+/// [`Failure::Input`] when the folder cannot be read.
+pub fn steps(run: &Path) -> Result<Vec<u64>> {
+    let unreadable =
+        |e: io::Error| Failure::Input(format!("{}: cannot be read: {e}", run.display()));
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(run).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        steps.extend(entry.file_name().to_str().and_then(step_of));
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The checkpoint of `step` in the folder `run`.
+pub fn checkpoint_path(run: &Path, step: u64) -> PathBuf {
+    run.join(step_name(step))
+}
+
+/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none). Of a run that has diverged
+/// after the step `good` it keeps the last one until there too, or the first one when none is as old.
+///
+/// # Errors
+/// [`Failure::Run`] naming the folder that cannot be deleted.
+pub fn prune(run: &Path, keep_last: usize, keep_every: u64, good: Option<u64>) -> Result<()> {
+    let steps = steps(run).map_err(Failure::on_the_way)?;
+    let kept = good.map(|good| last_until(&steps, good).or(steps.first().copied()));
+    let n_old = steps.len().saturating_sub(keep_last.max(1));
+    for &step in steps[..n_old]
+        .iter()
+        .filter(|&&step| keep_every == 0 || step % keep_every != 0)
+        .filter(|&&step| kept != Some(Some(step)))
+    {
+        let path = run.join(step_name(step));
+        // Under its own name it is whole as long as it is there.
+        let doomed = run.join(format!("{UNFINISHED}{}", step_name(step)));
+        fs::rename(&path, &doomed)
+            .and_then(|()| fs::remove_dir_all(&doomed))
+            .map_err(|e| Failure::Run(format!("{}: cannot be deleted: {e}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The last of `steps`, which are in order, that is not after `step`.
+pub fn last_until(steps: &[u64], step: u64) -> Option<u64> {
+    steps.iter().copied().rfind(|&earlier| earlier <= step)
+}
+
+/// Renames the checkpoints after `step` to `step-00001000.old`: a run that goes on before them would otherwise mix them with
+/// its own. Returns their new paths.
+///
+/// # Errors
+/// [`Failure::Run`] naming the folder that cannot be renamed.
+pub fn set_aside(run: &Path, step: u64) -> Result<Vec<PathBuf>> {
+    let mut aside = Vec::new();
+    for later in steps(run)?.into_iter().filter(|&later| later > step) {
+        let path = run.join(step_name(later));
+        let old = free_name(&run.join(format!("{}.old", step_name(later))));
+        fs::rename(&path, &old)
+            .map_err(|e| Failure::Run(format!("{}: cannot be renamed: {e}", path.display())))?;
+        aside.push(old);
+    }
+    Ok(aside)
+}
+
+/// Whether the file `path` is, or would be, one that a run keeps in `folder`: the folder of a run or of a checkpoint. Both
+/// paths are canonical.
+pub fn belongs(folder: &Path, path: &Path) -> bool {
+    let Ok(inside) = path.strip_prefix(folder) else {
+        return false;
+    };
+    let mut parts = inside.iter().map(|part| part.to_string_lossy());
+    let Some(first) = parts.next() else {
+        return true;
+    };
+    let in_checkpoint =
+        [MODEL, EMA, OPTIM, STATE].contains(&&*first) && folder.join(STATE).exists();
+    let in_run = ["config.toml", "previews"].contains(&&*first)
+        || ["step-", "metrics.", "events.out.tfevents", "."]
+            .iter()
+            .any(|prefix| first.starts_with(prefix));
+    in_checkpoint || in_run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_checkpoints_go_and_every_k_stay() {
+        let run = tempfile::tempdir().unwrap();
+        for step in [10, 20, 30, 40, 50, 60] {
+            fs::create_dir(run.path().join(step_name(step))).unwrap();
+        }
+        fs::create_dir(run.path().join("notes")).unwrap();
+        fs::create_dir(run.path().join(".unfinished-x")).unwrap();
+        prune(run.path(), 2, 20, None).unwrap();
+        assert_eq!(steps(run.path()).unwrap(), [20, 40, 50, 60]);
+        prune(run.path(), 1, 0, None).unwrap();
+        assert_eq!(steps(run.path()).unwrap(), [60]);
+        RunFolder::claim(run.path()).unwrap();
+        assert!(!run.path().join(".unfinished-x").exists() && run.path().join("notes").exists());
+    }
+
+    #[test]
+    fn later_checkpoints_are_set_aside() {
+        let run = tempfile::tempdir().unwrap();
+        let aside = ["step-00000030.old", "step-00000030.old-2"].map(|old| run.path().join(old));
+        for old in &aside {
+            fs::create_dir(run.path().join(step_name(20))).ok();
+            fs::create_dir(run.path().join(step_name(30))).unwrap();
+            assert_eq!(
+                set_aside(run.path(), 20).unwrap()[..],
+                *std::slice::from_ref(old)
+            );
+            assert_eq!(steps(run.path()).unwrap(), [20]);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_run_belongs_to_one_process() {
+        let run = tempfile::tempdir().unwrap();
+        let first = RunFolder::claim(run.path()).unwrap();
+        let error = RunFolder::claim(run.path()).unwrap_err().to_string();
+        assert!(error.contains("another process"), "{error}");
+        drop(first);
+        RunFolder::claim(run.path()).unwrap();
+    }
+}

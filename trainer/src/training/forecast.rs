@@ -1,0 +1,167 @@
+//! What a run will take: time, from the steps that it has done, and disk.
+
+use crate::config::{LogConfig, RunConfig};
+use crate::host;
+use crate::progress::duration;
+use crate::run;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Long enough to measure, short enough to be told before anybody has left.
+const MEASURED: Duration = Duration::from_secs(3);
+
+/// A run of less than that is over before a forecast is read.
+const WORTH_TELLING: f64 = 60.0;
+
+/// A run of more than that gets a warning.
+const DAY: f64 = 86_400.0;
+
+/// Measures the first steps.
+#[derive(Debug)]
+pub struct Pace {
+    /// Start of the measured steps, and the steps done there.
+    start: (Instant, u64),
+    /// The first step is slower than those after it: it counts only where there is no other.
+    warm: bool,
+    steps_per_sec: Option<f64>,
+}
+
+impl Pace {
+    /// Starts at the end of step `step`.
+    pub fn new(step: u64) -> Self {
+        Pace {
+            start: (Instant::now(), step),
+            warm: false,
+            steps_per_sec: None,
+        }
+    }
+
+    /// Leaves out what was no training.
+    pub fn pause(&mut self, time: Duration) {
+        self.start.0 += time;
+    }
+
+    /// The seconds that the steps until `total` will take, once: when the steps until `step` are enough to tell.
+    pub fn left(&mut self, step: u64, total: u64) -> Option<f64> {
+        if self.steps_per_sec.is_some() {
+            return None;
+        }
+        let elapsed = self.start.0.elapsed();
+        if elapsed < MEASURED {
+            if !self.warm {
+                self.warm = true;
+                self.start = (Instant::now(), step);
+            }
+            return None;
+        }
+        let rate = (step - self.start.1) as f64 / elapsed.as_secs_f64();
+        self.steps_per_sec = Some(rate);
+        Some((total - step) as f64 / rate)
+    }
+}
+
+/// Tells how long the run will take and what it will leave on the disk.
+pub fn tell(seconds: f64, pace: &Pace, config: &RunConfig, folder: &Path) {
+    if seconds < WORTH_TELLING {
+        return;
+    }
+    let rate = pace.steps_per_sec.unwrap_or_default();
+    let digits = if rate < 10.0 { 2 } else { 0 };
+    let n = n_kept(&config.log, config.train.steps);
+    let free =
+        host::free_disk(folder).map_or(String::new(), |free| format!(", {} are free", gb(free)));
+    let text = format!(
+        "about {} left at {rate:.digits$} steps/s; {n} checkpoint{} kept of {} in all{free}",
+        duration(seconds),
+        if n == 1 { " is" } else { "s are" },
+        gb(n.saturating_mul(checkpoint_bytes(config)))
+    );
+    if seconds < DAY {
+        tracing::info!("{text}");
+    } else {
+        tracing::warn!("{text}");
+    }
+}
+
+/// Warns of a disk that does not hold the checkpoints.
+pub fn check_disk(config: &RunConfig, folder: &Path) {
+    let there = run::steps(folder).map_or(0, |steps| steps.len() as u64);
+    // The new one is whole before an old one goes.
+    let n = (n_kept(&config.log, config.train.steps) + 1).saturating_sub(there);
+    let needed = n.saturating_mul(checkpoint_bytes(config));
+    if let Some(free) = host::free_disk(folder)
+        && needed > free
+    {
+        tracing::warn!(
+            "{}: the checkpoints will need {}, {} are free; log.keep_last and log.keep_every_steps say how many are kept",
+            folder.display(),
+            gb(needed),
+            gb(free)
+        );
+    }
+}
+
+/// Weights, moving average and two moments, f32.
+fn checkpoint_bytes(config: &RunConfig) -> u64 {
+    16 * config.model.n_params() as u64
+}
+
+/// The checkpoints that are there after `total` steps.
+fn n_kept(log: &LogConfig, total: u64) -> u64 {
+    // The end is saved in any case.
+    let every = match log.checkpoint_every_steps {
+        0 => total.max(1),
+        every => every,
+    };
+    let n_saved = total.div_ceil(every);
+    let n_last = n_saved.min(log.keep_last.max(1) as u64);
+    let last_old = (n_saved - n_last) * every;
+    let n_stay = match log.keep_every_steps {
+        0 => 0,
+        kept => last_old / (every / gcd(every, kept)).saturating_mul(kept),
+    };
+    n_last + n_stay
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn gb(bytes: u64) -> String {
+    let gb = bytes as f64 / 1e9;
+    match gb {
+        0.1.. => format!("{gb:.1} GB"),
+        _ => format!("{:.1} MB", gb * 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_counted_as_they_are_kept() {
+        let cases = [
+            // total, every, keep_last, keep_every
+            ((300, 20, 2, 100), 4),
+            ((300, 0, 3, 0), 1),
+            ((300, 1000, 3, 0), 1),
+            ((10_000, 1000, 3, 0), 3),
+            ((2000, 1000, 3, 0), 2),
+            ((1_000_000, 5000, 3, 20_000), 52),
+        ];
+        for ((total, checkpoint_every_steps, keep_last, keep_every_steps), kept) in cases {
+            let log = LogConfig {
+                checkpoint_every_steps,
+                keep_last,
+                keep_every_steps,
+                ..LogConfig::default()
+            };
+            assert_eq!(
+                n_kept(&log, total),
+                kept,
+                "{total} {checkpoint_every_steps}"
+            );
+        }
+    }
+}
