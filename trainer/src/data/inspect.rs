@@ -390,7 +390,7 @@ mod tests {
             text.contains("grey   0 to 16, mean 4.88 (-0.3895), std 6.02 (0.7521)"),
             "{text}"
         );
-        assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nflip = false\nskip_bad = false\nworkers = 2\n"), "{text}");
+        assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n"), "{text}");
     }
 
     #[test]

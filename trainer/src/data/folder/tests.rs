@@ -210,7 +210,7 @@ fn classes_of_the_folder_and_of_the_configuration() {
     assert_eq!((unconditional.n_classes(), unconditional.label(4)), (0, 0));
     let error = open(1).err().unwrap().to_string();
     assert!(
-        error.starts_with("data.n_classes: got 1, expected at least 2, the class folders of "),
+        error.starts_with("data.n_classes: got 1, expected at least 2, the classes of "),
         "{error}"
     );
 }
