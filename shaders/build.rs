@@ -2,6 +2,8 @@
 
 #[path = "build/mod.rs"]
 mod build;
+#[path = "build/platforms.rs"]
+mod platforms;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -19,12 +21,15 @@ fn main() {
 fn run() -> Result<(), String> {
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let shaders = shaders()?;
+    let mut table = String::new();
     for shader in &shaders {
+        table += &platforms::write(shader)?;
         write(
             &out_dir.join(format!("{}.wgsl", shader.entry)),
             &shader.source,
         )?;
     }
+    write(&out_dir.join("platforms.txt"), &table)?;
     let include = |shader: &build::Shader| {
         format!(
             "include_str!(concat!(env!(\"OUT_DIR\"), \"/{}.wgsl\"))",

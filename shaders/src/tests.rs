@@ -294,6 +294,40 @@ fn kernels_are_what_they_say() {
     }
 }
 
+/// What naga wrote of each kernel for each platform when this crate was built: `build/platforms.rs`.
+#[test]
+fn every_kernel_is_written_for_every_platform_within_its_limits() {
+    let table = include_str!(concat!(env!("OUT_DIR"), "/platforms.txt"));
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split(' ').collect()).collect();
+    assert_eq!(rows.len(), 4 * ALL.len());
+    for kernel in ALL {
+        let [storage, outputs] = [Access::Read, Access::ReadWrite].map(|access| {
+            let bindings = kernel.bindings.iter();
+            bindings.filter(|b| b.access == access).count()
+        });
+        // What every WebGPU device has.
+        assert!(storage + outputs <= 8, "{}", kernel.name);
+        let [x, y, z] = kernel.workgroup;
+        assert!(
+            x <= 256 && y <= 256 && z <= 64 && x * y * z <= 256,
+            "{}",
+            kernel.name
+        );
+        for (platform, more) in [("metal", 1), ("direct3d", 0)] {
+            for checks in ["checked", "unchecked"] {
+                let row = rows
+                    .iter()
+                    .find(|row| row[..3] == [kernel.name, platform, checks]);
+                let row = row.unwrap_or_else(|| panic!("{}: {platform}, {checks}", kernel.name));
+                let [buffers, bytes] = [row[3], row[4]].map(|n| n.parse::<usize>().unwrap());
+                assert_eq!(buffers, kernel.bindings.len() + more, "{row:?}");
+                assert!(buffers <= 31, "{row:?}");
+                assert!(bytes > kernel.name.len(), "{row:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn uniforms_have_the_layout_of_wgsl() {
     let dims = AdalnDims {
