@@ -81,10 +81,12 @@ impl Twins {
 mod tests {
     use super::*;
     use pollster::block_on;
+    use sit_engine::backend::Checks;
 
     #[test]
     fn a_twin_is_its_array_s_fits_the_budget_and_goes_with_it() {
-        let gpu = block_on(Gpu::open(true)).expect("a Vulkan driver: mesa-vulkan-drivers");
+        let gpu =
+            block_on(Gpu::open(true, Checks::Off)).expect("a Vulkan driver: mesa-vulkan-drivers");
         let twins = Twins::new(gpu, 40);
         let [a, b]: [Arc<[f32]>; 2] = [[1.0; 6].into(), [2.0; 5].into()];
         twins.upload(&a);

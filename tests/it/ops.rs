@@ -3,7 +3,7 @@
 use sit_engine::backend::{Device, cpu};
 use sit_engine::ops;
 use sit_tests::ops::{Bench, CPU_TOL, GPU_TOL, cases, compare_all};
-use sit_tests::{below, gpu, uniform};
+use sit_tests::{below, gpus, uniform};
 use std::collections::BTreeSet;
 
 #[track_caller]
@@ -23,8 +23,10 @@ fn cpu_matches_its_f64_self() {
 
 #[test]
 fn gpu_matches_the_f64_cpu() {
-    let done = pollster::block_on(compare_all(gpu(), GPU_TOL));
-    report(&done.worst, &done.failures);
+    for device in gpus() {
+        let done = pollster::block_on(compare_all(device, GPU_TOL));
+        report(&done.worst, &done.failures);
+    }
 }
 
 /// Step of the differences: exact in f32 on multiples of 2^-10, and squared below the tolerance.

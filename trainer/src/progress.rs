@@ -27,9 +27,9 @@ pub fn message(lines: &[u8]) {
 
 /// Log lines to stderr; `SIT_LOG` filters them as in `SIT_LOG=debug`.
 pub fn start_logging() {
-    // What the Vulkan loader says while it looks for a driver is no news: whether there is a GPU is told anyway.
-    const DEFAULT: &str =
-        "info,wgpu_core=warn,wgpu_hal=warn,wgpu_hal::vulkan::instance=off,naga=warn";
+    // What the Vulkan loader says while it looks for a driver is no news: whether there is a GPU is told anyway. Nor is what the allocator
+    // lists of a device that failed while it was opened.
+    const DEFAULT: &str = "info,wgpu_core=warn,wgpu_hal=warn,wgpu_hal::vulkan::instance=off,gpu_allocator=off,naga=warn";
     let asked = std::env::var("SIT_LOG").unwrap_or_else(|_| DEFAULT.into());
     let (filter, wrong) = match EnvFilter::try_new(&asked) {
         Ok(filter) => (filter, None),

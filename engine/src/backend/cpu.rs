@@ -202,9 +202,10 @@ impl<F: Scalar> Program<F> {
     /// Writes an integer input.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs.
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         let slot = self.input_slot(input, Elem::U32)?;
+        self.plan.input(input)?.check_indices(data)?;
         if data.len() != self.ints[slot].len() {
             return Err(Error::Shape(format!(
                 "{input} got {} values, expected {}",

@@ -36,6 +36,36 @@ impl FromStr for Choice {
     }
 }
 
+/// Whether kernels are compiled with checks: bounds of every access, loops that must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Checks {
+    /// Without: what fits and what does not is told before anything runs, and an inner loop that checks each access is slower.
+    #[default]
+    Off,
+    /// With, to tell a fault of a kernel from one of a driver. A browser always checks.
+    On,
+}
+
+/// What [`Device::open`] opens; a [`Choice`] alone will do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which backend.
+    pub choice: Choice,
+    /// The GPU to take, by its place in [`gpu::list`] or by a part of its name. It may be a software adapter.
+    pub gpu: Option<String>,
+    /// Whether kernels are checked.
+    pub checks: Checks,
+}
+
+impl From<Choice> for Options {
+    fn from(choice: Choice) -> Self {
+        Options {
+            choice,
+            ..Options::default()
+        }
+    }
+}
+
 /// A place to run programs.
 #[derive(Clone, Debug)]
 pub enum Device {
@@ -47,23 +77,57 @@ pub enum Device {
 }
 
 impl Device {
-    /// Opens the device that `choice` asks for.
+    /// Opens the device that `options` ask for. The environment's `WGPU_ADAPTER_NAME` names a GPU where they do not, and `WGPU_BACKEND`
+    /// limits all GPUs to graphics systems, as for other programs on wgpu.
     ///
     /// # Errors
-    /// [`Error::Device`] when a GPU is asked for and there is none, with what to install.
-    pub async fn open(choice: Choice) -> Result<Device> {
-        match choice {
-            Choice::Cpu => Ok(Device::Cpu),
+    /// [`Error::Device`] when a GPU is asked for and there is none, with what to install. [`Error::Config`] when one is named that is not
+    /// there, with the list of those that are, or where the CPU is asked for.
+    pub async fn open(options: impl Into<Options>) -> Result<Device> {
+        let Options {
+            choice,
+            gpu,
+            checks,
+        } = options.into();
+        match (choice, gpu) {
+            (Choice::Cpu, None) => Ok(Device::Cpu),
+            (Choice::Cpu, Some(name)) => Err(Error::Config(format!(
+                "got {name:?}, which chooses a GPU, but the backend is cpu"
+            ))),
             #[cfg(feature = "gpu")]
-            Choice::Gpu => Ok(Device::Gpu(gpu::Gpu::open(true).await?)),
+            (_, Some(name)) => Ok(Device::Gpu(gpu::Gpu::open_named(&name, checks).await?)),
             #[cfg(feature = "gpu")]
-            Choice::Auto => Ok(gpu::Gpu::open(false).await.map_or(Device::Cpu, Device::Gpu)),
+            (Choice::Gpu, None) => Ok(Device::Gpu(gpu::Gpu::open(true, checks).await?)),
+            #[cfg(feature = "gpu")]
+            (Choice::Auto, None) => match gpu::Gpu::open(false, checks).await {
+                Ok(gpu) => Ok(Device::Gpu(gpu)),
+                // What the environment asks for in vain is no reason to compute elsewhere.
+                Err(error @ Error::Config(_)) => Err(error),
+                Err(_) => Ok(Device::Cpu),
+            },
             #[cfg(not(feature = "gpu"))]
-            Choice::Gpu => Err(Error::Device(
-                "this build has no GPU backend: build it with the feature `gpu`".into(),
-            )),
+            (Choice::Auto, None) => Ok(Device::Cpu),
             #[cfg(not(feature = "gpu"))]
-            Choice::Auto => Ok(Device::Cpu),
+            (Choice::Gpu, _) | (Choice::Auto, Some(_)) => {
+                let _ = checks;
+                Err(Error::Device(
+                    "this build has no GPU backend: build it with the feature `gpu`".into(),
+                ))
+            }
+        }
+    }
+
+    /// Has `give_up` asked ten times a second while the host waits for the device, with how long this wait has taken. Once it says true the
+    /// wait ends with [`Error::Device`]: on a GPU, work that never ends cannot be waited for, nor read. The first call counts; the CPU
+    /// backend asks nothing.
+    pub fn give_up_when(
+        &self,
+        give_up: impl Fn(std::time::Duration) -> bool + Send + Sync + 'static,
+    ) {
+        match self {
+            Device::Cpu => drop(give_up),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.give_up_when(give_up),
         }
     }
 
@@ -222,7 +286,7 @@ impl Program {
     /// Writes an integer input; it keeps its value until written again.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs.
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         match self {
             Program::Cpu(p) => p.write_u32(input, data),

@@ -1,6 +1,6 @@
 //! The kernel dispatches of a plan with their operands resolved, refused unless every binding is right.
 //!
-//! Shaders run without bounds checks in release builds; what is checked here is what makes that sound.
+//! Shaders run without bounds checks unless they are asked for; what is checked here is what makes that sound.
 
 use super::plan::{ALIGN, Operand, Place, Plan, Step};
 use super::{Arg, Io, Launch};
@@ -60,6 +60,15 @@ pub fn dispatches(plan: &Plan, limits: &Limits) -> Result<Vec<Dispatch>> {
             ins: &step.in_types,
             outs: &step.out_types,
         };
+        // A plan is plain values, which may have been changed since the planner made them.
+        if step.op.infer(&step.in_types)? != step.out_types {
+            return Err(Error::Shape(format!(
+                "{}: {:?} do not make {:?}",
+                step.op.name(),
+                step.in_types,
+                step.out_types
+            )));
+        }
         let mut written = Written::new(step);
         for launch in step.op.launch(&io)? {
             let bind = Checker {

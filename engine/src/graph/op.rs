@@ -13,10 +13,33 @@ pub const MAX_ARGS: usize = 8;
 /// Most elements of a tensor on a GPU, 4 GiB of them: no device binds more, and no index of a kernel wraps around below.
 pub const MAX_ELEMENTS: usize = 1 << 30;
 
+mod sealed {
+    /// Implemented for the operations of this crate alone. Kernels run without bounds checks, so an operation whose launches do not
+    /// fit its tensors would read and write foreign memory: to write one is not for safe code elsewhere.
+    pub trait Sealed {}
+}
+pub(crate) use sealed::Sealed;
+
 /// An operation of the graph as its author writes it; [`Op`] is the object-safe form that the graph stores.
 ///
-/// One file `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`.
-pub trait Define: Debug + Clone + Send + Sync + 'static {
+/// One file `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`. Other crates can use operations
+/// but cannot add any: kernels run without bounds checks, and rely on an operation's launches to fit its tensors.
+///
+/// ```compile_fail,E0277
+/// use sit_engine::graph::{CpuIo, Define, Io, Launch};
+/// use sit_engine::{Result, num::Real, shape::Type};
+///
+/// #[derive(Clone, Debug)]
+/// struct Mine;
+///
+/// impl Define for Mine {
+///     fn name(&self) -> &'static str { "mine" }
+///     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> { Ok(ins.to_vec()) }
+///     fn launch(&self, _: &Io) -> Result<Vec<Launch>> { Ok(vec![]) }
+///     fn cpu<F: Real>(&self, _: CpuIo<'_, F>) {}
+/// }
+/// ```
+pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
     /// Name in dumps and errors: `linear_fwd`.
     fn name(&self) -> &'static str;
 
@@ -34,6 +57,11 @@ pub trait Define: Debug + Clone + Send + Sync + 'static {
     /// The inputs that every sample sees whole (weights, tables), where samples do not meet otherwise: each index of the first axis
     /// of the outputs comes from the same part of the first axis of every other input. `None` where samples meet.
     fn shared(&self, _ins: &[Type]) -> Option<&'static [usize]> {
+        None
+    }
+
+    /// The integer input whose values are rows of a table, with the number of rows: what is written there must stay below.
+    fn index_bound(&self, _ins: &[Type]) -> Option<(usize, usize)> {
         None
     }
 
@@ -75,7 +103,7 @@ pub fn no_gradient<T>(op: &impl Define) -> Result<T> {
 }
 
 /// Object-safe form of [`Define`], implemented for every operation.
-pub trait Op: Debug + Send + Sync {
+pub trait Op: Sealed + Debug + Send + Sync {
     /// See [`Define::name`].
     fn name(&self) -> &'static str;
     /// See [`Define::infer`].
@@ -87,6 +115,8 @@ pub trait Op: Debug + Send + Sync {
     fn in_place(&self) -> &'static [usize];
     /// See [`Define::shared`].
     fn shared(&self, ins: &[Type]) -> Option<&'static [usize]>;
+    /// See [`Define::index_bound`].
+    fn index_bound(&self, ins: &[Type]) -> Option<(usize, usize)>;
     /// See [`Define::macs`].
     fn macs(&self, ins: &[Type]) -> u64;
     /// [`Define::launch`], refused where a kernel could not count the elements.
@@ -123,6 +153,9 @@ impl<T: Define> Op for T {
     }
     fn shared(&self, ins: &[Type]) -> Option<&'static [usize]> {
         Define::shared(self, ins)
+    }
+    fn index_bound(&self, ins: &[Type]) -> Option<(usize, usize)> {
+        Define::index_bound(self, ins)
     }
     fn macs(&self, ins: &[Type]) -> u64 {
         Define::macs(self, ins)

@@ -240,6 +240,27 @@ pub struct Port {
     pub ty: Type,
     /// Where it lies.
     pub place: Place,
+    /// What values of an integer input must stay below: the rows of the smallest table that they point into.
+    pub below: Option<usize>,
+}
+
+impl Port {
+    /// Refuses indices past the table that they point into. Kernels would read its last row, the CPU would panic.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the input, the element, what it is and what was expected.
+    pub(crate) fn check_indices(&self, data: &[u32]) -> Result<()> {
+        let Some(below) = self.below else {
+            return Ok(());
+        };
+        match data.iter().position(|&index| index as usize >= below) {
+            None => Ok(()),
+            Some(at) => Err(Error::Config(format!(
+                "{}: element {at} is {}, expected less than {below}, the rows of its table",
+                self.name, data[at]
+            ))),
+        }
+    }
 }
 
 /// What a program keeps and leaves: its outputs, and where parameters are read and gradients written.

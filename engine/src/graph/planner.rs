@@ -110,6 +110,7 @@ impl<'a> Planner<'a> {
                 name: name.clone(),
                 ty: self.graph.ty(*var).clone(),
                 place,
+                below: None,
             });
         }
         Ok(self.plan)
@@ -139,6 +140,7 @@ impl<'a> Planner<'a> {
                     name: name.clone(),
                     ty: node.outs[0].clone(),
                     place,
+                    below: None,
                 });
                 self.place.insert(first, place);
             }
@@ -164,6 +166,13 @@ impl<'a> Planner<'a> {
             in_types: node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect(),
             out_types: node.outs.clone(),
         };
+        if let Some((index, rows)) = op.index_bound(&step.in_types) {
+            let place = step.ins[index].place;
+            let inputs = self.plan.inputs.iter_mut();
+            for port in inputs.filter(|port| port.place == place) {
+                port.below = Some(port.below.map_or(rows, |below| below.min(rows)));
+            }
+        }
         let var = |out: usize| Var {
             node: NodeId(i as u32),
             out: out as u32,

@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::Result;
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
 use crate::num::{Real, slice};
@@ -27,6 +30,8 @@ pub fn adaln(g: &mut Graph, x: Var, shift: Var, scale: Var, ln_eps: f32) -> Resu
     let id = g.apply(AdaLn::Fwd { ln_eps }, &[x, shift, scale])?;
     Ok(g.var(id, 0))
 }
+
+impl Sealed for AdaLn {}
 
 impl Define for AdaLn {
     fn name(&self) -> &'static str {

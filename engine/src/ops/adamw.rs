@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::error::Result;
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var, op::Sealed};
 use crate::num::Real;
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
@@ -77,6 +77,8 @@ pub fn step(
 pub fn accumulate(g: &mut Graph, grads: Var, keep: Var, acc: Var) -> Result<()> {
     g.apply(AdamW::Accumulate, &[grads, keep, acc]).map(|_| ())
 }
+
+impl Sealed for AdamW {}
 
 impl Define for AdamW {
     fn name(&self) -> &'static str {

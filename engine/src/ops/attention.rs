@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::panels::{product_of_rows, product_packed, product_to_panels};
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::scratch::{IN_CACHE, with_scratch};
@@ -41,6 +44,8 @@ impl Attention {
         n_heads
     }
 }
+
+impl Sealed for Attention {}
 
 impl Define for Attention {
     fn name(&self) -> &'static str {

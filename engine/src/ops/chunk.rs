@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
 use sit_shaders::{CHUNK_JOIN2, CHUNK_JOIN6, CHUNK_SPLIT2, CHUNK_SPLIT6, ChunkDims};
@@ -23,6 +23,8 @@ pub fn split<const N: usize>(g: &mut Graph, x: Var) -> Result<[Var; N]> {
     let id = g.apply(Chunk::Split(N), &[x])?;
     Ok(std::array::from_fn(|i| g.var(id, i)))
 }
+
+impl Sealed for Chunk {}
 
 impl Define for Chunk {
     fn name(&self) -> &'static str {

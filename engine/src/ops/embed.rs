@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Elem, Type, expect, expect_axes};
@@ -40,7 +43,8 @@ pub fn embed_time(g: &mut Graph, t: Var, freqs: Var) -> Result<Var> {
     g.apply1(Embed::Time, &[t, freqs])
 }
 
-/// Rows of a label table: table `[N+1, D]`, y `[B]` u32 -> `[B, D]`. The caller checks that labels are below N+1.
+/// Rows of a label table: table `[N+1, D]`, y `[B]` u32 -> `[B, D]`. Where y is an input, a label past the table is refused when it
+/// is written.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
@@ -57,6 +61,8 @@ fn expect_labels(name: &str, y: &Type, batch: Option<usize>) -> Result<usize> {
         ))),
     }
 }
+
+impl Sealed for Embed {}
 
 impl Define for Embed {
     fn name(&self) -> &'static str {
@@ -104,6 +110,14 @@ impl Define for Embed {
             Embed::Pos | Embed::Time => Some(&[1]),
             Embed::Label => Some(&[0]),
             Embed::LabelBwd { .. } => None,
+        }
+    }
+
+    fn index_bound(&self, ins: &[Type]) -> Option<(usize, usize)> {
+        match *self {
+            Embed::Label => Some((1, ins[0].shape[0])),
+            Embed::LabelBwd { rows } => Some((1, rows)),
+            Embed::Pos | Embed::Time => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::error::Result;
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var, op::Sealed};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
@@ -21,6 +21,8 @@ pub fn gate_bwd(g: &mut Graph, grad: Var, branch: Var, gate: Var) -> Result<(Var
     let id = g.apply(GateBwd, &[grad, branch, gate])?;
     Ok((g.var(id, 0), g.var(id, 1)))
 }
+
+impl Sealed for GateBwd {}
 
 impl Define for GateBwd {
     fn name(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var, op::Sealed};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
 use sit_shaders::{GUIDE_DOUBLE, GUIDE_MIX, GuideDoubleDims, GuideMixDims};
@@ -31,6 +31,8 @@ pub fn double(g: &mut Graph, x: Var) -> Result<Var> {
 pub fn mix(g: &mut Graph, out: Var, scale: Var, channels: usize) -> Result<Var> {
     g.apply1(Guide::Mix { channels }, &[out, scale])
 }
+
+impl Sealed for Guide {}
 
 impl Define for Guide {
     fn name(&self) -> &'static str {

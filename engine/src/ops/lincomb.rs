@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
@@ -33,6 +36,8 @@ pub fn lincomb(g: &mut Graph, xs: &[Var], coef: Var) -> Result<Var> {
     ins.push(coef);
     g.apply1(Lincomb::Fwd { n_terms: xs.len() }, &ins)
 }
+
+impl Sealed for Lincomb {}
 
 impl Define for Lincomb {
     fn name(&self) -> &'static str {

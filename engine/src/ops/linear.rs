@@ -2,7 +2,7 @@
 
 use super::{Case, pointwise};
 use crate::error::Result;
-use crate::graph::op::no_gradient;
+use crate::graph::op::{Sealed, no_gradient};
 use crate::graph::{CpuIo, Define, Graph, Io, Kind, Launch, NodeId, Var};
 use crate::num::{Mat, MatMut, Real, gemm, gemm_pair, gemm_row_sums, slice};
 use crate::shape::{Shape, Type, expect};
@@ -120,6 +120,8 @@ fn check_fwd(name: &str, ins: &[Type], gated: bool) -> Result<Shape> {
     }
     Ok(y)
 }
+
+impl Sealed for Linear {}
 
 impl Define for Linear {
     fn name(&self) -> &'static str {

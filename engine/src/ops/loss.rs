@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
@@ -39,6 +42,8 @@ pub fn loss(g: &mut Graph, out: Var, x0: Var, x1: Var, coef: Var) -> Result<Var>
 pub fn mean(g: &mut Graph, per_sample: Var) -> Result<Var> {
     g.apply1(Loss::Mean, &[per_sample])
 }
+
+impl Sealed for Loss {}
 
 impl Define for Loss {
     fn name(&self) -> &'static str {

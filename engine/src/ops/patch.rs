@@ -2,7 +2,7 @@
 
 use super::Case;
 use crate::error::{Error, Result};
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::shape::{Type, expect, expect_axes};
@@ -81,6 +81,8 @@ impl Patch {
         }
     }
 }
+
+impl Sealed for Patch {}
 
 impl Define for Patch {
     fn name(&self) -> &'static str {

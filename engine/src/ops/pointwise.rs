@@ -2,7 +2,10 @@
 
 use super::Case;
 use crate::error::Result;
-use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::no_gradient};
+use crate::graph::{
+    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
+    op::{Sealed, no_gradient},
+};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect};
@@ -45,6 +48,8 @@ pub fn add(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
 pub fn mul(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
     g.apply1(Pointwise::Mul, &[a, b])
 }
+
+impl Sealed for Pointwise {}
 
 impl Define for Pointwise {
     fn name(&self) -> &'static str {

@@ -8,5 +8,5 @@ mod random;
 pub mod sit;
 
 pub use close::{assert_close, distance};
-pub use device::gpu;
+pub use device::{gpu, gpus};
 pub use random::{below, uniform};

@@ -1,26 +1,71 @@
-//! The flag `--backend`.
+//! Where to compute: the flags `--backend` and `--device`.
 
 use crate::error::{Failure, Result};
+use crate::progress;
 use pollster::block_on;
-use sit_engine::backend::{Choice, Device};
+use sit_engine::backend::{Choice, Device, Options, gpu};
+use std::time::Duration;
+
+/// How long a wait for the GPU goes on after a signal to stop. Far longer than any submission takes on a GPU (systems reset one
+/// that works for some seconds), and short enough for the time that schedulers leave.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where to compute.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct BackendArg {
     /// auto: a real GPU if there is one, else the CPU; gpu: a GPU, a software adapter included.
     #[arg(long, value_name = "auto|cpu|gpu", default_value = "auto", value_parser = |s: &str| s.parse::<Choice>())]
     pub backend: Choice,
+    /// GPU to compute on: its number in the list of `sit info`, or a part of its name [default: the fastest, or what
+    /// WGPU_ADAPTER_NAME names].
+    ///
+    /// WGPU_BACKEND limits the list to graphics systems: vulkan, dx12, metal. Where a driver crashes while the GPUs are listed, leave
+    /// it out: on Windows, the Vulkan driver of AMD's integrated GPUs does so in some versions, and WGPU_BACKEND=dx12 helps.
+    #[arg(long, value_name = "N|NAME")]
+    pub device: Option<String>,
 }
 
 impl BackendArg {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`crate::error::Failure::Input`] when a GPU is asked for and there is none.
-    pub fn open(self) -> Result<Device> {
-        let device = block_on(Device::open(self.backend))
-            .map_err(|e| Failure::Input(format!("--backend: {e}")))?;
+    /// [`crate::error::Failure::Input`] when a GPU is asked for and there is none, or none of that name.
+    pub fn open(&self) -> Result<Device> {
+        let options = Options {
+            choice: self.backend,
+            gpu: self.device.clone(),
+            ..Options::default()
+        };
+        let device = block_on(Device::open(options)).map_err(|e| {
+            let failure = Failure::Input(e.to_string());
+            match (&self.device, self.backend) {
+                (Some(_), _) => failure.context("--device"),
+                (None, Choice::Auto) => failure,
+                (None, _) => failure.context("--backend"),
+            }
+        })?;
+        device.give_up_when(|waited| waited >= PATIENCE && progress::interrupted());
         tracing::info!("computing on {device}");
         Ok(device)
     }
+}
+
+/// The GPUs of this machine for people, with the numbers that `--device` takes; empty without any.
+pub fn list() -> String {
+    let gpus = match block_on(gpu::list()) {
+        Ok(gpus) => gpus,
+        Err(e) => return format!("{e}\n"),
+    };
+    let mut text = String::new();
+    for (number, gpu) in gpus.iter().enumerate() {
+        if number == 0 {
+            text += "GPUs, by the number that --device takes\n";
+        }
+        text += &format!("  {number}  {}", gpu.name);
+        if let Some(reason) = &gpu.refused {
+            text += &format!(": {reason}");
+        }
+        text += "\n";
+    }
+    text
 }

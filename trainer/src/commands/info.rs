@@ -1,5 +1,6 @@
 //! `sit info`: what a model needs and what this machine has.
 
+use super::backend;
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result};
@@ -118,6 +119,10 @@ pub fn run(args: &Args) -> Result<()> {
             }
             Err(e) => text += &format!("{e}\n"),
         }
+    }
+    let gpus = backend::list();
+    if !gpus.is_empty() {
+        text += &format!("\n{gpus}");
     }
     stdout::print(&text)
 }

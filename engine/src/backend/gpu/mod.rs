@@ -3,25 +3,31 @@
 //! Whatever waits is async. On native platforms the wait happens in place, by polling the device; in a browser the
 //! event loop resolves it. Failures of the device never panic: they are kept and returned by the next call.
 
+mod adapter;
 mod arenas;
 mod device;
+mod fault;
 mod pipeline;
 mod program;
 mod read;
 mod tensor;
 
+pub use adapter::{Listed, list};
 pub use arenas::Arenas;
 pub use program::Program;
 pub use tensor::Tensor;
 
+use super::Checks;
 use crate::error::{Error, Result};
 use crate::graph::launch::Limits;
 use crate::graph::{Arena, Layout, Plan};
-use device::Failure;
+use adapter::Asked;
+use fault::{Failure, Queue, Watch};
 use pipeline::Pipeline;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Submissions that may be under way. The next waits for the oldest, so that a loop which never reads cannot queue work
 /// and upload buffers without end. (A browser cannot wait here; there the caller must read now and then.)
@@ -39,10 +45,12 @@ pub struct Gpu {
 #[derive(Debug)]
 struct Shared {
     device: wgpu::Device,
-    queue: wgpu::Queue,
+    queue: Queue,
     info: wgpu::AdapterInfo,
     limits: Limits,
+    checks: Checks,
     failure: Failure,
+    watch: Watch,
     pipelines: Mutex<BTreeMap<&'static str, Pipeline>>,
     work: Mutex<Work>,
 }
@@ -70,12 +78,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else.
+    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else. The environment's
+    /// `WGPU_ADAPTER_NAME` names another one, as for other programs on wgpu.
     ///
     /// # Errors
-    /// [`Error::Device`] naming the adapters that were refused, and what to install or to use instead.
-    pub async fn open(allow_software: bool) -> Result<Gpu> {
-        device::open(allow_software).await
+    /// [`Error::Device`] naming the adapters that were refused, and what to install or to use instead; [`Error::Config`] when the
+    /// environment names none that can be used.
+    pub async fn open(allow_software: bool, checks: Checks) -> Result<Gpu> {
+        match adapter::named_by_environment() {
+            Some(name) => {
+                device::open(Asked::Named(&name), adapter::FROM_ENVIRONMENT, checks).await
+            }
+            None => {
+                let software = allow_software;
+                device::open(Asked::Fastest { software }, "", checks).await
+            }
+        }
+    }
+
+    /// Opens the GPU that `name` names: its place in [`list`], or a part of its name in any case. It may be a software adapter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the list when there is no such GPU, or with the reason why it cannot be used.
+    pub async fn open_named(name: &str, checks: Checks) -> Result<Gpu> {
+        device::open(Asked::Named(name), "", checks).await
+    }
+
+    /// Has `give_up` asked ten times a second while the host waits for the device, with how long this wait has taken. Once it says true the wait
+    /// ends with an error, and the device is left alone: work that never ends cannot be waited for. The first call counts.
+    pub fn give_up_when(&self, give_up: impl Fn(Duration) -> bool + Send + Sync + 'static) {
+        self.shared.watch.set(give_up);
     }
 
     /// Computes on a device that someone else has opened, for example to draw a window; `info` is its adapter's. Its errors that
@@ -140,7 +172,7 @@ impl Gpu {
     fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         self.check()?;
         if bytes > self.shared.limits.buffer_bytes {
-            return Err(device::too_large(label, bytes, &self.shared.limits));
+            return Err(fault::too_large(label, bytes, &self.shared.limits));
         }
         let buffer = self.guarded(label, bytes, || {
             self.shared.device.create_buffer(&wgpu::BufferDescriptor {
@@ -179,8 +211,12 @@ impl Gpu {
 
     /// Submits pending uploads, then `encoder`. Returns what to wait for.
     fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> Result<wgpu::SubmissionIndex> {
-        let commands = encoder.map(wgpu::CommandEncoder::finish);
-        let index = self.shared.queue.submit(commands);
+        let queue = &self.shared.queue;
+        let submitted = fault::caught(|| {
+            let commands = encoder.map(wgpu::CommandEncoder::finish);
+            queue.submit(commands)
+        });
+        let index = submitted.map_err(|panic| self.shared.failure.lost(&panic))?;
         let oldest = {
             let mut work = lock(&self.shared.work);
             work.uploaded = 0;
@@ -192,7 +228,7 @@ impl Gpu {
             }
         };
         match oldest {
-            Some(oldest) => self.wait(oldest)?,
+            Some(oldest) => self.wait(&oldest)?,
             None => self.check()?,
         }
         Ok(index)
@@ -201,7 +237,7 @@ impl Gpu {
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", device::describe(&self.shared.info))
+        write!(f, "{}", adapter::describe(&self.shared.info))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kernels as compute pipelines: compiled once a device, shared by its programs.
 
 use super::{Gpu, lock};
+use crate::backend::Checks;
 use crate::error::Result;
 use sit_shaders::{Access, Kernel};
 use std::num::NonZeroU64;
@@ -76,13 +77,13 @@ impl Gpu {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
         };
-        if cfg!(debug_assertions) {
+        if self.shared.checks == Checks::On {
             return self.shared.device.create_shader_module(source);
         }
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: the source is our own, with no loop without an end. `graph::launch` has checked each binding's tensor against
-        // the kernel, the operation's launch derives grid and sizes from the shapes of these tensors, and every operation is
-        // tested with checks on. Label indices are clamped in the shader.
+        // SAFETY: the source is our own, with no loop without an end. Operations are this crate's alone (`graph::op::Sealed`): the launch of
+        // each derives grid and sizes from the shapes of its tensors, which `graph::launch` has checked against the operation's own rule and
+        // against the kernel; every operation is tested with checks and without. Label indices are clamped in the shader.
         #[expect(
             unsafe_code,
             reason = "bounds checks in the inner loop of every kernel"

@@ -177,8 +177,10 @@ impl Program {
     /// Writes an integer input, before the next run.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Device`] when the device has failed.
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table,
+    /// [`Error::Device`] when the device has failed.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
+        self.plan.input(input)?.check_indices(data)?;
         self.upload(input, Elem::U32, data)
     }
 

@@ -97,7 +97,7 @@ impl Gpu {
             waker.inspect(Waker::wake_by_ref);
         });
         // Not for what others have submitted since: a frame of the window may wait for the screen.
-        self.wait(copied)?;
+        self.wait(&copied)?;
         // Mostly there by now on native platforms; another thread that polls the device may be about to bring it.
         let mapped = poll_fn(|context| {
             let mut answer = lock(&answer);

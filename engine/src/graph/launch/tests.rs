@@ -1,4 +1,5 @@
 use super::*;
+use crate::graph::op::Sealed;
 use crate::graph::plan::{Request, Use};
 use crate::graph::{Arena, CpuIo, Define, Graph, Layout};
 use crate::num::Real;
@@ -12,6 +13,8 @@ struct Fake {
     outs: Vec<Type>,
     in_place: &'static [usize],
 }
+
+impl Sealed for Fake {}
 
 impl Define for Fake {
     fn name(&self) -> &'static str {
