@@ -1,14 +1,14 @@
 //! Where to compute: the flags `--backend` and `--device`.
 
 use crate::error::{Failure, Result};
-use crate::progress;
+use crate::signals;
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device, Options, gpu};
 use std::time::Duration;
 
-/// How long a wait for the GPU goes on after a signal to stop. Far longer than any submission takes on a GPU (systems reset one
-/// that works for some seconds), and short enough for the time that schedulers leave.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a wait for the GPU lasts at most once a signal has asked to stop. What is under way takes some seconds at most (systems reset a
+/// GPU that works on one thing for longer), and a scheduler kills half a minute after its signal.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where to compute.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,7 +44,7 @@ impl BackendArg {
                 (None, _) => failure.context("--backend"),
             }
         })?;
-        device.give_up_when(|waited| waited >= PATIENCE && progress::interrupted());
+        device.give_up_when(|waited| waited >= PATIENCE && signals::interrupted());
         tracing::info!("computing on {device}");
         Ok(device)
     }
