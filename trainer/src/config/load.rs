@@ -106,6 +106,9 @@ impl RunConfig {
             None if !is_auto => config.data.n_classes = Some(config.model.n_classes),
             _ => {}
         }
+        if !matches!(source, Source::Saved(..)) {
+            config.data.settle();
+        }
         let folder = name.to_lowercase().replace('/', "-");
         config
             .log

@@ -40,6 +40,17 @@ pub enum Split {
     Test,
 }
 
+/// The order of class folders, and so the numbers of classes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassOrder {
+    /// By value where all names are whole numbers (2 before 10), else as text.
+    Natural,
+    /// As text: the reference's order (10 before 2).
+    #[default]
+    Text,
+}
+
 /// The `[data]` table. A key that the kind does not use is an error when set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +82,17 @@ pub struct DataConfig {
     /// Exchange rows and columns of each image, as EMNIST's files need: true by default for files called `emnist-...`; for `idx`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transpose: Option<bool>,
+    /// `"natural"` (default of a new run): class folders whose names are all whole numbers are in the order of the numbers; or
+    /// `"text"`: the reference's order, and that of runs made before this key; for `folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_order: Option<ClassOrder>,
+    /// Turn images as their EXIF orientation says: true by default in a new run. The reference does not, nor do runs made before
+    /// this key; for `folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exif_orientation: Option<bool>,
+    /// Images of more million pixels than this are refused before they are decoded, 64 by default; for `folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_megapixels: Option<u64>,
     /// RGB levels 0 to 255 that show through transparent pixels, white by default; for `folder`.
     pub background: Option<[u8; 3]>,
     /// Share of the images that are not trained on but kept for `log.validation`, in [0, 1); 0 by default. Which they are is a
@@ -85,6 +107,10 @@ pub struct DataConfig {
     pub skip_bad: bool,
     /// Keep the cropped images in memory if they fit in this many MiB, 1024 by default; for `folder`.
     pub cache_mib: Option<u64>,
+    /// Keep what `cache_mib` keeps on disk as well, so that the next start decodes only what has changed: true by default; for
+    /// `folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_cache: Option<bool>,
     /// Threads that prepare batches ahead of the step, 1 to 256. Default 2.
     #[serde(default = "default_workers")]
     pub workers: usize,
@@ -108,12 +134,25 @@ impl DataConfig {
             classes: Vec::new(),
             first_label: None,
             transpose: None,
+            class_order: None,
+            exif_orientation: None,
+            max_megapixels: None,
             background: None,
             hold_out: 0.0,
             flip: false,
             skip_bad: false,
             cache_mib: None,
+            disk_cache: None,
             workers: default_workers(),
+        }
+    }
+
+    /// Sets what a new run does where the table says nothing and older runs did otherwise: a saved run without these keys
+    /// keeps the order and the orientation it was trained with.
+    pub fn settle(&mut self) {
+        if self.kind == Kind::Folder {
+            self.class_order.get_or_insert(ClassOrder::Natural);
+            self.exif_orientation.get_or_insert(true);
         }
     }
 
@@ -139,7 +178,19 @@ impl DataConfig {
             ("transpose", self.transpose.is_some(), &[Kind::Idx]),
             ("background", self.background.is_some(), &[Kind::Folder]),
             ("skip_bad", self.skip_bad, &[Kind::Folder]),
+            ("class_order", self.class_order.is_some(), &[Kind::Folder]),
+            (
+                "exif_orientation",
+                self.exif_orientation.is_some(),
+                &[Kind::Folder],
+            ),
+            (
+                "max_megapixels",
+                self.max_megapixels.is_some(),
+                &[Kind::Folder],
+            ),
             ("cache_mib", self.cache_mib.is_some(), &[Kind::Folder]),
+            ("disk_cache", self.disk_cache.is_some(), &[Kind::Folder]),
         ];
         for (key, is_set, kinds) in set {
             if is_set && !kinds.contains(&self.kind) {
@@ -165,6 +216,10 @@ impl DataConfig {
             }
         }
         classes::check(&self.classes, self.n_classes)?;
+        if self.max_megapixels == Some(0) {
+            let expected = "at least 1 million pixels";
+            return Err(DataError::config("max_megapixels", 0, expected));
+        }
         if !(0.0..1.0).contains(&self.hold_out) {
             return Err(DataError::config(
                 "hold_out",
@@ -229,6 +284,14 @@ mod tests {
             (
                 "kind = \"folder\"\npath = \"x\"\nimage_size = 8\nchannels = 4",
                 "data.channels: got 4, expected 1 (grey) or 3 (RGB)",
+            ),
+            (
+                "kind = \"folder\"\npath = \"x\"\nimage_size = 8\nmax_megapixels = 0",
+                "data.max_megapixels: got 0, expected at least 1 million pixels",
+            ),
+            (
+                "kind = \"digits\"\nexif_orientation = true",
+                "data.exif_orientation: got a value, expected none, data.kind = \"digits\" does not use it",
             ),
             (
                 "kind = \"digits\"\npath = \"x\"",

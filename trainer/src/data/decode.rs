@@ -1,12 +1,13 @@
 //! From an image file to 8-bit grey or RGB pixels.
 
-use std::io::{self, BufRead, Seek};
+use std::io::{self, BufRead, Read, Seek};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::crop::{Pixels, center_crop};
-use super::{BadFile, DataConfig, DataError};
+use super::{BadFile, DataConfig, DataError, jpeg};
 
 /// Whether a file is an image that can be decoded, by its extension.
 pub fn is_image(path: &Path) -> bool {
@@ -15,29 +16,113 @@ pub fn is_image(path: &Path) -> bool {
     extension.is_some_and(|extension| known.iter().any(|k| k.eq_ignore_ascii_case(extension)))
 }
 
-/// Decodes a PNG, JPEG or WebP stream, recognized by its content; `path` is what messages call it. EXIF orientation is not
-/// applied (as in SiT).
+/// How a file becomes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Turn the image as its EXIF orientation says (SiT does not).
+    pub orientation: bool,
+    /// Refuse an image of more pixels before it is decoded.
+    pub max_pixels: u64,
+}
+
+impl Rules {
+    /// What a `[data]` table says.
+    pub fn new(config: &DataConfig) -> Self {
+        Self {
+            orientation: config.exif_orientation.unwrap_or(false),
+            max_pixels: config
+                .max_megapixels
+                .unwrap_or(64)
+                .saturating_mul(1_000_000),
+        }
+    }
+
+    fn check(&self, (width, height): (u32, u32)) -> Result<(), String> {
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels <= self.max_pixels {
+            return Ok(());
+        }
+        Err(format!(
+            "{width}x{height} are {:.1} million pixels, expected at most {} (data.max_megapixels)",
+            pixels as f64 / 1e6,
+            self.max_pixels / 1_000_000
+        ))
+    }
+}
+
+/// A file of this length is no picture: what is read into memory stays bounded.
+const MAX_JPEG_BYTES: u64 = 1 << 28;
+
+/// Decodes a PNG, JPEG or WebP stream, recognized by its content; `path` is what messages call it. Of an animation it is the first
+/// frame. Memory is bounded by `max_pixels`: at most 16 bytes a pixel, and the file itself for a JPEG.
 pub fn decode(
     path: &Path,
     stream: io::Result<impl BufRead + Seek>,
+    rules: Rules,
 ) -> Result<DynamicImage, BadFile> {
-    let bad = |reason: String| BadFile {
-        path: path.to_owned(),
-        reason,
+    stream
+        .map_err(|error| error.to_string())
+        .and_then(|stream| decode_stream(stream, rules))
+        .map_err(|reason| BadFile {
+            path: path.to_owned(),
+            reason,
+        })
+}
+
+fn decode_stream(stream: impl BufRead + Seek, rules: Rules) -> Result<DynamicImage, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let mut reader = ImageReader::new(stream)
+        .with_guessed_format()
+        .map_err(|error| words(&error))?;
+    let (mut image, orientation) = match reader.format() {
+        Some(ImageFormat::Jpeg) => {
+            let mut bytes = Vec::new();
+            let mut file = reader.into_inner().take(MAX_JPEG_BYTES + 1);
+            file.read_to_end(&mut bytes)
+                .map_err(|error| words(&error))?;
+            if bytes.len() as u64 > MAX_JPEG_BYTES {
+                return Err(format!("a JPEG of more than {MAX_JPEG_BYTES} bytes"));
+            }
+            let header = jpeg::Header::read(&bytes)?;
+            rules.check(header.size)?;
+            (jpeg::decode(&bytes, rules.max_pixels)?, header.orientation)
+        }
+        Some(ImageFormat::Png | ImageFormat::WebP) => {
+            // The default limit on memory; the one on pixels is stricter but for 16 bits.
+            reader.limits(image::Limits::default());
+            let mut decoder = reader.into_decoder().map_err(|error| words(&error))?;
+            rules.check(decoder.dimensions())?;
+            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let image = DynamicImage::from_decoder(decoder).map_err(|error| words(&error))?;
+            (image, orientation)
+        }
+        Some(other) => {
+            let name = other.extensions_str().first().copied().unwrap_or("another");
+            return Err(format!(
+                "a file of format {name}, expected PNG, JPEG or WebP"
+            ));
+        }
+        None => {
+            let mut first = [0];
+            let n = reader.into_inner().read(&mut first).unwrap_or(1);
+            let got = if n == 0 {
+                "an empty file"
+            } else {
+                "not a PNG, JPEG or WebP file"
+            };
+            return Err(got.to_owned());
+        }
     };
-    let reader = stream
-        .and_then(|stream| ImageReader::new(stream).with_guessed_format())
-        .map_err(|error| bad(error.to_string()))?;
-    if reader.format().is_none() {
-        return Err(bad("not a PNG, JPEG or WebP file".to_owned()));
+    if rules.orientation {
+        image.apply_orientation(orientation);
     }
-    reader.decode().map_err(|error| bad(error.to_string()))
+    Ok(image)
 }
 
 /// What an image's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Width and height.
+    /// Width and height as stored.
     pub size: (usize, usize),
     /// Whether it is not grey.
     pub has_color: bool,
@@ -47,11 +132,19 @@ impl Header {
     /// Reads the header alone; `None` for one that cannot be read.
     pub fn read(stream: impl BufRead + Seek) -> Option<Self> {
         let reader = ImageReader::new(stream).with_guessed_format().ok()?;
-        let decoder = reader.into_decoder().ok()?;
-        let (width, height) = decoder.dimensions();
+        let (size, has_color) = if reader.format() == Some(ImageFormat::Jpeg) {
+            let mut bytes = Vec::new();
+            let mut file = reader.into_inner().take(MAX_JPEG_BYTES);
+            file.read_to_end(&mut bytes).ok()?;
+            let header = jpeg::Header::read(&bytes).ok()?;
+            (header.size, header.has_color)
+        } else {
+            let decoder = reader.into_decoder().ok()?;
+            (decoder.dimensions(), decoder.color_type().has_color())
+        };
         Some(Header {
-            size: (width as usize, height as usize),
-            has_color: decoder.color_type().has_color(),
+            size: (size.0 as usize, size.1 as usize),
+            has_color,
         })
     }
 }
@@ -65,6 +158,8 @@ pub struct Fit {
     pub image_size: usize,
     /// What shows through transparent pixels.
     pub background: [u8; 3],
+    /// How files are decoded.
+    pub rules: Rules,
 }
 
 impl Fit {
@@ -74,6 +169,7 @@ impl Fit {
             channels: config.channels(),
             image_size: config.required_image_size()?,
             background: config.background(),
+            rules: Rules::new(config),
         })
     }
 
@@ -152,6 +248,83 @@ mod tests {
 
     fn levels(image: impl Into<DynamicImage>, channels: usize, background: [u8; 3]) -> Vec<u8> {
         to_pixels(image.into(), channels, background).levels
+    }
+
+    /// Odd files of `tests/fixtures/pictures`: JPEG is Pillow's to the byte, PNG and WebP in the mean.
+    #[test]
+    fn pictures_are_those_of_pillow() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pictures");
+        let folder = Path::new(folder);
+        let table = std::fs::read_to_string(folder.join("expected.tsv")).unwrap();
+        assert!(table.lines().count() > 50);
+        let rules = Rules {
+            orientation: true,
+            max_pixels: 64_000_000,
+        };
+        for line in table.lines() {
+            let mut fields = line.split('\t');
+            let name = fields.next().unwrap();
+            let fields: Vec<&str> = fields.collect();
+            let path = folder.join(name);
+            let file = std::fs::File::open(&path).map(io::BufReader::new);
+            let image = decode(&path, file, rules);
+            let [width, height, crc, means @ ..] = &fields[..] else {
+                let error = image.expect_err(name).to_string();
+                assert!(error.starts_with(path.to_str().unwrap()), "{error}");
+                continue;
+            };
+            let pixels = to_pixels(image.unwrap_or_else(|bad| panic!("{bad}")), 3, [255; 3]);
+            let size = [pixels.width.to_string(), pixels.height.to_string()];
+            assert_eq!(size, [*width, *height], "{name}");
+            let levels = pixels.levels.as_chunks::<3>().0;
+            for (channel, mean) in means.iter().enumerate() {
+                let sum: f64 = levels.iter().map(|pixel| f64::from(pixel[channel])).sum();
+                let difference = sum / levels.len() as f64 - mean.parse::<f64>().unwrap();
+                assert!(
+                    difference.abs() < 0.05,
+                    "{name}, channel {channel}: {difference}"
+                );
+            }
+            if *crc != "-" {
+                let mut sum = flate2::Crc::new();
+                sum.update(&pixels.levels);
+                assert_eq!(format!("{:08x}", sum.sum()), *crc, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn orientation_and_the_limit_on_pixels_follow_the_rules() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pictures");
+        let read = |name: &str, orientation, max_pixels| {
+            let path = Path::new(folder).join(name);
+            let file = std::fs::File::open(&path).map(io::BufReader::new);
+            let rules = Rules {
+                orientation,
+                max_pixels,
+            };
+            decode(Path::new(name), file, rules)
+        };
+        for name in ["exif_6.jpg", "exif_6.png"] {
+            let size = |orientation| {
+                let image = read(name, orientation, 128).unwrap();
+                (image.width(), image.height())
+            };
+            assert_eq!((size(false), size(true)), ((16, 8), (8, 16)), "{name}");
+            assert!(read(name, true, 127).is_err());
+        }
+        let refused = read("large.webp", true, 64_000_000)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            refused,
+            "large.webp: 10000x10000 are 100.0 million pixels, expected at most 64 (data.max_megapixels)"
+        );
+        let gif = read("gif.png", true, 64_000_000).unwrap_err().to_string();
+        assert_eq!(
+            gif,
+            "gif.png: a file of format gif, expected PNG, JPEG or WebP"
+        );
     }
 
     #[test]

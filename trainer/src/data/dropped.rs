@@ -10,6 +10,7 @@ use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
 use super::memory::InMemory;
+use super::names::{class_order, is_system};
 use super::{BadFile, DataConfig, DataError, Kind, Split, classes, idx};
 
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
@@ -138,12 +139,28 @@ fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
     idx::finish(data, config)
 }
 
-/// The images among files, in order.
+/// The images among files, in order: none that is hidden or the system's, and none of a run folder.
 pub(super) fn images_of(files: &[File]) -> Vec<&File> {
-    let is_hidden = |name: &str| name.rsplit('/').next().is_some_and(|n| n.starts_with('.'));
+    let run_folders: Vec<&str> = files
+        .iter()
+        .filter_map(|(name, _)| {
+            let (folder, file) = name.rsplit_once('/')?;
+            ["metrics.jsonl", "state.json"]
+                .contains(&file)
+                .then_some(folder)
+        })
+        .collect();
+    let is_of_run = |name: &str| {
+        let below = |folder: &&str| {
+            name.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        run_folders.iter().any(below)
+    };
+    let is_data = |name: &str| !name.split('/').any(is_system) && !is_of_run(name);
     let mut files: Vec<&File> = files
         .iter()
-        .filter(|(name, _)| is_image(Path::new(name)) && !is_hidden(name))
+        .filter(|(name, _)| is_image(Path::new(name)) && is_data(name))
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     files
@@ -170,19 +187,23 @@ async fn images(
         };
         return Err(DataError::content(root, got, expected));
     }
-    let folders: Vec<String> = found.into_iter().flatten().collect();
+    let mut folders: Vec<String> = found.into_iter().flatten().collect();
+    let order = config.class_order.unwrap_or_default();
+    let compare = class_order(order, folders.iter().map(|name| &name[..]));
+    folders.sort_by(|a, b| compare(a, b));
     let (classes, labels_of) = classes::of_folders(root, folders.clone(), config)?;
 
     let fit = Fit::new(config)?;
     let (mut levels, mut labels, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (i, (name, bytes)) in files.iter().enumerate() {
-        match decode(Path::new(name), Ok(Cursor::new(bytes))) {
+        match decode(Path::new(name), Ok(Cursor::new(bytes)), fit.rules) {
             Err(file) => bad.push(file),
             Ok(image) => {
                 let start = levels.len();
                 levels.resize(start + fit.bytes(), 0);
                 fit.levels(image, &mut levels[start..]);
-                let folder = class(name).and_then(|class| folders.binary_search(&class).ok());
+                let folder =
+                    class(name).and_then(|class| folders.iter().position(|name| *name == class));
                 let label = folder.and_then(|folder| labels_of.get(folder));
                 labels.push(label.copied().unwrap_or(0));
             }
@@ -227,220 +248,4 @@ fn n_shared_folders<'a>(names: impl Iterator<Item = &'a str>) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
-
-    use super::*;
-    use crate::data::Dataset;
-
-    fn png(image: impl Into<DynamicImage>) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        let image: DynamicImage = image.into();
-        image.write_to(&mut bytes, ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    }
-
-    /// Archives among them unpacked, as a page does it.
-    fn open_files(config: &DataConfig, files: Vec<File>) -> Result<InMemory, DataError> {
-        let quiet = async |_, _| ();
-        pollster::block_on(async {
-            let files = unpack(files, quiet).await?;
-            super::open_files(config, &files, quiet).await
-        })
-    }
-
-    #[test]
-    fn gz_files_are_unpacked_in_pieces() {
-        let content: Vec<u8> = (0..600_000u32).map(|i| (i / 7) as u8).collect();
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gz.write_all(&content).unwrap();
-        let gz = gz.finish().unwrap();
-        let torn = gz[..gz.len() / 2].to_vec();
-        let files = vec![
-            ("a.gz".to_owned(), gz.into()),
-            ("b.GZ".to_owned(), torn.clone().into()),
-        ];
-        let calls = std::cell::Cell::new(0);
-        let progress = async |_, _| calls.set(calls.get() + 1);
-        let files = pollster::block_on(unpack(files, progress)).unwrap();
-        assert_eq!(&files[0].1[..], &content[..]);
-        assert_eq!(&files[1].1[..], &torn[..]);
-        assert!(calls.get() >= 3, "{} calls", calls.get());
-    }
-
-    fn files() -> Vec<File> {
-        let file = |name: &str, bytes: Vec<u8>| (name.to_owned(), bytes.into());
-        vec![
-            file(
-                "pets/dog/b.png",
-                png(RgbImage::from_pixel(20, 12, Rgb([255, 0, 51]))),
-            ),
-            file(
-                "pets/cat/deep/a.png",
-                png(GrayImage::from_pixel(9, 9, [204].into())),
-            ),
-            file(
-                "pets/dog/a.PNG",
-                png(RgbImage::from_pixel(8, 8, Rgb([0, 102, 255]))),
-            ),
-            file("pets/dog/._b.png", b"hidden".to_vec()),
-            file("pets/notes.txt", b"x".to_vec()),
-        ]
-    }
-
-    fn config(kind: Kind) -> DataConfig {
-        DataConfig {
-            kind,
-            path: Some("dropped".into()),
-            image_size: (kind == Kind::Folder).then_some(8),
-            ..DataConfig::digits()
-        }
-    }
-
-    fn message(config: &DataConfig, files: &[File]) -> String {
-        let opened = open_files(config, files.to_vec());
-        opened.map(drop).unwrap_err().to_string()
-    }
-
-    fn levels(data: &InMemory) -> (&[u8], &[u32], &[String]) {
-        (&data.levels, &data.labels, &data.class_names)
-    }
-
-    #[test]
-    fn an_archive_stands_for_its_files() {
-        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let options = zip::write::SimpleFileOptions::default();
-        zip.add_directory("pets/", options).unwrap();
-        for (name, bytes) in files() {
-            let method = match name.ends_with("png") {
-                true => zip::CompressionMethod::Stored,
-                false => zip::CompressionMethod::Deflated,
-            };
-            zip.start_file(name, options.compression_method(method))
-                .unwrap();
-            zip.write_all(&bytes).unwrap();
-        }
-        let bytes = zip.finish().unwrap().into_inner();
-        let config = config(Kind::Folder);
-        let zipped = open_files(&config, vec![("pets.ZIP".into(), bytes.clone().into())]).unwrap();
-        let plain = open_files(&config, files()).unwrap();
-        assert_eq!(levels(&zipped), levels(&plain));
-        let cut = [("pets.zip".into(), bytes[..bytes.len() / 2].into())];
-        let text = message(&config, &cut);
-        assert!(
-            text.starts_with("pets.zip: got ") && text.ends_with("expected a whole zip archive"),
-            "{text}"
-        );
-        let mut changed = bytes;
-        // In the first image, after the headers of its folder and its own: the archive's sum of it no longer holds.
-        changed[100] ^= 1;
-        let text = message(&config, &[("pets.zip".into(), changed.into())]);
-        assert!(
-            text.starts_with("pets.zip: got ") && text.contains("pets/dog/b.png"),
-            "{text}"
-        );
-    }
-
-    /// The same images on a disk give the same data.
-    #[test]
-    fn dropped_images_are_those_of_a_folder() {
-        let files = files();
-        let data = open_files(&config(Kind::Folder), files.clone()).unwrap();
-        let root = tempfile::tempdir().unwrap();
-        for (name, bytes) in &files {
-            let path = root.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
-        }
-        let on_disk = DataConfig {
-            path: Some(root.path().join("pets")),
-            ..config(Kind::Folder)
-        };
-        std::fs::remove_file(root.path().join("pets/notes.txt")).unwrap();
-        let folder = crate::data::open(&on_disk, &|_, _| ()).unwrap();
-        assert_eq!(data.class_names(), ["cat", "dog"]);
-        assert_eq!(data.class_names(), folder.class_names());
-        assert_eq!((data.len(), data.shape()), (folder.len(), folder.shape()));
-        for index in 0..data.len() {
-            let mut images = [[0.0; 3 * 64]; 2];
-            data.read(index, &mut images[0]).unwrap();
-            folder.read(index, &mut images[1]).unwrap();
-            assert!(images[0] == images[1], "{index}");
-            assert_eq!(data.label(index), folder.label(index));
-        }
-    }
-
-    #[test]
-    fn images_without_folders_have_no_classes() {
-        let flat: Vec<File> = files().into_iter().take(1).collect();
-        let data = open_files(&config(Kind::Folder), flat.clone()).unwrap();
-        assert_eq!((data.len(), data.n_classes()), (1, 0));
-        let with_classes = DataConfig {
-            n_classes: Some(2),
-            ..config(Kind::Folder)
-        };
-        assert_eq!(
-            message(&with_classes, &flat),
-            "data.n_classes: got 2, expected 0, dropped has no class folders"
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let mut mixed = files();
-        mixed[0].0 = "pets/b.png".to_owned();
-        let folder = config(Kind::Folder);
-        assert!(message(&folder, &mixed).contains("some in folders and some not"));
-        assert!(message(&folder, &[]).contains("got no images"));
-        let mut bad = files();
-        bad[0].1 = bad[0].1[..30].into();
-        let text = message(&folder, &bad);
-        assert!(
-            text.contains("1 of 3 images") && text.contains("pets/dog/b.png"),
-            "{text}"
-        );
-        let skip = DataConfig {
-            skip_bad: true,
-            ..folder
-        };
-        assert_eq!(open_files(&skip, bad).unwrap().len(), 2);
-        assert!(message(&DataConfig::digits(), &[]).starts_with("data.kind: got digits"));
-    }
-
-    #[test]
-    fn a_pair_of_idx_files_is_found_by_name() {
-        let file = |name: &str, bytes: &[u8]| (name.to_owned(), bytes.into());
-        let images = [
-            &[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2][..],
-            &[0, 255],
-        ]
-        .concat();
-        let labels = [0, 0, 8, 1, 0, 0, 0, 1, 4];
-        let pair = [
-            file("t10k-labels-idx1-ubyte", &labels),
-            file("t10k-images-idx3-ubyte", &images),
-            file("train-images-idx3-ubyte", &images[..16]),
-            file("train-labels-idx1-ubyte", &labels),
-        ];
-        let test = DataConfig {
-            split: Split::Test,
-            ..config(Kind::Idx)
-        };
-        let data = open_files(&test, pair.to_vec()).unwrap();
-        assert_eq!(
-            (data.shape(), data.n_classes(), data.label(0)),
-            ([1, 1, 2], 5, 4)
-        );
-        let text = message(&config(Kind::Idx), &pair);
-        assert!(text.starts_with("train-images-idx3-ubyte: got "), "{text}");
-        let one = open_files(&config(Kind::Idx), pair[..2].to_vec()).unwrap();
-        assert_eq!(one.len(), 1, "a pair alone needs no name of a split");
-        let text = message(&config(Kind::Idx), &pair[2..3]);
-        assert!(
-            text.starts_with("dropped: got 0 files called labels"),
-            "{text}"
-        );
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::names::shown;
+
 /// An image file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadFile {
@@ -15,7 +17,7 @@ pub struct BadFile {
 
 impl fmt::Display for BadFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.reason)
+        write!(f, "{}: {}", shown(&self.path), self.reason)
     }
 }
 
@@ -37,7 +39,7 @@ pub enum DataError {
     #[error("data.path: {0}")]
     Place(String),
     /// A file or folder that cannot be opened, listed or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -45,7 +47,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file whose content is not what its format promises, or a folder without what was looked for.
-    #[error("{}: got {got}, expected {expected}", path.display())]
+    #[error("{}: got {got}, expected {expected}", shown(path))]
     Content {
         /// The file or folder.
         path: PathBuf,
@@ -56,7 +58,7 @@ pub enum DataError {
     },
     /// A label that has no row in the model's label table.
     #[error("{}: label {label} of image {index} is out of range, expected {first} to {} (data.n_classes = {n_classes})",
-        path.display(), (u64::from(*first) + *n_classes as u64).saturating_sub(1))]
+        shown(path), (u64::from(*first) + *n_classes as u64).saturating_sub(1))]
     Label {
         /// The labels' file.
         path: PathBuf,

@@ -1,143 +1,17 @@
 //! A folder of images: one subfolder per class, or flat for unconditional data.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::decode::{Fit, decode, is_image};
-use super::labels::Labels;
+use super::decode::{Fit, decode};
+use super::disk::{self, Cache};
+use super::listing::{list, refuse_empty};
+use super::names::shown;
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
-
-/// The image files below a folder.
-pub struct Listing {
-    /// In order: by class, then by path.
-    pub files: Vec<(PathBuf, u32)>,
-    /// The subfolders' names in order, or the names in a file of labels; empty for a flat folder without one.
-    pub class_names: Vec<String>,
-    /// The file whose numbers the labels are, if it is not the folders that make the classes.
-    pub numbers: Option<PathBuf>,
-    /// The number of other files and hidden entries.
-    pub n_ignored: usize,
-}
-
-/// Lists the PNG, JPEG and WebP files (by extension) of `root`; classes are those of a file of labels, else its subfolders sorted by
-/// name. `skip_bad` goes on without the images that have no label.
-///
-/// # Errors
-/// [`DataError`] if a folder cannot be read or is empty, or `root` holds both images and class folders.
-pub fn list(root: &Path, use_labels: bool, skip_bad: bool) -> Result<Listing, DataError> {
-    const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
-    if !fs::metadata(root)
-        .map_err(|source| DataError::io(root, source))?
-        .is_dir()
-    {
-        return Err(DataError::content(
-            root,
-            "a file",
-            format!("a folder with {EXPECTED}"),
-        ));
-    }
-    let mut n_ignored = 0;
-    let labels = match use_labels {
-        true => Labels::read(root)?,
-        false => None,
-    };
-    if let Some(labels) = labels {
-        let mut files = Vec::new();
-        walk(root, 0, &mut files, &mut n_ignored)?;
-        let labelled = labels.apply(root, &mut files, skip_bad)?;
-        tracing::info!("labels are those of {}", labelled.source.display());
-        return Ok(Listing {
-            files,
-            class_names: labelled.names,
-            numbers: labelled.are_numbers.then_some(labelled.source),
-            n_ignored,
-        });
-    }
-    let (mut flat, class_folders) = entries(root, &mut n_ignored)?;
-    if !flat.is_empty() && !class_folders.is_empty() {
-        let got = format!(
-            "both {} images and {} folders",
-            flat.len(),
-            class_folders.len()
-        );
-        return Err(DataError::content(root, got, EXPECTED));
-    }
-    let mut files: Vec<_> = flat.drain(..).map(|path| (path, 0)).collect();
-    let mut class_names = Vec::new();
-    for (label, folder) in (0..).zip(&class_folders) {
-        let first = files.len();
-        walk(folder, label, &mut files, &mut n_ignored)?;
-        if files.len() == first {
-            return Err(DataError::content(
-                folder,
-                "no images",
-                "at least one image (.png, .jpg, .jpeg, .webp) per class",
-            ));
-        }
-        class_names.extend(
-            folder
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned()),
-        );
-    }
-    if files.is_empty() {
-        return Err(DataError::content(
-            root,
-            format!("no images, {n_ignored} other files"),
-            EXPECTED,
-        ));
-    }
-    Ok(Listing {
-        files,
-        class_names,
-        numbers: None,
-        n_ignored,
-    })
-}
-
-fn walk(
-    folder: &Path,
-    label: u32,
-    files: &mut Vec<(PathBuf, u32)>,
-    n_ignored: &mut usize,
-) -> Result<(), DataError> {
-    let (images, folders) = entries(folder, n_ignored)?;
-    files.extend(images.into_iter().map(|path| (path, label)));
-    folders
-        .iter()
-        .try_for_each(|folder| walk(folder, label, files, n_ignored))
-}
-
-/// The images and the folders in `folder`, each sorted by name.
-fn entries(
-    folder: &Path,
-    n_ignored: &mut usize,
-) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
-    let io_error = |source| DataError::io(folder, source);
-    let (mut images, mut folders) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder).map_err(io_error)? {
-        let path = entry.map_err(io_error)?.path();
-        let is_hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if is_hidden {
-            *n_ignored += 1;
-        } else if path.is_dir() {
-            folders.push(path);
-        } else if is_image(&path) {
-            images.push(path);
-        } else {
-            *n_ignored += 1;
-        }
-    }
-    images.sort();
-    folders.sort();
-    Ok((images, folders))
-}
 
 /// The images of a folder, resized and cropped to one size.
 pub struct Folder {
@@ -155,87 +29,138 @@ pub struct Folder {
 impl Folder {
     /// Lists the folder and decodes every image once, in parallel, keeping the results if they fit in the cache.
     ///
+    /// Memory: at most `data.cache_mib` for what is kept, and for each thread the image that it decodes (see [`decode`]).
+    ///
     /// # Errors
     /// Those of [`list`]; [`DataError::BadImages`] with every bad file, unless `skip_bad`, which warns of each.
     pub fn open(config: &DataConfig, progress: Progress) -> Result<Self, DataError> {
-        let root = config.required_path()?;
-        let mut listing = list(root, config.n_classes != Some(0), config.skip_bad)?;
-        let numbered = match listing.numbers {
-            Some(source) => {
-                let mut labels: Vec<u32> = listing.files.iter().map(|file| file.1).collect();
-                let numbered = classes::number(&mut labels, Vec::new(), config, &source)?;
-                for (file, label) in listing.files.iter_mut().zip(labels) {
-                    file.1 = label;
-                }
-                numbered
-            }
-            None => {
-                let (numbered, labels) = classes::of_folders(root, listing.class_names, config)?;
-                for file in &mut listing.files {
-                    file.1 = labels.get(file.1 as usize).copied().unwrap_or(0);
-                }
-                numbered
-            }
+        let place = disk::place().filter(|_| config.disk_cache.unwrap_or(true));
+        let cache = |place: &Path, fit: &Fit, files: &[(PathBuf, u32)]| {
+            let root = config.path.as_deref().unwrap_or(Path::new("."));
+            Cache::new(place, root, fit, files.iter().map(|file| file.0.as_path()))
         };
+        Self::open_with(config, progress, |fit, files| {
+            place.map(|place| cache(&place, fit, files))
+        })
+    }
+
+    fn open_with(
+        config: &DataConfig,
+        progress: Progress,
+        disk: impl FnOnce(&Fit, &[(PathBuf, u32)]) -> Option<Cache>,
+    ) -> Result<Self, DataError> {
+        let root = config.required_path()?;
+        let order = config.class_order.unwrap_or_default();
+        let use_labels = config.n_classes != Some(0);
+        let listing = list(root, order, use_labels, config.skip_bad)?;
+        refuse_empty(root, &listing.empty, config.skip_bad)?;
         let mut folder = Self {
-            name: root.display().to_string(),
+            name: shown(root),
             files: listing.files,
-            class_names: numbered.names,
-            n_classes: numbered.n,
-            first_label: numbered.first_label,
+            class_names: listing.class_names,
+            n_classes: 0,
+            first_label: None,
             fit: Fit::new(config)?,
             cache: None,
         };
-        if listing.n_ignored > 0 {
-            tracing::info!(
-                "{}: ignored {} files that are not PNG, JPEG or WebP, or hidden",
-                folder.name,
-                listing.n_ignored
-            );
+        if !config.skip_bad {
+            // What is wrong with the classes is said before the images are decoded, which may take long.
+            folder.number(config, listing.numbers.as_deref())?;
+        }
+        if !listing.left_out.is_empty() {
+            tracing::info!("{}: left out {}", folder.name, listing.left_out);
         }
         let cache_bytes = config.cache_mib.unwrap_or(1024).saturating_mul(1 << 20);
-        let bad = folder.check(cache_bytes, progress);
+        let disk = disk(&folder.fit, &folder.files);
+        let bad = folder.check(cache_bytes, disk.as_ref(), progress);
         if !bad.is_empty() {
             folder.skip(bad, config.skip_bad)?;
+        }
+        if config.skip_bad {
+            folder.number(config, listing.numbers.as_deref())?;
         }
         Ok(folder)
     }
 
-    /// Decodes every file, fills the cache if it fits, and returns the bad files with their indices.
-    fn check(&mut self, cache_bytes: u64, progress: Progress) -> Vec<(usize, BadFile)> {
+    /// Turns the labels, of folders or of the file `numbers`, into classes.
+    fn number(&mut self, config: &DataConfig, numbers: Option<&Path>) -> Result<(), DataError> {
+        let numbered = if let Some(source) = numbers {
+            let mut labels: Vec<u32> = self.files.iter().map(|file| file.1).collect();
+            let numbered = classes::number(&mut labels, Vec::new(), config, source)?;
+            for (file, label) in self.files.iter_mut().zip(labels) {
+                file.1 = label;
+            }
+            numbered
+        } else {
+            let found = std::mem::take(&mut self.class_names);
+            let root = config.required_path()?;
+            let (numbered, labels) = classes::of_folders(root, found, config)?;
+            for file in &mut self.files {
+                file.1 = labels.get(file.1 as usize).copied().unwrap_or(0);
+            }
+            numbered
+        };
+        self.class_names = numbered.names;
+        self.n_classes = numbered.n;
+        self.first_label = numbered.first_label;
+        Ok(())
+    }
+
+    /// Decodes every file that the disk does not have, fills the cache if it fits, and returns the bad files with their indices.
+    fn check(
+        &mut self,
+        cache_bytes: u64,
+        disk: Option<&Cache>,
+        progress: Progress,
+    ) -> Vec<(usize, BadFile)> {
         let image_bytes = self.fit.bytes();
         let n_files = self.files.len();
         let total_bytes = n_files as u64 * image_bytes as u64;
-        let mut cache = (total_bytes <= cache_bytes).then(|| vec![0; n_files * image_bytes]);
         let n_done = AtomicUsize::new(0);
+        let tell = || progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_files);
         let check = |index: usize, levels: &mut [u8]| {
             let result = self.load(index, levels);
-            progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_files);
+            tell();
             result.err().map(|bad| (index, bad))
         };
-        let bad = match &mut cache {
-            Some(cache) => {
-                let slots = cache.par_chunks_exact_mut(image_bytes).enumerate();
-                slots
-                    .filter_map(|(index, levels)| check(index, levels))
-                    .collect()
-            }
-            None => {
-                let files = (0..n_files).into_par_iter();
-                files
-                    .map_init(
-                        || vec![0; image_bytes],
-                        |levels, index| check(index, levels),
-                    )
-                    .flatten()
-                    .collect()
-            }
+        if total_bytes > cache_bytes {
+            let files = (0..n_files).into_par_iter();
+            return files
+                .map_init(
+                    || vec![0; image_bytes],
+                    |levels, index| check(index, levels),
+                )
+                .flatten()
+                .collect();
+        }
+        let mut cache = vec![0; n_files * image_bytes];
+        let mut found = match disk {
+            Some(disk) => disk.read(&mut cache),
+            None => vec![false; n_files],
         };
-        self.cache = cache;
+        let slots = cache.par_chunks_exact_mut(image_bytes).zip(&found);
+        let bad: Vec<_> = slots
+            .enumerate()
+            .filter_map(|(index, (levels, &is_found))| {
+                if is_found {
+                    tell();
+                    return None;
+                }
+                check(index, levels)
+            })
+            .collect();
+        if let Some(disk) = disk
+            && n_files - found.iter().filter(|&&found| found).count() > bad.len()
+        {
+            found.fill(true);
+            bad.iter().for_each(|&(index, _)| found[index] = false);
+            disk.write(&cache, &found);
+        }
+        self.cache = Some(cache);
         bad
     }
 
-    /// Drops the bad files, or fails with them.
+    /// Drops the bad files, and classes that they leave without an image, or fails with them.
     fn skip(&mut self, bad: Vec<(usize, BadFile)>, skip_bad: bool) -> Result<(), DataError> {
         let n_images = self.files.len();
         if !skip_bad || bad.len() == n_images {
@@ -262,13 +187,43 @@ impl Folder {
         }
         let mut is_good = is_good.into_iter();
         self.files.retain(|_| is_good.next() == Some(true));
+        self.drop_empty_classes();
         Ok(())
+    }
+
+    fn drop_empty_classes(&mut self) {
+        // Flat, or labels that are numbers in a file.
+        if self.class_names.is_empty() {
+            return;
+        }
+        let mut has_images = vec![false; self.class_names.len()];
+        for &(_, label) in &self.files {
+            if let Some(has_images) = has_images.get_mut(label as usize) {
+                *has_images = true;
+            }
+        }
+        let names = std::mem::take(&mut self.class_names);
+        let mut new_label = Vec::new();
+        for (name, has_images) in names.into_iter().zip(has_images) {
+            new_label.push(self.class_names.len() as u32);
+            if has_images {
+                self.class_names.push(name);
+            } else {
+                tracing::warn!(
+                    "{}: left out class {name}, no image of it can be read",
+                    self.name
+                );
+            }
+        }
+        for (_, label) in &mut self.files {
+            *label = new_label.get(*label as usize).copied().unwrap_or(0);
+        }
     }
 
     /// Decodes, resizes and crops one file into `[C, H, W]` levels.
     fn load(&self, index: usize, levels: &mut [u8]) -> Result<(), BadFile> {
         let path = &self.files[index].0;
-        let image = decode(path, File::open(path).map(BufReader::new))?;
+        let image = decode(path, File::open(path).map(BufReader::new), self.fit.rules)?;
         self.fit.levels(image, levels);
         Ok(())
     }
@@ -322,7 +277,7 @@ impl Dataset for Folder {
     }
 
     fn item_name(&self, index: usize) -> String {
-        self.files[index].0.display().to_string()
+        shown(&self.files[index].0)
     }
 }
 

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::ColorType;
 use rayon::prelude::*;
 
-use super::decode::{decode, to_pixels};
+use super::decode::{Rules, decode, to_pixels};
+use super::listing::{LeftOut, list};
 use super::memory::InMemory;
+use super::names::{class_order, shown};
 use super::suggest::{is_idx, suggested_size};
 use super::{
-    BadFile, DataConfig, DataError, Dataset, Kind, Progress, Split, classes, digits, folder, idx,
+    BadFile, ClassOrder, DataConfig, DataError, Dataset, Kind, Progress, Split, classes, digits,
+    idx,
 };
 
 /// Levels of one channel over all images, transparent pixels composited on white.
@@ -49,8 +52,10 @@ pub struct Report {
     pub max_level: u8,
     /// The images that cannot be decoded.
     pub bad: Vec<BadFile>,
-    /// The number of files that are not PNG, JPEG or WebP, or hidden.
-    pub n_ignored: usize,
+    /// Class folders without images.
+    pub empty: Vec<PathBuf>,
+    /// What is not an image.
+    pub left_out: LeftOut,
     /// A `[data]` table that opens this data.
     pub suggestion: DataConfig,
 }
@@ -88,7 +93,7 @@ pub fn inspect(path: &Path, progress: Progress) -> Result<Report, DataError> {
         "test" => Split::Test,
         _ => Split::Train,
     });
-    Ok(inspect_memory(&path.display().to_string(), &splits, config))
+    Ok(inspect_memory(&shown(path), &splits, config))
 }
 
 fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfig) -> Report {
@@ -119,16 +124,24 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
         channels: vec![sums.stats()],
         max_level: splits[0].1.max_level,
         bad: Vec::new(),
-        n_ignored: 0,
+        empty: Vec::new(),
+        left_out: LeftOut::default(),
         suggestion,
     }
 }
 
 fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> {
-    let listing = folder::list(path, true, true)?;
+    let listing = list(path, ClassOrder::Natural, true, true)?;
+    let mut suggestion = DataConfig {
+        kind: Kind::Folder,
+        path: Some(path.to_owned()),
+        ..DataConfig::digits()
+    };
+    suggestion.settle();
+    let rules = Rules::new(&suggestion);
     let n_done = AtomicUsize::new(0);
     let files = listing.files.par_iter().map(|(file, label)| {
-        let image = decode(file, File::open(file).map(BufReader::new)).map(|image| {
+        let image = decode(file, File::open(file).map(BufReader::new), rules).map(|image| {
             let color = image.color();
             let image = to_pixels(image, 3, [255; 3]);
             let channels = [0, 1, 2].map(|channel| {
@@ -183,15 +196,13 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
         .map(Sums::stats)
         .collect();
     let suggestion = DataConfig {
-        kind: Kind::Folder,
-        path: Some(path.to_owned()),
         image_size: Some(suggested_size(&sizes)),
         channels: Some(channels.len()),
-        skip_bad: !bad.is_empty(),
-        ..DataConfig::digits()
+        skip_bad: !bad.is_empty() || !listing.empty.is_empty(),
+        ..suggestion
     };
     Ok(Report {
-        name: path.display().to_string(),
+        name: shown(path),
         splits: vec![(String::new(), n_images)],
         sizes,
         colors,
@@ -199,7 +210,8 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
         channels,
         max_level: 255,
         bad,
-        n_ignored: listing.n_ignored,
+        empty: listing.empty,
+        left_out: listing.left_out,
         suggestion,
     })
 }
@@ -334,12 +346,28 @@ impl fmt::Display for Report {
         for (number, (name, n)) in self.classes.iter().enumerate() {
             writeln!(f, "  {number:>6} {:<24}{n:>9}", classes::printable(name))?;
         }
-        if self.n_ignored > 0 {
+        let names = || self.classes.iter().map(|class| &class.0[..]);
+        let is_sorted = |order| {
+            let compare = class_order(order, names());
+            names().is_sorted_by(|a, b| compare(a, b).is_le())
+        };
+        if self.suggestion.kind == Kind::Folder
+            && is_sorted(ClassOrder::Natural)
+            && !is_sorted(ClassOrder::Text)
+        {
             writeln!(
                 f,
-                "{} files ignored (not .png, .jpg, .jpeg or .webp, or hidden)",
-                self.n_ignored
+                "classes are in the order of their numbers; data.class_order = \"text\" has the reference's"
             )?;
+        }
+        if !self.empty.is_empty() {
+            writeln!(f, "{} class folders without images", self.empty.len())?;
+        }
+        for folder in &self.empty {
+            writeln!(f, "  {}", shown(folder))?;
+        }
+        if !self.left_out.is_empty() {
+            writeln!(f, "left out: {}", self.left_out)?;
         }
         if !self.bad.is_empty() {
             writeln!(f, "{} images cannot be read", self.bad.len())?;
@@ -347,101 +375,24 @@ impl fmt::Display for Report {
         for file in &self.bad {
             writeln!(f, "  {file}")?;
         }
-        let suggestion = toml::to_string(&self.suggestion).map_err(|_| fmt::Error)?;
-        write!(f, "to train on it\n\n[data]\n{suggestion}")
+        // What a run sets by itself is not written.
+        let suggestion = DataConfig {
+            class_order: None,
+            exif_orientation: None,
+            ..self.suggestion.clone()
+        };
+        write!(f, "to train on it\n\n[data]\n")?;
+        match toml::to_string(&suggestion) {
+            Ok(text) => f.write_str(&text),
+            // TOML is UTF-8, and so is all else of the table.
+            Err(_) => writeln!(
+                f,
+                "# {} is not UTF-8: a configuration cannot name it; a link of another name can stand for it",
+                self.name
+            ),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use image::{GrayImage, RgbImage};
-
-    use super::*;
-
-    const QUIET: Progress = &|_, _| ();
-
-    #[test]
-    fn the_digits_by_name() {
-        let report = inspect(Path::new("digits"), QUIET).unwrap();
-        assert_eq!(
-            report.splits,
-            [("train".to_owned(), 1442), ("test".to_owned(), 355)]
-        );
-        assert_eq!(report.classes.len(), 10);
-        assert_eq!(report.classes[3], ("3".to_owned(), 183));
-        // Mean and standard deviation of the source, computed in Python.
-        let stats = report.channels[0];
-        assert_eq!((stats.min, stats.max), (0, 16));
-        assert!(
-            (stats.mean - 4.884164579855314).abs() < 1e-9,
-            "{}",
-            stats.mean
-        );
-        assert!(
-            (stats.std - 6.016787548672236).abs() < 1e-9,
-            "{}",
-            stats.std
-        );
-        let text = report.to_string();
-        assert!(text.starts_with("digits: 1797 images\n"), "{text}");
-        assert!(
-            text.contains("grey   0 to 16, mean 4.88 (-0.3895), std 6.02 (0.7521)"),
-            "{text}"
-        );
-        assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n"), "{text}");
-    }
-
-    #[test]
-    fn a_folder_with_two_sizes_and_a_bad_file() {
-        let root = tempfile::tempdir().unwrap();
-        for class in ["cat", "dog"] {
-            fs::create_dir(root.path().join(class)).unwrap();
-        }
-        RgbImage::from_pixel(40, 20, [10, 0, 0].into())
-            .save(root.path().join("cat/1.png"))
-            .unwrap();
-        GrayImage::from_pixel(16, 16, [20].into())
-            .save(root.path().join("dog/2.png"))
-            .unwrap();
-        fs::write(root.path().join("dog/3.png"), "no").unwrap();
-        let report = inspect(root.path(), QUIET).unwrap();
-        assert_eq!(report.sizes, BTreeMap::from([((16, 16), 1), ((40, 20), 1)]));
-        assert_eq!(
-            report.classes,
-            [("cat".to_owned(), 1), ("dog".to_owned(), 1)]
-        );
-        assert_eq!(report.bad.len(), 1);
-        assert_eq!(report.bad[0].path, root.path().join("dog/3.png"));
-        // 800 pixels of 10 and 256 of 20; 800 of 0 and 256 of 20.
-        assert!((report.channels[0].mean - (800.0 * 10.0 + 256.0 * 20.0) / 1056.0).abs() < 1e-12);
-        assert!((report.channels[2].mean - 256.0 * 20.0 / 1056.0).abs() < 1e-12);
-        let suggestion = &report.suggestion;
-        assert_eq!(
-            (
-                suggestion.image_size,
-                suggestion.channels,
-                suggestion.skip_bad
-            ),
-            (Some(16), Some(3), true)
-        );
-        suggestion.check().unwrap();
-        let text = report.to_string();
-        for line in [
-            "2 classes",
-            "1 images cannot be read",
-            "  40x20                   1",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_missing_folder_is_named() {
-        let error = inspect(Path::new("no/such/folder"), QUIET)
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("no/such/folder: "), "{error}");
-    }
-}
+mod tests;

@@ -9,6 +9,8 @@ mod config;
 mod crop;
 mod decode;
 pub mod digits;
+#[cfg(not(target_arch = "wasm32"))]
+mod disk;
 mod dropped;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -16,12 +18,16 @@ mod folder;
 mod idx;
 #[cfg(not(target_arch = "wasm32"))]
 mod inspect;
+mod jpeg;
 mod knn;
 #[cfg(not(target_arch = "wasm32"))]
 mod labels;
 #[cfg(not(target_arch = "wasm32"))]
+mod listing;
+#[cfg(not(target_arch = "wasm32"))]
 mod loader;
 mod memory;
+mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod place;
 mod subset;
@@ -30,7 +36,7 @@ mod suggest;
 use std::sync::Arc;
 
 pub use batches::{Batch, BatchConfig, Batches};
-pub use config::{DataConfig, Kind, Split};
+pub use config::{ClassOrder, DataConfig, Kind, Split};
 pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
 #[cfg(not(target_arch = "wasm32"))]

@@ -35,7 +35,7 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
             return Ok(idx(path, split == Split::Test));
         }
     }
-    let files = super::folder::list(path, true, true)?.files;
+    let files = super::listing::list(path, super::ClassOrder::Natural, true, true)?.files;
     let header = |(path, _): &(std::path::PathBuf, u32)| {
         Header::read(std::io::BufReader::new(std::fs::File::open(path).ok()?))
     };
@@ -77,13 +77,15 @@ fn folder(path: &Path, headers: &[Header]) -> DataConfig {
         *sizes.entry(header.size).or_default() += 1;
     }
     let has_color = headers.iter().any(|header| header.has_color);
-    DataConfig {
+    let mut config = DataConfig {
         kind: Kind::Folder,
         path: Some(path.to_owned()),
         image_size: Some(suggested_size(&sizes)),
         channels: Some(if has_color { 3 } else { 1 }),
         ..DataConfig::digits()
-    }
+    };
+    config.settle();
+    config
 }
 
 /// The largest power of two, 8 to 512, that at least half of the images need not be enlarged for.
@@ -126,11 +128,11 @@ mod tests {
         let grey = suggest(root.path()).unwrap();
         assert_eq!((grey.image_size, grey.channels), (Some(32), Some(1)));
         save("a.png", 40, 20);
-        save("b.jpg", 17, 33);
+        save("b.webp", 17, 33);
         let told = suggest(root.path()).unwrap();
         assert_eq!(told, inspect(root.path(), &|_, _| ()).unwrap().suggestion);
         assert_eq!((told.image_size, told.channels), (Some(16), Some(3)));
-        let files: Vec<File> = ["a.png", "b.jpg", "grey.png"]
+        let files: Vec<File> = ["a.png", "b.webp", "grey.png"]
             .map(|name| {
                 let bytes = fs::read(root.path().join(name)).unwrap();
                 (name.to_owned(), bytes.into())
@@ -164,7 +166,7 @@ mod tests {
     fn a_folder_without_images_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let text = suggest(root.path()).unwrap_err().to_string();
-        assert!(text.contains("no images, 0 other files"), "{text}");
+        assert!(text.contains("got no images, expected"), "{text}");
         let missing = root.path().join("missing");
         let text = suggest(&missing).unwrap_err().to_string();
         assert!(text.starts_with(&missing.display().to_string()), "{text}");

@@ -1,8 +1,10 @@
 use image::{DynamicImage, GrayImage, Rgb, RgbImage, RgbaImage};
 use tempfile::TempDir;
 
+use std::fs;
+
 use super::*;
-use crate::data::Kind;
+use crate::data::{ClassOrder, Kind};
 
 const QUIET: Progress = &|_, _| ();
 
@@ -25,12 +27,12 @@ fn flat_color(color: [u8; 3]) -> RgbImage {
     RgbImage::from_pixel(20, 12, Rgb(color))
 }
 
-/// Two classes, three formats, four kinds of pixel.
+/// Two classes, two formats, four kinds of pixel.
 fn mixed() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     save(root.path(), "b/one.png", flat_color([255, 0, 51]));
     save(root.path(), "b/two.webp", flat_color([0, 102, 255]));
-    save(root.path(), "a/deeper/three.JPG", flat_color([128; 3]));
+    save(root.path(), "a/deeper/three.PNG", flat_color([128; 3]));
     save(
         root.path(),
         "a/grey.png",
@@ -87,8 +89,10 @@ fn classes_formats_and_kinds_of_pixel() {
         first_pixels(&Folder::open(&blue, QUIET).unwrap())[0],
         [0.0, 0.0, 255.0]
     );
-    let listing = list(root.path(), true, false).unwrap();
-    assert_eq!(listing.n_ignored, 2);
+    let left_out = list(root.path(), ClassOrder::Text, true, false)
+        .unwrap()
+        .left_out;
+    assert_eq!(left_out.to_string(), "1 .txt, 1 hidden or of the system");
 }
 
 #[test]
@@ -219,21 +223,81 @@ fn classes_of_the_folder_and_of_the_configuration() {
 fn folders_without_images_are_refused_by_name() {
     let root = tempfile::tempdir().unwrap();
     let message = |path: &Path| {
-        let error = list(path, true, false).err().unwrap().to_string();
+        let error = Folder::open(&config(path), QUIET)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.starts_with(path.to_str().unwrap()), "{error}");
         error
     };
     message(&root.path().join("missing"));
     fs::write(root.path().join("notes.txt"), "x").unwrap();
-    assert!(message(root.path()).contains("got no images, 1 other files"));
+    assert!(message(root.path()).contains("got no images, but 1 .txt, expected"));
     assert!(message(&root.path().join("notes.txt")).contains("got a file"));
     save(root.path(), "a/one.png", flat_color([0; 3]));
     fs::create_dir(root.path().join("b")).unwrap();
-    let error = list(root.path(), true, false).err().unwrap().to_string();
-    assert!(
-        error.starts_with(root.path().join("b").to_str().unwrap()),
-        "{error}"
-    );
+    assert!(message(root.path()).contains("no images, expected at least one image"));
     save(root.path(), "two.png", flat_color([0; 3]));
-    assert!(message(root.path()).contains("both 1 images and 2 folders"));
+    assert!(message(root.path()).contains("both 1 images and 1 folders"));
+}
+
+#[test]
+fn classes_without_a_readable_image_are_left_out_with_skip_bad() {
+    let root = mixed();
+    fs::create_dir(root.path().join("aa")).unwrap();
+    fs::create_dir(root.path().join("ab")).unwrap();
+    fs::write(root.path().join("ab/bad.png"), "no").unwrap();
+    let skip = DataConfig {
+        skip_bad: true,
+        ..config(root.path())
+    };
+    let folder = Folder::open(&skip, QUIET).unwrap();
+    assert_eq!(
+        (folder.class_names(), folder.n_classes()),
+        (&["a".to_owned(), "b".to_owned()][..], 2)
+    );
+    let labels: Vec<u32> = (0..5).map(|index| folder.label(index)).collect();
+    assert_eq!(labels, [0, 0, 0, 1, 1]);
+}
+
+/// The second start decodes nothing and gives the same bytes.
+#[test]
+fn the_second_start_reads_the_disk() {
+    let root = mixed();
+    let place = tempfile::tempdir().unwrap();
+    let open = || {
+        let mut was = 0;
+        let folder = Folder::open_with(&config(root.path()), QUIET, |fit, files| {
+            let mut cache = Cache::new(
+                place.path(),
+                root.path(),
+                fit,
+                files.iter().map(|file| file.0.as_path()),
+            );
+            cache.keep_all();
+            let mut levels = vec![0; files.len() * fit.bytes()];
+            was = cache
+                .read(&mut levels)
+                .iter()
+                .filter(|&&found| found)
+                .count();
+            Some(cache)
+        });
+        (folder.unwrap(), was)
+    };
+    let (first, n_first) = open();
+    let (second, n_second) = open();
+    assert_eq!((n_first, n_second), (0, 5));
+    assert!(first.cache.is_some() && first.cache == second.cache);
+    assert_eq!(first.files, second.files);
+    // A file that changes is decoded again, and so is one that was good and is bad.
+    save(root.path(), "b/one.png", flat_color([1, 2, 3]));
+    fs::write(root.path().join("a/grey.png"), "no").unwrap();
+    let error = Folder::open_with(&config(root.path()), QUIET, |_, _| None);
+    assert!(error.is_err());
+    save(root.path(), "a/grey.png", GrayImage::new(30, 9));
+    let (third, n_third) = open();
+    let plain = Folder::open_with(&config(root.path()), QUIET, |_, _| None).unwrap();
+    assert_eq!(n_third, 3);
+    assert!(third.cache == plain.cache && third.cache != first.cache);
 }

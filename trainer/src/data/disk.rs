@@ -1,0 +1,304 @@
+//! Decoded images on disk, so that a second start does not decode again.
+//!
+//! One file holds the cropped levels of one data set in one crop. An entry is good for a file of the same name, length and time
+//! of change; its checksum is compared when it is read, and what does not fit is decoded and the file made anew.
+//!
+//! Little endian: the magic, `u32` [`VERSION`], `u64` images, `u64` bytes an image; a table of `u32` length of the name, the name,
+//! `u64` bytes of the file, `u64` seconds and `u32` nanoseconds of its change, `u32` CRC-32 of the levels; `u32` CRC-32 of the
+//! table; then the levels of each image.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, File, FileTimes};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::decode::Fit;
+
+/// Changes whenever decoding or cropping gives other levels.
+const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 12] = b"sit images\r\n";
+
+/// Data sets whose files take less than this together are decoded each time.
+const MIN_SOURCE_BYTES: u64 = 1 << 20;
+
+/// What all files together may take; those that were used the longest ago go first.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// The user's cache: `$SIT_CACHE`, or the system's place for caches.
+pub fn place() -> Option<PathBuf> {
+    let var = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    if let Some(path) = std::env::var_os("SIT_CACHE").filter(|path| !path.is_empty()) {
+        return Some(PathBuf::from(path));
+    }
+    let system = if cfg!(windows) {
+        var("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        var("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")))
+    };
+    system.map(|folder| folder.join("sit"))
+}
+
+/// What names the content of a file without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Stamp {
+    /// Below the data's folder, as the system writes it.
+    name: Vec<u8>,
+    bytes: u64,
+    seconds: u64,
+    nanoseconds: u32,
+}
+
+impl Stamp {
+    fn of(root: &Path, path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let name = path.strip_prefix(root).unwrap_or(path);
+        Some(Self {
+            name: name.as_os_str().as_encoded_bytes().to_vec(),
+            bytes: metadata.len(),
+            seconds: changed.as_secs(),
+            nanoseconds: changed.subsec_nanos(),
+        })
+    }
+}
+
+/// The cache of one data set in one crop.
+pub struct Cache {
+    file: PathBuf,
+    image_bytes: usize,
+    /// Of each image in the order of the data; `None` for a file that cannot be asked.
+    stamps: Vec<Option<Stamp>>,
+    min_source_bytes: u64,
+}
+
+impl Cache {
+    /// The cache below `place` of the images `files` of the folder `root`.
+    pub fn new<'a>(
+        place: &Path,
+        root: &Path,
+        fit: &Fit,
+        files: impl Iterator<Item = &'a Path>,
+    ) -> Self {
+        let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        let mut sum = flate2::Crc::new();
+        sum.update(real.as_os_str().as_encoded_bytes());
+        let mut name = OsString::from(real.file_name().unwrap_or_default());
+        // Long names would be refused by the file system.
+        if name.len() > 100 {
+            name = OsString::from("images");
+        }
+        let [r, g, b] = fit.background;
+        name.push(format!(
+            "-{:08x}-{}x{}-{r:02x}{g:02x}{b:02x}{}.images",
+            sum.sum(),
+            fit.image_size,
+            fit.channels,
+            if fit.rules.orientation { "-turned" } else { "" },
+        ));
+        Self {
+            file: place.join("images").join(name),
+            image_bytes: fit.bytes(),
+            stamps: files.map(|path| Stamp::of(root, path)).collect(),
+            min_source_bytes: MIN_SOURCE_BYTES,
+        }
+    }
+
+    /// Keeps small data as well.
+    #[cfg(test)]
+    pub fn keep_all(&mut self) {
+        self.min_source_bytes = 0;
+    }
+
+    /// Fills those of `levels` (`[N, ...]`) that the cache has, and says which.
+    pub fn read(&self, levels: &mut [u8]) -> Vec<bool> {
+        let mut found = vec![false; self.stamps.len()];
+        // What was read before a fault is good: each image has its checksum.
+        let result = self.fill(levels, &mut found);
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::info!("{}: made anew: {error}", self.file.display());
+        }
+        found
+    }
+
+    fn fill(&self, levels: &mut [u8], found: &mut [bool]) -> io::Result<()> {
+        let file = File::open(&self.file)?;
+        let length = file.metadata()?.len();
+        // Tells which were used last; a cache that cannot be touched can be read all the same.
+        let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+        let mut input = BufReader::with_capacity(1 << 20, file);
+        let table = read_table(&mut input, self.image_bytes, length)?;
+        let wanted: HashMap<&Stamp, usize> = self
+            .stamps
+            .iter()
+            .enumerate()
+            .filter_map(|(index, stamp)| Some((stamp.as_ref()?, index)))
+            .collect();
+        for (stamp, sum) in &table {
+            let Some(&index) = wanted.get(stamp) else {
+                input.seek_relative(self.image_bytes as i64)?;
+                continue;
+            };
+            let image = &mut levels[index * self.image_bytes..][..self.image_bytes];
+            input.read_exact(image)?;
+            found[index] = crc(image) == *sum;
+        }
+        Ok(())
+    }
+
+    /// Writes the images for which `is_good` holds, and removes what was used the longest ago. A cache that cannot be written
+    /// is no fault: the next start decodes again.
+    pub fn write(&self, levels: &[u8], is_good: &[bool]) {
+        let good: Vec<(&Stamp, &[u8])> = self
+            .stamps
+            .iter()
+            .zip(levels.chunks_exact(self.image_bytes))
+            .zip(is_good)
+            .filter(|(_, is_good)| **is_good)
+            .filter_map(|((stamp, image), _)| Some((stamp.as_ref()?, image)))
+            .collect();
+        let source_bytes: u64 = good.iter().map(|(stamp, _)| stamp.bytes).sum();
+        let bytes = good.len() as u64 * self.image_bytes as u64;
+        if source_bytes < self.min_source_bytes || bytes > MAX_BYTES / 2 {
+            return;
+        }
+        let result = self.write_all(&good).and_then(|()| {
+            let folder = self.file.parent().unwrap_or(Path::new("."));
+            prune(folder, &self.file, MAX_BYTES)
+        });
+        if let Err(error) = result {
+            tracing::info!(
+                "{}: decoded images are not kept: {error}",
+                self.file.display()
+            );
+        }
+    }
+
+    fn write_all(&self, images: &[(&Stamp, &[u8])]) -> io::Result<()> {
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut temporary = tempfile::Builder::new()
+            .prefix(".partial-")
+            .tempfile_in(folder)?;
+        let mut table = Vec::new();
+        for (stamp, image) in images {
+            table.extend((stamp.name.len() as u32).to_le_bytes());
+            table.extend(&stamp.name);
+            table.extend(stamp.bytes.to_le_bytes());
+            table.extend(stamp.seconds.to_le_bytes());
+            table.extend(stamp.nanoseconds.to_le_bytes());
+            table.extend(crc(image).to_le_bytes());
+        }
+        let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
+        out.write_all(MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&(images.len() as u64).to_le_bytes())?;
+        out.write_all(&(self.image_bytes as u64).to_le_bytes())?;
+        out.write_all(&table)?;
+        out.write_all(&crc(&table).to_le_bytes())?;
+        for (_, image) in images {
+            out.write_all(image)?;
+        }
+        out.flush()?;
+        drop(out);
+        temporary.as_file().sync_all()?;
+        temporary.persist(&self.file).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// The stamps and checksums of a file of `length` bytes, which is believed only where the checksum of the table holds.
+fn read_table(
+    input: &mut impl Read,
+    image_bytes: usize,
+    length: u64,
+) -> io::Result<Vec<(Stamp, u32)>> {
+    fn array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        input.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    if array(input)? != *MAGIC || u32::from_le_bytes(array(input)?) != VERSION {
+        return Err(bad("of another version"));
+    }
+    let n_images = u64::from_le_bytes(array(input)?);
+    let size = u64::from_le_bytes(array(input)?);
+    if size != image_bytes as u64 || n_images.saturating_mul(size) > length {
+        return Err(bad("not the size that its header says"));
+    }
+    let (mut table, mut sum) = (Vec::new(), flate2::Crc::new());
+    for _ in 0..n_images {
+        let n: [u8; 4] = array(input)?;
+        let n_name = u32::from_le_bytes(n);
+        if n_name > 1 << 16 {
+            return Err(bad("a damaged table"));
+        }
+        let mut name = vec![0; n_name as usize];
+        input.read_exact(&mut name)?;
+        let [bytes, seconds]: [[u8; 8]; 2] = [array(input)?, array(input)?];
+        let [nanoseconds, crc]: [[u8; 4]; 2] = [array(input)?, array(input)?];
+        for part in [&n[..], &name, &bytes, &seconds, &nanoseconds, &crc] {
+            sum.update(part);
+        }
+        let stamp = Stamp {
+            name,
+            bytes: u64::from_le_bytes(bytes),
+            seconds: u64::from_le_bytes(seconds),
+            nanoseconds: u32::from_le_bytes(nanoseconds),
+        };
+        table.push((stamp, u32::from_le_bytes(crc)));
+    }
+    if u32::from_le_bytes(array(input)?) != sum.sum() {
+        return Err(bad("a damaged table"));
+    }
+    Ok(table)
+}
+
+/// Removes the files that were used the longest ago until the others take at most `max_bytes`, and what was never finished.
+fn prune(folder: &Path, keep: &Path, max_bytes: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let used = metadata.modified().unwrap_or(UNIX_EPOCH);
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let age = SystemTime::now().duration_since(used).unwrap_or_default();
+        if name.starts_with(".partial-") && age > Duration::from_secs(24 * 3600) {
+            fs::remove_file(entry.path())?;
+        } else if name.ends_with(".images") && entry.path() != keep {
+            files.push((used, metadata.len(), entry.path()));
+        }
+    }
+    files.sort();
+    let mut total: u64 = files.iter().map(|file| file.1).sum();
+    total += fs::metadata(keep)?.len();
+    for (_, bytes, path) in files {
+        if total <= max_bytes {
+            break;
+        }
+        fs::remove_file(path)?;
+        total -= bytes;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

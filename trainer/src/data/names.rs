@@ -1,0 +1,102 @@
+//! Names of files and folders: how they are shown, which are never data, and the order of classes.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use super::ClassOrder;
+use super::classes::printable;
+
+/// A path for a message on one line: characters that would move a cursor and bytes that are not UTF-8 are escaped.
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    for part in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text += &printable(part.valid());
+        for byte in part.invalid() {
+            text += &format!("\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Whether an entry of this name is the system's and never data: hidden, or what macOS, Windows and network drives leave.
+pub fn is_system(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "__MACOSX",
+        "Thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "@eaDir",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "lost+found",
+    ];
+    name.starts_with('.') || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The order that names of classes are sorted in: by value if `order` is natural and all names are whole numbers, else as text.
+pub fn class_order<'a>(
+    order: ClassOrder,
+    names: impl IntoIterator<Item = &'a str>,
+) -> fn(&str, &str) -> Ordering {
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+    let mut names = names.into_iter().peekable();
+    let is_natural = order == ClassOrder::Natural && names.peek().is_some() && names.all(is_number);
+    if is_natural {
+        |a, b| {
+            let digits = |name: &str| name.trim_start_matches('0').len();
+            let [x, y] = [a, b].map(|name| name.trim_start_matches('0'));
+            (digits(a), x, a).cmp(&(digits(b), y, b))
+        }
+    } else {
+        |a, b| a.cmp(b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted<'a>(order: ClassOrder, names: &[&'a str]) -> Vec<&'a str> {
+        let mut sorted = names.to_vec();
+        let compare = class_order(order, names.iter().copied());
+        sorted.sort_by(|a, b| compare(a, b));
+        sorted
+    }
+
+    #[test]
+    fn whole_numbers_are_in_their_own_order_and_other_names_in_that_of_text() {
+        use ClassOrder::{Natural, Text};
+        let numbers = ["10", "2", "0", "01", "1", "100000000000000000000000"];
+        let expected = ["0", "01", "1", "2", "10", "100000000000000000000000"];
+        assert_eq!(sorted(Natural, &numbers), expected);
+        assert_eq!(sorted(Text, &["10", "2", "1"]), ["1", "10", "2"]);
+        assert_eq!(sorted(Natural, &["10", "2", "x"]), ["10", "2", "x"]);
+        assert_eq!(sorted(Natural, &["10", "-2"]), ["-2", "10"]);
+    }
+
+    #[test]
+    fn names_are_shown_on_one_line() {
+        assert_eq!(shown(Path::new("a\n\x1b[31mé")), "a\\n\\u{1b}[31mé");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let name = std::ffi::OsStr::from_bytes(b"img\xff.png");
+            assert_eq!(shown(Path::new(name)), "img\\xff.png");
+        }
+    }
+
+    #[test]
+    fn what_systems_leave_behind_is_not_data() {
+        for name in [
+            "__MACOSX",
+            ".DS_Store",
+            "thumbs.db",
+            "Desktop.ini",
+            "@eaDir",
+            "._a.png",
+        ] {
+            assert!(is_system(name), "{name}");
+        }
+        assert!(!is_system("cat") && !is_system("runs"));
+    }
+}
