@@ -9,7 +9,7 @@ mod torch;
 mod write;
 
 pub use examine::{Examination, Mismatch};
-pub use header::header;
+pub use header::{header, header_of};
 pub use index::{Dtype, Entry, Format};
 pub use write::{Precision, Tensor, model_tensors, moment_tensors, write, write_values};
 

@@ -1,7 +1,8 @@
 //! Files that are whole or not there.
 
+use crate::pending::Pending;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -63,18 +64,18 @@ pub fn check_writable(path: &Path) -> Result<(), FileError> {
 }
 
 /// Whether it ends as only the name of a folder does: in a slash, `.` or `..`.
-fn names_a_folder(path: &Path) -> bool {
+pub(crate) fn names_a_folder(path: &Path) -> bool {
     let text = path.as_os_str().to_string_lossy();
     path.file_name().is_none() || text.ends_with(std::path::is_separator) || text.ends_with("/.")
 }
 
 /// Whether it is there and no regular file: `/dev/null`, a pipe.
-fn is_special(path: &Path) -> bool {
+pub(crate) fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| !m.is_file())
 }
 
 /// Where a write to `path` ends: links are followed, also to what is not there yet.
-fn follow(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
     // As many as Linux follows.
     const MOST: usize = 40;
     let mut path = path.to_owned();
@@ -99,33 +100,13 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    replace(path, write).map_err(FileError::of("write", path))
-}
-
-fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
-    if is_special(path) {
-        let mut out = BufWriter::new(File::options().write(true).open(path)?);
-        write(&mut out)?;
-        return out.flush();
-    }
-    if names_a_folder(path) {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    let target = follow(path)?;
-    // Dropped, it is deleted.
-    let partial = partial(parent(&target))?;
-    let mut out = BufWriter::new(partial.as_file().try_clone()?);
-    write(&mut out)?;
-    out.into_inner()?.sync_all()?;
-    partial.persist(&target).map_err(|e| e.error)?;
-    sync_folder(parent(&target))
+    let mut file = Pending::create(path)?;
+    write(file.writer()).map_err(FileError::of("write", path))?;
+    file.finish().map(drop)
 }
 
 /// A new file that is locked as long as it is open, so that [`remove_partial`] of another process leaves it alone.
-fn partial(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
     // The temporary file becomes the file, and gets its usual rights.
@@ -223,6 +204,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();

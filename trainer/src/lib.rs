@@ -24,6 +24,8 @@ pub mod npz;
 mod outputs;
 #[cfg(feature = "cli")]
 mod peak;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pending;
 pub mod png;
 #[cfg(feature = "cli")]
 mod preview;
@@ -39,5 +41,7 @@ mod signals;
 mod stdout;
 #[cfg(feature = "cli")]
 mod training;
+#[cfg(feature = "cli")]
+mod trajectory;
 #[cfg(feature = "cli")]
 mod validation;

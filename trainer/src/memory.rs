@@ -4,6 +4,7 @@ use crate::config::RunConfig;
 use crate::data::Loader;
 use crate::error::{Failure, Result};
 use crate::host;
+use crate::preview;
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::graph::Layout;
@@ -35,10 +36,25 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let batch = config.train.batch as u64 * 2 * image;
     let params = model::params(&config.model);
     let largest = params.iter().map(|(_, shape)| 4 * shape.numel() as u64);
+    let most = device.max_segment_bytes();
+    let layout = config.step().layout(most);
+    let previews = layout.and_then(|layout| preview::forecast(config, &layout));
+    let (on_device, on_host) = match &previews {
+        Ok(bytes) => *bytes,
+        Err(_) => (0, 0),
+    };
+    let parts = config.step().forecast(most).and_then(|mut parts| {
+        previews?;
+        if on_device > 0 {
+            parts.push(("previews", on_device));
+        }
+        Ok(parts)
+    });
     Forecast {
         what: format!("training at batch {}", config.train.batch),
-        device: config.step().forecast(device.max_segment_bytes()),
+        device: parts,
         host: vec![
+            ("pictures of previews", on_host),
             (
                 "batches ahead",
                 Loader::batches_ahead(config.data.workers) as u64 * (batch / 2) + batch,
@@ -72,7 +88,8 @@ pub fn sampling(config: &SampleConfig, device: &Device) -> Forecast {
 }
 
 fn total(parts: &[Part]) -> u64 {
-    parts.iter().map(|(_, bytes)| bytes).sum()
+    let bytes = parts.iter().map(|(_, bytes)| bytes);
+    bytes.fold(0, |sum, &bytes| sum.saturating_add(bytes))
 }
 
 impl Forecast {
@@ -85,7 +102,8 @@ impl Forecast {
 
     /// Bytes in the memory of the process.
     fn on_host(&self, device: &[Part]) -> u64 {
-        total(&self.host) + if self.is_cpu { total(device) } else { 0 }
+        let device = if self.is_cpu { total(device) } else { 0 };
+        total(&self.host).saturating_add(device)
     }
 
     /// Refuses what the machine has no memory for; the system would end the process in the middle of it.
@@ -120,17 +138,38 @@ impl fmt::Display for Forecast {
             " (beside the device)"
         };
         let parts = device.iter().map(|part| (part, ""));
-        for ((part, bytes), place) in parts.chain(self.host.iter().map(|part| (part, beside))) {
+        let parts = parts.chain(self.host.iter().map(|part| (part, beside)));
+        for ((part, bytes), place) in parts.filter(|((_, bytes), _)| *bytes > 0) {
             writeln!(f, "    {part:<18} {:>10.1} MiB{place}", mib(*bytes))?;
         }
         let free = self.free.filter(|_| self.is_cpu);
-        let all = total(device) + if self.is_cpu { total(&self.host) } else { 0 };
+        let beside = if self.is_cpu { total(&self.host) } else { 0 };
+        let all = total(device).saturating_add(beside);
         let verdict = match free {
             Some(free) if all > free => format!("does not fit: {:.0} MiB are free", mib(free)),
             Some(free) => format!("fits: {:.0} MiB are free", mib(free)),
             None => "how much is free on this device is not known".to_owned(),
         };
         writeln!(f, "    {:<18} {:>10.1} MiB; {verdict}", "all", mib(all))
+    }
+}
+
+/// Refuses `what`, which takes `bytes` of the process's memory (nothing: more than can be), when they are not free.
+///
+/// # Errors
+/// [`Failure::Input`] with what is needed, what is free, and what to do `instead`.
+pub fn require_host(what: &str, bytes: Option<u64>, instead: &str) -> Result<()> {
+    let free = host::free_memory();
+    match bytes {
+        Some(bytes) if free.is_none_or(|free| bytes <= free) => Ok(()),
+        Some(bytes) => Err(Failure::Input(format!(
+            "{what} needs {:.0} MiB of memory, {:.0} MiB are free; {instead}",
+            mib(bytes),
+            mib(free.unwrap_or(0))
+        ))),
+        None => Err(Failure::Input(format!(
+            "{what} is larger than a PNG can be; {instead}"
+        ))),
     }
 }
 

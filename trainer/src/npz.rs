@@ -1,56 +1,158 @@
 //! Samples as a NumPy archive, as evaluation programs take them.
 
-use std::io::{self, Seek, Write};
-use std::path::Path;
-
+use crate::files::FileError;
+use crate::pending::Pending;
+use crate::png::{is_picture, level};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::files::{FileError, write_atomically};
-use crate::png::level;
-
-/// Writes `arr_0` (u8 `[N, H, W, C]`, levels as in [`level`]) and `label` (i64 `[N]`) from images `[N, C, H, W]` in [-1, 1];
-/// `shape` is `[C, H, W]`.
+/// An archive that is written batch by batch: `arr_0` `[N, H, W, C]`, then `label` (i64 `[N]`).
 ///
-/// # Errors
-/// [`FileError`] if the file cannot be written.
-///
-/// # Panics
-/// If there is not one label per image.
-pub fn write(
-    path: &Path,
-    images: &[f32],
+/// Pictures, of one channel or three, are u8 levels as in [`level`]; of any other number of channels they are latents, f32 as they are.
+pub struct Writer {
+    path: PathBuf,
+    zip: ZipWriter<Quiet>,
+    /// Of an image, `[C, H, W]`.
     shape: [usize; 3],
-    labels: &[u32],
-) -> Result<(), FileError> {
-    let [channels, height, width] = shape;
-    assert_eq!(
-        images.len(),
-        labels.len() * channels * height * width,
-        "one label per image"
-    );
-    write_atomically(path, |out| {
-        let mut zip = ZipWriter::new(out);
-        start(
-            &mut zip,
-            "arr_0.npy",
-            "|u1",
-            &[labels.len(), height, width, channels],
-        )?;
-        let mut levels = vec![0; channels * height * width];
-        for image in images.chunks_exact(levels.len()) {
-            for (i, to) in levels.iter_mut().enumerate() {
-                *to = level(image[i % channels * height * width + i / channels]);
+    n_images: u64,
+    /// Images written.
+    written: u64,
+    bytes: Vec<u8>,
+}
+
+/// NumPy's name of the type of images of so many channels.
+fn dtype(channels: usize) -> &'static str {
+    if is_picture(channels) { "|u1" } else { "<f4" }
+}
+
+impl Writer {
+    /// Starts an archive of `n_images` images of `shape` `[C, H, W]`.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be written.
+    pub fn create(path: &Path, n_images: u64, shape: [usize; 3]) -> Result<Self, FileError> {
+        let out = Quiet {
+            out: Pending::create(path)?,
+            broken: false,
+        };
+        let mut writer = Writer {
+            path: path.to_owned(),
+            zip: ZipWriter::new(out),
+            shape,
+            n_images,
+            written: 0,
+            bytes: Vec::new(),
+        };
+        let [channels, height, width] = shape.map(|size| size as u64);
+        let shape = [n_images, height, width, channels];
+        start(&mut writer.zip, "arr_0.npy", dtype(writer.shape[0]), &shape)
+            .map_err(FileError::of("write", path))?;
+        Ok(writer)
+    }
+
+    /// What the file will be called.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the next images `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be written.
+    ///
+    /// # Panics
+    /// If they are not whole, or more than were announced.
+    pub fn images(&mut self, images: &[f32]) -> Result<(), FileError> {
+        let [channels, height, width] = self.shape;
+        let len = channels * height * width;
+        self.written += (images.len() / len) as u64;
+        assert!(
+            images.len().is_multiple_of(len) && self.written <= self.n_images,
+            "whole images, no more than announced"
+        );
+        for image in images.chunks_exact(len) {
+            let last = (0..len).map(|i| image[i % channels * height * width + i / channels]);
+            self.bytes.clear();
+            if is_picture(channels) {
+                self.bytes.extend(last.map(level));
+            } else {
+                self.bytes.extend(last.flat_map(f32::to_le_bytes));
             }
-            zip.write_all(&levels)?;
+            self.zip
+                .write_all(&self.bytes)
+                .map_err(FileError::of("write", &self.path))?;
         }
-        start(&mut zip, "label.npy", "<i8", &[labels.len()])?;
-        labels
-            .iter()
-            .try_for_each(|&label| zip.write_all(&i64::from(label).to_le_bytes()))?;
-        zip.finish()?;
         Ok(())
-    })
+    }
+
+    /// Writes the labels and gives the file its name; returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be written.
+    ///
+    /// # Panics
+    /// If there are fewer images than announced, or not one label per image.
+    pub fn finish(mut self, labels: impl Iterator<Item = u32>) -> Result<u64, FileError> {
+        let mut n = 0;
+        let write = || {
+            start(&mut self.zip, "label.npy", "<i8", &[self.n_images])?;
+            for label in labels {
+                n += 1;
+                self.zip.write_all(&i64::from(label).to_le_bytes())?;
+            }
+            Ok(())
+        };
+        write().map_err(FileError::of("write", &self.path))?;
+        assert!(
+            n == self.n_images && self.written == n,
+            "one label per image"
+        );
+        let quiet = self.zip.finish().map_err(io::Error::from);
+        quiet
+            .map_err(FileError::of("write", &self.path))?
+            .out
+            .finish()
+    }
+}
+
+/// A file that takes no more after the first error: the archive's destructor writes its end, and would print to stderr what it
+/// cannot write.
+struct Quiet {
+    out: Pending,
+    broken: bool,
+}
+
+impl Quiet {
+    fn attempt<T>(
+        &mut self,
+        otherwise: T,
+        act: impl FnOnce(&mut Pending) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.broken {
+            return Ok(otherwise);
+        }
+        let done = act(&mut self.out);
+        self.broken = done.is_err();
+        done
+    }
+}
+
+impl Write for Quiet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt((), Write::flush)
+    }
+}
+
+impl Seek for Quiet {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.attempt(0, |out| out.seek(to))
+    }
 }
 
 /// Starts an array: NumPy's format 1.0, whose data begin at a multiple of 64 bytes.
@@ -58,7 +160,7 @@ fn start(
     zip: &mut ZipWriter<impl Write + Seek>,
     name: &str,
     dtype: &str,
-    shape: &[usize],
+    shape: &[u64],
 ) -> io::Result<()> {
     // The entry's size is not known beforehand; the flag makes room for more than 4 GiB.
     zip.start_file(name, SimpleFileOptions::default().large_file(true))?;
@@ -107,7 +209,13 @@ mod tests {
         let path = folder.path().join("samples.npz");
         // Two images of 3 channels, 1x2: value n is level n.
         let images: Vec<f32> = (0..12_u8).map(|n| f32::from(n) / 127.5 - 1.0).collect();
-        write(&path, &images, [3, 1, 2], &[7, 300]).unwrap();
+        let mut writer = Writer::create(&path, 2, [3, 1, 2]).unwrap();
+        for image in images.chunks(6) {
+            writer.images(image).unwrap();
+        }
+        assert!(!path.exists(), "it has its name when it is whole");
+        let len = writer.finish([7, 300].into_iter()).unwrap();
+        assert_eq!(len, path.metadata().unwrap().len());
         let mut archive = ZipArchive::new(File::open(&path).unwrap()).unwrap();
         let (header, levels) = array(&mut archive, "arr_0.npy");
         assert_eq!(
@@ -121,5 +229,33 @@ mod tests {
             "{'descr': '<i8', 'fortran_order': False, 'shape': (2, ), }"
         );
         assert_eq!(labels, [7_i64, 300].map(i64::to_le_bytes).concat());
+    }
+
+    #[test]
+    fn latents_are_f32_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latents.npz");
+        let image: Vec<f32> = (0..8_u8).map(|n| f32::from(n) * 3.5 - 9.0).collect();
+        let mut writer = Writer::create(&path, 1, [4, 1, 2]).unwrap();
+        writer.images(&image).unwrap();
+        writer.finish([0].into_iter()).unwrap();
+        let mut archive = ZipArchive::new(File::open(&path).unwrap()).unwrap();
+        let (header, bytes) = array(&mut archive, "arr_0.npy");
+        assert_eq!(
+            header,
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2, 4, ), }"
+        );
+        let last = [0, 2, 4, 6, 1, 3, 5, 7].map(|i| image[i].to_le_bytes());
+        assert_eq!(bytes, last.concat());
+    }
+
+    #[test]
+    fn an_archive_that_is_not_finished_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        let mut writer = Writer::create(&path, 9, [1, 8, 8]).unwrap();
+        writer.images(&[0.0; 128]).unwrap();
+        drop(writer);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 }

@@ -1,7 +1,8 @@
-//! Images as PNG: grids of samples.
+//! Images as PNG: single ones, and grids of samples.
 
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
+use std::io::{self, Write};
 
 /// Pixels between two images of a grid.
 const GAP: usize = 2;
@@ -12,10 +13,28 @@ const BLOCK_GAP: usize = 6;
 /// Smaller images are enlarged by a whole factor to at least this side, in pixels.
 const LEAST_SIDE: usize = 48;
 
+/// Values of latents that are black and white: most lie between, at about unit variance.
+const LATENT_RANGE: f32 = 3.0;
+
 /// The 8-bit level of a pixel in [-1, 1]: `clamp(round(127.5 x + 127.5), 0, 255)`, and 0 for what is not a number.
 pub fn level(x: f32) -> u8 {
     // `as` saturates.
     (127.5 * x + 127.5).round() as u8
+}
+
+/// Whether images of so many channels are pictures, grey or RGB; else they are latents of an autoencoder.
+pub fn is_picture(channels: usize) -> bool {
+    channels == 1 || channels == 3
+}
+
+/// What a grid of latents shows; nothing to say of pictures.
+pub fn shows(channels: usize) -> Option<String> {
+    (!is_picture(channels)).then(|| {
+        format!(
+            "the grid shows each of the {channels} channels of a latent by itself, side by side, black at -{LATENT_RANGE} and white \
+             at {LATENT_RANGE}; it is no picture without the decoder"
+        )
+    })
 }
 
 /// Where the images of a grid lie: blocks of so many images, in rows of so many columns, and so many blocks beside each other.
@@ -80,73 +99,198 @@ impl Grid {
     }
 }
 
-/// The images `[B, C, H, W]` in [-1, 1] (`shape` is `[C, H, W]`) as a PNG on white, laid out by `place`.
+/// A grid of images that is filled image by image, on white.
 ///
-/// One channel is grey and three are RGB; of any other number each channel is a grey image of its own, side by side.
-///
-/// # Panics
-/// If `images` is not a whole number of images, at least one, or a part of `place` is 0.
-pub fn grid(images: &[f32], shape: [usize; 3], place: Grid) -> Vec<u8> {
-    let [channels, height, width] = shape;
-    let image_size = channels * height * width;
-    let Grid {
-        per_block,
-        columns,
-        across,
-    } = place;
-    assert!(
-        per_block.min(columns).min(across) > 0
-            && !images.is_empty()
-            && images.len().is_multiple_of(image_size),
-        "whole images"
-    );
-    if channels != 1 && channels != 3 {
-        let place = Grid {
-            per_block: per_block.saturating_mul(channels),
-            columns: columns * channels,
+/// One channel is grey and three are RGB; of any other number each channel is a grey image of its own, side by side (see
+/// [`shows`]).
+#[derive(Debug)]
+pub struct Canvas {
+    /// Of an image, `[C, H, W]`.
+    shape: [usize; 3],
+    place: Place,
+    pixels: Vec<u8>,
+}
+
+/// A grid in pixels.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Where tiles lie: images, or channels of them.
+    grid: Grid,
+    /// Of a pixel: 1 or 3.
+    channels: usize,
+    factor: usize,
+    /// From a tile to the next.
+    cell: [usize; 2],
+    /// From a block to the next.
+    block: [usize; 2],
+    /// Of the whole, width first.
+    size: [usize; 2],
+}
+
+impl Place {
+    /// Nothing for a grid that no PNG can hold.
+    fn new(n_images: usize, [channels, height, width]: [usize; 3], grid: Grid) -> Option<Self> {
+        let tiles = if is_picture(channels) { 1 } else { channels };
+        let per_block = grid.per_block.min(n_images);
+        let columns = grid.columns.min(per_block);
+        let (n_blocks, rows) = (n_images.div_ceil(per_block), per_block.div_ceil(columns));
+        let across = grid.across.min(n_blocks);
+        let grid = Grid {
+            per_block: per_block.checked_mul(tiles)?,
+            columns: columns.checked_mul(tiles)?,
             across,
         };
-        return grid(images, [1, height, width], place);
+        let factor = LEAST_SIDE.div_ceil(height.max(width)).max(1);
+        // Blocks that are more than a row stand apart.
+        let apart = if rows > 1 || across > 1 { BLOCK_GAP } else { 0 };
+        let side = |size: usize, n_cells: usize, n_blocks: usize| {
+            let cell = size.checked_mul(factor)?.checked_add(GAP)?;
+            let block = n_cells.checked_mul(cell)?.checked_add(apart)?;
+            let side = n_blocks.checked_mul(block)?.checked_sub(apart + GAP)?;
+            (side <= i32::MAX as usize).then_some([cell, block, side])
+        };
+        let across = side(width, grid.columns, across)?;
+        let down = side(height, rows, n_blocks.div_ceil(grid.across))?;
+        let [cell, block, size] = [0, 1, 2].map(|i| [across[i], down[i]]);
+        let place = Place {
+            grid,
+            channels: if channels == 3 { 3 } else { 1 },
+            factor,
+            cell,
+            block,
+            size,
+        };
+        place.bytes().map(|_| place)
     }
-    let n_images = images.len() / image_size;
-    let per_block = per_block.min(n_images);
-    let columns = columns.min(per_block);
-    let n_blocks = n_images.div_ceil(per_block);
-    let across = across.min(n_blocks);
-    let rows = per_block.div_ceil(columns);
-    let factor = LEAST_SIDE.div_ceil(height.max(width)).max(1);
-    let (cell_width, cell_height) = (factor * width + GAP, factor * height + GAP);
-    // Blocks that are more than a row stand apart.
-    let apart = if rows > 1 || across > 1 { BLOCK_GAP } else { 0 };
-    let (block_width, block_height) = (columns * cell_width + apart, rows * cell_height + apart);
-    let (grid_width, grid_height) = (
-        across * block_width - apart - GAP,
-        n_blocks.div_ceil(across) * block_height - apart - GAP,
-    );
-    let mut pixels = vec![255; grid_width * grid_height * channels];
-    for (index, image) in images.chunks_exact(image_size).enumerate() {
-        let (block, cell) = (index / per_block, index % per_block);
-        let left = block % across * block_width + cell % columns * cell_width;
-        let top = block / across * block_height + cell / columns * cell_height;
+
+    fn bytes(&self) -> Option<usize> {
+        let row = self.size[0].checked_mul(self.channels)?;
+        row.checked_mul(self.size[1])
+            .filter(|&n| isize::try_from(n).is_ok())
+    }
+}
+
+impl Canvas {
+    /// Bytes that the grid takes in memory with the PNG that is made of it; `None` when no PNG can hold it.
+    ///
+    /// # Panics
+    /// As [`Canvas::new`].
+    pub fn forecast(n_images: usize, shape: [usize; 3], grid: Grid) -> Option<u64> {
+        let pixels = Place::new(n_images, shape, grid)?.bytes()? as u64;
+        pixels.checked_mul(2)
+    }
+
+    /// A white grid for `n_images` images of `shape` `[C, H, W]`, laid out by `grid`.
+    ///
+    /// # Panics
+    /// If there is no image, a part of `shape` or `grid` is 0, or it is larger than a PNG can be, see [`Canvas::forecast`].
+    pub fn new(n_images: usize, shape: [usize; 3], grid: Grid) -> Self {
+        let place = Place::new(n_images, shape, grid).expect("a size that a PNG can have");
+        let n = place.bytes().expect("was checked with the place");
+        Canvas {
+            shape,
+            place,
+            pixels: vec![255; n],
+        }
+    }
+
+    /// Draws the images `[B, C, H, W]` in [-1, 1] (latents in any range) at the places `first..`.
+    ///
+    /// # Panics
+    /// If `images` is not a whole number of images, or there are more than places.
+    pub fn put(&mut self, first: usize, images: &[f32]) {
+        let [channels, height, width] = self.shape;
+        assert!(
+            images.len().is_multiple_of(channels * height * width),
+            "whole images"
+        );
+        let tile = self.place.channels * height * width;
+        let tiles_each = channels / self.place.channels;
+        let scale = match is_picture(channels) {
+            true => 1.0,
+            false => LATENT_RANGE,
+        };
+        for (index, image) in images.chunks_exact(tile).enumerate() {
+            self.put_tile(first * tiles_each + index, image, scale);
+        }
+    }
+
+    fn put_tile(&mut self, index: usize, image: &[f32], scale: f32) {
+        let [_, height, width] = self.shape;
+        let Place {
+            grid,
+            channels,
+            factor,
+            cell,
+            block,
+            size,
+        } = self.place;
+        let (at_block, at) = (index / grid.per_block, index % grid.per_block);
+        let left = at_block % grid.across * block[0] + at % grid.columns * cell[0];
+        let top = at_block / grid.across * block[1] + at / grid.columns * cell[1];
         for y in 0..factor * height {
-            let row = &mut pixels[((top + y) * grid_width + left) * channels..]
+            let row = &mut self.pixels[((top + y) * size[0] + left) * channels..]
                 [..factor * width * channels];
             for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
                 for (channel, value) in pixel.iter_mut().enumerate() {
-                    *value = level(image[(channel * height + y / factor) * width + x / factor]);
+                    let at = (channel * height + y / factor) * width + x / factor;
+                    *value = level(image[at] / scale);
                 }
             }
         }
     }
-    let color = if channels == 1 {
-        ExtendedColorType::L8
-    } else {
-        ExtendedColorType::Rgb8
+
+    /// Writes it as a PNG.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn write(&self, out: impl Write) -> io::Result<()> {
+        let [width, height] = self.place.size;
+        encode(out, &self.pixels, [self.place.channels, height, width])
+    }
+}
+
+/// Writes the picture `[C, H, W]` in [-1, 1] of one channel or three as a PNG of its own size.
+///
+/// # Errors
+/// Those of the stream.
+///
+/// # Panics
+/// If it has another number of channels or of values.
+pub fn write(out: impl Write, image: &[f32], shape: [usize; 3]) -> io::Result<()> {
+    let [channels, height, width] = shape;
+    assert!(
+        is_picture(channels) && image.len() == channels * height * width,
+        "a picture"
+    );
+    let pixel = |i: usize| level(image[i % channels * height * width + i / channels]);
+    let pixels: Vec<u8> = (0..image.len()).map(pixel).collect();
+    encode(out, &pixels, shape)
+}
+
+fn encode(out: impl Write, pixels: &[u8], [channels, height, width]: [usize; 3]) -> io::Result<()> {
+    let color = match channels {
+        1 => ExtendedColorType::L8,
+        _ => ExtendedColorType::Rgb8,
     };
+    PngEncoder::new(out)
+        .write_image(pixels, width as u32, height as u32, color)
+        .map_err(|e| match e {
+            ImageError::IoError(e) => e,
+            other => io::Error::other(other),
+        })
+}
+
+/// The images `[B, C, H, W]` as one PNG.
+#[cfg(test)]
+pub(crate) fn grid(images: &[f32], shape: [usize; 3], place: Grid) -> Vec<u8> {
+    let n_images = images.len() / shape.iter().product::<usize>();
+    let mut canvas = Canvas::new(n_images, shape, place);
+    canvas.put(0, images);
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&pixels, grid_width as u32, grid_height as u32, color)
-        .expect("the buffer has the stated size, and writing to memory does not fail");
+    canvas
+        .write(&mut png)
+        .expect("memory takes what is written");
     png
 }
 
@@ -204,7 +348,8 @@ mod tests {
             (ColorType::Rgb8, 48, 48)
         );
         assert_eq!(image.into_rgb8().get_pixel(47, 47).0, [0, 128, 255]);
-        let four: Vec<f32> = (0..8).map(|i| i as f32 / 127.5 - 1.0).collect();
+        // Latents: 3 is white.
+        let four: Vec<f32> = (0..8).map(|i| 3.0 * (i as f32 / 127.5 - 1.0)).collect();
         let image = load_from_memory(&grid(&four, [4, 1, 1], Grid::rows(1)))
             .unwrap()
             .into_luma8();
@@ -261,5 +406,53 @@ mod tests {
             [6, 7, 8].map(level_of)
         );
         assert_eq!([at(50, 50), at(98, 0), at(0, 98)], [255; 3]);
+    }
+
+    #[test]
+    fn a_grid_that_is_filled_in_parts_is_the_same() {
+        let images: Vec<f32> = (0..7 * 12).map(|i| (i as f32 * 0.7).sin()).collect();
+        let place = Grid {
+            per_block: 3,
+            columns: 2,
+            across: 2,
+        };
+        for shape in [[3, 2, 2], [4, 1, 3]] {
+            let whole = grid(&images, shape, place);
+            let mut canvas = Canvas::new(7, shape, place);
+            for (first, n) in [(5, 2), (0, 2), (2, 3)] {
+                canvas.put(first, &images[first * 12..][..n * 12]);
+            }
+            let mut parts = Vec::new();
+            canvas.write(&mut parts).unwrap();
+            assert_eq!(parts, whole);
+        }
+    }
+
+    #[test]
+    fn a_single_picture_has_its_own_size() {
+        let image: Vec<f32> = (0..12).map(|i| i as f32 / 127.5 - 1.0).collect();
+        let mut bytes = Vec::new();
+        write(&mut bytes, &image, [3, 1, 4]).unwrap();
+        let image = load_from_memory(&bytes).unwrap().into_rgb8();
+        assert_eq!(image.dimensions(), (4, 1));
+        assert_eq!(image.as_raw(), &[0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
+    }
+
+    #[test]
+    fn grids_that_no_png_can_hold_are_told_beforehand() {
+        assert_eq!(
+            Canvas::forecast(6, [1, 48, 48], Grid::rows(3)),
+            Some(2 * 148 * 98),
+            "pixels, and the PNG"
+        );
+        assert_eq!(
+            Canvas::forecast(usize::MAX, [3, 64, 64], Grid::rows(8)),
+            None
+        );
+        assert_eq!(Canvas::forecast(1 << 30, [3, 64, 64], Grid::rows(1)), None);
+        assert_eq!(
+            Canvas::forecast(1 << 60, [3, 64, 64], Grid::rows(1 << 30)),
+            None
+        );
     }
 }

@@ -4,10 +4,10 @@ use crate::config::RunConfig;
 use crate::data::classes;
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
-use crate::png::{self, Grid};
+use crate::png::{self, Canvas, Grid};
 use pollster::block_on;
 use sit_engine::backend::Device;
-use sit_engine::graph::Arena;
+use sit_engine::graph::{Arena, Layout};
 use sit_engine::sample::{SampleConfig, Session, initial_noise};
 use sit_engine::train::Trainer;
 use sit_engine::transport::{Guidance, Method, Sampler};
@@ -38,9 +38,57 @@ fn arrange(n_classes: usize, count: usize) -> (Vec<u32>, Grid) {
 #[derive(Debug)]
 pub struct Previews {
     session: Session,
-    x0: Vec<f32>,
+    seed: u64,
     labels: Vec<u32>,
     place: Grid,
+    /// Noise and labels of a batch.
+    x0: Vec<f32>,
+    y: Vec<u32>,
+}
+
+/// How previews are sampled, in batches no larger than those of training; nothing when there are none.
+fn settings(config: &RunConfig) -> Option<SampleConfig> {
+    let (preview, model) = (&config.log.preview, config.model);
+    let (labels, _) = arrange(model.n_classes, preview.count);
+    let scale = match (model.n_classes, config.train.class_dropout) {
+        // Nothing to compare with.
+        (0, _) | (_, 0.0) => 1.0,
+        _ => preview.guidance,
+    };
+    (preview.every_steps > 0).then_some(SampleConfig {
+        model,
+        transport: config.transport,
+        sampler: Sampler::Ode {
+            method: Method::Heun,
+            n_steps: preview.steps,
+        },
+        guidance: Guidance {
+            scale,
+            ..Guidance::default()
+        },
+        weights: Arena::Ema,
+        batch: labels.len().min(config.train.batch),
+        keep_out: false,
+    })
+}
+
+/// Bytes that previews take beside training: on the device, and in the memory of the process.
+///
+/// # Errors
+/// A sampler that is refused.
+pub fn forecast(config: &RunConfig, layout: &Layout) -> sit_engine::Result<(u64, u64)> {
+    let Some(sample) = settings(config) else {
+        return Ok((0, 0));
+    };
+    let parts = sample.forecast(layout)?;
+    // The average of the weights is one of training.
+    let program = parts.iter().filter(|(part, _)| *part != "parameters");
+    let program: u64 = program.map(|(_, bytes)| bytes).sum();
+    let batch = 3 * 4 * sample.batch * config.model.image_len();
+    let (labels, place) = arrange(config.model.n_classes, config.log.preview.count);
+    let grid = Canvas::forecast(labels.len(), config.model.image_shape(), place);
+    let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
+    Ok((program, on_host))
 }
 
 impl Previews {
@@ -49,22 +97,20 @@ impl Previews {
     /// # Errors
     /// A sampler that is refused or does not fit the device.
     pub fn new(config: &RunConfig, device: &Device, trainer: &Trainer) -> Result<Option<Self>> {
-        let preview = &config.log.preview;
-        if preview.every_steps == 0 {
+        let Some(sample) = settings(config) else {
             return Ok(None);
-        }
-        let model = config.model;
-        let scale = match (model.n_classes, config.train.class_dropout) {
-            (0, _) => 1.0,
-            (_, 0.0) if preview.guidance != 1.0 => {
-                tracing::warn!(
-                    "log.preview.guidance = {}: previews go without, as train.class_dropout = 0 trains no null class to compare with",
-                    preview.guidance
-                );
-                1.0
-            }
-            _ => preview.guidance,
         };
+        let model = config.model;
+        if let Some(what) = png::shows(model.channels) {
+            tracing::info!("previews: {what}");
+        }
+        let preview = &config.log.preview;
+        if model.n_classes > 0 && config.train.class_dropout == 0.0 && preview.guidance != 1.0 {
+            tracing::warn!(
+                "log.preview.guidance = {}: previews go without, as train.class_dropout = 0 trains no null class to compare with",
+                preview.guidance
+            );
+        }
         let (labels, place) = arrange(model.n_classes, preview.count);
         if model.n_classes > 0 {
             let mut shown = labels.clone();
@@ -77,28 +123,13 @@ impl Previews {
             let shown = classes::numbered(&config.data.classes, shown);
             tracing::info!("previews: {}{all}: {shown}", place.say());
         }
-        let sample = SampleConfig {
-            model,
-            transport: config.transport,
-            sampler: Sampler::Ode {
-                method: Method::Heun,
-                n_steps: preview.steps,
-            },
-            guidance: Guidance {
-                scale,
-                ..Guidance::default()
-            },
-            weights: Arena::Ema,
-            batch: labels.len(),
-            keep_out: false,
-        };
-        let mut x0 = vec![0.0; labels.len() * model.image_len()];
-        initial_noise(&model, config.train.seed, 0, &mut x0);
         Ok(Some(Previews {
             session: Session::new(device, trainer.arenas(), trainer.layout(), sample)?,
-            x0,
+            seed: config.train.seed,
             labels,
             place,
+            x0: vec![0.0; sample.batch * model.image_len()],
+            y: vec![0; sample.batch],
         }))
     }
 
@@ -107,17 +138,28 @@ impl Previews {
     /// # Errors
     /// A device that fails or a file that cannot be written.
     pub fn sample(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
-        self.session.start(&self.x0, &self.labels)?;
-        while self.session.done() < self.session.steps().len() {
-            block_on(self.session.step(&[]))?;
+        let model = self.session.config().model;
+        let batch = self.y.len();
+        let mut canvas = Canvas::new(self.labels.len(), model.image_shape(), self.place);
+        for (i, labels) in self.labels.chunks(batch).enumerate() {
+            let first = i * batch;
+            initial_noise(&model, self.seed, first as u64, &mut self.x0);
+            // The last batch is filled up with what is there; a sample does not depend on its neighbors.
+            self.y[..labels.len()].copy_from_slice(labels);
+            self.session.start(&self.x0, &self.y)?;
+            while self.session.done() < self.session.steps().len() {
+                block_on(self.session.step(&[]))?;
+            }
+            let x = block_on(self.session.read())?;
+            canvas.put(first, &x[..labels.len() * model.image_len()]);
         }
-        let x = block_on(self.session.read())?;
-        let model = &self.session.config().model;
-        let shape = [model.channels, model.input_size, model.input_size];
-        let image = png::grid(&x, shape, self.place);
         let folder = run.join("previews");
         fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
         let file = folder.join(format!("step-{step:08}.png"));
+        let mut image = Vec::new();
+        canvas
+            .write(&mut image)
+            .map_err(FileError::of("write", &file))?;
         write_atomically(&file, |out| out.write_all(&image))?;
         Ok(image)
     }
@@ -126,6 +168,51 @@ impl Previews {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Source;
+    use crate::memory;
+
+    fn config(set: &[&str]) -> RunConfig {
+        let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
+        RunConfig::load(Source::Preset("digits-smoke"), &set).unwrap()
+    }
+
+    #[test]
+    fn previews_are_the_same_in_batches_of_any_size() {
+        let sample = |batch: usize| {
+            let batch = format!("train.batch={batch}");
+            let config = config(&[&batch, "log.preview.count=12", "log.preview.steps=2"]);
+            let trainer = Trainer::new(&Device::Cpu, config.step()).unwrap();
+            let mut previews = Previews::new(&config, &Device::Cpu, &trainer)
+                .unwrap()
+                .unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let png = previews.sample(folder.path(), 7).unwrap();
+            let file = folder.path().join("previews/step-00000007.png");
+            assert_eq!(fs::read(file).unwrap(), png);
+            png
+        };
+        let whole = sample(64);
+        assert!(sample(5) == whole && sample(1) == whole);
+    }
+
+    #[test]
+    fn previews_are_in_the_forecast_by_their_batch_and_their_grid() {
+        let bytes = |set: &[&str]| {
+            let config = config(set);
+            let layout = config.step().layout(u64::MAX).unwrap();
+            let (on_device, on_host) = forecast(&config, &layout).unwrap();
+            on_device + on_host
+        };
+        assert_eq!(bytes(&["log.preview.every_steps=0"]), 0);
+        let one = bytes(&["log.preview.count=1"]);
+        let batch = bytes(&["log.preview.count=16"]);
+        let many = bytes(&["log.preview.count=4096"]);
+        assert!(one > 0 && batch > 2 * one, "{one} {batch}");
+        // Beyond a batch of training the grid alone grows: about 50x50 pixels an image, and the PNG.
+        assert!(many - batch < 3 * 2500 * 4096, "{batch} {many}");
+        let text = memory::training(&config(&[]), &Device::Cpu).to_string();
+        assert!(text.contains("previews"), "{text}");
+    }
 
     #[test]
     fn previews_are_laid_out_by_class_for_any_number_of_classes() {

@@ -1,134 +1,209 @@
-//! The sampling loop: batches of images from noise to data.
+//! The sampling loop: batches of images from noise to data, handed on as they are made.
 
 use crate::error::{Failure, Result};
-use crate::files::write_atomically;
 use crate::progress::Progress;
 use crate::signals::interrupted;
 use pollster::block_on;
-use sit_engine::backend::{Arenas, Device};
-use sit_engine::checkpoint::{self, Precision};
-use sit_engine::graph::Layout;
-use sit_engine::model::ModelConfig;
-use sit_engine::sample::{SampleConfig, Session, initial_noise, step_noise};
-use sit_engine::shape::Shape;
-use sit_engine::transport::nfe;
-use std::io::Write;
-use std::path::Path;
+use sit_engine::sample::{Session, initial_noise, step_noise};
+use std::ops::Range;
 
-/// What to start from.
-#[derive(Debug)]
-pub struct Start {
-    /// A label for each image; of any value for a model without classes.
-    pub labels: Vec<u32>,
-    /// Noise `[N, C, I, I]` that was given; else it is drawn from `seed`.
-    pub x: Option<Vec<f32>>,
-    /// Key of the noise.
-    pub seed: u64,
+/// Images to make. In the whole list each has a number from 0, the key of its noise; all of the list or a part of it is made.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// Labels of the list; of any value for a model without classes.
+    labels: Vec<u32>,
+    /// Images in a row of the list that have the same label, before the next label's turn.
+    each: u64,
+    /// Numbers of the images that are made, in order.
+    picked: Vec<Range<u64>>,
 }
 
-/// Samples.
-#[derive(Debug)]
-pub struct Samples {
-    /// Images `[N, C, I, I]`.
-    pub x: Vec<f32>,
-    /// Times of the states.
-    pub t: Vec<f32>,
-    /// The state `[N, C, I, I]` at each time if a trajectory was asked for, else none.
-    pub states: Vec<Vec<f32>>,
-    /// Network evaluations of an image.
-    pub nfe: usize,
+impl Images {
+    /// A list of `n` images: `each` of every label, and then of the first label again.
+    ///
+    /// # Panics
+    /// Without a label, or with 0 of each.
+    pub fn new(labels: Vec<u32>, each: u64, n: u64) -> Self {
+        assert!(!labels.is_empty() && each > 0, "an image for each label");
+        Images {
+            labels,
+            each,
+            picked: vec![Range { start: 0, end: n }],
+        }
+    }
+
+    /// These images of the list alone.
+    #[must_use]
+    pub fn pick(self, picked: Vec<Range<u64>>) -> Self {
+        Images { picked, ..self }
+    }
+
+    /// Number of images that are made.
+    pub fn n(&self) -> u64 {
+        self.picked.iter().map(|part| part.end - part.start).sum()
+    }
+
+    /// Label of the image `number` of the list.
+    pub fn label(&self, number: u64) -> u32 {
+        self.labels[(number / self.each % self.labels.len() as u64) as usize]
+    }
+
+    /// Numbers of the images that are made.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> + Clone {
+        self.picked.iter().cloned().flatten()
+    }
+
+    /// Labels of the images that are made.
+    pub fn all_labels(&self) -> impl Iterator<Item = u32> + Clone {
+        self.numbers().map(|number| self.label(number))
+    }
+
+    /// Numbers of the images that are made, in parts.
+    pub fn picked(&self) -> &[Range<u64>] {
+        &self.picked
+    }
+
+    /// The labels that the list has.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
 }
 
-/// Samples an image for each label, `config.batch` at a time.
+/// Where the noise at the start comes from.
+#[derive(Debug)]
+pub enum Noise {
+    /// It is drawn.
+    Drawn,
+    /// It is given, `[N, C, I, I]` of the whole list.
+    Given(Vec<f32>),
+}
+
+/// Images of a batch on their way.
+#[derive(Debug)]
+pub struct State<'a> {
+    /// Place of the first of them among those that are made.
+    pub first: u64,
+    /// Their numbers in the list.
+    pub numbers: &'a [u64],
+    /// Their labels.
+    pub labels: &'a [u32],
+    /// Steps that are done.
+    pub step: usize,
+    /// Whether they are images: all steps are done.
+    pub done: bool,
+    /// The state `[B, C, I, I]`.
+    pub x: &'a [f32],
+}
+
+/// Makes `images`, `session.config().batch` at a time, and hands them to `take`: every state when `every` is set, else the images
+/// alone. `seed` is the key of the noise.
 ///
 /// # Errors
-/// [`Failure::Interrupted`] on Ctrl-C, a device that cannot hold it or fails, or an image that is not finite.
+/// [`Failure::Interrupted`] when it is asked to stop, a device that fails, an image that is not finite, or an error of `take`.
 pub fn sample(
-    device: &Device,
-    arenas: &Arenas,
-    layout: &Layout,
-    config: SampleConfig,
-    start: &Start,
-    trajectory: bool,
-) -> Result<Samples> {
-    let mut session = Session::new(device, arenas, layout, config)?;
-    let (n, len, batch) = (start.labels.len(), config.model.image_len(), config.batch);
-    let n_steps = session.steps().len();
-    let times = session.steps().iter().map(|step| step.t_next);
-    let mut samples = Samples {
-        x: Vec::with_capacity(n * len),
-        t: std::iter::once(session.t())
-            .chain(times)
-            .map(|t| t as f32)
-            .collect(),
-        states: vec![Vec::new(); if trajectory { n_steps + 1 } else { 0 }],
-        nfe: nfe(session.steps()),
-    };
-    let n_batches = n.div_ceil(batch);
-    let mut bar = Progress::new("sampling", "steps", 0, (n_batches * n_steps) as u64);
-    let (mut x0, mut noise) = (vec![0.0; batch * len], vec![0.0; batch * len]);
-    let mut labels = vec![0; batch];
+    session: &mut Session,
+    images: &Images,
+    noise: &Noise,
+    seed: u64,
+    every: bool,
+    mut take: impl FnMut(State<'_>) -> Result<()>,
+) -> Result<()> {
+    let (model, batch) = (session.config().model, session.config().batch);
+    let (len, n_steps) = (model.image_len(), session.steps().len());
+    let n_batches = images.n().div_ceil(batch as u64);
+    let mut bar = Progress::new("sampling", "steps", 0, n_batches * n_steps as u64);
+    let (mut x0, mut drawn) = (vec![0.0; batch * len], vec![0.0; batch * len]);
+    let mut all = images.numbers();
+    let (mut numbers, mut labels) = (Vec::with_capacity(batch), vec![0; batch]);
+    let mut first = 0;
     for i in 0..n_batches {
-        let first = i * batch;
-        let here = first..(first + batch).min(n);
-        let keep = here.len() * len;
+        numbers.clear();
+        numbers.extend(all.by_ref().take(batch));
+        let n = numbers.len();
         // The last batch is filled up with what the buffers hold; a sample does not depend on its neighbors.
-        labels[..here.len()].copy_from_slice(&start.labels[here]);
-        match &start.x {
-            Some(x) => x0[..keep].copy_from_slice(&x[first * len..][..keep]),
-            None => initial_noise(&config.model, start.seed, first as u64, &mut x0),
+        for (label, &number) in labels.iter_mut().zip(&numbers) {
+            *label = images.label(number);
         }
+        by_run(&numbers, len, &mut x0, |number, x| match noise {
+            Noise::Drawn => initial_noise(&model, seed, number, x),
+            Noise::Given(all) => x.copy_from_slice(&all[number as usize * len..][..x.len()]),
+        });
+        let state = |step| State {
+            first,
+            numbers: &numbers,
+            labels: &labels[..n],
+            step,
+            done: step == n_steps,
+            x: &[],
+        };
         session.start(&x0, &labels)?;
         for step in 0..n_steps {
             if interrupted() {
                 return Err(Failure::Interrupted);
             }
-            if let Some(state) = samples.states.get_mut(step) {
-                state.extend(&block_on(session.read())?[..keep]);
+            if every {
+                let x = &block_on(session.read())?[..n * len];
+                take(State { x, ..state(step) })?;
             }
             if session.needs_noise() {
-                step_noise(&config.model, start.seed, step, first as u64, &mut noise);
+                by_run(&numbers, len, &mut drawn, |number, x| {
+                    step_noise(&model, seed, step, number, x);
+                });
             }
-            block_on(session.step(&noise))?;
-            bar.set((i * n_steps + step + 1) as u64, String::new);
+            block_on(session.step(&drawn))?;
+            bar.set(i * n_steps as u64 + step as u64 + 1, String::new);
         }
         let end = block_on(session.read())?;
-        if let Some(at) = end[..keep].iter().position(|x| !x.is_finite()) {
+        let x = &end[..n * len];
+        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
             return Err(Failure::Run(format!(
                 "image {} is not finite",
-                first + at / len
+                numbers[at / len]
             )));
         }
-        if let Some(state) = samples.states.last_mut() {
-            state.extend(&end[..keep]);
-        }
-        samples.x.extend(&end[..keep]);
+        take(State {
+            x,
+            ..state(n_steps)
+        })?;
+        first += n as u64;
     }
-    Ok(samples)
+    Ok(())
 }
 
-impl Samples {
-    /// Writes `t` `[n+1]` and `x` `[n+1, N, C, I, I]`.
-    ///
-    /// # Errors
-    /// [`Failure::Run`] when the file cannot be written.
-    pub fn write_trajectory(&self, path: &Path, model: &ModelConfig) -> Result<()> {
-        let (n, size) = (self.x.len() / model.image_len(), model.input_size);
-        let tensors = [
-            ("t".to_owned(), Shape::from([self.t.len()])),
-            (
-                "x".to_owned(),
-                Shape::from([self.t.len(), n, model.channels, size, size]),
-            ),
-        ];
-        let header = checkpoint::header(&tensors, Precision::F32, None)?;
-        write_atomically(path, |out| {
-            out.write_all(&header)?;
-            checkpoint::write_values(out, &self.t)?;
-            self.states
-                .iter()
-                .try_for_each(|state| checkpoint::write_values(out, state))
-        })?;
-        Ok(())
+/// Fills the rows of `x`, one an image, for each run of numbers that follow each other: `fill(first number, rows)`.
+fn by_run(numbers: &[u64], len: usize, x: &mut [f32], mut fill: impl FnMut(u64, &mut [f32])) {
+    let mut rest = x;
+    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+        let (rows, after) = rest.split_at_mut(run.len() * len);
+        fill(run[0], rows);
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_label_for_each_number() {
+        let images = Images::new(vec![4, 9], 3, 6);
+        assert_eq!(images.all_labels().collect::<Vec<_>>(), [4, 4, 4, 9, 9, 9]);
+        let part = images.pick(vec![4..6, 0..1]);
+        assert_eq!((part.n(), part.label(4)), (3, 9));
+        assert_eq!(part.numbers().collect::<Vec<_>>(), [4, 5, 0]);
+        let in_turn = Images::new(vec![4, 9], 1, 3);
+        assert_eq!(in_turn.all_labels().collect::<Vec<_>>(), [4, 9, 4]);
+    }
+
+    #[test]
+    fn runs_of_numbers_are_filled_at_once() {
+        let mut calls = Vec::new();
+        let mut x = [0.0; 10];
+        by_run(&[7, 8, 3], 3, &mut x, |first, rows| {
+            calls.push((first, rows.len()));
+            rows.fill(first as f32);
+        });
+        assert_eq!(calls, [(7, 6), (3, 3)]);
+        assert_eq!(x, [7.0, 7.0, 7.0, 7.0, 7.0, 7.0, 3.0, 3.0, 3.0, 0.0]);
     }
 }

@@ -16,3 +16,13 @@ pub fn print(text: &str) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// The size of a file in brackets after its name, where it is large.
+pub fn size(bytes: u64) -> String {
+    let mb = bytes as f64 / 1e6;
+    match bytes {
+        0..10_000_000 => String::new(),
+        10_000_000..1_000_000_000 => format!(" ({mb:.0} MB)"),
+        _ => format!(" ({:.1} GB)", mb / 1e3),
+    }
+}

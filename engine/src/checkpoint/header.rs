@@ -81,12 +81,24 @@ pub fn header(
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
     };
+    let of = |(name, shape): &(String, Shape)| (name.clone(), shape.clone(), dtype);
+    header_of(&tensors.iter().map(of).collect::<Vec<_>>(), metadata)
+}
+
+/// As [`header`], for tensors of whole bytes of several types.
+///
+/// # Errors
+/// As [`header`].
+pub fn header_of(
+    tensors: &[(String, Shape, Dtype)],
+    metadata: Option<(&str, &str)>,
+) -> Result<Vec<u8>> {
     let mut end = 0;
-    let infos = tensors.iter().map(|(name, shape)| {
+    let infos = tensors.iter().map(|(name, shape, dtype)| {
         let start = end;
-        end += precision.bytes() * shape.numel();
+        end += dtype.bitsize() / 8 * shape.numel();
         let info = TensorInfo {
-            dtype,
+            dtype: *dtype,
             shape: shape.to_vec(),
             data_offsets: (start, end),
         };

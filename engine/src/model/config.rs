@@ -135,6 +135,11 @@ impl ModelConfig {
         self.channels * self.input_size * self.input_size
     }
 
+    /// Shape of one image, `[C, I, I]`.
+    pub fn image_shape(&self) -> [usize; 3] {
+        [self.channels, self.input_size, self.input_size]
+    }
+
     /// Label of the null class; `None` for an unconditional model.
     pub fn null_class(&self) -> Option<u32> {
         (self.n_classes > 0).then_some(self.n_classes as u32)

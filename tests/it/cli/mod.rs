@@ -9,6 +9,7 @@ mod faults;
 mod gpu;
 mod input;
 mod metrics;
+mod outputs;
 // Signals, limits and mounts.
 #[cfg(unix)]
 mod resume;

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// A file with the official names and the fixtures' weights, and the fixtures' noise and labels.
-fn fixture_files(folder: &Path, config: &ModelConfig) {
+pub fn fixture_files(folder: &Path, config: &ModelConfig) {
     let mut weights = Tensors::new();
     for (k, (name, shape)) in model::params(config).into_iter().enumerate() {
         let values = sine(shape.numel(), 0.1, 1.7, 0.3 * k as f64);
@@ -68,7 +68,8 @@ fn sample(folder: &Path, words: &str) -> [Vec<u8>; 3] {
     OUTPUTS.map(|name| fs::read(folder.join(name)).unwrap())
 }
 
-fn array(folder: &Path, name: &str) -> (String, Vec<u8>) {
+/// An array of `x.npz`: its header and its bytes.
+pub fn array(folder: &Path, name: &str) -> (String, Vec<u8>) {
     let file = fs::File::open(folder.join("x.npz")).unwrap();
     let mut archive = zip::ZipArchive::new(file).unwrap();
     let mut bytes = Vec::new();

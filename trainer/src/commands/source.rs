@@ -5,6 +5,7 @@ use crate::run::{self, Checkpoint};
 use clap::ValueEnum;
 use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::transport::{Path, Prediction, Transport};
+use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -47,6 +48,33 @@ pub struct Source {
     pub recipe: Recipe,
     /// The file.
     pub weights: Reader<BufReader<File>>,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
+/// Where weights come from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Checkpoint folder of a run, or a file.
+    pub path: PathBuf,
+    /// Training steps, where it is known.
+    pub step: Option<u64>,
+    /// `ema` or `raw`, where there are both.
+    pub weights: Option<&'static str>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(step) = self.step {
+            write!(f, "step {step}, ")?;
+        }
+        match self.weights {
+            Some("ema") => f.write_str("the moving average of the weights (ema), ")?,
+            Some(_) => f.write_str("the weights as trained (raw), ")?,
+            None => {}
+        }
+        write!(f, "{}", self.path.display())
+    }
 }
 
 impl SourceArgs {
@@ -67,13 +95,18 @@ impl SourceArgs {
     fn open_run(&self) -> Result<Source> {
         self.refuse_flags("is a run and records its own")?;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let file = match self.weights {
-            None | Some(Weights::Ema) => run::EMA,
-            Some(Weights::Raw) => run::MODEL,
+        let (file, name) = match self.weights {
+            None | Some(Weights::Ema) => (run::EMA, "ema"),
+            Some(Weights::Raw) => (run::MODEL, "raw"),
         };
         Ok(Source {
             recipe: checkpoint.state.recipe(),
             weights: run::open(&checkpoint.path.join(file))?,
+            origin: Origin {
+                step: Some(checkpoint.state.step),
+                weights: Some(name),
+                path: checkpoint.path,
+            },
         })
     }
 
@@ -108,7 +141,20 @@ impl SourceArgs {
                 class_dropout: None,
             },
         };
-        Ok(Source { recipe, weights })
+        let has_both = weights.sets().count() > 1;
+        let origin = Origin {
+            path: self.checkpoint.clone(),
+            step: None,
+            weights: has_both.then_some(match self.weights {
+                Some(Weights::Raw) => "raw",
+                _ => "ema",
+            }),
+        };
+        Ok(Source {
+            recipe,
+            weights,
+            origin,
+        })
     }
 
     fn refuse_flags(&self, why: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The arguments of `sit sample`.
 
+use super::images::{Index, parse_index};
 use crate::commands::backend::BackendArg;
 use crate::commands::source::SourceArgs;
 use crate::commands::values::parse_interval;
@@ -56,6 +57,10 @@ pub struct Args {
     /// Images of each class, or in all for an unconditional model.
     #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub per_class: u32,
+    /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9, the same ones as with all of them;
+    /// numbers from 0: image 10 is in a grid of 8 a class the third of the second class.
+    #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_index)]
+    pub index: Option<Index>,
     /// Scale of classifier-free guidance; 1 is none and costs half.
     #[arg(long, value_name = "X", help_heading = "Images", default_value_t = 1.0)]
     pub guidance: f64,
@@ -68,7 +73,8 @@ pub struct Args {
     /// Key of the noise; the same seed gives the same images for any --batch.
     #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0)]
     pub seed: u64,
-    /// Start from the tensor x [B, C, H, W] of this file, and labels from y [B] when it has one.
+    /// Start from the tensor x [B, C, H, W] of this file (of a trajectory's [n+1, B, C, H, W] from the first state), and labels from
+    /// y [B] when it has one.
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
 
@@ -80,10 +86,16 @@ pub struct Args {
         default_value = "samples.png"
     )]
     pub out: PathBuf,
-    /// Also write arr_0 uint8 [N, H, W, C] and label [N].
+    /// Write no grid.
+    #[arg(long, help_heading = "Output", conflicts_with = "out")]
+    pub no_grid: bool,
+    /// Also write a folder of single PNGs, 000000-class3.png by number and class; it must be empty or not be there.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub png: Option<PathBuf>,
+    /// Also write arr_0 [N, H, W, C], uint8 or of latents float32 as they are, and label [N].
     #[arg(long, value_name = "FILE.npz", help_heading = "Output")]
     pub npz: Option<PathBuf>,
-    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32.
+    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32, y [B], and the settings.
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     pub trajectory: Option<PathBuf>,
     /// Images at a time; only memory and speed depend on it.
@@ -99,6 +111,8 @@ Examples:
   sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
   sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
+  sit sample runs/digits --index 10 --steps 250 --out image-10.png
+  sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
 
 impl Args {

@@ -1,19 +1,78 @@
-//! Which images are sampled: labels, and where the noise comes from.
+//! Which images are made: labels, numbers, and where the noise comes from.
 
 use super::args::Args;
 use crate::commands::classes::Known;
 use crate::data::classes::{self, count};
 use crate::error::{Failure, Result};
+use crate::memory;
 use crate::png::Grid;
 use crate::run;
-use crate::sampling::Start;
+use crate::sampling::{Images, Noise};
 use sit_engine::model::ModelConfig;
 use std::iter;
+use std::ops::Range;
 use std::path::Path;
+
+/// More than anyone makes at once.
+const MAX_IMAGES: u64 = 10_000_000;
+
+/// Numbers of images, in parts that do not overlap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index(Vec<Range<u64>>);
+
+/// Reads a list such as `10` or `3,8-9`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_index(text: &str) -> std::result::Result<Index, String> {
+    let number = |s: &str| {
+        s.trim()
+            .parse::<u64>()
+            .ok()
+            .filter(|&number| number < MAX_IMAGES)
+            .ok_or_else(|| {
+                format!(
+                    "{s:?} is not the number of an image; expected a list like 10 or 3,8-9, of numbers below {MAX_IMAGES}"
+                )
+            })
+    };
+    let mut parts = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!(
+                "{part:?}: expected the first number before the last"
+            ));
+        }
+        parts.push(Range {
+            start: first,
+            end: last + 1,
+        });
+    }
+    let mut sorted = parts.clone();
+    sorted.sort_by_key(|part| part.start);
+    match sorted.windows(2).find(|two| two[1].start < two[0].end) {
+        Some(two) => Err(format!("image {} stands in it twice", two[1].start)),
+        None => Ok(Index(parts)),
+    }
+}
+
+/// What is made.
+pub struct Wanted {
+    /// The images.
+    pub images: Images,
+    /// The noise at the start.
+    pub noise: Noise,
+    /// Where they lie in the grid.
+    pub place: Grid,
+    /// Which classes lie where in it, a line; nothing without classes.
+    pub said: String,
+}
 
 impl Args {
     /// Labels of all images, and where the noise comes from.
-    pub fn images(&self, model: &ModelConfig, names: &[String]) -> Result<Images> {
+    pub fn wanted(&self, model: &ModelConfig, names: &[String]) -> Result<Wanted> {
         let init = self
             .init
             .as_deref()
@@ -29,52 +88,68 @@ impl Args {
                 return Err(Failure::Input(format!("--classes: {why}")));
             }
         }
-        let n = model.n_classes;
+        let n_classes = model.n_classes;
         let classes = match &self.classes {
-            Some(text) => Known { n, names }
-                .parse(text)
-                .map_err(|e| Failure::Input(format!("--classes {e}")))?,
-            None => (0..n.clamp(1, 10) as u32).collect(),
+            Some(text) => Known {
+                n: n_classes,
+                names,
+            }
+            .parse(text)
+            .map_err(|e| Failure::Input(format!("--classes {e}")))?,
+            None => (0..n_classes.clamp(1, 10) as u32).collect(),
         };
         let per_class = self.per_class as usize;
-        let n_images = classes.len().saturating_mul(per_class);
-        if init.is_none() && n_images > MAX_IMAGES {
-            return Err(Failure::Input(format!(
-                "--per-class: {n_images} images are too many for a grid, expected at most {MAX_IMAGES}; take several seeds"
-            )));
-        }
-        let (labels, layout, x) = match init {
+        let (images, n, mut place, noise) = match init {
             None => {
-                let labels: Vec<u32> = classes
-                    .iter()
-                    .flat_map(|&class| iter::repeat_n(class, per_class))
-                    .collect();
-                let layout = match n {
+                let n = (per_class as u64).saturating_mul(classes.len() as u64);
+                let place = match n_classes {
                     0 => Grid::square(per_class),
                     _ => Grid::by_class(classes.len(), per_class),
                 };
-                (labels, layout, None)
+                let images = Images::new(classes.clone(), per_class as u64, n);
+                (images, n, place, Noise::Drawn)
             }
             Some(Init { n, x, y }) => {
-                let in_turn = || classes.iter().copied().cycle().take(n).collect();
-                (y.unwrap_or_else(in_turn), Grid::square(n), Some(x))
+                let images = Images::new(y.unwrap_or_else(|| classes.clone()), 1, n as u64);
+                (images, n as u64, Grid::square(n), Noise::Given(x))
             }
         };
-        let said = match (n, &x) {
-            (0, _) | (_, Some(_)) => String::new(),
+        if n > MAX_IMAGES {
+            return Err(Failure::Input(format!(
+                "--per-class: got {n} images in all, expected at most {MAX_IMAGES}; take several seeds"
+            )));
+        }
+        let images = match &self.index {
+            None => images,
+            Some(Index(parts)) => {
+                if let Some(part) = parts.iter().find(|part| part.end > n) {
+                    return Err(Failure::Input(format!(
+                        "--index: got {}, expected 0 to {}: there are {n} images",
+                        part.end - 1,
+                        n - 1
+                    )));
+                }
+                let images = images.pick(parts.clone());
+                place = Grid::square(images.n() as usize);
+                images
+            }
+        };
+        let said = match (n_classes, &noise, &self.index) {
+            (0, ..) | (_, Noise::Given(_), _) | (.., Some(_)) => String::new(),
             _ => {
                 let numbers = classes.iter().map(|&class| class as usize);
-                let all = match self.classes.is_none() && n > classes.len() {
-                    true => format!(" of {}", count(n)),
+                let all = match self.classes.is_none() && n_classes > classes.len() {
+                    true => format!(" of {}", count(n_classes)),
                     false => String::new(),
                 };
-                format!("{}{all}: {}\n", layout.say(), numbered(names, n, numbers))
+                let shown = numbered(names, n_classes, numbers);
+                format!("{}{all}: {shown}\n", place.say())
             }
         };
-        let seed = self.seed;
-        Ok(Images {
-            start: Start { labels, x, seed },
-            layout,
+        Ok(Wanted {
+            images,
+            noise,
+            place,
             said,
         })
     }
@@ -113,17 +188,6 @@ fn numbered(names: &[String], n: usize, classes: impl ExactSizeIterator<Item = u
     }))
 }
 
-/// More than that is a data set, not a grid.
-const MAX_IMAGES: usize = 1_000_000;
-
-pub struct Images {
-    pub start: Start,
-    /// Where the images lie in the grid.
-    pub layout: Grid,
-    /// Which classes lie where in it, a line; nothing without classes.
-    pub said: String,
-}
-
 struct Init {
     n: usize,
     x: Vec<f32>,
@@ -131,48 +195,65 @@ struct Init {
 }
 
 fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
+    let refuse = |what: String| Failure::Input(format!("{}: {what}", path.display()));
     let mut file = run::open(path)?;
-    let size = model.input_size;
-    let n = match file.shape("x").as_deref() {
-        Some(&[n, c, h, w]) if n > 0 && [c, h, w] == [model.channels, size, size] => n,
+    let image = model.image_shape();
+    let [c, h, w] = image;
+    let (n, n_states) = match file.shape("x").as_deref() {
+        Some(&[n, ref one @ ..]) if n > 0 && *one == image => (n, 1),
+        // A trajectory.
+        Some(&[states, n, ref one @ ..]) if states > 0 && n > 0 && *one == image => (n, states),
         Some(shape) => {
-            return Err(Failure::Input(format!(
-                "{}: x is {shape:?}, expected [B, {}, {size}, {size}]",
-                path.display(),
-                model.channels
+            return Err(refuse(format!(
+                "x is {shape:?}, expected [B, {c}, {h}, {w}]"
             )));
         }
-        None => {
-            return Err(Failure::Input(format!(
-                "{}: has no tensor x",
-                path.display()
-            )));
-        }
+        None => return Err(refuse("has no tensor x".into())),
     };
     let y = match file.shape("y").as_deref() {
         None => None,
         Some(&[m]) if m == n => Some(file.read_labels("y")?),
-        Some(shape) => {
-            return Err(Failure::Input(format!(
-                "{}: y is {shape:?}, expected [{n}]",
-                path.display()
-            )));
-        }
+        Some(shape) => return Err(refuse(format!("y is {shape:?}, expected [{n}]"))),
     };
-    if let Some(label) = y
-        .iter()
-        .flatten()
-        .find(|&&label| label as usize > model.n_classes)
-    {
-        return Err(Failure::Input(format!(
-            "{}: y holds {label}, expected 0 to {}",
-            path.display(),
+    let unknown = |&&label: &&u32| label as usize > model.n_classes;
+    if let Some(label) = y.iter().flatten().find(unknown) {
+        return Err(refuse(format!(
+            "y holds {label}, expected 0 to {}",
             model.n_classes
         )));
     }
-    Ok(Init {
-        n,
-        x: file.read("x")?,
-        y,
-    })
+    let numel = n * model.image_len();
+    let bytes = 8 * (numel as u64).saturating_mul(n_states as u64);
+    memory::require_host(
+        &format!("--init: x of {}", path.display()),
+        Some(bytes),
+        "take a file of fewer images",
+    )?;
+    let mut x = file.read("x")?;
+    x.truncate(numel);
+    Ok(Init { n, x, y })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_images() {
+        let list = |text| parse_index(text).map(|Index(parts)| parts);
+        assert_eq!(list("10,12"), Ok(vec![10..11, 12..13]));
+        assert_eq!(list("3, 8-9,0"), Ok(vec![3..4, 8..10, 0..1]));
+        let cases = [
+            ("", "\"\" is not the number of an image"),
+            ("a", "\"a\" is not the number of an image"),
+            ("5-", "\"\" is not the number of an image"),
+            ("0-10000000", "\"10000000\" is not the number of an image"),
+            ("9-8", "\"9-8\": expected the first number before the last"),
+            ("3,0-5", "image 3 stands in it twice"),
+        ];
+        for (text, expected) in cases {
+            let message = list(text).unwrap_err();
+            assert!(message.starts_with(expected), "{text}: {message}");
+        }
+    }
 }

@@ -2,22 +2,23 @@
 
 mod args;
 mod images;
+mod judge;
 mod outputs;
+mod pictures;
+mod settings;
 
 pub use args::Args;
 
-use crate::data::{Kind, Knn, digits};
 use crate::error::Result;
-use crate::files::write_atomically;
-use crate::sampling;
-use crate::{memory, npz, png, signals, stdout};
-use images::Images;
-use sit_engine::checkpoint::Recipe;
+use crate::sampling::{self, Noise};
+use crate::{memory, signals, stdout};
+use judge::Judge;
+use outputs::Files;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model;
-use sit_engine::sample::SampleConfig;
-use sit_engine::transport::{Guidance, Transport};
-use std::io::Write;
+use sit_engine::sample::{SampleConfig, Session};
+use sit_engine::transport::{Guidance, Transport, nfe};
+use std::iter;
 use std::time::Instant;
 
 /// Runs it.
@@ -26,16 +27,10 @@ use std::time::Instant;
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
-    let Recipe {
-        model, transport, ..
-    } = source.recipe;
-    let Images {
-        start,
-        layout: place,
-        said,
-    } = args.images(&model, &source.recipe.classes)?;
-    args.check_null_class(&model, source.recipe.class_dropout, &start.labels)?;
-    let n = start.labels.len();
+    let (model, transport) = (source.recipe.model, source.recipe.transport);
+    let wanted = args.wanted(&model, &source.recipe.classes)?;
+    args.check_null_class(&model, source.recipe.class_dropout, wanted.images.labels())?;
+    let n = wanted.images.n();
     let config = SampleConfig {
         model,
         transport: Transport {
@@ -49,49 +44,59 @@ pub fn run(args: &Args) -> Result<()> {
             interval: args.guidance_interval,
         },
         weights: Arena::Params,
-        batch: n.min(args.batch as usize),
+        batch: n.min(args.batch.into()) as usize,
         keep_out: false,
     };
-    config.schedule()?;
-    args.check_outputs()?;
+    let steps = config.schedule()?;
+    args.check_outputs(&wanted, &model)?;
 
     let device = args.backend.open()?;
-    memory::sampling(&config, &device).require()?;
+    // Noise, the step's noise and the state that is read.
+    let batch_bytes = 3 * 4 * (config.batch * model.image_len()) as u64;
+    let init_bytes = match &wanted.noise {
+        Noise::Drawn => 0,
+        Noise::Given(x) => 4 * x.len() as u64,
+    };
+    memory::sampling(&config, &device)
+        .with_host("batch", batch_bytes)
+        .with_host("--init", init_bytes)
+        .with_host("grid", args.grid_bytes(&wanted, &model).unwrap_or(u64::MAX))
+        .require()?;
+    tracing::info!("weights: {}", source.origin);
     let layout = Layout::new(&model::params(&model), device.max_segment_bytes())?;
     let arenas = device.arenas(&layout, &[Arena::Params])?;
     source.weights.load(&model, &arenas, Arena::Params)?;
     signals::catch();
-    let started = Instant::now();
-    let trajectory = args.trajectory.is_some();
-    let samples = sampling::sample(&device, &arenas, &layout, config, &start, trajectory)?;
-    let seconds = started.elapsed().as_secs_f64();
-
-    let shape = [model.channels, model.input_size, model.input_size];
-    let grid = png::grid(&samples.x, shape, place);
-    write_atomically(&args.out, |out| out.write_all(&grid))?;
-    let mut text = format!(
-        "{n} images in {seconds:.1} s ({} network evaluations each): {}\n",
-        samples.nfe,
-        args.out.display()
+    let mut session = Session::new(&device, &arenas, &layout, config)?;
+    let t: Vec<f32> = iter::once(steps[0].t)
+        .chain(steps.iter().map(|step| step.t_next))
+        .map(|t| t as f32)
+        .collect();
+    let settings = settings::json(
+        &source.origin,
+        &source.recipe.classes,
+        &config,
+        args.seed,
+        wanted.images.picked(),
+        &device,
     );
-    text += &said;
-    if let Some(path) = &args.npz {
-        npz::write(path, &samples.x, shape, &start.labels)?;
-        text += &format!("{}\n", path.display());
-    }
-    if let Some(path) = &args.trajectory {
-        samples.write_trajectory(path, &model)?;
-        text += &format!("{}\n", path.display());
-    }
-    let kind = Kind::Digits.to_string();
-    let of_digits = source.recipe.data.is_some_and(|data| data.name == kind);
-    if of_digits && model.n_classes > 0 && start.labels.iter().all(|&label| label < 10) {
-        let knn = Knn::new(&digits::held_out(), Knn::DEFAULT_K)?;
-        let agree = knn.agreement(&samples.x, &start.labels);
-        let percent = 100.0 * agree as f64 / n as f64;
-        text += &format!(
-            "{agree} of {n} ({percent:.1} %) are what was asked for, says the nearest of the held-out real digits\n"
-        );
-    }
-    stdout::print(&text)
+    let judge = Judge::of(&source.recipe, &wanted.images)?;
+    let mut files = Files::create(args, &wanted, &model, &t, &settings, judge)?;
+    let started = Instant::now();
+    sampling::sample(
+        &mut session,
+        &wanted.images,
+        &wanted.noise,
+        args.seed,
+        args.trajectory.is_some(),
+        |state| files.take(&state),
+    )?;
+    let seconds = started.elapsed().as_secs_f64();
+    let written = files.finish(&wanted.images)?;
+    stdout::print(&format!(
+        "{n} images in {seconds:.1} s ({} network evaluations each), {}\n{written}{}",
+        nfe(&steps),
+        source.origin,
+        if args.no_grid { "" } else { &wanted.said }
+    ))
 }

@@ -1,24 +1,182 @@
 //! What `sit sample` writes.
 
 use super::args::Args;
-use crate::error::Result;
+use super::images::Wanted;
+use super::judge::Judge;
+use super::pictures::Pictures;
+use crate::error::{Failure, Result};
+use crate::files::FileError;
+use crate::npz;
 use crate::outputs::Outputs;
+use crate::pending::Pending;
+use crate::png::{self, Canvas};
+use crate::sampling::{Images, State};
+use crate::trajectory::Trajectory;
+use crate::{memory, stdout};
+use sit_engine::model::ModelConfig;
+use std::path::Path;
 
 impl Args {
     /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
-    pub fn check_outputs(&self) -> Result<()> {
+    pub fn check_outputs(&self, wanted: &Wanted, model: &ModelConfig) -> Result<()> {
+        let refuse = |what: String| Err(Failure::Input(what));
         let mut outputs = Outputs::default();
         outputs.reads("CHECKPOINT", &self.source.checkpoint);
         if let Some(init) = &self.init {
             outputs.reads("--init", init);
         }
-        outputs.writes("--out", &self.out, &["png"])?;
+        if !self.no_grid {
+            outputs.writes("--out", &self.out, &["png"])?;
+        }
         if let Some(npz) = &self.npz {
             outputs.writes("--npz", npz, &["npz"])?;
         }
         if let Some(trajectory) = &self.trajectory {
             outputs.writes("--trajectory", trajectory, &["safetensors"])?;
         }
+        if let Some(folder) = &self.png {
+            if !png::is_picture(model.channels) {
+                return refuse(format!(
+                    "--png: this model makes latents of {} channels, which are no pictures without a decoder; --npz writes them as \
+                     they are",
+                    model.channels
+                ));
+            }
+            Pictures::check(folder)?;
+        }
+        if self.no_grid
+            && [&self.png, &self.npz, &self.trajectory]
+                .iter()
+                .all(|o| o.is_none())
+        {
+            return refuse(
+                "--no-grid: nothing would be written; give --png, --npz or --trajectory".into(),
+            );
+        }
+        if !self.no_grid {
+            let n = wanted.images.n();
+            memory::require_host(
+                &format!("--out: the grid of {n} images"),
+                self.grid_bytes(wanted, model),
+                "--no-grid declines it, or make fewer images at once",
+            )?;
+        }
         Ok(())
     }
+
+    /// Bytes that the grid takes in memory; `None` when no PNG can hold it.
+    pub fn grid_bytes(&self, wanted: &Wanted, model: &ModelConfig) -> Option<u64> {
+        if self.no_grid {
+            return Some(0);
+        }
+        let n = usize::try_from(wanted.images.n()).ok()?;
+        Canvas::forecast(n, model.image_shape(), wanted.place)
+    }
+}
+
+/// The outputs of one command on their way. Dropped before [`Files::finish`], nothing of them is left but whole single pictures.
+pub struct Files {
+    model: ModelConfig,
+    grid: Option<(Canvas, Pending)>,
+    npz: Option<npz::Writer>,
+    trajectory: Option<Trajectory>,
+    pictures: Option<Pictures>,
+    judge: Option<Judge>,
+}
+
+impl Files {
+    /// Opens all of them, before the work. `t` are the times of the states; `settings` is JSON that the trajectory records.
+    pub fn create(
+        args: &Args,
+        wanted: &Wanted,
+        model: &ModelConfig,
+        t: &[f32],
+        settings: &str,
+        judge: Option<Judge>,
+    ) -> Result<Self> {
+        let (images, shape) = (&wanted.images, model.image_shape());
+        let n = images.n();
+        let grid = match args.no_grid {
+            true => None,
+            false => Some((
+                Canvas::new(n as usize, shape, wanted.place),
+                Pending::create(&args.out)?,
+            )),
+        };
+        let npz = args.npz.as_deref();
+        let trajectory = args.trajectory.as_deref();
+        let pictures = args.png.as_deref();
+        Ok(Files {
+            model: *model,
+            grid,
+            npz: npz
+                .map(|path| npz::Writer::create(path, n, shape))
+                .transpose()?,
+            trajectory: trajectory
+                .map(|path| Trajectory::create(path, t, shape, n, images.all_labels(), settings))
+                .transpose()?,
+            pictures: pictures
+                .map(|folder| Pictures::create(folder, model))
+                .transpose()?,
+            judge,
+        })
+    }
+
+    /// Writes the states of a batch.
+    pub fn take(&mut self, state: &State<'_>) -> Result<()> {
+        if let Some(trajectory) = &mut self.trajectory {
+            trajectory.state(state.step, state.first, state.x)?;
+        }
+        if !state.done {
+            return Ok(());
+        }
+        if let Some((canvas, _)) = &mut self.grid {
+            canvas.put(state.first as usize, state.x);
+        }
+        if let Some(npz) = &mut self.npz {
+            npz.images(state.x)?;
+        }
+        if let Some(pictures) = &mut self.pictures {
+            pictures.write(state)?;
+        }
+        if let Some(judge) = &mut self.judge {
+            judge.look(state);
+        }
+        Ok(())
+    }
+
+    /// Gives all their names, and returns lines that name them.
+    pub fn finish(self, images: &Images) -> Result<String> {
+        let mut text = String::new();
+        if let Some((canvas, mut out)) = self.grid {
+            let path = out.path().to_owned();
+            canvas
+                .write(&mut out)
+                .map_err(FileError::of("write", &path))?;
+            text += &named(&path, out.finish()?);
+            if let Some(what) = png::shows(self.model.channels) {
+                text += &format!("{what}\n");
+            }
+        }
+        if let Some(npz) = self.npz {
+            let path = npz.path().to_owned();
+            text += &named(&path, npz.finish(images.all_labels())?);
+        }
+        if let Some(trajectory) = self.trajectory {
+            let path = trajectory.path().to_owned();
+            text += &named(&path, trajectory.finish()?);
+        }
+        if let Some(pictures) = self.pictures {
+            text += &pictures.finish()?;
+        }
+        if let Some(judge) = self.judge {
+            text += &judge.verdict();
+        }
+        Ok(text)
+    }
+}
+
+/// A line that names a file, with its size where that is large.
+fn named(path: &Path, bytes: u64) -> String {
+    format!("{}{}\n", path.display(), stdout::size(bytes))
 }
