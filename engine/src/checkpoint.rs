@@ -237,13 +237,11 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// Loads all tensors of `config` into `arena`; nothing is written before the names and shapes of all were checked.
+    /// Checks that the file's position embedding, if it has one, is the fixed one of `config`.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] naming the tensor that does not fit, is not finite or cannot be read, or a position embedding
-    /// other than the fixed one; [`Error::Device`] when the device fails.
-    pub fn load(&mut self, config: &ModelConfig, arenas: &Arenas, arena: Arena) -> Result<()> {
-        self.check(config)?;
+    /// [`Error::Checkpoint`] when it is another, or cannot be read.
+    pub fn check_positions(&mut self, config: &ModelConfig) -> Result<()> {
         if let Some(entry) = self.entry(POS_EMBED) {
             // Half a unit in the last place of numbers up to 1, beside the rounding of other programs' sines.
             let rounding = match entry.dtype {
@@ -260,6 +258,17 @@ impl<R: Read + Seek> Reader<R> {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Loads all tensors of `config` into `arena`; nothing is written before the names and shapes of all were checked.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the tensor that does not fit, is not finite or cannot be read, or a position embedding
+    /// other than the fixed one; [`Error::Device`] when the device fails.
+    pub fn load(&mut self, config: &ModelConfig, arenas: &Arenas, arena: Arena) -> Result<()> {
+        self.check(config)?;
+        self.check_positions(config)?;
         for (name, _) in params(config) {
             let values = self.read(&name)?;
             arenas.write(arena, &name, &values)?;

@@ -15,6 +15,8 @@ pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod host;
 #[cfg(feature = "cli")]
+mod init;
+#[cfg(feature = "cli")]
 pub mod log;
 #[cfg(feature = "cli")]
 mod memory;

@@ -6,6 +6,7 @@ mod health;
 use crate::config::RunConfig;
 use crate::data::{Dataset, Loader};
 use crate::error::{Failure, Result};
+use crate::init::Fitted;
 use crate::log::{Logs, MetricsLine};
 use crate::peak;
 use crate::preview::Previews;
@@ -117,6 +118,14 @@ impl Job {
             health: Health::default(),
             is_due: false,
         })
+    }
+
+    /// Starts from other weights, in place of new ones.
+    ///
+    /// # Errors
+    /// Those of [`Fitted::load`].
+    pub fn start_from(&mut self, init: Fitted) -> Result<()> {
+        init.load(self.trainer.arenas())
     }
 
     /// The configuration.

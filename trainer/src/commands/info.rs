@@ -193,6 +193,7 @@ fn with_model(model: ModelConfig) -> RunConfig {
             n_classes: Some(model.n_classes),
             ..DataConfig::digits()
         },
+        init: None,
         train: TrainConfig::default(),
         log: LogConfig::default(),
     }

@@ -6,6 +6,7 @@ use crate::config::{RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset, classes};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
+use crate::init::{Init, InitArgs, OwnConfig};
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
@@ -34,6 +35,8 @@ pub struct Args {
     /// the run's own.
     #[arg(long, value_name = "RUN", conflicts_with = "out")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    init: InitArgs,
     /// Run folder to make [default: the key log.folder, else runs/NAME; runs/NAME-2 if that is there, and so on].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -57,6 +60,8 @@ Examples:
   sit train --resume runs/mine --set train.steps=30000
   sit train --preset digits --out runs/job --auto-resume
   sit train --preset image-folder-64 --set data.path=photos --dry-run
+  sit train --preset image-folder-64 --set data.path=photos --init-from runs/other
+  sit train --init-from runs/mine --out runs/branch --set train.learning_rate=1e-5
 
 Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 save a checkpoint after the step and stop, SIGUSR1 saves one and goes on.";
 
@@ -84,7 +89,12 @@ pub fn run(args: &Args) -> Result<()> {
         Start::From(checkpoint) => Some(&**checkpoint),
         _ => None,
     };
+    let init = match checkpoint {
+        Some(_) => None,
+        None => Init::open(&mut config)?,
+    };
     let dataset = open_data(&mut config, &run, checkpoint)?;
+    let init = init.map(|init| init.fit(&config, dataset.class_names()));
     let device = args.backend.open()?;
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
@@ -96,7 +106,10 @@ pub fn run(args: &Args) -> Result<()> {
         return stdout::print(&format!("{}\n{device}\n{forecast}", config.to_toml()));
     }
     forecast.require()?;
-    let job = Job::new(config, &device, dataset, checkpoint)?;
+    let mut job = Job::new(config, &device, dataset, checkpoint)?;
+    if let Some(init) = init {
+        job.start_from(init)?;
+    }
 
     // Nothing is written before everything that can be refused is.
     let mut folder = match &start {
@@ -149,18 +162,21 @@ impl Args {
         let is_placed = set
             .iter()
             .any(|text| text.trim_start().starts_with("data.path="));
-        let load = |source| -> Result<RunConfig> {
+        let load_after = |first: &[String], source| -> Result<RunConfig> {
+            let set: Vec<String> = first.iter().chain(&set).cloned().collect();
             let mut config = RunConfig::load(source, &set).map_err(Failure::input)?;
             if is_placed || self.resume.is_none() {
                 config.data.path_from = None;
             }
             Ok(config)
         };
+        let load = |source| load_after(&[], source);
         let asked = match (&self.config, &self.preset) {
             (Some(path), _) => Some(Source::File(path)),
             (None, Some(name)) => Some(Source::Preset(name)),
             (None, None) => None,
         };
+        let own;
         let resume = match (&self.resume, &self.out) {
             (Some(resume), _) => resume.clone(),
             // A run that is there need not be told what it is.
@@ -168,15 +184,36 @@ impl Args {
             (None, out) => {
                 let nothing = || {
                     Failure::Input(format!(
-                        "give --preset NAME ({}), a CONFIG.toml, or --resume RUN",
+                        "give --preset NAME ({}), a CONFIG.toml, --resume RUN, or --init-from RUN",
                         preset_names().join(", ")
                     ))
                 };
-                let config = load(asked.ok_or_else(nothing)?)?;
+                own = match asked {
+                    Some(_) => None,
+                    None => self.init.own_config()?,
+                };
+                let mut config = match (asked, &own) {
+                    (Some(asked), _) => load(asked)?,
+                    (
+                        None,
+                        Some(OwnConfig {
+                            origin,
+                            config,
+                            set,
+                        }),
+                    ) => load_after(set.as_slice(), Source::Saved(origin, config))?,
+                    (None, None) => return Err(nothing()),
+                };
+                self.init.put_into(&mut config);
                 let folder = config.log.folder.clone();
                 let default = folder.unwrap_or_else(|| "runs/run".into());
                 match out {
                     Some(out) => return Ok((config, Start::New(out.clone()))),
+                    None if self.auto_resume && own.is_some() => {
+                        return Err(Failure::input(
+                            "--auto-resume: a branch of a run needs --out DIR, where it starts or goes on",
+                        ));
+                    }
                     None if !self.auto_resume => return Ok((config, Start::Next(default))),
                     None if !has_run(&default) => return Ok((config, Start::New(default))),
                     None => default,
@@ -193,7 +230,13 @@ impl Args {
                     return Ok((config, Start::Again(resume.clone())));
                 }
                 Some(asked) if config_file.is_file() || run::check_new(resume).is_ok() => {
-                    return Ok((load(asked)?, Start::Again(resume.clone())));
+                    let mut config = load(asked)?;
+                    self.init.put_into(&mut config);
+                    if config_file.is_file() {
+                        let begun = RunConfig::load(Source::File(&config_file), &[]);
+                        config.init = begun.map_err(Failure::input)?.init;
+                    }
+                    return Ok((config, Start::Again(resume.clone())));
                 }
                 None if run::check_new(resume).is_ok() => {
                     return Err(Failure::Input(format!(
@@ -222,6 +265,8 @@ impl Args {
 
 /// What is left to the data, and where that is, stays as it was found when the run began.
 fn keep(saved: &RunConfig, asked: &mut RunConfig, is_placed: bool) {
+    // It says where the run came from; it does not start there again.
+    asked.init.clone_from(&saved.init);
     if asked.data.n_classes.is_none() {
         asked.model.n_classes = saved.model.n_classes;
         asked.data.n_classes = saved.data.n_classes;

@@ -8,7 +8,9 @@ mod tables;
 mod value;
 
 pub use load::{Source, preset_names};
-pub use tables::{LogConfig, PreviewConfig, TrainConfig, ValidationConfig};
+pub use tables::{
+    InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet,
+};
 #[cfg(feature = "cli")]
 pub(crate) use value::suggestion;
 
@@ -44,6 +46,9 @@ pub struct RunConfig {
     pub transport: Transport,
     /// The images.
     pub data: DataConfig,
+    /// Where the weights start from; without it they are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitConfig>,
     /// Optimization.
     #[serde(default)]
     pub train: TrainConfig,

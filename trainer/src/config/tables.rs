@@ -1,4 +1,4 @@
-//! The tables `[train]` and `[log]`.
+//! The tables `[init]`, `[train]` and `[log]`.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,29 @@ use serde::{Deserialize, Serialize};
 use sit_engine::optim::Schedule;
 
 use super::ConfigError;
+
+/// The `[init]` table: other weights that a run starts from. It counts at the start of a run alone; in a run's own files it says
+/// where the run came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// Run folder (its last checkpoint), checkpoint folder, or file of weights.
+    pub from: PathBuf,
+    /// `"ema"` (default) or `"raw"`, where there are both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightSet>,
+}
+
+/// Which weights of a run, or of a file that has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum WeightSet {
+    /// Moving average of the weights.
+    Ema,
+    /// Weights as trained.
+    Raw,
+}
 
 /// The `[train]` table; its defaults are SiT's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

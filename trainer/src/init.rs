@@ -1,0 +1,401 @@
+//! The weights that a new run starts from: which tensors of another model fit, and what becomes of the rest.
+
+mod flags;
+mod labels;
+
+pub use flags::{InitArgs, OwnConfig};
+
+use crate::config::{InitConfig, RunConfig, WeightSet};
+use crate::error::{Failure, Result};
+use crate::run::{self, Checkpoint};
+use labels::Classes;
+use sit_engine::backend::Arenas;
+use sit_engine::checkpoint::{Mismatch, Reader, Recipe};
+use sit_engine::graph::Arena;
+use sit_engine::model::{self, ModelConfig, PRESETS};
+use sit_engine::shape::Shape;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
+const TIME_BIAS: &str = "t_embedder.mlp.2.bias";
+const PATCHES: &str = "x_embedder.proj.weight";
+const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"];
+
+/// Other weights that a run starts from, checked against its model. Nothing but their header was read.
+pub struct Init {
+    /// The file's name.
+    name: String,
+    file: Reader<BufReader<File>>,
+    recipe: Option<Recipe>,
+    /// The file's model.
+    old: ModelConfig,
+}
+
+/// How a parameter of the run starts.
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    /// As the file's tensor of this name.
+    Kept,
+    /// As without the file.
+    New,
+    /// Each row as that row of the file's tensor, or as without the file.
+    Rows(Vec<Option<usize>>),
+    /// As the file's tensor and the embedding of its null class, which a model without classes always adds.
+    PlusNull,
+}
+
+impl Init {
+    /// Opens what `config.init` asks for, if anything, and writes into it which checkpoint and which weights that is.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when it cannot be read, is no SiT, or has other blocks than the run's model.
+    pub fn open(config: &mut RunConfig) -> Result<Option<Self>> {
+        let Some(InitConfig { from, weights }) = &mut config.init else {
+            return Ok(None);
+        };
+        let (file, checkpoint) = open(from, *weights)?;
+        let recipe = match checkpoint {
+            Some(checkpoint) => {
+                *from = checkpoint.path.clone();
+                weights.get_or_insert(WeightSet::Ema);
+                Some(checkpoint.state.recipe())
+            }
+            None => {
+                if file.sets().next().is_some() {
+                    weights.get_or_insert(WeightSet::Ema);
+                }
+                file.recipe()?
+            }
+        };
+        let name = from.display().to_string();
+        let old = match &recipe {
+            Some(recipe) => recipe.model,
+            None => model_of(&name, &file, &config.model)?,
+        };
+        let init = Init {
+            name,
+            file,
+            recipe,
+            old,
+        };
+        init.check(&config.model)?;
+        Ok(Some(init))
+    }
+
+    /// Refuses what is no whole SiT, and blocks that do not fit those of `new`.
+    fn check(&self, new: &ModelConfig) -> Result<()> {
+        let (extra, bad): (Vec<_>, Vec<_>) = self
+            .file
+            .mismatches(&self.old)
+            .into_iter()
+            .partition(|mismatch| matches!(mismatch, Mismatch::Extra { .. }));
+        if let Some(first) = bad.first() {
+            let more = match bad.len() {
+                1 => String::new(),
+                n => format!(", and {} more do not fit", n - 1),
+            };
+            return Err(Failure::Input(format!("{}: {first}{more}", self.name)));
+        }
+        if let Some(Mismatch::Extra { name, .. }) = extra.first() {
+            tracing::warn!(
+                "{}: tensors that a SiT does not have are left out: {name}{}",
+                self.name,
+                more(extra.len() - 1)
+            );
+        }
+        let sizes = |m: &ModelConfig| [("dim", m.dim), ("depth", m.depth), ("n_heads", m.n_heads)];
+        let differ: Vec<_> = sizes(&self.old)
+            .into_iter()
+            .zip(sizes(new))
+            .filter(|(old, new)| old != new)
+            .collect();
+        if differ.is_empty() {
+            return Ok(());
+        }
+        let list = |texts: Vec<String>| texts.join(", ");
+        let has = differ
+            .iter()
+            .map(|((key, n), _)| format!("model.{key} = {n}"));
+        let not = differ.iter().map(|(_, (_, n))| n.to_string());
+        let mut set: Vec<String> = differ
+            .iter()
+            .map(|((key, n), _)| format!(" --set model.{key}={n}"))
+            .collect();
+        if self.keeps_patches(new) {
+            set.push(format!(" --set model.patch={}", self.old.patch));
+        }
+        Err(Failure::Input(format!(
+            "{}: has {}, the configuration has {}: the weights of the blocks do not fit\nthey do with{}",
+            self.name,
+            list(has.collect()),
+            list(not.collect()),
+            set.concat()
+        )))
+    }
+
+    /// Whether the size of a patch is all that keeps patch embedding and last layer from being taken.
+    fn keeps_patches(&self, new: &ModelConfig) -> bool {
+        let old = &self.old;
+        old.patch != new.patch
+            && old.channels == new.channels
+            && new.input_size.is_multiple_of(old.patch)
+    }
+
+    /// Decides what a run of `config` takes from the file, and says it; `names` are those of the run's classes.
+    pub fn fit(self, config: &RunConfig, names: &[String]) -> Fitted {
+        let classes = Classes {
+            n: config.model.n_classes,
+            names,
+        };
+        let labels = (self.old.n_classes > 0 && classes.n > 0)
+            .then(|| labels::rows(&self.classes(), &classes));
+        let (rows, text) = labels.unzip();
+        let parts: Vec<_> = model::params(&config.model)
+            .into_iter()
+            .map(|(name, shape)| {
+                let part = part(&name, &self.old, &config.model, rows.as_deref());
+                (name, shape, part)
+            })
+            .collect();
+        self.describe(config, &parts, text.as_deref());
+        Fitted {
+            init: self,
+            parts,
+            seed: config.train.seed,
+        }
+    }
+
+    fn describe(&self, config: &RunConfig, parts: &[Parameter], labels: Option<&str>) {
+        let (old, new) = (&self.old, &config.model);
+        let n_kept = parts
+            .iter()
+            .filter(|(_, _, part)| *part == Part::Kept)
+            .count();
+        let which = match config.init.as_ref().and_then(|init| init.weights) {
+            Some(WeightSet::Ema) => ", moving average",
+            Some(WeightSet::Raw) => ", weights as trained",
+            None => "",
+        };
+        tracing::info!(
+            "starting from {}{which}: {n_kept} of {} tensors as they are",
+            self.name,
+            parts.len()
+        );
+        self.describe_transport(config);
+        match (labels, old.n_classes, new.n_classes) {
+            (Some(labels), ..) => tracing::info!("label table: {labels}"),
+            (None, 0, 0) => {}
+            (None, _, 0) => tracing::info!(
+                "label table: none; the embedding of its null class is now part of the embedding of the time"
+            ),
+            (None, _, n) => tracing::info!("label table: new, for {n} classes; there was none"),
+        }
+        let patches = |m: &ModelConfig| format!("{0}x{0}x{1}", m.patch, m.channels);
+        if patches(old) != patches(new) {
+            tracing::warn!(
+                "patch embedding and last layer: new, for patches of {}, not {}{}",
+                patches(new),
+                patches(old),
+                if self.keeps_patches(new) {
+                    format!("; --set model.patch={} keeps them", old.patch)
+                } else {
+                    String::new()
+                }
+            );
+        } else if old.learn_sigma && !new.learn_sigma {
+            tracing::info!("last layer: without its sigma half, which is not used");
+        } else if !old.learn_sigma && new.learn_sigma {
+            tracing::info!("last layer: with a sigma half of zeros, which is not used");
+        }
+        if self.knows_size() && old.input_size != new.input_size {
+            tracing::info!(
+                "images of {0}x{0}, not {1}x{1}: positions are computed for the new size",
+                new.input_size,
+                old.input_size
+            );
+        }
+    }
+
+    fn describe_transport(&self, config: &RunConfig) {
+        let new = &config.transport;
+        match &self.recipe {
+            None => tracing::warn!(
+                "{} does not say what it was trained to predict; taken for the configuration's {} on the path {}",
+                self.name,
+                new.prediction,
+                new.path
+            ),
+            Some(Recipe { transport: old, .. }) => {
+                if (old.path, old.prediction) != (new.path, new.prediction) {
+                    tracing::warn!(
+                        "{} was trained to predict {} on the path {}; this run trains {} on {}, which it has to learn anew \
+                         (--set transport.prediction={} --set transport.path={} keeps it)",
+                        self.name,
+                        old.prediction,
+                        old.path,
+                        new.prediction,
+                        new.path,
+                        old.prediction,
+                        old.path
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether the file tells the size of its images.
+    fn knows_size(&self) -> bool {
+        self.recipe.is_some() || self.file.entry("pos_embed").is_some()
+    }
+
+    fn classes(&self) -> Classes<'_> {
+        Classes {
+            n: self.old.n_classes,
+            names: self.recipe.as_ref().map_or(&[], |recipe| &recipe.classes),
+        }
+    }
+}
+
+/// What a run takes from a file of weights.
+pub struct Fitted {
+    init: Init,
+    parts: Vec<Parameter>,
+    seed: u64,
+}
+
+/// Name, shape, and how it starts.
+type Parameter = (String, Shape, Part);
+
+impl Fitted {
+    /// Loads the weights into parameters and moving average, which hold the run's initial values.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] naming the tensor that cannot be read or is not finite, [`Failure::Run`] when the device fails.
+    pub fn load(self, arenas: &Arenas) -> Result<()> {
+        let Init { mut file, old, .. } = self.init;
+        file.check_positions(&old)?;
+        for (index, (name, shape, part)) in self.parts.into_iter().enumerate() {
+            let values = match part {
+                Part::New => continue,
+                Part::Kept => file.read(&name)?,
+                Part::Rows(rows) => {
+                    let mut values = model::init(&name, &shape, self.seed, index as u32);
+                    put_rows(&mut values, &file.read(&name)?, &rows);
+                    values
+                }
+                Part::PlusNull => {
+                    let mut values = file.read(&name)?;
+                    let table = file.read(LABEL_TABLE)?;
+                    let null = &table[table.len() - values.len()..];
+                    values.iter_mut().zip(null).for_each(|(x, null)| *x += null);
+                    values
+                }
+            };
+            arenas.write(Arena::Params, &name, &values)?;
+            arenas.write(Arena::Ema, &name, &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the weights of a run's checkpoint or of a file; `which` is the moving average by default, where there are both.
+fn open(
+    path: &Path,
+    which: Option<WeightSet>,
+) -> Result<(Reader<BufReader<File>>, Option<Checkpoint>)> {
+    if path.is_dir() {
+        let checkpoint = Checkpoint::open(path)?;
+        let name = match which.unwrap_or(WeightSet::Ema) {
+            WeightSet::Ema => run::EMA,
+            WeightSet::Raw => run::MODEL,
+        };
+        return Ok((run::open(&checkpoint.path.join(name))?, Some(checkpoint)));
+    }
+    let mut file = run::open(path)?;
+    if let Some(which) = which {
+        if file.sets().next().is_none() {
+            return Err(Failure::Input(format!(
+                "--init-weights: {} is a file of one set of weights, a run has two of them",
+                path.display()
+            )));
+        }
+        file.select(match which {
+            WeightSet::Ema => "ema",
+            WeightSet::Raw => "model",
+        })?;
+    }
+    Ok((file, None))
+}
+
+/// The model of a file that does not say it. The number of heads shows in no tensor: it is the configuration's where the width is.
+fn model_of(name: &str, file: &Reader<BufReader<File>>, new: &ModelConfig) -> Result<ModelConfig> {
+    // A side that any patch divides stands for one that is not known.
+    let proj = file
+        .shape(PATCHES)
+        .filter(|_| file.entry("pos_embed").is_none());
+    let side = proj.and_then(|shape| shape.get(2).copied());
+    let mut old = file.model(Some(1), side)?;
+    let published = PRESETS.iter().find(|preset| preset.dim == old.dim);
+    old.n_heads = match published {
+        Some(preset) if old.dim != new.dim => preset.n_heads,
+        _ => new.n_heads,
+    };
+    if let Some(preset) = published.filter(|preset| preset.n_heads != old.n_heads) {
+        tracing::warn!(
+            "{name} does not say its number of heads; {}, of its width, has {}, the configuration model.n_heads = {}",
+            preset.name,
+            preset.n_heads,
+            new.n_heads
+        );
+    }
+    Ok(old)
+}
+
+fn part(name: &str, old: &ModelConfig, new: &ModelConfig, rows: Option<&[Option<usize>]>) -> Part {
+    let same_patches = (old.patch, old.channels) == (new.patch, new.channels);
+    match name {
+        LABEL_TABLE => match rows {
+            None => Part::New,
+            Some(rows) if rows.iter().copied().eq((0..=old.n_classes).map(Some)) => Part::Kept,
+            Some(rows) => Part::Rows(rows.to_vec()),
+        },
+        TIME_BIAS if old.n_classes > 0 && new.n_classes == 0 => Part::PlusNull,
+        PATCHES if !same_patches => Part::New,
+        _ if LAST.contains(&name) && !same_patches => Part::New,
+        _ if LAST.contains(&name) && old.learn_sigma != new.learn_sigma => {
+            Part::Rows(pixel_rows(old, new))
+        }
+        _ => Part::Kept,
+    }
+}
+
+/// Rows of the last layer by those of another that has a sigma half or has none: both have the channels first.
+fn pixel_rows(old: &ModelConfig, new: &ModelConfig) -> Vec<Option<usize>> {
+    let row = |i: usize| {
+        let (pixel, channel) = (i / new.out_channels(), i % new.out_channels());
+        (channel < new.channels).then_some(pixel * old.out_channels() + channel)
+    };
+    (0..new.patch.pow(2) * new.out_channels())
+        .map(row)
+        .collect()
+}
+
+/// Copies rows of `from` into those of `into`.
+fn put_rows(into: &mut [f32], from: &[f32], rows: &[Option<usize>]) {
+    let len = into.len() / rows.len();
+    for (row, old) in into.chunks_exact_mut(len).zip(rows) {
+        if let Some(old) = old {
+            row.copy_from_slice(&from[old * len..][..len]);
+        }
+    }
+}
+
+/// ` and 3 more`, or nothing.
+fn more(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    }
+}

@@ -1,0 +1,75 @@
+//! The flags of a run that starts from other weights.
+
+use crate::config::{InitConfig, RunConfig, WeightSet};
+use crate::error::{Failure, Result};
+use crate::run::Checkpoint;
+use std::path::PathBuf;
+
+/// Flags of a new run that starts from other weights.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Start from the weights of this run (its last checkpoint) or file; without a configuration, with the run's own. What does
+    /// not fit the model is said, and starts anew or is refused.
+    #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
+    init_from: Option<PathBuf>,
+    /// Weights to start from, of a run or of a .pt file that has both [default: ema].
+    #[arg(long, value_enum, requires = "init_from")]
+    init_weights: Option<WeightSet>,
+}
+
+impl InitArgs {
+    /// The configuration of the run that was given; a branch of it lies beside it.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when its checkpoint cannot be read, or it is a file, which has none.
+    pub fn own_config(&self) -> Result<Option<OwnConfig>> {
+        let Some(from) = &self.init_from else {
+            return Ok(None);
+        };
+        if from.is_file() {
+            return Err(Failure::Input(format!(
+                "--init-from: {} is a file of weights and says nothing of data and training; add --preset NAME or a CONFIG.toml",
+                from.display()
+            )));
+        }
+        let Checkpoint { run, path, state } = Checkpoint::open(from)?;
+        let mut config = state.config;
+        let data = &mut config.data;
+        // Where that is now. What is not there may be replaced by a flag.
+        if let Ok(place) = data.place(Some(&run)) {
+            data.path = place;
+        }
+        // The classes of the data may be others; a number of them that was set stays.
+        let is_auto = !data.classes.is_empty() && Some(data.classes.len()) == data.n_classes;
+        data.classes.clear();
+        if is_auto {
+            data.n_classes = None;
+        }
+        config.log.folder = Some(run);
+        Ok(Some(OwnConfig {
+            origin: path.display().to_string(),
+            config,
+            set: is_auto.then(|| "model.n_classes=auto".to_owned()),
+        }))
+    }
+
+    /// Puts what was given into a configuration.
+    pub fn put_into(&self, config: &mut RunConfig) {
+        if let Some(from) = &self.init_from {
+            config.init = Some(InitConfig {
+                from: from.clone(),
+                weights: self.init_weights,
+            });
+        }
+    }
+}
+
+/// The configuration of a run for a branch of it.
+pub struct OwnConfig {
+    /// What messages call it.
+    pub origin: String,
+    /// The configuration.
+    pub config: RunConfig,
+    /// What the data of the branch decides anew, as a change of a key.
+    pub set: Option<String>,
+}
