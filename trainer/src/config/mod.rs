@@ -8,9 +8,7 @@ mod tables;
 mod value;
 
 pub use load::{Source, preset_names};
-pub use tables::{
-    InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet,
-};
+pub use tables::{InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet};
 #[cfg(feature = "cli")]
 pub(crate) use value::suggestion;
 
