@@ -164,9 +164,6 @@ pub(super) fn of_folders(
         }
         _ => String::new(),
     };
-    if !expected.is_empty() {
-        return Err(DataError::config("n_classes", n, expected));
-    }
     let names = match &config.classes[..] {
         [] => found.clone(),
         wanted => wanted.to_vec(),
@@ -176,6 +173,10 @@ pub(super) fn of_folders(
     if let Some(difference) = difference(&gone, &new) {
         let root = root.display().to_string();
         return Err(DataError::Classes { root, difference });
+    }
+    // Which folder is new says more than how many there are.
+    if !expected.is_empty() {
+        return Err(DataError::config("n_classes", n, expected));
     }
     let number: HashMap<&String, u32> = names.iter().zip(0..).collect();
     let labels = found.iter().map(|name| number[name]).collect();
@@ -300,6 +301,8 @@ mod tests {
             "d: the classes are not those of data.classes: gone: ant; new: zebra"
         );
         assert!(refused(None, "ant bee dog", "ant bee").ends_with("data.classes: new: dog"));
+        let text = refused(Some(2), "ant bee dog", "ant bee");
+        assert!(text.ends_with("data.classes: new: dog"), "{text}");
         assert!(refused(Some(1), "ant bee", "").contains("at least 2, the classes of d, or 0"));
         assert!(refused(Some(1), "", "").contains("0, d has no class folders"));
     }
