@@ -2,15 +2,22 @@
 //! are read one at a time, and every refusal names the tensor. Files are the caller's; this module reads and writes streams.
 
 mod examine;
+mod foreign;
 mod header;
 mod index;
+mod legacy;
 mod pickle;
+mod recipe;
+mod sets;
+mod state_dict;
 mod torch;
+mod values;
 mod write;
 
-pub use examine::{Examination, Mismatch};
+pub use examine::{Examination, Mismatch, Sizes};
 pub use header::{header, header_of};
-pub use index::{Dtype, Entry, Format};
+pub use index::{Dtype, Entry, Format, shown};
+pub use recipe::{Data, Recipe};
 pub use write::{Precision, Tensor, model_tensors, moment_tensors, write, write_values};
 
 use crate::backend::Arenas;
@@ -18,85 +25,74 @@ use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{ModelConfig, params, pos_embed};
 use crate::shape::Shape;
-use crate::transport::Transport;
-use half::{bf16, f16};
-use index::{Index, Tensors};
-use serde::{Deserialize, Serialize};
+use index::{Index, Set, Tensors};
+use recipe::RECIPE_KEY;
+use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
 /// Official name of the fixed position embedding, `[1, T, D]`: written for other programs, checked when it is read.
 const POS_EMBED: &str = "pos_embed";
 
-/// Key of the file's metadata that holds the [`Recipe`] as JSON.
-const RECIPE_KEY: &str = "sit";
-
-/// What a file of weights says of itself: all that sampling needs to know beside the tensors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recipe {
-    /// The network.
-    pub model: ModelConfig,
-    /// What it was trained to do.
-    pub transport: Transport,
-    /// What it was trained on, where that is known.
-    #[serde(default)]
-    pub data: Option<Data>,
-    /// Names of the classes in their order, as many as are known; a class without one is called by its number.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub classes: Vec<String>,
-    /// Share of the training labels that were replaced by the null class, where that is known; without any, guidance has nothing
-    /// to compare with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_dropout: Option<f64>,
-}
-
-/// What a model was trained on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Data {
-    /// Its name, in the words of the program that trained.
-    pub name: String,
-    /// How it was scaled: `x = 2 · level / max_level - 1`.
-    pub max_level: u8,
-}
-
-/// A file of weights that is open for reading, its header checked against its length.
+/// A file of weights, or one in parts, that is open for reading, its header checked against its length.
 #[derive(Debug)]
 pub struct Reader<R> {
     name: String,
-    stream: R,
+    parts: Vec<Part<R>>,
     index: Index,
     /// The set that is read.
     set: usize,
 }
 
+/// A file that is open.
+#[derive(Debug)]
+struct Part<R> {
+    name: String,
+    stream: R,
+}
+
 impl<R: Read + Seek> Reader<R> {
     /// Reads the header of a safetensors or `.pt` file, told by its first bytes; `name` is what messages call the file.
     ///
+    /// Tensors that lie in a dictionary (`ema`, `state_dict`), or whose names a program has put words before (`module.`), are
+    /// under their official names in what is read.
+    ///
     /// # Errors
-    /// [`Error::Checkpoint`] for a file that is truncated or is neither, or a `.pt` file that holds more than a state dict.
-    pub fn new(name: impl Into<String>, mut stream: R) -> Result<Self> {
+    /// [`Error::Checkpoint`] for a file that is truncated or is neither, with what it is instead, or a `.pt` file that holds more
+    /// than tensors and dictionaries.
+    pub fn new(name: impl Into<String>, stream: R) -> Result<Self> {
         let name = name.into();
-        let refuse = |what: String| Error::Checkpoint(format!("{name}: {what}"));
-        let open = || {
-            let len = stream.seek(SeekFrom::End(0))?;
-            stream.rewind()?;
-            let mut magic = Vec::new();
-            stream.by_ref().take(4).read_to_end(&mut magic)?;
-            stream.rewind()?;
-            Ok((len, magic))
-        };
-        let (len, magic) =
-            { open }().map_err(|e: std::io::Error| refuse(format!("cannot be read: {e}")))?;
-        let index = if magic == torch::MAGIC {
-            torch::read(&mut stream, len)
-        } else {
-            header::read(&mut stream, len)
-        };
-        Ok(Reader {
-            index: index.map_err(refuse)?,
+        Self::in_parts(name.clone(), vec![(name, stream)])
+    }
+
+    /// Reads the headers of the files of one model; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Reader::new`], naming the part, and for a tensor that is in two of them.
+    pub fn in_parts(name: impl Into<String>, files: Vec<(String, R)>) -> Result<Self> {
+        let name = name.into();
+        let mut parts = Vec::new();
+        let mut whole: Option<Index> = None;
+        for (part, mut stream) in files {
+            let index = open(&mut stream).map_err(|what| refuse(&part, what))?;
+            match &mut whole {
+                None => whole = Some(index),
+                Some(whole) => join(whole, index, parts.len()).map_err(|e| refuse(&part, e))?,
+            }
+            parts.push(Part { name: part, stream });
+        }
+        let mut index = whole.ok_or_else(|| refuse(&name, "has no parts"))?;
+        // A file that says what it is has the official names, or those of moments.
+        if index.recipe.is_none() {
+            index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
+        }
+        let reader = Reader {
+            index,
             name,
-            stream,
+            parts,
             set: 0,
-        })
+        };
+        reader.recipe()?;
+        Ok(reader)
     }
 
     /// The format.
@@ -104,10 +100,15 @@ impl<R: Read + Seek> Reader<R> {
         self.index.format
     }
 
-    /// Names of the sets of weights in a training checkpoint of PyTorch, `ema` and `model`, the one that is read by default
-    /// first; none in other files.
+    /// Number of files.
+    pub fn n_parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Names of the sets of weights where a file has several, as a training checkpoint of PyTorch has `ema` and `model`, the one
+    /// that is read by default first; none in other files.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
-        let sets = self.index.sets.iter().map(|(name, _)| &name[..]);
+        let sets = self.index.sets.iter().map(|set| &set.name[..]);
         sets.filter(|name| !name.is_empty())
     }
 
@@ -116,125 +117,65 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     /// [`Error::Checkpoint`] when there is none.
     pub fn select(&mut self, name: &str) -> Result<()> {
-        match self.index.sets.iter().position(|(set, _)| set == name) {
+        match self.index.sets.iter().position(|set| set.name == name) {
             Some(set) => self.set = set,
             None => return self.refuse(format_args!("has no set of weights {name}")),
         }
         Ok(())
     }
 
-    /// What the file says of itself; `None` when it was written by another program.
+    /// Where the set that is read lies in the file, in words, if not at the top: the key of its dictionary, and what stood before
+    /// its names.
+    pub fn place(&self) -> Option<&str> {
+        let place = &self.set().place[..];
+        (!place.is_empty()).then_some(place)
+    }
+
+    /// Number of tensors beside the set that is read, which belong to another part of the program that saved them.
+    pub fn n_left_out(&self) -> usize {
+        self.set().n_left_out
+    }
+
+    /// What the file says of itself, valid; `None` when it was written by another program.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it cannot be understood.
+    /// [`Error::Checkpoint`] when it cannot be understood or states what no model has. [`Reader::new`] has then failed.
     pub fn recipe(&self) -> Result<Option<Recipe>> {
         let Some(json) = &self.index.recipe else {
             return Ok(None);
         };
-        serde_json::from_str(json)
-            .map(Some)
-            .or_else(|e| self.refuse(format_args!("metadata {RECIPE_KEY}: {e}")))
+        let recipe: Recipe = serde_json::from_str(json).or_else(|e| {
+            self.refuse(format_args!(
+                "metadata {RECIPE_KEY}: {}",
+                shown(&e.to_string())
+            ))
+        })?;
+        let valid = recipe.validate();
+        valid.or_else(|e| self.refuse(format_args!("metadata {RECIPE_KEY}: {e}")))?;
+        Ok(Some(recipe))
     }
 
-    fn set(&self) -> &Tensors {
-        &self.index.sets[self.set].1
+    fn set(&self) -> &Set {
+        &self.index.sets[self.set]
+    }
+
+    fn all(&self) -> &Tensors {
+        &self.set().tensors
     }
 
     /// All tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
-        self.set().iter().map(|(name, entry)| (&name[..], entry))
+        self.all().iter().map(|(name, entry)| (&name[..], entry))
     }
 
     /// A tensor's shape and type, if the file has it.
     pub fn entry(&self, tensor: &str) -> Option<&Entry> {
-        self.set().get(tensor)
+        self.all().get(tensor)
     }
 
     /// Shape of a tensor, if the file has it.
     pub fn shape(&self, tensor: &str) -> Option<Shape> {
         self.entry(tensor).map(|entry| entry.shape.clone())
-    }
-
-    /// Reads a tensor of any shape; f16 and bf16 are widened, which is exact.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when it is missing, has another type, holds a NaN or an infinity, or cannot be read.
-    pub fn read(&mut self, tensor: &str) -> Result<Vec<f32>> {
-        let (dtype, bytes) = self.bytes(tensor, &[Dtype::F32, Dtype::F16, Dtype::BF16])?;
-        let two = |of: fn([u8; 2]) -> f32| bytes.as_chunks().0.iter().map(|b| of(*b)).collect();
-        let values: Vec<f32> = match dtype {
-            Dtype::F16 => two(|b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => two(|b| bf16::from_le_bytes(b).to_f32()),
-            _ => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b))
-                .collect(),
-        };
-        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-            return self.refuse(format_args!(
-                "{tensor}[{at}] is {}, expected a finite number",
-                values[at]
-            ));
-        }
-        Ok(values)
-    }
-
-    /// Reads a tensor of class labels, i64, i32 or u8 in the file.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when it is missing, has another type or a negative label, or the file cannot be read.
-    pub fn read_labels(&mut self, tensor: &str) -> Result<Vec<u32>> {
-        let (dtype, bytes) = self.bytes(tensor, &[Dtype::I64, Dtype::I32, Dtype::U8])?;
-        let wide: Vec<i64> = match dtype {
-            Dtype::U8 => bytes.into_iter().map(i64::from).collect(),
-            Dtype::I32 => {
-                let words = bytes.as_chunks().0.iter();
-                words.map(|b| i32::from_le_bytes(*b).into()).collect()
-            }
-            _ => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| i64::from_le_bytes(*b))
-                .collect(),
-        };
-        let labels: std::result::Result<Vec<u32>, _> =
-            wide.iter().map(|&label| u32::try_from(label)).collect();
-        labels.or_else(|_| {
-            self.refuse(format_args!(
-                "{tensor} holds a label that is negative or too large"
-            ))
-        })
-    }
-
-    /// The bytes of a tensor of one of these types.
-    fn bytes(&mut self, tensor: &str, dtypes: &[Dtype]) -> Result<(Dtype, Vec<u8>)> {
-        let Some(entry) = self.entry(tensor) else {
-            return self.refuse(format_args!("has no tensor {tensor}"));
-        };
-        let dtype = entry.dtype;
-        if !dtypes.contains(&dtype) {
-            let expected: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
-            return self.refuse(format_args!(
-                "{tensor} is {dtype}, expected {}",
-                expected.join(" or ")
-            ));
-        }
-        let place = match &entry.place {
-            Ok(place) => place.clone(),
-            Err(why) => return self.refuse(format_args!("{tensor} {why}")),
-        };
-        let mut bytes = vec![0; (place.end - place.start) as usize];
-        let done = self
-            .stream
-            .seek(SeekFrom::Start(place.start))
-            .and_then(|_| self.stream.read_exact(&mut bytes));
-        match done {
-            Ok(()) => Ok((dtype, bytes)),
-            Err(e) => self.refuse(format_args!("{tensor} cannot be read: {e}")),
-        }
     }
 
     /// Checks that the file's position embedding, if it has one, is the fixed one of `config`.
@@ -271,10 +212,54 @@ impl<R: Read + Seek> Reader<R> {
         self.check_positions(config)?;
         for (name, _) in params(config) {
             let values = self.read(&name)?;
+            if starts_random(&name) && values.iter().all(|&x| x == 0.0) {
+                return self.refuse(format_args!(
+                    "{name} has only zeros, as after a download that broke off"
+                ));
+            }
             arenas.write(arena, &name, &values)?;
         }
         Ok(())
     }
+}
+
+/// Whether a weight is not zero in any model, trained or not; biases, modulations and the last layer start as zeros.
+fn starts_random(name: &str) -> bool {
+    let at = ["x_embedder.", "t_embedder.", ".attn.", ".mlp."];
+    name.ends_with(".weight") && at.iter().any(|part| name.contains(part))
+}
+
+/// The header of a stream.
+fn open(stream: &mut (impl Read + Seek)) -> std::result::Result<Index, String> {
+    let io = |e: std::io::Error| format!("cannot be read: {e}");
+    let len = stream.seek(SeekFrom::End(0)).map_err(io)?;
+    stream.rewind().map_err(io)?;
+    foreign::read(stream, len)
+}
+
+/// Adds the tensors of part number `part`.
+fn join(whole: &mut Index, index: Index, part: usize) -> std::result::Result<(), String> {
+    let ([into], [set]) = (&mut whole.sets[..], &index.sets[..]) else {
+        return Err("has several sets of weights, expected one in a file of several".into());
+    };
+    if let Some(name) = set
+        .tensors
+        .keys()
+        .find(|name| into.tensors.contains_key(*name))
+    {
+        return Err(format!("has {}, which a part before it has", shown(name)));
+    }
+    let tensors = index.sets.into_iter().flat_map(|set| set.tensors);
+    into.tensors.extend(tensors.map(|(name, mut entry)| {
+        entry.part = part;
+        (name, entry)
+    }));
+    whole.recipe = whole.recipe.take().or(index.recipe);
+    Ok(())
+}
+
+fn refuse(name: &str, what: impl fmt::Display) -> Error {
+    Error::Checkpoint(format!("{name}: {what}"))
 }
 
 /// Loads the moments that [`moment_tensors`] describes.

@@ -5,7 +5,7 @@ use sit_engine::checkpoint::{Format, Reader};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_tests::assert_close;
-use sit_tests::fixture::{path, sine};
+use sit_tests::fixture::{json, path, sine};
 use std::io::{Cursor, Read, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -78,16 +78,29 @@ fn types_and_views_are_read_or_refused_by_name() {
     assert_eq!(file.shape("scalar").unwrap().len(), 0);
     assert!(file.read("empty").unwrap().is_empty());
     assert_eq!(file.read_labels("labels").unwrap(), [3, 0, 70_000]);
+    assert_close("f64", &file.read("f64").unwrap(), &base, 1e-6);
+    let at = |of: [usize; 6]| of.map(|i| base[i]);
+    let transposed = file.read("transposed").unwrap();
+    assert_eq!(file.shape("transposed").unwrap(), [3, 6].into());
+    assert_close(
+        "transposed",
+        &transposed[..6],
+        &at([0, 3, 6, 9, 12, 15]),
+        1e-6,
+    );
+    assert_close(
+        "transposed",
+        &transposed[12..],
+        &at([2, 5, 8, 11, 14, 17]),
+        1e-6,
+    );
+    let column = file.read("column").unwrap();
+    assert_close("column", &column, &at([1, 4, 7, 10, 13, 16]), 1e-6);
     for (tensor, expected) in [
         (
-            "transposed",
-            "transposed has the strides [1, 3], expected contiguous rows",
+            "labels",
+            "labels is I64, expected F32 or F16 or BF16 or F64",
         ),
-        (
-            "column",
-            "column has the strides [3, 1], expected contiguous rows",
-        ),
-        ("f64", "f64 is F64, expected F32 or F16 or BF16"),
         ("step", "has no tensor step"),
     ] {
         let error = file.read(tensor).unwrap_err().to_string();
@@ -95,6 +108,65 @@ fn types_and_views_are_read_or_refused_by_name() {
             error.starts_with(&format!("file.pt: {expected}")),
             "{error}"
         );
+    }
+}
+
+/// Written before 1.6, by each protocol, by Lightning: the weights are the same, whatever stands around them.
+#[test]
+fn the_same_weights_are_read_from_every_layout() {
+    let layout = Layout::new(&model::params(&MODEL), u64::MAX).unwrap();
+    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params]).unwrap();
+    let rows = [
+        // A dictionary `state_dict`, names that begin with `model._orig_mod.`, numbers of numpy, f64, protocol 4.
+        ("lightning.ckpt", Format::Torch, Some("state_dict.model"), 1),
+        // Names that begin with `module.`, transposed views, protocol 5.
+        ("old.pt", Format::TorchLegacy, None, 0),
+    ];
+    for (name, format, place, n_left_out) in rows {
+        let mut file = reader(fixture(name)).unwrap();
+        assert_eq!(file.format(), format, "{name}");
+        assert_eq!(file.sets().count(), 0, "{name}");
+        assert_eq!(
+            (file.place(), file.n_left_out()),
+            (place, n_left_out),
+            "{name}"
+        );
+        assert_eq!(file.model(Some(1), None).unwrap(), MODEL, "{name}");
+        file.load(&MODEL, &arenas, Arena::Params).unwrap();
+        for (k, (tensor, shape)) in model::params(&MODEL).into_iter().enumerate() {
+            let got = pollster::block_on(arenas.read(Arena::Params, &tensor)).unwrap();
+            let want = sine(shape.numel(), 0.1, 1.7, 0.3 * k as f64);
+            assert_close(&tensor, &got, &want, 1e-6);
+        }
+    }
+}
+
+/// Numbers that another program read from a file of PyTorch before 1.6.
+#[test]
+fn a_file_from_before_1_6_has_its_values_and_shapes() {
+    let mut file = reader(fixture("legacy.pt")).unwrap();
+    assert_eq!(file.format(), Format::TorchLegacy);
+    let stated = json("torch/legacy.json");
+    let tensors = stated["contents"].as_object().unwrap();
+    for (name, tensor) in tensors {
+        let numbers = |key: &str| -> Vec<f64> {
+            let list = tensor[key].as_array().unwrap().iter();
+            list.map(|x| x.as_f64().unwrap()).collect()
+        };
+        let shape: Vec<usize> = numbers("shape").iter().map(|&n| n as usize).collect();
+        assert_eq!(file.shape(name).unwrap(), shape.into(), "{name}");
+        if tensor["dtype"] != "int64" {
+            assert_close(name, &file.read(name).unwrap(), &numbers("values"), 1e-6);
+        } else if numbers("values").iter().all(|&x| x >= 0.0) {
+            let got = file.read_labels(name).unwrap();
+            assert_close(name, &got, &numbers("values"), 0.0);
+        }
+    }
+    assert_eq!(file.tensors().count(), tensors.len());
+    let whole = fixture("legacy.pt");
+    for end in 16..whole.len() {
+        let error = reader(whole[..end].to_vec()).unwrap_err().to_string();
+        assert!(error.contains("truncated"), "{end}: {error}");
     }
 }
 
@@ -147,7 +219,7 @@ fn an_archive_with_64_bit_sizes_is_the_same() {
 #[test]
 fn what_no_state_dict_needs_is_refused_by_name() {
     let ordinary = b"ctorch._utils\n_rebuild_tensor_v2\n";
-    let rows: [(&[u8], &[u8], &str); 9] = [
+    let rows: [(&[u8], &[u8], &str); 10] = [
         (ordinary, b"cposix\nsystem\n", "refers to posix.system"),
         (
             ordinary,
@@ -169,8 +241,13 @@ fn what_no_state_dict_needs_is_refused_by_name() {
             b"X\x07\x00\x00\x00storags",
             "persistent id that is no storage",
         ),
-        (b"\x80\x02", b"\x80\x04", "has protocol 4, expected 2"),
-        (b"\x80\x02", b"\x80\x02\x93", "has the instruction 0x93"),
+        (b"\x80\x02", b"\x80\x06", "has protocol 6, expected 2 to 5"),
+        (b"\x80\x02", b"\x80\x02\x97", "has the instruction 0x97"),
+        (
+            ordinary,
+            b"csit\nSiT\n",
+            "refers to sit.SiT, expected tensors and dictionaries alone, as torch.save(model.state_dict())",
+        ),
         (
             b"K\x06K\x03\x86",
             b"K\x06K\x03\x87",
@@ -218,7 +295,7 @@ fn a_tensor_beyond_its_array_is_refused_by_name() {
     assert!(negative.to_string().contains("counts -1"), "{negative}");
     for (what, expected) in [
         ("cut", "of 68 bytes, expected 18 values of 4"),
-        ("gone", "not in the archive"),
+        ("gone", "not in the file"),
     ] {
         let bytes = repacked("views.pt", |name, mut bytes| {
             if name == "views/data/0" {

@@ -8,14 +8,13 @@ pub use flags::{InitArgs, OwnConfig};
 use crate::config::{InitConfig, RunConfig, WeightSet};
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
+use crate::weights::{self, Weights};
 use labels::Classes;
 use sit_engine::backend::Arenas;
-use sit_engine::checkpoint::{Mismatch, Reader, Recipe};
+use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::graph::Arena;
 use sit_engine::model::{self, ModelConfig, PRESETS};
 use sit_engine::shape::Shape;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
@@ -27,7 +26,7 @@ const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"]
 pub struct Init {
     /// The file's name.
     name: String,
-    file: Reader<BufReader<File>>,
+    file: Weights,
     recipe: Option<Recipe>,
     /// The file's model.
     old: ModelConfig,
@@ -301,19 +300,19 @@ impl Fitted {
 }
 
 /// Opens the weights of a run's checkpoint or of a file; `which` is the moving average by default, where there are both.
-fn open(
-    path: &Path,
-    which: Option<WeightSet>,
-) -> Result<(Reader<BufReader<File>>, Option<Checkpoint>)> {
-    if path.is_dir() {
+fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkpoint>)> {
+    if weights::is_run(path)? {
         let checkpoint = Checkpoint::open(path)?;
         let name = match which.unwrap_or(WeightSet::Ema) {
             WeightSet::Ema => run::EMA,
             WeightSet::Raw => run::MODEL,
         };
-        return Ok((run::open(&checkpoint.path.join(name))?, Some(checkpoint)));
+        return Ok((
+            weights::open(&checkpoint.path.join(name))?,
+            Some(checkpoint),
+        ));
     }
-    let mut file = run::open(path)?;
+    let mut file = weights::open(path)?;
     if let Some(which) = which {
         if file.sets().next().is_none() {
             return Err(Failure::Input(format!(
@@ -330,7 +329,7 @@ fn open(
 }
 
 /// The model of a file that does not say it. The number of heads shows in no tensor: it is the configuration's where the width is.
-fn model_of(name: &str, file: &Reader<BufReader<File>>, new: &ModelConfig) -> Result<ModelConfig> {
+fn model_of(name: &str, file: &Weights, new: &ModelConfig) -> Result<ModelConfig> {
     // A side that any patch divides stands for one that is not known.
     let proj = file
         .shape(PATCHES)

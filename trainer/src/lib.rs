@@ -47,3 +47,5 @@ mod training;
 mod trajectory;
 #[cfg(feature = "cli")]
 mod validation;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod weights;

@@ -1,5 +1,6 @@
 //! A run folder: `step-00001000/{model,ema,optim}.safetensors` and `state.json`, each written whole or not at all.
 
+mod check;
 mod folder;
 
 pub use folder::{
@@ -9,14 +10,15 @@ pub use folder::{
 use crate::config::RunConfig;
 use crate::error::{Failure, Result};
 use crate::files::sync_folder;
+use crate::weights::{self, open};
 use folder::{UNFINISHED, step_name, step_of};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use sit_engine::backend::Arenas;
-use sit_engine::checkpoint::{self, Data, Precision, Reader, Recipe};
+use sit_engine::checkpoint::{self, Data, Precision, Recipe};
 use sit_engine::graph::Arena;
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Trained weights in a checkpoint folder.
@@ -27,6 +29,9 @@ pub const EMA: &str = "ema.safetensors";
 const OPTIM: &str = "optim.safetensors";
 /// Everything else.
 pub const STATE: &str = "state.json";
+
+/// No state is longer.
+const MAX_STATE_BYTES: u64 = 16 << 20;
 
 /// What is in a checkpoint beside tensors. It holds no clock time: two runs of the same bits have the same files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,6 +168,11 @@ fn finish(out: BufWriter<File>) -> std::io::Result<()> {
         .sync_all()
 }
 
+/// Whether `path` is a run folder with a checkpoint, or a checkpoint folder.
+pub fn is_run(path: &Path) -> bool {
+    path.join(STATE).is_file() || steps(path).is_ok_and(|steps| !steps.is_empty())
+}
+
 /// A checkpoint folder of a run.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
@@ -188,8 +198,9 @@ impl Checkpoint {
         } else {
             let Some(&last) = steps(path)?.last() else {
                 return Err(Failure::Input(format!(
-                    "{}: has no checkpoint (a folder step-00001000 with {STATE})",
-                    path.display()
+                    "{}: has no checkpoint (a folder step-00001000 with {STATE}){}",
+                    path.display(),
+                    weights::hint(path)
                 )));
             };
             (path.to_owned(), path.join(step_name(last)))
@@ -214,7 +225,9 @@ impl Checkpoint {
                 hint(&run, step_of_path(&path))
             ))
         };
-        let json = fs::read(&file).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let mut json = Vec::new();
+        let read = |json: &mut Vec<u8>| File::open(&file)?.take(MAX_STATE_BYTES).read_to_end(json);
+        read(&mut json).map_err(|e| refuse(format!("cannot be read: {e}")))?;
         let not_a_state = |e: serde_json::Error| refuse(format!("is not a state: {e}"));
         let value: serde_json::Value = serde_json::from_slice(&json).map_err(not_a_state)?;
         if value["format"] != 1 {
@@ -224,6 +237,7 @@ impl Checkpoint {
             )));
         }
         let state: State = serde_json::from_value(value).map_err(not_a_state)?;
+        state.validate().map_err(|e| refuse(e.to_string()))?;
         Ok(Checkpoint { run, path, state })
     }
 
@@ -278,25 +292,6 @@ fn hint(run: &Path, step: Option<u64>) -> String {
         ),
         None => String::new(),
     }
-}
-
-/// Opens a .safetensors or .pt file.
-///
-/// # Errors
-/// [`Failure::Input`] when it cannot be read or is neither.
-pub fn open(path: &Path) -> Result<Reader<BufReader<File>>> {
-    let file = File::open(path)
-        .map_err(|e| Failure::Input(format!("{}: cannot be opened: {e}", path.display())))?;
-    if file.metadata().is_ok_and(|m| m.is_dir()) {
-        return Err(Failure::Input(format!(
-            "{}: is a folder, expected a .safetensors or .pt file",
-            path.display()
-        )));
-    }
-    Ok(Reader::new(
-        path.display().to_string(),
-        BufReader::new(file),
-    )?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What model a file's tensors make, and every tensor that does not fit it, from the header alone.
 
-use super::{POS_EMBED, Reader};
-use crate::error::{Error, Result};
+use super::state_dict::LANDMARK;
+use super::{POS_EMBED, Reader, shown};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::model::{ModelConfig, PRESETS, params};
 use crate::shape::Shape;
 use std::collections::BTreeSet;
@@ -48,6 +51,7 @@ impl fmt::Display for Mismatch {
         match self {
             Self::Missing { name, expected } => write!(f, "has no tensor {name} {expected}"),
             Self::Extra { name, got } => {
+                let name = shown(name);
                 write!(f, "has a tensor {name} {got} that this model does not have")
             }
             Self::Shape {
@@ -65,19 +69,62 @@ impl fmt::Display for Mismatch {
 pub struct Examination {
     /// The model that its recipe states or its tensors make; or what is missing to tell.
     pub model: Result<ModelConfig>,
+    /// The same with what tensors do not tell left open, where they tell the rest.
+    pub sizes: Option<Sizes>,
     /// Every tensor that does not fit that model: those of the model in its order, then those it does not have.
     pub mismatches: Vec<Mismatch>,
 }
 
+/// The model that tensors make, as far as they tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// The sizes; valid, with 1 head or 1 token where these are not known.
+    pub model: ModelConfig,
+    /// Whether the number of heads is known.
+    pub knows_heads: bool,
+    /// Whether the size of the image is known.
+    pub knows_image: bool,
+}
+
+/// Parts of tensors' names in files of other models, and what these are.
+const OTHERS: [(&str, &str); 10] = [
+    (
+        "transformer_blocks.",
+        "a transformer under diffusers' names, which are not converted",
+    ),
+    (
+        "down_blocks.",
+        "a UNet or an autoencoder under diffusers' names",
+    ),
+    (
+        "up_blocks.",
+        "a UNet or an autoencoder under diffusers' names",
+    ),
+    ("model.diffusion_model.", "a UNet of Stable Diffusion"),
+    ("encoder.down.", "an autoencoder of latent diffusion"),
+    ("decoder.up.", "an autoencoder of latent diffusion"),
+    ("double_blocks.", "a Flux transformer"),
+    ("joint_blocks.", "a Stable Diffusion 3 transformer"),
+    ("lora_", "a LoRA, which is a change of another file"),
+    (
+        "exp_avg.",
+        "the moments of an optimizer; the weights are in the file beside it",
+    ),
+];
+
 impl<R: Read + Seek> Reader<R> {
     /// Tells the model and lists every tensor that does not fit it; arguments as in [`Reader::model`].
     pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
-        let model = self.model(n_heads, input_size);
-        let mismatches = match &model {
-            Ok(model) => self.mismatches(model),
+        let sizes = self.sizes(n_heads, input_size);
+        let mismatches = match &sizes {
+            Ok(sizes) => self.mismatches(&sizes.model),
             Err(_) => Vec::new(),
         };
-        Examination { model, mismatches }
+        Examination {
+            sizes: sizes.as_ref().ok().copied(),
+            model: sizes.and_then(|sizes| self.known(sizes)),
+            mismatches,
+        }
     }
 
     /// The model that the file states, or else that its tensors make, whether or not all of them are there and fit.
@@ -88,32 +135,62 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     /// [`Error::Checkpoint`] naming the tensor that is missing or the number that must be given.
     pub fn model(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<ModelConfig> {
-        let mut model = match self.recipe()? {
-            Some(recipe) => recipe.model,
-            None => self.model_of_shapes(n_heads, input_size)?,
-        };
-        model.n_heads = n_heads.unwrap_or(model.n_heads);
-        model.input_size = input_size.unwrap_or(model.input_size);
-        model.validate().or_else(|e| self.refuse(e))?;
-        Ok(model)
+        self.known(self.sizes(n_heads, input_size)?)
     }
 
-    fn model_of_shapes(
-        &self,
-        n_heads: Option<usize>,
-        input_size: Option<usize>,
-    ) -> Result<ModelConfig> {
-        let proj = match self.shape("x_embedder.proj.weight") {
+    fn known(&self, sizes: Sizes) -> Result<ModelConfig> {
+        if !sizes.knows_image {
+            return self
+                .refuse("has no pos_embed [1, T, D] to tell the image size; give --input-size");
+        }
+        if !sizes.knows_heads {
+            return self.refuse(format_args!(
+                "its tensors do not tell the number of heads of width {}; give --n-heads",
+                sizes.model.dim
+            ));
+        }
+        Ok(sizes.model)
+    }
+
+    fn sizes(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<Sizes> {
+        let mut sizes = match self.recipe()? {
+            Some(recipe) => Sizes {
+                model: recipe.model,
+                knows_heads: true,
+                knows_image: true,
+            },
+            None => self.sizes_of_shapes()?,
+        };
+        if let Some(n_heads) = n_heads {
+            sizes.model.n_heads = n_heads;
+            sizes.knows_heads = true;
+        }
+        if let Some(input_size) = input_size {
+            sizes.model.input_size = input_size;
+            sizes.knows_image = true;
+        }
+        sizes.model.validate().or_else(|e| self.refuse(e))?;
+        Ok(sizes)
+    }
+
+    fn sizes_of_shapes(&self) -> Result<Sizes> {
+        let proj = match self.shape(LANDMARK) {
             Some(shape) if shape.len() == 4 && shape.iter().all(|&n| n > 0) => shape,
             Some(shape) => {
-                return self.refuse(format_args!(
-                    "x_embedder.proj.weight is {shape}, expected 4 axes"
-                ));
+                return self.refuse(format_args!("{LANDMARK} is {shape}, expected 4 axes"));
             }
             None => {
-                return self.refuse(
-                    "has no tensor x_embedder.proj.weight; is it a SiT with the official names?",
-                );
+                for (part, what) in OTHERS {
+                    if let Some((name, _)) = self.tensors().find(|(name, _)| name.contains(part)) {
+                        return self.refuse(format_args!(
+                            "has {}: {what}; expected a SiT with the official names, as {LANDMARK}",
+                            shown(name)
+                        ));
+                    }
+                }
+                return self.refuse(format_args!(
+                    "has no tensor {LANDMARK}; is it a SiT with the official names?"
+                ));
             }
         };
         let (dim, channels, patch) = (proj[0], proj[1], proj[2]);
@@ -127,35 +204,28 @@ impl<R: Read + Seek> Reader<R> {
             name.strip_prefix("blocks.")?
                 .split('.')
                 .next()?
-                .parse()
+                .parse::<usize>()
                 .ok()
         };
-        let depth: BTreeSet<usize> = self.tensors().filter_map(|(name, _)| block(name)).collect();
+        let last = self.tensors().filter_map(|(name, _)| block(name)).max();
         let table = first("y_embedder.embedding_table.weight");
-        let input_size = match (self.shape(POS_EMBED), input_size) {
-            (_, Some(size)) => size,
-            (Some(shape), None) if shape.len() == 3 => shape[1].isqrt().saturating_mul(patch),
-            _ => {
-                return self.refuse(
-                    "has no pos_embed [1, T, D] to tell the image size; give --input-size",
-                );
-            }
-        };
+        let tokens = self.shape(POS_EMBED).filter(|shape| shape.len() == 3);
+        let input_size = tokens.map(|shape| shape[1].isqrt().saturating_mul(patch));
         let published = PRESETS.iter().find(|p| p.dim == dim).map(|p| p.n_heads);
-        let Some(n_heads) = n_heads.or(published) else {
-            return self.refuse(format_args!(
-                "its tensors do not tell the number of heads of width {dim}; give --n-heads"
-            ));
-        };
-        Ok(ModelConfig {
-            input_size,
+        let model = ModelConfig {
+            input_size: input_size.unwrap_or(patch),
             channels,
             patch,
             dim,
-            depth: depth.last().map_or(0, |last| last.saturating_add(1)),
-            n_heads,
+            depth: last.map_or(0, |last| last.saturating_add(1)),
+            n_heads: published.unwrap_or(1),
             n_classes: table.map_or(0, |rows| rows.saturating_sub(1)),
             learn_sigma,
+        };
+        Ok(Sizes {
+            model,
+            knows_heads: published.is_some(),
+            knows_image: input_size.is_some(),
         })
     }
 
@@ -210,6 +280,6 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     pub(super) fn refuse<T>(&self, what: impl fmt::Display) -> Result<T> {
-        Err(Error::Checkpoint(format!("{}: {what}", self.name)))
+        Err(super::refuse(&self.name, what))
     }
 }

@@ -1,11 +1,14 @@
 //! The header of a safetensors file: a length, then names, types, shapes and places as JSON.
 
-use super::RECIPE_KEY;
-use super::index::{Dtype, Entry, Format, Index};
+use super::index::{Dtype, Entry, Format, Index, Place, Set, Tensors};
+use super::shown;
 use super::write::Precision;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::io::{Read, Seek};
 
 /// Largest header that is read; safetensors itself allows no more.
@@ -32,39 +35,119 @@ pub(super) fn read(
     }
     let mut header = vec![0; header_len as usize];
     stream.read_exact(&mut header).map_err(io)?;
-    let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|e| format!("has a header that cannot be read: {e}"))?;
+    let header: Header = serde_json::from_slice(&header).map_err(|e| {
+        format!(
+            "has a header that cannot be read: {}",
+            shown(&e.to_string())
+        )
+    })?;
     let data_at = 8 + header_len;
-    let mut infos: Vec<(String, &TensorInfo)> = metadata.tensors().into_iter().collect();
-    infos.sort_by(|a, b| (a.1.data_offsets, &a.0).cmp(&(b.1.data_offsets, &b.0)));
-    let mut end = data_at;
-    for (tensor, info) in &infos {
-        end = data_at + info.data_offsets.1 as u64;
-        if end > len {
+    check_places(&header.tensors, len - data_at)?;
+    let mut tensors = Tensors::new();
+    for (name, info) in header.tensors {
+        let entry = Entry {
+            shape: Shape::from(info.shape),
+            dtype: info.dtype,
+            part: 0,
+            place: Ok(Place {
+                start: data_at + info.data_offsets.0 as u64,
+                strides: None,
+            }),
+        };
+        if tensors.contains_key(&name) {
+            return Err(format!("has two tensors {}", shown(&name)));
+        }
+        tensors.insert(name, entry);
+    }
+    Ok(Index {
+        format: Format::Safetensors,
+        sets: vec![Set {
+            tensors,
+            ..Set::default()
+        }],
+        recipe: header.recipe,
+    })
+}
+
+/// Checks that the tensors lie behind each other, each with the bytes of its shape, up to the end of `len` bytes of values.
+fn check_places(tensors: &[(String, TensorInfo)], len: u64) -> std::result::Result<(), String> {
+    let mut by_place: Vec<&(String, TensorInfo)> = tensors.iter().collect();
+    by_place.sort_by_key(|(_, info)| info.data_offsets);
+    let mut end = 0;
+    for (name, info) in by_place {
+        let (from, to) = info.data_offsets;
+        let numel = info
+            .shape
+            .iter()
+            .try_fold(1_usize, |n, &size| n.checked_mul(size));
+        let bits = numel.and_then(|n| n.checked_mul(info.dtype.bitsize()));
+        if from != end
+            || bits.is_none_or(|bits| {
+                !bits.is_multiple_of(8) || from.checked_add(bits / 8) != Some(to)
+            })
+        {
             return Err(format!(
-                "is truncated: {tensor} ends at byte {end}, the file at {len}"
+                "has a header that contradicts itself: {} is {} {:?} at bytes {from} to {to}, the tensor before it ends at {end}",
+                shown(name),
+                info.dtype,
+                info.shape
+            ));
+        }
+        end = to;
+        if end as u64 > len {
+            return Err(format!(
+                "is truncated: {} ends at byte {end} of the values, of which the file has {len}",
+                shown(name)
             ));
         }
     }
-    if end < len {
-        return Err(format!("has {} bytes after the last tensor", len - end));
+    match len - end as u64 {
+        0 => Ok(()),
+        more => Err(format!("has {more} bytes after the last tensor")),
     }
-    let entry = |(name, info): (String, &TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        let entry = Entry {
-            shape: Shape::from(&info.shape[..]),
-            dtype: info.dtype,
-            place: Ok(data_at + start as u64..data_at + end as u64),
-        };
-        (name, entry)
-    };
-    let tensors = infos.into_iter().map(entry).collect();
-    let text = metadata.metadata().as_ref();
-    Ok(Index {
-        format: Format::Safetensors,
-        sets: vec![(String::new(), tensors)],
-        recipe: text.and_then(|text| text.get(RECIPE_KEY)).cloned(),
-    })
+}
+
+/// What the JSON says.
+#[derive(Default)]
+struct Header {
+    /// The text under [`super::recipe::RECIPE_KEY`] of the metadata.
+    recipe: Option<String>,
+    tensors: Vec<(String, TensorInfo)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        from.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tensors by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                header.recipe = map.next_value::<Texts>()?.sit;
+            } else {
+                header.tensors.push((name, map.next_value()?));
+            }
+        }
+        Ok(header)
+    }
+}
+
+/// The one text of the metadata that is read.
+#[derive(Deserialize)]
+struct Texts {
+    #[serde(default)]
+    sit: Option<String>,
 }
 
 /// The header of a safetensors file of these tensors in this order, with one text of metadata; their values follow, see

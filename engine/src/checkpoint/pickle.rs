@@ -1,115 +1,71 @@
-//! The pickles that `torch.save` writes of state dicts (protocol 2), read as data: nothing in them is ever called.
+//! The pickles that `torch.save` writes of state dicts (protocols 2 to 5), read as data: nothing in them is ever called.
 //!
 //! A pickle is a program for a stack machine. This one knows the instructions and the few names that dictionaries of tensors
-//! need, and refuses any other by name.
+//! need, and refuses any other by name. An instruction has at least a byte and makes at most two values of 16 bytes, whatever it
+//! refers to: texts stay where they are in the pickle and tuples share one array, so that no copy has a size of its own.
 
-use super::index::Dtype;
+mod call;
+mod held;
+mod names;
+
+pub(super) use held::{Pickle, Slice, Storage, Value, View};
+
+use held::Item;
 use std::collections::HashMap;
 
-/// A value. What has parts is a number in [`Pickle`], so that copies are cheap and nothing nests in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value {
-    /// What no tensor depends on: none, a bool, a float, a list, an object.
-    Other,
-    Int(i64),
-    Text(usize),
-    Tuple(usize),
-    Dict(usize),
-    Global(Global),
-    Storage(usize),
-    Tensor(usize),
-}
+/// Larger pickles are refused; the one of SiT-XL/2 with its optimizer has less than a megabyte.
+pub(super) const MAX_PICKLE_BYTES: u64 = 16 << 20;
 
-/// The names that a state dict refers to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
-    /// `argparse.Namespace`, in which training scripts keep their flags; it stays shut.
-    Namespace,
-}
+/// So are those of more values: with [`MAX_PICKLE_BYTES`] a tensor with its name takes about 25.
+const MAX_VALUES: usize = 1 << 22;
 
-const GLOBALS: [(&str, Global); 14] = [
-    ("collections.OrderedDict", Global::OrderedDict),
-    ("torch._utils._rebuild_tensor_v2", Global::RebuildTensor),
-    ("torch._utils._rebuild_parameter", Global::RebuildParameter),
-    ("torch.FloatStorage", Global::Storage(Dtype::F32)),
-    ("torch.HalfStorage", Global::Storage(Dtype::F16)),
-    ("torch.BFloat16Storage", Global::Storage(Dtype::BF16)),
-    ("torch.DoubleStorage", Global::Storage(Dtype::F64)),
-    ("torch.LongStorage", Global::Storage(Dtype::I64)),
-    ("torch.IntStorage", Global::Storage(Dtype::I32)),
-    ("torch.ShortStorage", Global::Storage(Dtype::I16)),
-    ("torch.CharStorage", Global::Storage(Dtype::I8)),
-    ("torch.ByteStorage", Global::Storage(Dtype::U8)),
-    ("torch.BoolStorage", Global::Storage(Dtype::BOOL)),
-    ("argparse.Namespace", Global::Namespace),
-];
-
-/// A flat array in the archive.
-#[derive(Debug, Clone)]
-pub(super) struct Storage {
-    /// Name of its file.
-    pub key: String,
-    pub dtype: Dtype,
-    pub numel: u64,
-}
-
-/// A view of a storage.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    /// Number of the storage.
-    pub storage: usize,
-    /// First element.
-    pub offset: u64,
-    pub sizes: Vec<u64>,
-    pub strides: Vec<u64>,
-}
-
-/// What a pickle holds.
-#[derive(Debug, Default)]
-pub(super) struct Pickle {
-    pub texts: Vec<String>,
-    tuples: Vec<Vec<Value>>,
-    /// Keys and values in the order they were set.
-    pub dicts: Vec<Vec<(Value, Value)>>,
-    pub storages: Vec<Storage>,
-    pub views: Vec<View>,
-}
+/// More axes than any weight has.
+const MAX_AXES: usize = 8;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Reads a pickle and returns what is in it and its outermost value.
-pub(super) fn read(bytes: &[u8]) -> Result<(Pickle, Value)> {
+/// Reads the pickle that `bytes` begin with; returns what is in it and where it ends.
+pub(super) fn read(bytes: &[u8]) -> Result<(Pickle<'_>, usize)> {
     let mut machine = Machine {
-        bytes,
         at: 0,
         stack: Vec::new(),
         marks: Vec::new(),
-        memo: HashMap::new(),
-        pickle: Pickle::default(),
+        memo: Vec::new(),
+        far_memo: HashMap::new(),
+        n_containers: 0,
+        pickle: Pickle {
+            bytes,
+            top: Value::Other,
+            parts: Vec::new(),
+            items: Vec::new(),
+            storages: Vec::new(),
+            views: Vec::new(),
+        },
     };
     loop {
         let at = machine.at;
         let step = machine.step();
-        match step.map_err(|what| format!("its pickle {what}, at byte {at}"))? {
-            None => {}
-            Some(value) => return Ok((machine.pickle, value)),
+        if let Some(top) = step.map_err(|what| format!("its pickle {what}, at byte {at}"))? {
+            machine.pickle.top = top;
+            machine.pickle.items.sort_by_key(|item| item.of);
+            return Ok((machine.pickle, machine.at));
         }
     }
 }
 
 struct Machine<'a> {
-    bytes: &'a [u8],
     /// The next byte.
     at: usize,
     stack: Vec<Value>,
     /// Heights of the stack.
     marks: Vec<usize>,
-    memo: HashMap<u32, Value>,
-    pickle: Pickle,
+    /// What was remembered under 0, 1, 2, ...
+    memo: Vec<Value>,
+    /// What was remembered under other numbers.
+    far_memo: HashMap<u32, Value>,
+    /// Dictionaries and lists.
+    n_containers: u32,
+    pickle: Pickle<'a>,
 }
 
 impl<'a> Machine<'a> {
@@ -120,31 +76,42 @@ impl<'a> Machine<'a> {
             b'.' => return self.pop().map(Some),
             // PROTO
             0x80 => match self.take()? {
-                [2] => return Ok(None),
-                [n] => {
-                    return Err(format!(
-                        "has protocol {n}, expected 2, the one of torch.save"
-                    ));
-                }
+                [2..=5] => return Ok(None),
+                [n] => return Err(format!("has protocol {n}, expected 2 to 5")),
             },
+            // FRAME
+            0x95 => {
+                let _: [u8; 8] = self.take()?;
+                return Ok(None);
+            }
             b'(' => {
                 self.marks.push(self.stack.len());
                 return Ok(None);
             }
-            // BINPUT, LONG_BINPUT
-            b'q' | b'r' => {
-                let slot = self.slot(op == b'q')?;
+            // BINPUT, LONG_BINPUT, MEMOIZE
+            b'q' | b'r' | 0x94 => {
+                let slot = match op {
+                    0x94 => self.memo.len() as u32,
+                    _ => self.slot(op == b'q')?,
+                };
                 let top = *self.stack.last().ok_or("has nothing to remember")?;
-                self.memo.insert(slot, top);
-                return Ok(None);
+                let n_memo = self.memo.len();
+                match self.memo.get_mut(slot as usize) {
+                    Some(known) => *known = top,
+                    None if slot as usize == n_memo => self.memo.push(top),
+                    None => drop(self.far_memo.insert(slot, top)),
+                }
+                return self.check_size();
             }
             // BINGET, LONG_BINGET
             b'h' | b'j' => {
                 let slot = self.slot(op == b'h')?;
-                let known = self.memo.get(&slot);
+                let known = self.memo.get(slot as usize);
+                let known = known.or_else(|| self.far_memo.get(&slot));
                 *known.ok_or_else(|| format!("refers to {slot}, which it never stored"))?
             }
-            b'N' | 0x88 | 0x89 | b']' => Value::Other,
+            b'N' => Value::Other,
+            0x88 | 0x89 => Value::Bool(op == 0x88),
             // BINFLOAT
             b'G' => {
                 let _: [u8; 8] = self.take()?;
@@ -153,74 +120,80 @@ impl<'a> Machine<'a> {
             b'K' => Value::Int(self.take::<1>()?[0].into()),
             b'M' => Value::Int(u16::from_le_bytes(self.take()?).into()),
             b'J' => Value::Int(i32::from_le_bytes(self.take()?).into()),
-            // LONG1: two's complement of any length.
-            0x8a => {
-                let [n] = self.take()?;
-                let bytes = self.slice(n.into())?;
-                let mut wide = match bytes.last() {
-                    Some(top) if *top >= 0x80 => [0xff; 8],
-                    _ => [0; 8],
-                };
-                match wide.get_mut(..bytes.len()) {
-                    Some(low) => low.copy_from_slice(bytes),
-                    None => return Err(format!("has an integer of {n} bytes")),
-                }
-                Value::Int(i64::from_le_bytes(wide))
+            // LONG1, LONG4: two's complement of any length.
+            0x8a | 0x8b => {
+                let n = self.length(if op == 0x8a { 1 } else { 4 })?;
+                integer(self.slice(n)?)
             }
-            // BINUNICODE
-            b'X' => {
-                let n = u32::from_le_bytes(self.take()?);
-                let text = std::str::from_utf8(self.slice(n as usize)?);
-                let text = text.map_err(|e| format!("has a text that is not UTF-8 ({e})"))?;
-                self.pickle.texts.push(text.to_owned());
-                Value::Text(self.pickle.texts.len() - 1)
+            // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
+            b'X' | 0x8c | 0x8d => {
+                let text = self.counted(op, 0x8c, b'X')?;
+                std::str::from_utf8(self.pickle.text(text))
+                    .map_err(|e| format!("has a text that is not UTF-8 ({e})"))?;
+                Value::Text(text)
+            }
+            // SHORT_BINSTRING, BINSTRING: texts of Python 2, or its bytes.
+            b'U' | b'T' => {
+                let text = self.counted(op, b'U', b'T')?;
+                match std::str::from_utf8(self.pickle.text(text)) {
+                    Ok(_) => Value::Text(text),
+                    Err(_) => Value::Other,
+                }
+            }
+            // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
+            b'C' | b'B' | 0x8e | 0x96 => {
+                self.counted(op, b'C', b'B')?;
+                Value::Other
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                let name = format!("{module}.{name}");
-                let known = GLOBALS.iter().find(|(known, _)| *known == name);
-                let (_, global) = known.ok_or_else(|| {
-                    format!("refers to {name}, expected tensors and dictionaries alone")
-                })?;
-                Value::Global(*global)
+                Value::Global(names::global(module, name)?)
             }
-            b')' => self.tuple(Vec::new()),
+            // STACK_GLOBAL
+            0x93 => {
+                let (Value::Text(name), Value::Text(module)) = (self.pop()?, self.pop()?) else {
+                    return Err("refers to a name that is no text".into());
+                };
+                let (module, name) = (self.pickle.text(module), self.pickle.text(name));
+                Value::Global(names::global(module, name)?)
+            }
+            b')' => self.tuple(self.stack.len()),
             0x85..=0x87 => {
                 let n = usize::from(op - 0x84);
                 let from = self.stack.len().checked_sub(n).ok_or("lacks a value")?;
-                let values = self.split(from)?;
-                self.tuple(values)
+                self.above_mark(from)?;
+                self.tuple(from)
             }
             b't' => {
-                let values = self.since_mark()?;
-                self.tuple(values)
+                let from = self.mark()?;
+                self.tuple(from)
             }
-            b'}' => self.dict(),
-            // SETITEM, SETITEMS, APPEND, APPENDS
-            b's' | b'u' | b'a' | b'e' => {
-                let items = match op {
-                    b's' => self.split(self.stack.len().saturating_sub(2))?,
-                    b'a' => self.split(self.stack.len().saturating_sub(1))?,
-                    _ => self.since_mark()?,
-                };
-                match (self.stack.last(), op) {
-                    (Some(&Value::Dict(dict)), b's' | b'u') => {
-                        let (pairs, []) = items.as_chunks::<2>() else {
-                            return Err("has a key without a value".into());
-                        };
-                        self.pickle.dicts[dict].extend(pairs.iter().map(|[k, v]| (*k, *v)));
-                    }
-                    (Some(Value::Other), b'a' | b'e') => {}
-                    _ => return Err("adds to what is no dictionary or list".into()),
-                }
-                return Ok(None);
+            b'}' => Value::Dict(self.container()),
+            b']' => Value::List(self.container()),
+            // EMPTY_SET
+            0x8f => Value::Other,
+            // FROZENSET
+            0x91 => {
+                let from = self.mark()?;
+                self.stack.truncate(from);
+                Value::Other
+            }
+            // SETITEM, SETITEMS, APPEND, APPENDS, ADDITEMS
+            b's' | b'u' | b'a' | b'e' | 0x90 => {
+                self.add(op)?;
+                return self.check_size();
             }
             // REDUCE, NEWOBJ
             b'R' | 0x81 => {
                 let (args, function) = (self.pop()?, self.pop()?);
                 self.call(function, args)?
             }
-            // BUILD: attributes of a state dict or of a namespace.
+            // NEWOBJ_EX
+            0x92 => {
+                let (_named, args, function) = (self.pop()?, self.pop()?, self.pop()?);
+                self.call(function, args)?
+            }
+            // BUILD: attributes of a state dict or of an object.
             b'b' => {
                 self.pop()?;
                 match self.stack.last() {
@@ -233,6 +206,15 @@ impl<'a> Machine<'a> {
                 let id = self.pop()?;
                 self.storage(id)?
             }
+            // POP, POP_MARK
+            b'0' => return self.pop().map(|_| None),
+            b'1' => {
+                let from = self.mark()?;
+                self.stack.truncate(from);
+                return Ok(None);
+            }
+            // DUP
+            b'2' => *self.stack.last().ok_or("lacks a value")?,
             _ => {
                 return Err(format!(
                     "has the instruction {op:#04x}, which no state dict needs"
@@ -240,112 +222,81 @@ impl<'a> Machine<'a> {
             }
         };
         self.stack.push(value);
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<Option<Value>> {
+        let Pickle { parts, items, .. } = &self.pickle;
+        let n_memo = self.memo.len() + self.far_memo.len();
+        if self.stack.len() + n_memo + parts.len() + items.len() > MAX_VALUES {
+            return Err(format!("has more than {MAX_VALUES} values"));
+        }
         Ok(None)
     }
 
-    fn tuple(&mut self, values: Vec<Value>) -> Value {
-        self.pickle.tuples.push(values);
-        Value::Tuple(self.pickle.tuples.len() - 1)
+    /// A tuple of the values from a height of the stack on.
+    fn tuple(&mut self, from: usize) -> Value {
+        let parts = &mut self.pickle.parts;
+        let at = parts.len() as u32;
+        parts.extend(self.stack.drain(from..));
+        let len = parts.len() as u32 - at;
+        Value::Tuple(Slice { at, len })
     }
 
-    fn dict(&mut self) -> Value {
-        self.pickle.dicts.push(Vec::new());
-        Value::Dict(self.pickle.dicts.len() - 1)
+    fn container(&mut self) -> u32 {
+        self.n_containers += 1;
+        self.n_containers
     }
 
-    /// What a call would make.
-    fn call(&mut self, function: Value, args: Value) -> Result<Value> {
-        let Value::Tuple(args) = args else {
-            return Err("calls with what is no tuple".into());
+    /// Moves values from the stack into the dictionary or list below them.
+    fn add(&mut self, op: u8) -> Result<()> {
+        let from = match op {
+            b's' => self.above_mark(self.stack.len().saturating_sub(2))?,
+            b'a' => self.above_mark(self.stack.len().saturating_sub(1))?,
+            _ => self.mark()?,
         };
-        let args = &self.pickle.tuples[args][..];
-        match (function, args) {
-            (Value::Global(Global::OrderedDict), []) => Ok(self.dict()),
-            (Value::Global(Global::Namespace), []) => Ok(Value::Other),
-            (
-                Value::Global(Global::RebuildParameter),
-                &[tensor @ Value::Tensor(_), _requires_grad, _hooks],
-            ) => Ok(tensor),
-            (
-                Value::Global(Global::RebuildTensor),
-                &[
-                    Value::Storage(storage),
-                    Value::Int(offset),
-                    Value::Tuple(sizes),
-                    Value::Tuple(strides),
-                    ..,
-                ],
-            ) => {
-                let view = View {
-                    storage,
-                    offset: natural(Value::Int(offset))?,
-                    sizes: self.naturals(sizes)?,
-                    strides: self.naturals(strides)?,
+        let below = from.checked_sub(1).map(|at| self.stack[at]);
+        let values = self.stack.drain(from..);
+        match (below, op) {
+            (Some(Value::Dict(of)), b's' | b'u') => {
+                let (pairs, []) = values.as_slice().as_chunks::<2>() else {
+                    return Err("has a key without a value".into());
                 };
-                if view.sizes.len() != view.strides.len() {
-                    return Err("has a tensor with other strides than axes".into());
-                }
-                self.pickle.views.push(view);
-                Ok(Value::Tensor(self.pickle.views.len() - 1))
+                let item = |&[key, value]: &[Value; 2]| Item { of, key, value };
+                self.pickle.items.extend(pairs.iter().map(item));
             }
-            (Value::Global(global), _) => {
-                let name = GLOBALS.iter().find(|(_, known)| *known == global);
-                let name = name.map_or("a name", |(name, _)| name);
-                Err(format!("calls {name} with arguments of another kind"))
+            (Some(Value::List(of)), b'a' | b'e') => {
+                // Names of arrays; no tensor depends on a list of anything else.
+                let texts = values.filter(|value| matches!(value, Value::Text(_)));
+                let key = Value::Other;
+                self.pickle
+                    .items
+                    .extend(texts.map(|value| Item { of, key, value }));
             }
-            _ => Err("calls what is no name".into()),
+            (Some(Value::Other), _) => {}
+            _ => return Err("adds to what is no dictionary or list".into()),
         }
-    }
-
-    /// A storage by its persistent id, `("storage", type, key, device, numel)`.
-    fn storage(&mut self, id: Value) -> Result<Value> {
-        const REFUSED: &str = "has a persistent id that is no storage";
-        let Value::Tuple(id) = id else {
-            return Err(REFUSED.into());
-        };
-        let &[
-            Value::Text(kind),
-            Value::Global(Global::Storage(dtype)),
-            Value::Text(key),
-            Value::Text(_device),
-            numel,
-        ] = &self.pickle.tuples[id][..]
-        else {
-            return Err(REFUSED.into());
-        };
-        if self.pickle.texts[kind] != "storage" {
-            return Err(REFUSED.into());
-        }
-        self.pickle.storages.push(Storage {
-            key: self.pickle.texts[key].clone(),
-            dtype,
-            numel: natural(numel)?,
-        });
-        Ok(Value::Storage(self.pickle.storages.len() - 1))
-    }
-
-    fn naturals(&self, tuple: usize) -> Result<Vec<u64>> {
-        let values = self.pickle.tuples[tuple].iter();
-        values.map(|value| natural(*value)).collect()
+        Ok(())
     }
 
     fn pop(&mut self) -> Result<Value> {
-        Ok(self.split(self.stack.len().saturating_sub(1))?.remove(0))
+        self.above_mark(self.stack.len().saturating_sub(1))?;
+        self.stack.pop().ok_or_else(|| "lacks a value".into())
     }
 
-    /// The values from a height on, which must be above the last mark, at least one.
-    fn split(&mut self, from: usize) -> Result<Vec<Value>> {
+    /// A height of the stack that is above the last mark and has at least one value above it.
+    fn above_mark(&self, from: usize) -> Result<usize> {
         let least = self.marks.last().copied().unwrap_or(0);
         if from < least || from >= self.stack.len() {
             return Err("lacks a value".into());
         }
-        Ok(self.stack.split_off(from))
+        Ok(from)
     }
 
-    fn since_mark(&mut self) -> Result<Vec<Value>> {
-        let mark = self.marks.pop().ok_or("lacks a mark")?;
-        // A value below the mark is never taken, so the mark is not above the stack.
-        Ok(self.stack.split_off(mark))
+    /// The last mark, which is gone then.
+    fn mark(&mut self) -> Result<usize> {
+        // A value below a mark is never taken, so no mark is above the stack.
+        self.marks.pop().ok_or_else(|| "lacks a mark".into())
     }
 
     fn slot(&mut self, short: bool) -> Result<u32> {
@@ -355,6 +306,24 @@ impl<'a> Machine<'a> {
         })
     }
 
+    /// Bytes behind their number, which has 1 byte for the instruction `short`, 4 for `medium`, else 8.
+    fn counted(&mut self, op: u8, short: u8, medium: u8) -> Result<Slice> {
+        let n = self.length(match op {
+            _ if op == short => 1,
+            _ if op == medium => 4,
+            _ => 8,
+        })?;
+        let at = self.at as u32;
+        let len = self.slice(n)?.len() as u32;
+        Ok(Slice { at, len })
+    }
+
+    fn length(&mut self, n_bytes: usize) -> Result<usize> {
+        let mut wide = [0; 8];
+        wide[..n_bytes].copy_from_slice(self.slice(n_bytes)?);
+        Ok(usize::try_from(u64::from_le_bytes(wide)).unwrap_or(usize::MAX))
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.slice(N)?);
@@ -362,27 +331,32 @@ impl<'a> Machine<'a> {
     }
 
     fn slice(&mut self, n: usize) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.at..];
+        let rest = &self.pickle.bytes[self.at..];
         let slice = rest.get(..n).ok_or("is truncated")?;
         self.at += n;
         Ok(slice)
     }
 
-    fn line(&mut self) -> Result<String> {
-        let rest = &self.bytes[self.at..];
-        let end = rest
-            .iter()
-            .position(|&b| b == b'\n')
-            .ok_or("is truncated")?;
+    fn line(&mut self) -> Result<&'a [u8]> {
+        let rest = &self.pickle.bytes[self.at..];
+        let end = rest.iter().position(|&b| b == b'\n');
+        let end = end.ok_or("is truncated")?;
         self.at += end + 1;
-        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
+        Ok(&rest[..end])
     }
 }
 
-/// A number that counts something.
-fn natural(value: Value) -> Result<u64> {
-    match value {
-        Value::Int(n) => u64::try_from(n).map_err(|_| format!("counts {n}")),
-        _ => Err("counts with what is no integer".into()),
+/// Two's complement, little-endian; one of more than 64 bits counts nothing.
+fn integer(bytes: &[u8]) -> Value {
+    let mut wide = match bytes.last() {
+        Some(top) if *top >= 0x80 => [0xff; 8],
+        _ => [0; 8],
+    };
+    match wide.get_mut(..bytes.len()) {
+        Some(low) => {
+            low.copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(wide))
+        }
+        None => Value::Other,
     }
 }

@@ -1,6 +1,7 @@
 //! Writing tensors of a model, one in memory at a time.
 
-use super::{POS_EMBED, RECIPE_KEY, Recipe, header};
+use super::recipe::{RECIPE_KEY, Recipe};
+use super::{POS_EMBED, header};
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
 use crate::graph::Arena;

@@ -25,6 +25,9 @@ pub struct ModelConfig {
     pub learn_sigma: bool,
 }
 
+/// More tokens than attention can be computed for; it keeps the position embedding a small part of the weights.
+const MAX_TOKENS: usize = 1 << 16;
+
 /// A published size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
@@ -98,6 +101,14 @@ impl ModelConfig {
             return Err(Error::Config(format!(
                 "model.input_size: got {}, expected a multiple of model.patch = {}",
                 self.input_size, self.patch
+            )));
+        }
+        if self.tokens() > MAX_TOKENS {
+            return Err(Error::Config(format!(
+                "model.input_size: got {} with model.patch = {}, {} tokens, expected at most {MAX_TOKENS}",
+                self.input_size,
+                self.patch,
+                self.tokens()
             )));
         }
         if !dim.is_multiple_of(n_heads) {
@@ -217,6 +228,13 @@ mod tests {
                 "model.dim: got 6, expected a multiple of 4",
             ),
             (ModelConfig { depth: 0, ..good }, "model.depth: got 0"),
+            (
+                ModelConfig {
+                    input_size: 1024,
+                    ..good
+                },
+                "model.input_size: got 1024 with model.patch = 2, 262144 tokens, expected at most 65536",
+            ),
         ];
         for (config, message) in bad {
             let error = config.validate().unwrap_err().to_string();

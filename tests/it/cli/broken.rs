@@ -100,13 +100,16 @@ fn ema(path: &Path, how: &str) {
 fn state(path: &Path, how: &str) {
     match how {
         "cut" => truncate(path, 0.5),
-        "format 2" => {
+        // A key and its other value.
+        _ => {
+            let (key, value) = how.split_once(' ').unwrap();
             let text = fs::read_to_string(path).unwrap();
-            let later = text.replace("\"format\": 1", "\"format\": 2");
-            assert_ne!(later, text);
-            fs::write(path, later).unwrap();
+            let (before, after) = text.split_once(&format!("\"{key}\": ")).unwrap();
+            let end = after.find([',', '\n']).unwrap();
+            let other = format!("{before}\"{key}\": {value}{}", &after[end..]);
+            assert_ne!(other, text);
+            fs::write(path, other).unwrap();
         }
-        _ => panic!("{how}"),
     }
 }
 

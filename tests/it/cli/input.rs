@@ -74,10 +74,17 @@ integers for weights     | ema: integers   | sample run                         
 truncated file           | ema: cut        | sample run                                       | ema.safetensors; truncated; blocks.
 almost no file           | ema: 4 bytes    | sample run                                       | ema.safetensors; 4 bytes
 huge header              | ema: header     | sample run                                       | ema.safetensors; a header of 18446744073709551615 bytes in a file of 64
-another kind of file     |                 | sample run/metrics.jsonl                         | run/metrics.jsonl; not a safetensors file
+another kind of file     |                 | sample run/metrics.jsonl                         | run/metrics.jsonl; is JSON, not a safetensors or .pt file
 moments of other weights | optim: missing  | train --resume run --set train.steps=3           | optim.safetensors; exp_avg.x_embedder.proj.bias; before it is run/step-00000001
 truncated state          | state: cut      | train --resume run --set train.steps=3           | state.json; is not a state; before it is run/step-00000001
 state of a later version | state: format 2 | sample run                                       | state.json; format 2; format 1
+state of no model        | state: patch 0  | sample run                                       | state.json: config.model.patch: got 0
+state of no model        | state: n_heads 0 | export run --out x.safetensors                  | state.json: config.model.n_heads: got 0; before it is run/step-00000001
+state of no model        | state: depth 1000000000000 | info run                               | state.json: config.model.depth: got 1000000000000
+state without levels     | state: max_level 0 | sample run                                    | state.json; max_level: got 0
+state beyond its end     | state: step 99  | train --resume run --set train.steps=200         | state.json: step: got 99, expected at most 2
+state of many samples    | state: n_samples 18446744073709551000 | train --resume run --set train.steps=3 | state.json; n_samples: got 18446744073709551000
+state without workers    | state: workers 0 | train --resume run --set train.steps=3          | state.json: config.data.workers: got 0
 other architecture       |                 | train --resume run --set model.depth=2           | run/step-00000002; model.depth is 1; 2 was asked for
 other heads              |                 | train --resume run --set model.n_heads=4         | model.n_heads is 2; 4 was asked for
 other transport          |                 | train --resume run --set transport.path=GVP      | transport.path; Linear; GVP

@@ -17,6 +17,7 @@ mod resume;
 mod sample;
 mod tensors;
 mod train;
+mod weights;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

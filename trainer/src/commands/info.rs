@@ -4,16 +4,17 @@ use super::backend;
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result};
-use crate::run::{self, Checkpoint};
+use crate::run::Checkpoint;
+use crate::weights::{self, Weights};
 use crate::{memory, stdout};
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
-use sit_engine::checkpoint::Examination;
+use sit_engine::checkpoint::{self, Examination, Sizes};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::SampleConfig;
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Show a model's parameters, work and memory, and what this machine can run.
 #[derive(Debug, clap::Args)]
@@ -59,7 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
         (Some(name), _) => {
             RunConfig::load(Source::Preset(name), &args.set).map_err(Failure::input)?
         }
-        (None, Some(path)) if path.is_dir() => {
+        (None, Some(path)) if weights::is_run(path)? => {
             let checkpoint = Checkpoint::open(path)?;
             text += &format!(
                 "{}: {} steps, trained on {}\n",
@@ -71,28 +72,23 @@ pub fn run(args: &Args) -> Result<()> {
             checkpoint.state.config
         }
         (None, Some(path)) => {
-            let file = run::open(path)?;
-            let Examination { model, mismatches } = file.examine(args.n_heads, args.input_size);
-            let model = model?;
+            let file = weights::open(path)?;
+            text += &what(path, &file);
             names = file
                 .recipe()?
                 .map_or_else(Vec::new, |recipe| recipe.classes);
-            text += &format!("{}: {}", path.display(), file.format());
-            let sets: Vec<&str> = file.sets().collect();
-            if !sets.is_empty() {
-                text += &format!(" with the sets {}", sets.join(", "));
+            match sizes(&file, args, &mut text) {
+                Ok(sizes) if sizes.knows_heads && sizes.knows_image => with_model(sizes.model),
+                outcome => {
+                    if let Ok(sizes) = &outcome {
+                        let count = classes::count(sizes.model.n_classes);
+                        describe(&mut text, sizes, &count, &names)?;
+                        text += &open_questions(sizes);
+                    }
+                    stdout::print(&text)?;
+                    return outcome.map(drop);
+                }
             }
-            text += "\n";
-            for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
-                text += &format!("  {mismatch}\n");
-            }
-            if mismatches.len() > MISMATCHES_SHOWN {
-                text += &format!(
-                    "  and {} more do not fit\n",
-                    mismatches.len() - MISMATCHES_SHOWN
-                );
-            }
-            with_model(model)
         }
         (None, None) => return Err(Failure::input("give a CHECKPOINT or --preset NAME")),
     };
@@ -104,7 +100,12 @@ pub fn run(args: &Args) -> Result<()> {
         (0, None) => "as many classes as the data has".to_owned(),
         (n, _) => classes::count(n),
     };
-    describe(&mut text, &config.model, &classes, &names)?;
+    let known = Sizes {
+        model: config.model,
+        knows_heads: true,
+        knows_image: true,
+    };
+    describe(&mut text, &known, &classes, &names)?;
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match block_on(Device::open(choice)) {
@@ -127,17 +128,93 @@ pub fn run(args: &Args) -> Result<()> {
     stdout::print(&text)
 }
 
-fn describe(text: &mut String, model: &ModelConfig, classes: &str, names: &[String]) -> Result<()> {
+/// Tensors of a file that is no SiT that are shown.
+const TENSORS_SHOWN: usize = 5;
+
+/// What a file is: its format and what it holds.
+fn what(path: &Path, file: &Weights) -> String {
+    let mut text = format!("{}: {}", path.display(), file.format());
+    if file.n_parts() > 1 {
+        text += &format!(" in {} files", file.n_parts());
+    }
+    let sets: Vec<&str> = file.sets().collect();
+    if !sets.is_empty() {
+        text += &format!(" with the sets {}", sets.join(", "));
+    }
+    if let Some(place) = file.place().filter(|place| !sets.contains(place)) {
+        text += &format!(", weights of {place}");
+    }
+    if file.n_left_out() > 0 {
+        text += &format!(", beside {} tensors of something else", file.n_left_out());
+    }
+    text + "\n"
+}
+
+/// The sizes that a file tells, and what does not fit them as text; the first tensors of one that is no SiT.
+fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
+    let Examination {
+        model,
+        sizes,
+        mismatches,
+    } = file.examine(args.n_heads, args.input_size);
+    for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
+        *text += &format!("  {mismatch}\n");
+    }
+    if mismatches.len() > MISMATCHES_SHOWN {
+        let more = mismatches.len() - MISMATCHES_SHOWN;
+        *text += &format!("  and {more} more do not fit\n");
+    }
+    if let Some(sizes) = sizes {
+        return Ok(sizes);
+    }
+    for (name, entry) in file.tensors().take(TENSORS_SHOWN) {
+        let (name, shape) = (checkpoint::shown(name), &entry.shape);
+        *text += &format!("  {name} {shape} {}\n", entry.dtype);
+    }
+    let n_tensors = file.tensors().count();
+    if n_tensors > TENSORS_SHOWN {
+        *text += &format!("  and {} more tensors\n", n_tensors - TENSORS_SHOWN);
+    }
+    model?;
+    Err(Failure::input("a file whose tensors tell no sizes"))
+}
+
+/// What a file does not tell, and how to say it.
+fn open_questions(sizes: &Sizes) -> String {
+    let dim = sizes.model.dim;
+    let mut text = String::new();
+    if !sizes.knows_heads {
+        let heads: Vec<String> = (1..=dim.min(32))
+            .filter(|n| dim.is_multiple_of(*n))
+            .map(|n| n.to_string())
+            .collect();
+        text += &format!(
+            "\nthe file does not tell the number of heads; give --n-heads, a divisor of {dim} ({}), for its memory\n",
+            heads.join(", ")
+        );
+    }
+    if !sizes.knows_image {
+        text += "\nthe file has no pos_embed to tell the image size; give --input-size for its work and memory\n";
+    }
+    text
+}
+
+fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -> Result<()> {
+    let model = &sizes.model;
+    let (image, tokens) = match sizes.knows_image {
+        true => (model.input_size.to_string(), model.tokens().to_string()),
+        false => ("?".to_owned(), "?".to_owned()),
+    };
+    let heads = match sizes.knows_heads {
+        true => format!("{} heads of {}", model.n_heads, model.dim / model.n_heads),
+        false => "? heads".to_owned(),
+    };
     *text += &format!(
-        "{0}x{0}x{1}, patch {2}: {3} tokens; width {4}, depth {5}, {6} heads of {7}; {8}{9}\n{10}\nparameters\n",
-        model.input_size,
+        "{image}x{image}x{}, patch {}: {tokens} tokens; width {}, depth {}, {heads}; {}{}\n{}\nparameters\n",
         model.channels,
         model.patch,
-        model.tokens(),
         model.dim,
         model.depth,
-        model.n_heads,
-        model.dim / model.n_heads,
         classes,
         if model.learn_sigma {
             "; the last layer has a sigma half, which is dropped"
@@ -157,17 +234,25 @@ fn describe(text: &mut String, model: &ModelConfig, classes: &str, names: &[Stri
         let part = params.iter().filter(|(name, _)| name.starts_with(prefix));
         part.map(|(_, shape)| shape.numel()).sum::<usize>()
     };
-    let parts = [
+    let mut parts = vec![
         ("patch embedding", count("x_embedder")),
         ("time embedding", count("t_embedder")),
         ("label embedding", count("y_embedder")),
         ("blocks", count("blocks")),
         ("last layer", count("final_layer")),
-        ("positions (fixed)", model.tokens() * model.dim),
-        ("all", model.n_params()),
     ];
+    match sizes.knows_image {
+        true => parts.extend([
+            ("positions (fixed)", model.tokens() * model.dim),
+            ("all", model.n_params()),
+        ]),
+        false => parts.push(("all but positions", count(""))),
+    }
     for (part, n) in parts {
         *text += &format!("  {part:<20} {n:>13}\n");
+    }
+    if !sizes.knows_image {
+        return Ok(());
     }
     let layout = Layout::new(&params, u64::MAX)?;
     let mut config = with_model(*model);

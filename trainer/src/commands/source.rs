@@ -2,23 +2,23 @@
 
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
+use crate::weights::{self, Weights};
 use clap::ValueEnum;
-use sit_engine::checkpoint::{Reader, Recipe};
+use sit_engine::checkpoint::Recipe;
 use sit_engine::transport::{Path, Prediction, Transport};
 use std::fmt;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::PathBuf;
 
 /// A checkpoint, and flags for files that do not tell.
 #[derive(Debug, clap::Args)]
 pub struct SourceArgs {
-    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names.
+    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names, of one in
+    /// parts any of them, the index or the folder.
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].
     #[arg(long, value_enum, help_heading = "Model")]
-    weights: Option<Weights>,
+    weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
     #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
     path: Option<Path>,
@@ -35,7 +35,7 @@ pub struct SourceArgs {
 
 /// Which weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Weights {
+enum Which {
     /// Moving average of the weights.
     Ema,
     /// Weights as trained.
@@ -47,7 +47,7 @@ pub struct Source {
     /// Model, transport and data.
     pub recipe: Recipe,
     /// The file.
-    pub weights: Reader<BufReader<File>>,
+    pub weights: Weights,
     /// Where they come from.
     pub origin: Origin,
 }
@@ -83,7 +83,7 @@ impl SourceArgs {
     /// # Errors
     /// [`Failure::Input`] when it cannot be read, does not fit, or records what a flag says.
     pub fn open(&self) -> Result<Source> {
-        let source = if self.checkpoint.is_dir() {
+        let source = if weights::is_run(&self.checkpoint)? {
             self.open_run()?
         } else {
             self.open_file()?
@@ -96,12 +96,12 @@ impl SourceArgs {
         self.refuse_flags("is a run and records its own")?;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         let (file, name) = match self.weights {
-            None | Some(Weights::Ema) => (run::EMA, "ema"),
-            Some(Weights::Raw) => (run::MODEL, "raw"),
+            None | Some(Which::Ema) => (run::EMA, "ema"),
+            Some(Which::Raw) => (run::MODEL, "raw"),
         };
         Ok(Source {
             recipe: checkpoint.state.recipe(),
-            weights: run::open(&checkpoint.path.join(file))?,
+            weights: weights::open(&checkpoint.path.join(file))?,
             origin: Origin {
                 step: Some(checkpoint.state.step),
                 weights: Some(name),
@@ -111,7 +111,7 @@ impl SourceArgs {
     }
 
     fn open_file(&self) -> Result<Source> {
-        let mut weights = run::open(&self.checkpoint)?;
+        let mut weights = weights::open(&self.checkpoint)?;
         if let Some(which) = self.weights {
             if weights.sets().next().is_none() {
                 return Err(Failure::Input(format!(
@@ -120,8 +120,8 @@ impl SourceArgs {
                 )));
             }
             weights.select(match which {
-                Weights::Ema => "ema",
-                Weights::Raw => "model",
+                Which::Ema => "ema",
+                Which::Raw => "model",
             })?;
         }
         let recipe = match weights.recipe()? {
@@ -146,7 +146,7 @@ impl SourceArgs {
             path: self.checkpoint.clone(),
             step: None,
             weights: has_both.then_some(match self.weights {
-                Some(Weights::Raw) => "raw",
+                Some(Which::Raw) => "raw",
                 _ => "ema",
             }),
         };

@@ -6,8 +6,8 @@ use crate::data::classes::{self, count};
 use crate::error::{Failure, Result};
 use crate::memory;
 use crate::png::Grid;
-use crate::run;
 use crate::sampling::{Images, Noise};
+use crate::weights;
 use sit_engine::model::ModelConfig;
 use std::iter;
 use std::ops::Range;
@@ -196,7 +196,7 @@ struct Init {
 
 fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
     let refuse = |what: String| Failure::Input(format!("{}: {what}", path.display()));
-    let mut file = run::open(path)?;
+    let mut file = weights::open(path)?;
     let image = model.image_shape();
     let [c, h, w] = image;
     let (n, n_states) = match file.shape("x").as_deref() {

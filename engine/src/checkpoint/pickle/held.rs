@@ -1,0 +1,107 @@
+//! What a pickle holds, in few flat arrays.
+
+use super::super::index::Dtype;
+use super::names::Global;
+
+/// A part of an array: of the pickle's bytes for a text, of [`Pickle::parts`] for a tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in super::super) struct Slice {
+    pub(super) at: u32,
+    pub(super) len: u32,
+}
+
+/// A value. What has parts is a number, so that copies are cheap and nothing nests in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Value {
+    /// What no tensor depends on: none, a float, bytes, an object.
+    Other,
+    Bool(bool),
+    Int(i64),
+    Text(Slice),
+    Tuple(Slice),
+    Dict(u32),
+    List(u32),
+    Global(Global),
+    Storage(u32),
+    Tensor(u32),
+}
+
+/// A flat array in the file.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Storage {
+    /// Its name in the file.
+    pub key: Slice,
+    pub dtype: Dtype,
+    pub numel: u64,
+}
+
+/// A view of a storage.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct View {
+    /// Number of the storage.
+    pub storage: u32,
+    /// First element.
+    pub offset: u64,
+    /// Sizes and strides, as many of these as of those, at most [`super::MAX_AXES`].
+    pub(super) sizes: Slice,
+    pub(super) strides: Slice,
+}
+
+/// An item of a dictionary or a list, which has no keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    pub of: u32,
+    pub key: Value,
+    pub value: Value,
+}
+
+/// What a pickle holds.
+#[derive(Debug)]
+pub(in super::super) struct Pickle<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The outermost value.
+    pub top: Value,
+    /// Elements of all tuples.
+    pub(super) parts: Vec<Value>,
+    /// Items of all dictionaries and lists; of each one in the order they were set, and those of one behind each other.
+    pub(super) items: Vec<Item>,
+    pub storages: Vec<Storage>,
+    pub views: Vec<View>,
+}
+
+impl Pickle<'_> {
+    /// The bytes of a text, which are UTF-8.
+    pub fn text(&self, text: Slice) -> &[u8] {
+        &self.bytes[text.at as usize..][..text.len as usize]
+    }
+
+    pub(super) fn tuple(&self, tuple: Slice) -> &[Value] {
+        &self.parts[tuple.at as usize..][..tuple.len as usize]
+    }
+
+    /// Keys and values of a dictionary or a list.
+    pub fn items(&self, of: u32) -> impl Iterator<Item = (Value, Value)> {
+        let from = self.items.partition_point(|item| item.of < of);
+        let mine = self.items[from..]
+            .iter()
+            .take_while(move |item| item.of == of);
+        mine.map(|item| (item.key, item.value))
+    }
+
+    pub fn sizes(&self, view: &View) -> Vec<u64> {
+        self.naturals(view.sizes)
+    }
+
+    /// In elements.
+    pub fn strides(&self, view: &View) -> Vec<u64> {
+        self.naturals(view.strides)
+    }
+
+    fn naturals(&self, tuple: Slice) -> Vec<u64> {
+        let numbers = self.tuple(tuple).iter().map(|value| match *value {
+            Value::Int(n) => n.try_into().unwrap_or(u64::MAX),
+            _ => u64::MAX,
+        });
+        numbers.collect()
+    }
+}

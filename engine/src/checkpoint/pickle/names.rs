@@ -1,0 +1,106 @@
+//! The names that a pickle may refer to. None is ever called; what it would make is written down instead.
+
+use super::super::index::Dtype;
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Global {
+    /// A dictionary, empty when it is made.
+    Dictionary,
+    RebuildTensor,
+    RebuildParameter,
+    Storage(Dtype),
+    /// `argparse.Namespace`, in which training scripts keep their flags; it stays shut.
+    Namespace,
+    /// What stands beside tensors and makes none: numbers of numpy, paths, dates, settings.
+    Beside,
+}
+
+pub(super) const GLOBALS: [(&str, Global); 17] = [
+    ("collections.OrderedDict", Global::Dictionary),
+    ("collections.defaultdict", Global::Dictionary),
+    ("torch._utils._rebuild_tensor", Global::RebuildTensor),
+    ("torch._utils._rebuild_tensor_v2", Global::RebuildTensor),
+    ("torch._utils._rebuild_parameter", Global::RebuildParameter),
+    (
+        "torch._utils._rebuild_parameter_with_state",
+        Global::RebuildParameter,
+    ),
+    ("torch.FloatStorage", Global::Storage(Dtype::F32)),
+    ("torch.HalfStorage", Global::Storage(Dtype::F16)),
+    ("torch.BFloat16Storage", Global::Storage(Dtype::BF16)),
+    ("torch.DoubleStorage", Global::Storage(Dtype::F64)),
+    ("torch.LongStorage", Global::Storage(Dtype::I64)),
+    ("torch.IntStorage", Global::Storage(Dtype::I32)),
+    ("torch.ShortStorage", Global::Storage(Dtype::I16)),
+    ("torch.CharStorage", Global::Storage(Dtype::I8)),
+    ("torch.ByteStorage", Global::Storage(Dtype::U8)),
+    ("torch.BoolStorage", Global::Storage(Dtype::BOOL)),
+    ("argparse.Namespace", Global::Namespace),
+];
+
+/// Packages of which training scripts keep objects beside the weights.
+const BESIDE_PACKAGES: [&str; 8] = [
+    "numpy",
+    "omegaconf",
+    "pytorch_lightning",
+    "lightning",
+    "lightning_fabric",
+    "pathlib",
+    "datetime",
+    "ml_collections",
+];
+
+/// Single names of the same kind, from modules that also have names of another.
+const BESIDE: [&str; 24] = [
+    "_codecs.encode",
+    "types.SimpleNamespace",
+    "easydict.EasyDict",
+    "collections.Counter",
+    "collections.deque",
+    "torch.Size",
+    "torch.device",
+    "torch.float16",
+    "torch.bfloat16",
+    "torch.float32",
+    "torch.float64",
+    "builtins.dict",
+    "builtins.list",
+    "builtins.set",
+    "builtins.frozenset",
+    "builtins.int",
+    "builtins.float",
+    "builtins.complex",
+    "builtins.slice",
+    "builtins.bytearray",
+    "__builtin__.dict",
+    "__builtin__.set",
+    "__builtin__.bytearray",
+    "__builtin__.complex",
+];
+
+/// A name longer than this is none.
+const MAX_NAME_BYTES: usize = 200;
+
+/// What `module.name` stands for, or why it is refused.
+pub(super) fn global(module: &[u8], name: &[u8]) -> Result<Global, String> {
+    if module.len() + name.len() > MAX_NAME_BYTES {
+        return Err("refers to a name of more than 200 bytes".into());
+    }
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let name = format!("{}.{}", text(module), text(name));
+    if let Some((_, global)) = GLOBALS.iter().find(|(known, _)| *known == name) {
+        return Ok(*global);
+    }
+    let package = name.split('.').next().unwrap_or_default();
+    if BESIDE.contains(&&name[..]) || BESIDE_PACKAGES.contains(&package) {
+        return Ok(Global::Beside);
+    }
+    let name = super::super::shown(&name);
+    Err(match package {
+        "__torch__" => format!("refers to {name}: a TorchScript program, expected a state dict"),
+        _ => format!(
+            "refers to {name}, expected tensors and dictionaries alone, as torch.save(model.state_dict()) writes"
+        ),
+    })
+}

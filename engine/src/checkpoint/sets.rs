@@ -1,0 +1,123 @@
+//! Which of a file's tensors are weights, and their official names: wrappers and other parts of a program put words before them.
+
+use super::index::{Entry, Set, Tensors};
+use super::shown;
+use super::state_dict::LANDMARK;
+use std::collections::BTreeSet;
+
+/// Parts of a name that PyTorch's wrappers add (`torch.compile`, FSDP, checkpointing), anywhere.
+const WRAPPERS: [&str; 3] = [
+    "_orig_mod",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+];
+
+/// What else stands before all names (`DistributedDataParallel`).
+const MODULE: &str = "module.";
+
+/// More beginnings than the modules of a program have.
+const MAX_PREFIXES: usize = 8;
+
+/// The sets of weights under official names, the moving average first.
+pub(super) fn named(found: Vec<Set>) -> Result<Vec<Set>, String> {
+    let mut sets = Vec::new();
+    for set in found {
+        sets.extend(split(unwrapped(set)?)?);
+    }
+    // In the order of the official `find_model`.
+    sets.sort_by_key(|set: &Set| !is_average(&set.place));
+    let several = sets.len() > 1;
+    let mut taken = BTreeSet::new();
+    for set in &mut sets {
+        let role = match is_average(&set.place) {
+            true => "ema",
+            false => "model",
+        };
+        if several || set.place == role {
+            let name = match taken.insert(role.to_owned()) {
+                true => role.to_owned(),
+                false => set.place.clone(),
+            };
+            taken.insert(name.clone());
+            set.name = name;
+        }
+    }
+    Ok(sets)
+}
+
+fn is_average(place: &str) -> bool {
+    let mut words = place.split(|c: char| !c.is_ascii_alphabetic());
+    words.any(|word| ["ema", "shadow", "averaged"].contains(&&word.to_ascii_lowercase()[..]))
+}
+
+/// Without the parts that wrappers add to names.
+fn unwrapped(mut set: Set) -> Result<Set, String> {
+    if set
+        .tensors
+        .keys()
+        .any(|name| WRAPPERS.iter().any(|part| name.contains(part)))
+    {
+        let mut plain = Tensors::new();
+        for (name, entry) in set.tensors {
+            let parts = name.split('.').filter(|part| !WRAPPERS.contains(part));
+            let short = parts.collect::<Vec<_>>().join(".");
+            if plain.insert(short, entry).is_some() {
+                return Err(format!(
+                    "has {} with and without the name of a wrapper",
+                    shown(&name)
+                ));
+            }
+        }
+        set.tensors = plain;
+    }
+    while !set.tensors.is_empty() && set.tensors.keys().all(|name| name.starts_with(MODULE)) {
+        let short = |(name, entry): (String, Entry)| (name[MODULE.len()..].to_owned(), entry);
+        set.tensors = set.tensors.into_iter().map(short).collect();
+    }
+    Ok(set)
+}
+
+/// One set for each network of a program: the part of a name before [`LANDMARK`] tells them apart.
+fn split(mut set: Set) -> Result<Vec<Set>, String> {
+    let prefix = |name: &String| {
+        let prefix = name.strip_suffix(LANDMARK)?;
+        (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+    };
+    let prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
+    if prefixes.len() > MAX_PREFIXES {
+        return Err(format!(
+            "has {} tensors {LANDMARK}, expected at most {MAX_PREFIXES}",
+            prefixes.len()
+        ));
+    }
+    if prefixes.iter().all(|prefix| prefix.is_empty()) {
+        return Ok(vec![set]);
+    }
+    let n = set.tensors.len();
+    let mut sets: Vec<Set> = Vec::new();
+    // Names without a beginning of their own are what the others leave.
+    for prefix in prefixes.iter().rev() {
+        let mut mine = Tensors::new();
+        let mut others = Tensors::new();
+        for (name, entry) in set.tensors {
+            match name.strip_prefix(&prefix[..]) {
+                Some(short) => drop(mine.insert(short.to_owned(), entry)),
+                None => drop(others.insert(name, entry)),
+            }
+        }
+        set.tensors = others;
+        let words = [&set.place[..], prefix.trim_end_matches('.')];
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        sets.push(Set {
+            place: shown(&words.join(".")),
+            tensors: mine,
+            ..Set::default()
+        });
+    }
+    let n_taken: usize = sets.iter().map(|set| set.tensors.len()).sum();
+    for set in &mut sets {
+        set.n_left_out = n - n_taken;
+    }
+    sets.reverse();
+    Ok(sets)
+}

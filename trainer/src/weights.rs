@@ -1,0 +1,254 @@
+//! Opening files of weights, one or several of one model: `model-00001-of-00002.safetensors` beside `model.safetensors.index.json`.
+
+use crate::error::{Failure, Result};
+use crate::run;
+use serde::Deserialize;
+use sit_engine::checkpoint::Reader;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// A file that is open, or all those of a model in parts.
+pub type Weights = Reader<BufReader<File>>;
+
+/// End of the names of files that list the parts of a model.
+const INDEX: &str = ".index.json";
+
+/// More than any list of tensors has.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// More parts than a model has.
+const MAX_PARTS: usize = 1000;
+
+/// Opens a .safetensors or .pt file; where it is a part of a model in several, the index of these or the folder with it, all of
+/// them.
+///
+/// # Errors
+/// [`Failure::Input`] when it cannot be read or is no file of weights, or a part is missing.
+pub fn open(path: &Path) -> Result<Weights> {
+    if path.is_dir() {
+        return match index_in(path)? {
+            Some(index) => open_index(&index),
+            None => Err(refuse(
+                path,
+                "is a folder, expected a .safetensors or .pt file",
+            )),
+        };
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(INDEX) {
+        return open_index(path);
+    }
+    match Part::of(&name) {
+        Some(part) if path.is_file() => open_siblings(path, &part),
+        _ => open_all(path, &[path.to_owned()]),
+    }
+}
+
+/// The index in a folder that has the parts of a model.
+///
+/// # Errors
+/// [`Failure::Input`] when there are several.
+pub fn index_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let names = names(folder);
+    let mut found = names.iter().filter(|name| name.ends_with(INDEX));
+    match (found.next(), found.next()) {
+        (None, _) => Ok(None),
+        (Some(index), None) => Ok(Some(folder.join(index))),
+        (Some(one), Some(other)) => Err(refuse(
+            folder,
+            format_args!("has the indices {one} and {other}; give the one to read"),
+        )),
+    }
+}
+
+/// Whether an argument is a run or a checkpoint, not a file of weights nor the folder of one in parts.
+///
+/// # Errors
+/// [`Failure::Input`] for a folder with several models in parts.
+pub fn is_run(path: &Path) -> Result<bool> {
+    Ok(path.is_dir() && (run::is_run(path) || index_in(path)?.is_none()))
+}
+
+/// A line on the files of weights in a folder that is no run.
+pub fn hint(folder: &Path) -> String {
+    let endings = [".safetensors", ".pt", ".pth", ".ckpt", ".bin"];
+    let mut names = names(folder);
+    names.retain(|name| endings.iter().any(|ending| name.ends_with(ending)));
+    match &names[..] {
+        [] => String::new(),
+        [name, ..] => format!(
+            "\nit has files of weights; give one of them: {}",
+            folder.join(name).display()
+        ),
+    }
+}
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+fn refuse(path: &Path, what: impl std::fmt::Display) -> Failure {
+    Failure::Input(format!("{}: {what}", path.display()))
+}
+
+/// `STEM-00001-of-00002.ENDING`.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    stem: String,
+    number: usize,
+    count: usize,
+    ending: String,
+}
+
+impl Part {
+    fn of(name: &str) -> Option<Self> {
+        let number = |digits: &str| {
+            let five = digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+            five.then(|| digits.parse().ok())?
+        };
+        let (rest, ending) = name.rsplit_once('.')?;
+        let (rest, count) = rest.rsplit_once("-of-")?;
+        let (stem, this) = rest.rsplit_once('-')?;
+        let part = Part {
+            stem: stem.to_owned(),
+            number: number(this)?,
+            count: number(count)?,
+            ending: ending.to_owned(),
+        };
+        ((2..=MAX_PARTS).contains(&part.count) && (1..=part.count).contains(&part.number))
+            .then_some(part)
+    }
+
+    fn name(&self, number: usize) -> String {
+        format!(
+            "{}-{number:05}-of-{:05}.{}",
+            self.stem, self.count, self.ending
+        )
+    }
+}
+
+/// Opens all parts of the model that `path` is a part of.
+fn open_siblings(path: &Path, part: &Part) -> Result<Weights> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let index = folder.join(format!("{}.{}{INDEX}", part.stem, part.ending));
+    if index.is_file() {
+        return open_index(&index);
+    }
+    let paths: Vec<PathBuf> = (1..=part.count)
+        .map(|number| folder.join(part.name(number)))
+        .collect();
+    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+        return Err(refuse(
+            path,
+            format_args!(
+                "is part {} of a model in {} files, of which {} is missing",
+                part.number,
+                part.count,
+                missing.display()
+            ),
+        ));
+    }
+    open_all(path, &paths)
+}
+
+/// What an index says, as Hugging Face writes it.
+#[derive(Deserialize)]
+struct Index {
+    /// The file of each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
+fn open_index(path: &Path) -> Result<Weights> {
+    let mut json = String::new();
+    let file = open_file(path)?;
+    let read = file.take(MAX_INDEX_BYTES).read_to_string(&mut json);
+    read.map_err(|e| refuse(path, format_args!("cannot be read: {e}")))?;
+    let index: Index = serde_json::from_str(&json).map_err(|e| {
+        refuse(
+            path,
+            format_args!("is not an index of files of weights: {e}"),
+        )
+    })?;
+    let files: BTreeSet<&String> = index.weight_map.values().collect();
+    if files.is_empty() || files.len() > MAX_PARTS {
+        return Err(refuse(
+            path,
+            format_args!("names {} files, expected 1 to {MAX_PARTS}", files.len()),
+        ));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut paths = Vec::new();
+    for file in files {
+        // A name, not a way to somewhere else.
+        if Path::new(file).file_name() != Some(file.as_ref()) {
+            return Err(refuse(
+                path,
+                format_args!("names {file:?}, expected the name of a file beside it"),
+            ));
+        }
+        let part = folder.join(file);
+        if !part.is_file() {
+            return Err(refuse(
+                path,
+                format_args!("names {file}, which is missing beside it"),
+            ));
+        }
+        paths.push(part);
+    }
+    let weights = open_all(path, &paths)?;
+    let wanted = index.weight_map.len();
+    let has = weights.tensors().count() + weights.n_left_out();
+    if has != wanted {
+        return Err(refuse(
+            path,
+            format_args!("names {wanted} tensors, its files have {has}"),
+        ));
+    }
+    Ok(weights)
+}
+
+fn open_all(name: &Path, paths: &[PathBuf]) -> Result<Weights> {
+    let open = |path: &PathBuf| Ok((path.display().to_string(), BufReader::new(open_file(path)?)));
+    let files = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
+    Ok(Reader::in_parts(name.display().to_string(), files)?)
+}
+
+fn open_file(path: &Path) -> Result<File> {
+    // A pipe would wait for a writer, and cannot be read twice.
+    let cannot = |e: std::io::Error| refuse(path, format_args!("cannot be opened: {e}"));
+    if !fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err(refuse(
+            path,
+            "is no regular file, expected .safetensors or .pt",
+        ));
+    }
+    File::open(path).map_err(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_parts() {
+        let part = Part::of("model-00002-of-00003.safetensors").unwrap();
+        assert_eq!(part.name(3), "model-00003-of-00003.safetensors");
+        for whole in [
+            "model.safetensors",
+            "model-00001-of-00001.safetensors",
+            "model-00003-of-00002.safetensors",
+            "model-1-of-2.safetensors",
+            "00001-of-00002.safetensors",
+        ] {
+            assert_eq!(Part::of(whole), None, "{whole}");
+        }
+    }
+}
