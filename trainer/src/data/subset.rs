@@ -74,9 +74,12 @@ impl Dataset for Subset {
 pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), DataError> {
     let is_held = |index: &u32| {
         let name = data.item_name(*index as usize);
-        let name = name.strip_prefix(data.name()).unwrap_or(&name);
         // Windows writes paths with backslashes.
-        unit(&name.replace('\\', "/")) < share
+        let name = name.replace('\\', "/");
+        let root = data.name().replace('\\', "/");
+        // A file of many images counts without its folder, too.
+        let below = name.strip_prefix(&root);
+        unit(below.unwrap_or_else(|| name.rsplit('/').next().unwrap_or(&name))) < share
     };
     let (held, kept): (Vec<u32>, Vec<u32>) = (0..data.len() as u32).partition(is_held);
     if held.is_empty() || kept.is_empty() {
