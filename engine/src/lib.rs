@@ -23,6 +23,7 @@ pub mod optim;
 pub mod rng;
 pub mod sample;
 pub mod shape;
+pub mod text;
 pub mod train;
 pub mod transport;
 

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Layout, Plan};
 use crate::ops::adamw::{self, N_HYPER, N_PARTS};
+use crate::text::float;
 use serde::{Deserialize, Serialize};
 
 /// Name of the update program's input with the numbers of a step.
@@ -24,10 +25,13 @@ pub struct AdamW {
     pub clip: f64,
     /// Decay of the moving average of the weights, in [0, 1]; it starts as a copy and is updated every step.
     pub ema_decay: f64,
+    /// Whether the first updates use a smaller decay, so that the initial weights leave the average soon; see
+    /// [`AdamW::ema_decay_at`].
+    pub ema_warmup: bool,
 }
 
 impl Default for AdamW {
-    /// SiT's: betas 0.9 and 0.999, eps 1e-8, no weight decay, no clipping, EMA 0.9999.
+    /// SiT's: betas 0.9 and 0.999, eps 1e-8, no weight decay, no clipping, EMA 0.9999 from the first update on.
     fn default() -> Self {
         AdamW {
             betas: [0.9, 0.999],
@@ -35,6 +39,7 @@ impl Default for AdamW {
             weight_decay: 0.0,
             clip: 0.0,
             ema_decay: 0.9999,
+            ema_warmup: false,
         }
     }
 }
@@ -47,7 +52,8 @@ impl AdamW {
     pub fn validate(&self) -> Result<()> {
         let refuse = |key: &str, got: f64, expected: &str| {
             Err(Error::Config(format!(
-                "{key}: got {got}, expected {expected}"
+                "{key}: got {}, expected {expected}",
+                float(got)
             )))
         };
         for beta in self.betas {
@@ -60,15 +66,49 @@ impl AdamW {
             return refuse("adam_eps", self.adam_eps, "a number in [1e-30, 1]");
         }
         if !(0.0..=1e6).contains(&self.weight_decay) {
-            return refuse("weight_decay", self.weight_decay, "a number of at least 0");
+            return refuse(
+                "weight_decay",
+                self.weight_decay,
+                "a number in [0, 1000000]",
+            );
         }
         if !(0.0..=1e30).contains(&self.clip) {
-            return refuse("clip", self.clip, "a norm above 0, or 0 for no clipping");
+            return refuse(
+                "clip",
+                self.clip,
+                "a norm of at most 1e30, or 0 for no clipping",
+            );
         }
         if !(0.0..=1.0).contains(&self.ema_decay) {
             return refuse("ema_decay", self.ema_decay, "a number in [0, 1]");
         }
         Ok(())
+    }
+
+    /// Decay of the moving average at the update after `n` others: `ema_decay`, with the warm-up
+    /// `min(ema_decay, (1 + n) / (10 + n))` as in TensorFlow's `ExponentialMovingAverage`.
+    pub fn ema_decay_at(&self, n: u64) -> f64 {
+        if self.ema_warmup {
+            self.ema_decay.min((1.0 + n as f64) / (10.0 + n as f64))
+        } else {
+            self.ema_decay
+        }
+    }
+
+    /// What the initial weights still count in the moving average after `n_updates`, in [0, 1]: the product of all decays.
+    pub fn ema_share_of_initial(&self, n_updates: u64) -> f64 {
+        // (1 + n) / (10 + n) passes the decay d at n = (10 d - 1) / (1 - d); a decay of 1 is never reached.
+        let end = (10.0 * self.ema_decay - 1.0) / (1.0 - self.ema_decay);
+        let n_warm = if self.ema_warmup {
+            n_updates.min(end.max(0.0).ceil() as u64)
+        } else {
+            0
+        };
+        // The product of (1 + n) / (10 + n) below m is m! 9! / (m + 9)!.
+        let warm: f64 = (1..=9)
+            .map(|i| f64::from(i) / (n_warm + i as u64) as f64)
+            .product();
+        warm * libm::pow(self.ema_decay, (n_updates - n_warm) as f64)
     }
 
     /// The tensor [`HYPER`] of the update number `n_updates` (the first is 1) at learning rate `lr`.
@@ -81,7 +121,7 @@ impl AdamW {
             beta2,
             self.adam_eps,
             self.weight_decay,
-            self.ema_decay,
+            self.ema_decay_at(n_updates.saturating_sub(1)),
             correction(beta1),
             correction(beta2),
             self.clip,
@@ -198,6 +238,49 @@ mod tests {
             ..rate
         };
         close(single.at(0), 2e-3);
+    }
+
+    #[test]
+    fn the_average_warms_up_and_forgets_the_initial_weights() {
+        for (ema_decay, ema_warmup) in [
+            (0.9999, true),
+            (0.9999, false),
+            (0.98, true),
+            (0.05, true),
+            (0.0, true),
+            (1.0, true),
+            (1.0, false),
+        ] {
+            let adamw = AdamW {
+                ema_decay,
+                ema_warmup,
+                ..AdamW::default()
+            };
+            let mut product = 1.0;
+            for n in 0..2000 {
+                let share = adamw.ema_share_of_initial(n);
+                assert!(
+                    (share - product).abs() <= 1e-9 * product + 1e-300,
+                    "{ema_decay} {ema_warmup} {n}: {share} {product}"
+                );
+                let n = n as f64;
+                let decay = match ema_warmup {
+                    true => f64::min(ema_decay, (1.0 + n) / (10.0 + n)),
+                    false => ema_decay,
+                };
+                assert_eq!(adamw.hyper(0.1, n as u64 + 1)[5], decay as f32);
+                product *= decay;
+            }
+        }
+        // Far beyond the warm-up of 89,990 updates.
+        let reference = AdamW::default();
+        let warm = AdamW {
+            ema_warmup: true,
+            ..reference
+        };
+        assert!(warm.ema_share_of_initial(200) < 1e-13);
+        assert!(reference.ema_share_of_initial(200) > 0.98);
+        assert_eq!(warm.ema_share_of_initial(10_000_000), 0.0);
     }
 
     #[test]

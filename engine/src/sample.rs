@@ -89,6 +89,7 @@ impl SampleConfig {
         let mut g = Graph::new();
         let (b, size) = (self.batch, self.model.input_size);
         let n = if kind.guided { 2 * b } else { b };
+        self.model.validate_batch(n)?;
         let x = g.input("x", [b, self.model.channels, size, size]);
         let y = self.model.null_class().map(|_| g.input_u32("y", [n]));
         let network = Network::new(&mut g, &self.model, false)?;

@@ -66,10 +66,11 @@ impl TrainConfig {
                 )));
             }
         }
+        self.model.validate_batch(self.batch)?;
         if !(0.0..=1.0).contains(&self.class_dropout) {
             let got = self.class_dropout;
             return Err(Error::Config(format!(
-                "class_dropout: got {got}, expected a probability"
+                "class_dropout: got {got}, expected a probability in [0, 1]"
             )));
         }
         Ok(())
@@ -93,6 +94,7 @@ impl TrainConfig {
     /// # Errors
     /// [`Error::Config`] for sizes that do not fit together.
     pub fn plans(&self, layout: &Layout) -> Result<Plans> {
+        self.model.validate_batch(self.batch)?;
         let source = if self.accumulate > 1 {
             Arena::Accum
         } else {

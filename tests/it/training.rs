@@ -24,6 +24,7 @@ const CONFIG: TrainConfig = TrainConfig {
         weight_decay: 0.0,
         clip: 0.0,
         ema_decay: 0.9,
+        ema_warmup: false,
     },
     batch: 2,
     accumulate: 1,
@@ -164,15 +165,61 @@ fn gradient_accumulation_is_the_big_batch() {
     );
 }
 
+/// The warm-up of the moving average: update n (n before it) has the decay min(d, (1 + n) / (10 + n)).
+fn warm_average(device: &Device) {
+    let config = TrainConfig {
+        adamw: AdamW {
+            // Reached at n = 3.5.
+            ema_decay: 1.0 / 3.0,
+            ema_warmup: true,
+            ..CONFIG.adamw
+        },
+        ..CONFIG
+    };
+    let mut trainer = Trainer::new(device, config).unwrap();
+    let mut average = all(&trainer, Arena::Ema);
+    for n in 0..6 {
+        steps(&mut trainer, n, n + 1);
+        let decay = f64::min(1.0 / 3.0, (1.0 + n as f64) / (10.0 + n as f64)) as f32;
+        for (average, weight) in average.iter_mut().zip(all(&trainer, Arena::Params)) {
+            *average = decay * *average + (1.0 - decay) * weight;
+        }
+        // Six roundings, whether or not the product and the sum are fused.
+        let name = format!("average after {} updates", n + 1);
+        assert_close(&name, &all(&trainer, Arena::Ema), &average, 1e-6);
+    }
+}
+
+#[test]
+fn the_average_warms_up_on_the_cpu() {
+    warm_average(&Device::Cpu);
+}
+
+#[test]
+fn the_average_warms_up_on_the_gpu() {
+    warm_average(gpu());
+}
+
 #[test]
 fn a_resumed_run_has_the_same_bits() {
-    let mut whole = Trainer::new(&Device::Cpu, CONFIG).unwrap();
+    resumed(CONFIG);
+    resumed(TrainConfig {
+        adamw: AdamW {
+            ema_warmup: true,
+            ..CONFIG.adamw
+        },
+        ..CONFIG
+    });
+}
+
+fn resumed(config: TrainConfig) {
+    let mut whole = Trainer::new(&Device::Cpu, config).unwrap();
     let losses = steps(&mut whole, 0, 6);
     assert_eq!(losses.len(), 6);
 
-    let mut first = Trainer::new(&Device::Cpu, CONFIG).unwrap();
+    let mut first = Trainer::new(&Device::Cpu, config).unwrap();
     let mut resumed_losses = steps(&mut first, 0, 4);
-    let mut second = Trainer::new(&Device::Cpu, TrainConfig { seed: 0, ..CONFIG }).unwrap();
+    let mut second = Trainer::new(&Device::Cpu, config).unwrap();
     for (name, _) in model::params(&TINY) {
         for arena in [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema] {
             let values = pollster::block_on(first.arenas().read(arena, &name)).unwrap();

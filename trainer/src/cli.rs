@@ -4,7 +4,8 @@ use crate::commands::{data, export, info, sample, train};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use sit_engine::text::{shown, shown_lines};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -43,11 +44,37 @@ enum Command {
     Data(data::Command),
 }
 
+/// The command line, in which every flag takes a negative number for a value: `--seed -1` is a wrong number, not an unknown
+/// argument.
+fn command() -> clap::Command {
+    fn with_negative_numbers(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(
+                |arg| match arg.get_action().takes_values() && !arg.is_positional() {
+                    true => arg.allow_negative_numbers(true),
+                    false => arg,
+                },
+            )
+            .mut_subcommands(with_negative_numbers)
+    }
+    with_negative_numbers(Cli::command())
+}
+
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match parse(args.clone()) {
         Ok(cli) => cli,
         Err(e) => {
+            // An argument, perhaps the name of somebody's file, may hold what a terminal obeys.
+            let safe = args.iter().map(|arg| shown(arg).into());
+            let e = parse(safe.collect()).err().unwrap_or(e);
             // Help and version go to stdout, the rest to stderr; nothing can be done when that fails.
             e.print().ok();
             let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -68,9 +95,54 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => {
             if !matches!(failure, Failure::Interrupted) {
                 // Not a log line: SIT_LOG must not hide it.
-                progress::message(format!("error: {failure}\n").as_bytes());
+                let text = shown_lines(&format!("error: {failure}\n"));
+                progress::message(text.as_bytes());
             }
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(words: &str) -> String {
+        let parsed = command().try_get_matches_from(words.split(' '));
+        parsed.unwrap_err().render().to_string()
+    }
+
+    #[test]
+    fn negative_numbers_are_values_and_are_refused_by_their_range() {
+        command().debug_assert();
+        for (flag, expected) in [
+            (
+                "--seed",
+                "expected a whole number of 0 to 18446744073709551615",
+            ),
+            ("--steps", "expected a whole number of 1 to 100000"),
+            ("--per-class", "expected a whole number of 1 to 1000000"),
+            ("--batch", "expected a whole number of 1 to 65536"),
+            ("--n-heads", "expected a whole number of 1 to 65536"),
+            ("--input-size", "expected a whole number of 1 to 4096"),
+        ] {
+            let message = message(&format!("sit sample run {flag} -1"));
+            assert!(
+                message.starts_with(&format!("error: invalid value '-1' for '{flag} ")),
+                "{message}"
+            );
+            assert!(message.contains(expected), "{message}");
+        }
+        for flags in [
+            "--guidance -5",
+            "--t-eps-sample -0.1",
+            "--sde euler --last-step-size -1",
+            "--guidance-interval -1..1",
+        ] {
+            let words = format!("sit sample run {flags}");
+            command().try_get_matches_from(words.split(' ')).unwrap();
+        }
+        assert!(message("sit sample run --guidance x").contains("expected a number"));
+        assert!(message("sit sample run -5 x").contains("unexpected argument"));
     }
 }

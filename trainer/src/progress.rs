@@ -2,6 +2,7 @@
 //! beside it. Nothing here fails or panics where stderr cannot be written: the work goes on without its messages.
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use sit_engine::text::shown_lines;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -53,7 +54,10 @@ struct BesideBars;
 
 impl Write for BesideBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        message(line);
+        // The logger escapes the escapes in names and sets its own for colors; the rest is done here.
+        let text = String::from_utf8_lossy(line);
+        let safe: Vec<String> = text.split('\u{1b}').map(shown_lines).collect();
+        message(safe.join("\u{1b}").as_bytes());
         Ok(line.len())
     }
 

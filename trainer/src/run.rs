@@ -229,12 +229,19 @@ impl Checkpoint {
         let read = |json: &mut Vec<u8>| File::open(&file)?.take(MAX_STATE_BYTES).read_to_end(json);
         read(&mut json).map_err(|e| refuse(format!("cannot be read: {e}")))?;
         let not_a_state = |e: serde_json::Error| refuse(format!("is not a state: {e}"));
-        let value: serde_json::Value = serde_json::from_slice(&json).map_err(not_a_state)?;
+        let mut value: serde_json::Value = serde_json::from_slice(&json).map_err(not_a_state)?;
         if value["format"] != 1 {
             return Err(refuse(format!(
                 "has format {}, this program reads format 1",
                 value["format"]
             )));
+        }
+        // A run from before the warm-up of the moving average goes on without it.
+        if let Some(train) = value
+            .pointer_mut("/config/train")
+            .and_then(serde_json::Value::as_object_mut)
+        {
+            train.entry("ema_warmup").or_insert(false.into());
         }
         let state: State = serde_json::from_value(value).map_err(not_a_state)?;
         state.validate().map_err(|e| refuse(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! Results go to stdout, everything else to stderr.
 
 use crate::error::{Failure, Result};
+use sit_engine::text::shown_lines;
 use std::io::{self, Write};
 
 /// Prints a result. That a reader such as `head` has gone is not an error.
@@ -8,7 +9,7 @@ use std::io::{self, Write};
 /// # Errors
 /// [`Failure::Run`] when stdout cannot be written, as on a full disk.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let (text, mut out) = (shown_lines(text), io::stdout().lock());
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Run(format!("stdout cannot be written: {e}")))

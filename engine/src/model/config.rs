@@ -128,7 +128,42 @@ impl ModelConfig {
                 self.n_classes
             )));
         }
-        Ok(())
+        self.validate_batch(1)
+    }
+
+    /// Checks that work on `batch` images can be counted: far more than any machine holds is refused here, so that sizes
+    /// in bytes and sums of them stay below 2^64. The sizes are within their ranges.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the keys and about what they would take.
+    pub fn validate_batch(&self, batch: usize) -> Result<()> {
+        const MAX_BYTES: f64 = 1e15;
+        let [size, channels, patch, dim, depth, heads, classes, batch] = [
+            self.input_size,
+            self.channels,
+            self.patch,
+            self.dim,
+            self.depth,
+            self.n_heads,
+            self.n_classes,
+            batch,
+        ]
+        .map(|n| n as f64);
+        let tokens = (size / patch).powi(2);
+        let params =
+            18.0 * depth * dim * dim + dim * (classes + tokens + 3.0 * channels * patch * patch);
+        let values = depth * (20.0 * tokens * dim + 2.0 * heads * tokens * tokens)
+            + 4.0 * channels * size * size;
+        // Weights, gradients, moments and average.
+        let bytes = 4.0 * (5.0 * params + batch * values);
+        if bytes <= MAX_BYTES {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "model: {tokens} tokens of width {dim}, {heads} heads and depth {depth} at batch {batch} take about {:.0} TB; a larger \
+             model.patch, a smaller model.input_size, model.dim, model.depth or batch takes less",
+            bytes / 1e12
+        )))
     }
 
     /// Number of tokens T = (I/p)².
@@ -235,10 +270,27 @@ mod tests {
                 },
                 "model.input_size: got 1024 with model.patch = 2, 262144 tokens, expected at most 65536",
             ),
+            // Within all ranges, and beyond all machines.
+            (
+                ModelConfig {
+                    dim: 65_536,
+                    n_heads: 65_536,
+                    depth: 1024,
+                    channels: 1024,
+                    input_size: 4096,
+                    patch: 16,
+                    n_classes: 1_000_000,
+                    ..good
+                },
+                "model: 65536 tokens",
+            ),
         ];
         for (config, message) in bad {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
         }
+        let xl = ModelConfig::preset("SiT-XL/2").unwrap();
+        xl.validate_batch(65_536).unwrap();
+        xl.validate_batch(usize::MAX).unwrap_err();
     }
 }

@@ -31,6 +31,7 @@ fn last(folder: &Path, file: &str) -> PathBuf {
 fn config(folder: &Path, how: &str) {
     let rest = match how {
         "key" => "[train]\nlearning_rat = 1e-3",
+        "range" => "[train]\nbatch = 0",
         "syntax" => "steps 3",
         _ => panic!("{how}"),
     };

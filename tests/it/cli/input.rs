@@ -34,6 +34,17 @@ no such file             |                 | train nosuch.toml                  
 wrong type               |                 | SMOKE --set train.steps=many                     | train.steps; \"many\"; a whole number
 wrong type               |                 | SMOKE --set data.flip=1                          | data.flip; got 1; true or false
 wrong range              |                 | SMOKE --set train.batch=0                        | train.batch; got 0
+range in a file          | my.toml: range  | train my.toml                                    | my.toml: train.batch; got 0; expected 1 to
+range of a flag          |                 | SMOKE --set train.batch=0                        | --set train.batch=0: train.batch; got 0
+too large                |                 | SMOKE --set train.steps=99999999999999999999     | train.steps; got; a whole number of 0 to
+more than any machine    |                 | SMOKE --set model.input_size=4096 --set model.patch=1 --set model.depth=1024 | model: 16777216 tokens; about; TB
+more than can be counted |                 | SMOKE --set train.steps=99999999 --set train.batch=1048576 --set train.accumulate=1048576 | train.steps x train.batch x train.accumulate; at most
+preset for a file        |                 | train digits                                     | digits; did you mean --preset digits?
+preset for a checkpoint  |                 | info SiT-XL/2                                    | SiT-XL/2; did you mean --preset SiT-XL/2?
+file for a preset        |                 | train --preset my.toml                           | my.toml; without --preset
+run for a file           |                 | train run                                        | run; a folder; --resume
+key of another table     |                 | SMOKE --set steps=5                              | unknown key steps; did you mean train.steps?
+key of another program   |                 | SMOKE --set train.lr=1e-3                        | unknown key train.lr; did you mean train.learning_rate?
 wrong word               |                 | SMOKE --set transport.path=liner                 | transport.path; liner; did you mean Linear?
 width and heads          |                 | SMOKE --set model.n_heads=3                      | model.dim; got 32; a multiple of model.n_heads = 3
 size and patch           |                 | SMOKE --set model.patch=3                        | model.input_size; got 8; a multiple of model.patch = 3
@@ -112,9 +123,15 @@ infinite score           |                 | SAMPLE --sde heun --diffusion const
 last step of size 1      |                 | SAMPLE --sde euler --last-step-size 1            | --last-step-size; got 1
 negative diffusion       |                 | SAMPLE --sde euler --diffusion-norm=-1           | --diffusion-norm; got -1
 first time too late      |                 | SAMPLE --t-eps-sample 0.5                        | t_eps_sample; got 0.5
-guidance of no number    |                 | SAMPLE --guidance nan                            | --guidance; NaN
+guidance of no number    |                 | SAMPLE --guidance nan                            | --guidance; nan; a number
 interval backwards       |                 | SAMPLE --guidance-interval 0.8..0.2              | --guidance-interval; 0.8..0.2
 guided channels          |                 | SAMPLE --guidance-channels 2                     | --guidance-channels; 2
+negative seed            |                 | SAMPLE --seed -1                                 | '-1' for '--seed; a whole number of 0 to
+negative steps           |                 | SAMPLE --steps -5                                | '-5' for '--steps; a whole number of 1 to 100000
+negative class           |                 | SAMPLE --classes -1                              | --classes; is not a class
+negative diffusion       |                 | SAMPLE --sde euler --diffusion-norm -1           | --diffusion-norm; got -1
+negative time            |                 | SAMPLE --t-eps-sample -0.1                       | t_eps_sample; got -0.1
+times below 0            |                 | SAMPLE --guidance-interval -1..0.5               | --guidance-interval; -1..0.5
 no such class            |                 | SAMPLE --classes 3,11                            | --classes 11; 10 classes
 half an interval         |                 | SAMPLE --classes 3-                              | --classes; 0-9
 too many images          |                 | SAMPLE --per-class 1000000 --classes 0-9,0       | --per-class; 11000000 images; at most 10000000

@@ -15,6 +15,7 @@ mod outputs;
 #[cfg(unix)]
 mod resume;
 mod sample;
+mod settings;
 mod tensors;
 mod train;
 mod weights;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// What each module of the engine may use, lowest first. `error` is free for all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("text", &[]),
     ("rng", &[]),
     ("num", &[]),
     ("shape", &[]),
@@ -20,9 +21,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &["ops", "graph", "shape", "rng", "backend"]),
     (
         "checkpoint",
-        &["model", "backend", "graph", "shape", "transport"],
+        &["model", "backend", "graph", "shape", "transport", "text"],
     ),
-    ("optim", &["ops", "graph"]),
+    ("optim", &["ops", "graph", "text"]),
     (
         "sample",
         &[

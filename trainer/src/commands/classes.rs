@@ -1,7 +1,8 @@
 //! The value of `--classes`: classes by number or by name.
 
 use crate::config::suggestion;
-use crate::data::classes::{count, printable};
+use crate::data::classes::count;
+use sit_engine::text::shown;
 
 /// More classes than that are not sampled at a time.
 const MOST: usize = 1_000_000;
@@ -74,7 +75,7 @@ impl Known<'_> {
         }
         let names = &self.names[..self.names.len().min(self.n)];
         let Ok(number) = text.parse::<u32>() else {
-            let unknown = format!("{:?} is not a class", printable(text));
+            let unknown = format!("\"{}\" is not a class", shown(text));
             return Err(match names {
                 [] => format!("{unknown}; expected a list like 0-9 or 207,360"),
                 names => format!("{unknown}, {}", suggestion(text, &first(names), "")),
@@ -123,11 +124,11 @@ impl Known<'_> {
 
 /// The first names, for a message.
 fn first(names: &[String]) -> Vec<String> {
-    let mut shown: Vec<String> = names.iter().take(20).map(|name| printable(name)).collect();
-    if names.len() > shown.len() {
-        shown.push("...".to_owned());
+    let mut first: Vec<String> = names.iter().take(20).map(|name| shown(name)).collect();
+    if names.len() > first.len() {
+        first.push("...".to_owned());
     }
-    shown
+    first
 }
 
 #[cfg(test)]

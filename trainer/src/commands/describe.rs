@@ -3,6 +3,7 @@
 use crate::config::RunConfig;
 use crate::data::{DataConfig, Dataset, classes};
 use crate::error::{Failure, Result};
+use sit_engine::text::count;
 
 /// Says what was opened as `asked`, what that settled in `config`, and which classes have no image.
 ///
@@ -12,9 +13,9 @@ pub fn data(config: &RunConfig, asked: &DataConfig, dataset: &dyn Dataset) -> Re
     let [c, h, w] = dataset.shape();
     let n = dataset.n_classes();
     tracing::info!(
-        "{}: {} images of {h}x{w}x{c}, {}",
+        "{}: {} of {h}x{w}x{c}, {}",
         dataset.name(),
-        dataset.len(),
+        count(dataset.len(), "image"),
         classes::count(n)
     );
     let DataConfig {
@@ -53,6 +54,25 @@ pub fn data(config: &RunConfig, asked: &DataConfig, dataset: &dyn Dataset) -> Re
         );
     }
     empty_classes(names, &counts)
+}
+
+/// Says what people do not expect of settings that are valid.
+pub fn settings(config: &RunConfig) {
+    if config.data.flip {
+        tracing::info!(
+            "every other image is mirrored; for digits, letters and what else has a side: --set data.flip=false"
+        );
+    }
+    let steps = config.train.steps;
+    let share = config.step().adamw.ema_share_of_initial(steps);
+    if share > 0.01 {
+        tracing::warn!(
+            "train.ema_decay = {} is slow for {}: at the end the moving average still holds {:.0} % of the initial weights",
+            config.train.ema_decay,
+            count(steps, "step"),
+            100.0 * share
+        );
+    }
 }
 
 fn empty_classes(names: &[String], counts: &[usize]) -> Result<()> {

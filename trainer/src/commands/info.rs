@@ -1,7 +1,8 @@
 //! `sit info`: what a model needs and what this machine has.
 
 use super::backend;
-use crate::config::{LogConfig, RunConfig, Source, TrainConfig};
+use super::values::whole;
+use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result};
 use crate::run::Checkpoint;
@@ -36,13 +37,13 @@ pub struct Args {
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "checkpoint")]
     set: Vec<String>,
     /// Images at a time, in training and in sampling [default: the configuration's].
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "B", value_parser = whole::<u32>(1..=65_536))]
     batch: Option<u32>,
     /// Heads of a bare file whose width is not a published one.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=65_536))]
     n_heads: Option<usize>,
     /// Image side in pixels of a bare file without pos_embed.
-    #[arg(long, value_name = "PIXELS")]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096))]
     input_size: Option<usize>,
 }
 
@@ -72,7 +73,10 @@ pub fn run(args: &Args) -> Result<()> {
             checkpoint.state.config
         }
         (None, Some(path)) => {
-            let file = weights::open(path)?;
+            let file = weights::open(path).map_err(|e| match preset_called(&path.to_string_lossy()) {
+                Some(name) if !path.exists() => e.hint(format!("did you mean --preset {name}?")),
+                _ => e,
+            })?;
             text += &what(path, &file);
             names = file
                 .recipe()?

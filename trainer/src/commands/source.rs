@@ -1,10 +1,12 @@
 //! The argument CHECKPOINT: a run or a file of weights, and what it does not tell of itself.
 
+use super::values::whole;
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, Weights};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
+use sit_engine::text::count;
 use sit_engine::transport::{Path, Prediction, Transport};
 use std::fmt;
 use std::path::PathBuf;
@@ -26,10 +28,10 @@ pub struct SourceArgs {
     #[arg(long, value_name = "velocity|score|noise", help_heading = "Model")]
     prediction: Option<Prediction>,
     /// Heads of a bare file whose width is not a published one.
-    #[arg(long, value_name = "N", help_heading = "Model")]
+    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<usize>(1..=65_536))]
     n_heads: Option<usize>,
     /// Image side in pixels of a bare file without pos_embed.
-    #[arg(long, value_name = "PIXELS", help_heading = "Model")]
+    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = whole::<usize>(1..=4096))]
     input_size: Option<usize>,
 }
 
@@ -96,7 +98,23 @@ impl SourceArgs {
         self.refuse_flags("is a run and records its own")?;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         let (file, name) = match self.weights {
-            None | Some(Which::Ema) => (run::EMA, "ema"),
+            None | Some(Which::Ema) => {
+                let (adamw, n) = (
+                    checkpoint.state.config.step().adamw,
+                    checkpoint.state.n_updates,
+                );
+                let share = adamw.ema_share_of_initial(n);
+                if share > 0.01 {
+                    tracing::warn!(
+                        "the moving average of the weights has not caught up: after {} of train.ema_decay = {} it still \
+                         holds {:.0} % of the initial weights; --weights raw takes the weights as trained",
+                        count(n, "update"),
+                        adamw.ema_decay,
+                        100.0 * share
+                    );
+                }
+                (run::EMA, "ema")
+            }
             Some(Which::Raw) => (run::MODEL, "raw"),
         };
         Ok(Source {

@@ -2,7 +2,7 @@
 
 use super::backend::BackendArg;
 use super::describe;
-use crate::config::{RunConfig, Source, preset_names};
+use crate::config::{self, RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset, classes};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
@@ -74,7 +74,6 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut config, start) = args.start()?;
     // Where a run lies is not part of what it does.
     config.log.folder = None;
-    config.validate().map_err(Failure::input)?;
     // What is quick to refuse comes before the data, which may take minutes to check.
     let run = match &start {
         // Another number changes no path that starts from it.
@@ -93,6 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(_) => None,
         None => Init::open(&mut config)?,
     };
+    describe::settings(&config);
     let dataset = open_data(&mut config, &run, checkpoint)?;
     let init = init.map(|init| init.fit(&config, dataset.class_names()));
     let device = args.backend.open()?;
@@ -162,9 +162,11 @@ impl Args {
         let is_placed = set
             .iter()
             .any(|text| text.trim_start().starts_with("data.path="));
-        let load_after = |first: &[String], source| -> Result<RunConfig> {
+        let load_after = |first: &[String], source: Source| -> Result<RunConfig> {
             let set: Vec<String> = first.iter().chain(&set).cloned().collect();
             let mut config = RunConfig::load(source, &set).map_err(Failure::input)?;
+            let named = |e| Failure::input(source.blame(&set, &e));
+            config.validate().map_err(named)?;
             if is_placed || self.resume.is_none() {
                 config.data.path_from = None;
             }
@@ -328,7 +330,12 @@ fn open_data(
         config.data.remember_place(run);
     }
     let found = DataConfig {
-        path: config.data.place(Some(run))?,
+        path: config.data.place(Some(run)).map_err(|e| {
+            match config::how_to_install(&config.data) {
+                Some(line) => Failure::from(e).hint(line),
+                None => e.into(),
+            }
+        })?,
         ..config.data.clone()
     };
     let bar = Progress::shared("checking", "images");

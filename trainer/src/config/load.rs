@@ -1,13 +1,18 @@
 //! Where a configuration comes from: a file or a preset, then `--set key=value`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+use std::path::PathBuf;
 
 use sit_engine::model::{ModelConfig, PRESETS};
+use sit_engine::text::shown;
 use toml::{Table, Value};
 
-use super::value::{from_value, suggestion};
+use super::keys::{named_elsewhere, takes_text};
+use super::number;
+use super::value::{KeyError, from_value, nests_too_deep, suggestion};
 use super::{AUTO, ConfigError, RunConfig};
+use crate::data::DataConfig;
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
 const EMBEDDED: [(&str, &str); 5] = [
@@ -35,6 +40,7 @@ pub enum Source<'a> {
     /// One of [`preset_names`], in any case; `sit-s-2` is `SiT-S/2`.
     Preset(&'a str),
     /// A TOML file.
+    #[cfg(not(target_arch = "wasm32"))]
     File(&'a Path),
     /// What was loaded before and saved, and where.
     Saved(&'a str, &'a RunConfig),
@@ -63,44 +69,30 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`] for an unreadable file, a syntax error, an unknown key or preset, or a value of the wrong type.
     pub fn load(source: Source, overrides: &[String]) -> Result<Self, ConfigError> {
-        let (origin, name, mut table) = match source {
-            Source::Preset(name) => {
-                let (name, table) = preset(name)?;
-                (format!("preset {name}"), name, table)
-            }
+        let (name, mut table) = match source {
+            Source::Preset(name) => preset(name)?,
+            #[cfg(not(target_arch = "wasm32"))]
             Source::File(path) => {
                 let stem = path.file_stem().unwrap_or(path.as_os_str());
                 (
-                    path.display().to_string(),
                     stem.to_string_lossy().into_owned(),
-                    read(path)?,
+                    super::file::read(path)?,
                 )
             }
             Source::Saved(origin, config) => {
                 let refuse = |error| ConfigError::new(format!("{origin}: {error}"));
-                let table = config.to_table().map_err(refuse)?;
-                (origin.to_owned(), "run".to_owned(), table)
+                ("run".to_owned(), config.to_table().map_err(refuse)?)
             }
         };
-        let mut set = Vec::new();
         for text in overrides {
-            set.push((apply(&mut table, text)?, text));
+            apply(&mut table, text)?;
         }
-        // A wrong value is the fault of the flag that set it, else of the file.
-        let blame = |key: &str, message: String| {
-            let flag = set
-                .iter()
-                .rev()
-                .find(|(set, _)| is_within(key, set) || is_within(set, key));
-            match flag {
-                Some((_, text)) => ConfigError::new(format!("--set {text}: {message}")),
-                None => ConfigError::new(format!("{origin}: {message}")),
-            }
-        };
-        complete_model(&mut table).map_err(|message| blame("model.preset", message))?;
+        let blame = |message: String| source.blame(overrides, &ConfigError::new(message));
+        complete_model(&mut table).map_err(blame)?;
+        shorten_warmup(&mut table, source, overrides);
         let is_auto = auto_classes(&mut table);
-        let mut config: Self = from_value(Value::Table(table))
-            .map_err(|error| blame(&error.key, error.to_string()))?;
+        let mut config: Self =
+            from_value(Value::Table(table)).map_err(|error| blame(unknown(&error, overrides)))?;
         match config.data.n_classes {
             Some(n_classes) if is_auto => config.model.n_classes = n_classes,
             None if !is_auto => config.data.n_classes = Some(config.model.n_classes),
@@ -118,17 +110,68 @@ impl RunConfig {
     }
 }
 
+impl Source<'_> {
+    /// The error with the name of what gave the wrong value: the last `--set` of its key or of another key that it
+    /// names, else the file or the preset.
+    pub fn blame(&self, overrides: &[String], error: &ConfigError) -> ConfigError {
+        let message = error.to_string();
+        let keys = message.split(|c: char| !(c.is_alphanumeric() || "_-.[]".contains(c)));
+        let set_by = |key: &str| {
+            overrides.iter().rev().find(|text| {
+                let set = text.split('=').next().unwrap_or_default().trim();
+                is_within(key, set) || is_within(set, key)
+            })
+        };
+        let flag = keys.filter(|key| !key.is_empty()).find_map(set_by);
+        ConfigError::new(match (flag, self) {
+            (Some(text), _) => format!("--set {}: {message}", shown(text)),
+            (None, Source::Preset(name)) => format!("preset {}: {message}", shown(name)),
+            #[cfg(not(target_arch = "wasm32"))]
+            (None, Source::File(path)) => format!("{}: {message}", shown(path)),
+            (None, Source::Saved(origin, _)) => format!("{origin}: {message}"),
+        })
+    }
+}
+
+/// The message of an error; where a flag names a table that does not exist, its whole key tells what was meant.
+fn unknown(error: &KeyError, overrides: &[String]) -> String {
+    let flag = overrides.iter().find_map(|text| {
+        let set = text.split('=').next()?.trim();
+        (set != error.key && is_within(set, &error.key)).then_some(set)
+    });
+    let hint = flag
+        .filter(|_| error.known().is_some())
+        .and_then(named_elsewhere);
+    match hint {
+        Some(hint) => format!("unknown key {}, {hint}", shown(&error.key)),
+        None => error.to_string(),
+    }
+}
+
 /// Whether `key` is `parent` or a part of it.
 fn is_within(key: &str, parent: &str) -> bool {
     key.strip_prefix(parent)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn read(path: &Path) -> Result<Table, ConfigError> {
-    let refuse = |message: String| ConfigError::new(format!("{}: {message}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-    text.parse()
-        .map_err(|error: toml::de::Error| refuse(error.to_string()))
+/// The preset that a name means which was given where a file is expected: itself or nearly so.
+pub fn preset_called(name: &str) -> Option<String> {
+    let plain = |name: &str| name.to_lowercase().replace('/', "-");
+    let (name, names) = (plain(name), preset_names());
+    let same = names.iter().find(|known| plain(known) == name);
+    let near = |known: &&String| strsim::jaro_winkler(&plain(known), &name) > 0.93;
+    same.or_else(|| names.iter().find(near)).cloned()
+}
+
+/// How to get the data of a preset that is not on this machine.
+pub fn how_to_install(data: &DataConfig) -> Option<&'static str> {
+    let (_, known) = preset("fashion-mnist").ok()?;
+    let path = known.get("data")?.get("path")?.as_str()?;
+    (data.path.as_deref()? == PathBuf::from(path)).then_some(
+        "on Debian and Ubuntu: apt-get install dataset-fashion-mnist\n\
+         elsewhere: put the four files of Fashion-MNIST (train-images-idx3-ubyte.gz and so on) into a folder, and \
+         --set data.path=FOLDER",
+    )
 }
 
 /// The preset's proper name and its table.
@@ -149,40 +192,104 @@ fn preset(name: &str) -> Result<(String, Table), ConfigError> {
         }
         return Ok((name, table));
     }
-    Err(ConfigError::new(format!(
-        "--preset: unknown preset {name}, {}",
+    let help = if name.ends_with(".toml") {
+        "a configuration file stands alone, without --preset".to_owned()
+    } else {
         suggestion(name, &preset_names(), "")
+    };
+    Err(ConfigError::new(format!(
+        "--preset: unknown preset {}, {help}",
+        shown(name)
     )))
 }
 
-/// Changes one value and returns its key.
-fn apply(table: &mut Table, text: &str) -> Result<String, ConfigError> {
-    let refuse = |message: &str| ConfigError::new(format!("--set {text}: {message}"));
+/// Parts of the longest key, `log.preview.count`; one of thousands would make tables too deep for the stack.
+const MAX_PARTS: usize = 3;
+
+/// Changes one value.
+fn apply(table: &mut Table, text: &str) -> Result<(), ConfigError> {
+    let refuse = |message: &str| ConfigError::new(format!("--set {}: {message}", shown(text)));
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| refuse("expected key=value, such as train.steps=100"))?;
     let (key, value) = (key.trim(), value.trim());
-    let parsed = format!("value = {value}")
-        .parse::<Table>()
-        .ok()
-        .filter(|table| table.len() == 1);
-    let value = parsed
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
-    let (tables, last) = key
-        .rsplit_once('.')
-        .map_or((None, key), |(tables, last)| (Some(tables), last));
+    let parts: Vec<&str> = key.split('.').collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(refuse("expected a key, such as train.steps=100"));
+    }
+    if parts.len() > MAX_PARTS {
+        let n = parts.len();
+        return Err(refuse(&format!(
+            "got a key of {n} parts, expected at most {MAX_PARTS}"
+        )));
+    }
+    if value.is_empty() {
+        return Err(refuse(&format!("got no value, expected {key}=VALUE")));
+    }
+    let (last, tables) = parts.split_last().expect("a split has a part");
     let mut table = table;
-    for part in tables.into_iter().flat_map(|tables| tables.split('.')) {
+    for part in tables {
         let next = table
-            .entry(part)
+            .entry(*part)
             .or_insert_with(|| Value::Table(Table::new()));
         table = next
             .as_table_mut()
             .ok_or_else(|| refuse(&format!("{part} is a value, not a table")))?;
     }
-    table.insert(last.to_owned(), value);
-    Ok(key.to_owned())
+    if nests_too_deep(value) {
+        return Err(refuse("too many points and brackets for a value"));
+    }
+    let value = parse(key, value);
+    if value.is_table() {
+        return Err(refuse("expected one value, such as train.steps=100"));
+    }
+    table.insert((*last).to_owned(), value);
+    Ok(())
+}
+
+/// A value in TOML, else the text itself.
+fn parse(key: &str, text: &str) -> Value {
+    let bare = || Value::String(text.to_owned());
+    let parsed = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"));
+    match parsed {
+        Some(value @ (Value::String(_) | Value::Array(_) | Value::Table(_))) => value,
+        Some(value) if !takes_text(key) => value,
+        _ => bare(),
+    }
+}
+
+/// Where `--set` makes a run shorter than the warm-up that a preset or a file has, the warm-up takes a twentieth
+/// of the steps.
+fn shorten_warmup(table: &mut Table, source: Source, overrides: &[String]) {
+    let key = |text: &String| text.split('=').next().unwrap_or_default().trim().to_owned();
+    let is_set = |name: &str| overrides.iter().any(|text| key(text) == name);
+    if matches!(source, Source::Saved(..)) || is_set("train.warmup_steps") {
+        return;
+    }
+    let steps = overrides
+        .iter()
+        .rev()
+        .find(|text| key(text) == "train.steps");
+    let steps = steps.and_then(|text| number::whole(text.split_once('=')?.1));
+    let Some(Value::Table(train)) = table.get_mut("train") else {
+        return;
+    };
+    if let (Some(steps), Some(warmup)) =
+        (steps, train.get("warmup_steps").and_then(Value::as_integer))
+        && steps > 0
+        && steps < i128::from(warmup)
+    {
+        let shorter = (steps / 20).max(1) as i64;
+        #[cfg(not(target_arch = "wasm32"))]
+        tracing::warn!(
+            "train.warmup_steps is {shorter} instead of {warmup}: the run has {steps} steps; --set train.warmup_steps=N sets another"
+        );
+        train.insert("warmup_steps".to_owned(), Value::Integer(shorter));
+    }
 }
 
 /// Whether the data decides on the number of classes: `model.n_classes = "auto"`, or no such key. It is 0 until then.
@@ -219,7 +326,8 @@ fn complete_model(table: &mut Table) -> Result<(), String> {
         let size = ModelConfig::preset(name).ok_or_else(|| {
             let names: Vec<String> = sit_names().collect();
             format!(
-                "model.preset: unknown preset {name}, {}",
+                "model.preset: unknown preset {}, {}",
+                shown(name),
                 suggestion(name, &names, "")
             )
         })?;

@@ -3,11 +3,15 @@
 //! Every table refuses keys it does not know. A configuration that was loaded is complete: written out it holds every
 //! default, and read back it is the same.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod file;
+mod keys;
 mod load;
+pub(crate) mod number;
 mod tables;
 mod value;
 
-pub use load::{Source, preset_names};
+pub use load::{Source, how_to_install, preset_called, preset_names};
 pub use tables::{InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet};
 #[cfg(feature = "cli")]
 pub(crate) use value::suggestion;
@@ -64,6 +68,7 @@ impl RunConfig {
             weight_decay,
             clip,
             ema_decay,
+            ema_warmup,
             ..
         } = self.train;
         train::TrainConfig {
@@ -75,6 +80,7 @@ impl RunConfig {
                 weight_decay,
                 clip,
                 ema_decay,
+                ema_warmup,
             },
             batch: self.train.batch,
             accumulate: self.train.accumulate,
@@ -165,9 +171,18 @@ impl RunConfig {
         self.data
             .check()
             .map_err(|error| ConfigError::new(error.to_string()))?;
-        let in_train = |error| ConfigError::new(format!("train.{error}"));
+        let in_train = |error: sit_engine::Error| {
+            let message = error.to_string();
+            let table = if message.starts_with("model") {
+                ""
+            } else {
+                "train."
+            };
+            ConfigError::new(format!("{table}{message}"))
+        };
         self.step().validate().map_err(in_train)?;
         self.train.validate()?;
+        self.train.validate_work(self.model.image_len())?;
         self.log.validate()?;
         if let Some(n_classes) = self.data.n_classes
             && n_classes != self.model.n_classes

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sit_engine::optim::Schedule;
+use sit_engine::text::float;
 
 use super::ConfigError;
 
@@ -30,7 +31,7 @@ pub enum WeightSet {
     Raw,
 }
 
-/// The `[train]` table; its defaults are SiT's.
+/// The `[train]` table; its defaults are SiT's, but for `ema_warmup`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
@@ -58,6 +59,9 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Decay of the moving average of the weights, by step; 0.9999 by default.
     pub ema_decay: f64,
+    /// Whether the decay of the step after n others is at most (1 + n) / (10 + n), so that the initial weights leave the
+    /// average soon; true by default, false as in the reference code.
+    pub ema_warmup: bool,
     /// Probability that a label is replaced by the null class, which guidance needs; 0.1 by default.
     pub class_dropout: f64,
     /// Key of initial weights, data order, flips, times, noise and dropped labels; 0 by default.
@@ -79,6 +83,7 @@ impl Default for TrainConfig {
             weight_decay: 0.0,
             clip: 0.0,
             ema_decay: 0.9999,
+            ema_warmup: true,
             class_dropout: 0.1,
             seed: 0,
         }
@@ -104,11 +109,25 @@ impl TrainConfig {
             let may_be_0 = key != "learning_rate";
             if !(0.0..=1.0).contains(&got) || (got == 0.0 && !may_be_0) {
                 return Err(ConfigError::new(format!(
-                    "train.{key}: got {got}, expected {expected}"
+                    "train.{key}: got {}, expected {expected}",
+                    float(got)
                 )));
             }
         }
         Ok(())
+    }
+
+    /// Checks that the values drawn in the run, images of `image_len` values each, can be numbered.
+    pub(super) fn validate_work(&self, image_len: usize) -> Result<(), ConfigError> {
+        let images = u128::from(self.steps) * (self.batch as u128) * (self.accumulate as u128);
+        let most = u128::from(u64::MAX) / image_len.max(1) as u128;
+        if images <= most {
+            return Ok(());
+        }
+        Err(ConfigError::new(format!(
+            "train.steps x train.batch x train.accumulate: got {} x {} x {} images, expected at most {most} in all",
+            self.steps, self.batch, self.accumulate
+        )))
     }
 }
 

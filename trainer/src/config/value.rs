@@ -11,7 +11,18 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Error, Expected, IntoDeserializer, MapAccess, SeqAccess,
     Unexpected, Visitor,
 };
+use sit_engine::text::{float, shown};
 use toml::Value;
+
+use super::keys::hint;
+use super::number;
+
+/// Whether TOML may nest deeper than the stack holds: the parser's own limits hold for each key and each bracket alone, and
+/// keys of dots in tables in tables multiply them. No level is without one of these characters.
+pub fn nests_too_deep(text: &str) -> bool {
+    const MOST: usize = 1000;
+    text.matches(['.', '{', '[']).nth(MOST).is_some()
+}
 
 /// The value as a `T`.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, KeyError> {
@@ -45,6 +56,14 @@ impl KeyError {
         Self::new("", Problem::Invalid(message.into()))
     }
 
+    /// The keys that its table has, if it is unknown.
+    pub fn known(&self) -> Option<&'static [&'static str]> {
+        match self.problem {
+            Problem::Unknown { known } => Some(known),
+            _ => None,
+        }
+    }
+
     /// The error of a value inside `parent`.
     fn within(mut self, parent: &str) -> Self {
         let dot = if self.key.is_empty() || self.key.starts_with('[') {
@@ -64,12 +83,7 @@ impl Display for KeyError {
             Problem::Missing => write!(f, "{key}: missing"),
             Problem::Invalid(message) => write!(f, "{key}: {message}"),
             Problem::Unknown { known } => {
-                let (parent, last) = key
-                    .rsplit_once('.')
-                    .map_or(("", key.as_str()), |(parent, last)| {
-                        (&key[..=parent.len()], last)
-                    });
-                write!(f, "unknown key {key}, {}", suggestion(last, known, parent))
+                write!(f, "unknown key {}, {}", shown(key), hint(key, known))
             }
         }
     }
@@ -104,7 +118,6 @@ pub fn suggestion(name: &str, known: &[impl AsRef<str>], prefix: &str) -> String
 fn expected(expected: &dyn Expected) -> String {
     let text = expected.to_string();
     match text.as_str() {
-        "usize" | "u64" | "u32" | "u8" => "a whole number of at least 0".to_owned(),
         "f64" | "f32" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "path string" => "a path in quotes".to_owned(),
@@ -115,11 +128,11 @@ fn expected(expected: &dyn Expected) -> String {
 
 fn got(unexpected: Unexpected) -> String {
     match unexpected {
-        Unexpected::Str(text) => format!("\"{text}\""),
+        Unexpected::Str(text) => format!("\"{}\"", shown(text)),
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Signed(value) => value.to_string(),
-        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Float(value) => float(value),
         Unexpected::Seq => "an array".to_owned(),
         Unexpected::Map => "a table".to_owned(),
         other => other.to_string(),
@@ -149,7 +162,8 @@ impl Error for KeyError {
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Self {
         Self::invalid(format!(
-            "got \"{variant}\", {}",
+            "got \"{}\", {}",
+            shown(variant),
             suggestion(variant, known, "")
         ))
     }
@@ -175,6 +189,46 @@ impl De {
             Value::Datetime(_) => Unexpected::Other("a date"),
             Value::Array(_) => Unexpected::Seq,
             Value::Table(_) => Unexpected::Map,
+        }
+    }
+
+    fn refuse<T>(&self, expected: impl Display) -> Result<T, KeyError> {
+        let got = got(self.unexpected());
+        Err(KeyError::invalid(format!("got {got}, expected {expected}")))
+    }
+
+    /// A whole number up to `most`, as TOML's integer, as a float like `1e5`, or as the text that `--set` leaves where TOML
+    /// has no such number.
+    fn whole(&self, most: u64) -> Result<u64, KeyError> {
+        let number = match &self.0 {
+            Value::Integer(number) => Some(i128::from(*number)),
+            Value::Float(number) => number::whole_float(*number),
+            Value::String(text) => number::whole(text),
+            _ => None,
+        };
+        match number {
+            Some(number) if number > i128::from(most) => {
+                self.refuse(format_args!("a whole number of 0 to {most}"))
+            }
+            Some(number) if number >= 0 => Ok(number as u64),
+            _ => self.refuse("a whole number of at least 0"),
+        }
+    }
+
+    /// A number, also as `.5` and `1.e-4`, which TOML does not have.
+    fn float(&self) -> Result<f64, KeyError> {
+        let number = match &self.0 {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            Value::String(text) => number::float(text),
+            _ => None,
+        };
+        match (number, &self.0) {
+            (Some(number), _) => Ok(number),
+            (None, Value::String(text)) if number::float(&text.replace(',', ".")).is_some() => {
+                self.refuse("a number with a point, such as 0.5")
+            }
+            _ => self.refuse("a number"),
         }
     }
 }
@@ -262,8 +316,43 @@ impl<'de> Deserializer<'de> for De {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        visitor.visit_u64(self.whole(u8::MAX.into())?)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        visitor.visit_u64(self.whole(u16::MAX.into())?)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        visitor.visit_u64(self.whole(u32::MAX.into())?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        // TOML has no greater integer, and a configuration is written as TOML.
+        visitor.visit_u64(self.whole(i64::MAX as u64)?)
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        visitor.visit_f64(self.float()?)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        visitor.visit_f64(self.float()?)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyError> {
+        // Python's True.
+        match &self.0 {
+            Value::Boolean(value) => visitor.visit_bool(*value),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => visitor.visit_bool(true),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => visitor.visit_bool(false),
+            _ => self.refuse("true or false"),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        i8 i16 i32 i64 i128 u128 char str string bytes byte_buf unit unit_struct seq tuple
         tuple_struct map identifier ignored_any
     }
 }

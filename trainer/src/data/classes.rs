@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use sit_engine::text::shown;
+
 use super::{DataConfig, DataError, Dataset};
 
 /// Classes that a line of text lists; the rest is counted.
@@ -11,20 +13,9 @@ pub const SHOWN: usize = 20;
 /// What class `class` is called, on one line: its name, or its number where it has none.
 pub fn name(names: &[String], class: usize) -> String {
     match names.get(class) {
-        Some(name) => printable(name),
+        Some(name) => shown(name),
         None => class.to_string(),
     }
-}
-
-/// A name without characters that would move a terminal's cursor or change its colors.
-pub fn printable(name: &str) -> String {
-    let escape = |c: char| -> Box<dyn Iterator<Item = char>> {
-        match c.is_control() {
-            true => Box::new(c.escape_default()),
-            false => Box::new(std::iter::once(c)),
-        }
-    };
-    name.chars().flat_map(escape).collect()
 }
 
 /// The first [`SHOWN`] of `items`, and how many more there are.
@@ -91,7 +82,7 @@ pub fn difference(old: &[String], new: &[String]) -> Option<String> {
         .into_iter()
         .filter(|(_, names)| !names.is_empty())
         .map(|(what, names)| {
-            let names = names.iter().map(|name| printable(name));
+            let names = names.iter().map(|name| shown(name));
             format!("{what}: {}", list(names))
         })
         .collect();
@@ -112,7 +103,7 @@ pub(super) fn check(names: &[String], n_classes: Option<usize>) -> Result<(), Da
     {
         None => Ok(()),
         Some(name) => {
-            let got = format!("\"{}\"", printable(name));
+            let got = format!("\"{}\"", shown(name));
             let expected = "names that are not empty, each once";
             Err(DataError::config("classes", got, expected))
         }

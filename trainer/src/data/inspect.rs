@@ -344,7 +344,11 @@ impl fmt::Display for Report {
             )?;
         }
         for (number, (name, n)) in self.classes.iter().enumerate() {
-            writeln!(f, "  {number:>6} {:<24}{n:>9}", classes::printable(name))?;
+            writeln!(
+                f,
+                "  {number:>6} {:<24}{n:>9}",
+                sit_engine::text::shown(name)
+            )?;
         }
         let names = || self.classes.iter().map(|class| &class.0[..]);
         let is_sorted = |order| {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::DataError;
-use super::classes::printable;
+use sit_engine::text::shown;
 
 /// The files that are looked for, in this order.
 const FILES: [&str; 3] = ["dataset.json", "metadata.csv", "metadata.jsonl"];
@@ -228,7 +228,7 @@ fn table(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
         return Ok(None);
     };
     let Some(file) = column(&FILE_COLUMNS) else {
-        let names: Vec<String> = headers.iter().map(printable).collect();
+        let names: Vec<String> = headers.iter().map(shown).collect();
         return Err(refuse(
             format!("the columns {}", names.join(", ")),
             "a column file_name beside the labels",

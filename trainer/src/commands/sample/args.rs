@@ -3,7 +3,7 @@
 use super::images::{Index, parse_index};
 use crate::commands::backend::BackendArg;
 use crate::commands::source::SourceArgs;
-use crate::commands::values::parse_interval;
+use crate::commands::values::{finite, parse_interval, whole};
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, GuidanceChannels, LastStep, Method, Sampler,
 };
@@ -29,25 +29,25 @@ pub struct Args {
     pub sde: Option<Method>,
     /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, heun twice [default: 50,
     /// with --sde 250].
-    #[arg(long, value_name = "N", help_heading = "Solver", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", help_heading = "Solver", value_parser = whole::<u32>(1..=100_000))]
     pub steps: Option<u32>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing or
     /// increasing-decreasing.
     #[arg(long, value_name = "FORM", help_heading = "Solver", default_value_t = Diffusion::default().form, requires = "sde", conflicts_with = "ode")]
     pub diffusion: DiffusionForm,
     /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with = "ode")]
     pub diffusion_norm: f64,
     /// Last step of the SDE, without noise: mean, tweedie, euler or none.
     #[arg(long, value_name = "STEP", help_heading = "Solver", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
     pub last_step: LastStep,
     /// Time that the last step of the SDE takes, above 0 and below 1.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with = "ode")]
     pub last_step_size: f64,
 
     /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
     /// path, prediction and solver need].
-    #[arg(long, value_name = "X", help_heading = "Solver")]
+    #[arg(long, value_name = "X", help_heading = "Solver", value_parser = finite)]
     pub t_eps_sample: Option<f64>,
 
     /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, at most
@@ -55,23 +55,23 @@ pub struct Args {
     #[arg(long, value_name = "LIST", help_heading = "Images")]
     pub classes: Option<String>,
     /// Images of each class, or in all for an unconditional model.
-    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = whole::<u32>(1..=1_000_000))]
     pub per_class: u32,
     /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9, the same ones as with all of them;
     /// numbers from 0: image 10 is in a grid of 8 a class the third of the second class.
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_index)]
     pub index: Option<Index>,
     /// Scale of classifier-free guidance; 1 is none and costs half.
-    #[arg(long, value_name = "X", help_heading = "Images", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", help_heading = "Images", default_value_t = 1.0, value_parser = finite)]
     pub guidance: f64,
     /// Channels that are guided: all, or the first 3 as in the official code.
     #[arg(long, value_name = "all|3", help_heading = "Images", default_value_t = GuidanceChannels::default())]
     pub guidance_channels: GuidanceChannels,
     /// Times between which guidance applies; 0 is noise, 1 is data.
-    #[arg(long, value_name = "LO..HI", help_heading = "Images", default_value = "0..1", value_parser = parse_interval)]
+    #[arg(long, value_name = "LO..HI", help_heading = "Images", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true)]
     pub guidance_interval: [f64; 2],
     /// Key of the noise; the same seed gives the same images for any --batch.
-    #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0)]
+    #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
     /// Start from the tensor x [B, C, H, W] of this file (of a trajectory's [n+1, B, C, H, W] from the first state), and labels from
     /// y [B] when it has one.
@@ -99,7 +99,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     pub trajectory: Option<PathBuf>,
     /// Images at a time; only memory and speed depend on it.
-    #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = whole::<u32>(1..=65_536))]
     pub batch: u32,
     #[command(flatten)]
     pub backend: BackendArg,
