@@ -73,10 +73,13 @@ pub fn run(args: &Args) -> Result<()> {
             checkpoint.state.config
         }
         (None, Some(path)) => {
-            let file = weights::open(path).map_err(|e| match preset_called(&path.to_string_lossy()) {
-                Some(name) if !path.exists() => e.hint(format!("did you mean --preset {name}?")),
-                _ => e,
-            })?;
+            let file =
+                weights::open(path).map_err(|e| match preset_called(&path.to_string_lossy()) {
+                    Some(name) if !path.exists() => {
+                        e.hint(format!("did you mean --preset {name}?"))
+                    }
+                    _ => e,
+                })?;
             text += &what(path, &file);
             names = file
                 .recipe()?

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::names::shown;
+use sit_engine::text::shown;
 
 /// An image file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]

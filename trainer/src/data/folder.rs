@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use super::decode::{Fit, decode};
 use super::disk::{self, Cache};
 use super::listing::{list, refuse_empty};
-use super::names::shown;
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
+use sit_engine::text::shown;
 
 /// The images of a folder, resized and cropped to one size.
 pub struct Folder {

@@ -13,12 +13,13 @@ use rayon::prelude::*;
 use super::decode::{Rules, decode, to_pixels};
 use super::listing::{LeftOut, list};
 use super::memory::InMemory;
-use super::names::{class_order, shown};
+use super::names::class_order;
 use super::suggest::{is_idx, suggested_size};
 use super::{
     BadFile, ClassOrder, DataConfig, DataError, Dataset, Kind, Progress, Split, classes, digits,
     idx,
 };
+use sit_engine::text::shown;
 
 /// Levels of one channel over all images, transparent pixels composited on white.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -344,11 +345,7 @@ impl fmt::Display for Report {
             )?;
         }
         for (number, (name, n)) in self.classes.iter().enumerate() {
-            writeln!(
-                f,
-                "  {number:>6} {:<24}{n:>9}",
-                sit_engine::text::shown(name)
-            )?;
+            writeln!(f, "  {number:>6} {:<24}{n:>9}", shown(name))?;
         }
         let names = || self.classes.iter().map(|class| &class.0[..]);
         let is_sorted = |order| {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::decode::is_image;
 use super::labels::Labels;
-use super::names::{class_order, is_system, shown};
+use super::names::{class_order, is_system};
 use super::{ClassOrder, DataError};
+use sit_engine::text::shown;
 
 const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
 

@@ -1,22 +1,8 @@
-//! Names of files and folders: how they are shown, which are never data, and the order of classes.
+//! Names of files and folders: which are never data, and the order of classes.
 
 use std::cmp::Ordering;
-use std::path::Path;
 
 use super::ClassOrder;
-use super::classes::printable;
-
-/// A path for a message on one line: characters that would move a cursor and bytes that are not UTF-8 are escaped.
-pub fn shown(path: &Path) -> String {
-    let mut text = String::new();
-    for part in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text += &printable(part.valid());
-        for byte in part.invalid() {
-            text += &format!("\\x{byte:02x}");
-        }
-    }
-    text
-}
 
 /// Whether an entry of this name is the system's and never data: hidden, or what macOS, Windows and network drives leave.
 pub fn is_system(name: &str) -> bool {
