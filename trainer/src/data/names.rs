@@ -61,17 +61,6 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_on_one_line() {
-        assert_eq!(shown(Path::new("a\n\x1b[31mé")), "a\\n\\u{1b}[31mé");
-        #[cfg(unix)]
-        {
-            use std::os::unix::ffi::OsStrExt;
-            let name = std::ffi::OsStr::from_bytes(b"img\xff.png");
-            assert_eq!(shown(Path::new(name)), "img\\xff.png");
-        }
-    }
-
-    #[test]
     fn what_systems_leave_behind_is_not_data() {
         for name in [
             "__MACOSX",
