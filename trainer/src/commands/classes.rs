@@ -124,7 +124,7 @@ impl Known<'_> {
 
 /// The first names, for a message.
 fn first(names: &[String]) -> Vec<String> {
-    let mut first: Vec<String> = names.iter().take(20).map(|name| shown(name)).collect();
+    let mut first: Vec<String> = names.iter().take(20).map(shown).collect();
     if names.len() > first.len() {
         first.push("...".to_owned());
     }

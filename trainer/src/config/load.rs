@@ -167,7 +167,7 @@ pub fn preset_called(name: &str) -> Option<String> {
 pub fn how_to_install(data: &DataConfig) -> Option<&'static str> {
     let (_, known) = preset("fashion-mnist").ok()?;
     let path = known.get("data")?.get("path")?.as_str()?;
-    (data.path.as_deref()? == PathBuf::from(path)).then_some(
+    (data.path.as_deref()? == path).then_some(
         "on Debian and Ubuntu: apt-get install dataset-fashion-mnist\n\
          elsewhere: put the four files of Fashion-MNIST (train-images-idx3-ubyte.gz and so on) into a folder, and \
          --set data.path=FOLDER",

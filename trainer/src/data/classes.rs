@@ -82,7 +82,7 @@ pub fn difference(old: &[String], new: &[String]) -> Option<String> {
         .into_iter()
         .filter(|(_, names)| !names.is_empty())
         .map(|(what, names)| {
-            let names = names.iter().map(|name| shown(name));
+            let names = names.iter().map(shown);
             format!("{what}: {}", list(names))
         })
         .collect();

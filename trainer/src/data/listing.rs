@@ -193,7 +193,7 @@ pub fn refuse_empty(root: &Path, empty: &[PathBuf], skip_bad: bool) -> Result<()
     let Some(first) = empty.first() else {
         return Ok(());
     };
-    let names: Vec<String> = empty.iter().map(|path| shown(path)).collect();
+    let names: Vec<String> = empty.iter().map(shown).collect();
     if skip_bad {
         let names = names.join(", ");
         tracing::warn!(
