@@ -321,7 +321,7 @@ fn a_good_file_is_stepped_and_bad_ones_are_explained() {
         (
             "wrong magic",
             b"GGUF, which is another format".to_vec(),
-            "not a safetensors file",
+            "is a GGUF file",
         ),
         ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
         ("huge header", huge, "header"),

@@ -125,7 +125,10 @@ pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// The system's error without the temporary name.
 fn unnamed(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
+    // tempfile puts the name around the system's error.
+    let inner = error.get_ref().and_then(|e| e.source());
+    let inner = inner.and_then(|e| e.downcast_ref::<io::Error>());
+    match inner.unwrap_or(&error).raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
     }

@@ -18,11 +18,11 @@ fn disk(ink: [u8; 3], paper: [u8; 3]) -> RgbImage {
     })
 }
 
-/// A folder of two classes, in three formats.
+/// A folder of two classes, in two formats.
 fn folder(root: &Path) {
     for (class, color) in [("orange", [230, 120, 0]), ("sky", [40, 120, 220])] {
         fs::create_dir_all(root.join(class)).unwrap();
-        for (i, ending) in ["png", "jpg", "webp"].iter().cycle().take(9).enumerate() {
+        for (i, ending) in ["png", "webp"].iter().cycle().take(9).enumerate() {
             let image = disk(color, [20 * i as u8, 10, 30]);
             image
                 .save(root.join(class).join(format!("{i}.{ending}")))

@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// A run with `n` checkpoints, one every `every` steps.
 fn train(folder: &Path, n: u64, every: u64) {
     fs::create_dir_all(folder).unwrap();
-    let config = RunConfig::load(Config::Preset("digits-smoke"), &[]).unwrap();
+    let steps = format!("train.steps={}", n * every);
+    let config = RunConfig::load(Config::Preset("digits-smoke"), &[steps]).unwrap();
     let mut trainer = Trainer::new(&Device::Cpu, config.step()).unwrap();
     let mut batches = Batches::new(Arc::new(digits::train()), config.batches());
     let mut state = State {
@@ -44,6 +45,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         pollster::block_on(trainer.accumulate(0, of_step)).unwrap();
         pollster::block_on(trainer.update(2e-3)).unwrap();
         state.step += 1;
+        state.n_updates += 1;
         state.n_samples += config.train.batch as u64;
         if state.step.is_multiple_of(every) {
             run::save(folder, &state, trainer.arenas()).unwrap();

@@ -1,12 +1,13 @@
 //! `sit export`, and files that say what they are.
 
 use super::TINY_RUN;
+use super::tensors::read;
 use sit_tests::fixture;
 use sit_tests::sit::run_ok;
 use std::fs;
 use std::path::Path;
 
-/// What sampling prints, and the bytes of all states.
+/// What sampling prints, and the bytes of all states. Beside them the file says where the weights lay.
 fn sample(folder: &Path, what: &str) -> (String, Vec<u8>) {
     let text = run_ok(
         folder,
@@ -14,7 +15,8 @@ fn sample(folder: &Path, what: &str) -> (String, Vec<u8>) {
             "sample {what} --backend cpu --steps 3 --per-class 2 --guidance 1.5 --trajectory states.safetensors"
         ),
     );
-    (text, fs::read(folder.join("states.safetensors")).unwrap())
+    let states = read(&folder.join("states.safetensors"));
+    (text, states["x"].bytes.clone())
 }
 
 #[test]

@@ -37,7 +37,7 @@ wrong range              |                 | SMOKE --set train.batch=0          
 range in a file          | my.toml: range  | train my.toml                                    | my.toml: train.batch; got 0; expected 1 to
 range of a flag          |                 | SMOKE --set train.batch=0                        | --set train.batch=0: train.batch; got 0
 too large                |                 | SMOKE --set train.steps=99999999999999999999     | train.steps; got; a whole number of 0 to
-more than any machine    |                 | SMOKE --set model.input_size=4096 --set model.patch=1 --set model.depth=1024 | model: 16777216 tokens; about; TB
+more than any machine    |                 | SMOKE --set model.input_size=4096 --set model.patch=1 --set model.depth=1024 | model.input_size: got 4096; 16777216 tokens; expected at most 65536
 more than can be counted |                 | SMOKE --set train.steps=99999999 --set train.batch=1048576 --set train.accumulate=1048576 | train.steps x train.batch x train.accumulate; at most
 preset for a file        |                 | train digits                                     | digits; did you mean --preset digits?
 preset for a checkpoint  |                 | info SiT-XL/2                                    | SiT-XL/2; did you mean --preset SiT-XL/2?

@@ -102,7 +102,7 @@ fn twenty_steps_that_are_not_finite_stop_a_run() {
         "20 steps in a row",
         "train.learning_rate",
         "no good checkpoint",
-        "is not finite; skipped",
+        "the loss is NaN; skipped",
     ] {
         assert!(done.stderr.contains(part), "{}", done.stderr);
     }

@@ -3,7 +3,6 @@
 use safetensors::SafeTensors;
 use serde_json::Value;
 use sit_engine::backend::{Arenas, Device, Program};
-use sit_engine::checkpoint::Reader;
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan};
 use sit_engine::model::{self, ModelConfig, Network};
@@ -28,9 +27,12 @@ fn bytes(name: &str) -> Vec<u8> {
 
 /// An f32 tensor of `sit_tiny.safetensors`.
 pub fn tiny(tensor: &str) -> Vec<f32> {
-    let file = std::io::Cursor::new(bytes("sit_tiny.safetensors"));
-    let mut file = Reader::new("sit_tiny.safetensors", file).expect("the fixture is whole");
-    file.read(tensor).expect("the fixture has the tensor")
+    let bytes = bytes("sit_tiny.safetensors");
+    let file = SafeTensors::deserialize(&bytes).expect("the fixture is whole");
+    let view = file.tensor(tensor).expect("the fixture has the tensor");
+    assert_eq!(view.dtype(), safetensors::Dtype::F32);
+    let values = view.data().as_chunks().0;
+    values.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
 /// Names of all tensors of `sit_tiny.safetensors`.

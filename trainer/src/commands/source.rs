@@ -95,8 +95,8 @@ impl SourceArgs {
     }
 
     fn open_run(&self) -> Result<Source> {
-        self.refuse_flags("is a run and records its own")?;
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        self.refuse_flags("is a run and records its own")?;
         let (file, name) = match self.weights {
             None | Some(Which::Ema) => {
                 let (adamw, n) = (

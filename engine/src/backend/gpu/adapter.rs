@@ -69,10 +69,12 @@ pub(super) async fn candidates(asked: Asked<'_>, from: &str) -> Result<Vec<wgpu:
 /// The place of the GPU that `text` names: a number of the list, else a part of a name in any case.
 fn choose(text: &str, names: &[String]) -> Option<usize> {
     let text = text.trim();
-    if let Ok(number) = text.parse::<usize>()
-        && number < names.len()
-    {
-        return Some(number);
+    if let Ok(number) = text.parse::<usize>() {
+        // "4090" is a name where there is no such number; "3" is no part of "Direct3D".
+        let has_word = |n: &String| n.split(|c: char| !c.is_alphanumeric()).any(|w| w == text);
+        return Some(number)
+            .filter(|&number| number < names.len())
+            .or_else(|| names.iter().position(has_word));
     }
     let text = text.to_lowercase();
     names.iter().position(|n| n.to_lowercase().contains(&text))
@@ -130,10 +132,13 @@ async fn adapters() -> Result<Vec<wgpu::Adapter>> {
     })
 }
 
+/// Graphics systems made for computing. OpenGL is not, and wgpu has it only where another package of the build asks for it.
+const COMPUTING: wgpu::Backends = wgpu::Backends::PRIMARY;
+
 /// The graphics systems to look for GPUs in.
 fn backends() -> Result<wgpu::Backends> {
     let Ok(text) = std::env::var(BACKENDS) else {
-        return Ok(wgpu::Backends::all());
+        return Ok(COMPUTING);
     };
     parse_backends(&text)
 }
@@ -150,8 +155,8 @@ fn parse_backends(text: &str) -> Result<wgpu::Backends> {
         backends |= named;
     }
     Ok(match backends.is_empty() {
-        true => wgpu::Backends::all(),
-        false => backends,
+        true => COMPUTING,
+        false => backends & COMPUTING,
     })
 }
 
