@@ -332,7 +332,7 @@ fn what_was_learned_before_a_failure_is_saved() {
     let folder = tempfile::tempdir().unwrap();
     super::broken::make(folder.path(), "data: images");
     let words = format!(
-        "{ENDLESS} --set data.kind=folder --set data.path=data --set data.image_size=8 --set model.channels=3 --set model.n_classes=2"
+        "{ENDLESS} --set data.kind=folder --set data.path=data --set data.image_size=8 --set model.channels=3 --set model.n_classes=2 --set data.cache_mib=0"
     );
     let run = folder.path().join("run");
     let mut child = start(in_shell(folder.path(), "", &words));
