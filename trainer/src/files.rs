@@ -107,6 +107,8 @@ pub fn write_atomically(
 
 /// A new file that is locked as long as it is open, so that [`remove_partial`] of another process leaves it alone.
 pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
+    // The system's own words for a folder that is not there; tempfile keeps the kind of its error alone.
+    folder.metadata()?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
     // The temporary file becomes the file, and gets its usual rights.
@@ -125,10 +127,7 @@ pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// The system's error without the temporary name.
 fn unnamed(error: io::Error) -> io::Error {
-    // tempfile puts the name around the system's error.
-    let inner = error.get_ref().and_then(|e| e.source());
-    let inner = inner.and_then(|e| e.downcast_ref::<io::Error>());
-    match inner.unwrap_or(&error).raw_os_error() {
+    match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => error.kind().into(),
     }

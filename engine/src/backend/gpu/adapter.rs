@@ -314,7 +314,8 @@ mod tests {
         assert_eq!(parse_backends("dx12"), Ok(Backends::DX12));
         let both = Backends::VULKAN | Backends::METAL;
         assert_eq!(parse_backends(" Vulkan, metal,"), Ok(both));
-        assert_eq!(parse_backends(""), Ok(Backends::all()));
+        assert_eq!(parse_backends(""), Ok(COMPUTING));
+        assert_eq!(parse_backends("gl"), Ok(Backends::empty()));
         let refused = parse_backends("vulkan,cuda").expect_err("there is no such system");
         let text = refused.to_string();
         assert!(
