@@ -65,6 +65,10 @@ fn a_folder_of_images_trains_and_samples() {
     ] {
         assert!(report.contains(part), "{part}:\n{report}");
     }
+    // The command that it ends with.
+    let command = report.trim_end().rsplit_once("\nsit ").unwrap().1;
+    assert!(command.contains("--set data.path=data"), "{report}");
+    run_ok(folder.path(), &format!("{command} --backend cpu --dry-run"));
     for (channels, n_classes, words_for_it, run_name) in
         [(3, 2, "2 classes", "color"), (1, 0, "no classes", "grey")]
     {

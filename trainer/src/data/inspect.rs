@@ -1,5 +1,7 @@
 //! What a folder of data holds, for `sit data inspect`.
 
+mod command;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -384,13 +386,17 @@ impl fmt::Display for Report {
         };
         write!(f, "to train on it\n\n[data]\n")?;
         match toml::to_string(&suggestion) {
-            Ok(text) => f.write_str(&text),
+            Ok(text) => f.write_str(&text)?,
             // TOML is UTF-8, and so is all else of the table.
             Err(_) => writeln!(
                 f,
                 "# {} is not UTF-8: a configuration cannot name it; a link of another name can stand for it",
                 self.name
-            ),
+            )?,
+        }
+        match self.command() {
+            Some(command) => writeln!(f, "\nor in one line\n\n{command}"),
+            None => Ok(()),
         }
     }
 }

@@ -34,7 +34,7 @@ fn the_digits_by_name() {
         text.contains("grey   0 to 16, mean 4.88 (-0.3895), std 6.02 (0.7521)"),
         "{text}"
     );
-    assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n"), "{text}");
+    assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n\nor in one line\n\nsit train --preset digits\n"), "{text}");
 }
 
 #[test]
