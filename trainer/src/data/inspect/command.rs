@@ -34,7 +34,9 @@ impl Report {
                 words.push(format!("--preset fashion-mnist --set data.path={path}"));
                 let side = self.sizes.keys().next().map_or(28, |size| size.0);
                 if side != 28 {
-                    let patch = [4, 2, 1].into_iter().find(|patch| side % patch == 0)?;
+                    let patch = [4, 2, 1]
+                        .into_iter()
+                        .find(|patch: &usize| side.is_multiple_of(*patch))?;
                     let sizes = format!("--set model.input_size={side} --set model.patch={patch}");
                     words.push(sizes);
                 }
