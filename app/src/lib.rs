@@ -4,6 +4,8 @@
 //! what it alone knows: a [`Start`]. The program is a [`state::State`] that changes by [`state::Action`]s alone: panels and keys
 //! ask for them, and the work behind the window ([`job`]) answers with them.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod arrivals;
 mod drops;
 mod errors;

@@ -8,6 +8,7 @@ use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};
 use sit_engine::sample::SampleConfig;
+use sit_engine::text::shown;
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use sit_trainer::data::classes;
 use std::io::Cursor;
@@ -104,11 +105,11 @@ pub fn stream(bytes: &Bytes) -> Result<Box<dyn Weights>, String> {
         #[cfg(not(target_arch = "wasm32"))]
         Bytes::Disk(path) => {
             let file = std::fs::File::open(path)
-                .map_err(|e| format!("{}: cannot be opened: {e}", path.display()))?;
+                .map_err(|e| format!("{}: cannot be opened: {e}", shown(path)))?;
             Ok(Box::new(std::io::BufReader::new(file)))
         }
         #[cfg(target_arch = "wasm32")]
-        Bytes::Disk(path) => Err(format!("{}: a browser opens no paths", path.display())),
+        Bytes::Disk(path) => Err(format!("{}: a browser opens no paths", shown(&path))),
     }
 }
 
@@ -132,7 +133,7 @@ pub fn checkpoint(
                 state::Weights::Ema => run::EMA,
                 state::Weights::Raw => run::MODEL,
             });
-            let file = path.display().to_string();
+            let file = shown(&path);
             let reader = Reader::new(file, stream(&Bytes::Disk(path))?).map_err(words)?;
             let recipe = saved.state.recipe();
             reader.check(&recipe.model).map_err(words)?;

@@ -1,6 +1,7 @@
 //! Files that are whole or not there.
 
 use crate::pending::Pending;
+use sit_engine::text::shown;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use tempfile::NamedTempFile;
 
 /// A file or folder that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {source}", shown(path))]
 pub struct FileError {
     /// "read", "write", ...
     pub action: &'static str,

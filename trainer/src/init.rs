@@ -15,6 +15,7 @@ use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::graph::Arena;
 use sit_engine::model::{self, ModelConfig, PRESETS};
 use sit_engine::shape::Shape;
+use sit_engine::text::shown;
 use std::path::Path;
 
 const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
@@ -68,7 +69,7 @@ impl Init {
                 file.recipe()?
             }
         };
-        let name = from.display().to_string();
+        let name = shown(&from);
         let old = match &recipe {
             Some(recipe) => recipe.model,
             None => model_of(&name, &file, &config.model)?,
@@ -317,7 +318,7 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkp
         if file.sets().next().is_none() {
             return Err(Failure::Input(format!(
                 "--init-weights: {} is a file of one set of weights, a run has two of them",
-                path.display()
+                shown(path)
             )));
         }
         file.select(match which {

@@ -2,6 +2,8 @@
 //!
 //! For wasm32 it has what needs neither files nor threads: [`config`], [`data`] and [`png`].
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "cli")]

@@ -3,6 +3,7 @@
 use crate::error::{Failure, Result};
 use crate::files::{Identity, check_writable, parent};
 use crate::run;
+use sit_engine::text::shown;
 use std::path::{Path, PathBuf};
 
 /// The files that a command reads and writes. Files are compared, not spellings: links and hard links are seen through.
@@ -32,8 +33,8 @@ impl Outputs {
     /// [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, or it is read or written by
     /// another argument.
     pub fn writes(&mut self, flag: &str, path: &Path, extensions: &[&str]) -> Result<()> {
-        let shown = path.display();
-        let refuse = |why: String| Err(Failure::Input(format!("{flag}: {shown}{why}")));
+        let name = shown(path);
+        let refuse = |why: String| Err(Failure::Input(format!("{flag}: {name}{why}")));
         check_writable(path).map_err(|e| Failure::input(e).context(flag))?;
         if path.metadata().is_ok_and(|m| !m.is_file()) {
             // A device or a pipe takes what it gets, and several times.
@@ -46,7 +47,7 @@ impl Outputs {
         {
             return refuse(format!(
                 ": got .{}, expected .{}; no other format is written here",
-                extension.display(),
+                shown(extension),
                 extensions.join(" or .")
             ));
         }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sit_engine::backend::Arenas;
 use sit_engine::checkpoint::{self, Data, Precision, Recipe};
 use sit_engine::graph::Arena;
+use sit_engine::text::shown;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -124,7 +125,7 @@ impl Window {
 pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
     let target = run.join(step_name(state.step));
     let at = |path: &Path, e: std::io::Error| {
-        Failure::Run(format!("{}: cannot be written: {e}", path.display()))
+        Failure::Run(format!("{}: cannot be written: {e}", shown(path)))
     };
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
@@ -143,7 +144,7 @@ pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
         let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
         let mut out = BufWriter::new(out);
         let write = checkpoint::write(&mut out, &recipe, &tensors, Precision::F32, arenas);
-        block_on(write).map_err(|e| Failure::from(e).context(name.display()).on_the_way())?;
+        block_on(write).map_err(|e| Failure::from(e).context(shown(&name)).on_the_way())?;
         finish(out).map_err(|e| at(&name, e))?;
     }
     let name = target.join(STATE);
@@ -199,7 +200,7 @@ impl Checkpoint {
             let Some(&last) = steps(path)?.last() else {
                 return Err(Failure::Input(format!(
                     "{}: has no checkpoint (a folder step-00001000 with {STATE}){}",
-                    path.display(),
+                    shown(path),
                     weights::hint(path)
                 )));
             };
@@ -221,7 +222,7 @@ impl Checkpoint {
         let refuse = |what: String| {
             Failure::Input(format!(
                 "{}: {what}{}",
-                file.display(),
+                shown(&file),
                 hint(&run, step_of_path(&path))
             ))
         };
@@ -295,7 +296,7 @@ fn hint(run: &Path, step: Option<u64>) -> String {
     match steps.iter().rev().find(|&&earlier| Some(earlier) < step) {
         Some(&earlier) => format!(
             "\nthe checkpoint before it is {}",
-            run.join(step_name(earlier)).display()
+            shown(run.join(step_name(earlier)))
         ),
         None => String::new(),
     }

@@ -18,6 +18,7 @@ use forecast::Pace;
 use health::Health;
 use pollster::block_on;
 use sit_engine::backend::Device;
+use sit_engine::text::shown;
 use sit_engine::train::{Batch, Trainer};
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ impl Job {
             config: config.clone(),
         };
         if let Some(checkpoint) = checkpoint {
-            let (path, saved) = (checkpoint.path.display(), &checkpoint.state);
+            let (path, saved) = (shown(&checkpoint.path), &checkpoint.state);
             if saved.max_level != state.max_level {
                 return Err(Failure::Input(format!(
                     "{path}: was trained on images of levels 0 to {}, these have 0 to {}",
@@ -150,13 +151,13 @@ impl Job {
             self.config.model.n_params(),
             self.trainer.config().images_per_step(),
             self.trainer.bytes() as f64 / (1 << 20) as f64,
-            path.display()
+            shown(&path)
         );
         forecast::check_disk(&self.config, &path);
         let outcome = self.steps(folder, &mut logs);
         // It may have moved.
         let path = folder.path().map_or(path, Path::to_owned);
-        let go_on = format!("go on with: sit train --resume {}", path.display());
+        let go_on = format!("go on with: sit train --resume {}", shown(&path));
         if let Some(warning) = self.health.warning() {
             tracing::warn!("{warning}; {}", self.advice(&path));
         }
@@ -165,7 +166,7 @@ impl Job {
                 tracing::info!(
                     "done: {total} steps, {} skipped; sample with: sit sample {}",
                     self.state.skipped,
-                    path.display()
+                    shown(&path)
                 );
                 Ok(())
             }
@@ -198,7 +199,7 @@ impl Job {
             Some(step) => format!(
                 "the last good checkpoint is that of step {step}; go on from it with {lower}: sit train --resume {} --set \
                  train.learning_rate={}",
-                run::checkpoint_path(run, step).display(),
+                shown(run::checkpoint_path(run, step)),
                 self.config.train.learning_rate / 4.0
             ),
             None => format!("there is no good checkpoint before that; start again with {lower}"),

@@ -4,6 +4,7 @@ use crate::error::{Failure, Result};
 use crate::run;
 use serde::Deserialize;
 use sit_engine::checkpoint::Reader;
+use sit_engine::text::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -80,7 +81,7 @@ pub fn hint(folder: &Path) -> String {
         [] => String::new(),
         [name, ..] => format!(
             "\nit has files of weights; give one of them: {}",
-            folder.join(name).display()
+            shown(folder.join(name))
         ),
     }
 }
@@ -96,7 +97,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn refuse(path: &Path, what: impl std::fmt::Display) -> Failure {
-    Failure::Input(format!("{}: {what}", path.display()))
+    Failure::Input(format!("{}: {what}", shown(path)))
 }
 
 /// `STEM-00001-of-00002.ENDING`.
@@ -152,7 +153,7 @@ fn open_siblings(path: &Path, part: &Part) -> Result<Weights> {
                 "is part {} of a model in {} files, of which {} is missing",
                 part.number,
                 part.count,
-                missing.display()
+                shown(missing)
             ),
         ));
     }
@@ -216,9 +217,9 @@ fn open_index(path: &Path) -> Result<Weights> {
 }
 
 fn open_all(name: &Path, paths: &[PathBuf]) -> Result<Weights> {
-    let open = |path: &PathBuf| Ok((path.display().to_string(), BufReader::new(open_file(path)?)));
+    let open = |path: &PathBuf| Ok((shown(path), BufReader::new(open_file(path)?)));
     let files = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
-    Ok(Reader::in_parts(name.display().to_string(), files)?)
+    Ok(Reader::in_parts(shown(name), files)?)
 }
 
 fn open_file(path: &Path) -> Result<File> {

@@ -11,6 +11,7 @@ use sit_engine::backend::Device;
 use sit_engine::checkpoint::{self, Precision};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model;
+use sit_engine::text::shown;
 use std::io;
 use std::path::PathBuf;
 
@@ -56,5 +57,5 @@ pub fn run(args: &Args) -> Result<()> {
         true => Failure::input(e),
         false => e.into(),
     })?;
-    stdout::print(&format!("{}\n", args.out.display()))
+    stdout::print(&format!("{}\n", shown(&args.out)))
 }

@@ -14,6 +14,7 @@ use sit_engine::checkpoint::{self, Examination, Sizes};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::SampleConfig;
+use sit_engine::text::shown;
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
             let checkpoint = Checkpoint::open(path)?;
             text += &format!(
                 "{}: {} steps, trained on {}\n",
-                checkpoint.path.display(),
+                shown(&checkpoint.path),
                 checkpoint.state.step,
                 checkpoint.state.device
             );
@@ -140,7 +141,7 @@ const TENSORS_SHOWN: usize = 5;
 
 /// What a file is: its format and what it holds.
 fn what(path: &Path, file: &Weights) -> String {
-    let mut text = format!("{}: {}", path.display(), file.format());
+    let mut text = format!("{}: {}", shown(path), file.format());
     if file.n_parts() > 1 {
         text += &format!(" in {} files", file.n_parts());
     }

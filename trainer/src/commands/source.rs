@@ -6,7 +6,7 @@ use crate::run::{self, Checkpoint};
 use crate::weights::{self, Weights};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
-use sit_engine::text::count;
+use sit_engine::text::{count, shown};
 use sit_engine::transport::{Path, Prediction, Transport};
 use std::fmt;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ impl fmt::Display for Origin {
             Some(_) => f.write_str("the weights as trained (raw), ")?,
             None => {}
         }
-        write!(f, "{}", self.path.display())
+        write!(f, "{}", shown(&self.path))
     }
 }
 
@@ -134,7 +134,7 @@ impl SourceArgs {
             if weights.sets().next().is_none() {
                 return Err(Failure::Input(format!(
                     "--weights: {} is a file of one set of weights, a run has two of them",
-                    self.checkpoint.display()
+                    shown(&self.checkpoint)
                 )));
             }
             weights.select(match which {
@@ -186,7 +186,7 @@ impl SourceArgs {
             None => Ok(()),
             Some((flag, _)) => Err(Failure::Input(format!(
                 "{flag}: {} {why}",
-                self.checkpoint.display()
+                shown(&self.checkpoint)
             ))),
         }
     }

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
 use crate::{memory, signals, stdout};
+use sit_engine::text::shown;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
             tracing::warn!(
                 "a checkpoint from after step {} is now called {}",
                 checkpoint.state.step,
-                old.display()
+                shown(&old)
             );
         }
     }
@@ -243,14 +244,14 @@ impl Args {
                 None if run::check_new(resume).is_ok() => {
                     return Err(Failure::Input(format!(
                         "{}: no run has begun here; with --preset NAME or a CONFIG.toml one starts",
-                        resume.display()
+                        shown(resume)
                     )));
                 }
                 _ => {}
             }
         }
         let checkpoint = Checkpoint::open(resume)?;
-        let origin = checkpoint.path.display().to_string();
+        let origin = shown(&checkpoint.path);
         let saved = &checkpoint.state.config;
         let mut config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
         keep(saved, &mut config, is_placed);

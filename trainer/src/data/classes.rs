@@ -146,12 +146,9 @@ pub(super) fn of_folders(
                 vec![0; n_found],
             ));
         }
-        (_, 0) => format!("0, {} has no class folders", root.display()),
+        (_, 0) => format!("0, {} has no class folders", shown(root)),
         (n, n_found) if n < n_found => {
-            format!(
-                "at least {n_found}, the classes of {}, or 0",
-                root.display()
-            )
+            format!("at least {n_found}, the classes of {}, or 0", shown(root))
         }
         _ => String::new(),
     };
@@ -162,7 +159,7 @@ pub(super) fn of_folders(
     // The order of folders is nobody's choice: what counts is which are gone and which are new.
     let (gone, new) = (missing(&names, &found), missing(&found, &names));
     if let Some(difference) = difference(&gone, &new) {
-        let root = root.display().to_string();
+        let root = shown(root);
         return Err(DataError::Classes { root, difference });
     }
     // Which folder is new says more than how many there are.

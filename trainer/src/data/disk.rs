@@ -7,6 +7,7 @@
 //! `u64` bytes of the file, `u64` seconds and `u32` nanoseconds of its change, `u32` CRC-32 of the levels; `u32` CRC-32 of the
 //! table; then the levels of each image.
 
+use sit_engine::text::shown;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
@@ -125,7 +126,7 @@ impl Cache {
         if let Err(error) = result
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::info!("{}: made anew: {error}", self.file.display());
+            tracing::info!("{}: made anew: {error}", shown(&self.file));
         }
         found
     }
@@ -178,7 +179,7 @@ impl Cache {
         if let Err(error) = result {
             tracing::info!(
                 "{}: decoded images are not kept: {error}",
-                self.file.display()
+                shown(&self.file)
             );
         }
     }

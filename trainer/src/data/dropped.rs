@@ -1,5 +1,6 @@
 //! Files that lie in memory: what was dropped on a page, where there are no folders to open.
 
+use sit_engine::text::shown;
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -134,7 +135,7 @@ fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
             )),
         }
     };
-    let name = root.display().to_string();
+    let name = shown(root);
     let data = idx::parse(&name, find("images")?, find("labels")?, 255)?;
     idx::finish(data, config)
 }
@@ -212,7 +213,7 @@ async fn images(
     }
     refuse_bad(bad, files.len(), config.skip_bad)?;
     Ok(InMemory {
-        name: root.display().to_string(),
+        name: shown(root),
         source: root.to_owned(),
         labels_source: PathBuf::from(root),
         shape: [fit.channels, fit.image_size, fit.image_size],

@@ -6,6 +6,7 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod names;
 
+use sit_engine::text::shown;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
@@ -54,7 +55,7 @@ pub fn open(config: &DataConfig) -> Result<InMemory, DataError> {
     let open = |path: &Path| File::open(path).map_err(|source| DataError::io(path, source));
     let name = format!(
         "{} ({})",
-        images.parent().unwrap_or(&images).display(),
+        shown(images.parent().unwrap_or(&images)),
         names::prefix(config.split)
     );
     let data = parse(
@@ -134,11 +135,7 @@ pub fn parse(
         return Err(DataError::content(
             labels_path,
             format!("{} labels", label_dims[0]),
-            format!(
-                "{}, one for each image of {}",
-                dims[0],
-                images_path.display()
-            ),
+            format!("{}, one for each image of {}", dims[0], shown(images_path)),
         ));
     }
     let labels: Vec<u32> = match magic {

@@ -108,7 +108,7 @@ impl Labels {
             .map(|(path, _)| path.clone())
             .collect();
         if !without.is_empty() {
-            let example = without[0].display();
+            let example = shown(&without[0]);
             let got = format!(
                 "no label for {} of {n_images} images, such as {example}",
                 without.len()
@@ -117,14 +117,14 @@ impl Labels {
                 let expected = "one for each; data.skip_bad = true leaves those out, data.n_classes = 0 ignores labels";
                 return Err(DataError::content(&source, got, expected));
             }
-            tracing::warn!("{}: {got}; they are left out", source.display());
+            tracing::warn!("{}: {got}; they are left out", shown(&source));
             files.retain(|(path, _)| label(path).is_some());
         }
         if by_file.len() > files.len() {
             let n = by_file.len() - files.len();
             tracing::warn!(
                 "{}: {n} labels of images that are not there",
-                source.display()
+                shown(&source)
             );
         }
         let text = |label: &Label| match label {
@@ -154,7 +154,7 @@ impl Labels {
                 false => names.binary_search(&text).unwrap_or_default() as u32,
             };
             if are_numbers && *class > MOST {
-                let got = format!("the label {text} of {}", path.display());
+                let got = format!("the label {text} of {}", shown(&path));
                 return Err(DataError::content(
                     &source,
                     got,

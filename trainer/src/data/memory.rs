@@ -1,5 +1,6 @@
 //! A data set whose levels lie in memory.
 
+use sit_engine::text::shown;
 use std::path::PathBuf;
 
 use super::{DataConfig, DataError, Dataset, classes, scale};
@@ -120,6 +121,6 @@ impl Dataset for InMemory {
     }
 
     fn item_name(&self, index: usize) -> String {
-        format!("{}, image {index}", self.source.display())
+        format!("{}, image {index}", shown(&self.source))
     }
 }

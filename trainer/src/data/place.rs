@@ -1,5 +1,6 @@
 //! Where `data.path` points: at home, at a `file://` address, at a folder beside the one that a run was started in.
 
+use sit_engine::text::shown;
 use std::env;
 use std::path::{Component, Path, PathBuf};
 
@@ -34,13 +35,10 @@ impl DataConfig {
         if let Some(place) = places.iter().find(|place| place.exists()) {
             return Ok(Some(place.clone()));
         }
-        let mut looked: Vec<String> = places
-            .iter()
-            .map(|place| absolute(place).display().to_string())
-            .collect();
+        let mut looked: Vec<String> = places.iter().map(|place| shown(absolute(place))).collect();
         looked.dedup();
-        let mut message = format!("{} is not there", path.display());
-        if looked != [path.display().to_string()] {
+        let mut message = format!("{} is not there", shown(path));
+        if looked != [shown(path)] {
             message += &format!(" (looked for {})", looked.join(" and "));
         }
         if text.contains('$') {

@@ -3,6 +3,7 @@
 use crate::config::{InitConfig, RunConfig, WeightSet};
 use crate::error::{Failure, Result};
 use crate::run::Checkpoint;
+use sit_engine::text::shown;
 use std::path::PathBuf;
 
 /// Flags of a new run that starts from other weights.
@@ -29,7 +30,7 @@ impl InitArgs {
         if from.is_file() {
             return Err(Failure::Input(format!(
                 "--init-from: {} is a file of weights and says nothing of data and training; add --preset NAME or a CONFIG.toml",
-                from.display()
+                shown(from)
             )));
         }
         let Checkpoint { run, path, state } = Checkpoint::open(from)?;
@@ -47,7 +48,7 @@ impl InitArgs {
         }
         config.log.folder = Some(run);
         Ok(Some(OwnConfig {
-            origin: path.display().to_string(),
+            origin: shown(&path),
             config,
             set: is_auto.then(|| "model.n_classes=auto".to_owned()),
         }))

@@ -3,6 +3,7 @@
 use super::{EMA, MODEL, OPTIM, STATE};
 use crate::error::{Failure, Result};
 use crate::files::{self, Identity, parent};
+use sit_engine::text::shown;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ impl RunFolder {
         if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
             return Err(Failure::Input(format!(
                 "{}: another process is training in this folder",
-                path.display()
+                shown(path)
             )));
         }
         for folder in [path, &path.join("previews")] {
@@ -88,15 +89,15 @@ impl RunFolder {
             Some(path) if Identity::of(&path) == self.identity => {
                 tracing::warn!(
                     "the run folder {} is now {}; the run goes on there",
-                    self.path.display(),
-                    path.display()
+                    shown(&self.path),
+                    shown(&path)
                 );
                 self.path = path;
                 Ok(&self.path)
             }
             _ => Err(Failure::Run(format!(
                 "{}: the run folder was deleted or moved away while it trained",
-                self.path.display()
+                shown(&self.path)
             ))),
         }
     }
@@ -137,7 +138,7 @@ pub fn check_new(folder: &Path) -> Result<()> {
         if !is_unfinished(&entry.file_name().to_string_lossy()) {
             return Err(Failure::Input(format!(
                 "{}: is not empty; --resume goes on with a run, --out takes a new folder, and with --auto-resume one or the other",
-                folder.display()
+                shown(folder)
             )));
         }
     }
@@ -145,7 +146,7 @@ pub fn check_new(folder: &Path) -> Result<()> {
 }
 
 fn unwritable(folder: &Path, error: &io::Error) -> Failure {
-    let message = format!("{}: cannot be written: {error}", folder.display());
+    let message = format!("{}: cannot be written: {error}", shown(folder));
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Run(message),
         _ => Failure::Input(message),
@@ -179,8 +180,7 @@ pub(super) fn step_of(name: &str) -> Option<u64> {
 /// # Errors
 /// [`Failure::Input`] when the folder cannot be read.
 pub fn steps(run: &Path) -> Result<Vec<u64>> {
-    let unreadable =
-        |e: io::Error| Failure::Input(format!("{}: cannot be read: {e}", run.display()));
+    let unreadable = |e: io::Error| Failure::Input(format!("{}: cannot be read: {e}", shown(run)));
     let mut steps = Vec::new();
     for entry in fs::read_dir(run).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
@@ -214,7 +214,7 @@ pub fn prune(run: &Path, keep_last: usize, keep_every: u64, good: Option<u64>) -
         let doomed = run.join(format!("{UNFINISHED}{}", step_name(step)));
         fs::rename(&path, &doomed)
             .and_then(|()| fs::remove_dir_all(&doomed))
-            .map_err(|e| Failure::Run(format!("{}: cannot be deleted: {e}", path.display())))?;
+            .map_err(|e| Failure::Run(format!("{}: cannot be deleted: {e}", shown(&path))))?;
     }
     Ok(())
 }
@@ -235,7 +235,7 @@ pub fn set_aside(run: &Path, step: u64) -> Result<Vec<PathBuf>> {
         let path = run.join(step_name(later));
         let old = free_name(&run.join(format!("{}.old", step_name(later))));
         fs::rename(&path, &old)
-            .map_err(|e| Failure::Run(format!("{}: cannot be renamed: {e}", path.display())))?;
+            .map_err(|e| Failure::Run(format!("{}: cannot be renamed: {e}", shown(&path))))?;
         aside.push(old);
     }
     Ok(aside)

@@ -4,6 +4,7 @@ use crate::config::{LogConfig, RunConfig};
 use crate::host;
 use crate::progress::duration;
 use crate::run;
+use sit_engine::text::shown;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -94,7 +95,7 @@ pub fn check_disk(config: &RunConfig, folder: &Path) {
     {
         tracing::warn!(
             "{}: the checkpoints will need {}, {} are free; log.keep_last and log.keep_every_steps say how many are kept",
-            folder.display(),
+            shown(folder),
             gb(needed),
             gb(free)
         );

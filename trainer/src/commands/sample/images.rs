@@ -9,6 +9,7 @@ use crate::png::Grid;
 use crate::sampling::{Images, Noise};
 use crate::weights;
 use sit_engine::model::ModelConfig;
+use sit_engine::text::shown;
 use std::iter;
 use std::ops::Range;
 use std::path::Path;
@@ -195,7 +196,7 @@ struct Init {
 }
 
 fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
-    let refuse = |what: String| Failure::Input(format!("{}: {what}", path.display()));
+    let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
     let mut file = weights::open(path)?;
     let image = model.image_shape();
     let [c, h, w] = image;
@@ -225,7 +226,7 @@ fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
     let numel = n * model.image_len();
     let bytes = 8 * (numel as u64).saturating_mul(n_states as u64);
     memory::require_host(
-        &format!("--init: x of {}", path.display()),
+        &format!("--init: x of {}", shown(path)),
         Some(bytes),
         "take a file of fewer images",
     )?;

@@ -14,6 +14,7 @@ use crate::sampling::{Images, State};
 use crate::trajectory::Trajectory;
 use crate::{memory, stdout};
 use sit_engine::model::ModelConfig;
+use sit_engine::text::shown;
 use std::path::Path;
 
 impl Args {
@@ -178,5 +179,5 @@ impl Files {
 
 /// A line that names a file, with its size where that is large.
 fn named(path: &Path, bytes: u64) -> String {
-    format!("{}{}\n", path.display(), stdout::size(bytes))
+    format!("{}{}\n", shown(path), stdout::size(bytes))
 }

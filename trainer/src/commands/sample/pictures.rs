@@ -6,6 +6,7 @@ use crate::png;
 use crate::sampling::State;
 use crate::stdout;
 use sit_engine::model::ModelConfig;
+use sit_engine::text::shown;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl Pictures {
         let refuse = |what: String| {
             Failure::Input(format!(
                 "--png: {}: {what}, expected an empty folder or a new one",
-                folder.display()
+                shown(folder)
             ))
         };
         if folder.symlink_metadata().is_err() {
@@ -107,7 +108,7 @@ impl Pictures {
         sync_folder(&self.folder).map_err(FileError::of("write", &self.folder))?;
         Ok(format!(
             "{}: {} single pictures{}\n",
-            self.folder.display(),
+            shown(&self.folder),
             self.n,
             stdout::size(self.bytes)
         ))

@@ -3,6 +3,7 @@
 use crate::commands::source::Origin;
 use serde::Serialize;
 use sit_engine::sample::SampleConfig;
+use sit_engine::text::shown;
 use sit_engine::transport::{Guidance, Sampler, Transport};
 use std::ops::Range;
 
@@ -37,7 +38,7 @@ pub fn json(
 ) -> String {
     let settings = Settings {
         program: format!("sit {}", env!("CARGO_PKG_VERSION")),
-        checkpoint: origin.path.display().to_string(),
+        checkpoint: shown(&origin.path),
         step: origin.step,
         weights: origin.weights,
         classes,

@@ -1,5 +1,6 @@
 //! The names of IDX files: `train-images-idx3-ubyte`, `emnist-letters-test-labels-idx1-ubyte.gz`, `qmnist-train-labels-idx2-int.gz`.
 
+use sit_engine::text::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,7 @@ pub fn find(path: &Path, split: Split) -> Result<Option<Found>, DataError> {
                 format!("the IDX files of several data sets: {}", names.join(", ")),
                 format!(
                     "one of them; data.path may be a file, as in {}",
-                    example.display()
+                    shown(&example)
                 ),
             ));
         }
