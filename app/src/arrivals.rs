@@ -4,7 +4,7 @@
 use crate::job::Request;
 use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, Tab, TimelineAction};
 use crate::{App, export, source};
-use sit_trainer::data::is_idx;
+use sit_trainer::data::{EXTENSIONS, is_idx};
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{Arc, atomic::Ordering::Relaxed};
@@ -57,7 +57,8 @@ fn is_set(name: &str) -> bool {
 }
 
 fn is_data(name: &str) -> bool {
-    is_set(name) || ends(name, &[".png", ".jpg", ".jpeg", ".webp"])
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    is_set(name) || EXTENSIONS.contains(&extension)
 }
 
 impl App {

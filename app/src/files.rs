@@ -3,7 +3,6 @@
 use crate::job::Answers;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::Action;
-use sit_engine::text::shown;
 use std::sync::Arc;
 
 /// Offers `bytes` to be kept as a file whose name starts as `name`. It does not wait; what comes of it is told by `answers`.
@@ -18,7 +17,7 @@ pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
         };
         let saved = sit_trainer::files::write_atomically(&path, |out| out.write_all(&bytes));
         answers.say(Action::Notify(match saved {
-            Ok(()) => format!("Saved as {}", shown(&path)),
+            Ok(()) => format!("Saved as {}", sit_engine::text::shown(&path)),
             Err(error) => error.to_string(),
         }));
     });

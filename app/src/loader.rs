@@ -100,7 +100,10 @@ async fn open(wanted: Wanted, progress: &Progress) -> Result<Opened, String> {
             (config, dataset)
         }
         #[cfg(target_arch = "wasm32")]
-        Place::Disk(path) => return Err(format!("{}: a browser opens no paths", shown(&path))),
+        Place::Disk(path) => {
+            let path = sit_engine::text::shown(&path);
+            return Err(format!("{path}: a browser opens no paths"));
+        }
         Place::Files(files) => {
             let files: Result<Vec<File>, String> = files.iter().map(whole).collect();
             let files = data::unpack(files?, &tell).await.map_err(words)?;

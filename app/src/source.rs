@@ -8,7 +8,7 @@ use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};
 use sit_engine::sample::SampleConfig;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use sit_trainer::data::classes;
 use std::io::Cursor;
@@ -198,8 +198,10 @@ pub fn examine(
     let n_tensors = reader.tensors().count();
     let n_values: usize = reader.tensors().map(|(_, e)| e.shape.numel()).sum();
     card.facts.push(format!(
-        "{} file of {n_tensors} tensors, {n_values} values",
-        reader.format()
+        "{} file of {}, {}",
+        reader.format(),
+        count(n_tensors, "tensor"),
+        count(n_values, "value")
     ));
     let examination = reader.examine(None, None);
     let config = match examination.model {
@@ -210,7 +212,7 @@ pub fn examine(
         }
     };
     card.facts.push(format!(
-        "a SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}, {} classes: {} parameters",
+        "a SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}, {}: {} parameters",
         config.dim,
         config.depth,
         config.n_heads,
@@ -218,7 +220,7 @@ pub fn examine(
         config.input_size,
         config.input_size,
         config.channels,
-        config.n_classes,
+        count(config.n_classes, "class"),
         config.n_params()
     ));
     let mismatches = &examination.mismatches;

@@ -8,6 +8,7 @@ use crate::model::{self, ModelConfig, Network};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{guide, lincomb};
 use crate::rng::{Stream, fill_brownian, fill_normal};
+use crate::text::count;
 use crate::transport::{Guidance, GuidanceChannels, Sampler, Step, Transport, Update, schedule};
 
 /// What to sample and how.
@@ -319,8 +320,8 @@ impl Session {
     pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
         let Some(&at) = self.kinds.get(step) else {
             return Err(Error::Config(format!(
-                "step {step}: got a schedule of {} steps",
-                self.steps.len()
+                "step {step}: got a schedule of {}",
+                count(self.steps.len(), "step")
             )));
         };
         let batch = self.config.batch;
@@ -333,7 +334,8 @@ impl Session {
             }
             if let Some(label) = y.iter().find(|&&label| label > null) {
                 return Err(Error::Config(format!(
-                    "class {label}: this model has {null} classes, 0 to {}, and {null} for none",
+                    "class {label}: this model has {}, 0 to {}, and {null} for none",
+                    count(null, "class"),
                     null - 1
                 )));
             }
@@ -367,8 +369,8 @@ impl Session {
     pub async fn step(&mut self, noise: &[f32]) -> Result<()> {
         let Some(&step) = self.steps.get(self.done) else {
             return Err(Error::Config(format!(
-                "all {} steps are done",
-                self.steps.len()
+                "already done: {}",
+                count(self.steps.len(), "step")
             )));
         };
         let at = self.kinds[self.done];

@@ -55,15 +55,17 @@ pub fn float(x: f64) -> String {
     }
 }
 
-/// A number of things, the word in the plural where it is not 1: "1 class", "2 classes", "0 images".
+/// A number of things, the word in the plural where it is not 1: "1 class", "2 classes", "no images".
 pub fn count(n: impl TryInto<u64>, one: &str) -> String {
-    let n = n.try_into().unwrap_or(u64::MAX);
     let plural = match one {
-        _ if n == 1 => "",
         one if one.ends_with('s') || one.ends_with('x') || one.ends_with("ch") => "es",
         _ => "s",
     };
-    format!("{n} {one}{plural}")
+    match n.try_into().unwrap_or(u64::MAX) {
+        0 => format!("no {one}{plural}"),
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}{plural}"),
+    }
 }
 
 fn push(text: &mut String, c: char) {
@@ -131,7 +133,7 @@ mod tests {
             count(1, "class"),
             count(2_usize, "class"),
         ];
-        assert_eq!(counts, ["0 images", "1 class", "2 classes"]);
+        assert_eq!(counts, ["no images", "1 class", "2 classes"]);
         assert_eq!(
             count(1_u32, "step") + ", " + &count(3, "batch"),
             "1 step, 3 batches"

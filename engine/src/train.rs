@@ -191,7 +191,7 @@ pub struct Batch<'a> {
 pub struct Report {
     /// Mean loss over all images of the step.
     pub loss: f64,
-    /// Norm of the gradient before clipping.
+    /// Norm of the gradient before clipping; NaN for a step that was skipped.
     pub grad_norm: f64,
     /// Whether the loss or the gradient was not finite, so that nothing was changed.
     pub skipped: bool,
@@ -326,8 +326,10 @@ impl Trainer {
             )?;
             self.update.run()?;
             let stats = self.update.read(optim::STATS).await?;
-            self.report.grad_norm = f64::from(stats[0]);
             self.report.skipped = stats[1] != 0.0;
+            if !self.report.skipped {
+                self.report.grad_norm = f64::from(stats[0]);
+            }
         }
         self.n_updates += u64::from(!self.report.skipped);
         Ok(&self.report)

@@ -26,7 +26,7 @@ Examples:
   sit info --preset SiT-XL/2
   sit data inspect /usr/share/datasets/fashion-mnist
 
-Exit codes: 0 done, 1 failure, 2 bad usage or input, 130 stopped by Ctrl-C with a checkpoint.
+Exit codes: 0 done, 1 failure, 2 bad usage or input, 130 stopped by Ctrl-C or a signal; a run has saved a checkpoint.
 SIT_LOG=debug shows more, SIT_LOG=warn less.";
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +82,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     progress::start_logging();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !crate::data::is_guarded() {
+            hook(info);
+        }
+    }));
     signals::file_limit_is_an_error();
     let done = match cli.command {
         Command::Train(args) => train::run(&args),

@@ -12,7 +12,7 @@ pub enum Failure {
     Input(String),
     /// The work failed on the way: a full disk, a folder that has gone, a lost device; exit code 1.
     Run(String),
-    /// Ctrl-C, after everything was left in order; exit code 130.
+    /// Ctrl-C or another signal to stop, after everything was left in order; exit code 130.
     Interrupted,
 }
 
@@ -50,6 +50,14 @@ impl Failure {
             Failure::Input(message) => Failure::Input(format!("{what}: {message}")),
             Failure::Run(message) => Failure::Run(format!("{what}: {message}")),
             Failure::Interrupted => Failure::Interrupted,
+        }
+    }
+
+    /// A file that cannot be written or read, found before the work: the argument is wrong, unless the disk is full.
+    pub fn beforehand(error: FileError) -> Self {
+        match error.source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::Run(error.to_string()),
+            _ => Failure::Input(error.to_string()),
         }
     }
 

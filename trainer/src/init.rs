@@ -15,7 +15,7 @@ use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::graph::Arena;
 use sit_engine::model::{self, ModelConfig, PRESETS};
 use sit_engine::shape::Shape;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use std::path::Path;
 
 const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
@@ -190,7 +190,10 @@ impl Init {
             (None, _, 0) => tracing::info!(
                 "label table: none; the embedding of its null class is now part of the embedding of the time"
             ),
-            (None, _, n) => tracing::info!("label table: new, for {n} classes; there was none"),
+            (None, _, n) => tracing::info!(
+                "label table: new, for {}; there was none",
+                count(n, "class")
+            ),
         }
         let patches = |m: &ModelConfig| format!("{0}x{0}x{1}", m.patch, m.channels);
         if patches(old) != patches(new) {

@@ -57,7 +57,9 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
             ("pictures of previews", on_host),
             (
                 "batches ahead",
-                Loader::batches_ahead(config.data.workers) as u64 * (batch / 2) + batch,
+                (Loader::batches_ahead(config.data.workers.min(256)) as u64)
+                    .saturating_mul(batch / 2)
+                    .saturating_add(batch),
             ),
             // One tensor at a time.
             ("checkpoint writing", largest.max().unwrap_or(0)),
@@ -140,7 +142,7 @@ impl fmt::Display for Forecast {
         let parts = device.iter().map(|part| (part, ""));
         let parts = parts.chain(self.host.iter().map(|part| (part, beside)));
         for ((part, bytes), place) in parts.filter(|((_, bytes), _)| *bytes > 0) {
-            writeln!(f, "    {part:<18} {:>10.1} MiB{place}", mib(*bytes))?;
+            writeln!(f, "    {part:<20} {:>10.1} MiB{place}", mib(*bytes))?;
         }
         let free = self.free.filter(|_| self.is_cpu);
         let beside = if self.is_cpu { total(&self.host) } else { 0 };
@@ -150,7 +152,7 @@ impl fmt::Display for Forecast {
             Some(free) => format!("fits: {:.0} MiB are free", mib(free)),
             None => "how much is free on this device is not known".to_owned(),
         };
-        writeln!(f, "    {:<18} {:>10.1} MiB; {verdict}", "all", mib(all))
+        writeln!(f, "    {:<20} {:>10.1} MiB; {verdict}", "all", mib(all))
     }
 }
 

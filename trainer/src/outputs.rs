@@ -1,9 +1,11 @@
 //! What a command may write: nothing that it reads, nothing twice, and no format under another one's name.
 
 use crate::error::{Failure, Result};
-use crate::files::{Identity, check_writable, parent};
-use crate::run;
+use crate::files::{FileError, Identity, check_writable, parent};
+use crate::{run, weights};
 use sit_engine::text::shown;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The files that a command reads and writes. Files are compared, not spellings: links and hard links are seen through.
@@ -13,29 +15,48 @@ pub struct Outputs {
     taken: Vec<(Identity, String)>,
     /// Folders of runs and checkpoints that are read.
     runs: Vec<PathBuf>,
+    /// Folders of which everything is read or written, and by what argument.
+    data: Vec<(PathBuf, String)>,
 }
 
 impl Outputs {
-    /// Marks `path` as read by the argument `name`: a file, or the folder of a run or of a checkpoint with all that belongs
-    /// to the run.
+    /// Marks `path` as read by the argument `name`: a file of weights with all parts of the model, or the folder of a run or of a
+    /// checkpoint, or a file in one, with all that belongs to the run.
     pub fn reads(&mut self, name: &str, path: &Path) {
-        if path.is_dir() {
-            self.runs.extend(path.canonicalize());
+        let folder = if path.is_dir() { path } else { parent(path) };
+        if let Ok(folder) = folder.canonicalize() {
+            let file = folder.join(path.file_name().unwrap_or_default());
+            let is_checkpoint = folder.join(run::STATE).is_file()
+                && (path.is_dir() || run::belongs(&folder, &file));
+            if is_checkpoint {
+                self.runs.extend(folder.parent().map(Path::to_owned));
+            }
+            if is_checkpoint || path.is_dir() {
+                self.runs.push(folder);
+            }
         }
-        self.taken
-            .push((Identity::of(path), format!("is read, by {name}")));
+        for file in weights::files(path) {
+            self.taken
+                .push((Identity::of(&file), format!("is read, by {name}")));
+        }
+    }
+
+    /// Marks the folder `path` of images as read by the argument `name`, with all that is in it.
+    pub fn reads_data(&mut self, name: &str, path: &Path) {
+        self.data
+            .extend(path.canonicalize().map(|path| (path, name.to_owned())));
     }
 
     /// Checks the file `path` that the argument `flag` names, before the work rather than after it. Its name ends in one of
     /// `extensions` (without the dot), or has no extension, or is a device such as `/dev/null`.
     ///
     /// # Errors
-    /// [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, or it is read or written by
+    /// [`Failure::Run`] for a full disk; [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, or it is read or written by
     /// another argument.
     pub fn writes(&mut self, flag: &str, path: &Path, extensions: &[&str]) -> Result<()> {
         let name = shown(path);
         let refuse = |why: String| Err(Failure::Input(format!("{flag}: {name}{why}")));
-        check_writable(path).map_err(|e| Failure::input(e).context(flag))?;
+        check_writable(path).map_err(|e| Failure::beforehand(e).context(flag))?;
         if path.metadata().is_ok_and(|m| !m.is_file()) {
             // A device or a pipe takes what it gets, and several times.
             return Ok(());
@@ -51,28 +72,107 @@ impl Outputs {
                 extensions.join(" or .")
             ));
         }
+        self.take(flag, path).or_else(refuse)
+    }
+
+    /// Notes that `flag` writes `path`, or says why it must not.
+    fn take(&mut self, flag: &str, path: &Path) -> std::result::Result<(), String> {
         let identity = Identity::of(path);
         if let Some((_, how)) = self.taken.iter().find(|(other, _)| *other == identity) {
-            return refuse(format!(" is in use: it {how}"));
+            return Err(format!(" is in use: it {how}"));
         }
-        if self.belongs_to_a_run(path) {
-            return refuse(" is in use: it belongs to the run that is read".into());
+        let whole = whole(path);
+        let is_in = |folder: &PathBuf| whole.iter().any(|path| path.starts_with(folder));
+        if let Some((_, name)) = self.data.iter().find(|(folder, _)| is_in(folder)) {
+            return Err(format!(" is in the folder of images of {name}"));
+        }
+        let belongs = |run: &PathBuf| whole.iter().any(|path| run::belongs(run, path));
+        if self.runs.iter().any(belongs) {
+            return Err(" is in use: it belongs to the run that is read".into());
+        }
+        // Nor what another run has, which would go on with it.
+        let is_of_run = |path: &PathBuf| {
+            let folder = parent(path);
+            let is_run = [run::STATE, "config.toml"].map(|file| folder.join(file).is_file());
+            is_run.contains(&true) && run::belongs(folder, path)
+        };
+        if whole.iter().any(is_of_run) {
+            return Err(" belongs to the run in that folder".into());
         }
         self.taken
             .push((identity, format!("is written, by {flag}")));
         Ok(())
     }
 
-    fn belongs_to_a_run(&self, path: &Path) -> bool {
-        let Ok(folder) = parent(path).canonicalize() else {
-            return false;
+    /// Checks the folder that the argument `flag` names, before the work: it is empty, or it can be made.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] for a full disk, else [`Failure::Input`], naming `flag` and `folder`.
+    pub fn fills(&mut self, flag: &str, folder: &Path) -> Result<()> {
+        let refuse = |what: String| {
+            Err(Failure::Input(format!(
+                "{flag}: {}{what}, expected an empty folder or a new one",
+                shown(folder)
+            )))
         };
-        let whole = folder.join(path.file_name().unwrap_or_default());
-        // A link inside the folder, or one to a file of it.
-        let whole = [path.canonicalize().unwrap_or_else(|_| whole.clone()), whole];
-        let belongs = |run: &PathBuf| whole.iter().any(|path| run::belongs(run, path));
-        self.runs.iter().any(belongs)
+        let beforehand =
+            |verb, e| Failure::beforehand(FileError::of(verb, folder)(e)).context(flag);
+        let there = if folder.symlink_metadata().is_err() {
+            let above = folder.ancestors().skip(1).map(|above| {
+                if above == Path::new("") {
+                    Path::new(".")
+                } else {
+                    above
+                }
+            });
+            match above.into_iter().find(|above| above.exists()) {
+                Some(there) if there.is_dir() => there,
+                _ => return refuse(": cannot be made".into()),
+            }
+        } else {
+            match fs::read_dir(folder).map(|mut entries| entries.next()) {
+                Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+                    return refuse(": is no folder".into());
+                }
+                Err(e) => return Err(beforehand("read", e)),
+                Ok(Some(Ok(entry))) => {
+                    return refuse(format!(": holds {} already", shown(entry.file_name())));
+                }
+                Ok(_) => folder,
+            }
+        };
+        tempfile::tempfile_in(there).map_err(|e| beforehand("write", e))?;
+        self.take(flag, folder).or_else(refuse)?;
+        self.data.extend(
+            folder
+                .canonicalize()
+                .map(|folder| (folder, flag.to_owned())),
+        );
+        Ok(())
     }
+}
+
+/// The path without links, of a file that may not be there: as a link inside a folder, and as what it leads to.
+fn whole(path: &Path) -> Vec<PathBuf> {
+    let mut missing = vec![path.file_name().unwrap_or_default()];
+    let mut above = parent(path);
+    let there = loop {
+        match above.canonicalize() {
+            Ok(there) => break there,
+            Err(_) => {
+                let Some(name) = above.file_name() else {
+                    return Vec::new();
+                };
+                missing.push(name);
+                above = parent(above);
+            }
+        }
+    };
+    let whole = missing
+        .iter()
+        .rev()
+        .fold(there, |path, name| path.join(name));
+    vec![path.canonicalize().unwrap_or_else(|_| whole.clone()), whole]
 }
 
 #[cfg(test)]
@@ -94,6 +194,8 @@ mod tests {
         ] {
             fs::write(at(file), "").unwrap();
         }
+        fs::create_dir(at("other")).unwrap();
+        fs::write(at("other/state.json"), "").unwrap();
         let reading = || {
             let mut outputs = Outputs::default();
             outputs.reads("CHECKPOINT", &at("run"));
@@ -114,23 +216,40 @@ mod tests {
             "nosuch/x.png",
             "x.jpg",
             "x.pt",
+            "other/model.safetensors",
+            "other/state.json",
         ] {
             let error = reading().writes("--out", &at(taken), &all).unwrap_err();
             let message = error.to_string();
             assert!(message.starts_with("--out: "), "{taken}: {message}");
             assert_eq!(error.exit_code(), 2, "{taken}");
         }
-        for free in [
-            "x.PNG",
-            "x",
-            "run/samples.png",
-            "state.json",
-            "./x.safetensors",
-        ] {
+        for free in ["x.PNG", "x", "run/samples.png", "./x.safetensors"] {
             reading().writes("--out", &at(free), &all).expect(free);
             // Again, in the next command.
             fs::write(at(free), "").unwrap();
             reading().writes("--out", &at(free), &all).expect(free);
+        }
+        // All parts of a model, and all of a run of which one file is read.
+        for n in [1, 2] {
+            fs::write(at(&format!("m-0000{n}-of-00002.safetensors")), "").unwrap();
+        }
+        for (read, taken) in [
+            (
+                "m-00001-of-00002.safetensors",
+                "m-00002-of-00002.safetensors",
+            ),
+            ("run/step-00000010", "run/step-00000020/model.safetensors"),
+            (
+                "run/step-00000010/ema.safetensors",
+                "run/step-00000010/model.safetensors",
+            ),
+        ] {
+            fs::create_dir_all(at("run/step-00000020")).unwrap();
+            let mut outputs = Outputs::default();
+            outputs.reads("CHECKPOINT", &at(read));
+            let refused = outputs.writes("--out", &at(taken), &all);
+            refused.expect_err(taken);
         }
         let mut outputs = reading();
         outputs.writes("--out", &at("a.png"), &all).unwrap();
@@ -139,5 +258,42 @@ mod tests {
             twice.to_string().ends_with("is written, by --out"),
             "{twice}"
         );
+    }
+
+    #[test]
+    fn folders_are_new_or_empty_and_not_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for empty in ["run/previews", "run/step-00000010", "empty", "photos"] {
+            fs::create_dir_all(at(empty)).unwrap();
+        }
+        for file in ["run/config.toml", "file"] {
+            fs::write(at(file), "").unwrap();
+        }
+        let fill = |name: &str| {
+            let mut outputs = Outputs::default();
+            outputs.reads("CHECKPOINT", &at("run"));
+            outputs.reads_data("--judge", &at("photos"));
+            outputs.writes("--npz", &at("x.npz"), &["npz"]).unwrap();
+            outputs.fills("--png", &at(name))
+        };
+        for free in ["empty", "new", "new/er", "run/samples"] {
+            fill(free).expect(free);
+            assert!(!at("new").exists());
+        }
+        for (taken, why) in [
+            ("file", "is no folder"),
+            ("file/x", "cannot be made"),
+            ("run", "holds "),
+            ("run/previews", "belongs to the run"),
+            ("./x.npz", "is written, by --npz"),
+            ("photos/new/er", "is in the folder of images of --judge"),
+        ] {
+            let message = fill(taken).unwrap_err().to_string();
+            assert!(
+                message.starts_with("--png: ") && message.contains(why),
+                "{taken}: {message}"
+            );
+        }
     }
 }

@@ -67,9 +67,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_multiplies() {
-        // Between a microcontroller and a rack of GPUs.
+    fn the_rate_counts_every_operation() {
+        // The same products by hand, of one size and once, are at most as fast, and not a hundred times slower.
         let peak = measure(&Device::Cpu).unwrap();
-        assert!((1e6..1e17).contains(&peak), "{peak}");
+        let time = products(&Device::Cpu, 256).unwrap().as_secs_f64();
+        let rate = (2 * CHAIN * 256_usize.pow(3)) as f64 / time;
+        assert!(rate / 10.0 < peak && peak < 100.0 * rate, "{peak} {rate}");
     }
 }

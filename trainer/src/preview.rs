@@ -9,6 +9,7 @@ use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::sample::{SampleConfig, Session, initial_noise};
+use sit_engine::text::count;
 use sit_engine::train::Trainer;
 use sit_engine::transport::{Guidance, Method, Sampler};
 use std::fs;
@@ -116,7 +117,7 @@ impl Previews {
             let mut shown = labels.clone();
             shown.dedup();
             let all = match shown.len() < model.n_classes {
-                true => format!(", {} of {}", shown.len(), classes::count(model.n_classes)),
+                true => format!(", {} of {}", shown.len(), count(model.n_classes, "class")),
                 false => String::new(),
             };
             let shown = shown.into_iter().map(|class| class as usize);

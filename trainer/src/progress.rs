@@ -144,10 +144,11 @@ impl Progress {
                 let rate = (at - self.first) as f64 / start.elapsed().as_secs_f64().max(1e-9);
                 let left = total.saturating_sub(at) as f64 / rate.max(1e-9);
                 let (what, unit) = (self.what, self.unit);
+                let message = message();
+                let comma = if message.is_empty() { "" } else { ", " };
                 tracing::info!(
-                    "{what} {at}/{total} {unit}, {rate:.1} {unit}/s, {} left {}",
-                    duration(left),
-                    message()
+                    "{what} {at}/{total} {unit}, {rate:.1} {unit}/s, {} left{comma}{message}",
+                    duration(left)
                 );
             }
         }

@@ -59,6 +59,9 @@ pub struct State {
     pub device: String,
     /// How data was scaled: `x = 2 · level / max_level - 1`.
     pub max_level: u8,
+    /// Images that it is trained on; 0 where it is not known, in runs made before this key.
+    #[serde(default)]
+    pub n_images: u64,
     /// The resolved configuration.
     pub config: RunConfig,
 }

@@ -47,7 +47,7 @@ fn announce(name: &'static str) {
 }
 
 #[cfg(unix)]
-pub use unix::{catch, file_limit_is_an_error};
+pub use unix::{catch, file_limit_is_an_error, usr1_goes_on};
 
 #[cfg(unix)]
 mod unix {
@@ -66,6 +66,11 @@ mod unix {
     pub fn file_limit_is_an_error() {
         // What cannot be caught does what it did.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).ok();
+    }
+
+    /// SIGUSR1, which asks a run to save and go on, changes nothing before there is anything to save.
+    pub fn usr1_goes_on() {
+        signal_hook::flag::register(SIGUSR1, Arc::default()).ok();
     }
 
     /// From now on the first signal to stop only sets [`super::interrupted`]; Ctrl-C or SIGTERM after it ends the process
@@ -126,11 +131,14 @@ mod unix {
 }
 
 #[cfg(windows)]
-mod elsewhere {
+mod windows {
     use super::{Ordering, STOP, announce};
 
     /// There is no such limit here.
     pub fn file_limit_is_an_error() {}
+
+    /// There is no such signal here.
+    pub fn usr1_goes_on() {}
 
     /// From now on the first Ctrl-C only sets [`super::interrupted`]; the second one ends the process at once.
     pub fn catch() {
@@ -147,4 +155,4 @@ mod elsewhere {
 }
 
 #[cfg(windows)]
-pub use elsewhere::{catch, file_limit_is_an_error};
+pub use windows::{catch, file_limit_is_an_error, usr1_goes_on};

@@ -4,7 +4,7 @@ mod forecast;
 mod health;
 
 use crate::config::RunConfig;
-use crate::data::{Dataset, Loader};
+use crate::data::Loader;
 use crate::error::{Failure, Result};
 use crate::init::Fitted;
 use crate::log::{Logs, MetricsLine};
@@ -13,15 +13,14 @@ use crate::preview::Previews;
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder, State, Window};
 use crate::signals;
-use crate::validation::{self, Images, Validation};
+use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
 use pollster::block_on;
 use sit_engine::backend::Device;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use sit_engine::train::{Batch, Trainer};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Steps in a row that may be skipped because their loss or gradient is not finite.
@@ -54,13 +53,13 @@ impl Job {
     pub fn new(
         config: RunConfig,
         device: &Device,
-        dataset: Arc<dyn Dataset>,
+        images: Images,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {
         let Images {
             training: dataset,
             held_out,
-        } = validation::split(&config, dataset)?;
+        } = images;
         let mut trainer = Trainer::new(device, config.step())?;
         let mut state = State {
             format: 1,
@@ -73,6 +72,7 @@ impl Job {
             window: Window::default(),
             device: device.to_string(),
             max_level: dataset.max_level(),
+            n_images: dataset.len() as u64,
             config: config.clone(),
         };
         if let Some(checkpoint) = checkpoint {
@@ -89,11 +89,19 @@ impl Job {
                     saved.device
                 );
             }
+            if ![0, state.n_images].contains(&saved.n_images) {
+                tracing::warn!(
+                    "{path}: was trained on {}, there are {} now; the run goes on with other images than it would have had",
+                    count(saved.n_images, "image"),
+                    state.n_images
+                );
+            }
             checkpoint.load(trainer.arenas())?;
             tracing::info!("going on from {path}");
             state = State {
                 program: state.program,
                 device: state.device,
+                n_images: state.n_images,
                 config: state.config,
                 ..saved.clone()
             };
@@ -110,7 +118,11 @@ impl Job {
             validation: held_out
                 .map(|images| Validation::new(&config, device, &trainer, images))
                 .transpose()?,
-            peak_flops: peak::measure(device)?,
+            // Without it only the share of it is not known.
+            peak_flops: peak::measure(device).unwrap_or_else(|e| {
+                tracing::warn!("mfu is not measured: {e}");
+                f64::NAN
+            }),
             config,
             trainer,
             saved_updates: state.n_updates,
@@ -129,11 +141,6 @@ impl Job {
         init.load(self.trainer.arenas())
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &RunConfig {
-        &self.config
-    }
-
     /// Trains to the end, or until it is asked to stop, and writes into `folder`.
     ///
     /// # Errors
@@ -146,10 +153,19 @@ impl Job {
             self.health.add(step, loss);
         }
         let total = self.config.train.steps;
+        if self.state.step == total {
+            tracing::info!(
+                "nothing to do: {} has done its {}; --set train.steps=N gives it more",
+                shown(&path),
+                count(total, "step")
+            );
+            return Ok(());
+        }
         tracing::info!(
-            "training {} parameters for {total} steps of {} images, {:.0} MiB, into {}",
+            "training {} parameters for {} of {}, {:.0} MiB, into {}",
             self.config.model.n_params(),
-            self.trainer.config().images_per_step(),
+            count(total, "step"),
+            count(self.trainer.config().images_per_step(), "image"),
             self.trainer.bytes() as f64 / (1 << 20) as f64,
             shown(&path)
         );
@@ -164,7 +180,8 @@ impl Job {
         match outcome {
             Ok(()) => {
                 tracing::info!(
-                    "done: {total} steps, {} skipped; sample with: sit sample {}",
+                    "done: {}, {} skipped; sample with: sit sample {}",
+                    count(total, "step"),
                     self.state.skipped,
                     shown(&path)
                 );
@@ -182,7 +199,8 @@ impl Job {
             Err(Stop::Failed(failure)) => {
                 // What was learned is not lost with it.
                 match self.save(folder) {
-                    Ok(()) => tracing::info!("saved step {}", self.state.step),
+                    Ok(true) => tracing::info!("saved step {}", self.state.step),
+                    Ok(false) => {}
                     Err(e) => tracing::warn!("step {} is not saved: {e}", self.state.step),
                 }
                 Err(failure.on_the_way().hint(go_on))
@@ -217,11 +235,13 @@ impl Job {
                 return Err(Stop::Interrupted);
             }
             if signals::save_asked() {
-                self.save(folder).map_err(Stop::Saving)?;
-                tracing::info!(
-                    "SIGUSR1: step {} is saved, the run goes on",
-                    self.state.step
-                );
+                let step = self.state.step;
+                match self.save(folder).map_err(Stop::Saving)? {
+                    true => tracing::info!("SIGUSR1: step {step} is saved, the run goes on"),
+                    false => tracing::info!(
+                        "SIGUSR1: nothing to save at step {step}, the weights are those of the last checkpoint or of the start"
+                    ),
+                }
             }
             let loss = self.step()?;
             let step = self.state.step;
@@ -324,6 +344,9 @@ impl Job {
             skipped: self.state.skipped,
             loss_by_t: window.mean_by_t(),
         };
+        if let Some(loss) = line.validation_loss {
+            tracing::info!("step {step}: validation loss {loss:.4}");
+        }
         logs.write(&line)?;
         self.state.window = Window::default();
         Ok(())
@@ -338,12 +361,12 @@ impl Job {
     }
 
     /// Writes a checkpoint, unless the last one holds all that was learned, and deletes old ones, though no good one of a run that
-    /// has diverged.
-    fn save(&mut self, folder: &mut RunFolder) -> Result<()> {
+    /// has diverged. Says whether it wrote one.
+    fn save(&mut self, folder: &mut RunFolder) -> Result<bool> {
         self.is_due = false;
         let path = folder.path()?;
         if self.state.n_updates == self.saved_updates {
-            return Ok(());
+            return Ok(false);
         }
         run::save(path, &self.state, self.trainer.arenas())?;
         self.saved_updates = self.state.n_updates;
@@ -353,7 +376,8 @@ impl Job {
             log.keep_last,
             log.keep_every_steps,
             self.health.diverged(),
-        )
+        )?;
+        Ok(true)
     }
 }
 

@@ -7,7 +7,9 @@ use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
 use sit_engine::rng::permutation;
+use sit_engine::text::count;
 use sit_engine::train::{self, Batch, Trainer};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The images of a run.
@@ -19,20 +21,29 @@ pub struct Images {
 }
 
 /// The images to train on, and those to validate on if the configuration asks for it: the share `data.hold_out`, or else the test
-/// images of data that comes with some.
+/// images of data that comes with some, in the folder `path` where that was found.
 ///
 /// # Errors
 /// Data without either, or test images that do not fit.
-pub fn split(config: &RunConfig, dataset: Arc<dyn Dataset>) -> Result<Images> {
+pub fn split(
+    config: &RunConfig,
+    path: Option<PathBuf>,
+    dataset: Arc<dyn Dataset>,
+) -> Result<Images> {
     let is_asked = config.log.validation.every_steps > 0;
     if config.data.hold_out > 0.0 {
         let (kept, held) = data::hold_out(dataset, config.data.hold_out)?;
         tracing::info!(
-            "{}: {} images are held out, {} are trained on",
+            "{}: {} held out, {} to train on",
             held.name(),
-            held.len(),
+            count(held.len(), "image"),
             kept.len()
         );
+        if !is_asked {
+            tracing::warn!(
+                "nothing measures the images that are held out: log.validation.every_steps is 0"
+            );
+        }
         let held: Arc<dyn Dataset> = Arc::new(held);
         return Ok(Images {
             training: Arc::new(kept),
@@ -53,6 +64,7 @@ pub fn split(config: &RunConfig, dataset: Arc<dyn Dataset>) -> Result<Images> {
         )));
     }
     let test = data::DataConfig {
+        path,
         split: Split::Test,
         n_classes: Some(config.model.n_classes),
         ..config.data.clone()

@@ -28,9 +28,43 @@ const MAX_PARTS: usize = 1000;
 /// # Errors
 /// [`Failure::Input`] when it cannot be read or is no file of weights, or a part is missing.
 pub fn open(path: &Path) -> Result<Weights> {
+    let found = find(path)?;
+    let open = |path: &PathBuf| Ok((shown(path), BufReader::new(open_file(path)?)));
+    let files = found.parts.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let name = found.index.as_ref().map_or(path, |(index, _)| index);
+    let weights = Reader::in_parts(shown(name), files)?;
+    let has = weights.tensors().count() + weights.n_left_out();
+    match found.index {
+        Some((index, wanted)) if has != wanted => Err(refuse(
+            &index,
+            format_args!("names {wanted} tensors, its files have {has}"),
+        )),
+        _ => Ok(weights),
+    }
+}
+
+/// The files that [`open`] reads, as far as they are found.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    match find(path) {
+        Ok(Files { parts, index }) => {
+            let index = index.map(|(index, _)| index);
+            parts.into_iter().chain(index).collect()
+        }
+        Err(_) => vec![path.to_owned()],
+    }
+}
+
+/// The files of one model.
+struct Files {
+    parts: Vec<PathBuf>,
+    /// The file that lists them, and the number of tensors that it names.
+    index: Option<(PathBuf, usize)>,
+}
+
+fn find(path: &Path) -> Result<Files> {
     if path.is_dir() {
         return match index_in(path)? {
-            Some(index) => open_index(&index),
+            Some(index) => in_index(&index),
             None => Err(refuse(
                 path,
                 "is a folder, expected a .safetensors or .pt file",
@@ -39,11 +73,14 @@ pub fn open(path: &Path) -> Result<Weights> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(INDEX) {
-        return open_index(path);
+        return in_index(path);
     }
     match Part::of(&name) {
-        Some(part) if path.is_file() => open_siblings(path, &part),
-        _ => open_all(path, &[path.to_owned()]),
+        Some(part) if path.is_file() => siblings(path, &part),
+        _ => Ok(Files {
+            parts: vec![path.to_owned()],
+            index: None,
+        }),
     }
 }
 
@@ -136,17 +173,17 @@ impl Part {
     }
 }
 
-/// Opens all parts of the model that `path` is a part of.
-fn open_siblings(path: &Path, part: &Part) -> Result<Weights> {
+/// All parts of the model that `path` is a part of.
+fn siblings(path: &Path, part: &Part) -> Result<Files> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let index = folder.join(format!("{}.{}{INDEX}", part.stem, part.ending));
     if index.is_file() {
-        return open_index(&index);
+        return in_index(&index);
     }
-    let paths: Vec<PathBuf> = (1..=part.count)
+    let parts: Vec<PathBuf> = (1..=part.count)
         .map(|number| folder.join(part.name(number)))
         .collect();
-    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+    if let Some(missing) = parts.iter().find(|path| !path.is_file()) {
         return Err(refuse(
             path,
             format_args!(
@@ -157,7 +194,7 @@ fn open_siblings(path: &Path, part: &Part) -> Result<Weights> {
             ),
         ));
     }
-    open_all(path, &paths)
+    Ok(Files { parts, index: None })
 }
 
 /// What an index says, as Hugging Face writes it.
@@ -167,7 +204,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-fn open_index(path: &Path) -> Result<Weights> {
+fn in_index(path: &Path) -> Result<Files> {
     let mut json = String::new();
     let file = open_file(path)?;
     let read = file.take(MAX_INDEX_BYTES).read_to_string(&mut json);
@@ -186,7 +223,7 @@ fn open_index(path: &Path) -> Result<Weights> {
         ));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut paths = Vec::new();
+    let mut parts = Vec::new();
     for file in files {
         // A name, not a way to somewhere else.
         if Path::new(file).file_name() != Some(file.as_ref()) {
@@ -202,24 +239,12 @@ fn open_index(path: &Path) -> Result<Weights> {
                 format_args!("names {file}, which is missing beside it"),
             ));
         }
-        paths.push(part);
+        parts.push(part);
     }
-    let weights = open_all(path, &paths)?;
-    let wanted = index.weight_map.len();
-    let has = weights.tensors().count() + weights.n_left_out();
-    if has != wanted {
-        return Err(refuse(
-            path,
-            format_args!("names {wanted} tensors, its files have {has}"),
-        ));
-    }
-    Ok(weights)
-}
-
-fn open_all(name: &Path, paths: &[PathBuf]) -> Result<Weights> {
-    let open = |path: &PathBuf| Ok((shown(path), BufReader::new(open_file(path)?)));
-    let files = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
-    Ok(Reader::in_parts(shown(name), files)?)
+    Ok(Files {
+        parts,
+        index: Some((path.to_owned(), index.weight_map.len())),
+    })
 }
 
 fn open_file(path: &Path) -> Result<File> {

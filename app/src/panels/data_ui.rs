@@ -5,6 +5,7 @@ use crate::state::Choice;
 use crate::state::{Action, DEFAULT_SIZE, Files, FilesAction, Opened, SIZES, State, Wanted};
 use crate::view::{Scale, sheet};
 use egui::{ProgressBar, TextureHandle, TextureOptions, Ui};
+use sit_engine::text::count;
 use sit_trainer::data::Kind;
 
 /// Names of classes that are listed.
@@ -57,11 +58,11 @@ fn facts(ui: &mut Ui, opened: &Opened) {
     let dataset = &opened.dataset;
     let [channels, height, width] = dataset.shape();
     let n_classes = dataset.n_classes();
-    let mut text = format!("{} images of {width}×{height}×{channels}", dataset.len());
-    match n_classes {
-        0 => text += ", no classes",
-        _ => text += &format!(", {n_classes} classes"),
-    }
+    let mut text = format!(
+        "{} of {width}×{height}×{channels}, {}",
+        count(dataset.len(), "image"),
+        count(n_classes, "class")
+    );
     let names: Vec<&str> = dataset.class_names().iter().map(|name| &name[..]).collect();
     if !names.is_empty() {
         text += &format!(": {}", names[..names.len().min(NAMES)].join(", "));

@@ -3,6 +3,7 @@
 use super::Scene;
 use crate::state::{Action, Source};
 use egui::{ScrollArea, Ui};
+use sit_engine::text::count;
 
 /// Reasons that are shown of a file that does not fit; the rest is counted.
 const MAX_REASONS: usize = 50;
@@ -15,9 +16,9 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             c.dim, c.depth, c.n_heads, c.patch, c.input_size, c.input_size, c.channels
         ));
         ui.label(format!(
-            "{} parameters, {} classes",
-            c.n_params(),
-            c.n_classes
+            "{}, {}",
+            count(c.n_params(), "parameter"),
+            count(c.n_classes, "class")
         ));
         let t = &model.transport;
         ui.label(format!("{} path, predicts {}", t.path, t.prediction));

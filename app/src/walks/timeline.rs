@@ -33,6 +33,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         window: Window::default(),
         device: Device::Cpu.to_string(),
         max_level: 16,
+        n_images: 1442,
         config: config.clone(),
     };
     while state.step < n * every {

@@ -71,6 +71,20 @@ fn a_run_knows_its_classes_by_name() {
         let rows = "a row each, from the top: 2 cat, small, 1 bee, none\n";
         assert!(done.stdout.contains(rows), "{}", done.stdout);
     }
+    // All three colors of a class are nearer to another class's, and the samples of two steps of training are noise.
+    let text = run_ok(
+        path,
+        "sample run --backend cpu --steps 1 --per-class 2 --judge data",
+    );
+    let judged = " of 6 (";
+    let real = "says the nearest of 9 images in data (of the real images themselves 0 of 9, 0.0 %,";
+    assert!(text.contains(judged) && text.contains(real), "{text}");
+    fs::rename(path.join("data/bee"), path.join("data/dog")).unwrap();
+    let done = run(path, "sample run --backend cpu --steps 1 --judge data");
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    let expected =
+        "--judge: data: got the class folders ant, cat, small, dog, expected one called bee";
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
     let done = sample("run", "beee");
     assert_eq!(done.code, Some(2));
     assert!(
@@ -134,6 +148,18 @@ fn a_run_keeps_its_classes() {
     );
     let text = fs::read_to_string(path.join("run/step-00000004/state.json")).unwrap();
     assert!(text.contains("\"ant\""), "{text}");
+
+    // Another picture is no other class, but changes what the run sees.
+    fs::copy(data.join("ant/0.png"), data.join("ant/9.png")).unwrap();
+    let longer = "train --resume run --backend cpu --set train.steps=5";
+    for part in [
+        "was trained on 9 images, there are 10 now",
+        "nothing to do: run has done its 5 steps",
+    ] {
+        let done = run(path, longer);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stderr.contains(part), "{part}\n{}", done.stderr);
+    }
 }
 
 /// A run started with a relative path goes on from elsewhere with the same bytes, also after it was moved with its data.

@@ -65,6 +65,20 @@ fn a_folder_of_images_trains_and_samples() {
     ] {
         assert!(report.contains(part), "{part}:\n{report}");
     }
+    // A file that the decoder panics on is a bad one, without the decoder's words.
+    let odd = folder.path().join("odd");
+    fs::create_dir(&odd).unwrap();
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/pictures/cmyk_factors.jpg"
+    );
+    fs::copy(file, odd.join("a.jpg")).unwrap();
+    let done = run(folder.path(), "data inspect odd");
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    let is_said = done
+        .stderr
+        .contains("odd/a.jpg: the decoder fails on this kind of file");
+    assert!(is_said && !done.stderr.contains("panic"), "{}", done.stderr);
     // The command that it ends with.
     let command = report.trim_end().rsplit_once("\nsit ").unwrap().1;
     assert!(command.contains("--set data.path=data"), "{report}");

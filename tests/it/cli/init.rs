@@ -96,7 +96,7 @@ fn a_branch_starts_from_the_average_or_the_weights_as_trained() {
         &said,
         &[
             "starting from run/step-00000002, moving average: 21 of 21 tensors as they are",
-            "label table: kept by number, as the names of its 10 classes are not known",
+            "label table: kept by number for 10 classes, as the names are not known",
             "into run-2",
         ],
     );

@@ -138,11 +138,12 @@ too many images          |                 | SAMPLE --per-class 1000000 --classe
 image beyond the list    |                 | SAMPLE --index 79-80                             | --index; got 80, expected 0 to 79
 image twice              |                 | SAMPLE --index 5,3-6                             | --index; image 5 stands in it twice
 no image                 |                 | SAMPLE --index 3-                                | --index; not the number of an image
-nothing to write         |                 | sample run --backend cpu --no-grid               | --no-grid; nothing would be written
+nothing to write         |                 | sample run --backend cpu --no-grid               | --no-grid; nothing would come of it
 no grid in a file        |                 | SAMPLE --no-grid                                 | --no-grid; --out
 folder that has files    |                 | SAMPLE --png run                                 | --png; run: holds
 file for a folder        |                 | SAMPLE --png old.png                             | --png; old.png: is no folder
 folder in a file         |                 | SAMPLE --png old.png/x                           | --png; old.png/x: cannot be made
+no judge                 |                 | SAMPLE --judge nosuch                            | --judge: nosuch: No such file
 missing noise            |                 | SAMPLE --init nosuch                             | nosuch; No such file
 no noise in a file       | init: no x      | SAMPLE --init init                               | init; no tensor x
 misshaped noise          | init: shape     | SAMPLE --init init                               | init; x is [1, 1, 8, 4], expected [B, 1, 8, 8]

@@ -237,6 +237,7 @@ fn help_has_examples_units_and_defaults() {
         }
     }
     assert!(run_ok(folder.path(), "--version").starts_with("sit "));
+    assert!(run_ok(folder.path(), "info").starts_with("CPU"));
 }
 
 /// As in `sit data inspect digits | head -1`.

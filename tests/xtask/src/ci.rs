@@ -1,8 +1,9 @@
 //! `cargo xtask ci`: all checks and tests on a machine that may have nothing but Rust.
 
-use crate::{apt, cargo, check, target, tidy, web};
-use anyhow::{Result, bail};
+use crate::{apt, cargo, check, root, target, text, tidy, web};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 /// Runs everything; the first failure ends it. Says what each part took.
@@ -23,6 +24,7 @@ pub fn run() -> Result<()> {
             "clippy --workspace --all-targets -- -D warnings",
         ))
     })?;
+    part("other platforms", &other_platforms)?;
     part("documentation", &|| {
         check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     })?;
@@ -39,8 +41,49 @@ pub fn run() -> Result<()> {
     for (name, seconds) in took {
         eprintln!("{seconds:>6} s  {name}");
     }
+    let missing = missing()?;
+    if !missing.is_empty() {
+        let missing = missing.join(" ");
+        eprintln!("not checked, as the toolchain lacks them (rustup target add): {missing}");
+    }
     eprintln!("all passed");
     Ok(())
+}
+
+/// Platforms that no test runs on: the compiler's word is better than none.
+const OTHER_PLATFORMS: [&str; 4] = [
+    "aarch64-unknown-linux-gnu",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+    "x86_64-pc-windows-gnu",
+];
+
+/// Checks the program and the window for every one whose standard library the toolchain has.
+fn other_platforms() -> Result<()> {
+    let missing = missing()?;
+    for platform in OTHER_PLATFORMS.iter().filter(|p| !missing.contains(p)) {
+        check(&mut cargo(&format!(
+            "check --package sit-trainer --package sit-app --target {platform}"
+        )))?;
+    }
+    Ok(())
+}
+
+/// Those without a standard library.
+fn missing() -> Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    for platform in OTHER_PLATFORMS {
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc
+            .args(["--print", "target-libdir", "--target", platform])
+            .current_dir(root());
+        let said = rustc.output().with_context(|| text(&rustc))?;
+        ensure!(said.status.success(), "{}: {}", text(&rustc), said.status);
+        if !Path::new(String::from_utf8_lossy(&said.stdout).trim()).is_dir() {
+            missing.push(platform);
+        }
+    }
+    Ok(missing)
 }
 
 /// The GPU tests need a Vulkan device. Debian's software one will do; it is installed when there is no driver at all.

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "sample",
         &[
+            "text",
             "backend",
             "model",
             "transport",

@@ -1,8 +1,7 @@
 //! The value of `--classes`: classes by number or by name.
 
 use crate::config::suggestion;
-use crate::data::classes::count;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 
 /// More classes than that are not sampled at a time.
 const MOST: usize = 1_000_000;
@@ -92,8 +91,8 @@ impl Known<'_> {
             false => format!("0 to {}", self.n.saturating_sub(1)),
         };
         Err(format!(
-            "{number}: this model has {}, {known}, and none for none",
-            count(self.n)
+            "{number}: this model has {}, {known}, and the word none for no class",
+            count(self.n, "class")
         ))
     }
 
@@ -175,7 +174,7 @@ mod tests {
         assert!(text.ends_with("did you mean T-shirt/top?"), "{text}");
         assert_eq!(
             list("7").unwrap_err(),
-            "7: this model has 6 classes, 0 to 5, and none for none"
+            "7: this model has 6 classes, 0 to 5, and the word none for no class"
         );
     }
 

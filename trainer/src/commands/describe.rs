@@ -16,7 +16,7 @@ pub fn data(config: &RunConfig, asked: &DataConfig, dataset: &dyn Dataset) -> Re
         "{}: {} of {h}x{w}x{c}, {}",
         dataset.name(),
         count(dataset.len(), "image"),
-        classes::count(n)
+        count(n, "class")
     );
     let DataConfig {
         classes: names,
@@ -39,7 +39,7 @@ pub fn data(config: &RunConfig, asked: &DataConfig, dataset: &dyn Dataset) -> Re
             ),
             _ => tracing::info!(
                 "model.n_classes = \"auto\": it trains conditionally on the {}; 0 ignores them",
-                classes::count(n)
+                count(n, "class")
             ),
         }
     }
@@ -85,7 +85,7 @@ fn empty_classes(names: &[String], counts: &[usize]) -> Result<()> {
     let text = format!(
         "{} of {} without an image: {}",
         empty.len(),
-        classes::count(counts.len()),
+        count(counts.len(), "class"),
         classes::numbered(names, empty.iter().copied())
     );
     if 2 * empty.len() > counts.len() {

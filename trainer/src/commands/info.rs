@@ -14,7 +14,7 @@ use sit_engine::checkpoint::{self, Examination, Sizes};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::SampleConfig;
-use sit_engine::text::shown;
+use sit_engine::text::{self, shown};
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use std::path::{Path, PathBuf};
 
@@ -24,12 +24,9 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-XL-2-256x256.pt"
 )]
 pub struct Args {
-    /// Run folder, checkpoint folder, or a .safetensors or .pt file with the official names.
-    #[arg(
-        value_name = "CHECKPOINT",
-        required_unless_present = "preset",
-        conflicts_with = "preset"
-    )]
+    /// Run folder, checkpoint folder, or a .safetensors or .pt file with the official names; without it and --preset only what this
+    /// machine has is shown.
+    #[arg(value_name = "CHECKPOINT", conflicts_with = "preset")]
     checkpoint: Option<PathBuf>,
     /// Configuration that comes with the program.
     #[arg(long, value_name = "NAME")]
@@ -65,9 +62,9 @@ pub fn run(args: &Args) -> Result<()> {
         (None, Some(path)) if weights::is_run(path)? => {
             let checkpoint = Checkpoint::open(path)?;
             text += &format!(
-                "{}: {} steps, trained on {}\n",
+                "{}: {}, trained on {}\n",
                 shown(&checkpoint.path),
-                checkpoint.state.step,
+                text::count(checkpoint.state.step, "step"),
                 checkpoint.state.device
             );
             names.clone_from(&checkpoint.state.config.data.classes);
@@ -89,7 +86,7 @@ pub fn run(args: &Args) -> Result<()> {
                 Ok(sizes) if sizes.knows_heads && sizes.knows_image => with_model(sizes.model),
                 outcome => {
                     if let Ok(sizes) = &outcome {
-                        let count = classes::count(sizes.model.n_classes);
+                        let count = text::count(sizes.model.n_classes, "class");
                         describe(&mut text, sizes, &count, &names)?;
                         text += &open_questions(sizes);
                     }
@@ -98,7 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
                 }
             }
         }
-        (None, None) => return Err(Failure::input("give a CHECKPOINT or --preset NAME")),
+        (None, None) => return machine(),
     };
     if let Some(batch) = args.batch {
         config.train.batch = batch as usize;
@@ -106,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     config.model.validate()?;
     let classes = match (config.model.n_classes, config.data.n_classes) {
         (0, None) => "as many classes as the data has".to_owned(),
-        (n, _) => classes::count(n),
+        (n, _) => text::count(n, "class"),
     };
     let known = Sizes {
         model: config.model,
@@ -138,6 +135,22 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Tensors of a file that is no SiT that are shown.
 const TENSORS_SHOWN: usize = 5;
+
+/// What computes here, without a model.
+fn machine() -> Result<()> {
+    let mut text = String::new();
+    for choice in [Choice::Cpu, Choice::Gpu] {
+        match block_on(Device::open(choice)) {
+            Ok(device) => text += &format!("{device}\n"),
+            Err(e) => text += &format!("{e}\n"),
+        }
+    }
+    let gpus = backend::list();
+    if !gpus.is_empty() {
+        text += &format!("\n{gpus}");
+    }
+    stdout::print(&text)
+}
 
 /// What a file is: its format and what it holds.
 fn what(path: &Path, file: &Weights) -> String {

@@ -1,4 +1,4 @@
-//! The commands of `sit`, one file each.
+//! The commands of `sit`, a file or a folder each, and the arguments that several share.
 
 mod backend;
 mod classes;

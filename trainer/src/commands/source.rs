@@ -14,8 +14,8 @@ use std::path::PathBuf;
 /// A checkpoint, and flags for files that do not tell.
 #[derive(Debug, clap::Args)]
 pub struct SourceArgs {
-    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names, of one in
-    /// parts any of them, the index or the folder.
+    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names. Of a model in
+    /// several files: any of them, their index, or the folder that holds them.
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].

@@ -10,7 +10,7 @@ use crate::init::{Init, InitArgs, OwnConfig};
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
-use crate::{memory, signals, stdout};
+use crate::{memory, signals, stdout, validation};
 use sit_engine::text::shown;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,13 +23,14 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-smoke, fashion-mnist, image-folder-64, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-smoke, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Leave out images that cannot be decoded; the same as --set data.skip_bad=true.
+    /// Leave out images that cannot be decoded or have no label, and class folders without images; the same as --set
+    /// data.skip_bad=true.
     #[arg(long)]
     skip_bad: bool,
     /// Go on with the last checkpoint of this run folder, or with this checkpoint folder; without a configuration, with
@@ -47,7 +48,7 @@ pub struct Args {
     auto_resume: bool,
     #[command(flatten)]
     backend: BackendArg,
-    /// Check everything, show the configuration and the memory forecast, write nothing.
+    /// Check everything, show the configuration and the memory forecast, and make no run; decoded images are kept as in a run.
     #[arg(long)]
     dry_run: bool,
 }
@@ -64,7 +65,7 @@ Examples:
   sit train --preset image-folder-64 --set data.path=photos --init-from runs/other
   sit train --init-from runs/mine --out runs/branch --set train.learning_rate=1e-5
 
-Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 save a checkpoint after the step and stop, SIGUSR1 saves one and goes on.";
+Signals: Ctrl-C, SIGTERM, SIGHUP, SIGXCPU and SIGUSR2 save a checkpoint after the step and stop, SIGUSR1 saves one and goes on.";
 
 /// Runs it.
 ///
@@ -72,6 +73,8 @@ Signals: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 save a checkpoint after the step an
 /// Bad configuration or data, an unwritable folder, a device that cannot hold the model, or too many steps that are not
 /// finite.
 pub fn run(args: &Args) -> Result<()> {
+    signals::usr1_goes_on();
+    args.init.check()?;
     let (mut config, start) = args.start()?;
     // Where a run lies is not part of what it does.
     config.log.folder = None;
@@ -89,25 +92,29 @@ pub fn run(args: &Args) -> Result<()> {
         Start::From(checkpoint) => Some(&**checkpoint),
         _ => None,
     };
+    let steps_before = checkpoint.map(|c| run::steps(&c.run)).transpose()?;
     let init = match checkpoint {
         Some(_) => None,
         None => Init::open(&mut config)?,
     };
     describe::settings(&config);
-    let dataset = open_data(&mut config, &run, checkpoint)?;
+    let (dataset, path) = open_data(&mut config, &run, checkpoint)?;
     let init = init.map(|init| init.fit(&config, dataset.class_names()));
     let device = args.backend.open()?;
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
     let forecast = memory::training(&config, &device).with_host("order of images", order);
+    let images = validation::split(&config, path, dataset)?;
+    let toml = config.to_toml().map_err(Failure::input)?;
     if args.dry_run {
         if let Some(checkpoint) = checkpoint {
             checkpoint.check()?;
         }
-        return stdout::print(&format!("{}\n{device}\n{forecast}", config.to_toml()));
+        stdout::print(&format!("{toml}\n{device}\n{forecast}"))?;
+        return forecast.require();
     }
     forecast.require()?;
-    let mut job = Job::new(config, &device, dataset, checkpoint)?;
+    let mut job = Job::new(config, &device, images, checkpoint)?;
     if let Some(init) = init {
         job.start_from(init)?;
     }
@@ -126,6 +133,12 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let path = folder.path()?.to_owned();
     if let Some(checkpoint) = checkpoint {
+        if Some(run::steps(&path)?) != steps_before {
+            return Err(Failure::Input(format!(
+                "{}: another process has trained in this folder just now; give the command again",
+                shown(&path)
+            )));
+        }
         for old in run::set_aside(&path, checkpoint.state.step)? {
             tracing::warn!(
                 "a checkpoint from after step {} is now called {}",
@@ -134,7 +147,6 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
     }
-    let toml = job.config().to_toml();
     write_atomically(&path.join(CONFIG), |out| out.write_all(toml.as_bytes()))?;
     signals::catch();
     job.train(&mut folder)
@@ -160,9 +172,11 @@ impl Args {
             set.push("data.skip_bad=true".into());
         }
         // A path of the command line starts from the working folder.
-        let is_placed = set
-            .iter()
-            .any(|text| text.trim_start().starts_with("data.path="));
+        let is_set = |key: &str| {
+            set.iter()
+                .any(|text| text.split('=').next().is_some_and(|set| set.trim() == key))
+        };
+        let is_placed = is_set("data.path");
         let load_after = |first: &[String], source: Source| -> Result<RunConfig> {
             let set: Vec<String> = first.iter().chain(&set).cloned().collect();
             let mut config = RunConfig::load(source, &set).map_err(Failure::input)?;
@@ -254,7 +268,7 @@ impl Args {
         let origin = shown(&checkpoint.path);
         let saved = &checkpoint.state.config;
         let mut config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
-        keep(saved, &mut config, is_placed);
+        keep(saved, &mut config, &is_set);
         check_resume(saved, &config).map_err(|e| e.context(&origin))?;
         if config.train.steps < checkpoint.state.step {
             return Err(Failure::Input(format!(
@@ -267,14 +281,14 @@ impl Args {
 }
 
 /// What is left to the data, and where that is, stays as it was found when the run began.
-fn keep(saved: &RunConfig, asked: &mut RunConfig, is_placed: bool) {
+fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool) {
     // It says where the run came from; it does not start there again.
     asked.init.clone_from(&saved.init);
     if asked.data.n_classes.is_none() {
         asked.model.n_classes = saved.model.n_classes;
         asked.data.n_classes = saved.data.n_classes;
     }
-    if asked.data.path == saved.data.path && !is_placed {
+    if asked.data.path == saved.data.path && !is_set("data.path") {
         asked.data.path_from.clone_from(&saved.data.path_from);
     }
     if asked.data.classes.is_empty() {
@@ -282,6 +296,13 @@ fn keep(saved: &RunConfig, asked: &mut RunConfig, is_placed: bool) {
     }
     asked.data.first_label = asked.data.first_label.or(saved.data.first_label);
     asked.data.transpose = asked.data.transpose.or(saved.data.transpose);
+    // A preset gives a new run these; an older one goes on as it began.
+    if !is_set("data.class_order") {
+        asked.data.class_order = saved.data.class_order;
+    }
+    if !is_set("data.exif_orientation") {
+        asked.data.exif_orientation = saved.data.exif_orientation;
+    }
 }
 
 /// Refuses a configuration that the weights, the noise or the data order of a run do not fit, and tells what else changes.
@@ -302,7 +323,8 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     names.sort();
     names.dedup();
     let text = |value: Option<&toml::Value>| value.map_or("not set".into(), toml::Value::to_string);
-    for name in names {
+    // Where the data lies is said when it is not found.
+    for name in names.into_iter().filter(|name| *name != "data.path_from") {
         let (old, new) = (saved.get(name), asked.get(name));
         if old == new {
             continue;
@@ -321,12 +343,12 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     Ok(())
 }
 
-/// Opens the data, and takes from it what the configuration leaves to it.
+/// Opens the data, and takes from it what the configuration leaves to it. Returns it with the folder where it was found.
 fn open_data(
     config: &mut RunConfig,
     run: &Path,
     checkpoint: Option<&Checkpoint>,
-) -> Result<Arc<dyn Dataset>> {
+) -> Result<(Arc<dyn Dataset>, Option<PathBuf>)> {
     if config.data.path_from.is_none() {
         config.data.remember_place(run);
     }
@@ -334,6 +356,9 @@ fn open_data(
         path: config.data.place(Some(run)).map_err(|e| {
             match config::how_to_install(&config.data) {
                 Some(line) => Failure::from(e).hint(line),
+                None if checkpoint.is_some() => {
+                    Failure::from(e).hint("--set data.path=FOLDER says where it is now")
+                }
                 None => e.into(),
             }
         })?,
@@ -358,7 +383,7 @@ fn open_data(
         tracing::info!("the run has no names of its classes yet; it takes those of its data now");
     }
     describe::data(config, &asked, &*dataset)?;
-    Ok(dataset)
+    Ok((dataset, found.path))
 }
 
 /// Whether a run has begun in this folder.

@@ -1,4 +1,4 @@
-//! Values of flags: whole numbers and numbers with their range, lists of classes, intervals of time.
+//! Values of flags: whole numbers and numbers with their range, intervals of time.
 
 use crate::config::number;
 use std::ops::RangeInclusive;

@@ -6,7 +6,7 @@ use std::path::Path;
 use sit_engine::text::shown;
 use toml::{Table, Value};
 
-use super::value::nests_too_deep;
+use super::nesting::nests_too_deep;
 use super::{ConfigError, number, preset_called};
 
 /// Longest configuration; it is a page of text. What is longer is another kind of file.
@@ -85,7 +85,7 @@ fn is_a_folder(path: &Path) -> String {
         "--resume goes on with a run".to_owned()
     } else {
         format!(
-            "to train on images: --preset image-folder-64 --set data.path={}",
+            "to train on images: --preset pictures-32 --set data.path={}",
             shown(path)
         )
     };

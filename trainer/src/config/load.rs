@@ -9,13 +9,14 @@ use sit_engine::text::shown;
 use toml::{Table, Value};
 
 use super::keys::{named_elsewhere, takes_text};
+use super::nesting::nests_too_deep;
 use super::number;
-use super::value::{KeyError, from_value, nests_too_deep, suggestion};
+use super::value::{KeyError, from_value, suggestion};
 use super::{AUTO, ConfigError, RunConfig};
 use crate::data::DataConfig;
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-smoke",
@@ -24,6 +25,10 @@ const EMBEDDED: [(&str, &str); 5] = [
     (
         "fashion-mnist",
         include_str!("../../configs/fashion-mnist.toml"),
+    ),
+    (
+        "pictures-32",
+        include_str!("../../configs/pictures-32.toml"),
     ),
     (
         "image-folder-64",

@@ -7,6 +7,7 @@
 mod file;
 mod keys;
 mod load;
+mod nesting;
 pub(crate) mod number;
 mod tables;
 mod value;
@@ -110,12 +111,15 @@ impl RunConfig {
     }
 
     /// The configuration as TOML, every default written out.
-    pub fn to_toml(&self) -> String {
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a path that is not UTF-8, which only one that was not read from TOML can hold.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
         let text = match self.data.n_classes {
             Some(_) => toml::to_string(self),
             None => toml::Table::try_from(self).map(|table| with_auto(table).to_string()),
         };
-        text.expect("tables with string keys, no integer above i64::MAX")
+        text.map_err(|error| ConfigError::new(format!("cannot be kept in a file: {error}")))
     }
 
     /// The configuration as a TOML table, every default written out.

@@ -178,7 +178,8 @@ impl Default for LogConfig {
 pub struct PreviewConfig {
     /// A preview every so many steps; 5000 by default, 0 for none.
     pub every_steps: u64,
-    /// Most images, as many of each class; 40 by default. Of more classes than that, one image of so many, evenly spread.
+    /// The most images, 40 by default; every class has as many as the others. Of more classes than this, some are shown with one image
+    /// each, evenly spread.
     pub count: usize,
     /// Steps of the ODE, by Heun's method; 20 by default.
     pub steps: u32,

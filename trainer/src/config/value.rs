@@ -17,13 +17,6 @@ use toml::Value;
 use super::keys::hint;
 use super::number;
 
-/// Whether TOML may nest deeper than the stack holds: the parser's own limits hold for each key and each bracket alone, and
-/// keys of dots in tables in tables multiply them. No level is without one of these characters.
-pub fn nests_too_deep(text: &str) -> bool {
-    const MOST: usize = 1000;
-    text.matches(['.', '{', '[']).nth(MOST).is_some()
-}
-
 /// The value as a `T`.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, KeyError> {
     T::deserialize(De(value))

@@ -39,15 +39,6 @@ pub fn numbered(names: &[String], classes: impl ExactSizeIterator<Item = usize>)
     }))
 }
 
-/// The number of classes in words: "no classes", "1 class", "2 classes".
-pub fn count(n: usize) -> String {
-    match n {
-        0 => "no classes".to_owned(),
-        1 => "1 class".to_owned(),
-        n => format!("{n} classes"),
-    }
-}
-
 /// The number of images of each class; empty for unconditional data.
 pub fn images(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; dataset.n_classes()];
@@ -152,6 +143,12 @@ pub(super) fn of_folders(
         }
         _ => String::new(),
     };
+    let mut seen = HashSet::new();
+    if let Some(twice) = found.iter().find(|name| !seen.insert(*name)) {
+        let got = format!("two class folders that both show as {twice}");
+        let expected = "names that differ in what can be shown";
+        return Err(DataError::content(root, got, expected));
+    }
     let names = match &config.classes[..] {
         [] => found.clone(),
         wanted => wanted.to_vec(),

@@ -69,7 +69,7 @@ pub struct DataConfig {
     pub image_size: Option<usize>,
     /// 1 for grey, 3 for RGB (default); for `folder`.
     pub channels: Option<usize>,
-    /// The number of classes: at least the number found (default), or 0 to ignore the labels.
+    /// The number of classes: by default those that are found; more leave room for classes to come, 0 ignores the labels.
     pub n_classes: Option<usize>,
     /// Names of the classes in their order, as many as are known; class `i` without one is called by its number. A run takes those
     /// of its data, and keeps them. Given, they are the class folders in the order of their numbers, or name an IDX file's labels.

@@ -1,6 +1,8 @@
 //! From an image file to 8-bit grey or RGB pixels.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
@@ -9,11 +11,13 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use super::crop::{Pixels, center_crop};
 use super::{BadFile, DataConfig, DataError, jpeg};
 
+/// Endings of the names of images that can be decoded; `jfif` is what Windows calls some JPEGs.
+pub const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "jfif", "webp"];
+
 /// Whether a file is an image that can be decoded, by its extension.
 pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let known = ["png", "jpg", "jpeg", "webp"];
-    extension.is_some_and(|extension| known.iter().any(|k| k.eq_ignore_ascii_case(extension)))
+    extension.is_some_and(|extension| EXTENSIONS.iter().any(|k| k.eq_ignore_ascii_case(extension)))
 }
 
 /// How a file becomes an image.
@@ -62,11 +66,31 @@ pub fn decode(
 ) -> Result<DynamicImage, BadFile> {
     stream
         .map_err(|error| error.to_string())
-        .and_then(|stream| decode_stream(stream, rules))
+        .and_then(|stream| guarded(|| decode_stream(stream, rules)))
         .map_err(|reason| BadFile {
             path: path.to_owned(),
             reason,
         })
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread is a decoder's on a file that it is not made for. It becomes an error of that file; a program's panic
+/// hook has nothing to print.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
+/// A decoder that panics has met a file that it is not made for: that is an error of the file. A browser has no such guard.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    IS_GUARDED.set(true);
+    let done = catch_unwind(AssertUnwindSafe(decode));
+    IS_GUARDED.set(false);
+    done.unwrap_or_else(|_| {
+        Err("the decoder fails on this kind of file; saved anew it can be read".to_owned())
+    })
 }
 
 fn decode_stream(stream: impl BufRead + Seek, rules: Rules) -> Result<DynamicImage, String> {
@@ -131,6 +155,10 @@ pub struct Header {
 impl Header {
     /// Reads the header alone; `None` for one that cannot be read.
     pub fn read(stream: impl BufRead + Seek) -> Option<Self> {
+        guarded(|| Self::read_stream(stream).ok_or_else(String::new)).ok()
+    }
+
+    fn read_stream(stream: impl BufRead + Seek) -> Option<Self> {
         let reader = ImageReader::new(stream).with_guessed_format().ok()?;
         let (size, has_color) = if reader.format() == Some(ImageFormat::Jpeg) {
             let mut bytes = Vec::new();
@@ -248,6 +276,16 @@ mod tests {
 
     fn levels(image: impl Into<DynamicImage>, channels: usize, background: [u8; 3]) -> Vec<u8> {
         to_pixels(image.into(), channels, background).levels
+    }
+
+    #[test]
+    fn a_decoder_that_panics_has_met_a_bad_file() {
+        let message = guarded(|| -> Result<(), String> { panic!("as a decoder may") });
+        assert_eq!(
+            message.unwrap_err(),
+            "the decoder fails on this kind of file; saved anew it can be read"
+        );
+        assert_eq!(guarded(|| Ok(3)), Ok(3));
     }
 
     /// Odd files of `tests/fixtures/pictures`: JPEG is Pillow's to the byte, PNG and WebP in the mean.

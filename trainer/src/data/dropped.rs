@@ -11,7 +11,7 @@ use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
 use super::memory::InMemory;
-use super::names::{class_order, is_system};
+use super::names::{LABEL_FILES, class_order, is_system};
 use super::{BadFile, DataConfig, DataError, Kind, Split, classes, idx};
 
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
@@ -173,6 +173,7 @@ async fn images(
     progress: impl AsyncFn(usize, usize),
 ) -> Result<InMemory, DataError> {
     let root = config.required_path()?;
+    refuse_labels(config, root, files)?;
     let files = images_of(files);
     let n_shared = n_shared_folders(files.iter().map(|file| &file.0[..]));
     let class = |name: &str| {
@@ -225,6 +226,33 @@ async fn images(
         first_label: None,
         transpose: None,
     })
+}
+
+/// Refuses a file of labels: its images lie in folders that are no classes.
+fn refuse_labels(config: &DataConfig, root: &Path, files: &[File]) -> Result<(), DataError> {
+    let has_labels = |(name, bytes): &&File| {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        // StyleGAN's says null where it has none.
+        let has_some = || {
+            let json = String::from_utf8_lossy(bytes);
+            json.split_once("\"labels\"").is_some_and(|(_, rest)| {
+                let value = rest.trim_start().trim_start_matches(':');
+                !value.trim_start().starts_with("null")
+            })
+        };
+        LABEL_FILES.contains(&name) && (name != "dataset.json" || has_some())
+    };
+    match files.iter().find(has_labels) {
+        Some((name, _)) if config.n_classes != Some(0) => Err(DataError::content(
+            root,
+            format!(
+                "the labels of {}, which are read from folders alone",
+                shown(name)
+            ),
+            "the unpacked folder, a folder for each class in it, or no classes (data.n_classes = 0)",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_bad(bad: Vec<BadFile>, n_images: usize, skip_bad: bool) -> Result<(), DataError> {

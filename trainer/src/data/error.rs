@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 
 /// An image file that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +127,11 @@ impl DataError {
 
 fn bad_images(bad: &[BadFile], n_images: usize) -> String {
     const SHOWN: usize = 5;
-    let mut text = format!("{} of {n_images} images cannot be read:", bad.len());
+    let mut text = format!(
+        "{} of {} cannot be read:",
+        bad.len(),
+        count(n_images, "image")
+    );
     for file in bad.iter().take(SHOWN) {
         text += &format!("\n  {file}");
     }

@@ -11,7 +11,7 @@ use super::decode::{Fit, decode};
 use super::disk::{self, Cache};
 use super::listing::{list, refuse_empty};
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 
 /// The images of a folder, resized and cropped to one size.
 pub struct Folder {
@@ -169,11 +169,23 @@ impl Folder {
                 n_images,
             });
         }
-        tracing::warn!("{}: skipped {} of {n_images} images", self.name, bad.len());
+        tracing::warn!(
+            "{}: skipped {} of {}",
+            self.name,
+            bad.len(),
+            count(n_images, "image")
+        );
         let mut is_good = vec![true; n_images];
-        for (index, bad) in bad {
-            tracing::warn!("skipped {bad}");
-            is_good[index] = false;
+        const SHOWN: usize = 20;
+        for (number, (index, bad)) in bad.iter().enumerate() {
+            is_good[*index] = false;
+            if number < SHOWN {
+                tracing::warn!("skipped {bad}");
+            }
+        }
+        if bad.len() > SHOWN {
+            let more = count(bad.len() - SHOWN, "more image");
+            tracing::warn!("skipped {more}; sit data inspect names them all");
         }
         let image_bytes = self.fit.bytes();
         if let Some(cache) = &mut self.cache {

@@ -21,7 +21,7 @@ use super::{
     BadFile, ClassOrder, DataConfig, DataError, Dataset, Kind, Progress, Split, classes, digits,
     idx,
 };
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 
 /// Levels of one channel over all images, transparent pixels composited on white.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -201,7 +201,7 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
     let suggestion = DataConfig {
         image_size: Some(suggested_size(&sizes)),
         channels: Some(channels.len()),
-        skip_bad: !bad.is_empty() || !listing.empty.is_empty(),
+        skip_bad: !bad.is_empty() || !listing.empty.is_empty() || listing.left_out.unlabelled > 0,
         ..suggestion
     };
     Ok(Report {
@@ -284,7 +284,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 10;
         let n_images: usize = self.splits.iter().map(|split| split.1).sum();
-        writeln!(f, "{}: {n_images} images", self.name)?;
+        writeln!(f, "{}: {}", self.name, count(n_images, "image"))?;
         for (name, n) in self.splits.iter().filter(|split| !split.0.is_empty()) {
             writeln!(f, "  {name:<8}{n:>9}")?;
         }
@@ -343,7 +343,7 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "{}: number, name, images",
-                classes::count(self.classes.len())
+                count(self.classes.len(), "class")
             )?;
         }
         for (number, (name, n)) in self.classes.iter().enumerate() {
@@ -364,7 +364,11 @@ impl fmt::Display for Report {
             )?;
         }
         if !self.empty.is_empty() {
-            writeln!(f, "{} class folders without images", self.empty.len())?;
+            writeln!(
+                f,
+                "{} without images",
+                count(self.empty.len(), "class folder")
+            )?;
         }
         for folder in &self.empty {
             writeln!(f, "  {}", shown(folder))?;
@@ -373,7 +377,7 @@ impl fmt::Display for Report {
             writeln!(f, "left out: {}", self.left_out)?;
         }
         if !self.bad.is_empty() {
-            writeln!(f, "{} images cannot be read", self.bad.len())?;
+            writeln!(f, "{} cannot be read", count(self.bad.len(), "image"))?;
         }
         for file in &self.bad {
             writeln!(f, "  {file}")?;
@@ -384,7 +388,10 @@ impl fmt::Display for Report {
             exif_orientation: None,
             ..self.suggestion.clone()
         };
-        write!(f, "to train on it\n\n[data]\n")?;
+        write!(
+            f,
+            "for a configuration file of one's own, beside [model] and [train]:\n\n[data]\n"
+        )?;
         match toml::to_string(&suggestion) {
             Ok(text) => f.write_str(&text)?,
             // TOML is UTF-8, and so is all else of the table.
@@ -395,7 +402,15 @@ impl fmt::Display for Report {
             )?,
         }
         match self.command() {
-            Some(command) => writeln!(f, "\nor in one line\n\n{command}"),
+            Some(command) => {
+                let larger = match self.suggestion.kind {
+                    Kind::Folder => {
+                        ", at 32x32 (--preset image-folder-64 has 64x64, and wants a GPU)"
+                    }
+                    _ => "",
+                };
+                writeln!(f, "\nto train on it{larger}:\n\n{command}")
+            }
             None => Ok(()),
         }
     }

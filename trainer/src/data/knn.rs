@@ -55,16 +55,7 @@ impl Knn {
         }
         let references = self.images.chunks_exact(self.image_size).zip(&self.labels);
         let mut neighbors: Vec<(f32, u32)> = references
-            .map(|(reference, &label)| {
-                (
-                    image
-                        .iter()
-                        .zip(reference)
-                        .map(|(a, b)| (a - b) * (a - b))
-                        .sum(),
-                    label,
-                )
-            })
+            .map(|(reference, &label)| (squared_distance(image, reference), label))
             .collect();
         neighbors.sort_by(|a, b| a.0.total_cmp(&b.0));
         neighbors.truncate(self.k);
@@ -80,6 +71,26 @@ impl Knn {
             .rev()
             .max_by_key(|neighbor| votes(neighbor.1));
         winner.map(|neighbor| neighbor.1)
+    }
+
+    /// Classifies the reference images, each by its nearest other one: (how many are right, of how many), at most 500 of them,
+    /// evenly spread.
+    pub fn among_themselves(&self) -> (usize, usize) {
+        const MOST: usize = 500;
+        let n = self.labels.len();
+        let image = |index: usize| &self.images[index * self.image_size..][..self.image_size];
+        let is_right = |&index: &usize| {
+            let others = (0..n).filter(|&other| other != index);
+            let nearest = others
+                .map(|other| (squared_distance(image(index), image(other)), other))
+                .min_by(|a, b| a.0.total_cmp(&b.0));
+            nearest.is_some_and(|(_, other)| self.labels[other] == self.labels[index])
+        };
+        let tried: Vec<usize> = (0..n).step_by(n.div_ceil(MOST)).collect();
+        (
+            tried.iter().filter(|index| is_right(index)).count(),
+            tried.len(),
+        )
     }
 
     /// How many of `samples`, `[B, C, H, W]` in [-1, 1], are assigned to the class of `labels`, `[B]`.
@@ -98,6 +109,10 @@ impl Knn {
             .filter(|&(sample, &label)| self.classify(sample) == Some(label))
             .count()
     }
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
 #[cfg(test)]
@@ -134,6 +149,8 @@ mod tests {
         assert_eq!(knn(2).classify(&[-0.9]), Some(7));
         assert_eq!(knn(1).classify(&[f32::NAN]), None);
         assert_eq!(knn(1).agreement(&[-1.0, 0.0, f32::INFINITY], &[7, 9, 9]), 1);
+        // Between two others, the first is nearest.
+        assert_eq!(knn(1).among_themselves(), (2, 4));
     }
 
     /// Distances are sums of 64 multiples of 1/64 below 4, hence exact: the counts hold on every machine.

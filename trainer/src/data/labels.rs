@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::DataError;
-use sit_engine::text::shown;
-
-/// The files that are looked for, in this order.
-const FILES: [&str; 3] = ["dataset.json", "metadata.csv", "metadata.jsonl"];
+use super::names::LABEL_FILES;
+use sit_engine::text::{count, shown};
 
 /// Columns that name an image, and columns that hold its class.
 const FILE_COLUMNS: [&str; 5] = ["file_name", "filename", "file", "image", "path"];
@@ -52,28 +50,32 @@ impl Labels {
     /// # Errors
     /// A file that cannot be read, or that does not name files and labels.
     pub fn read(root: &Path) -> Result<Option<Self>, DataError> {
-        for name in FILES {
+        for name in LABEL_FILES {
             let source = root.join(name);
             if !source.is_file() {
                 continue;
             }
             let bytes = fs::read(&source).map_err(|error| DataError::io(&source, error))?;
+            // Windows editors begin with a byte order mark.
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
             let refuse = |got: String, expected: &str| DataError::content(&source, got, expected);
             let pairs = match name {
-                "dataset.json" => json(&bytes, &refuse)?,
-                "metadata.csv" => table(&bytes, &refuse)?,
-                _ => lines(&bytes, &refuse)?,
+                "dataset.json" => json(bytes, &refuse)?,
+                "metadata.csv" => table(bytes, &refuse)?,
+                _ => lines(bytes, &refuse)?,
             };
             if let Some(pairs) = pairs {
-                let by_file = pairs
-                    .into_iter()
-                    .map(|(file, label)| {
-                        (
-                            file.replace('\\', "/").trim_start_matches("./").to_owned(),
-                            label,
-                        )
-                    })
-                    .collect();
+                let mut by_file = HashMap::new();
+                // An empty cell is no label.
+                let is_some = |label: &Label| *label != Label::Text(String::new());
+                for (file, label) in pairs.into_iter().filter(|(_, label)| is_some(label)) {
+                    let file = file.replace('\\', "/").trim_start_matches("./").to_owned();
+                    if by_file.get(&file).is_some_and(|known| *known != label) {
+                        let got = format!("two labels of {}", shown(&file));
+                        return Err(refuse(got, "one label for each image"));
+                    }
+                    by_file.insert(file, label);
+                }
                 return Ok(Some(Self { source, by_file }));
             }
         }
@@ -110,8 +112,9 @@ impl Labels {
         if !without.is_empty() {
             let example = shown(&without[0]);
             let got = format!(
-                "no label for {} of {n_images} images, such as {example}",
-                without.len()
+                "no label for {} of {}, such as {example}",
+                without.len(),
+                count(n_images, "image")
             );
             if !skip_bad || without.len() == n_images {
                 let expected = "one for each; data.skip_bad = true leaves those out, data.n_classes = 0 ignores labels";
@@ -207,8 +210,6 @@ fn table(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
             "rows of as many values as columns",
         )
     };
-    // Excel begins with a byte order mark.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(bytes);
@@ -248,7 +249,7 @@ fn table(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
 /// An object a line.
 fn lines(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
     let text = String::from_utf8_lossy(bytes);
-    let mut pairs = Vec::new();
+    let (mut pairs, mut unlabelled) = (Vec::new(), None);
     for (number, line) in (1..)
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty())
@@ -263,17 +264,20 @@ fn lines(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
             serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
         let find = |known: &[&str]| known.iter().find_map(|name| object.get(*name));
         let Some(label) = find(&LABEL_COLUMNS) else {
-            return match pairs.is_empty() {
-                true => Ok(None),
-                false => Err(bad("no label".to_owned())),
-            };
+            unlabelled =
+                unlabelled.or_else(|| Some(bad("no label, other lines have one".to_owned())));
+            continue;
         };
         let file = find(&FILE_COLUMNS).and_then(serde_json::Value::as_str);
         let file = file.ok_or_else(|| bad("no file_name".to_owned()))?;
         let label = Label::deserialize(label).map_err(|_| bad(format!("the label {label}")))?;
         pairs.push((file.to_owned(), label));
     }
-    Ok((!pairs.is_empty()).then_some(pairs))
+    match unlabelled {
+        _ if pairs.is_empty() => Ok(None),
+        Some(error) => Err(error),
+        None => Ok(Some(pairs)),
+    }
 }
 
 #[cfg(test)]
@@ -392,13 +396,27 @@ mod tests {
             (
                 "metadata.jsonl",
                 "{\"file_name\": \"a.png\", \"label\": 0}\n{}\n",
-                "line 2: no label",
+                "line 2: no label, other lines have one",
+            ),
+            // An empty cell is no class of that name.
+            (
+                "metadata.csv",
+                "file_name,label\na.png,1\ndeep/b.png,\n",
+                "no label for 1 of 2 images, such as deep/b.png",
+            ),
+            (
+                "metadata.csv",
+                "file_name,label\na.png,1\ndeep/b.png,2\na.png,2\n",
+                "two labels of a.png",
             ),
         ];
         for (name, content, expected) in cases {
             let text = labels(name, content, false).unwrap_err();
             assert!(text.contains(expected) && text.contains(name), "{text}");
         }
+        let marked = "\u{feff}{\"labels\": [[\"a.png\", 1], [\"deep/b.png\", 0]]}";
+        let marked = labels("dataset.json", marked, false);
+        assert_eq!(marked, Ok(Some((vec![1, 0], "0 1".to_owned(), true))));
         let one = labels("metadata.csv", "file_name,label\na.png,1\n", true);
         assert_eq!(one, Ok(Some((vec![1], "0 1".to_owned(), true))));
     }

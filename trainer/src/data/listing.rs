@@ -9,7 +9,7 @@ use super::decode::is_image;
 use super::labels::Labels;
 use super::names::{class_order, is_system};
 use super::{ClassOrder, DataError};
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 
 const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
 
@@ -34,6 +34,8 @@ pub struct LeftOut {
     pub formats: BTreeMap<String, usize>,
     /// Hidden entries and those that systems leave: `.DS_Store`, `__MACOSX`, `Thumbs.db`, `desktop.ini`, `@eaDir`.
     pub system: usize,
+    /// Images that a file of labels does not name.
+    pub unlabelled: usize,
     /// Pipes, sockets and devices.
     pub special: usize,
     /// Run folders.
@@ -69,6 +71,12 @@ impl Display for LeftOut {
         }
         if self.system > 0 {
             parts.push(format!("{} hidden or of the system", self.system));
+        }
+        if self.unlabelled > 0 {
+            parts.push(format!(
+                "{} without a label",
+                count(self.unlabelled, "image")
+            ));
         }
         if self.special > 0 {
             let n = self.special;
@@ -133,7 +141,9 @@ pub fn list(
     if let Some(labels) = labels {
         let mut files = Vec::new();
         walk.inside(root, 0, &mut files)?;
+        let n_found = files.len();
         let labelled = labels.apply(root, &mut files, skip_bad)?;
+        walk.left_out.unlabelled = n_found - files.len();
         tracing::info!("labels are those of {}", shown(&labelled.source));
         return Ok(Listing {
             files,
@@ -168,7 +178,11 @@ pub fn list(
     }
     let n_folders = listing.class_names.len();
     if n_flat > 0 && n_folders > 0 {
-        let got = format!("both {n_flat} images and {n_folders} folders of images");
+        let got = format!(
+            "both {} and {} of images",
+            count(n_flat, "image"),
+            count(n_folders, "folder")
+        );
         return Err(DataError::content(root, got, EXPECTED));
     }
     listing.left_out = walk.left_out;
@@ -294,7 +308,7 @@ impl Walk {
     }
 }
 
-/// Whether `folder` is a run's: it holds a configuration with metrics or without images, or a checkpoint.
+/// Whether `folder` is a run's: it holds metrics, a state, or a configuration with the tables of one.
 fn is_run(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
     if has("metrics.jsonl") || has("state.json") {

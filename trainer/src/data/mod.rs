@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 pub use batches::{Batch, BatchConfig, Batches};
 pub use config::{ClassOrder, DataConfig, Kind, Split};
+pub use decode::{EXTENSIONS, is_guarded};
 pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
 #[cfg(not(target_arch = "wasm32"))]
@@ -96,7 +97,8 @@ pub trait Dataset: Send + Sync {
     fn item_name(&self, index: usize) -> String;
 }
 
-/// Opens the data that `config` describes; a folder's images are all decoded once, so that bad files show up now.
+/// Opens the data that `config` describes; a folder's images are all decoded once, so that bad files show up now, but for
+/// those that the cache on disk knows.
 ///
 /// # Errors
 /// Any [`DataError`]: invalid or unused keys, missing or empty folders, corrupt files, labels out of range.

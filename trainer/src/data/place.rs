@@ -56,8 +56,10 @@ impl DataConfig {
             .and_then(|path| plain(path).ok())
             .is_some_and(|path| path.is_relative());
         let here = env::current_dir().ok().filter(|_| is_relative);
-        self.path_from =
-            here.and_then(|here| relative(&canonical(&absolute(run)), &canonical(&here)));
+        // A configuration is UTF-8.
+        self.path_from = here
+            .and_then(|here| relative(&canonical(&absolute(run)), &canonical(&here)))
+            .filter(|from| from.to_str().is_some());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{DataError, Dataset};
+use sit_engine::text::count;
 
 /// Some images of a data set, in order.
 pub struct Subset {
@@ -77,9 +78,16 @@ pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), 
         // Windows writes paths with backslashes.
         let name = name.replace('\\', "/");
         let root = data.name().replace('\\', "/");
-        // A file of many images counts without its folder, too.
-        let below = name.strip_prefix(&root);
-        unit(below.unwrap_or_else(|| name.rsplit('/').next().unwrap_or(&name))) < share
+        // The folder may be named with slashes at its end. A file of many images counts without its folder, too.
+        let below = match name.strip_prefix(root.trim_end_matches('/')) {
+            Some(below) => {
+                let plain = below.trim_start_matches('/');
+                // One slash of all, if there is any.
+                &below[(below.len() - plain.len()).saturating_sub(1)..]
+            }
+            None => name.rsplit('/').next().unwrap_or(&name),
+        };
+        unit(below) < share
     };
     let (held, kept): (Vec<u32>, Vec<u32>) = (0..data.len() as u32).partition(is_held);
     if held.is_empty() || kept.is_empty() {
@@ -87,8 +95,8 @@ pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), 
             "hold_out",
             share,
             format!(
-                "a share that leaves at least one of the {} images on either side",
-                data.len()
+                "a share that leaves at least one of {} on either side",
+                count(data.len(), "image")
             ),
         ));
     }
@@ -140,6 +148,20 @@ mod tests {
             let text = error.to_string();
             assert!(text.starts_with("data.hold_out: got "), "{text}");
         }
+    }
+
+    /// As people type the folder, and as a run that goes on from elsewhere finds it.
+    #[test]
+    fn a_slash_at_the_end_of_the_folder_changes_nothing() {
+        let named = |folder: &str| {
+            let mut data = digits::train();
+            data.name = folder.into();
+            data.source = folder.trim_end_matches('/').into();
+            let (_, held) = hold_out(Arc::new(data), 0.2).unwrap();
+            held.indices
+        };
+        assert_eq!(named("a/photos/"), named("photos"));
+        assert_eq!(named("a/photos//"), named("photos"));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 /// Flags of a new run that starts from other weights.
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
-    /// Start from the weights of this run (its last checkpoint) or file; without a configuration, with the run's own. What does
-    /// not fit the model is said, and starts anew or is refused.
+    /// Start from the weights of this run (its last checkpoint) or file; without a configuration, with the run's own. Parts that do
+    /// not fit the model are named; they start anew, or are refused.
     #[arg(long, value_name = "RUN|FILE", conflicts_with = "resume")]
     init_from: Option<PathBuf>,
     /// Weights to start from, of a run or of a .pt file that has both [default: ema].
@@ -19,6 +19,21 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
+    /// A run keeps where it started from, in files that are UTF-8.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for a path that is not UTF-8.
+    pub fn check(&self) -> Result<()> {
+        match &self.init_from {
+            Some(from) if from.to_str().is_none() => Err(Failure::Input(format!(
+                "--init-from: {}: got a path that is not UTF-8, expected one that a configuration can name; a link of another name \
+                 can stand for it",
+                shown(from)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The configuration of the run that was given; a branch of it lies beside it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Rows of a label table for other classes.
 
 use crate::data::classes;
+use sit_engine::text::count;
 
 /// The classes of a label table.
 pub struct Classes<'a> {
@@ -18,22 +19,23 @@ pub fn rows(old: &Classes, new: &Classes) -> (Vec<Option<usize>>, String) {
         (
             (0..new.n).map(Some).collect(),
             format!(
-                "kept by number, as the names of its {} classes are not known",
-                old.n
+                "kept by number for {}, as the names are not known",
+                count(old.n, "class")
             ),
         )
     } else if !known {
         (
             vec![None; new.n],
             format!(
-                "new, for {} classes, not {}; the null class is kept",
-                new.n, old.n
+                "new, for {}, not {}; the null class is kept",
+                count(new.n, "class"),
+                old.n
             ),
         )
     } else if old.n == new.n && old.names == new.names {
         (
             (0..new.n).map(Some).collect(),
-            format!("kept, for the same {} classes", new.n),
+            format!("kept, for the same {}", count(new.n, "class")),
         )
     } else {
         by_name(old, new)

@@ -35,8 +35,12 @@ impl RunFolder {
             )));
         }
         for folder in [path, &path.join("previews")] {
+            // A file may be another command's, which is just writing it.
+            files::remove_partial(folder);
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-            for entry in entries.filter(|e| is_unfinished(&e.file_name().to_string_lossy())) {
+            let unfinished =
+                |name: &str| is_unfinished(name) && !name.starts_with(files::PARTIAL.0);
+            for entry in entries.filter(|e| unfinished(&e.file_name().to_string_lossy())) {
                 // What cannot be deleted now will be tried again next time.
                 let path = entry.path();
                 fs::remove_dir_all(&path)
@@ -155,12 +159,14 @@ fn unwritable(folder: &Path, error: &io::Error) -> Failure {
 
 /// `path`, or with the first number that is free: `runs/digits-2`.
 pub fn free_name(path: &Path) -> PathBuf {
+    // Without a slash at its end, after which a number would be a name of its own.
+    let path: PathBuf = path.components().collect();
     let numbered = |n: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!("-{n}"));
         PathBuf::from(name)
     };
-    std::iter::once(path.to_owned())
+    std::iter::once(path.clone())
         .chain((2..).map(numbered))
         .find(|path| path.symlink_metadata().is_err())
         .expect("a folder has no 2^32 entries")
@@ -263,6 +269,30 @@ pub fn belongs(folder: &Path, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_name_lies_beside_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("x");
+        assert_eq!(free_name(&run.join("")), run);
+        fs::create_dir(&run).unwrap();
+        assert_eq!(free_name(&run.join("")), folder.path().join("x-2"));
+    }
+
+    /// A file that a killed process left goes, one that another command is just writing stays.
+    #[test]
+    fn only_what_nobody_writes_is_cleaned_up() {
+        let run = tempfile::tempdir().unwrap();
+        let at = |name: &str| run.path().join(name);
+        for name in [".sit-dead.partial", ".sit-live.partial"] {
+            fs::write(at(name), "x").unwrap();
+        }
+        let live = File::options().write(true).open(at(".sit-live.partial"));
+        let live = live.unwrap();
+        live.lock().unwrap();
+        RunFolder::claim(run.path()).unwrap();
+        assert!(!at(".sit-dead.partial").exists() && at(".sit-live.partial").exists());
+    }
 
     #[test]
     fn old_checkpoints_go_and_every_k_stay() {

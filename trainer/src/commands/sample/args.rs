@@ -57,8 +57,8 @@ pub struct Args {
     /// Images of each class, or in all for an unconditional model.
     #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = whole::<u32>(1..=1_000_000))]
     pub per_class: u32,
-    /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9, the same ones as with all of them;
-    /// numbers from 0: image 10 is in a grid of 8 a class the third of the second class.
+    /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9: the same images as in the whole
+    /// list. Numbers begin at 0; with 8 images a class, image 10 is the third one of the second class.
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_index)]
     pub index: Option<Index>,
     /// Scale of classifier-free guidance; 1 is none and costs half.
@@ -73,8 +73,8 @@ pub struct Args {
     /// Key of the noise; the same seed gives the same images for any --batch.
     #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
-    /// Start from the tensor x [B, C, H, W] of this file (of a trajectory's [n+1, B, C, H, W] from the first state), and labels from
-    /// y [B] when it has one.
+    /// Start from the tensor x [B, C, H, W] of this file (of a trajectory's [n+1, B, C, H, W] from the first state). The tensor y [B]
+    /// gives the labels; without it the classes of --classes take turns.
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
 
@@ -89,7 +89,7 @@ pub struct Args {
     /// Write no grid.
     #[arg(long, help_heading = "Output", conflicts_with = "out")]
     pub no_grid: bool,
-    /// Also write a folder of single PNGs, 000000-class3.png by number and class; it must be empty or not be there.
+    /// Also write a folder of single PNGs, 000000-class3-dog.png by number and class; it must be empty or not be there.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub png: Option<PathBuf>,
     /// Also write arr_0 [N, H, W, C], uint8 or of latents float32 as they are, and label [N].
@@ -98,6 +98,10 @@ pub struct Args {
     /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32, y [B], and the settings.
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     pub trajectory: Option<PathBuf>,
+    /// Count the images whose nearest real image, by the distance of pixels, has the class that was asked for. DIR holds the real
+    /// images, a folder for each class; images that were not trained on make the fairest judges.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub judge: Option<PathBuf>,
     /// Images at a time; only memory and speed depend on it.
     #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = whole::<u32>(1..=65_536))]
     pub batch: u32,

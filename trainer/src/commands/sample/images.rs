@@ -2,14 +2,14 @@
 
 use super::args::Args;
 use crate::commands::classes::Known;
-use crate::data::classes::{self, count};
+use crate::data::classes;
 use crate::error::{Failure, Result};
 use crate::memory;
 use crate::png::Grid;
 use crate::sampling::{Images, Noise};
 use crate::weights;
 use sit_engine::model::ModelConfig;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use std::iter;
 use std::ops::Range;
 use std::path::Path;
@@ -125,9 +125,10 @@ impl Args {
             Some(Index(parts)) => {
                 if let Some(part) = parts.iter().find(|part| part.end > n) {
                     return Err(Failure::Input(format!(
-                        "--index: got {}, expected 0 to {}: there are {n} images",
+                        "--index: got {}, expected 0 to {}: the grid has {}",
                         part.end - 1,
-                        n - 1
+                        n - 1,
+                        count(n, "image")
                     )));
                 }
                 let images = images.pick(parts.clone());
@@ -140,7 +141,7 @@ impl Args {
             _ => {
                 let numbers = classes.iter().map(|&class| class as usize);
                 let all = match self.classes.is_none() && n_classes > classes.len() {
-                    true => format!(" of {}", count(n_classes)),
+                    true => format!(" of {}", count(n_classes, "class")),
                     false => String::new(),
                 };
                 let shown = numbered(names, n_classes, numbers);

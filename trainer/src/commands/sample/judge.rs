@@ -1,44 +1,149 @@
-//! How many sampled digits are what was asked for.
+//! How many sampled images are nearest to a real one of their own class.
 
-use crate::data::{DataError, Kind, Knn, digits};
+use crate::data::{self, DataConfig, Dataset, Kind, Knn, classes, digits};
+use crate::error::{Failure, Result};
+use crate::memory;
+use crate::png;
+use crate::progress::Progress;
 use crate::sampling::{Images, State};
 use sit_engine::checkpoint::Recipe;
+use sit_engine::text::{count, shown};
+use std::path::Path;
 
-/// Compares sampled digits with the nearest real ones.
+/// Compares sampled images with the nearest real ones.
 pub struct Judge {
     knn: Knn,
+    /// The model's class of each class of the real images.
+    classes: Vec<u32>,
+    /// What the real images are, and what it makes of them.
+    said: String,
     agree: usize,
     n: usize,
 }
 
 impl Judge {
-    /// Nothing for a model of other images, or without classes.
-    pub fn of(recipe: &Recipe, images: &Images) -> Result<Option<Self>, DataError> {
+    /// The judge of `--judge`, else the one of a model of the embedded digits; nothing for another model.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or one without images of a class that is sampled.
+    pub fn of(folder: Option<&Path>, recipe: &Recipe, images: &Images) -> Result<Option<Self>> {
+        if let Some(folder) = folder {
+            return Self::of_folder(folder, recipe, images)
+                .map(Some)
+                .map_err(|e| e.context("--judge"));
+        }
         let kind = Kind::Digits.to_string();
         let of_digits = recipe.data.as_ref().is_some_and(|data| data.name == kind);
-        let labels = images.labels();
-        if !of_digits || recipe.model.n_classes == 0 || labels.iter().any(|&label| label > 9) {
+        let held_out = digits::held_out();
+        let fits = recipe.model.image_shape() == held_out.shape();
+        let is_class = |label: u32| (label as usize) < recipe.model.n_classes.min(10);
+        if !of_digits || !fits || !images.all_labels().all(is_class) {
             return Ok(None);
         }
         Ok(Some(Judge {
-            knn: Knn::new(&digits::held_out(), Knn::DEFAULT_K)?,
+            knn: Knn::new(&held_out, Knn::DEFAULT_K)?,
+            classes: (0..10).collect(),
+            said: "the nearest real digit that was held out".into(),
             agree: 0,
             n: 0,
         }))
     }
 
+    fn of_folder(folder: &Path, recipe: &Recipe, images: &Images) -> Result<Self> {
+        let model = &recipe.model;
+        let refuse = |what: &str| Err(Failure::Input(format!("this model {what}")));
+        if model.n_classes == 0 {
+            return refuse("has no classes");
+        }
+        if !png::is_picture(model.channels) {
+            return refuse("makes latents, which are no pictures without a decoder");
+        }
+        let mut config = DataConfig {
+            kind: Kind::Folder,
+            path: Some(folder.to_owned()),
+            image_size: Some(model.input_size),
+            channels: Some(model.channels),
+            disk_cache: Some(false),
+            skip_bad: true,
+            ..DataConfig::digits()
+        };
+        config.settle();
+        let bar = Progress::shared("reading", "files");
+        let real = data::open(&config, &bar)?;
+        drop(bar);
+        let names: Vec<String> = (0..real.n_classes())
+            .map(|class| classes::name(real.class_names(), class))
+            .collect();
+        let known: Vec<String> = (0..model.n_classes)
+            .map(|class| classes::name(&recipe.classes, class))
+            .collect();
+        let number = |name: &String| known.iter().position(|other| other == name);
+        let numbers: Vec<Option<usize>> = names.iter().map(number).collect();
+        let mut sampled: Vec<u32> = images.all_labels().collect();
+        sampled.sort_unstable();
+        sampled.dedup();
+        for label in sampled {
+            if !numbers.contains(&Some(label as usize)) {
+                let wanted = known.get(label as usize).map_or("none", |name| name);
+                let got = match names.is_empty() {
+                    true => "no class folders".to_owned(),
+                    false => format!("the class folders {}", classes::list(names.into_iter())),
+                };
+                return Err(Failure::Input(format!(
+                    "{}: got {got}, expected one called {wanted}: that class is sampled",
+                    shown(folder)
+                )));
+            }
+        }
+        let bytes = 4 * real.len() as u64 * model.image_len() as u64;
+        memory::require_host(
+            &format!("--judge: the images of {}", shown(folder)),
+            Some(bytes),
+            "take a folder of fewer images",
+        )?;
+        let knn = Knn::new(&*real, Knn::DEFAULT_K)?;
+        let (right, of) = knn.among_themselves();
+        let n_real = count(real.len(), "image");
+        Ok(Judge {
+            knn,
+            // A class that the model does not know is none that is sampled.
+            classes: numbers
+                .iter()
+                .map(|number| number.map_or(u32::MAX, |number| number as u32))
+                .collect(),
+            said: format!(
+                "the nearest of {n_real} in {} (of the real images themselves {right} of {of}, {:.1} %, are nearest to one of \
+                 their class)",
+                shown(folder),
+                percent(right, of)
+            ),
+            agree: 0,
+            n: 0,
+        })
+    }
+
     /// Looks at the images of a batch.
     pub fn look(&mut self, state: &State<'_>) {
-        self.agree += self.knn.agreement(state.x, state.labels);
+        let images = state.x.chunks_exact(state.x.len() / state.labels.len());
+        for (image, label) in images.zip(state.labels) {
+            let class = self.knn.classify(image);
+            self.agree +=
+                usize::from(class.map(|class| self.classes[class as usize]) == Some(*label));
+        }
         self.n += state.labels.len();
     }
 
     /// A line about all of them.
     pub fn verdict(&self) -> String {
         let (agree, n) = (self.agree, self.n);
-        let percent = 100.0 * agree as f64 / n as f64;
         format!(
-            "{agree} of {n} ({percent:.1} %) are what was asked for, says the nearest of the held-out real digits\n"
+            "{agree} of {n} ({:.1} %) are what was asked for, says {}\n",
+            percent(agree, n),
+            self.said
         )
     }
+}
+
+fn percent(part: usize, of: usize) -> f64 {
+    100.0 * part as f64 / of as f64
 }

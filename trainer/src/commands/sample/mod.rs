@@ -17,6 +17,7 @@ use outputs::Files;
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model;
 use sit_engine::sample::{SampleConfig, Session};
+use sit_engine::text::count;
 use sit_engine::transport::{Guidance, Transport, nfe};
 use std::iter;
 use std::time::Instant;
@@ -49,6 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let steps = config.schedule()?;
     args.check_outputs(&wanted, &model)?;
+    let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
     // Noise, the step's noise and the state that is read.
@@ -80,8 +82,15 @@ pub fn run(args: &Args) -> Result<()> {
         wanted.images.picked(),
         &device,
     );
-    let judge = Judge::of(&source.recipe, &wanted.images)?;
-    let mut files = Files::create(args, &wanted, &model, &t, &settings, judge)?;
+    let mut files = Files::create(
+        args,
+        &wanted,
+        &model,
+        &source.recipe.classes,
+        &t,
+        &settings,
+        judge,
+    )?;
     let started = Instant::now();
     sampling::sample(
         &mut session,
@@ -94,8 +103,9 @@ pub fn run(args: &Args) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     let written = files.finish(&wanted.images)?;
     stdout::print(&format!(
-        "{n} images in {seconds:.1} s ({} network evaluations each), {}\n{written}{}",
-        nfe(&steps),
+        "{} in {seconds:.1} s ({} each), {}\n{written}{}",
+        count(n, "image"),
+        count(nfe(&steps), "network evaluation"),
         source.origin,
         if args.no_grid { "" } else { &wanted.said }
     ))

@@ -26,14 +26,8 @@ impl Args {
         if let Some(init) = &self.init {
             outputs.reads("--init", init);
         }
-        if !self.no_grid {
-            outputs.writes("--out", &self.out, &["png"])?;
-        }
-        if let Some(npz) = &self.npz {
-            outputs.writes("--npz", npz, &["npz"])?;
-        }
-        if let Some(trajectory) = &self.trajectory {
-            outputs.writes("--trajectory", trajectory, &["safetensors"])?;
+        if let Some(judge) = &self.judge {
+            outputs.reads_data("--judge", judge);
         }
         if let Some(folder) = &self.png {
             if !png::is_picture(model.channels) {
@@ -43,15 +37,25 @@ impl Args {
                     model.channels
                 ));
             }
-            Pictures::check(folder)?;
+            outputs.fills("--png", folder)?;
+        }
+        if !self.no_grid {
+            outputs.writes("--out", &self.out, &["png"])?;
+        }
+        if let Some(npz) = &self.npz {
+            outputs.writes("--npz", npz, &["npz"])?;
+        }
+        if let Some(trajectory) = &self.trajectory {
+            outputs.writes("--trajectory", trajectory, &["safetensors"])?;
         }
         if self.no_grid
-            && [&self.png, &self.npz, &self.trajectory]
+            && [&self.png, &self.npz, &self.trajectory, &self.judge]
                 .iter()
                 .all(|o| o.is_none())
         {
             return refuse(
-                "--no-grid: nothing would be written; give --png, --npz or --trajectory".into(),
+                "--no-grid: nothing would come of it; give --png, --npz, --trajectory or --judge"
+                    .into(),
             );
         }
         if !self.no_grid {
@@ -86,11 +90,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens all of them, before the work. `t` are the times of the states; `settings` is JSON that the trajectory records.
+    /// Opens all of them, before the work. `names` are those of the classes, as many as are known, `t` the times of the states;
+    /// `settings` is JSON that the trajectory records.
     pub fn create(
         args: &Args,
         wanted: &Wanted,
         model: &ModelConfig,
+        names: &[String],
         t: &[f32],
         settings: &str,
         judge: Option<Judge>,
@@ -117,7 +123,7 @@ impl Files {
                 .map(|path| Trajectory::create(path, t, shape, n, images.all_labels(), settings))
                 .transpose()?,
             pictures: pictures
-                .map(|folder| Pictures::create(folder, model))
+                .map(|folder| Pictures::create(folder, model, names))
                 .transpose()?,
             judge,
         })

@@ -1,20 +1,23 @@
 //! The folder of single PNGs that `--png` asks for.
 
-use crate::error::{Failure, Result};
-use crate::files::{FileError, sync_folder};
+use crate::data::classes;
+use crate::error::Result;
+use crate::files::{FileError, parent, sync_folder};
 use crate::png;
 use crate::sampling::State;
 use crate::stdout;
 use sit_engine::model::ModelConfig;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder that gets a file for each image, named by its number and class: `000010-class3.png`. What is in it is whole at any time.
+/// A folder that gets a file for each image, named by its number and class: `000010-class3-dog.png`. What is in it is whole at any
+/// time.
 pub struct Pictures {
     folder: PathBuf,
     model: ModelConfig,
+    /// What stands for each class, and for none, in the name of a file.
+    classes: Vec<String>,
     /// Whether the folder was made here; without a picture it is taken away again.
     made: bool,
     n: u64,
@@ -25,52 +28,25 @@ pub struct Pictures {
 const PARTIAL: &str = ".partial.png";
 
 impl Pictures {
-    /// Checks that the folder is empty, or not there in one that is.
-    pub fn check(folder: &Path) -> Result<()> {
-        let refuse = |what: String| {
-            Failure::Input(format!(
-                "--png: {}: {what}, expected an empty folder or a new one",
-                shown(folder)
-            ))
-        };
-        if folder.symlink_metadata().is_err() {
-            let above = folder.ancestors().skip(1).map(|above| {
-                if above == Path::new("") {
-                    Path::new(".")
-                } else {
-                    above
-                }
-            });
-            let there = above.into_iter().find(|above| above.exists());
-            return match there {
-                Some(there) if there.is_dir() => tempfile::tempfile_in(there)
-                    .map(drop)
-                    .map_err(|e| Failure::from(FileError::of("write", folder)(e)).context("--png")),
-                _ => Err(refuse("cannot be made".into())),
-            };
-        }
-        let mut entries = fs::read_dir(folder).map_err(|e| match e.kind() {
-            io::ErrorKind::NotADirectory => refuse("is no folder".into()),
-            _ => Failure::from(FileError::of("read", folder)(e)).context("--png"),
-        })?;
-        match entries.next() {
-            Some(Ok(entry)) => Err(refuse(format!(
-                "holds {:?} already",
-                entry.file_name().to_string_lossy()
-            ))),
-            _ => tempfile::tempfile_in(folder)
-                .map(drop)
-                .map_err(|e| Failure::from(FileError::of("write", folder)(e)).context("--png")),
-        }
-    }
-
-    /// Makes the folder.
-    pub fn create(folder: &Path, model: &ModelConfig) -> Result<Self> {
+    /// Makes the folder. `names` are those of the classes, as many as are known.
+    pub fn create(folder: &Path, model: &ModelConfig, names: &[String]) -> Result<Self> {
         let made = !folder.exists();
-        fs::create_dir_all(folder).map_err(FileError::of("make", folder))?;
+        if made {
+            // One that another command has made in the meantime is that one's.
+            fs::create_dir_all(parent(folder))
+                .and_then(|()| fs::create_dir(folder))
+                .map_err(FileError::of("make", folder))?;
+        }
         Ok(Pictures {
             folder: folder.to_owned(),
             model: *model,
+            classes: match model.n_classes {
+                0 => Vec::new(),
+                n => (0..n)
+                    .map(|class| part_of_name(names, class))
+                    .chain(["-none".to_owned()])
+                    .collect(),
+            },
             made,
             n: 0,
             bytes: 0,
@@ -96,23 +72,35 @@ impl Pictures {
     }
 
     fn name(&self, number: u64, label: u32) -> String {
-        match self.model.null_class() {
-            None => format!("{number:06}.png"),
-            Some(null) if null == label => format!("{number:06}-none.png"),
-            Some(_) => format!("{number:06}-class{label}.png"),
-        }
+        let class = self.classes.get(label as usize);
+        format!("{number:06}{}.png", class.map_or("", |class| class))
     }
 
     /// Flushes the folder, and returns a line that names it.
     pub fn finish(self) -> Result<String> {
         sync_folder(&self.folder).map_err(FileError::of("write", &self.folder))?;
         Ok(format!(
-            "{}: {} single pictures{}\n",
+            "{}: {}{}\n",
             shown(&self.folder),
-            self.n,
+            count(self.n, "single picture"),
             stdout::size(self.bytes)
         ))
     }
+}
+
+/// A class in the name of a file: its number, and of its name what any file system takes.
+fn part_of_name(names: &[String], class: usize) -> String {
+    const MOST: usize = 40;
+    let name = classes::name(names, class);
+    if name == class.to_string() {
+        return format!("-class{class}");
+    }
+    let plain = |c: char| match c.is_ascii_alphanumeric() {
+        true => c,
+        false => '_',
+    };
+    let name: String = name.chars().take(MOST).map(plain).collect();
+    format!("-class{class}-{name}")
 }
 
 impl Drop for Pictures {
@@ -122,5 +110,24 @@ impl Drop for Pictures {
         if self.made && self.n == 0 {
             fs::remove_dir(&self.folder).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_are_made_plain() {
+        let names = ["dog", "1", "a/../b c", "Bücher 猫"].map(str::to_owned);
+        let parts = [0, 1, 2, 3, 4].map(|class| part_of_name(&names, class));
+        let expected = [
+            "-class0-dog",
+            "-class1",
+            "-class2-a____b_c",
+            "-class3-B_cher__",
+            "-class4",
+        ];
+        assert_eq!(parts, expected);
     }
 }

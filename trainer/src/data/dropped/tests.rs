@@ -182,6 +182,26 @@ fn images_without_folders_have_no_classes() {
     );
 }
 
+/// StyleGAN's archives have folders that are no classes; the classes lie in dataset.json.
+#[test]
+fn a_file_of_labels_in_an_archive_is_not_passed_over() {
+    let with = |json: &str| {
+        let mut files = files();
+        files.push(("pets/dataset.json".to_owned(), json.as_bytes().into()));
+        files
+    };
+    let labelled = with("{\"labels\": [[\"dog/b.png\", 1]]}");
+    let folder = config(Kind::Folder);
+    let text = message(&folder, &labelled);
+    assert!(text.contains("the labels of pets/dataset.json"), "{text}");
+    let without_classes = DataConfig {
+        n_classes: Some(0),
+        ..config(Kind::Folder)
+    };
+    open_files(&without_classes, labelled).unwrap();
+    open_files(&folder, with("{\"labels\" : null}")).unwrap();
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let mut mixed = files();

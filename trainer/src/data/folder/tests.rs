@@ -158,10 +158,7 @@ fn nothing_but_bad_files_is_an_error_even_when_they_are_skipped() {
         ..config(root.path())
     };
     let error = Folder::open(&config, QUIET).err().unwrap().to_string();
-    assert!(
-        error.starts_with("1 of 1 images cannot be read:"),
-        "{error}"
-    );
+    assert!(error.starts_with("1 of 1 image cannot be read:"), "{error}");
 }
 
 #[test]
@@ -238,7 +235,7 @@ fn folders_without_images_are_refused_by_name() {
     fs::create_dir(root.path().join("b")).unwrap();
     assert!(message(root.path()).contains("no images, expected at least one image"));
     save(root.path(), "two.png", flat_color([0; 3]));
-    assert!(message(root.path()).contains("both 1 images and 1 folders"));
+    assert!(message(root.path()).contains("both 1 image and 1 folder"));
 }
 
 #[test]
@@ -258,6 +255,19 @@ fn classes_without_a_readable_image_are_left_out_with_skip_bad() {
     );
     let labels: Vec<u32> = (0..5).map(|index| folder.label(index)).collect();
     assert_eq!(labels, [0, 0, 0, 1, 1]);
+}
+
+/// Names are kept as they are shown: two that show alike would be one class of a run that cannot go on.
+#[cfg(unix)]
+#[test]
+fn class_folders_that_show_alike_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    for class in ["a\nb", r"a\nb"] {
+        save(root.path(), &format!("{class}/one.png"), flat_color([9; 3]));
+    }
+    let error = Folder::open(&config(root.path()), QUIET).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains(r"both show as a\nb"), "{text}");
 }
 
 /// The second start decodes nothing and gives the same bytes.
@@ -293,11 +303,18 @@ fn the_second_start_reads_the_disk() {
     // A file that changes is decoded again, and so is one that was good and is bad.
     save(root.path(), "b/one.png", flat_color([1, 2, 3]));
     fs::write(root.path().join("a/grey.png"), "no").unwrap();
-    let error = Folder::open_with(&config(root.path()), QUIET, |_, _| None);
+    let with_cache = |fit: &Fit, files: &[(PathBuf, u32)]| {
+        let files = files.iter().map(|file| file.0.as_path());
+        let mut cache = Cache::new(place.path(), root.path(), fit, files);
+        cache.keep_all();
+        Some(cache)
+    };
+    let error = Folder::open_with(&config(root.path()), QUIET, with_cache);
     assert!(error.is_err());
     save(root.path(), "a/grey.png", GrayImage::new(30, 9));
     let (third, n_third) = open();
     let plain = Folder::open_with(&config(root.path()), QUIET, |_, _| None).unwrap();
-    assert_eq!(n_third, 3);
+    // The one that was good again was not kept while it was bad.
+    assert_eq!(n_third, 4);
     assert!(third.cache == plain.cache && third.cache != first.cache);
 }

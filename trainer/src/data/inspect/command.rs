@@ -1,7 +1,7 @@
 //! The command that trains on what was inspected.
 
 use super::Report;
-use crate::data::Kind;
+use crate::data::{Kind, Split};
 
 impl Report {
     /// A command that trains on this data, for a shell; `None` where a path is not UTF-8.
@@ -15,10 +15,10 @@ impl Report {
         match data.kind {
             Kind::Digits => {}
             Kind::Folder => {
-                words.push(format!("--preset image-folder-64 --set data.path={path}"));
-                // Larger images take hours on a processor.
-                let size = data.image_size.unwrap_or(64).min(64);
-                if size < 64 {
+                words.push(format!("--preset pictures-32 --set data.path={path}"));
+                // Of smaller ones a multiple of the patch; others are enlarged.
+                let size = data.image_size.unwrap_or(32);
+                if size < 32 && size.is_multiple_of(4) {
                     let sizes =
                         format!("--set data.image_size={size} --set model.input_size={size}");
                     words.push(sizes);
@@ -32,7 +32,14 @@ impl Report {
             }
             Kind::Idx => {
                 words.push(format!("--preset fashion-mnist --set data.path={path}"));
-                let side = self.sizes.keys().next().map_or(28, |size| size.0);
+                if data.split == Split::Test {
+                    words.push("--set data.split=test".to_owned());
+                }
+                let (side, height) = self.sizes.keys().next().copied()?;
+                if side != height {
+                    // No network takes them.
+                    return None;
+                }
                 if side != 28 {
                     let patch = [4, 2, 1]
                         .into_iter()

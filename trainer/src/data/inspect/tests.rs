@@ -34,7 +34,7 @@ fn the_digits_by_name() {
         text.contains("grey   0 to 16, mean 4.88 (-0.3895), std 6.02 (0.7521)"),
         "{text}"
     );
-    assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n\nor in one line\n\nsit train --preset digits\n"), "{text}");
+    assert!(text.ends_with("[data]\nkind = \"digits\"\nsplit = \"train\"\nhold_out = 0.0\nflip = false\nskip_bad = false\nworkers = 2\n\nto train on it:\n\nsit train --preset digits\n"), "{text}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_folder_with_two_sizes_and_a_bad_file() {
     let text = report.to_string();
     for line in [
         "2 classes: ",
-        "1 images cannot be read",
+        "1 image cannot be read",
         "  40x20                   1",
     ] {
         assert!(text.contains(line), "{text}");
@@ -96,7 +96,7 @@ fn classes_have_their_numbers_and_what_is_left_out_is_said() {
     for line in [
         "     1 10 ",
         "\nclasses are in the order of their numbers; ",
-        "1 class folders without images\n",
+        "1 class folder without images\n",
         "left out: 1 .gif\n",
         "skip_bad = true",
     ] {
@@ -114,7 +114,7 @@ fn a_folder_whose_name_is_not_utf8_is_inspected() {
     GrayImage::new(8, 8).save(folder.join("a.png")).unwrap();
     let text = inspect(&folder, QUIET).unwrap().to_string();
     assert!(
-        text.contains("img\\xff: 1 images\n") && text.contains("is not UTF-8"),
+        text.contains("img\\xff: 1 image\n") && text.contains("is not UTF-8"),
         "{text}"
     );
 }
