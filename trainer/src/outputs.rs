@@ -51,8 +51,8 @@ impl Outputs {
     /// `extensions` (without the dot), or has no extension, or is a device such as `/dev/null`.
     ///
     /// # Errors
-    /// [`Failure::Run`] for a full disk; [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, or it is read or written by
-    /// another argument.
+    /// [`Failure::Run`] for a full disk; [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, it is
+    /// read or written by another argument, or it belongs to a run.
     pub fn writes(&mut self, flag: &str, path: &Path, extensions: &[&str]) -> Result<()> {
         let name = shown(path);
         let refuse = |why: String| Err(Failure::Input(format!("{flag}: {name}{why}")));
