@@ -126,10 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
             Err(e) => text += &format!("{e}\n"),
         }
     }
-    let gpus = backend::list();
-    if !gpus.is_empty() {
-        text += &format!("\n{gpus}");
-    }
+    text += &gpus();
     stdout::print(&text)
 }
 
@@ -145,11 +142,17 @@ fn machine() -> Result<()> {
             Err(e) => text += &format!("{e}\n"),
         }
     }
-    let gpus = backend::list();
-    if !gpus.is_empty() {
-        text += &format!("\n{gpus}");
-    }
+    text += &gpus();
     stdout::print(&text)
+}
+
+/// The GPUs by number, after an empty line; nothing without any.
+fn gpus() -> String {
+    let gpus = backend::list();
+    match gpus.is_empty() {
+        true => String::new(),
+        false => format!("\n{gpus}"),
+    }
 }
 
 /// What a file is: its format and what it holds.

@@ -172,10 +172,7 @@ impl Args {
             set.push("data.skip_bad=true".into());
         }
         // A path of the command line starts from the working folder.
-        let is_set = |key: &str| {
-            set.iter()
-                .any(|text| text.split('=').next().is_some_and(|set| set.trim() == key))
-        };
+        let is_set = |key: &str| set.iter().any(|text| config::set_key(text) == key);
         let is_placed = is_set("data.path");
         let load_after = |first: &[String], source: Source| -> Result<RunConfig> {
             let set: Vec<String> = first.iter().chain(&set).cloned().collect();
@@ -296,12 +293,12 @@ fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool)
     }
     asked.data.first_label = asked.data.first_label.or(saved.data.first_label);
     asked.data.transpose = asked.data.transpose.or(saved.data.transpose);
-    // A preset gives a new run these; an older one goes on as it began.
-    if !is_set("data.class_order") {
-        asked.data.class_order = saved.data.class_order;
+    // What new runs have by default, a run from before these keys goes on without.
+    if saved.data.class_order.is_none() && !is_set("data.class_order") {
+        asked.data.class_order = None;
     }
-    if !is_set("data.exif_orientation") {
-        asked.data.exif_orientation = saved.data.exif_orientation;
+    if saved.data.exif_orientation.is_none() && !is_set("data.exif_orientation") {
+        asked.data.exif_orientation = None;
     }
 }
 

@@ -123,7 +123,7 @@ impl Source<'_> {
         let keys = message.split(|c: char| !(c.is_alphanumeric() || "_-.[]".contains(c)));
         let set_by = |key: &str| {
             overrides.iter().rev().find(|text| {
-                let set = text.split('=').next().unwrap_or_default().trim();
+                let set = set_key(text);
                 is_within(key, set) || is_within(set, key)
             })
         };
@@ -141,7 +141,7 @@ impl Source<'_> {
 /// The message of an error; where a flag names a table that does not exist, its whole key tells what was meant.
 fn unknown(error: &KeyError, overrides: &[String]) -> String {
     let flag = overrides.iter().find_map(|text| {
-        let set = text.split('=').next()?.trim();
+        let set = set_key(text);
         (set != error.key && is_within(set, &error.key)).then_some(set)
     });
     let hint = flag
@@ -151,6 +151,11 @@ fn unknown(error: &KeyError, overrides: &[String]) -> String {
         Some(hint) => format!("unknown key {}, {hint}", shown(&error.key)),
         None => error.to_string(),
     }
+}
+
+/// The key of a change `key=value`.
+pub fn set_key(text: &str) -> &str {
+    text.split('=').next().unwrap_or_default().trim()
 }
 
 /// Whether `key` is `parent` or a part of it.
@@ -270,15 +275,14 @@ fn parse(key: &str, text: &str) -> Value {
 /// Where `--set` makes a run shorter than the warm-up that a preset or a file has, the warm-up takes a twentieth
 /// of the steps.
 fn shorten_warmup(table: &mut Table, source: Source, overrides: &[String]) {
-    let key = |text: &String| text.split('=').next().unwrap_or_default().trim().to_owned();
-    let is_set = |name: &str| overrides.iter().any(|text| key(text) == name);
+    let is_set = |name: &str| overrides.iter().any(|text| set_key(text) == name);
     if matches!(source, Source::Saved(..)) || is_set("train.warmup_steps") {
         return;
     }
     let steps = overrides
         .iter()
         .rev()
-        .find(|text| key(text) == "train.steps");
+        .find(|text| set_key(text) == "train.steps");
     let steps = steps.and_then(|text| number::whole(text.split_once('=')?.1));
     let Some(Value::Table(train)) = table.get_mut("train") else {
         return;

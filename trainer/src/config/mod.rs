@@ -12,7 +12,7 @@ pub(crate) mod number;
 mod tables;
 mod value;
 
-pub use load::{Source, how_to_install, preset_called, preset_names};
+pub use load::{Source, how_to_install, preset_called, preset_names, set_key};
 pub use tables::{InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet};
 #[cfg(feature = "cli")]
 pub(crate) use value::suggestion;

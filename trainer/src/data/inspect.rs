@@ -405,7 +405,7 @@ impl fmt::Display for Report {
             Some(command) => {
                 let larger = match self.suggestion.kind {
                     Kind::Folder => {
-                        ", at 32x32 (--preset image-folder-64 has 64x64, and wants a GPU)"
+                        " (--preset image-folder-64 makes images of 64x64, and wants a GPU)"
                     }
                     _ => "",
                 };

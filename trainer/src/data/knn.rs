@@ -73,6 +73,13 @@ impl Knn {
         winner.map(|neighbor| neighbor.1)
     }
 
+    /// Gives each class of the reference images another number.
+    pub fn renumber(&mut self, number: impl Fn(u32) -> u32) {
+        self.labels
+            .iter_mut()
+            .for_each(|label| *label = number(*label));
+    }
+
     /// Classifies the reference images, each by its nearest other one: (how many are right, of how many), at most 500 of them,
     /// evenly spread.
     pub fn among_themselves(&self) -> (usize, usize) {

@@ -13,8 +13,6 @@ use std::path::Path;
 /// Compares sampled images with the nearest real ones.
 pub struct Judge {
     knn: Knn,
-    /// The model's class of each class of the real images.
-    classes: Vec<u32>,
     /// What the real images are, and what it makes of them.
     said: String,
     agree: usize,
@@ -33,16 +31,17 @@ impl Judge {
                 .map_err(|e| e.context("--judge"));
         }
         let kind = Kind::Digits.to_string();
-        let of_digits = recipe.data.as_ref().is_some_and(|data| data.name == kind);
+        if recipe.data.as_ref().is_none_or(|data| data.name != kind) {
+            return Ok(None);
+        }
         let held_out = digits::held_out();
         let fits = recipe.model.image_shape() == held_out.shape();
         let is_class = |label: u32| (label as usize) < recipe.model.n_classes.min(10);
-        if !of_digits || !fits || !images.all_labels().all(is_class) {
+        if !fits || !images.all_labels().all(is_class) {
             return Ok(None);
         }
         Ok(Some(Judge {
             knn: Knn::new(&held_out, Knn::DEFAULT_K)?,
-            classes: (0..10).collect(),
             said: "the nearest real digit that was held out".into(),
             agree: 0,
             n: 0,
@@ -101,16 +100,14 @@ impl Judge {
             Some(bytes),
             "take a folder of fewer images",
         )?;
-        let knn = Knn::new(&*real, Knn::DEFAULT_K)?;
+        let mut knn = Knn::new(&*real, Knn::DEFAULT_K)?;
         let (right, of) = knn.among_themselves();
         let n_real = count(real.len(), "image");
+        // The model's numbers; a class that it does not know is none that is sampled.
+        let unknown = u32::MAX;
+        knn.renumber(|class| numbers[class as usize].map_or(unknown, |number| number as u32));
         Ok(Judge {
             knn,
-            // A class that the model does not know is none that is sampled.
-            classes: numbers
-                .iter()
-                .map(|number| number.map_or(u32::MAX, |number| number as u32))
-                .collect(),
             said: format!(
                 "the nearest of {n_real} in {} (of the real images themselves {right} of {of}, {:.1} %, are nearest to one of \
                  their class)",
@@ -124,12 +121,7 @@ impl Judge {
 
     /// Looks at the images of a batch.
     pub fn look(&mut self, state: &State<'_>) {
-        let images = state.x.chunks_exact(state.x.len() / state.labels.len());
-        for (image, label) in images.zip(state.labels) {
-            let class = self.knn.classify(image);
-            self.agree +=
-                usize::from(class.map(|class| self.classes[class as usize]) == Some(*label));
-        }
+        self.agree += self.knn.agreement(state.x, state.labels);
         self.n += state.labels.len();
     }
 
