@@ -27,6 +27,7 @@ pub mod toys;
 pub mod train;
 pub mod twins;
 pub mod view;
+mod words;
 
 use drops::Drops;
 use eframe::egui_wgpu::RenderState;

@@ -4,6 +4,7 @@ use crate::job::Weights;
 use crate::oracle::Mixture;
 use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::toys::{Points, Toy};
+use crate::words::in_controls;
 use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};
@@ -50,8 +51,8 @@ pub fn open(source: &Source) -> Result<Origin, String> {
     match source {
         Source::Digits => {
             let stream: Box<dyn Weights> = Box::new(Cursor::new(DIGITS));
-            let reader = Reader::new("the embedded digits", stream).map_err(|e| e.to_string())?;
-            let recipe = reader.recipe().map_err(|e| e.to_string())?;
+            let reader = Reader::new("the embedded digits", stream).map_err(|e| in_controls(&e))?;
+            let recipe = reader.recipe().map_err(|e| in_controls(&e))?;
             let recipe = recipe.ok_or("the embedded digits have no recipe")?;
             Ok(Origin::Network((model(source.clone(), &recipe), reader)))
         }
@@ -122,7 +123,7 @@ pub fn checkpoint(
     checkpoint: &Checkpoint,
     which: state::Weights,
 ) -> Result<Opened, String> {
-    let words = |e: sit_engine::Error| e.to_string();
+    let words = |e: sit_engine::Error| in_controls(&e);
     let source = Source::File(name.to_owned());
     match checkpoint {
         #[cfg(not(target_arch = "wasm32"))]
@@ -187,7 +188,7 @@ pub fn examine(
         name: name.to_owned(),
         ..Card::default()
     };
-    let open = |stream| Reader::new(name, stream).map_err(|e| e.to_string());
+    let open = |stream| Reader::new(name, stream).map_err(|e| in_controls(&e));
     let reader = match stream(bytes).and_then(open) {
         Ok(reader) => reader,
         Err(error) => {
@@ -207,7 +208,7 @@ pub fn examine(
     let config = match examination.model {
         Ok(config) => config,
         Err(error) => {
-            card.refusals.push(error.to_string());
+            card.refusals.push(in_controls(&error));
             return (card, None);
         }
     };
@@ -226,7 +227,7 @@ pub fn examine(
     let mismatches = &examination.mismatches;
     card.refusals
         .extend(mismatches.iter().map(|m| m.to_string()));
-    let recipe = reader.recipe().map_err(|e| e.to_string());
+    let recipe = reader.recipe().map_err(|e| in_controls(&e));
     let (transport, classes) = match recipe {
         Ok(Some(recipe)) => {
             let Transport {
@@ -267,7 +268,7 @@ pub fn examine(
     };
     let layout = Layout::new(&params(&config), max_segment_bytes);
     match layout.and_then(|layout| sample.forecast(&layout)) {
-        Err(error) => card.refusals.push(error.to_string()),
+        Err(error) => card.refusals.push(in_controls(&error)),
         Ok(parts) => {
             if max_segment_bytes < u64::MAX {
                 let most = mib(max_segment_bytes);

@@ -48,13 +48,13 @@ impl AdamW {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
         let refuse = |key: &str, got: f64, expected: &str| {
-            Err(Error::Config(format!(
-                "{key}: got {}, expected {expected}",
-                float(got)
-            )))
+            Err(Error::setting(
+                key,
+                format!("got {}, expected {expected}", float(got)),
+            ))
         };
         for beta in self.betas {
             if !(0.0..1.0).contains(&beta) {

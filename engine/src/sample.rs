@@ -53,16 +53,16 @@ impl SampleConfig {
         self.transport.validate()?;
         self.guidance.validate()?;
         if self.guidance.scale != 1.0 && self.model.n_classes == 0 {
-            return Err(Error::Config(
-                "--guidance: this model has no classes, so there is nothing to guide by".into(),
+            return Err(Error::setting(
+                "guidance",
+                "this model has no classes, so there is nothing to guide by",
             ));
         }
         if self.batch == 0 || self.batch > 1 << 20 {
-            return Err(Error::Config(format!(
-                "batch: got {}, expected 1 to {}",
-                self.batch,
-                1 << 20
-            )));
+            return Err(Error::setting(
+                "batch",
+                format!("got {}, expected 1 to {}", self.batch, 1 << 20),
+            ));
         }
         Ok(())
     }

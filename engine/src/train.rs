@@ -53,25 +53,26 @@ impl TrainConfig {
     /// Checks everything that needs no device.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.transport.objective()?;
         self.adamw.validate()?;
         for (key, n) in [("batch", self.batch), ("accumulate", self.accumulate)] {
             if !(1..=1 << 20).contains(&n) {
-                return Err(Error::Config(format!(
-                    "{key}: got {n}, expected 1 to {}",
-                    1 << 20
-                )));
+                return Err(Error::setting(
+                    key,
+                    format!("got {n}, expected 1 to {}", 1 << 20),
+                ));
             }
         }
         self.model.validate_batch(self.batch)?;
         if !(0.0..=1.0).contains(&self.class_dropout) {
             let got = self.class_dropout;
-            return Err(Error::Config(format!(
-                "class_dropout: got {got}, expected a probability in [0, 1]"
-            )));
+            return Err(Error::setting(
+                "class_dropout",
+                format!("got {got}, expected a probability in [0, 1]"),
+            ));
         }
         Ok(())
     }

@@ -81,12 +81,36 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Settings of the engine that are flags of the command; the others are keys of a configuration.
+const FLAGS: [&str; 12] = [
+    "backend",
+    "diffusion",
+    "diffusion_norm",
+    "guidance",
+    "guidance_interval",
+    "input_size",
+    "last_step",
+    "last_step_size",
+    "n_heads",
+    "resume",
+    "steps",
+    "t_eps_sample",
+];
+
+/// The engine's message with flags where it names settings.
+pub fn in_flags(error: &sit_engine::Error) -> String {
+    error.with_names(|key| {
+        let is_flag = FLAGS.contains(&key);
+        is_flag.then(|| format!("--{}", key.replace('_', "-")))
+    })
+}
+
 impl From<sit_engine::Error> for Failure {
     fn from(error: sit_engine::Error) -> Self {
+        let message = in_flags(&error);
         match error {
-            sit_engine::Error::Device(message) => Failure::Run(message),
-            full @ sit_engine::Error::Write(_) => Failure::Run(full.to_string()),
-            other => Failure::Input(other.to_string()),
+            sit_engine::Error::Device(_) | sit_engine::Error::Write(_) => Failure::Run(message),
+            _ => Failure::Input(message),
         }
     }
 }

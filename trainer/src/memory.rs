@@ -2,7 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::data::Loader;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, in_flags};
 use crate::host;
 use crate::preview;
 use sit_engine::Error;
@@ -131,7 +131,7 @@ impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = match &self.device {
             Ok(parts) => parts,
-            Err(e) => return writeln!(f, "  {}: does not fit: {e}", self.what),
+            Err(e) => return writeln!(f, "  {}: does not fit: {}", self.what, in_flags(e)),
         };
         writeln!(f, "  {}", self.what)?;
         let beside = if self.is_cpu {

@@ -5,6 +5,7 @@ use super::run::{Field, Plan, Run};
 use crate::state::{Measured, Point, RUNGS, Subject, priced};
 use crate::stats::path::strong_error;
 use crate::stats::{Group, Sliced};
+use crate::words::in_controls;
 use sit_engine::backend::Device;
 use sit_engine::error::{Error, Result};
 use std::rc::Rc;
@@ -61,7 +62,7 @@ impl Ladder {
         let news = self.piece(device, pace).await;
         news.unwrap_or_else(|error| {
             self.done = RUNGS.len();
-            Some(Measured::Failed(error.to_string()))
+            Some(Measured::Failed(in_controls(&error)))
         })
     }
 

@@ -20,6 +20,7 @@ use crate::oracle::Mixture;
 use crate::source;
 use crate::state::{self, Action, Checkpoint, Model, Subject, Sweep};
 use crate::twins::Twins;
+use crate::words::in_controls;
 use cost::Ladder;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
@@ -152,7 +153,7 @@ impl Worker {
                         self.answers
                             .say(Action::TrainingStarted { name, shape, total });
                     }
-                    Err(error) => self.answers.say(Action::Notify(error.to_string())),
+                    Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
                 }
             }
             Request::PauseTraining(paused) => {
@@ -173,7 +174,7 @@ impl Worker {
                         Ok(weights) => {
                             self.network(Box::new(model), weights);
                         }
-                        Err(error) => self.answers.say(Action::Notify(error.to_string())),
+                        Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
                     }
                 }
             }
@@ -235,7 +236,7 @@ impl Worker {
                 true
             }
             Err(error) => {
-                self.answers.say(Action::Notify(error.to_string()));
+                self.answers.say(Action::Notify(in_controls(&error)));
                 false
             }
         }
@@ -251,12 +252,12 @@ impl Worker {
     /// The averaged weights of the training, if there is one.
     async fn kept(&self) -> Option<(Model, Vec<u8>)> {
         let kept = self.training.as_ref()?.keep().await;
-        kept.map_err(|error| self.answers.say(Action::Notify(error.to_string())))
+        kept.map_err(|error| self.answers.say(Action::Notify(in_controls(&error))))
             .ok()
     }
 
     fn fail(&self, run: u64, error: &sit_engine::error::Error) {
-        let message = error.to_string();
+        let message = in_controls(error);
         self.answers.say(Action::RunFailed { run, message });
     }
 
@@ -307,7 +308,7 @@ impl Worker {
                 // What was learned stays: an image may be there again when it goes on.
                 training.running = false;
                 self.answers.say(Action::TrainingPaused(true));
-                self.answers.say(Action::Notify(error.to_string()));
+                self.answers.say(Action::Notify(in_controls(&error)));
             }
         }
         true

@@ -2,6 +2,7 @@
 
 use crate::source::checkpoint;
 use crate::state::{CELLS_BUDGET, COLUMNS, Cell, STRIDE, Sweep, TimelineAction, ode, row_bytes};
+use crate::words::in_controls;
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::error::{Error, Result};
 use sit_engine::graph::{Arena, Layout};
@@ -64,7 +65,7 @@ impl Sweeping {
             }),
         };
         let done = done.unwrap_or_else(|error| {
-            let message = error.to_string();
+            let message = in_controls(&error);
             say(TimelineAction::RowFailed {
                 number,
                 row,

@@ -36,6 +36,7 @@ pub use training::{Learned, Status, TIME_BINS, TrainingView};
 pub use view::{Layout, Quantity, Tab, View};
 
 use crate::export::Kind;
+use crate::words::in_controls;
 use sit_engine::transport::{Diffusion, Method, Sampler};
 
 /// Most lanes side by side.
@@ -458,7 +459,7 @@ impl State {
                     record.steps = steps;
                     record.failure = self.over_budget(&record, model);
                 }
-                Err(error) => record.failure = Some(error.to_string()),
+                Err(error) => record.failure = Some(in_controls(&error)),
             }
         }
         self.records[lane] = record;

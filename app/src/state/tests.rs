@@ -210,7 +210,7 @@ fn a_refused_lane_says_why_and_another_leads() {
     };
     state.apply(Action::SetLane(0, settings));
     let failure = state.records[0].failure.as_ref().unwrap();
-    assert!(failure.contains("guidance-interval"), "{failure}");
+    assert!(failure.contains("the guidance interval"), "{failure}");
     assert_eq!(state.lead(), 1);
     play(&mut state, 4.0);
     assert_eq!(state.playback.cursor, 50);

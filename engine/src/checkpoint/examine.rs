@@ -141,11 +141,11 @@ impl<R: Read + Seek> Reader<R> {
     fn known(&self, sizes: Sizes) -> Result<ModelConfig> {
         if !sizes.knows_image {
             return self
-                .refuse("has no pos_embed [1, T, D] to tell the image size; give --input-size");
+                .refuse("has no pos_embed [1, T, D] to tell the image size; give `input_size`");
         }
         if !sizes.knows_heads {
             return self.refuse(format_args!(
-                "its tensors do not tell the number of heads of width {}; give --n-heads",
+                "its tensors do not tell the number of heads of width {}; give `n_heads`",
                 sizes.model.dim
             ));
         }

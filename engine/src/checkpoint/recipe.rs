@@ -40,29 +40,29 @@ impl Recipe {
     /// Checks all numbers, so that what reads a file can rely on them.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.model.validate()?;
         self.transport
             .objective()
-            .map_err(|e| Error::Config(format!("transport.{e}")))?;
+            .map_err(|e| e.within("transport"))?;
         if self.data.as_ref().is_some_and(|data| data.max_level == 0) {
-            return Err(Error::Config(
-                "data.max_level: got 0, expected 1 to 255".into(),
-            ));
+            return Err(Error::setting("data.max_level", "got 0, expected 1 to 255"));
         }
         let (n_names, n_classes) = (self.classes.len(), self.model.n_classes);
         if n_names > n_classes {
-            return Err(Error::Config(format!(
-                "classes: got {n_names} names, expected at most {n_classes}"
-            )));
+            return Err(Error::setting(
+                "classes",
+                format!("got {n_names} names, expected at most {n_classes}"),
+            ));
         }
         if let Some(share) = self.class_dropout
             && !(0.0..=1.0).contains(&share)
         {
-            return Err(Error::Config(format!(
-                "class_dropout: got {share}, expected a probability"
-            )));
+            return Err(Error::setting(
+                "class_dropout",
+                format!("got {share}, expected a probability"),
+            ));
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ fn within(bytes: u64, limit: u64, what: &str, subject: impl Fn() -> String) -> R
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(Error::Limit(format!(
-        "{} needs {} MiB: over the {} MiB {what} limit of this device; use a smaller batch or --backend cpu",
+        "{} needs {} MiB: over the {} MiB {what} limit of this device; use a smaller batch or `backend` cpu",
         subject(),
         mib(bytes),
         limit >> 20

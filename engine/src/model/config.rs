@@ -79,7 +79,7 @@ impl ModelConfig {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("input_size", self.input_size, 4096),
@@ -91,42 +91,51 @@ impl ModelConfig {
         ];
         for (key, size, most) in sizes {
             if !(1..=most).contains(&size) {
-                return Err(Error::Config(format!(
-                    "model.{key}: got {size}, expected 1 to {most}"
-                )));
+                return Err(Error::setting(
+                    format!("model.{key}"),
+                    format!("model.{key}: got {size}, expected 1 to {most}"),
+                ));
             }
         }
         let (dim, n_heads) = (self.dim, self.n_heads);
         if !self.input_size.is_multiple_of(self.patch) {
-            return Err(Error::Config(format!(
-                "model.input_size: got {}, expected a multiple of model.patch = {}",
-                self.input_size, self.patch
-            )));
+            return Err(Error::setting(
+                "model.input_size",
+                format!(
+                    "got {}, expected a multiple of model.patch = {}",
+                    self.input_size, self.patch
+                ),
+            ));
         }
         if self.tokens() > MAX_TOKENS {
-            return Err(Error::Config(format!(
-                "model.input_size: got {} with model.patch = {}, {} tokens, expected at most {MAX_TOKENS}",
-                self.input_size,
-                self.patch,
-                self.tokens()
-            )));
+            return Err(Error::setting(
+                "model.input_size",
+                format!(
+                    "got {} with model.patch = {}, {} tokens, expected at most {MAX_TOKENS}",
+                    self.input_size,
+                    self.patch,
+                    self.tokens()
+                ),
+            ));
         }
         if !dim.is_multiple_of(n_heads) {
-            return Err(Error::Config(format!(
-                "model.dim: got {dim}, expected a multiple of model.n_heads = {n_heads}"
-            )));
+            return Err(Error::setting(
+                "model.dim",
+                format!("got {dim}, expected a multiple of model.n_heads = {n_heads}"),
+            ));
         }
         // A quarter each for the sine and the cosine of column and row.
         if !dim.is_multiple_of(4) {
-            return Err(Error::Config(format!(
-                "model.dim: got {dim}, expected a multiple of 4 for the position embedding"
-            )));
+            return Err(Error::setting(
+                "model.dim",
+                format!("got {dim}, expected a multiple of 4 for the position embedding"),
+            ));
         }
         if self.n_classes > 1_000_000 {
-            return Err(Error::Config(format!(
-                "model.n_classes: got {}, expected 0 to 1000000",
-                self.n_classes
-            )));
+            return Err(Error::setting(
+                "model.n_classes",
+                format!("got {}, expected 0 to 1000000", self.n_classes),
+            ));
         }
         self.validate_batch(1)
     }
@@ -135,7 +144,7 @@ impl ModelConfig {
     /// in bytes and sums of them stay below 2^64. The sizes are within their ranges.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the keys and about what they would take.
+    /// [`Error::Setting`] naming the keys and about what they would take.
     pub fn validate_batch(&self, batch: usize) -> Result<()> {
         const MAX_BYTES: f64 = 1e15;
         let [size, channels, patch, dim, depth, heads, classes, batch] = [
@@ -159,11 +168,14 @@ impl ModelConfig {
         if bytes <= MAX_BYTES {
             return Ok(());
         }
-        Err(Error::Config(format!(
-            "model: {tokens} tokens of width {dim}, {heads} heads and depth {depth} at batch {batch} take about {:.0} TB; a larger \
+        Err(Error::setting(
+            "model",
+            format!(
+                "{tokens} tokens of width {dim}, {heads} heads and depth {depth} at batch {batch} take about {:.0} TB; a larger \
              model.patch, a smaller model.input_size, model.dim, model.depth or batch takes less",
-            bytes / 1e12
-        )))
+                bytes / 1e12
+            ),
+        ))
     }
 
     /// Number of tokens T = (I/p)².

@@ -22,11 +22,14 @@ impl Curve {
     pub fn new(values: [f32; Self::POINTS]) -> Result<Self> {
         match values.iter().position(|v| !(v.is_finite() && *v >= 0.0)) {
             None => Ok(Self(values)),
-            Some(i) => Err(Error::Config(format!(
-                "curve: got {} at t = {i}/{}, expected a finite number of at least 0",
-                values[i],
-                Self::SEGMENTS
-            ))),
+            Some(i) => Err(Error::setting(
+                "curve",
+                format!(
+                    "got {} at t = {i}/{}, expected a finite number of at least 0",
+                    values[i],
+                    Self::SEGMENTS
+                ),
+            )),
         }
     }
 

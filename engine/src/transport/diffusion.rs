@@ -74,14 +74,16 @@ impl Diffusion {
     pub(super) fn validate(&self) -> Result<()> {
         let Self { norm, .. } = *self;
         if !(norm >= 0.0 && is_finite_f32(norm)) {
-            return Err(Error::Config(format!(
-                "--diffusion-norm: got {norm}, expected a finite number of at least 0"
-            )));
+            return Err(Error::setting(
+                "diffusion_norm",
+                format!("got {norm}, expected a finite number of at least 0"),
+            ));
         }
         match self.curve.map(|curve| curve.max()) {
-            Some(max) if !is_finite_f32(norm * max) => Err(Error::Config(format!(
-                "--diffusion-norm: got {norm}, which makes the curve's largest value {max} infinite"
-            ))),
+            Some(max) if !is_finite_f32(norm * max) => Err(Error::setting(
+                "diffusion_norm",
+                format!("got {norm}, which makes the curve's largest value {max} infinite"),
+            )),
             _ => Ok(()),
         }
     }
@@ -272,7 +274,7 @@ mod tests {
         curve.norm = 1e21;
         let message = curve.validate().unwrap_err().to_string();
         assert!(
-            message.starts_with("--diffusion-norm: got 1000000000000000000000,"),
+            message.starts_with("diffusion_norm: got 1000000000000000000000,"),
             "{message}"
         );
     }

@@ -44,19 +44,20 @@ impl Guidance {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`Error::Config`] for a scale that is not finite or an interval that is not ordered within `[0, 1]`.
+    /// [`Error::Setting`] for a scale that is not finite or an interval that is not ordered within `[0, 1]`.
     pub fn validate(&self) -> Result<()> {
         if !super::is_finite_f32(self.scale) {
-            return Err(Error::Config(format!(
-                "--guidance: got {}, expected a finite scale",
-                self.scale
-            )));
+            return Err(Error::setting(
+                "guidance",
+                format!("got {}, expected a finite scale", self.scale),
+            ));
         }
         let [lo, hi] = self.interval;
         if !(0.0 <= lo && lo <= hi && hi <= 1.0) {
-            return Err(Error::Config(format!(
-                "--guidance-interval: got {lo}..{hi}, expected two times in order within 0..1"
-            )));
+            return Err(Error::setting(
+                "guidance_interval",
+                format!("got {lo}..{hi}, expected two times in order within 0..1"),
+            ));
         }
         Ok(())
     }
@@ -98,7 +99,7 @@ mod tests {
             .validate()
             .unwrap_err()
             .to_string();
-            assert!(message.starts_with("--guidance: "), "{message}");
+            assert!(message.starts_with("guidance: "), "{message}");
         }
         for interval in [[0.8, 0.2], [-0.1, 1.0], [0.0, 1.1], [f64::NAN, 1.0]] {
             let message = Guidance {
@@ -108,7 +109,7 @@ mod tests {
             .validate()
             .unwrap_err()
             .to_string();
-            assert!(message.starts_with("--guidance-interval: "), "{message}");
+            assert!(message.starts_with("guidance_interval: "), "{message}");
         }
         Guidance::default().validate().unwrap();
         assert_eq!(

@@ -48,7 +48,7 @@ impl Transport {
     /// Differs from SiT: a given distance counts for every combination, and one that is not finite is refused.
     ///
     /// # Errors
-    /// [`Error::Config`] for an invalid setting, naming its flag, and for a singular end, naming the flags that avoid it.
+    /// [`Error::Setting`] for an invalid setting, and [`Error::Config`] for a singular end, naming the settings that avoid it.
     pub fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
         self.validate()?;
         sampler.validate()?;
@@ -61,9 +61,12 @@ impl Transport {
         let interval = self.interval(self.t_eps_sample.unwrap_or(default), last_step_size);
         let Interval { t0, t1 } = interval;
         if t0 >= t1 {
-            return Err(Error::Config(format!(
-                "--last-step-size: the last step would start at t = {t1}, before the first time {t0}; use a smaller one"
-            )));
+            return Err(Error::setting(
+                "last_step_size",
+                format!(
+                    "the last step would start at t = {t1}, before the first time {t0}; use a smaller one"
+                ),
+            ));
         }
         self.check_ends(sampler, interval)?;
         Ok(interval)
@@ -94,20 +97,20 @@ impl Transport {
             && !is_finite_f32(diffusion.at(self.path, t0))
         {
             return Err(Error::Config(format!(
-                "the {diffusion} diffusion is infinite at t = {t0} on the {} path; set --t-eps-sample above 0 (for example 0.001), \
-                 or choose another --diffusion",
+                "the {diffusion} diffusion is infinite at t = {t0} on the {} path; set `t_eps_sample` above 0 (for example 0.001), \
+                 or choose another `diffusion`",
                 self.path
             )));
         }
-        drift(t0).map_err(advise("set --t-eps-sample above 0 (default 0.001)"))?;
+        drift(t0).map_err(advise("set `t_eps_sample` above 0 (default 0.001)"))?;
         let end_advice = match (sampler, sampler.last_step()) {
-            (_, Some(_)) => "use a larger --last-step-size",
+            (_, Some(_)) => "use a larger `last_step_size`",
             (Sampler::Ode { .. }, None) => {
-                "Heun evaluates it: set --t-eps-sample above 0 (default 0.001)"
+                "Heun evaluates it: set `t_eps_sample` above 0 (default 0.001)"
             }
             (Sampler::Sde { .. }, None) => {
-                "Heun evaluates it: use --last-step mean, tweedie or euler, or set --t-eps-sample above 0, or choose another \
-                 --diffusion (sigma and linear have a limit)"
+                "Heun evaluates it: use `last_step` mean, tweedie or euler, or set `t_eps_sample` above 0, or choose another \
+                 `diffusion` (sigma and linear have a limit)"
             }
         };
         if sampler.method() == Method::Heun {
@@ -122,13 +125,14 @@ impl Sampler {
     /// Checks the settings that need no transport.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the flag.
+    /// [`Error::Setting`] naming the key.
     pub fn validate(&self) -> Result<()> {
         let n_steps = self.n_steps();
         if !(1..=MAX_STEPS).contains(&n_steps) {
-            return Err(Error::Config(format!(
-                "--steps: got {n_steps}, expected 1 to {MAX_STEPS}"
-            )));
+            return Err(Error::setting(
+                "steps",
+                format!("got {n_steps}, expected 1 to {MAX_STEPS}"),
+            ));
         }
         if let Self::Sde { diffusion, .. } = self {
             diffusion.validate()?;
@@ -136,9 +140,12 @@ impl Sampler {
         if let Some((_, size)) = self.last_step()
             && !(size > 0.0 && size < 1.0)
         {
-            return Err(Error::Config(format!(
-                "--last-step-size: got {size}, expected a time between 0 and 1; for no last step use --last-step none"
-            )));
+            return Err(Error::setting(
+                "last_step_size",
+                format!(
+                    "got {size}, expected a time between 0 and 1; for no last step use `last_step` none"
+                ),
+            ));
         }
         Ok(())
     }
@@ -300,7 +307,7 @@ mod tests {
         for path in [Path::Linear, Path::Gvp] {
             let message = refusal(transport(path, Prediction::Velocity), sbdm);
             let expected = format!(
-                "the SBDM diffusion is infinite at t = 0 on the {path} path; set --t-eps-sample above 0"
+                "the SBDM diffusion is infinite at t = 0 on the {path} path; set `t_eps_sample` above 0"
             );
             assert!(message.starts_with(&expected), "{message}");
         }
@@ -322,7 +329,7 @@ mod tests {
                     DiffusionForm::Sbdm => assert!(result.is_err()),
                     DiffusionForm::Constant => {
                         let message = result.unwrap_err().to_string();
-                        for part in ["t = 1", "--last-step", "--t-eps-sample", "--diffusion"] {
+                        for part in ["t = 1", "`last_step`", "`t_eps_sample`", "`diffusion`"] {
                             assert!(message.contains(part), "{message}");
                         }
                     }
@@ -352,14 +359,14 @@ mod tests {
             for path in [Path::Linear, Path::Gvp] {
                 let message = refusal(at_zero(path, prediction), ODE);
                 assert!(
-                    message.contains("not finite at t = 0 ") && message.contains("--t-eps-sample"),
+                    message.contains("not finite at t = 0 ") && message.contains("`t_eps_sample`"),
                     "{message}"
                 );
             }
         }
         let message = refusal(at_zero(Path::Vp, Prediction::Noise), ODE);
         assert!(
-            message.contains("not finite at t = 1 ") && message.contains("--t-eps-sample"),
+            message.contains("not finite at t = 1 ") && message.contains("`t_eps_sample`"),
             "{message}"
         );
         // Finite in f64, not in f32.
@@ -381,23 +388,20 @@ mod tests {
             n_steps,
         };
         let cases = [
-            (sampler(-1.0, 0.04, 10), "--diffusion-norm: got -1,"),
-            (sampler(f64::NAN, 0.04, 10), "--diffusion-norm: got NaN,"),
-            (
-                sampler(f64::INFINITY, 0.04, 10),
-                "--diffusion-norm: got inf,",
-            ),
-            (sampler(1.0, 0.0, 10), "--last-step-size: got 0,"),
-            (sampler(1.0, 1.0, 10), "--last-step-size: got 1,"),
-            (sampler(1.0, f64::NAN, 10), "--last-step-size: got NaN,"),
-            (sampler(1.0, 0.04, 0), "--steps: got 0,"),
-            (sampler(1.0, 0.04, u32::MAX), "--steps: got 4294967295,"),
+            (sampler(-1.0, 0.04, 10), "diffusion_norm: got -1,"),
+            (sampler(f64::NAN, 0.04, 10), "diffusion_norm: got NaN,"),
+            (sampler(f64::INFINITY, 0.04, 10), "diffusion_norm: got inf,"),
+            (sampler(1.0, 0.0, 10), "last_step_size: got 0,"),
+            (sampler(1.0, 1.0, 10), "last_step_size: got 1,"),
+            (sampler(1.0, f64::NAN, 10), "last_step_size: got NaN,"),
+            (sampler(1.0, 0.04, 0), "steps: got 0,"),
+            (sampler(1.0, 0.04, u32::MAX), "steps: got 4294967295,"),
             (
                 Sampler::Ode {
                     method: Method::Euler,
                     n_steps: 0,
                 },
-                "--steps: got 0,",
+                "steps: got 0,",
             ),
         ];
         for (sampler, expected) in cases {
@@ -410,7 +414,7 @@ mod tests {
         };
         assert!(
             refusal(late, sampler(1.0, 0.7, 10))
-                .starts_with("--last-step-size: the last step would start at t = ")
+                .starts_with("last_step_size: the last step would start at t = ")
         );
         // So short that it starts at 1 in f64.
         let short = Sampler::Sde {
@@ -420,6 +424,6 @@ mod tests {
             last_step_size: 1e-30,
             n_steps: 10,
         };
-        assert!(refusal(transport, short).ends_with("use a larger --last-step-size"));
+        assert!(refusal(transport, short).ends_with("use a larger `last_step_size`"));
     }
 }

@@ -62,10 +62,13 @@ impl Transport {
     /// [`Error::Config`] for a weighted velocity loss or a distance outside `[0, 0.5)`.
     pub fn validate(&self) -> Result<()> {
         if self.prediction == Prediction::Velocity && self.loss_weight != LossWeight::None {
-            return Err(Error::Config(format!(
-                "loss_weight: got {}, but the velocity loss has no weight; use none, or predict score or noise",
-                self.loss_weight
-            )));
+            return Err(Error::setting(
+                "loss_weight",
+                format!(
+                    "got {}, but the velocity loss has no weight; use none, or predict score or noise",
+                    self.loss_weight
+                ),
+            ));
         }
         for (name, t_eps) in [
             ("t_eps_train", self.t_eps_train),

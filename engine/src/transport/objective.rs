@@ -52,11 +52,14 @@ impl Transport {
                 x1,
             } = objective.loss(t);
             if ![weight, out, x0, x1].into_iter().all(is_finite_f32) {
-                return Err(Error::Config(format!(
-                    "t_eps_train: the {} loss with weight {} on the {} path is infinite at t = {t}; \
+                return Err(Error::setting(
+                    "t_eps_train",
+                    format!(
+                        "the {} loss with weight {} on the {} path is infinite at t = {t}; \
                      use a larger t_eps_train, or leave it out for the default",
-                    self.prediction, self.loss_weight, self.path
-                )));
+                        self.prediction, self.loss_weight, self.path
+                    ),
+                ));
             }
         }
         Ok(objective)

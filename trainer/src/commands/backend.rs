@@ -1,6 +1,6 @@
 //! Where to compute: the flags `--backend` and `--device`.
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, in_flags};
 use crate::signals;
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device, Options, gpu};
@@ -37,7 +37,7 @@ impl BackendArg {
             ..Options::default()
         };
         let device = block_on(Device::open(options)).map_err(|e| {
-            let failure = Failure::Input(e.to_string());
+            let failure = Failure::Input(in_flags(&e));
             match (&self.device, self.backend) {
                 (Some(_), _) => failure.context("--device"),
                 (None, Choice::Auto) => failure,
@@ -54,7 +54,7 @@ impl BackendArg {
 pub fn list() -> String {
     let gpus = match block_on(gpu::list()) {
         Ok(gpus) => gpus,
-        Err(e) => return format!("{e}\n"),
+        Err(e) => return format!("{}\n", in_flags(&e)),
     };
     let mut text = String::new();
     for (number, gpu) in gpus.iter().enumerate() {

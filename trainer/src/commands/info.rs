@@ -4,7 +4,7 @@ use super::backend;
 use super::values::whole;
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
 use crate::data::{DataConfig, classes};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, in_flags};
 use crate::run::Checkpoint;
 use crate::weights::{self, Weights};
 use crate::{memory, stdout};
@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
                     memory::sampling(&sample, &device)
                 );
             }
-            Err(e) => text += &format!("{e}\n"),
+            Err(e) => text += &format!("{}\n", in_flags(&e)),
         }
     }
     text += &gpus();
@@ -139,7 +139,7 @@ fn machine() -> Result<()> {
     for choice in [Choice::Cpu, Choice::Gpu] {
         match block_on(Device::open(choice)) {
             Ok(device) => text += &format!("{device}\n"),
-            Err(e) => text += &format!("{e}\n"),
+            Err(e) => text += &format!("{}\n", in_flags(&e)),
         }
     }
     text += &gpus();

@@ -170,19 +170,15 @@ impl RunConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
         self.model.validate().map_err(plain)?;
-        let in_transport = |error| ConfigError::new(format!("transport.{error}"));
+        let in_transport = |e: sit_engine::Error| plain(e.within("transport"));
         self.transport.objective().map_err(in_transport)?;
         self.data
             .check()
             .map_err(|error| ConfigError::new(error.to_string()))?;
-        let in_train = |error: sit_engine::Error| {
-            let message = error.to_string();
-            let table = if message.starts_with("model") {
-                ""
-            } else {
-                "train."
-            };
-            ConfigError::new(format!("{table}{message}"))
+        let in_train = |e: sit_engine::Error| match e {
+            // The network's, which names its table.
+            sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
+            e => plain(e.within("train")),
         };
         self.step().validate().map_err(in_train)?;
         self.train.validate()?;

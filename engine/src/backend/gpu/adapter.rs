@@ -126,7 +126,7 @@ async fn adapters() -> Result<Vec<wgpu::Adapter>> {
     });
     listed.await.map_err(|panic| {
         Error::Device(format!(
-            "a graphics driver failed while the GPUs of this machine were listed ({}): update it, leave it out with {BACKENDS} (such as {BACKENDS}=dx12), or use --backend cpu",
+            "a graphics driver failed while the GPUs of this machine were listed ({}): update it, leave it out with {BACKENDS} (such as {BACKENDS}=dx12), or use `backend` cpu",
             one_line(&panic)
         ))
     })
@@ -166,7 +166,7 @@ pub(super) fn required_limits(
     allow_software: bool,
 ) -> std::result::Result<wgpu::Limits, String> {
     if adapter.get_info().device_type == DeviceType::Cpu && !allow_software {
-        return Err("a software renderer, slower than --backend cpu".into());
+        return Err("a software renderer, slower than the CPU backend".into());
     }
     let (has, web) = (adapter.limits(), wgpu::Limits::default());
     lacks(&has)?;
@@ -244,9 +244,9 @@ pub(super) fn none(refused: &[String]) -> Error {
     let install = if cfg!(target_arch = "wasm32") {
         "use a browser with WebGPU switched on"
     } else if cfg!(target_os = "linux") {
-        "install the Vulkan driver of your GPU, or a software one (Debian: mesa-vulkan-drivers), or use --backend cpu"
+        "install the Vulkan driver of your GPU, or a software one (Debian: mesa-vulkan-drivers), or use `backend` cpu"
     } else {
-        "update the driver of your GPU, or use --backend cpu"
+        "update the driver of your GPU, or use `backend` cpu"
     };
     let found = match refused {
         [] => format!("there is no GPU{}", limited()),
@@ -276,7 +276,7 @@ mod tests {
             assert!(nothing.contains("mesa-vulkan-drivers"), "{nothing}");
         }
         for text in [nothing, refused] {
-            assert!(text.ends_with("or use --backend cpu"), "{text}");
+            assert!(text.ends_with("or use `backend` cpu"), "{text}");
         }
     }
 

@@ -18,7 +18,7 @@ use wgpu::{PollError, PollType};
 /// Refusal of a buffer beyond the device's limits.
 pub(super) fn too_large(label: &str, bytes: u64, limits: &Limits) -> Error {
     Error::Limit(format!(
-        "{label} needs {} MiB: over the {} MiB buffer limit of this device; use a smaller batch or --backend cpu",
+        "{label} needs {} MiB: over the {} MiB buffer limit of this device; use a smaller batch or `backend` cpu",
         bytes.div_ceil(1 << 20),
         limits.buffer_bytes >> 20
     ))
@@ -26,7 +26,7 @@ pub(super) fn too_large(label: &str, bytes: u64, limits: &Limits) -> Error {
 
 fn lost_device(message: &str) -> Error {
     Error::Device(format!(
-        "the GPU was lost ({}): close other programs that use it or take a smaller batch, and start again; training goes on with --resume",
+        "the GPU was lost ({}): close other programs that use it or take a smaller batch, and start again; training goes on with `resume`",
         one_line(message)
     ))
 }
@@ -40,7 +40,7 @@ fn refusal(what: Option<(&str, u64)>, error: &wgpu::Error) -> Error {
     };
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::Limit(format!(
-            "the GPU has no memory left for {subject}: take a smaller batch, close other programs that use the GPU, or use --backend cpu; training goes on with --resume"
+            "the GPU has no memory left for {subject}: take a smaller batch, close other programs that use the GPU, or use `backend` cpu; training goes on with `resume`"
         )),
         _ => Error::Device(format!(
             "the GPU refused {subject}, which should not happen; please report this: {}",
@@ -186,7 +186,7 @@ impl Gpu {
         self.check()?;
         let made = made.map_err(|panic| {
             Error::Device(format!(
-                "the GPU's driver failed at {what} ({}): update it, or use --backend cpu",
+                "the GPU's driver failed at {what} ({}): update it, or use `backend` cpu",
                 one_line(&panic)
             ))
         })?;
@@ -265,7 +265,7 @@ impl Drop for Queue {
 
 fn given_up(waited: Duration) -> Error {
     Error::Device(format!(
-        "the GPU did not end its work within {} s and was given up: its driver hangs, or the batch is far too large for it; training goes on from the last checkpoint with --resume",
+        "the GPU did not end its work within {} s and was given up: its driver hangs, or the batch is far too large for it; training goes on from the last checkpoint with `resume`",
         waited.as_secs()
     ))
 }
@@ -299,7 +299,7 @@ mod tests {
         }
         let name = "backend::gpu::fault::tests::a_panic_inside_is_an_error_and_prints_nothing";
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
+            .args([name, "`exact`", "`nocapture`"])
             .env(CHILD, "1")
             .output()
             .unwrap();
@@ -320,7 +320,7 @@ mod tests {
             panic!("there is a failure");
         };
         assert!(text.contains("(reset by the driver)"), "{text}");
-        assert!(text.contains("--resume"), "{text}");
+        assert!(text.contains("`resume`"), "{text}");
     }
 
     #[test]

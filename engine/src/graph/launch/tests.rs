@@ -272,7 +272,7 @@ fn tensors_over_the_limits_are_named() {
     assert_eq!(
         error,
         Error::Limit(
-            "fake: a [16, 16, 384, 512] needs 192 MiB: over the 128 MiB binding limit of this device; use a smaller batch or --backend cpu".into()
+            "fake: a [16, 16, 384, 512] needs 192 MiB: over the 128 MiB binding limit of this device; use a smaller batch or `backend` cpu".into()
         )
     );
     let limits = Limits {
