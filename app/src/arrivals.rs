@@ -1,13 +1,21 @@
 //! What is done with files that arrive: a picture restores its session, weights are stepped, data is trained on, and the
 //! checkpoints of a run are laid side by side.
 
-use crate::job::Request;
-use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, Tab, TimelineAction};
-use crate::{App, export, source};
+use crate::drops::Drops;
+use crate::export;
+use crate::job::{Job, Request};
+use crate::source::{self, Card};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::Choice;
+use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction};
+use egui::Context;
 use sit_trainer::data::{EXTENSIONS, is_idx};
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// What files that came together are.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,24 +69,56 @@ fn is_data(name: &str) -> bool {
     is_set(name) || EXTENSIONS.contains(&extension)
 }
 
-impl App {
-    /// Takes the files that have arrived.
-    pub(crate) fn take_drops(&mut self, ctx: &egui::Context) {
+/// The files that arrive.
+pub struct Arrivals {
+    drops: Drops,
+    /// Times that files have arrived.
+    #[cfg(not(target_arch = "wasm32"))]
+    arrived: Arc<AtomicU64>,
+    card: Option<Card>,
+    max_segment_bytes: u64,
+}
+
+impl Arrivals {
+    /// None yet. `max_segment_bytes`: most bytes of a buffer on the device.
+    pub fn new(max_segment_bytes: u64) -> Self {
+        Arrivals {
+            drops: Drops::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            arrived: Arc::default(),
+            card: None,
+            max_segment_bytes,
+        }
+    }
+
+    /// What the file that arrived last is, if it was no picture.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
+    /// Lets the person choose files, which then arrive.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn choose(&self, ctx: &Context, choice: Choice) {
+        self.drops.choose(ctx, choice);
+    }
+
+    /// Does what is to be done with the files that have arrived.
+    pub fn take(&mut self, ctx: &Context, state: &mut State, job: &Job) {
         while let Some(arrived) = self.drops.next(ctx) {
             let mut files = Vec::new();
             for (name, contents) in arrived {
                 match contents {
                     Ok(bytes) => files.push((name, bytes)),
-                    Err(why) => self.state.apply(Action::Notify(format!("{name}: {why}"))),
+                    Err(why) => state.apply(Action::Notify(format!("{name}: {why}"))),
                 }
             }
             if !files.is_empty() {
-                self.take(files);
+                self.take_together(files, state, job);
             }
         }
     }
 
-    fn take(&mut self, mut files: Vec<(String, Bytes)>) {
+    fn take_together(&mut self, mut files: Vec<(String, Bytes)>, state: &mut State, job: &Job) {
         let name = match &files[..] {
             [(name, _)] => name.clone(),
             _ => format!("{} files", files.len()),
@@ -89,7 +129,7 @@ impl App {
             #[cfg(not(target_arch = "wasm32"))]
             Kind::Folder(path) => {
                 let arrived = Arc::clone(&self.arrived);
-                return crate::loader::sort(path, arrived, self.job.answers());
+                return crate::loader::sort(path, arrived, job.answers());
             }
             #[cfg(target_arch = "wasm32")]
             Kind::Folder(_) => return,
@@ -110,28 +150,28 @@ impl App {
             }
             Kind::Single => {
                 for (name, bytes) in files {
-                    self.take_single(&name, &bytes);
+                    self.take_single(&name, &bytes, state, job);
                 }
                 return;
             }
         };
-        self.state.apply(action);
+        state.apply(action);
     }
 
-    fn take_single(&mut self, name: &str, bytes: &Bytes) {
+    fn take_single(&mut self, name: &str, bytes: &Bytes, state: &mut State, job: &Job) {
         if let Some(link) = picture(name, bytes).and_then(|bytes| export::restore(&bytes)) {
-            self.state.apply(match link {
+            state.apply(match link {
                 Ok(link) => Action::Restore(link),
                 Err(message) => Action::Notify(message),
             });
             return;
         }
-        let (n, limit) = (self.state.n_samples, self.max_segment_bytes);
+        let (n, limit) = (state.n_samples, self.max_segment_bytes);
         let (card, opened) = source::examine(name, bytes, n, limit);
         self.card = Some(card);
-        self.state.apply(Action::SetTab(Tab::Model));
+        state.apply(Action::SetTab(Tab::Model));
         if let Some((model, weights)) = opened {
-            self.job.ask(Request::Network {
+            job.ask(Request::Network {
                 model: Box::new(model),
                 weights,
             });

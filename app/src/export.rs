@@ -1,6 +1,6 @@
 //! Pictures and animations of the lanes that carry their recipe: dropping one on the window restores the session.
 
-use crate::state::{Action, Link, Quantity, State};
+use crate::state::{Action, Export, Link, Quantity, State};
 use crate::view::picture;
 use egui::{Color32, ColorImage};
 use std::borrow::Cow;
@@ -15,34 +15,23 @@ const LEAST_SIDE: usize = 32;
 /// Hundredths of a second that a frame of an animation stands, and the last one.
 const DELAYS: [u16; 2] = [6, 150];
 
-/// The two kinds of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The lanes as they are shown.
-    Png,
-    /// All recorded steps one after the other.
-    Gif,
+/// Name of the file.
+pub fn file_name(export: Export, state: &State) -> String {
+    let seed = state.seed;
+    match export {
+        Export::Picture => format!("sit-{seed}-t{:.3}.png", state.t()),
+        Export::Animation => format!("sit-{seed}.gif"),
+    }
 }
 
-impl Kind {
-    /// Name of the file.
-    pub fn file_name(self, state: &State) -> String {
-        let seed = state.seed;
-        match self {
-            Kind::Png => format!("sit-{seed}-t{:.3}.png", state.t()),
-            Kind::Gif => format!("sit-{seed}.gif"),
-        }
-    }
-
-    /// The file.
-    ///
-    /// # Errors
-    /// Says why there is nothing to draw.
-    pub fn encode(self, state: &State) -> Result<Vec<u8>, String> {
-        match self {
-            Kind::Png => png(state),
-            Kind::Gif => gif(state),
-        }
+/// The file.
+///
+/// # Errors
+/// Says why there is nothing to draw.
+pub fn encode(export: Export, state: &State) -> Result<Vec<u8>, String> {
+    match export {
+        Export::Picture => png(state),
+        Export::Animation => gif(state),
     }
 }
 

@@ -29,7 +29,7 @@ pub mod twins;
 pub mod view;
 mod words;
 
-use drops::Drops;
+use arrivals::Arrivals;
 use eframe::egui_wgpu::RenderState;
 use findings::Findings;
 use job::{Job, Pace, Request};
@@ -37,10 +37,10 @@ use redraw::Redraw;
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
-use state::{Action, LONGEST_FRAME, Link, Source, State, Status, shortcuts};
+use state::{Action, Export, LONGEST_FRAME, Link, RECORD_BUDGET, Source, State, Status, shortcuts};
 use std::sync::Arc;
 use train::{Data, Form};
-use twins::{TWIN_BUDGET, Twins};
+use twins::Twins;
 use view::{Painter, Pictures};
 
 /// What a host knows when the program starts.
@@ -71,14 +71,7 @@ pub struct App {
     address: String,
     pictures: Pictures,
     findings: Findings,
-    /// Most bytes of a buffer on the device.
-    max_segment_bytes: u64,
-    drops: Drops,
-    /// Times that files have arrived.
-    #[cfg(not(target_arch = "wasm32"))]
-    arrived: Arc<std::sync::atomic::AtomicU64>,
-    /// What the file that was dropped last is.
-    card: Option<Card>,
+    arrivals: Arrivals,
     /// The form of the training.
     form: Form,
     /// The network that was asked of the job last.
@@ -123,7 +116,8 @@ impl App {
         let redraw = Redraw::new(cc.egui_ctx.clone(), by_software);
         let twins = match &device {
             Device::Cpu => None,
-            Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), TWIN_BUDGET)),
+            // No recorded array has more than one.
+            Device::Gpu(gpu) => Some(Twins::new(gpu.clone(), RECORD_BUDGET)),
         };
         let render = cc.wgpu_render_state.as_ref().zip(twins.clone());
         let painter = render.map(|(render, twins)| Painter::new(render, twins));
@@ -140,11 +134,7 @@ impl App {
             on_cpu,
             redraw,
             address: start.address,
-            max_segment_bytes,
-            drops: Drops::default(),
-            #[cfg(not(target_arch = "wasm32"))]
-            arrived: Arc::default(),
-            card: None,
+            arrivals: Arrivals::new(max_segment_bytes),
             pictures: Pictures::new(painter),
             findings: Findings::default(),
             form: Form::default(),
@@ -169,7 +159,7 @@ impl App {
 
     /// What the file that was dropped last is.
     pub fn card(&self) -> Option<&Card> {
-        self.card.as_ref()
+        self.arrivals.card()
     }
 
     /// The text of a link to what is shown.
@@ -204,10 +194,10 @@ impl App {
         }
     }
 
-    fn export(&mut self, kind: export::Kind) {
-        match kind.encode(&self.state) {
+    fn export(&mut self, export: Export) {
+        match export::encode(export, &self.state) {
             Ok(bytes) => {
-                let name = kind.file_name(&self.state);
+                let name = export::file_name(export, &self.state);
                 files::save(&name, bytes.into(), self.job.answers());
             }
             Err(message) => self.state.apply(Action::Notify(message)),
@@ -266,7 +256,7 @@ impl eframe::App for App {
         let ctx = ui.ctx().clone();
         self.job.take(&mut self.state);
         self.measure(&ctx, frame);
-        self.take_drops(&ctx);
+        self.arrivals.take(&ctx, &mut self.state, &self.job);
         self.read();
         let mut actions = keys(&ctx);
         let dt = ctx.input(|input| f64::from(input.unstable_dt));
@@ -277,7 +267,7 @@ impl eframe::App for App {
             actions: &mut actions,
             requests: &mut requests,
             form: &mut self.form,
-            card: self.card.as_ref(),
+            card: self.arrivals.card(),
             pictures: &mut self.pictures,
             findings: &mut self.findings,
             device: &self.device,
@@ -286,15 +276,15 @@ impl eframe::App for App {
         for action in actions {
             self.state.apply(action);
         }
-        if let Some(kind) = self.state.exported.take() {
-            self.export(kind);
+        if let Some(export) = self.state.exported.take() {
+            self.export(export);
         }
         for request in requests {
             self.job.ask(request);
         }
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(choice) = self.state.choice.take() {
-            self.drops.choose(&ctx, choice);
+            self.arrivals.choose(&ctx, choice);
         }
         if let Some(bytes) = self.state.training.kept.take() {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());

@@ -1,6 +1,5 @@
 //! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
 
-use crate::job::Weights;
 use crate::oracle::Mixture;
 use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::toys::{Points, Toy};
@@ -12,11 +11,15 @@ use sit_engine::sample::SampleConfig;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Guidance, Method, Sampler, Transport};
 use sit_trainer::data::classes;
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
 use std::sync::Arc;
 
 /// A small SiT trained on the 8x8 digits; `assets/README.md` says how.
 const DIGITS: &[u8] = include_bytes!("../assets/digits.safetensors");
+
+/// A stream of weights: a file, or bytes in memory.
+pub trait Weights: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Weights for T {}
 
 /// A network that is ready to be loaded.
 pub type Opened = (Model, Reader<Box<dyn Weights>>);

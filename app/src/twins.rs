@@ -1,12 +1,8 @@
 //! Recorded arrays that lie on the GPU as well, so that they are drawn from there.
 
-use crate::state::RECORD_BUDGET;
 use sit_engine::backend::gpu::{Gpu, Tensor};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
-/// Bytes that all twins together may take: as many as the records, of which no array has more than one.
-pub const TWIN_BUDGET: u64 = RECORD_BUDGET;
 
 /// The twins on the GPU of recorded arrays: the work makes them, the view draws from them. Clones share them.
 ///

@@ -6,10 +6,10 @@ mod goldens;
 mod gpu;
 mod timeline;
 
-use crate::export::Kind;
+use crate::export;
 use crate::look::background;
 use crate::source::mixture;
-use crate::state::{Action, Classes, LONGEST_FRAME, STOPS, Source, Status};
+use crate::state::{Action, Classes, Export, LONGEST_FRAME, STOPS, Source, Status};
 use crate::{App, Start};
 use egui::accesskit::Role;
 use egui::{DroppedFile, Key};
@@ -266,12 +266,12 @@ fn pictures_carry_their_recipe() {
     let mut harness = still();
     go_to(&mut harness, 9);
     let state = harness.state().state().clone();
-    for kind in [Kind::Png, Kind::Gif] {
-        let bytes = kind.encode(&state).unwrap();
+    for kind in [Export::Picture, Export::Animation] {
+        let bytes = export::encode(kind, &state).unwrap();
         let image = image::load_from_memory(&bytes).unwrap();
         assert!(image.width() > 2 * 8 * 32 && image.height() >= 8 * 32);
         let mut other = still();
-        drop_file(&mut other, &kind.file_name(&state), bytes);
+        drop_file(&mut other, &export::file_name(kind, &state), bytes);
         assert_eq!(cursor(other.state()), 9, "{kind:?}");
         assert_eq!(other.state().state().link(), state.link());
     }

@@ -17,7 +17,7 @@ pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
 use crate::oracle::Mixture;
-use crate::source;
+use crate::source::{self, Weights};
 use crate::state::{self, Action, Checkpoint, Model, Subject, Sweep};
 use crate::twins::Twins;
 use crate::words::in_controls;
@@ -26,14 +26,10 @@ use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
-use std::io::{Cursor, Read, Seek};
+use std::io::Cursor;
 use std::rc::Rc;
 use timeline::Sweeping;
 use train::Training;
-
-/// A stream of weights: a file, or bytes in memory.
-pub trait Weights: Read + Seek + Send {}
-impl<T: Read + Seek + Send> Weights for T {}
 
 /// What the window asks for.
 pub enum Request {

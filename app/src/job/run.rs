@@ -1,8 +1,9 @@
 //! One run: a lane's steps, computed some samples at a time.
 
+use super::Pace;
 use super::part::Part;
-use super::{Pace, Weights};
 use crate::oracle::Mixture;
+use crate::source::Weights;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
 use crate::twins::Twins;
 use sit_engine::backend::{Arenas, Device};

@@ -1,9 +1,8 @@
 //! The line above: what is sampled, from which noise, and what is drawn of it.
 
 use super::Scene;
-use crate::export::Kind;
 use crate::source::mixtures;
-use crate::state::{Action, Classes, Layout, MAX_SAMPLES, Quantity, Source};
+use crate::state::{Action, Classes, Export, Layout, MAX_SAMPLES, Quantity, Source};
 use egui::{ComboBox, DragValue, Frame, ThemePreference, Ui};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -27,12 +26,12 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         {
             scene.act(Action::CopyLink);
         }
-        for (kind, name) in [(Kind::Png, "PNG"), (Kind::Gif, "GIF")] {
+        for (export, name) in [(Export::Picture, "PNG"), (Export::Animation, "GIF")] {
             let button = ui.button(name);
             let what =
                 "Keep a picture of the lanes; dropping it on the window restores all of this";
             if button.on_hover_text(what).clicked() {
-                scene.act(Action::Export(kind));
+                scene.act(Action::Export(export));
             }
         }
         if ui.button("? Help").clicked() {

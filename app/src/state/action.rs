@@ -4,7 +4,6 @@ use super::{
     Classes, FilesAction, Frame, Layout, Learned, Link, Measured, Model, Quantity, Settings,
     Source, Tab, TimelineAction,
 };
-use crate::export::Kind;
 use std::sync::Arc;
 
 /// What to choose from the disk.
@@ -14,6 +13,15 @@ pub enum Choice {
     Folder,
     /// One or several files.
     Files,
+}
+
+/// What to keep of the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// The lanes as they are shown: a PNG.
+    Picture,
+    /// All recorded steps one after the other: a GIF.
+    Animation,
 }
 
 /// One change.
@@ -75,7 +83,7 @@ pub enum Action {
     /// The sheet of shortcuts.
     ToggleHelp,
     /// Keep a picture or an animation of the lanes.
-    Export(Kind),
+    Export(Export),
     /// Put a link to this state on the clipboard.
     CopyLink,
     /// Go where a link says.

@@ -16,7 +16,7 @@ mod tour;
 mod training;
 mod view;
 
-pub use action::{Action, Choice};
+pub use action::{Action, Choice, Export};
 pub use bytes::Bytes;
 pub use cost::{Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope};
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
@@ -35,8 +35,6 @@ pub use tour::{STOPS, Stop};
 pub use training::{Learned, Status, TIME_BINS, TrainingView};
 pub use view::{Layout, Quantity, Tab, View};
 
-use crate::export::Kind;
-use crate::words::in_controls;
 use sit_engine::transport::{Diffusion, Method, Sampler};
 
 /// Most lanes side by side.
@@ -87,7 +85,7 @@ pub struct State {
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be kept, which the host takes.
-    pub exported: Option<Kind>,
+    pub exported: Option<Export>,
     /// Files that the person wants to choose, which the host asks for.
     pub choice: Option<Choice>,
     /// A link to be put on the clipboard, which the host takes.
@@ -188,7 +186,7 @@ impl State {
                 self.view.sample = sample.filter(|&i| i < self.n_samples);
             }
             Action::ToggleHelp => self.help = !self.help,
-            Action::Export(kind) => self.exported = Some(kind),
+            Action::Export(export) => self.exported = Some(export),
             Action::CopyLink => self.copied = Some(self.link().encode()),
             Action::Restore(link) => self.restore(*link),
             Action::Notify(text) => self.notify(text),
