@@ -3,8 +3,8 @@
 //! With the exact field of the data the true way of a point is known. Let `x` be the lane's point, `c` the point that the lane's
 //! steps reach with the exact field, and `f` the true one. Then `c - f` is the solver's error and `x - c` the network's.
 
-use crate::oracle::Mixture;
 use crate::state::{LaneStep, Record};
+use sit_engine::analytic::Mixture;
 use sit_engine::transport::{Path, Transport};
 
 /// Steps of order 4 within each of the lane's that make the true way.
@@ -104,7 +104,8 @@ fn rk4(mixture: &Mixture, path: Path, t: f64, dt: f64, x: &mut [f64]) {
 mod tests {
     use super::*;
     use crate::state::{Frame, Lane, Settings, ode};
-    use crate::toys::{Points, Toy};
+    use sit_engine::analytic::Mixture;
+    use sit_engine::analytic::{Points, Toy};
     use sit_engine::transport::Method;
     use std::sync::Arc;
 

@@ -17,13 +17,11 @@ pub mod job;
 mod loader;
 mod look;
 mod measure;
-pub mod oracle;
 mod panels;
 mod redraw;
 pub mod source;
 pub mod state;
 pub mod stats;
-pub mod toys;
 pub mod train;
 pub mod twins;
 pub mod view;
@@ -380,20 +378,4 @@ fn keys(ctx: &egui::Context) -> Vec<Action> {
 }
 
 #[cfg(test)]
-mod walks;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_shortcut_is_a_key() {
-        for shortcut in shortcuts() {
-            assert!(
-                egui::Key::from_name(shortcut.key).is_some(),
-                "{}",
-                shortcut.key
-            );
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,7 @@
 //! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
 
-use crate::oracle::Mixture;
 use crate::state::{self, Bytes, Checkpoint, Model, Source};
-use crate::toys::{Points, Toy};
-use crate::words::in_controls;
+use sit_engine::analytic::{Mixture, Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{ModelConfig, params};

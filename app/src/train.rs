@@ -3,7 +3,7 @@
 use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
-use crate::toys::{Drawing, Points, Toy};
+use sit_engine::analytic::{Drawing, Point, Points, Toy};
 use sit_engine::model::ModelConfig;
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
 use sit_engine::train::TrainConfig;
@@ -234,7 +234,7 @@ struct Plane {
 }
 
 impl Plane {
-    fn point(&self, index: usize) -> crate::toys::Point {
+    fn point(&self, index: usize) -> Point {
         let index = index as u64;
         self.points.points(0, index..index + 1)[0]
     }

@@ -12,6 +12,7 @@
 //! Conventions: t = 0 is noise and t = 1 is data; x0 is noise, x1 data; velocity points from noise to data; tensors are
 //! contiguous row-major f32.
 
+pub mod analytic;
 pub mod backend;
 pub mod checkpoint;
 pub mod error;

@@ -16,7 +16,6 @@ pub use run::{Field, Plan};
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
-use crate::oracle::Mixture;
 use crate::source::{self, Weights};
 use crate::state::{self, Action, Checkpoint, Model, Subject, Sweep};
 use crate::twins::Twins;
@@ -24,6 +23,7 @@ use crate::words::in_controls;
 use cost::Ladder;
 use futures_channel::mpsc::UnboundedReceiver;
 use run::Run;
+use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use std::io::Cursor;

@@ -2,10 +2,10 @@
 
 use super::Pace;
 use super::part::Part;
-use crate::oracle::Mixture;
 use crate::source::Weights;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
 use crate::twins::Twins;
+use sit_engine::analytic::Mixture;
 use sit_engine::backend::{Arenas, Device};
 use sit_engine::checkpoint::Reader;
 use sit_engine::error::{Error, Result};

@@ -2,7 +2,6 @@
 
 use super::Scene;
 use crate::errors::{Errors, Ways};
-use crate::oracle::Marginal;
 use crate::source::mixture;
 use crate::state::{Quantity, Record, State, terms, total};
 use egui::{
@@ -10,6 +9,7 @@ use egui::{
     pos2, vec2,
 };
 use egui_plot::{Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, Points};
+use sit_engine::analytic::Marginal;
 
 /// Half the side of the plane that is shown.
 const REACH: f64 = 2.5;

@@ -147,7 +147,7 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toys::{Points, Toy};
+    use sit_engine::analytic::{Points, Toy};
     use sit_engine::transport::Transport;
 
     #[test]

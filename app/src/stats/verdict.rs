@@ -108,7 +108,9 @@ impl fmt::Display for Digits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sit_engine::analytic::{Component, Mixture};
     use sit_engine::rng::{Stream, fill_normal};
+    use sit_engine::transport::{Diffusion, LastStep, Method, Sampler, Transport, schedule};
 
     fn lane(number: u32, n: usize, shift: f32) -> Group {
         let mut x = vec![0.0; 3 * n];
@@ -149,5 +151,50 @@ mod tests {
         );
         let diverged = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, f32::INFINITY), 199, 1);
         assert_eq!(diverged, Verdict::NotFinite);
+    }
+
+    /// With a perfect network the ODE and the SDE have one marginal, unless their steps are too coarse.
+    #[test]
+    fn the_badge_finds_coarse_steps_and_nothing_else() {
+        let component = |weight, mean: [f64; 2], std: [f64; 2]| Component {
+            weight,
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+        };
+        let mixture = Mixture::new(vec![
+            component(0.5, [-0.7, 0.2], [0.3, 0.5]),
+            component(0.2, [0.9, 0.8], [0.2, 0.2]),
+            component(0.3, [0.1, -0.9], [0.6, 0.1]),
+        ])
+        .unwrap();
+        let transport = Transport::default();
+        let lane = |sampler: Sampler| {
+            let mut noise = vec![0.0; 2 * 256];
+            fill_normal(1, Stream::SampleNoise, 0, 0, &mut noise);
+            let mut x: Vec<f64> = noise.iter().copied().map(f64::from).collect();
+            for (k, step) in schedule(&transport, &sampler).unwrap().iter().enumerate() {
+                fill_normal(2, Stream::SdeNoise, k as u32, 0, &mut noise);
+                mixture.step(&transport, step, &mut x, &noise);
+            }
+            Group::unlabelled(x.iter().map(|x| *x as f32).collect(), 2)
+        };
+        let sde = |n_steps, norm| Sampler::Sde {
+            method: Method::Euler,
+            diffusion: Diffusion {
+                norm,
+                ..Diffusion::default()
+            },
+            last_step: LastStep::Mean,
+            last_step_size: 0.04,
+            n_steps,
+        };
+        let ode = lane(Sampler::Ode {
+            method: Method::Heun,
+            n_steps: 64,
+        });
+        let verdict = |sampler| Verdict::of_lanes(&ode, &lane(sampler), 199, 1);
+        let (fine, coarse) = (verdict(sde(256, 1.0)), verdict(sde(4, 4.0)));
+        assert!(matches!(fine, Verdict::Equal(_)), "{fine}");
+        assert!(matches!(coarse, Verdict::Differs(_)), "{coarse}");
     }
 }

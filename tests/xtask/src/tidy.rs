@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("num", &[]),
     ("shape", &[]),
     ("transport", &[]),
+    ("analytic", &["rng", "transport"]),
     // Gradients that meet are added, so the graph knows one operation.
     ("graph", &["shape", "num", "ops"]),
     ("ops", &["graph", "shape", "num"]),

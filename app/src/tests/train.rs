@@ -1,6 +1,6 @@
-//! Walks that train on files.
+//! Walks that train: on points in the plane and on files.
 
-use super::{drop_file, drop_files, shot, still, until};
+use super::{drop_file, drop_files, go_to, shot, still, until};
 use crate::App;
 use crate::state::{Source, Status};
 use egui_kittest::Harness;
@@ -9,6 +9,41 @@ use image::{ImageFormat, Rgb, RgbImage};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+
+#[test]
+fn a_toy_is_learned_kept_and_stepped() {
+    let mut harness = still();
+    harness.get_by_label("Train").click();
+    harness.step();
+    harness.step();
+    harness.get_by_label("Start training").click();
+    harness.step();
+    until(&mut harness, "twenty steps", |app| {
+        app.state().training.step >= 20
+    });
+    harness.get_by_label("Pause training").click();
+    until(&mut harness, "a pause", |app| {
+        app.state().training.status == Status::Paused
+    });
+    let training = &harness.state().state().training;
+    assert!(training.preview.is_some() && training.by_t().len() >= 5);
+    assert!(training.curve.iter().all(|[_, loss]| loss.is_finite()));
+    let step = training.step;
+    for _ in 0..10 {
+        harness.step();
+    }
+    assert_eq!(harness.state().state().training.step, step);
+    harness.get_by_label("Step it in the lanes").click();
+    until(&mut harness, "the lanes", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    go_to(&mut harness, 30);
+    shot(&mut harness, "train");
+    harness.get_by_label("Go on").click();
+    until(&mut harness, "going on", |app| {
+        app.state().training.step > step + 5
+    });
+}
 
 /// A disk of one color on another one, 24 x 18.
 fn disk(ink: [u8; 3], paper: [u8; 3]) -> RgbImage {
@@ -96,7 +131,7 @@ fn a_folder_of_images_is_trained_on_and_stepped() {
     let config = harness.state().state().model.as_ref().unwrap().config;
     assert_eq!((config.channels, config.input_size), (3, 8));
     assert_eq!(config.n_classes, 2);
-    super::go_to(&mut harness, 25);
+    go_to(&mut harness, 25);
     shot(&mut harness, "files-lanes");
 }
 

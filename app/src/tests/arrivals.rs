@@ -1,0 +1,126 @@
+//! Walks with links, pictures and weights that arrive.
+
+use super::{cursor, drop_file, go_to, open, still, until};
+use crate::state::{Action, Classes, Export, Source};
+use crate::{Start, export};
+use egui_kittest::kittest::Queryable as _;
+use std::io::Cursor;
+
+#[test]
+fn a_link_restores_the_picture_bit_for_bit() {
+    let mut harness = still();
+    harness.state_mut().apply(Action::SetSeed(5));
+    harness
+        .state_mut()
+        .apply(Action::SetClasses(Classes::One(7)));
+    go_to(&mut harness, 17);
+    harness.get_by_label("Copy link").click();
+    harness.step();
+    let commands = &harness.output().platform_output.commands;
+    let copied = commands.iter().find_map(|command| match command {
+        egui::OutputCommand::CopyText(text) => Some(text.clone()),
+        _ => None,
+    });
+    let start = Start {
+        link: Some(copied.unwrap()),
+        ..Start::default()
+    };
+    let mut other = open(start);
+    until(&mut other, "the picture", |app| {
+        app.state().n_steps() > 0 && app.state().is_shown(17)
+    });
+    assert_eq!(cursor(other.state()), 17);
+    for lane in 0..2 {
+        let [a, b] = [&harness, &other].map(|h| h.state().state().records[lane].state(17).cloned());
+        assert_eq!(a, b, "lane {lane}");
+    }
+}
+
+#[test]
+fn pictures_carry_their_recipe() {
+    let mut harness = still();
+    go_to(&mut harness, 9);
+    let state = harness.state().state().clone();
+    for kind in [Export::Picture, Export::Animation] {
+        let bytes = export::encode(kind, &state).unwrap();
+        let image = image::load_from_memory(&bytes).unwrap();
+        assert!(image.width() > 2 * 8 * 32 && image.height() >= 8 * 32);
+        let mut other = still();
+        drop_file(&mut other, &export::file_name(kind, &state), bytes);
+        assert_eq!(cursor(other.state()), 9, "{kind:?}");
+        assert_eq!(other.state().state().link(), state.link());
+    }
+    // A picture of something else restores nothing, and says so.
+    let mut png = Vec::new();
+    image::DynamicImage::new_rgb8(4, 4)
+        .write_to(&mut Cursor::new(&mut png), image::ImageFormat::Png)
+        .unwrap();
+    drop_file(&mut harness, "cat.png", png);
+    assert_eq!(cursor(harness.state()), 9);
+    harness.get_by_label_contains("Not loaded");
+}
+
+#[test]
+fn a_good_file_is_stepped_and_bad_ones_are_explained() {
+    let good = include_bytes!("../../assets/digits.safetensors").to_vec();
+    let mut harness = still();
+    drop_file(&mut harness, "mine.safetensors", good.clone());
+    until(&mut harness, "the network", |app| {
+        app.state().source == Source::File("mine.safetensors".into())
+    });
+    harness.get_by_label("Loaded");
+    go_to(&mut harness, 2);
+
+    let header_len = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&good[8..8 + header_len]).unwrap();
+    let with_header = |header: &str| {
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend_from_slice(header.as_bytes());
+        file.extend_from_slice(&good[8 + header_len..]);
+        file
+    };
+    let mut huge = good.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    // Another name of the same length: one tensor is missing, one too many.
+    let renamed =
+        with_header(&header.replace("final_layer.linear.bias", "final_layer.linear.base"));
+    let misshaped = {
+        let at = header.find("final_layer.linear.weight").unwrap();
+        let shape = at + header[at..].find("[").unwrap();
+        let end = shape + header[shape..].find("]").unwrap();
+        let numbers: Vec<&str> = header[shape + 1..end].split(',').collect();
+        let turned = format!("[{},{}", numbers[1], numbers[0]);
+        with_header(&format!("{}{turned}{}", &header[..shape], &header[end..]))
+    };
+    let cases = [
+        (
+            "wrong magic",
+            b"GGUF, which is another format".to_vec(),
+            "is a GGUF file",
+        ),
+        ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
+        ("huge header", huge, "header"),
+        (
+            "missing tensor",
+            renamed,
+            "has no tensor final_layer.linear.bias",
+        ),
+        ("wrong shape", misshaped, "final_layer.linear.weight is"),
+    ];
+    for (what, bytes, expected) in cases {
+        let name = format!("{what}.safetensors");
+        drop_file(&mut harness, &name, bytes);
+        harness.get_by_label(&name);
+        harness.get_by_label_contains("Not loaded");
+        assert!(
+            harness
+                .query_all_by_label_contains(expected)
+                .next()
+                .is_some(),
+            "{what}: {:?}",
+            harness.state().card()
+        );
+        // What was there goes on.
+        assert_eq!(cursor(harness.state()), 2);
+    }
+}

@@ -1,0 +1,200 @@
+//! Walks along the lanes.
+
+use super::{choose, cursor, go_to, open, press, shot, still, until};
+use crate::source::mixture;
+use crate::state::{Action, LONGEST_FRAME, STOPS};
+use crate::{App, Start};
+use egui::Key;
+use egui::accesskit::Role;
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use sit_engine::transport::{DiffusionForm, Sampler};
+use std::time::Duration;
+
+#[test]
+fn it_moves_by_itself_and_ends_in_digits() {
+    let mut harness = open(Start::default());
+    until(&mut harness, "the first step", |app| cursor(app) > 0);
+    harness.state_mut().apply(Action::ToggleLoop);
+    harness.state_mut().apply(Action::SetSpeed(1000.0));
+    until(&mut harness, "the last step", |app| cursor(app) == 50);
+    for record in &harness.state().state().records {
+        assert_eq!(record.failure, None);
+        // Digits are mostly paper: black, with some ink.
+        let x = record.state(50).unwrap();
+        let ink = x.iter().filter(|x| **x > 0.0).count() as f64 / x.len() as f64;
+        assert!((0.1..0.5).contains(&ink), "ink on {ink} of the paper");
+    }
+    let image = harness.render().unwrap();
+    image
+        .save(std::env::temp_dir().join("sit-app.png"))
+        .unwrap();
+}
+
+/// A browser that draws by software takes long between frames, so that several steps pass in one.
+#[test]
+fn frames_that_are_asked_for_are_enough_to_go_on() {
+    let builder = Harness::builder().with_step_dt(LONGEST_FRAME as f32);
+    let mut harness = builder.build_eframe(|cc| App::new(cc, Start::default()).expect("a thread"));
+    let (ask, asked) = std::sync::mpsc::channel();
+    harness.ctx.set_request_repaint_callback(move |_| {
+        // The last frame's wishes come when nobody listens.
+        ask.send(()).ok();
+    });
+    harness.step();
+    while cursor(harness.state()) < 20 {
+        let frame = asked.recv_timeout(Duration::from_secs(20));
+        frame.unwrap_or_else(|_| panic!("it stands at step {}", cursor(harness.state())));
+        // All that may be computed is.
+        std::thread::sleep(Duration::from_millis(300));
+        while asked.try_recv().is_ok() {}
+        harness.step();
+    }
+}
+
+#[test]
+fn stepping_by_keys_and_buttons() {
+    let mut harness = still();
+    press(&mut harness, Key::ArrowRight);
+    until(&mut harness, "one step", |app| app.state().is_shown(1));
+    assert_eq!(cursor(harness.state()), 1);
+    harness.get_by_label("Step forward").click();
+    harness.step();
+    assert_eq!(cursor(harness.state()), 2);
+    press(&mut harness, Key::ArrowLeft);
+    assert_eq!(cursor(harness.state()), 1);
+    harness.get_by_label("Play").click();
+    until(&mut harness, "playing", |app| cursor(app) >= 5);
+    press(&mut harness, Key::Space);
+    assert!(!harness.state().state().playback.playing);
+    press(&mut harness, Key::Home);
+    assert_eq!(cursor(harness.state()), 0);
+    assert!(!harness.state().state().playback.live);
+    harness.get_by_label_contains("history");
+    press(&mut harness, Key::End);
+    assert!(cursor(harness.state()) >= 5);
+    press(&mut harness, Key::Questionmark);
+    harness.get_by_label_contains("single samples differ");
+}
+
+#[test]
+fn scrubbing_draws_what_was_recorded() {
+    let mut harness = still();
+    go_to(&mut harness, 12);
+    let frames = |app: &App| app.state().records[0].frames.len();
+    let before = frames(harness.state());
+    let slider = harness.get_by_role_and_label(Role::Slider, "Step");
+    slider.focus();
+    harness.step();
+    for _ in 0..4 {
+        press(&mut harness, Key::ArrowLeft);
+    }
+    assert!(cursor(harness.state()) < 12);
+    assert_eq!(frames(harness.state()), before);
+}
+
+#[test]
+fn another_solver_and_diffusion_start_that_lane_again() {
+    let mut harness = still();
+    go_to(&mut harness, 10);
+    let runs = |app: &App| -> Vec<u64> { app.state().records.iter().map(|r| r.run).collect() };
+    let before = runs(harness.state());
+    // The second lane's menu: the form of D(t).
+    choose(&mut harness, "Diffusion D(t)", "constant");
+    let sampler = harness.state().state().lanes[1].settings().sampler;
+    let Sampler::Sde { diffusion, .. } = sampler else {
+        panic!("the second lane is the SDE");
+    };
+    assert_eq!(diffusion.form, DiffusionForm::Constant);
+    let after = runs(harness.state());
+    assert_eq!(after[0], before[0]);
+    assert_ne!(after[1], before[1]);
+    until(&mut harness, "the other diffusion", |app| {
+        app.state().is_shown(10)
+    });
+    assert_eq!(cursor(harness.state()), 10);
+    // SBDM is singular at t = 0: the lane says so, and how to go on.
+    choose(&mut harness, "Diffusion D(t)", "SBDM");
+    let failure = harness.state().state().records[1].failure.clone().unwrap();
+    assert!(failure.contains("SBDM"), "{failure}");
+    harness.get_by_label("Stay away from t = 0 and 1").click();
+    harness.step();
+    assert_eq!(harness.state().state().records[1].failure, None);
+    until(&mut harness, "SBDM", |app| app.state().is_shown(10));
+}
+
+#[test]
+fn branching_adds_a_lane_with_the_same_past() {
+    let mut harness = still();
+    go_to(&mut harness, 20);
+    let first = harness.get_all_by_label("Branch here").next().unwrap();
+    first.click();
+    harness.step();
+    assert_eq!(harness.state().state().lanes.len(), 3);
+    until(&mut harness, "the branch", |app| {
+        app.state().records[2].frames.len() > 20
+    });
+    let state = harness.state().state();
+    assert_eq!(state.records[2].state(20), state.records[0].state(20));
+    assert_ne!(state.records[2].state(21), state.records[0].state(21));
+    harness.state_mut().apply(Action::Seek(40));
+    until(&mut harness, "its way", |app| app.state().is_shown(40));
+    shot(&mut harness, "branch");
+}
+
+#[test]
+fn the_tour_leads_to_six_different_pictures() {
+    let mut harness = still();
+    harness.get_by_label("Tour").click();
+    harness.step();
+    harness.step();
+    for stop in STOPS {
+        harness.get_by_label(stop.title).click();
+        harness.step();
+        until(&mut harness, stop.title, |app| {
+            app.state()
+                .model
+                .as_ref()
+                .is_some_and(|m| m.source == app.state().source)
+                && cursor(app) >= 2
+        });
+        let state = harness.state().state();
+        let failures: Vec<_> = state
+            .records
+            .iter()
+            .filter_map(|r| r.failure.as_ref())
+            .collect();
+        assert!(failures.is_empty(), "{}: {failures:?}", stop.title);
+        if stop.title.starts_with("2.") {
+            assert_eq!(state.records[0].frames[1].x, state.records[1].frames[1].x);
+        }
+    }
+    shot(&mut harness, "tour");
+}
+
+#[test]
+fn the_exact_field_of_a_mixture_ends_at_its_components() {
+    let mut harness = still();
+    let entry = "exact field of eight-gaussians";
+    choose(&mut harness, "Network", entry);
+    until(&mut harness, "the exact field", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    harness.state_mut().apply(Action::SetSamples(256));
+    go_to(&mut harness, 25);
+    shot(&mut harness, "plane");
+    go_to(&mut harness, 50);
+    let state = harness.state().state();
+    let mixture = mixture(&state.source).unwrap();
+    for record in &state.records {
+        let x = record.state(50).unwrap().as_chunks::<2>().0;
+        let near = |p: &&[f32; 2]| {
+            mixture.components().iter().any(|c| {
+                let d = |i: usize| (f64::from(p[i]) - c.mean[i]) / c.std[i];
+                d(0).hypot(d(1)) < 4.0
+            })
+        };
+        let n = x.iter().filter(near).count();
+        assert!(n >= 250, "{n} of 256 points are at a component");
+    }
+}

@@ -1,0 +1,137 @@
+//! Walks through the whole program as a person takes them: by keys, and by controls found through role and label.
+
+mod arrivals;
+mod findings;
+mod goldens;
+mod gpu;
+mod lanes;
+mod timeline;
+mod train;
+
+use crate::look::background;
+use crate::state::{Action, shortcuts};
+use crate::{App, Start};
+use egui::accesskit::Role;
+use egui::{DroppedFile, Key};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn open(start: Start) -> Harness<'static, App> {
+    let builder = Harness::builder()
+        .with_size([1280.0, 800.0])
+        .with_step_dt(1.0 / 60.0);
+    with_background(builder.build_eframe(|cc| App::new(cc, start).expect("a thread")))
+}
+
+/// A window is cleared in the panels' color, a picture is not.
+fn with_background(harness: Harness<'_, App>) -> Harness<'_, App> {
+    let fill = |style: &mut egui::Style| style.visuals.panel_fill = background(&style.visuals);
+    harness.ctx.all_styles_mut(fill);
+    harness
+}
+
+/// Frames until `done`, which the work behind the window brings about.
+fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
+    let begin = Instant::now();
+    while !done(harness.state()) {
+        let notices = &harness.state().state().notices;
+        assert!(
+            begin.elapsed() < Duration::from_secs(120),
+            "{what}: not in two minutes; {notices:?}"
+        );
+        harness.step();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    harness.step();
+}
+
+/// A picture of the window in the target folder, to be looked at.
+fn shot(harness: &mut Harness<'_, App>, name: &str) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/app-walks");
+    std::fs::create_dir_all(&folder).unwrap();
+    let image = harness.render().unwrap();
+    image.save(folder.join(format!("{name}.png"))).unwrap();
+}
+
+fn cursor(app: &App) -> usize {
+    app.state().playback.cursor
+}
+
+/// A window that does not move by itself, once the noise is there.
+fn still() -> Harness<'static, App> {
+    let start = Start {
+        reduced_motion: true,
+        ..Start::default()
+    };
+    let mut harness = open(start);
+    wait_for_noise(&mut harness);
+    harness
+}
+
+fn wait_for_noise(harness: &mut Harness<'_, App>) {
+    until(harness, "the noise", |app| {
+        app.state().n_steps() > 0 && app.state().is_shown(0)
+    });
+    assert_eq!(cursor(harness.state()), 0);
+}
+
+fn go_to(harness: &mut Harness<'_, App>, step: usize) {
+    harness.state_mut().apply(Action::Seek(step));
+    until(harness, "the step", |app| app.state().is_shown(step));
+}
+
+fn press(harness: &mut Harness<'_, App>, key: Key) {
+    harness.key_press(key);
+    harness.step();
+    harness.step();
+}
+
+fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
+    harness.get_by_role_and_label(Role::ComboBox, menu).click();
+    harness.step();
+    harness.step();
+    harness.get_by_label(entry).click();
+    harness.step();
+    harness.step();
+}
+
+#[derive(Debug)]
+struct File {
+    name: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl DroppedFile for File {
+    fn path(&self) -> &std::path::Path {
+        &self.name
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Ok(self.bytes.clone())
+    }
+}
+
+fn drop_file(harness: &mut Harness<'_, App>, name: &str, bytes: Vec<u8>) {
+    drop_files(harness, [(name.into(), bytes)]);
+}
+
+/// Files that are dropped together: paths of the disk, or names with their bytes.
+fn drop_files(harness: &mut Harness<'_, App>, files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) {
+    for (name, bytes) in files {
+        let file = File { name, bytes };
+        harness.input_mut().dropped_files.push(Arc::new(file));
+    }
+    for _ in 0..3 {
+        harness.step();
+    }
+}
+
+#[test]
+fn every_shortcut_is_a_key() {
+    for shortcut in shortcuts() {
+        assert!(Key::from_name(shortcut.key).is_some(), "{}", shortcut.key);
+    }
+}

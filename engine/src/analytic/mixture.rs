@@ -1,0 +1,271 @@
+//! The exact velocity, score, noise, data and density of a Gaussian mixture on its way from noise, to tell the error of a model
+//! from the error of a solver.
+//!
+//! Data is `x1 ~ sum_k w_k N(m_k, diag s_k^2)`, and `x_t = alpha x1 + sigma x0`. Then `x_t` is a mixture of the same weights with
+//! means `alpha m_k` and variances `c_k = alpha^2 s_k^2 + sigma^2`, and with the share `r_k(x)` of component `k` at `x`
+//!
+//! ```text
+//! E[x1 | x] = sum_k r_k (m_k + alpha s_k^2 (x - alpha m_k) / c_k),
+//! E[x0 | x] = sum_k r_k sigma (x - alpha m_k) / c_k,
+//! v = d_alpha E[x1 | x] + d_sigma E[x0 | x],    grad log p_t = -sum_k r_k (x - alpha m_k) / c_k.
+//! ```
+
+use crate::error::Error;
+use crate::transport::{Path, Prediction, Step, Transport, Update};
+use std::f64::consts::PI;
+
+/// One component of a [`Mixture`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Component {
+    /// Its weight, above 0; weights need not sum to 1.
+    pub weight: f64,
+    /// Mean `[d]`.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each coordinate `[d]`, at least 0.
+    pub std: Vec<f64>,
+}
+
+/// A mixture of Gaussians with diagonal covariances.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixture {
+    d: usize,
+    components: Vec<Component>,
+}
+
+impl Mixture {
+    /// The mixture of these components.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the component: none at all, vectors of different lengths, a weight that is not above 0, a
+    /// deviation below 0, anything not finite.
+    pub fn new(mut components: Vec<Component>) -> Result<Self, Error> {
+        let d = components.first().map_or(0, |first| first.mean.len());
+        if d == 0 {
+            return Err(Error::Config(
+                "mixture: got no component or no coordinate".into(),
+            ));
+        }
+        for (k, Component { weight, mean, std }) in components.iter().enumerate() {
+            let wrong = if mean.len() != d || std.len() != d {
+                format!(
+                    "{} means and {} deviations, expected {d} each",
+                    mean.len(),
+                    std.len()
+                )
+            } else if !(*weight > 0.0 && weight.is_finite()) {
+                format!("weight {weight}, expected a finite number above 0")
+            } else if let Some(m) = mean.iter().find(|m| !m.is_finite()) {
+                format!("mean {m}, expected a finite number")
+            } else if let Some(s) = std.iter().find(|s| !(**s >= 0.0 && s.is_finite())) {
+                format!("deviation {s}, expected a finite number of at least 0")
+            } else {
+                continue;
+            };
+            return Err(Error::Config(format!(
+                "component {k} of a mixture: got {wrong}"
+            )));
+        }
+        let total: f64 = components.iter().map(|c| c.weight).sum();
+        components.iter_mut().for_each(|c| c.weight /= total);
+        Ok(Self { d, components })
+    }
+
+    /// A mixture of equally likely points, each spread by the same deviation in every direction.
+    ///
+    /// # Errors
+    /// As [`Mixture::new`].
+    pub fn of_points(points: &[[f64; 2]], std: f64) -> Result<Self, Error> {
+        let component = |p: &[f64; 2]| Component {
+            weight: 1.0,
+            mean: p.to_vec(),
+            std: vec![std; 2],
+        };
+        Self::new(points.iter().map(component).collect())
+    }
+
+    /// The components; their weights sum to 1.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// The distribution of `x_t` for `t` in `[0, 1]`.
+    pub fn at(&self, path: Path, t: f64) -> Marginal<'_> {
+        let (alpha, sigma) = (path.alpha(t), path.sigma(t));
+        let variance = |s: &f64| (alpha * s).powi(2) + sigma * sigma;
+        Marginal {
+            mixture: self,
+            alpha,
+            sigma,
+            d_alpha: path.d_alpha(t),
+            // On VP d_sigma is infinite at t = 1, the product is not: there and on GVP alpha^2 + sigma^2 = 1.
+            sigma_d_sigma: match path {
+                Path::Linear => -sigma,
+                Path::Gvp | Path::Vp => -alpha * path.d_alpha(t),
+            },
+            variances: self
+                .components
+                .iter()
+                .flat_map(|c| c.std.iter().map(variance))
+                .collect(),
+        }
+    }
+
+    /// Takes states `x` `[n, d]` through a step with a perfect network in the place of a trained one; `noise` `[n, d]` is standard
+    /// normal and not read where the step adds none.
+    ///
+    /// What is left between the end and an end with many more steps is the error of the solver alone.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn step(&self, transport: &Transport, step: &Step, x: &mut [f64], noise: &[f32]) {
+        let (path, prediction) = (transport.path, transport.prediction);
+        let (now, next) = (self.at(path, step.t), self.at(path, step.t_next));
+        for (row, x) in x.chunks_exact_mut(self.d).enumerate() {
+            let kick = |i: usize, size: f64| match size {
+                0.0 => 0.0,
+                _ => size * f64::from(noise[row * self.d + i]),
+            };
+            match step.update {
+                Update::Euler {
+                    x: keep,
+                    out,
+                    noise,
+                } => {
+                    let o = now.output(prediction, x);
+                    for i in 0..self.d {
+                        x[i] = keep * x[i] + out * o[i] + kick(i, noise);
+                    }
+                }
+                Update::Heun { noise, mid, end } => {
+                    for i in 0..self.d {
+                        x[i] += kick(i, noise);
+                    }
+                    let o0 = now.output(prediction, x);
+                    let m: Vec<f64> = (0..self.d)
+                        .map(|i| mid[0] * x[i] + mid[1] * o0[i])
+                        .collect();
+                    let o1 = next.output(prediction, &m);
+                    for i in 0..self.d {
+                        x[i] = end[0] * x[i] + end[1] * o0[i] + end[2] * o1[i];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The distribution of `x_t` at one time.
+///
+/// Where the variance of a coordinate is 0, which is only at `t = 1` and for a deviation of 0, the density is that of a limit:
+/// 0 or infinite; velocity, score and noise are then NaN, so keep away from `t = 1` with points that have no spread.
+#[derive(Debug, Clone)]
+pub struct Marginal<'a> {
+    mixture: &'a Mixture,
+    alpha: f64,
+    sigma: f64,
+    d_alpha: f64,
+    sigma_d_sigma: f64,
+    /// `c_k`, `[components, d]`.
+    variances: Vec<f64>,
+}
+
+impl Marginal<'_> {
+    /// `log p_t(x)` of a point `x` `[d]`.
+    pub fn log_density(&self, x: &[f64]) -> f64 {
+        log_sum_exp(&self.log_joint(x))
+    }
+
+    /// `p_t(x)` of a point `x` `[d]`.
+    pub fn density(&self, x: &[f64]) -> f64 {
+        libm::exp(self.log_density(x))
+    }
+
+    /// The posterior mean of the data, `E[x1 | x]`.
+    pub fn data(&self, x: &[f64]) -> Vec<f64> {
+        self.posterior(x, |_, mean, std, precise| {
+            mean + self.alpha * std * std * precise
+        })
+    }
+
+    /// The velocity `E[d_alpha x1 + d_sigma x0 | x]`.
+    pub fn velocity(&self, x: &[f64]) -> Vec<f64> {
+        self.posterior(x, |_, mean, std, precise| {
+            let covariance = self.d_alpha * self.alpha * std * std + self.sigma_d_sigma;
+            self.d_alpha * mean + covariance * precise
+        })
+    }
+
+    /// The score `grad log p_t(x)`.
+    pub fn score(&self, x: &[f64]) -> Vec<f64> {
+        self.posterior(x, |_, _, _, precise| -precise)
+    }
+
+    /// The posterior mean of the noise, `E[x0 | x]`.
+    pub fn noise(&self, x: &[f64]) -> Vec<f64> {
+        self.posterior(x, |_, _, _, precise| self.sigma * precise)
+    }
+
+    /// What a perfect network with this prediction gives for `x` `[d]`.
+    pub fn output(&self, prediction: Prediction, x: &[f64]) -> Vec<f64> {
+        match prediction {
+            Prediction::Velocity => self.velocity(x),
+            Prediction::Score => self.score(x),
+            Prediction::Noise => self.noise(x),
+        }
+    }
+
+    /// The outputs of a perfect network for states `[n, d]` in the f32 of a model.
+    pub fn outputs(&self, prediction: Prediction, x: &[f32]) -> Vec<f32> {
+        let mut out = Vec::with_capacity(x.len());
+        for row in x.chunks_exact(self.mixture.d) {
+            let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+            out.extend(self.output(prediction, &row).into_iter().map(|x| x as f32));
+        }
+        out
+    }
+
+    /// `ln(w_k N(x; alpha m_k, c_k))` of every component.
+    fn log_joint(&self, x: &[f64]) -> Vec<f64> {
+        assert_eq!(x.len(), self.mixture.d, "a point of another dimension");
+        let variances = self.variances.chunks_exact(self.mixture.d);
+        let components = self.mixture.components.iter().zip(variances);
+        let log = |(component, variances): (&Component, &[f64])| {
+            let coordinates = x.iter().zip(&component.mean).zip(variances);
+            let quadratic = coordinates.map(|((x, mean), variance)| {
+                let far = x - self.alpha * mean;
+                far * far / variance + libm::log(2.0 * PI * variance)
+            });
+            libm::log(component.weight) - 0.5 * quadratic.sum::<f64>()
+        };
+        components.map(log).collect()
+    }
+
+    /// `sum_k r_k f(k, mean, std, (x - alpha mean) / c)` in every coordinate.
+    fn posterior(&self, x: &[f64], f: impl Fn(usize, f64, f64, f64) -> f64) -> Vec<f64> {
+        let log_joint = self.log_joint(x);
+        let log_density = log_sum_exp(&log_joint);
+        let d = self.mixture.d;
+        let mut sum = vec![0.0; d];
+        for (k, component) in self.mixture.components.iter().enumerate() {
+            let share = libm::exp(log_joint[k] - log_density);
+            for i in 0..d {
+                let (mean, std) = (component.mean[i], component.std[i]);
+                let precise = (x[i] - self.alpha * mean) / self.variances[k * d + i];
+                sum[i] += share * f(k, mean, std, precise);
+            }
+        }
+        sum
+    }
+}
+
+/// `ln sum exp x`, without overflow.
+fn log_sum_exp(x: &[f64]) -> f64 {
+    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if max.is_infinite() {
+        return max;
+    }
+    max + libm::log(x.iter().map(|x| libm::exp(x - max)).sum())
+}
+
+#[cfg(test)]
+mod tests;
