@@ -7,7 +7,9 @@ use crate::job::{Job, Request};
 use crate::source::{self, Card};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::Choice;
-use crate::state::{Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction};
+use crate::state::{
+    Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction, ViewAction,
+};
 use egui::Context;
 use sit_trainer::data::{EXTENSIONS, is_idx};
 use std::path::PathBuf;
@@ -169,7 +171,7 @@ impl Arrivals {
         let (n, limit) = (state.n_samples, self.max_segment_bytes);
         let (card, opened) = source::examine(name, bytes, n, limit);
         self.card = Some(card);
-        state.apply(Action::SetTab(Tab::Model));
+        state.apply(ViewAction::SetTab(Tab::Model));
         if let Some((model, weights)) = opened {
             job.ask(Request::Network {
                 model: Box::new(model),

@@ -1,6 +1,6 @@
 //! Pictures and animations of the lanes that carry their recipe: dropping one on the window restores the session.
 
-use crate::state::{Action, Export, Link, Quantity, State};
+use crate::state::{Export, Link, PlaybackAction, Quantity, State};
 use crate::view::picture;
 use egui::{Color32, ColorImage};
 use std::borrow::Cow;
@@ -56,7 +56,7 @@ fn gif(state: &State) -> Result<Vec<u8>, String> {
     let mut frames = Vec::new();
     let mut at = state.clone();
     for cursor in 0..=last {
-        at.apply(Action::Seek(cursor));
+        at.apply(PlaybackAction::Seek(cursor));
         // A quantity that some steps lack, such as the noise of the first state, has no frame there.
         frames.extend(lanes(&at));
     }

@@ -35,7 +35,10 @@ use redraw::Redraw;
 use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
-use state::{Action, Export, LONGEST_FRAME, Link, RECORD_BUDGET, Source, State, Status, shortcuts};
+use state::{
+    Action, Export, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State, Status,
+    shortcuts,
+};
 use std::sync::Arc;
 use train::{Data, Form};
 use twins::Twins;
@@ -166,7 +169,7 @@ impl App {
     }
 
     /// Does something as if it was asked for in the window.
-    pub fn apply(&mut self, action: Action) {
+    pub fn apply(&mut self, action: impl Into<Action>) {
         self.state.apply(action);
     }
 
@@ -258,7 +261,7 @@ impl eframe::App for App {
         self.read();
         let mut actions = keys(&ctx);
         let dt = ctx.input(|input| f64::from(input.unstable_dt));
-        actions.push(Action::Tick(dt.min(LONGEST_FRAME)));
+        actions.push(PlaybackAction::Tick(dt.min(LONGEST_FRAME)).into());
         let mut requests = Vec::new();
         let mut scene = panels::Scene {
             state: &self.state,

@@ -79,7 +79,7 @@ async fn answer(wanted: Wanted, answers: Answers) {
         Ok(opened) => FilesAction::Opened(Box::new(opened)),
         Err(message) => FilesAction::Refused { number, message },
     };
-    progress.answers.say(Action::Files(action));
+    progress.answers.say(action);
 }
 
 async fn open(wanted: Wanted, progress: &Progress) -> Result<Opened, String> {
@@ -177,11 +177,11 @@ impl Progress {
             return false;
         }
         *told = Instant::now();
-        self.answers.say(Action::Files(FilesAction::Progress {
+        self.answers.say(FilesAction::Progress {
             number: self.number,
             done,
             total,
-        }));
+        });
         true
     }
 }

@@ -1,7 +1,7 @@
 //! Figures of the running program: `sit-app --measure SECONDS`, or the page's address with `?measure=SECONDS`.
 
 use crate::source::{self, Origin};
-use crate::state::{Action, Settings, Source, State, ode};
+use crate::state::{LanesAction, PlaybackAction, Settings, Source, State, ode};
 use futures_channel::oneshot::{Receiver, channel};
 use serde::Serialize;
 use sit_engine::backend::{Arenas, Device};
@@ -163,7 +163,7 @@ impl Measure {
                 if now > before && took > TURN || now == MANY_STEPS as usize {
                     let steps = now - *first;
                     self.window.push(Turn { steps, took });
-                    state.apply(Action::TogglePlay);
+                    state.apply(PlaybackAction::TogglePlay);
                     ctx.request_repaint_after(LOOK);
                     self.phase = Phase::Stops(Instant::now());
                 }
@@ -195,9 +195,9 @@ impl Measure {
                     return Ok(Some(self.figures()));
                 }
                 // From other noise, so that no lane ends.
-                state.apply(Action::SetSeed(self.alone.len() as u64));
-                state.apply(Action::Home);
-                state.apply(Action::TogglePlay);
+                state.apply(LanesAction::SetSeed(self.alone.len() as u64));
+                state.apply(PlaybackAction::Home);
+                state.apply(PlaybackAction::TogglePlay);
                 self.phase = Phase::Begins;
             }
         }
@@ -235,13 +235,13 @@ fn one_lane(state: &mut State) {
         ..Settings::default()
     };
     while state.lanes.len() > 1 {
-        state.apply(Action::RemoveLane(1));
+        state.apply(LanesAction::RemoveLane(1));
     }
-    state.apply(Action::SetLane(0, settings));
-    state.apply(Action::SetSamples(MANY));
+    state.apply(LanesAction::SetLane(0, settings));
+    state.apply(LanesAction::SetSamples(MANY));
     state.playback.speed = AT_ONCE;
-    state.apply(Action::Home);
-    state.apply(Action::TogglePlay);
+    state.apply(PlaybackAction::Home);
+    state.apply(PlaybackAction::TogglePlay);
 }
 
 /// The engine alone with the same lane, all samples at once, as `sit sample` does it.

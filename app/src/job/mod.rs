@@ -17,7 +17,10 @@ pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
 use crate::source::{self, Weights};
-use crate::state::{self, Action, Checkpoint, Model, Subject, Sweep};
+use crate::state::{
+    self, Action, Checkpoint, CostAction, Model, PlaybackAction, RunAction, Subject, Sweep,
+    TrainingAction,
+};
 use crate::twins::Twins;
 use crate::words::in_controls;
 use cost::Ladder;
@@ -147,7 +150,7 @@ impl Worker {
                     Ok(training) => {
                         self.training = Some(training);
                         self.answers
-                            .say(Action::TrainingStarted { name, shape, total });
+                            .say(TrainingAction::Started { name, shape, total });
                     }
                     Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
                 }
@@ -155,12 +158,12 @@ impl Worker {
             Request::PauseTraining(paused) => {
                 if let Some(training) = &mut self.training {
                     training.running = !paused;
-                    self.answers.say(Action::TrainingPaused(paused));
+                    self.answers.say(TrainingAction::Paused(paused));
                 }
             }
             Request::Keep => {
                 if let Some((_, bytes)) = self.kept().await {
-                    self.answers.say(Action::Kept(bytes.into()));
+                    self.answers.say(TrainingAction::Kept(bytes.into()));
                 }
             }
             Request::UseTrained => {
@@ -183,7 +186,7 @@ impl Worker {
             } => match source::checkpoint(&name, &checkpoint, weights) {
                 Ok((model, weights)) => {
                     if self.network(Box::new(model), weights) {
-                        self.answers.say(Action::SeekTime(t));
+                        self.answers.say(PlaybackAction::SeekTime(t));
                     }
                 }
                 Err(message) => self.answers.say(Action::Notify(message)),
@@ -208,7 +211,7 @@ impl Worker {
                 match Run::new(*plan, Rc::clone(field), self.twins.clone()) {
                     Ok((run, start)) => {
                         if let Some(x) = start {
-                            self.answers.say(Action::Started { run: id, x });
+                            self.answers.say(RunAction::Started { run: id, x });
                         }
                         self.runs.push(run);
                     }
@@ -253,8 +256,8 @@ impl Worker {
     }
 
     fn fail(&self, run: u64, error: &sit_engine::error::Error) {
-        let message = in_controls(error);
-        self.answers.say(Action::RunFailed { run, message });
+        let message = error.to_string();
+        self.answers.say(RunAction::Failed { run, message });
     }
 
     /// One piece of work, of the lanes and of the training in turn, of a timeline or a measurement when these have none; false when
@@ -273,10 +276,7 @@ impl Worker {
             return false;
         };
         let (device, answers) = (&self.device, &self.answers);
-        if !sweep
-            .work(device, |action| answers.say(Action::Timeline(action)))
-            .await
-        {
+        if !sweep.work(device, |action| answers.say(action)).await {
             self.sweep = None;
         }
         true
@@ -288,7 +288,7 @@ impl Worker {
         };
         if let Some(news) = ladder.work(&self.device, pace).await {
             let curve = ladder.id();
-            self.answers.say(Action::Measured { curve, news });
+            self.answers.say(CostAction::Measured { curve, news });
         }
         true
     }
@@ -303,8 +303,8 @@ impl Worker {
             Err(error) => {
                 // What was learned stays: an image may be there again when it goes on.
                 training.running = false;
-                self.answers.say(Action::TrainingPaused(true));
-                self.answers.say(Action::Notify(in_controls(&error)));
+                self.answers.say(TrainingAction::Paused(true));
+                self.answers.say(Action::Notify(error.to_string()));
             }
         }
         true
@@ -327,7 +327,7 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(frame)) => {
                 let run = run.id();
-                self.answers.say(Action::Stepped { run, frame });
+                self.answers.say(RunAction::Stepped { run, frame });
             }
             Err(error) => {
                 let run = self.runs.remove(at);

@@ -122,8 +122,8 @@ pub struct Answers {
 
 impl Answers {
     /// Sends one. A window that is gone needs no answer.
-    pub fn say(&self, action: Action) {
-        if self.actions.unbounded_send(action).is_ok() {
+    pub fn say(&self, action: impl Into<Action>) {
+        if self.actions.unbounded_send(action.into()).is_ok() {
             (self.wake)();
         }
     }

@@ -1,6 +1,6 @@
 //! Training a small network, a batch at a time.
 
-use crate::state::{Action, Learned, Model, Source};
+use crate::state::{Learned, Model, Source, TrainingAction};
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{self, Precision, Recipe};
 use sit_engine::error::{Error, Result};
@@ -155,7 +155,7 @@ impl Training {
     ///
     /// # Errors
     /// Data that cannot be read any more, or a device that fails.
-    pub async fn work(&mut self) -> Result<Option<Action>> {
+    pub async fn work(&mut self) -> Result<Option<TrainingAction>> {
         if self.preview_left > 0 {
             return self.preview().await;
         }
@@ -192,10 +192,10 @@ impl Training {
             self.preview.start(&self.noise, &self.labels)?;
             self.preview_left = PREVIEW_STEPS as usize;
         }
-        Ok(Some(Action::Learned(Box::new(learned))))
+        Ok(Some(TrainingAction::Learned(Box::new(learned))))
     }
 
-    async fn preview(&mut self) -> Result<Option<Action>> {
+    async fn preview(&mut self) -> Result<Option<TrainingAction>> {
         self.preview.step(&[]).await?;
         // A piece ends when it is done, or a GPU that also draws the window would have several of them to do first.
         let x = self.preview.read().await?.into();
@@ -204,7 +204,7 @@ impl Training {
             return Ok(None);
         }
         let step = self.step;
-        Ok(Some(Action::Previewed { step, x }))
+        Ok(Some(TrainingAction::Previewed { step, x }))
     }
 
     /// The averaged weights as a file, and the network they make.

@@ -2,7 +2,9 @@
 
 use super::Scene;
 use crate::look;
-use crate::state::{Action, Curve, Point, REFERENCE_STEPS, RUNGS, State, height, priced, slope};
+use crate::state::{
+    CostAction, Curve, Point, REFERENCE_STEPS, RUNGS, State, height, priced, slope,
+};
 use egui::{Button, Rangef, Ui};
 use egui_plot::{
     AxisHints, GridInput, GridMark, HLine, Legend, Line, LineStyle, MarkerShape, Plot, PlotPoints,
@@ -64,10 +66,10 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>) {
             .on_disabled_hover_text("Every lane is measured already")
             .clicked()
         {
-            scene.act(Action::Measure);
+            scene.act(CostAction::Measure);
         }
         if measuring && ui.button("Stop measuring").clicked() {
-            scene.act(Action::StopMeasuring);
+            scene.act(CostAction::Stop);
         }
     });
 }

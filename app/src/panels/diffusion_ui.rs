@@ -2,7 +2,7 @@
 
 use super::{Scene, lanes_ui};
 use crate::look;
-use crate::state::{Action, Settings};
+use crate::state::{LanesAction, Settings};
 use egui::{ComboBox, Response, Sense, Slider, Ui};
 use egui_plot::{Line, Plot, PlotPoint, PlotTransform, VLine};
 use sit_engine::transport::{Curve, Diffusion, DiffusionForm, Path, Sampler};
@@ -33,7 +33,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             edit(ui, scene, lane, path, &mut new)
         });
         if new != old {
-            scene.act(Action::SetLane(lane, new));
+            scene.act(LanesAction::SetLane(lane, new));
         }
     }
     if !any {

@@ -2,7 +2,9 @@
 
 use super::Scene;
 use crate::source::mixtures;
-use crate::state::{Action, Classes, Export, Layout, MAX_SAMPLES, Quantity, Source};
+use crate::state::{
+    Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
+};
 use egui::{ComboBox, DragValue, Frame, ThemePreference, Ui};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -35,7 +37,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         }
         if ui.button("? Help").clicked() {
-            scene.act(Action::ToggleHelp);
+            scene.act(ViewAction::ToggleHelp);
         }
     });
     ui.label(
@@ -95,7 +97,7 @@ fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {
         let each = (0..n as u32).map(Classes::One);
         for classes in [Classes::All, Classes::None].into_iter().chain(each) {
             if ui.selectable_label(classes == now, name(classes)).clicked() {
-                scene.act(Action::SetClasses(classes));
+                scene.act(LanesAction::SetClasses(classes));
             }
         }
     });
@@ -107,14 +109,14 @@ fn seed(ui: &mut Ui, scene: &mut Scene<'_>) {
     let mut seed = scene.state.seed;
     let drag = DragValue::new(&mut seed).speed(0.1);
     if ui.add(drag).labelled_by(label).changed() {
-        scene.act(Action::SetSeed(seed));
+        scene.act(LanesAction::SetSeed(seed));
     }
     if ui
         .button("New noise")
         .on_hover_text("The next seed (N)")
         .clicked()
     {
-        scene.act(Action::NewNoise);
+        scene.act(LanesAction::NewNoise);
     }
     let label = ui.label("Samples").id;
     let mut n = scene.state.n_samples;
@@ -122,7 +124,7 @@ fn seed(ui: &mut Ui, scene: &mut Scene<'_>) {
         .range(1..=MAX_SAMPLES)
         .update_while_editing(false);
     if ui.add(drag).labelled_by(label).changed() {
-        scene.act(Action::SetSamples(n));
+        scene.act(LanesAction::SetSamples(n));
     }
 }
 
@@ -136,7 +138,7 @@ fn view(ui: &mut Ui, scene: &mut Scene<'_>) {
                 .selectable_label(quantity == now, quantity.name())
                 .clicked()
             {
-                scene.act(Action::SetQuantity(quantity));
+                scene.act(ViewAction::SetQuantity(quantity));
             }
         }
     });
@@ -155,7 +157,7 @@ fn view(ui: &mut Ui, scene: &mut Scene<'_>) {
             .on_hover_text(what)
             .clicked()
         {
-            scene.act(Action::SetLayout(layout));
+            scene.act(ViewAction::SetLayout(layout));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The sheet of shortcuts, and what the two lanes are.
 
 use super::Scene;
-use crate::state::{Action, shortcuts};
+use crate::state::{ViewAction, shortcuts};
 use egui::{Context, Grid, Window};
 
 pub fn show(ctx: &Context, scene: &mut Scene<'_>) {
@@ -21,6 +21,6 @@ pub fn show(ctx: &Context, scene: &mut Scene<'_>) {
         });
     });
     if open != scene.state.help {
-        scene.act(Action::ToggleHelp);
+        scene.act(ViewAction::ToggleHelp);
     }
 }

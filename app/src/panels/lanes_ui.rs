@@ -1,7 +1,7 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Action, Settings, State};
+use crate::state::{Settings, State, ViewAction};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use sit_engine::transport::Sampler;
@@ -133,7 +133,7 @@ fn pick(ui: &Ui, scene: &mut Scene<'_>, rect: Rect, response: &egui::Response, s
         ];
         let sample = sheet.sample_at([x, y]);
         let again = sample == scene.state.view.sample;
-        scene.act(Action::PickSample(sample.filter(|_| !again)));
+        scene.act(ViewAction::PickSample(sample.filter(|_| !again)));
     }
 }
 

@@ -21,7 +21,7 @@ mod train_ui;
 use crate::findings::Findings;
 use crate::job::Request;
 use crate::source::Card;
-use crate::state::{Action, State, Tab};
+use crate::state::{Action, State, Tab, ViewAction};
 use crate::train::Form;
 use crate::view::Pictures;
 use egui::{CentralPanel, Panel, ScrollArea, Ui};
@@ -51,8 +51,8 @@ pub struct Scene<'a> {
 
 impl Scene<'_> {
     /// Asks for a change.
-    pub fn act(&mut self, action: Action) {
-        self.actions.push(action);
+    pub fn act(&mut self, action: impl Into<Action>) {
+        self.actions.push(action.into());
     }
 }
 
@@ -88,7 +88,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         for (tab, title) in Tab::ALL {
             let chosen = scene.state.view.tab == tab;
             if ui.selectable_label(chosen, title).clicked() {
-                scene.act(Action::SetTab(tab));
+                scene.act(ViewAction::SetTab(tab));
             }
         }
     });

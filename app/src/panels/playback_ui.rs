@@ -2,7 +2,7 @@
 
 use super::{NARROW, Scene};
 use crate::look;
-use crate::state::{Action, SPEEDS};
+use crate::state::{PlaybackAction, SPEEDS};
 use egui::{RichText, Slider, Ui};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -11,26 +11,33 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let narrow = ui.available_width() < NARROW;
     ui.add_space(4.0);
     ui.horizontal_wrapped(|ui| {
-        let mut button = |ui: &mut Ui, symbol: &str, name: &str, keys: &str, action: Action| {
-            let button = ui.button(symbol).on_hover_text(format!("{name} ({keys})"));
-            button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
-            if button.clicked() {
-                scene.actions.push(action);
-            }
-        };
-        button(ui, "|◀", "To the noise", "Home", Action::Home);
-        button(ui, "◀", "Step back", "Left", Action::StepBack);
+        let mut button =
+            |ui: &mut Ui, symbol: &str, name: &str, keys: &str, action: PlaybackAction| {
+                let button = ui.button(symbol).on_hover_text(format!("{name} ({keys})"));
+                button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, name));
+                if button.clicked() {
+                    scene.act(action);
+                }
+            };
+        button(ui, "|◀", "To the noise", "Home", PlaybackAction::Home);
+        button(ui, "◀", "Step back", "Left", PlaybackAction::StepBack);
         let (symbol, name) = if playback.playing {
             ("||", "Pause")
         } else {
             ("▶", "Play")
         };
-        button(ui, symbol, name, "Space", Action::TogglePlay);
-        button(ui, "▶|", "Step forward", "Right", Action::StepForward);
-        button(ui, "▶▶", "To the last step", "End", Action::End);
+        button(ui, symbol, name, "Space", PlaybackAction::TogglePlay);
+        button(
+            ui,
+            "▶|",
+            "Step forward",
+            "Right",
+            PlaybackAction::StepForward,
+        );
+        button(ui, "▶▶", "To the last step", "End", PlaybackAction::End);
         let mut looping = playback.looping;
         if ui.checkbox(&mut looping, "Loop").changed() {
-            scene.act(Action::ToggleLoop);
+            scene.act(PlaybackAction::ToggleLoop);
         }
         // The slider and its number do not wrap by themselves.
         if ui.available_size_before_wrap().x < 260.0 {
@@ -43,7 +50,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             .suffix(" steps/s")
             .max_decimals(1);
         if ui.add(slider).labelled_by(label).changed() {
-            scene.act(Action::SetSpeed(speed));
+            scene.act(PlaybackAction::SetSpeed(speed));
         }
         if narrow {
             ui.end_row();
@@ -69,7 +76,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             ui.spacing_mut().slider_width = ui.available_width() - 70.0;
             let slider = Slider::new(&mut cursor, 0..=total);
             if ui.add(slider).labelled_by(label).changed() {
-                scene.act(Action::Seek(cursor));
+                scene.act(PlaybackAction::Seek(cursor));
             }
         });
     }

@@ -1,7 +1,7 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
 use super::{Scene, diffusion_ui, lanes_ui};
-use crate::state::{Action, MAX_LANES, MAX_STEPS, Model, Noise, Settings, other_kind};
+use crate::state::{LanesAction, MAX_LANES, MAX_STEPS, Model, Noise, Settings, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler};
 
@@ -17,7 +17,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
                 let mut new = old;
                 settings(ui, scene, lane, &mut new);
                 if new != old {
-                    scene.act(Action::SetLane(lane, new));
+                    scene.act(LanesAction::SetLane(lane, new));
                 }
                 ui.horizontal_wrapped(|ui| buttons(ui, scene, lane, &old));
             });
@@ -28,7 +28,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         .add_enabled(room, egui::Button::new("Add a lane"))
         .clicked()
     {
-        scene.act(Action::AddLane);
+        scene.act(LanesAction::AddLane);
     }
     ui.separator();
     ui.small(format!("Computed by: {}", scene.device));
@@ -44,7 +44,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
             sampler: other_kind(&old.sampler),
             ..*old
         };
-        scene.act(Action::Branch(Some((lane, settings))));
+        scene.act(LanesAction::Branch(Some((lane, settings))));
     }
     let noise = ui.button("Other noise from here").on_hover_text(
         "A further lane that leaves this one at this step with other noise: where an SDE still has a choice",
@@ -54,11 +54,11 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
             noise_seed: old.noise_seed + 1,
             ..*old
         };
-        scene.act(Action::Branch(Some((lane, settings))));
+        scene.act(LanesAction::Branch(Some((lane, settings))));
     }
     let more = scene.state.lanes.len() > 1;
     if ui.add_enabled(more, egui::Button::new("Remove")).clicked() {
-        scene.act(Action::RemoveLane(lane));
+        scene.act(LanesAction::RemoveLane(lane));
     }
 }
 

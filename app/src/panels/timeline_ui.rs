@@ -5,7 +5,7 @@ use crate::job::Request;
 use crate::source::mib;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::Choice;
-use crate::state::{Action, COLUMNS, Checkpoint, STRIDE, TimelineAction, Weights};
+use crate::state::{Action, COLUMNS, Checkpoint, STRIDE, TimelineAction, ViewAction, Weights};
 use crate::view::{RowPicture, of_cells};
 use egui::{
     Align, Align2, Color32, Id, Label, Layout, Rect, Response, RichText, Sense, Stroke, Ui,
@@ -58,7 +58,7 @@ fn weights(ui: &mut Ui, scene: &mut Scene<'_>) {
             let chosen = timeline.weights == weights;
             let label = ui.selectable_label(chosen, name).on_hover_text(what);
             if label.clicked() && !chosen {
-                scene.act(Action::Timeline(TimelineAction::Weights(weights)));
+                scene.act(TimelineAction::Weights(weights));
             }
         }
     });
@@ -180,5 +180,5 @@ fn open(scene: &mut Scene<'_>, at: usize, t: f64) {
         weights: timeline.weights,
         t,
     });
-    scene.act(Action::PickSample(Some(timeline.start.sample)));
+    scene.act(ViewAction::PickSample(Some(timeline.start.sample)));
 }

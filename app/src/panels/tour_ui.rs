@@ -1,7 +1,7 @@
 //! The tour: six stops, each one click away.
 
 use super::Scene;
-use crate::state::{Action, STOPS};
+use crate::state::{Action, PlaybackAction, STOPS};
 use egui::Ui;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -11,7 +11,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.add_space(6.0);
         if button.clicked() {
             scene.act(Action::Restore(Box::new(stop.link(scene.state))));
-            scene.act(Action::TogglePlay);
+            scene.act(PlaybackAction::TogglePlay);
         }
     }
 }

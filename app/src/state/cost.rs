@@ -73,6 +73,22 @@ pub enum Measured {
     Failed(String),
 }
 
+/// What can happen to what is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CostAction {
+    /// Measure what the lanes' samplers cost.
+    Measure,
+    /// No longer.
+    Stop,
+    /// Something was measured.
+    Measured {
+        /// The curve.
+        curve: u64,
+        /// What.
+        news: Measured,
+    },
+}
+
 impl Subject {
     /// What the curve of a lane is about: the settings it ends with, from the start.
     pub fn of(state: &State, lane: usize) -> Self {
@@ -176,8 +192,17 @@ impl State {
         self.cost.iter().filter(wanted).collect()
     }
 
+    /// Measures, or takes what was measured.
+    pub(super) fn price(&mut self, action: CostAction) {
+        match action {
+            CostAction::Measure => self.measure(),
+            CostAction::Stop => self.stop_measuring(),
+            CostAction::Measured { curve, news } => self.measured(curve, news),
+        }
+    }
+
     /// A curve for every lane that has none.
-    pub(super) fn measure(&mut self) {
+    fn measure(&mut self) {
         self.stop_measuring();
         if self.model.is_none() {
             return;
@@ -199,11 +224,11 @@ impl State {
         }
     }
 
-    pub(super) fn stop_measuring(&mut self) {
+    fn stop_measuring(&mut self) {
         self.cost.retain(Curve::is_done);
     }
 
-    pub(super) fn measured(&mut self, id: u64, news: Measured) {
+    fn measured(&mut self, id: u64, news: Measured) {
         let Some(curve) = self.cost.iter_mut().find(|curve| curve.id == id) else {
             return;
         };
@@ -231,7 +256,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::source::{Origin, open};
-    use crate::state::{Action, Source, ode, sde};
+    use crate::state::{Action, CostAction, LanesAction, Source, ode, sde};
     use sit_engine::transport::{Diffusion, Guidance};
 
     fn ready() -> State {
@@ -256,7 +281,7 @@ mod tests {
     fn a_curve_is_of_settings_and_not_of_their_number_of_steps() {
         let mut state = ready();
         assert!(state.measuring().is_empty() && state.curve(0).is_none());
-        state.apply(Action::Measure);
+        state.apply(CostAction::Measure);
         let ids: Vec<u64> = state.measuring().iter().map(|c| c.id).collect();
         assert!(ids.len() == 2 && ids[0] != ids[1]);
         // More steps are further to the right on the same curve; another method has its own.
@@ -264,46 +289,46 @@ mod tests {
             sampler: ode(method, n),
             ..Settings::default()
         };
-        state.apply(Action::SetLane(0, settings(Method::Euler, 10)));
+        state.apply(LanesAction::SetLane(0, settings(Method::Euler, 10)));
         assert_eq!(state.curve(0).unwrap().id, ids[0]);
-        state.apply(Action::SetLane(0, settings(Method::Heun, 10)));
+        state.apply(LanesAction::SetLane(0, settings(Method::Heun, 10)));
         assert!(state.curve(0).is_none());
         assert_eq!(state.measuring().len(), 1);
-        state.apply(Action::SetSeed(7));
+        state.apply(LanesAction::SetSeed(7));
         assert!(state.measuring().is_empty());
         // Going back finds it again; two equal lanes have one curve.
-        state.apply(Action::SetSeed(0));
-        state.apply(Action::SetLane(0, settings(Method::Euler, 20)));
-        state.apply(Action::SetLane(1, settings(Method::Euler, 30)));
+        state.apply(LanesAction::SetSeed(0));
+        state.apply(LanesAction::SetLane(0, settings(Method::Euler, 20)));
+        state.apply(LanesAction::SetLane(1, settings(Method::Euler, 30)));
         assert_eq!(state.measuring().len(), 1);
-        state.apply(Action::StopMeasuring);
+        state.apply(CostAction::Stop);
         assert!(state.measuring().is_empty() && state.curve(0).is_none());
     }
 
     #[test]
     fn points_that_arrive_twice_are_there_once_and_in_order() {
         let mut state = ready();
-        state.apply(Action::Measure);
+        state.apply(CostAction::Measure);
         let id = state.measuring()[0].id;
         for (n, path) in [(2, 0.4), (1, 0.9), (4, 0.3), (2, 0.5)] {
             let news = Measured::Point(point(n, path));
-            state.apply(Action::Measured { curve: id, news });
+            state.apply(CostAction::Measured { curve: id, news });
         }
         let line = state.curve(0).unwrap().line(|p| p.path);
         assert_eq!(line, [[1.0, 0.9], [2.0, 0.5], [4.0, 0.3]]);
         // News of a curve that is not wanted any more change nothing.
-        state.apply(Action::StopMeasuring);
+        state.apply(CostAction::Stop);
         let news = Measured::Failed("late".into());
-        state.apply(Action::Measured { curve: id, news });
+        state.apply(CostAction::Measured { curve: id, news });
         assert!(state.curve(0).is_none());
         // What is done stays.
-        state.apply(Action::Measure);
+        state.apply(CostAction::Measure);
         let id = state.curve(0).unwrap().id;
         for n in RUNGS {
             let news = Measured::Point(point(n, 0.1));
-            state.apply(Action::Measured { curve: id, news });
+            state.apply(CostAction::Measured { curve: id, news });
         }
-        state.apply(Action::Measure);
+        state.apply(CostAction::Measure);
         assert_eq!(state.curve(0).unwrap().id, id);
         assert_eq!(state.measuring().len(), 1);
     }
@@ -335,7 +360,7 @@ mod tests {
     #[test]
     fn rungs_share_one_brownian_path_and_everything_but_their_steps() {
         let mut state = ready();
-        state.apply(Action::SetSamples(1000));
+        state.apply(LanesAction::SetSamples(1000));
         let of = Subject::of(&state, 1);
         assert_eq!(of.n, MOST);
         let transport = Transport::default();

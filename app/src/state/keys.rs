@@ -1,6 +1,6 @@
 //! The keyboard: one table, which the handler, the help sheet and the clash test read.
 
-use super::Action;
+use super::{Action, LanesAction, PlaybackAction, ViewAction};
 
 /// A shortcut.
 #[derive(Debug, Clone)]
@@ -36,37 +36,36 @@ impl Shortcut {
 
 /// All shortcuts.
 pub fn shortcuts() -> Vec<Shortcut> {
-    let plain = |key, action, help| Shortcut {
-        key,
-        shift: false,
-        action,
-        help,
-    };
     vec![
-        plain("Space", Action::TogglePlay, "play or pause"),
-        plain("Right", Action::StepForward, "one step forward"),
-        plain("Left", Action::StepBack, "one step back"),
-        plain("Home", Action::Home, "to the noise"),
-        plain("End", Action::End, "to the last recorded step"),
-        plain("Plus", Action::Faster, "faster"),
-        plain("Minus", Action::Slower, "slower"),
-        plain("L", Action::ToggleLoop, "loop"),
-        plain(
+        shortcut("Space", PlaybackAction::TogglePlay, "play or pause"),
+        shortcut("Right", PlaybackAction::StepForward, "one step forward"),
+        shortcut("Left", PlaybackAction::StepBack, "one step back"),
+        shortcut("Home", PlaybackAction::Home, "to the noise"),
+        shortcut("End", PlaybackAction::End, "to the last recorded step"),
+        shortcut("Plus", PlaybackAction::Faster, "faster"),
+        shortcut("Minus", PlaybackAction::Slower, "slower"),
+        shortcut("L", PlaybackAction::ToggleLoop, "loop"),
+        shortcut(
             "B",
-            Action::Branch(None),
+            LanesAction::Branch(None),
             "branch the first lane here: ODE to SDE, SDE to ODE",
         ),
-        plain("N", Action::NewNoise, "new noise"),
-        plain(
+        shortcut("N", LanesAction::NewNoise, "new noise"),
+        shortcut(
             "V",
-            Action::NextView,
+            ViewAction::NextView,
             "next view: predicted x1, x_t, velocity, ...",
         ),
-        Shortcut {
-            key: "Questionmark",
-            shift: false,
-            action: Action::ToggleHelp,
-            help: "this sheet",
-        },
+        shortcut("Questionmark", ViewAction::ToggleHelp, "this sheet"),
     ]
+}
+
+/// A key without Shift.
+fn shortcut(key: &'static str, action: impl Into<Action>, help: &'static str) -> Shortcut {
+    Shortcut {
+        key,
+        shift: false,
+        action: action.into(),
+        help,
+    }
 }

@@ -176,6 +176,16 @@ impl Lane {
 /// Times closer than this are the same.
 pub const TIME_EPS: f64 = 1e-9;
 
+/// An SDE with the ODE's steps, or the reverse.
+pub fn other_kind(sampler: &Sampler) -> Sampler {
+    match *sampler {
+        Sampler::Ode { method, n_steps } => sde(method, Diffusion::default(), n_steps),
+        Sampler::Sde {
+            method, n_steps, ..
+        } => ode(method, n_steps + 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

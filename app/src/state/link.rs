@@ -1,6 +1,6 @@
 //! The state that a link carries: all that is needed to compute the same picture again.
 
-use super::{Classes, Lane, Source, View};
+use super::{Classes, Lane, Record, Source, State, View};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -109,10 +109,51 @@ impl Link {
     }
 }
 
+impl State {
+    /// What a link to this state carries.
+    pub fn link(&self) -> Link {
+        Link {
+            version: Link::VERSION,
+            source: self.source.clone(),
+            seed: self.seed,
+            n_samples: self.n_samples,
+            classes: self.classes,
+            lanes: self.lanes.clone(),
+            cursor: self.playback.cursor,
+            speed: self.playback.speed,
+            view: self.view,
+        }
+    }
+
+    /// Goes where a link says.
+    pub(super) fn restore(&mut self, link: Link) {
+        let Link {
+            version: _,
+            source,
+            seed,
+            n_samples,
+            classes,
+            lanes,
+            cursor,
+            speed,
+            view,
+        } = link;
+        self.records = vec![Record::default(); lanes.len()];
+        (self.seed, self.n_samples, self.classes) = (seed, n_samples, classes);
+        (self.lanes, self.view) = (lanes, view);
+        if source != self.source {
+            (self.source, self.model) = (source, None);
+        }
+        self.restart();
+        self.playback.set_speed(speed);
+        self.playback.playing = false;
+        self.playback.seek(cursor);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::State;
 
     #[test]
     fn a_link_comes_back_whole() {

@@ -6,6 +6,7 @@ mod cost;
 mod data;
 mod keys;
 mod lane;
+mod lanes;
 mod link;
 mod model;
 mod playback;
@@ -18,24 +19,29 @@ mod view;
 
 pub use action::{Action, Choice, Export};
 pub use bytes::Bytes;
-pub use cost::{Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope};
+pub use cost::{
+    CostAction, Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope,
+};
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
 pub use keys::{Shortcut, shortcuts};
-pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
+pub use lane::{
+    DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, other_kind, sde,
+};
+pub use lanes::LanesAction;
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
-pub use playback::{LONGEST_FRAME, Playback, SPEEDS};
+pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
-pub use record::{Frame, Record};
+pub use record::{Frame, RECORD_BUDGET, Record, RunAction};
 pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
     TimelineAction, Weights, row_bytes,
 };
 pub use tour::{STOPS, Stop};
-pub use training::{Learned, Status, TIME_BINS, TrainingView};
-pub use view::{Layout, Quantity, Tab, View};
+pub use training::{Learned, Status, TIME_BINS, TrainingAction, TrainingView};
+pub use view::{Layout, Quantity, Tab, View, ViewAction};
 
-use sit_engine::transport::{Diffusion, Method, Sampler};
+use sit_engine::transport::{Diffusion, Method};
 
 /// Most lanes side by side.
 pub const MAX_LANES: usize = 4;
@@ -45,13 +51,6 @@ pub const MAX_SAMPLES: usize = 1024;
 
 /// Most steps of a lane.
 pub const MAX_STEPS: usize = 4096;
-
-/// Bytes that all records together may take.
-pub const RECORD_BUDGET: u64 = if cfg!(target_arch = "wasm32") {
-    128 << 20
-} else {
-    512 << 20
-};
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -130,90 +129,12 @@ impl Default for State {
 
 impl State {
     /// Does `action`. Nothing is refused in silence: what cannot be done becomes a notice.
-    pub fn apply(&mut self, action: Action) {
-        match action {
-            Action::TogglePlay => self.toggle_play(),
-            Action::StepForward => self.seek(self.playback.cursor + 1),
-            Action::StepBack => self.seek(self.playback.cursor.saturating_sub(1)),
-            Action::Home => self.seek(0),
-            Action::End => self.seek(self.lead_record().frames.len()),
-            Action::Seek(step) => self.seek(step),
-            Action::SeekTime(t) => self.seek(self.lead_record().steps_until(t)),
-            Action::ToggleLoop => self.playback.looping = !self.playback.looping,
-            Action::Faster => self.playback.set_speed(2.0 * self.playback.speed),
-            Action::Slower => self.playback.set_speed(0.5 * self.playback.speed),
-            Action::SetSpeed(speed) => self.playback.set_speed(speed),
-            Action::Tick(dt) => self.tick(dt),
-
-            Action::NewNoise => self.apply(Action::SetSeed(self.seed.wrapping_add(1))),
-            Action::SetSeed(seed) => {
-                self.seed = seed;
-                self.restart();
-            }
-            Action::SetSamples(n) => {
-                self.n_samples = n.clamp(1, MAX_SAMPLES);
-                self.restart();
-            }
-            Action::SetClasses(classes) => {
-                self.classes = classes;
-                self.restart();
-            }
-            Action::SetLane(lane, settings) => {
-                if lane < self.lanes.len() {
-                    self.set_lane(lane, settings);
-                }
-            }
-            Action::AddLane => self.add_lane(self.lanes[self.lanes.len() - 1].clone()),
-            Action::RemoveLane(lane) => {
-                if self.lanes.len() > 1 && lane < self.lanes.len() {
-                    let t = self.t();
-                    self.lanes.remove(lane);
-                    self.records.remove(lane);
-                    self.playback.cursor = self.lead_record().steps_until(t);
-                }
-            }
-            Action::Branch(from) => self.branch(from),
-
-            Action::SetQuantity(quantity) => self.view.quantity = quantity,
-            Action::NextView => {
-                let all = Quantity::ALL;
-                let at = all.iter().position(|q| *q == self.view.quantity);
-                self.view.quantity = all[at.map_or(0, |at| (at + 1) % all.len())];
-            }
-            Action::SetLayout(layout) => self.view.layout = layout,
-            Action::SetTab(tab) => self.view.tab = tab,
-            Action::PickSample(sample) => {
-                self.view.sample = sample.filter(|&i| i < self.n_samples);
-            }
-            Action::ToggleHelp => self.help = !self.help,
-            Action::Export(export) => self.exported = Some(export),
-            Action::CopyLink => self.copied = Some(self.link().encode()),
-            Action::Restore(link) => self.restore(*link),
-            Action::Notify(text) => self.notify(text),
-            Action::Dismiss => {
-                if !self.notices.is_empty() {
-                    self.notices.remove(0);
-                }
-            }
-
-            Action::TrainingStarted { name, shape, total } => {
-                self.training = TrainingView::start(name, shape, total);
-            }
-            Action::TrainingPaused(paused) => {
-                let status = &mut self.training.status;
-                if matches!(status, Status::Running | Status::Paused) {
-                    *status = if paused {
-                        Status::Paused
-                    } else {
-                        Status::Running
-                    };
-                }
-            }
-            Action::Learned(learned) => self.training.learn(&learned),
-            Action::Previewed { step, x } => self.training.preview = Some((step, x)),
-            Action::Kept(bytes) => self.training.kept = Some(bytes),
-
-            Action::Choose(choice) => self.choice = Some(choice),
+    pub fn apply(&mut self, action: impl Into<Action>) {
+        match action.into() {
+            Action::Playback(action) => self.play(action),
+            Action::Lanes(action) => self.change_lanes(action),
+            Action::View(action) => self.look(action),
+            Action::Training(action) => self.training.apply(action),
             Action::Files(action) => {
                 if matches!(action, FilesAction::Ask { .. }) {
                     self.view.tab = Tab::Train;
@@ -226,31 +147,28 @@ impl State {
                 }
                 self.timeline.apply(action);
             }
-            Action::Measure => self.measure(),
-            Action::StopMeasuring => self.stop_measuring(),
-            Action::Measured { curve, news } => self.measured(curve, news),
-
+            Action::Cost(action) => self.price(action),
+            Action::Run(action) => self.record(action),
+            Action::Export(export) => self.exported = Some(export),
+            Action::Choose(choice) => self.choice = Some(choice),
+            Action::CopyLink => self.copied = Some(self.link().encode()),
+            Action::Restore(link) => self.restore(*link),
+            Action::Notify(text) => {
+                if !self.notices.contains(&text) {
+                    self.notices.push(text);
+                }
+            }
+            Action::Dismiss => {
+                if !self.notices.is_empty() {
+                    self.notices.remove(0);
+                }
+            }
             Action::Load(source) => self.source = source,
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
                 self.model = Some(*model);
                 self.cost.clear();
                 self.restart();
-            }
-            Action::Started { run, x } => {
-                if let Some(record) = self.record_mut(run) {
-                    record.start = x;
-                }
-            }
-            Action::Stepped { run, frame } => {
-                if let Some(record) = self.record_mut(run) {
-                    record.frames.push(frame);
-                }
-            }
-            Action::RunFailed { run, message } => {
-                if let Some(record) = self.record_mut(run) {
-                    record.failure = Some(message);
-                }
             }
         }
         self.timeline.follow(Start {
@@ -313,185 +231,12 @@ impl State {
         })
     }
 
-    /// What a link to this state carries.
-    pub fn link(&self) -> Link {
-        Link {
-            version: Link::VERSION,
-            source: self.source.clone(),
-            seed: self.seed,
-            n_samples: self.n_samples,
-            classes: self.classes,
-            lanes: self.lanes.clone(),
-            cursor: self.playback.cursor,
-            speed: self.playback.speed,
-            view: self.view,
-        }
-    }
-
     /// Labels of the samples of a lane's segment.
     pub fn labels(&self, settings: &Settings) -> Vec<u32> {
         let classes = settings.class.map_or(self.classes, Classes::One);
         self.model
             .as_ref()
             .map_or_else(Vec::new, |m| classes.labels(&m.config, self.n_samples))
-    }
-
-    fn toggle_play(&mut self) {
-        let playing = !self.playback.playing;
-        if playing && self.playback.cursor >= self.n_steps() {
-            self.playback.seek(0);
-        }
-        self.playback.playing = playing;
-    }
-
-    fn seek(&mut self, cursor: usize) {
-        let head = self.lead_record().frames.len();
-        self.playback.playing = false;
-        self.playback.seek(cursor.min(self.n_steps()));
-        self.playback.live = self.playback.cursor + 1 >= head;
-    }
-
-    fn tick(&mut self, dt: f64) {
-        let mut playback = self.playback;
-        playback.tick(dt, self.n_steps(), |n| self.is_shown(n));
-        if playback.cursor < self.playback.cursor {
-            playback.live = false;
-        }
-        self.playback = playback;
-    }
-
-    fn add_lane(&mut self, lane: Lane) {
-        if self.lanes.len() == MAX_LANES {
-            self.lanes.pop();
-            self.records.pop();
-        }
-        self.lanes.push(lane);
-        self.records.push(Record::default());
-        self.rerun(self.lanes.len() - 1);
-    }
-
-    /// A lane without branches starts again; of a branch what it has in common with its parent stays.
-    fn set_lane(&mut self, lane: usize, settings: Settings) {
-        let segments = &mut self.lanes[lane].segments;
-        let last = segments.len() - 1;
-        segments[last].settings = settings;
-        let past = self.records[lane].clone();
-        self.rerun(lane);
-        if last > 0 {
-            self.records[lane].inherit(&past);
-        }
-    }
-
-    fn branch(&mut self, from: Option<(usize, Settings)>) {
-        let (lane, settings) = from.unwrap_or_else(|| {
-            let lead = self.lead();
-            let mut settings = *self.lanes[lead].settings_at(self.t());
-            settings.sampler = other_kind(&settings.sampler);
-            (lead, settings)
-        });
-        let Some(parent) = self.lanes.get(lane) else {
-            return;
-        };
-        let t = self.records[lane].t(self.position(lane));
-        let branch = parent.branch(t, settings);
-        let past = self.records[lane].clone();
-        self.add_lane(branch);
-        let at = self.records.len() - 1;
-        self.records[at].inherit(&past);
-    }
-
-    fn restore(&mut self, link: Link) {
-        let Link {
-            version: _,
-            source,
-            seed,
-            n_samples,
-            classes,
-            lanes,
-            cursor,
-            speed,
-            view,
-        } = link;
-        self.records = vec![Record::default(); lanes.len()];
-        (self.seed, self.n_samples, self.classes) = (seed, n_samples, classes);
-        (self.lanes, self.view) = (lanes, view);
-        if source != self.source {
-            (self.source, self.model) = (source, None);
-        }
-        self.restart();
-        self.playback.set_speed(speed);
-        self.playback.playing = false;
-        self.playback.seek(cursor);
-    }
-
-    fn notify(&mut self, text: String) {
-        if !self.notices.contains(&text) {
-            self.notices.push(text);
-        }
-    }
-
-    /// All lanes from their start.
-    fn restart(&mut self) {
-        self.records = vec![Record::default(); self.lanes.len()];
-        for lane in 0..self.lanes.len() {
-            self.rerun(lane);
-        }
-        self.playback.live = true;
-    }
-
-    /// One lane from its start.
-    fn rerun(&mut self, lane: usize) {
-        self.runs += 1;
-        let mut record = Record {
-            run: self.runs,
-            ..Record::default()
-        };
-        if let Some(model) = &self.model {
-            match self.lanes[lane].steps(&model.transport) {
-                Ok(steps) => {
-                    record.settings = self.lanes[lane]
-                        .segments
-                        .iter()
-                        .map(|s| s.settings)
-                        .collect();
-                    record.steps = steps;
-                    record.failure = self.over_budget(&record, model);
-                }
-                Err(error) => record.failure = Some(in_controls(&error)),
-            }
-        }
-        self.records[lane] = record;
-    }
-
-    /// Why the records would not fit, if so.
-    fn over_budget(&self, record: &Record, model: &Model) -> Option<String> {
-        let guided = record.settings.iter().any(|s| s.guidance.scale != 1.0);
-        let len = model.config.image_len();
-        let bytes = Record::forecast(&record.steps, self.n_samples, len, guided);
-        let budget = RECORD_BUDGET / self.lanes.len() as u64;
-        (bytes > budget).then(|| {
-            format!(
-                "{} steps of {} samples take {} MiB to record, {} MiB are there for a lane: take fewer samples or steps",
-                record.steps.len(),
-                self.n_samples,
-                bytes >> 20,
-                budget >> 20
-            )
-        })
-    }
-
-    fn record_mut(&mut self, run: u64) -> Option<&mut Record> {
-        self.records.iter_mut().find(|r| r.run == run)
-    }
-}
-
-/// An SDE with the ODE's steps, or the reverse.
-pub fn other_kind(sampler: &Sampler) -> Sampler {
-    match *sampler {
-        Sampler::Ode { method, n_steps } => sde(method, Diffusion::default(), n_steps),
-        Sampler::Sde {
-            method, n_steps, ..
-        } => ode(method, n_steps + 1),
     }
 }
 

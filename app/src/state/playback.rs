@@ -1,5 +1,7 @@
 //! The transport bar: where the cursor is and how it moves.
 
+use super::State;
+
 /// Slowest and fastest playing, in steps a second.
 pub const SPEEDS: [f64; 2] = [0.5, 120.0];
 
@@ -104,6 +106,79 @@ impl Playback {
         if speed.is_finite() {
             self.speed = speed.clamp(SPEEDS[0], SPEEDS[1]);
         }
+    }
+}
+
+/// What can happen to the cursor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlaybackAction {
+    /// Play or pause.
+    TogglePlay,
+    /// One step of the lead lane forward; pauses.
+    StepForward,
+    /// One step of the lead lane back; pauses.
+    StepBack,
+    /// To the noise; pauses.
+    Home,
+    /// To the last step that was computed; pauses.
+    End,
+    /// To this step of the lead lane; pauses.
+    Seek(usize),
+    /// To this time, or the last step before it; pauses.
+    SeekTime(f64),
+    /// Start again after the end, or stop there.
+    ToggleLoop,
+    /// Twice the speed.
+    Faster,
+    /// Half the speed.
+    Slower,
+    /// Steps a second.
+    SetSpeed(f64),
+    /// Seconds that have passed.
+    Tick(f64),
+}
+
+impl State {
+    /// Moves the cursor.
+    pub(super) fn play(&mut self, action: PlaybackAction) {
+        match action {
+            PlaybackAction::TogglePlay => self.toggle_play(),
+            PlaybackAction::StepForward => self.seek(self.playback.cursor + 1),
+            PlaybackAction::StepBack => self.seek(self.playback.cursor.saturating_sub(1)),
+            PlaybackAction::Home => self.seek(0),
+            PlaybackAction::End => self.seek(self.lead_record().frames.len()),
+            PlaybackAction::Seek(step) => self.seek(step),
+            PlaybackAction::SeekTime(t) => self.seek(self.lead_record().steps_until(t)),
+            PlaybackAction::ToggleLoop => self.playback.looping = !self.playback.looping,
+            PlaybackAction::Faster => self.playback.set_speed(2.0 * self.playback.speed),
+            PlaybackAction::Slower => self.playback.set_speed(0.5 * self.playback.speed),
+            PlaybackAction::SetSpeed(speed) => self.playback.set_speed(speed),
+            PlaybackAction::Tick(dt) => self.tick(dt),
+        }
+    }
+
+    fn toggle_play(&mut self) {
+        let playing = !self.playback.playing;
+        if playing && self.playback.cursor >= self.n_steps() {
+            self.playback.seek(0);
+        }
+        self.playback.playing = playing;
+    }
+
+    fn seek(&mut self, cursor: usize) {
+        let head = self.lead_record().frames.len();
+        self.playback.playing = false;
+        self.playback.seek(cursor.min(self.n_steps()));
+        self.playback.live = self.playback.cursor + 1 >= head;
+    }
+
+    fn tick(&mut self, dt: f64) {
+        let mut playback = self.playback;
+        playback.tick(dt, self.n_steps(), |n| self.is_shown(n));
+        if playback.cursor < self.playback.cursor {
+            playback.live = false;
+        }
+        self.playback = playback;
     }
 }
 

@@ -1,7 +1,14 @@
 //! What was computed: every step of every lane, within a budget of memory, so that scrubbing recomputes nothing.
 
-use super::{LaneStep, Settings, TIME_EPS};
+use super::{LaneStep, Settings, State, TIME_EPS};
 use std::sync::Arc;
+
+/// Bytes that all records together may take.
+pub const RECORD_BUDGET: u64 = if cfg!(target_arch = "wasm32") {
+    128 << 20
+} else {
+    512 << 20
+};
 
 /// One step of a lane as it was computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,5 +117,48 @@ impl Record {
         let noisy = steps.iter().filter(|s| s.noise() != 0.0).count();
         let arrays = 1 + steps.len() * (2 + usize::from(guided)) + noisy;
         4 * (arrays * n * len) as u64
+    }
+}
+
+/// What the work computes of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunAction {
+    /// The initial noise of a run.
+    Started {
+        /// The run.
+        run: u64,
+        /// `[N, C, I, I]`
+        x: Arc<[f32]>,
+    },
+    /// A step of a run was computed.
+    Stepped {
+        /// The run.
+        run: u64,
+        /// The step.
+        frame: Frame,
+    },
+    /// A run cannot go on.
+    Failed {
+        /// The run.
+        run: u64,
+        /// Why.
+        message: String,
+    },
+}
+
+impl State {
+    /// Takes what was computed of a run; what comes of one that was given up does not count.
+    pub(super) fn record(&mut self, action: RunAction) {
+        let (RunAction::Started { run, .. }
+        | RunAction::Stepped { run, .. }
+        | RunAction::Failed { run, .. }) = action;
+        let Some(record) = self.records.iter_mut().find(|r| r.run == run) else {
+            return;
+        };
+        match action {
+            RunAction::Started { x, .. } => record.start = x,
+            RunAction::Stepped { frame, .. } => record.frames.push(frame),
+            RunAction::Failed { message, .. } => record.failure = Some(message),
+        }
     }
 }

@@ -25,7 +25,7 @@ fn model() -> Model {
 
 fn ready() -> State {
     let mut state = State::default();
-    state.apply(Action::SetSamples(2));
+    state.apply(LanesAction::SetSamples(2));
     state.apply(Action::ModelReady(Box::new(model())));
     state
 }
@@ -37,7 +37,7 @@ fn compute(state: &mut State) -> usize {
         let run = state.records[lane].run;
         let value = |k: usize| -> Arc<[f32]> { vec![(100 * run) as f32 + k as f32; 32].into() };
         if !state.records[lane].is_started() {
-            state.apply(Action::Started { run, x: value(0) });
+            state.apply(RunAction::Started { run, x: value(0) });
         }
         while state.records[lane].frames.len() < state.target(lane) {
             let k = state.records[lane].frames.len();
@@ -48,7 +48,7 @@ fn compute(state: &mut State) -> usize {
                 noise: (state.records[lane].steps[k].noise() != 0.0).then(|| value(k)),
                 ms: 1.0,
             };
-            state.apply(Action::Stepped { run, frame });
+            state.apply(RunAction::Stepped { run, frame });
             n += 1;
         }
     }
@@ -58,7 +58,7 @@ fn compute(state: &mut State) -> usize {
 fn play(state: &mut State, seconds: f64) {
     for _ in 0..(seconds * 60.0) as usize {
         compute(state);
-        state.apply(Action::Tick(1.0 / 60.0));
+        state.apply(PlaybackAction::Tick(1.0 / 60.0));
     }
 }
 
@@ -84,7 +84,7 @@ fn plays_at_once_and_records_every_step() {
 fn scrubbing_computes_nothing_and_looks_like_history() {
     let mut state = ready();
     play(&mut state, 4.0);
-    state.apply(Action::Seek(10));
+    state.apply(PlaybackAction::Seek(10));
     assert_eq!(
         (
             state.playback.cursor,
@@ -94,17 +94,17 @@ fn scrubbing_computes_nothing_and_looks_like_history() {
         (10, false, false)
     );
     assert_eq!(compute(&mut state), 0);
-    state.apply(Action::StepBack);
-    state.apply(Action::StepForward);
-    state.apply(Action::StepForward);
+    state.apply(PlaybackAction::StepBack);
+    state.apply(PlaybackAction::StepForward);
+    state.apply(PlaybackAction::StepForward);
     assert_eq!(state.playback.cursor, 11);
-    state.apply(Action::Home);
+    state.apply(PlaybackAction::Home);
     assert_eq!((state.playback.cursor, state.t()), (0, 0.0));
-    state.apply(Action::StepBack);
+    state.apply(PlaybackAction::StepBack);
     assert_eq!(state.playback.cursor, 0);
-    state.apply(Action::End);
+    state.apply(PlaybackAction::End);
     assert_eq!((state.playback.cursor, state.t()), (50, 1.0));
-    state.apply(Action::StepForward);
+    state.apply(PlaybackAction::StepForward);
     assert_eq!(state.playback.cursor, 50);
     assert_eq!(compute(&mut state), 0);
 }
@@ -112,10 +112,10 @@ fn scrubbing_computes_nothing_and_looks_like_history() {
 #[test]
 fn stepping_at_the_head_computes_one_step() {
     let mut state = ready();
-    state.apply(Action::TogglePlay);
+    state.apply(PlaybackAction::TogglePlay);
     compute(&mut state);
     assert_eq!(state.records[0].frames.len(), 1);
-    state.apply(Action::StepForward);
+    state.apply(PlaybackAction::StepForward);
     assert_eq!(compute(&mut state), 2);
     assert!(state.playback.live);
     assert_eq!((state.position(0), state.position(1)), (1, 1));
@@ -128,12 +128,12 @@ fn lanes_of_different_steps_are_linked_by_time() {
         sampler: ode(Method::Heun, 10),
         ..Settings::default()
     };
-    state.apply(Action::SetLane(1, coarse));
-    state.apply(Action::Seek(24));
+    state.apply(LanesAction::SetLane(1, coarse));
+    state.apply(PlaybackAction::Seek(24));
     assert_eq!((state.position(0), state.position(1)), (24, 4));
     compute(&mut state);
     assert!(state.is_shown(24));
-    state.apply(Action::Seek(50));
+    state.apply(PlaybackAction::Seek(50));
     assert_eq!(state.position(1), 10);
 }
 
@@ -145,19 +145,19 @@ fn a_change_starts_a_new_run_and_old_steps_are_not_taken() {
     let mut settings = *state.lanes[1].settings();
     settings.noise_seed = 7;
     let kept = state.records[0].clone();
-    state.apply(Action::SetLane(1, settings));
+    state.apply(LanesAction::SetLane(1, settings));
     assert_ne!(state.records[1].run, old);
     assert!(!state.records[1].is_started());
     assert_eq!(state.records[0].frames, kept.frames);
-    state.apply(Action::Started {
+    state.apply(RunAction::Started {
         run: old,
         x: Arc::new([0.0; 32]),
     });
     assert!(!state.records[1].is_started());
     let frame = kept.frames[0].clone();
-    state.apply(Action::Stepped { run: old, frame });
+    state.apply(RunAction::Stepped { run: old, frame });
     assert!(state.records[1].frames.is_empty());
-    state.apply(Action::NewNoise);
+    state.apply(LanesAction::NewNoise);
     assert_eq!(state.seed, 1);
     assert!(state.records.iter().all(|r| r.frames.is_empty()));
 }
@@ -166,8 +166,8 @@ fn a_change_starts_a_new_run_and_old_steps_are_not_taken() {
 fn a_branch_shares_the_past() {
     let mut state = ready();
     play(&mut state, 4.0);
-    state.apply(Action::Seek(20));
-    state.apply(Action::Branch(None));
+    state.apply(PlaybackAction::Seek(20));
+    state.apply(LanesAction::Branch(None));
     assert_eq!(state.lanes.len(), 3);
     assert_eq!(state.records[2].frames.len(), 20);
     assert_eq!(state.records[2].frames[..], state.records[0].frames[..20]);
@@ -184,19 +184,19 @@ fn a_branch_shares_the_past() {
         class: Some(1),
         ..*state.lanes[2].settings()
     };
-    state.apply(Action::SetLane(2, other));
+    state.apply(LanesAction::SetLane(2, other));
     assert_eq!(state.records[2].frames.len(), 20);
     assert_eq!(state.labels(state.lanes[2].settings_at(0.9)), [1, 1]);
     assert_eq!(state.labels(state.lanes[2].settings_at(0.1)), [0, 1]);
     // With four lanes the last one gives way.
-    state.apply(Action::AddLane);
+    state.apply(LanesAction::AddLane);
     assert_eq!(state.lanes.len(), 4);
-    state.apply(Action::Branch(None));
+    state.apply(LanesAction::Branch(None));
     assert_eq!(state.lanes.len(), 4);
     while state.lanes.len() > 1 {
-        state.apply(Action::RemoveLane(0));
+        state.apply(LanesAction::RemoveLane(0));
     }
-    state.apply(Action::RemoveLane(0));
+    state.apply(LanesAction::RemoveLane(0));
     assert_eq!(state.lanes.len(), 1);
 }
 
@@ -208,7 +208,7 @@ fn a_refused_lane_says_why_and_another_leads() {
         interval: [0.9, 0.1],
         ..Guidance::default()
     };
-    state.apply(Action::SetLane(0, settings));
+    state.apply(LanesAction::SetLane(0, settings));
     let failure = state.records[0].failure.as_ref().unwrap();
     assert!(failure.contains("the guidance interval"), "{failure}");
     assert_eq!(state.lead(), 1);
@@ -216,7 +216,7 @@ fn a_refused_lane_says_why_and_another_leads() {
     assert_eq!(state.playback.cursor, 50);
     // More than the memory budget.
     let mut state = ready();
-    state.apply(Action::SetSamples(MAX_SAMPLES));
+    state.apply(LanesAction::SetSamples(MAX_SAMPLES));
     let mut big = model();
     big.config.input_size = 256;
     state.apply(Action::ModelReady(Box::new(big)));
@@ -230,13 +230,13 @@ fn a_link_restores_the_picture() {
     let mut state = ready();
     let mut settings = *state.lanes[1].settings();
     settings.noise_seed = 3;
-    state.apply(Action::SetLane(1, settings));
-    state.apply(Action::SetClasses(Classes::One(2)));
-    state.apply(Action::SetSeed(11));
+    state.apply(LanesAction::SetLane(1, settings));
+    state.apply(LanesAction::SetClasses(Classes::One(2)));
+    state.apply(LanesAction::SetSeed(11));
     play(&mut state, 4.0);
-    state.apply(Action::Seek(20));
-    state.apply(Action::Branch(None));
-    state.apply(Action::SetQuantity(Quantity::Velocity));
+    state.apply(PlaybackAction::Seek(20));
+    state.apply(LanesAction::Branch(None));
+    state.apply(ViewAction::SetQuantity(Quantity::Velocity));
     let link = state.link();
 
     let mut other = State::default();

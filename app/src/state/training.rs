@@ -40,6 +40,33 @@ pub enum Status {
     Done,
 }
 
+/// What can happen to a training.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrainingAction {
+    /// A training begins.
+    Started {
+        /// What it learns.
+        name: String,
+        /// `[C, I, I]` of what it learns.
+        shape: [usize; 3],
+        /// Steps to do.
+        total: u64,
+    },
+    /// The training stops for now, or goes on.
+    Paused(bool),
+    /// A training step.
+    Learned(Box<Learned>),
+    /// Samples `[N, C, I, I]` that the training makes by now.
+    Previewed {
+        /// Steps done.
+        step: u64,
+        /// The samples.
+        x: Arc<[f32]>,
+    },
+    /// The averaged weights as a file.
+    Kept(Arc<[u8]>),
+}
+
 /// A training as the window knows it.
 #[derive(Debug, Clone, Default)]
 pub struct TrainingView {
@@ -72,8 +99,29 @@ pub struct TrainingView {
 }
 
 impl TrainingView {
+    /// Does `action`.
+    pub fn apply(&mut self, action: TrainingAction) {
+        match action {
+            TrainingAction::Started { name, shape, total } => {
+                *self = TrainingView::start(name, shape, total);
+            }
+            TrainingAction::Paused(paused) => {
+                if matches!(self.status, Status::Running | Status::Paused) {
+                    self.status = if paused {
+                        Status::Paused
+                    } else {
+                        Status::Running
+                    };
+                }
+            }
+            TrainingAction::Learned(learned) => self.learn(&learned),
+            TrainingAction::Previewed { step, x } => self.preview = Some((step, x)),
+            TrainingAction::Kept(bytes) => self.kept = Some(bytes),
+        }
+    }
+
     /// A training that begins.
-    pub fn start(name: String, shape: [usize; 3], total: u64) -> Self {
+    fn start(name: String, shape: [usize; 3], total: u64) -> Self {
         TrainingView {
             name,
             shape,
@@ -85,7 +133,7 @@ impl TrainingView {
     }
 
     /// Takes a step.
-    pub fn learn(&mut self, learned: &Learned) {
+    fn learn(&mut self, learned: &Learned) {
         self.step = learned.step;
         self.ms += (learned.ms - self.ms) / (self.step.min(20)) as f64;
         if self.step >= self.total {

@@ -1,5 +1,6 @@
 //! What is looked at.
 
+use super::State;
 use serde::{Deserialize, Serialize};
 
 /// What is drawn of each sample.
@@ -121,4 +122,42 @@ pub struct View {
     pub tab: Tab,
     /// The sample whose numbers are shown, if one is picked.
     pub sample: Option<usize>,
+}
+
+/// What can happen to what is looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ViewAction {
+    /// What is drawn.
+    SetQuantity(Quantity),
+    /// The next quantity of the menu.
+    NextView,
+    /// How it is laid out.
+    SetLayout(Layout),
+    /// What stands beside the lanes.
+    SetTab(Tab),
+    /// The sample whose numbers are shown.
+    PickSample(Option<usize>),
+    /// The sheet of shortcuts.
+    ToggleHelp,
+}
+
+impl State {
+    /// Looks at something else.
+    pub(super) fn look(&mut self, action: ViewAction) {
+        let view = &mut self.view;
+        match action {
+            ViewAction::SetQuantity(quantity) => view.quantity = quantity,
+            ViewAction::NextView => {
+                let all = Quantity::ALL;
+                let at = all.iter().position(|q| *q == view.quantity);
+                view.quantity = all[at.map_or(0, |at| (at + 1) % all.len())];
+            }
+            ViewAction::SetLayout(layout) => view.layout = layout,
+            ViewAction::SetTab(tab) => view.tab = tab,
+            ViewAction::PickSample(sample) => {
+                view.sample = sample.filter(|&i| i < self.n_samples);
+            }
+            ViewAction::ToggleHelp => self.help = !self.help,
+        }
+    }
 }

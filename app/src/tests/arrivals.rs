@@ -1,7 +1,7 @@
 //! Walks with links, pictures and weights that arrive.
 
 use super::{cursor, drop_file, go_to, open, still, until};
-use crate::state::{Action, Classes, Export, Source};
+use crate::state::{Classes, Export, LanesAction, Source};
 use crate::{Start, export};
 use egui_kittest::kittest::Queryable as _;
 use std::io::Cursor;
@@ -9,10 +9,10 @@ use std::io::Cursor;
 #[test]
 fn a_link_restores_the_picture_bit_for_bit() {
     let mut harness = still();
-    harness.state_mut().apply(Action::SetSeed(5));
+    harness.state_mut().apply(LanesAction::SetSeed(5));
     harness
         .state_mut()
-        .apply(Action::SetClasses(Classes::One(7)));
+        .apply(LanesAction::SetClasses(Classes::One(7)));
     go_to(&mut harness, 17);
     harness.get_by_label("Copy link").click();
     harness.step();

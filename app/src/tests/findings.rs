@@ -3,7 +3,7 @@
 use super::{choose, go_to, shot, still, until};
 use crate::App;
 use crate::findings::Side;
-use crate::state::{Action, Settings, ode, sde, slope};
+use crate::state::{LanesAction, Settings, ViewAction, ode, sde, slope};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -34,7 +34,7 @@ fn the_badge_compares_two_lanes_at_one_time() {
     let coarse = sde(Method::Euler, Diffusion::default(), 2);
     let fine = ode(Method::Euler, 100);
     for (lane, sampler) in [fine, coarse].into_iter().enumerate() {
-        let action = Action::SetLane(lane, settings(sampler));
+        let action = LanesAction::SetLane(lane, settings(sampler));
         harness.state_mut().apply(action);
     }
     until(&mut harness, "the lanes", |app| app.state().is_shown(0));
@@ -43,7 +43,7 @@ fn the_badge_compares_two_lanes_at_one_time() {
     go_to(&mut harness, 100);
     harness.get_by_label_contains("at t = 1.000: differs");
     // One lane has nothing to be compared with.
-    harness.state_mut().apply(Action::RemoveLane(1));
+    harness.state_mut().apply(LanesAction::RemoveLane(1));
     harness.step();
     harness.get_by_label("Add a lane to compare distributions.");
 }
@@ -53,7 +53,7 @@ fn marginals_are_compared_with_each_other_and_with_the_data() {
     let mut harness = still();
     harness.get_by_label("Marginals").click();
     go_to(&mut harness, 50);
-    harness.state_mut().apply(Action::PickSample(Some(9)));
+    harness.state_mut().apply(ViewAction::PickSample(Some(9)));
     for _ in 0..5 {
         harness.step();
     }
@@ -121,7 +121,7 @@ fn drawing_the_diffusion_changes_it_at_once() {
     assert_eq!(diffusion(harness.state()).curve, None);
     let mut settings = *harness.state().state().lanes[1].settings();
     settings.sampler = sde(Method::Euler, Diffusion::new(DiffusionForm::Sigma, 0.0), 50);
-    harness.state_mut().apply(Action::SetLane(1, settings));
+    harness.state_mut().apply(LanesAction::SetLane(1, settings));
     harness.step();
     harness.get_by_label_contains("this SDE is the ODE now");
     go_to(&mut harness, 25);
@@ -149,7 +149,7 @@ fn the_step_is_told_in_numbers() {
     // With guidance one more number, and two evaluations a step.
     let mut guided = settings(ode(Method::Heun, 50));
     guided.guidance.scale = 2.0;
-    harness.state_mut().apply(Action::SetLane(0, guided));
+    harness.state_mut().apply(LanesAction::SetLane(0, guided));
     until(&mut harness, "the guided lane", |app| {
         app.state().is_shown(30)
     });
@@ -191,7 +191,7 @@ fn solvers_of_a_mixture_have_their_orders() {
         app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
     });
     for (lane, method) in [Method::Euler, Method::Heun].into_iter().enumerate() {
-        let action = Action::SetLane(lane, settings(ode(method, 20)));
+        let action = LanesAction::SetLane(lane, settings(ode(method, 20)));
         harness.state_mut().apply(action);
     }
     harness.get_by_label("Cost").click();
@@ -214,7 +214,7 @@ fn solvers_of_a_mixture_have_their_orders() {
 fn both_lanes_of_the_digits_are_measured_and_a_change_ends_it() {
     let mut harness = still();
     // Few, which is enough for curves.
-    harness.state_mut().apply(Action::SetSamples(8));
+    harness.state_mut().apply(LanesAction::SetSamples(8));
     harness.get_by_label("Cost").click();
     harness.step();
     harness.step();
@@ -230,17 +230,17 @@ fn both_lanes_of_the_digits_are_measured_and_a_change_ends_it() {
     light(&mut harness);
     shot(&mut harness, "cost-light");
     // Another seed is another measurement, which is asked for anew; it ends with the next change.
-    harness.state_mut().apply(Action::NewNoise);
+    harness.state_mut().apply(LanesAction::NewNoise);
     harness.step();
     harness.get_by_label("Measure").click();
     harness.step();
     assert_eq!(harness.state().state().measuring().len(), 2);
-    harness.state_mut().apply(Action::NewNoise);
+    harness.state_mut().apply(LanesAction::NewNoise);
     harness.step();
     harness.step();
     assert!(harness.state().state().measuring().is_empty());
     // Scrubbing and other tabs leave what was measured.
-    harness.state_mut().apply(Action::SetSeed(0));
+    harness.state_mut().apply(LanesAction::SetSeed(0));
     go_to(&mut harness, 5);
     assert_eq!(path_line(harness.state(), 1).len(), 8);
 }

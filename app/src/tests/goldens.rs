@@ -6,7 +6,7 @@
 
 use super::{go_to, until, wait_for_noise, with_background};
 use crate::job::Request;
-use crate::state::{Action, Source, Status, Tab};
+use crate::state::{Action, CostAction, Source, Status, Tab, ViewAction};
 use crate::{App, Start};
 use egui::Theme;
 use egui_kittest::kittest::Queryable as _;
@@ -103,7 +103,7 @@ fn every_panel_looks_as_it_did() {
     go_to(&mut harness, 30);
     let mut all = SnapshotResults::new();
     for (tab, title) in Tab::ALL {
-        harness.state_mut().apply(Action::SetTab(tab));
+        harness.state_mut().apply(ViewAction::SetTab(tab));
         settle(&mut harness);
         fill(&mut harness, tab);
         settle(&mut harness);
@@ -118,7 +118,7 @@ fn every_panel_looks_as_it_did() {
 fn fill(harness: &mut Harness<'_, App>, tab: Tab) {
     match tab {
         Tab::Cost => {
-            harness.state_mut().apply(Action::Measure);
+            harness.state_mut().apply(CostAction::Measure);
             until(harness, "the curves", |app| {
                 app.state().measuring().is_empty()
             });

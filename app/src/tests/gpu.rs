@@ -2,7 +2,7 @@
 //! few samples and few steps.
 
 use super::{cursor, go_to, shot, still, until, with_background};
-use crate::state::{Action, Layout, Quantity, Record, Settings, State, ode, sde};
+use crate::state::{LanesAction, Layout, Quantity, Record, Settings, State, ViewAction, ode, sde};
 use crate::twins::Twins;
 use crate::{App, Start, share};
 use egui_kittest::Harness;
@@ -28,9 +28,9 @@ fn open() -> Harness<'static, App> {
         };
         // The first lane has both outputs of guidance, the second one noise.
         settings.guidance.scale = if lane == 0 { 1.5 } else { 1.0 };
-        state.apply(Action::SetLane(lane, settings));
+        state.apply(LanesAction::SetLane(lane, settings));
     }
-    state.apply(Action::SetSamples(SAMPLES));
+    state.apply(LanesAction::SetSamples(SAMPLES));
     let start = Start {
         link: Some(state.link().encode()),
         reduced_motion: true,
@@ -109,7 +109,7 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
     assert_eq!(twins.bytes(), bytes(&harness));
     shot(&mut harness, "gpu-end");
     for quantity in Quantity::ALL {
-        harness.state_mut().apply(Action::SetQuantity(quantity));
+        harness.state_mut().apply(ViewAction::SetQuantity(quantity));
         for step in [3, 1, 2] {
             go_to(&mut harness, step);
         }
@@ -117,11 +117,15 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
     }
     harness
         .state_mut()
-        .apply(Action::SetQuantity(Quantity::Predicted));
-    harness.state_mut().apply(Action::SetLayout(Layout::Film));
+        .apply(ViewAction::SetQuantity(Quantity::Predicted));
+    harness
+        .state_mut()
+        .apply(ViewAction::SetLayout(Layout::Film));
     harness.step();
     shot(&mut harness, "gpu-film");
-    harness.state_mut().apply(Action::SetLayout(Layout::Grid));
+    harness
+        .state_mut()
+        .apply(ViewAction::SetLayout(Layout::Grid));
     assert_eq!(cursor(harness.state()), 2);
     // A branch draws its past from its parent's twins.
     let before = twins.bytes();
@@ -142,8 +146,8 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
     let new: usize = branch.frames[2..].iter().map(|f| f.bytes() as usize).sum();
     assert_eq!(twins.bytes(), before + new as u64);
     // Other noise: what was recorded goes, and with it what lies on the GPU.
-    harness.state_mut().apply(Action::RemoveLane(2));
-    harness.state_mut().apply(Action::SetSeed(3));
+    harness.state_mut().apply(LanesAction::RemoveLane(2));
+    harness.state_mut().apply(LanesAction::SetSeed(3));
     drop(records);
     all_done(&mut harness);
     assert_eq!(twins.bytes(), bytes(&harness));

@@ -2,7 +2,7 @@
 
 use super::{choose, cursor, go_to, open, press, shot, still, until};
 use crate::source::mixture;
-use crate::state::{Action, LONGEST_FRAME, STOPS};
+use crate::state::{LONGEST_FRAME, LanesAction, PlaybackAction, STOPS};
 use crate::{App, Start};
 use egui::Key;
 use egui::accesskit::Role;
@@ -15,8 +15,8 @@ use std::time::Duration;
 fn it_moves_by_itself_and_ends_in_digits() {
     let mut harness = open(Start::default());
     until(&mut harness, "the first step", |app| cursor(app) > 0);
-    harness.state_mut().apply(Action::ToggleLoop);
-    harness.state_mut().apply(Action::SetSpeed(1000.0));
+    harness.state_mut().apply(PlaybackAction::ToggleLoop);
+    harness.state_mut().apply(PlaybackAction::SetSpeed(1000.0));
     until(&mut harness, "the last step", |app| cursor(app) == 50);
     for record in &harness.state().state().records {
         assert_eq!(record.failure, None);
@@ -137,7 +137,7 @@ fn branching_adds_a_lane_with_the_same_past() {
     let state = harness.state().state();
     assert_eq!(state.records[2].state(20), state.records[0].state(20));
     assert_ne!(state.records[2].state(21), state.records[0].state(21));
-    harness.state_mut().apply(Action::Seek(40));
+    harness.state_mut().apply(PlaybackAction::Seek(40));
     until(&mut harness, "its way", |app| app.state().is_shown(40));
     shot(&mut harness, "branch");
 }
@@ -180,7 +180,7 @@ fn the_exact_field_of_a_mixture_ends_at_its_components() {
     until(&mut harness, "the exact field", |app| {
         app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
     });
-    harness.state_mut().apply(Action::SetSamples(256));
+    harness.state_mut().apply(LanesAction::SetSamples(256));
     go_to(&mut harness, 25);
     shot(&mut harness, "plane");
     go_to(&mut harness, 50);

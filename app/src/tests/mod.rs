@@ -9,7 +9,7 @@ mod timeline;
 mod train;
 
 use crate::look::background;
-use crate::state::{Action, shortcuts};
+use crate::state::{PlaybackAction, shortcuts};
 use crate::{App, Start};
 use egui::accesskit::Role;
 use egui::{DroppedFile, Key};
@@ -79,7 +79,7 @@ fn wait_for_noise(harness: &mut Harness<'_, App>) {
 }
 
 fn go_to(harness: &mut Harness<'_, App>, step: usize) {
-    harness.state_mut().apply(Action::Seek(step));
+    harness.state_mut().apply(PlaybackAction::Seek(step));
     until(harness, "the step", |app| app.state().is_shown(step));
 }
 

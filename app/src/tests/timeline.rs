@@ -2,7 +2,7 @@
 
 use super::{drop_files, go_to, shot, still, until};
 use crate::App;
-use crate::state::{Action, COLUMNS, STRIDE, Settings, Source, Tab, ode};
+use crate::state::{COLUMNS, LanesAction, STRIDE, Settings, Source, Tab, ViewAction, ode};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use sit_engine::backend::Device;
@@ -94,13 +94,13 @@ fn the_checkpoints_of_a_run_lie_side_by_side() {
     assert_ne!(raw[3][7].x, ema[3][7].x);
 
     // A cell is what a lane of the same steps shows of that sample.
-    harness.state_mut().apply(Action::PickSample(Some(5)));
+    harness.state_mut().apply(ViewAction::PickSample(Some(5)));
     done(&mut harness, 4);
     let settings = Settings {
         sampler: ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32),
         ..Settings::default()
     };
-    harness.state_mut().apply(Action::SetLane(0, settings));
+    harness.state_mut().apply(LanesAction::SetLane(0, settings));
     harness.get_by_label("step 180, t = 0.57").click();
     let name = Source::File("step 180 of digits, raw".into());
     until(&mut harness, "the checkpoint", |app| {

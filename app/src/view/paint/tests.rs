@@ -1,5 +1,8 @@
 use super::*;
-use crate::state::{Action, Frame, Layout, Model, Quantity, Settings, Source, State, ode, sde};
+use crate::state::{
+    Action, Frame, LanesAction, Layout, Model, PlaybackAction, Quantity, RunAction, Settings,
+    Source, State, ViewAction, ode, sde,
+};
 use eframe::egui_wgpu::RendererOptions;
 use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
 use sit_engine::backend::gpu::Gpu;
@@ -38,9 +41,9 @@ fn recorded(channels: usize, guided: bool) -> State {
             },
             ..Settings::default()
         };
-        state.apply(Action::SetLane(lane, settings));
+        state.apply(LanesAction::SetLane(lane, settings));
     }
-    state.apply(Action::SetSamples(SAMPLES));
+    state.apply(LanesAction::SetSamples(SAMPLES));
     let config = ModelConfig {
         input_size: 4,
         channels,
@@ -57,7 +60,7 @@ fn recorded(channels: usize, guided: bool) -> State {
         assert_eq!(record.failure, None);
         let run = record.run;
         let array = |k: usize| numbers(len, 10 * run as usize + k);
-        state.apply(Action::Started { run, x: array(0) });
+        state.apply(RunAction::Started { run, x: array(0) });
         for (k, step) in record.steps.iter().enumerate() {
             let frame = Frame {
                 x: array(4 * k + 1),
@@ -66,7 +69,7 @@ fn recorded(channels: usize, guided: bool) -> State {
                 noise: (step.noise() != 0.0).then(|| array(4 * k + 4)),
                 ms: 0.0,
             };
-            state.apply(Action::Stepped { run, frame });
+            state.apply(RunAction::Stepped { run, frame });
         }
     }
     state
@@ -135,14 +138,14 @@ fn the_gpu_draws_what_the_cpu_draws() {
         let painter = Painter::new(&render, twins(&render, &state));
         let (mut canvas, mut n_pixels, mut n_other) = (None, 0, 0);
         for quantity in Quantity::ALL {
-            state.apply(Action::SetQuantity(quantity));
+            state.apply(ViewAction::SetQuantity(quantity));
             let mut n_pictures = 0;
             for (layout, cursor) in [Layout::Grid, Layout::Film]
                 .into_iter()
                 .flat_map(|layout| (0..=STEPS as usize).map(move |cursor| (layout, cursor)))
             {
-                state.apply(Action::SetLayout(layout));
-                state.apply(Action::Seek(cursor));
+                state.apply(ViewAction::SetLayout(layout));
+                state.apply(PlaybackAction::Seek(cursor));
                 for lane in 0..2 {
                     let Some(figure) = Figure::of(&state, lane) else {
                         continue;

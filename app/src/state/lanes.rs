@@ -1,0 +1,157 @@
+//! The lanes together: their number, their common noise, and where each begins again.
+
+use super::{
+    Classes, Lane, MAX_LANES, MAX_SAMPLES, Model, RECORD_BUDGET, Record, Settings, State,
+    other_kind,
+};
+
+/// What can happen to the lanes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LanesAction {
+    /// Another seed.
+    NewNoise,
+    /// This seed.
+    SetSeed(u64),
+    /// Samples of each lane.
+    SetSamples(usize),
+    /// The classes asked for.
+    SetClasses(Classes),
+    /// Other settings for a lane, from its start or from where it branched.
+    SetLane(usize, Settings),
+    /// A further lane, like the last one.
+    AddLane,
+    /// One lane less.
+    RemoveLane(usize),
+    /// A lane that leaves lane number .0 at the cursor with settings .1; `None`: the lead lane, its ODE an SDE or the
+    /// reverse. It is a new lane, or the last one when there is no room.
+    Branch(Option<(usize, Settings)>),
+}
+
+impl State {
+    /// Changes the lanes or their noise.
+    pub(super) fn change_lanes(&mut self, action: LanesAction) {
+        match action {
+            LanesAction::NewNoise => {
+                self.seed = self.seed.wrapping_add(1);
+                self.restart();
+            }
+            LanesAction::SetSeed(seed) => {
+                self.seed = seed;
+                self.restart();
+            }
+            LanesAction::SetSamples(n) => {
+                self.n_samples = n.clamp(1, MAX_SAMPLES);
+                self.restart();
+            }
+            LanesAction::SetClasses(classes) => {
+                self.classes = classes;
+                self.restart();
+            }
+            LanesAction::SetLane(lane, settings) => {
+                if lane < self.lanes.len() {
+                    self.set_lane(lane, settings);
+                }
+            }
+            LanesAction::AddLane => self.add_lane(self.lanes[self.lanes.len() - 1].clone()),
+            LanesAction::RemoveLane(lane) => {
+                if self.lanes.len() > 1 && lane < self.lanes.len() {
+                    let t = self.t();
+                    self.lanes.remove(lane);
+                    self.records.remove(lane);
+                    self.playback.cursor = self.lead_record().steps_until(t);
+                }
+            }
+            LanesAction::Branch(from) => self.branch(from),
+        }
+    }
+
+    fn add_lane(&mut self, lane: Lane) {
+        if self.lanes.len() == MAX_LANES {
+            self.lanes.pop();
+            self.records.pop();
+        }
+        self.lanes.push(lane);
+        self.records.push(Record::default());
+        self.rerun(self.lanes.len() - 1);
+    }
+
+    /// A lane without branches starts again; of a branch what it has in common with its parent stays.
+    fn set_lane(&mut self, lane: usize, settings: Settings) {
+        let segments = &mut self.lanes[lane].segments;
+        let last = segments.len() - 1;
+        segments[last].settings = settings;
+        let past = self.records[lane].clone();
+        self.rerun(lane);
+        if last > 0 {
+            self.records[lane].inherit(&past);
+        }
+    }
+
+    fn branch(&mut self, from: Option<(usize, Settings)>) {
+        let (lane, settings) = from.unwrap_or_else(|| {
+            let lead = self.lead();
+            let mut settings = *self.lanes[lead].settings_at(self.t());
+            settings.sampler = other_kind(&settings.sampler);
+            (lead, settings)
+        });
+        let Some(parent) = self.lanes.get(lane) else {
+            return;
+        };
+        let t = self.records[lane].t(self.position(lane));
+        let branch = parent.branch(t, settings);
+        let past = self.records[lane].clone();
+        self.add_lane(branch);
+        let at = self.records.len() - 1;
+        self.records[at].inherit(&past);
+    }
+
+    /// All lanes from their start.
+    pub(super) fn restart(&mut self) {
+        self.records = vec![Record::default(); self.lanes.len()];
+        for lane in 0..self.lanes.len() {
+            self.rerun(lane);
+        }
+        self.playback.live = true;
+    }
+
+    /// One lane from its start.
+    fn rerun(&mut self, lane: usize) {
+        self.runs += 1;
+        let mut record = Record {
+            run: self.runs,
+            ..Record::default()
+        };
+        if let Some(model) = &self.model {
+            match self.lanes[lane].steps(&model.transport) {
+                Ok(steps) => {
+                    record.settings = self.lanes[lane]
+                        .segments
+                        .iter()
+                        .map(|s| s.settings)
+                        .collect();
+                    record.steps = steps;
+                    record.failure = self.over_budget(&record, model);
+                }
+                Err(error) => record.failure = Some(error.to_string()),
+            }
+        }
+        self.records[lane] = record;
+    }
+
+    /// Why the records would not fit, if so.
+    fn over_budget(&self, record: &Record, model: &Model) -> Option<String> {
+        let guided = record.settings.iter().any(|s| s.guidance.scale != 1.0);
+        let len = model.config.image_len();
+        let bytes = Record::forecast(&record.steps, self.n_samples, len, guided);
+        let budget = RECORD_BUDGET / self.lanes.len() as u64;
+        (bytes > budget).then(|| {
+            format!(
+                "{} steps of {} samples take {} MiB to record, {} MiB are there for a lane: take fewer samples or steps",
+                record.steps.len(),
+                self.n_samples,
+                bytes >> 20,
+                budget >> 20
+            )
+        })
+    }
+}
