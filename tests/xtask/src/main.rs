@@ -39,7 +39,7 @@ enum Verb {
     Parity,
     /// Build the page and serve it on 127.0.0.1.
     Serve(web::ServeArgs),
-    /// Rules that compilers do not check: module arrows, stems, paths in ARCHITECTURE.md.
+    /// Rules that compilers do not check: module arrows, circles and length of files, stems, paths in ARCHITECTURE.md.
     Tidy,
     /// Build the page: a folder of static files for any web server.
     Web(web::Args),

@@ -1,0 +1,163 @@
+//! What the modules of a crate may use of each other.
+
+use super::uses::Files;
+use crate::root;
+use anyhow::Result;
+
+/// Modules of a crate, lowest first, each with those that it may use.
+type Table = &'static [(&'static str, &'static str)];
+
+/// The modules of the engine.
+pub const ENGINE: Table = &[
+    ("error", ""),
+    ("text", ""),
+    ("rng", ""),
+    ("num", ""),
+    ("shape", "error"),
+    ("transport", "error"),
+    ("analytic", "error rng transport"),
+    ("graph", "error num shape ops"),
+    ("ops", "error num shape graph"),
+    ("backend", "error num shape graph"),
+    ("model", "error rng shape graph ops backend"),
+    (
+        "checkpoint",
+        "error text shape transport graph backend model",
+    ),
+    ("optim", "error text graph ops"),
+    (
+        "sample",
+        "error text rng num shape transport graph ops backend model",
+    ),
+    (
+        "train",
+        "error rng num transport graph ops backend model optim",
+    ),
+];
+
+const TRAINER: Table = &[
+    ("host", ""),
+    ("pending", "files"),
+    ("files", "pending"),
+    ("data", "host"),
+    ("error", "files data"),
+    ("png", ""),
+    ("config", "data"),
+    ("weights", "error run"),
+    ("run", "files error config weights"),
+    ("peak", ""),
+    ("progress", ""),
+    ("signals", ""),
+    ("stdout", "error"),
+    ("npz", "pending files png"),
+    ("trajectory", "pending files error"),
+    ("preview", "files data error png config"),
+    ("memory", "host data error config preview"),
+    ("validation", "data error config"),
+    ("init", "data error config weights run"),
+    ("log", "files config run"),
+    ("outputs", "files error weights run"),
+    ("sampling", "error progress signals"),
+    (
+        "training",
+        "host data error config run peak progress signals preview validation init log",
+    ),
+    (
+        "commands",
+        "pending files data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling training",
+    ),
+    ("cli", "data error progress signals commands"),
+];
+
+const APP: Table = &[
+    ("host", ""),
+    ("twins", ""),
+    ("look", ""),
+    ("redraw", ""),
+    ("stats", ""),
+    ("state", ""),
+    ("errors", "state"),
+    ("source", "state"),
+    ("view", "twins state errors"),
+    ("export", "state view"),
+    ("job", "twins stats state source"),
+    ("train", "state source job"),
+    ("findings", "stats state train"),
+    ("files", "state job"),
+    ("loader", "state source job"),
+    ("drops", "state"),
+    ("arrivals", "state source export job loader drops"),
+    ("measure", "state source"),
+    (
+        "panels",
+        "look stats state errors source view job train findings",
+    ),
+];
+
+/// Arrows to a module that stands higher. The list only shrinks.
+const UPWARD: &[(&str, &str, &str)] = &[
+    // Gradients that meet are added, so the graph knows one operation.
+    ("engine", "graph", "ops"),
+    // To be cut.
+    ("trainer", "pending", "files"),
+    ("trainer", "weights", "run"),
+];
+
+/// Modules use only those that the tables allow, and these stand below them.
+pub fn check(wrong: &mut Vec<String>) -> Result<()> {
+    for (krate, table) in [("engine", ENGINE), ("trainer", TRAINER), ("app", APP)] {
+        order(krate, table, wrong);
+        let files = Files::read(&root().join(krate).join("src"))?;
+        let mut modules: Vec<&str> = Vec::new();
+        for module in files.modules() {
+            let Some(name) = module.first() else {
+                continue;
+            };
+            let file = format!("{krate}/src/{}", files.name(module));
+            let Some((name, allowed)) = table.iter().find(|(row, _)| row == name) else {
+                wrong.push(format!("{file}: {name} is not in the table of arrows"));
+                continue;
+            };
+            modules.push(name);
+            for used in files.uses(module) {
+                let to = used.module.first().map_or("lib.rs", String::as_str);
+                if to != *name && !words(allowed).any(|word| word == to) {
+                    wrong.push(format!("{file}:{}: {name} may not use {to}", used.line));
+                }
+            }
+        }
+        let gone = table.iter().filter(|(name, _)| !modules.contains(name));
+        wrong.extend(
+            gone.map(|(name, _)| format!("{krate}: the table of arrows has {name}, which is gone")),
+        );
+    }
+    Ok(())
+}
+
+/// Every arrow of a table leads to a row above, but for those that are known.
+fn order(krate: &'static str, table: Table, wrong: &mut Vec<String>) {
+    let mut upward = Vec::new();
+    for (i, (name, allowed)) in table.iter().enumerate() {
+        let above = |used: &&str| !table[..i].iter().any(|(name, _)| name == used);
+        upward.extend(
+            words(allowed)
+                .filter(above)
+                .map(|used| (krate, *name, used)),
+        );
+    }
+    let known = || UPWARD.iter().filter(|arrow| arrow.0 == krate);
+    for (_, from, to) in upward.iter().filter(|arrow| !UPWARD.contains(arrow)) {
+        wrong.push(format!(
+            "{krate}: {from} stands below {to}, which it may use"
+        ));
+    }
+    for (_, from, to) in known().filter(|arrow| !upward.contains(arrow)) {
+        wrong.push(format!(
+            "{krate}: {from} -> {to} leads down: take it off the list"
+        ));
+    }
+}
+
+fn words(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.split_whitespace()
+}
