@@ -41,20 +41,22 @@ pub fn check(wrong: &mut Vec<String>) -> Result<()> {
                 ));
             }
         }
-        let mut told = BTreeSet::new();
+        let mut told: BTreeSet<&Module> = BTreeSet::new();
         for (from, used) in &edges {
-            for to in used.iter().filter(|_| !told.contains(from)) {
-                if let Some(back) = way(&edges, to, from) {
-                    let names: Vec<_> = back.iter().map(|module| files.name(module)).collect();
-                    let from = files.name(from);
-                    wrong.push(format!(
-                        "{krate}: a circle: {from} -> {}",
-                        names.join(" -> ")
-                    ));
-                    told.extend(back);
-                    break;
-                }
+            if told.contains(from) {
+                continue;
             }
+            let Some(back) = used.iter().find_map(|to| way(&edges, to, from)) else {
+                continue;
+            };
+            let names: Vec<_> = back.iter().map(|module| files.name(module)).collect();
+            let (first, rest) = (files.name(from), names.join(" -> "));
+            wrong.push(format!("{krate}: a circle: {first} -> {rest}"));
+            // Whatever else hangs together with it can wait until this one is cut.
+            let tied = |other: &&Module| {
+                way(&edges, from, other).is_some() && way(&edges, other, from).is_some()
+            };
+            told.extend(edges.keys().filter(tied));
         }
     }
     Ok(())

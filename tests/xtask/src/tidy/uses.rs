@@ -95,7 +95,7 @@ impl Files {
             }
             let line = 1 + code[..start].matches('\n').count();
             for (path, _) in tree(&code[start..]).0 {
-                let Some(path) = self.from_root(module, &path) else {
+                let Some(path) = self.rooted(module, &path) else {
                     continue;
                 };
                 let target = self.resolve(&path, 0);
@@ -121,12 +121,12 @@ impl Files {
         });
         let leaves = uses.flat_map(|(at, _)| tree(&code[at + 4..]).0);
         leaves
-            .filter_map(|(path, name)| Some((name, self.from_root(module, &path)?)))
+            .filter_map(|(path, name)| Some((name, self.rooted(module, &path)?)))
             .collect()
     }
 
     /// A path in `module` from the root; `None` for what is of another crate.
-    fn from_root(&self, module: &Module, path: &[String]) -> Option<Module> {
+    fn rooted(&self, module: &Module, path: &[String]) -> Option<Module> {
         let (mut base, mut rest) = match path.first()?.as_str() {
             "crate" => (Vec::new(), &path[1..]),
             "self" => (module.clone(), &path[1..]),
@@ -183,7 +183,7 @@ fn code(text: &str) -> (String, Vec<String>) {
     let (mut code, mut tests, mut hidden) = (String::new(), Vec::new(), false);
     for line in text.lines() {
         let words = line.trim();
-        if !words.starts_with("//") && !(hidden && words.ends_with(';')) {
+        if !(words.starts_with("//") || hidden && words.ends_with(';')) {
             code.push_str(line);
         }
         code.push('\n');
