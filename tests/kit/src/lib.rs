@@ -3,6 +3,7 @@
 mod close;
 mod device;
 pub mod fixture;
+pub mod formula;
 pub mod ops;
 mod random;
 pub mod sit;
