@@ -7,8 +7,9 @@ use sit_engine::backend::{Arenas, Device};
 use sit_engine::checkpoint::{self, Data, Mismatch, Precision, Reader, Recipe, model_tensors};
 use sit_engine::graph::{Arena, Layout};
 use sit_engine::model::{self, ModelConfig};
+use sit_engine::shape::Shape;
 use sit_engine::transport::{Path, Transport};
-use sit_tests::fixture::{self, TINY};
+use sit_tests::net::{self, TINY, sine_weights};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -16,13 +17,11 @@ type File = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A file as another program would write it: official names, no metadata.
 fn bare(config: &ModelConfig) -> File {
-    let params = model::params(config);
-    let sine = |k: usize, n: usize| fixture::sine(n, 0.1, 1.7, 0.3 * k as f64);
-    let tensor = |(k, (name, shape)): (usize, (String, _))| {
-        let shape: &sit_engine::shape::Shape = &shape;
-        (name, (shape.to_vec(), sine(k, shape.numel())))
-    };
-    let mut file: File = params.into_iter().enumerate().map(tensor).collect();
+    let weights = sine_weights(0.1);
+    let params = net::params(config, &weights);
+    let tensor =
+        |(name, shape, values): (String, Shape, Vec<f32>)| (name, (shape.to_vec(), values));
+    let mut file: File = params.map(tensor).collect();
     let pos = (
         vec![1, config.tokens(), config.dim],
         model::pos_embed(config),
@@ -99,7 +98,7 @@ fn written(scale: f64, precision: Precision) -> (Arenas, Recipe, sit_engine::Res
         classes: vec!["ant".into(), "bee, small".into(), "\u{1f41d}".into()],
         class_dropout: Some(0.1),
     };
-    let (_, arenas) = fixture::arenas(&Device::Cpu, &TINY, scale, &[Arena::Params]);
+    let (_, arenas) = net::arenas(&Device::Cpu, &TINY, &sine_weights(scale), &[Arena::Params]);
     let tensors = model_tensors(&TINY, Arena::Params);
     let mut file = Vec::new();
     let write = checkpoint::write(&mut file, &recipe, &tensors, precision, &arenas);

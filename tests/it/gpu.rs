@@ -15,7 +15,7 @@ use sit_engine::optim::AdamW;
 use sit_engine::shape::Shape;
 use sit_engine::train::TrainConfig;
 use sit_engine::transport::{LossWeight, Path, Prediction, Transport};
-use sit_tests::fixture::sine;
+use sit_tests::net::sine;
 use sit_tests::{assert_close, gpu, gpus};
 
 /// A device of its own, for tests that count what is made on it or give it back.

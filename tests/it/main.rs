@@ -9,7 +9,7 @@ mod gpu;
 mod hostile;
 mod launch;
 mod memory;
-mod model;
+mod official;
 mod ops;
 mod sampling;
 mod torch;

@@ -1,4 +1,4 @@
-//! Solvers against the official code, and what holds for every combination of settings.
+//! What holds for every combination of settings of a solver.
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
@@ -8,8 +8,8 @@ use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
     Path, Prediction, Sampler, Transport,
 };
-use sit_tests::fixture::{self, TINY, sine};
-use sit_tests::{assert_close, gpu};
+use sit_tests::assert_close;
+use sit_tests::net::{self, TINY, sine_weights, solve};
 
 fn config(path: Path, prediction: Prediction, sampler: Sampler) -> SampleConfig {
     SampleConfig {
@@ -28,89 +28,7 @@ fn config(path: Path, prediction: Prediction, sampler: Sampler) -> SampleConfig 
 }
 
 fn session(device: &Device, config: SampleConfig) -> Session {
-    let (layout, arenas) = fixture::arenas(device, &config.model, 0.1, &[Arena::Params]);
-    Session::new(device, &arenas, &layout, config).unwrap()
-}
-
-/// Runs all steps from x0 with the noise of `draw(number of the draw)`.
-fn run(session: &mut Session, x0: &[f32], y: &[u32], draw: impl Fn(usize) -> Vec<f32>) -> Vec<f32> {
-    session.start(x0, y).unwrap();
-    let mut n_draws = 0;
-    while session.done() < session.steps().len() {
-        let noise = if session.needs_noise() {
-            draw(n_draws)
-        } else {
-            vec![]
-        };
-        n_draws += usize::from(session.needs_noise());
-        pollster::block_on(session.step(&noise)).unwrap();
-    }
-    pollster::block_on(session.read()).unwrap()
-}
-
-/// The settings of a fixture's key: `ode.PATH.PREDICTION.METHOD`, `sde.PATH.PREDICTION.METHOD.FORM.NORM.LAST.SIZE` (norm and size
-/// hold a dot).
-fn of_key(key: &str) -> Option<SampleConfig> {
-    let parts: Vec<&str> = key.split('.').collect();
-    let path = match parts[1] {
-        "Linear" => Path::Linear,
-        "GVP" => Path::Gvp,
-        _ => Path::Vp,
-    };
-    let prediction: Prediction = parts[2].parse().unwrap();
-    let sampler = match parts[0] {
-        "ode" => {
-            let method = match parts[3] {
-                "euler" => Method::Euler,
-                "heun2" => Method::Heun,
-                // Solvers that are not offered yet.
-                _ => return None,
-            };
-            Sampler::Ode {
-                method,
-                n_steps: 10,
-            }
-        }
-        _ => Sampler::Sde {
-            method: parts[3].to_lowercase().parse().unwrap(),
-            diffusion: Diffusion::new(
-                parts[4].to_lowercase().parse().unwrap(),
-                format!("{}.{}", parts[5], parts[6]).parse().unwrap(),
-            ),
-            last_step: parts[7].to_lowercase().parse().unwrap(),
-            last_step_size: format!("{}.{}", parts[8], parts[9]).parse().unwrap(),
-            n_steps: 10,
-        },
-    };
-    Some(config(path, prediction, sampler))
-}
-
-fn end_states(device: &Device, tol: f64) {
-    let mut n = 0;
-    for key in fixture::tiny_names() {
-        if !key.starts_with("ode.") && !key.starts_with("sde.") {
-            continue;
-        }
-        let Some(config) = of_key(&key) else { continue };
-        let mut session = session(device, config);
-        let x0 = sine(512, 1.0, 0.31, 0.2);
-        let end = run(&mut session, &x0, &[3, 10], |j| {
-            sine(512, 1.2, 0.37, 1.3 * j as f64)
-        });
-        assert_close(&key, &end, &fixture::tiny(&key), tol);
-        n += 1;
-    }
-    assert_eq!(n, 10);
-}
-
-#[test]
-fn end_states_are_the_official_ones_on_the_cpu() {
-    end_states(&Device::Cpu, 2e-5);
-}
-
-#[test]
-fn end_states_are_the_official_ones_on_the_gpu() {
-    end_states(gpu(), 2e-4);
+    net::session(device, config, &sine_weights(0.1))
 }
 
 fn noise(seed: u64, first: u64, n: usize) -> Vec<f32> {
@@ -141,7 +59,7 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
             let ends = [sde, ode].map(|sampler| {
                 let mut session =
                     session(&Device::Cpu, config(path, Prediction::Velocity, sampler));
-                run(&mut session, &noise(1, 0, 2), &[1, 2], |_| {
+                solve(&mut session, &noise(1, 0, 2), &[1, 2], |_| {
                     unreachable!("there is no noise")
                 })
             });
@@ -171,7 +89,7 @@ fn a_sample_does_not_depend_on_its_neighbors() {
             ..config(Path::Gvp, Prediction::Score, sampler)
         };
         let mut session = session(&Device::Cpu, config);
-        run(&mut session, &noise(9, first, batch), y, |step| {
+        solve(&mut session, &noise(9, first, batch), y, |step| {
             let mut noise = vec![0.0; batch * TINY.image_len()];
             step_noise(&TINY, 9, step, first, &mut noise);
             noise
@@ -198,7 +116,7 @@ fn guidance_applies_within_its_interval_only() {
             guidance,
             ..config(Path::Linear, Prediction::Velocity, sampler)
         };
-        run(
+        solve(
             &mut session(&Device::Cpu, config),
             &noise(0, 0, 2),
             &[1, 2],
@@ -294,7 +212,7 @@ fn every_combination_is_finite_or_refused() {
                         }
                         Ok(_) => {
                             let mut session = session(&Device::Cpu, config);
-                            let end = run(&mut session, &noise(2, 0, 2), &[3, 4], |j| {
+                            let end = solve(&mut session, &noise(2, 0, 2), &[3, 4], |j| {
                                 noise(3 + j as u64, 0, 2)
                             });
                             assert!(
@@ -330,7 +248,7 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
     };
     let mut session = session(&Device::Cpu, config);
     assert!(
-        run(&mut session, &noise(0, 0, 2), &[], |_| vec![])
+        solve(&mut session, &noise(0, 0, 2), &[], |_| vec![])
             .iter()
             .all(|x| x.is_finite())
     );
@@ -343,51 +261,6 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("no classes"), "{error}");
-}
-
-/// End states that the official code printed, with guidance 1.5 of three channels.
-#[test]
-fn guided_end_states_are_the_golden_ones() {
-    let golden = [
-        (
-            Method::Euler,
-            2.138674,
-            [0.126728, -0.271003, 0.454469, -0.129119],
-        ),
-        (
-            Method::Heun,
-            2.138646,
-            [0.127359, -0.270403, 0.454986, -0.128255],
-        ),
-    ];
-    for (method, sum, first) in golden {
-        let sampler = Sampler::Ode {
-            method,
-            n_steps: 10,
-        };
-        let guidance = Guidance {
-            scale: 1.5,
-            channels: GuidanceChannels::First3,
-            ..Guidance::default()
-        };
-        let config = SampleConfig {
-            guidance,
-            batch: 1,
-            ..config(Path::Linear, Prediction::Velocity, sampler)
-        };
-        let end = run(
-            &mut session(&Device::Cpu, config),
-            &sine(256, 1.0, 0.1, 0.0),
-            &[3],
-            |_| vec![],
-        );
-        assert_close("first four", &end[..4], &first, 1e-5);
-        let got: f64 = end.iter().map(|&x| f64::from(x)).sum();
-        assert!(
-            (got - sum).abs() < 1e-5,
-            "{method}: sum {got}, expected {sum}"
-        );
-    }
 }
 
 /// What the app records: the network's outputs of each step explain the next state, and a session that starts on the way

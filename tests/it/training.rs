@@ -1,12 +1,12 @@
-//! Losses, the optimizer and resume against the official code.
+//! Accumulation, the moving average, resume and steps that are skipped.
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
 use sit_engine::model::{self, ModelConfig};
-use sit_engine::optim::{self, AdamW};
+use sit_engine::optim::AdamW;
 use sit_engine::train::{Batch, TrainConfig, Trainer};
 use sit_engine::transport::Transport;
-use sit_tests::fixture::{self, TINY, sine};
+use sit_tests::net::{TINY, sine};
 use sit_tests::{assert_close, gpu};
 
 const CONFIG: TrainConfig = TrainConfig {
@@ -31,72 +31,6 @@ const CONFIG: TrainConfig = TrainConfig {
     class_dropout: 0.1,
     seed: 0,
 };
-
-/// Ten steps at the fixture's times, noise and data: losses, trained weights and moving averages.
-fn ten_steps(device: &Device, tensor: f64, loss: f64) {
-    let json = fixture::json("sit_tiny.json");
-    let train = &json["train"];
-    assert_eq!(
-        (train["lr"].as_f64(), train["ema_decay"].as_f64()),
-        (Some(1e-3), Some(0.9))
-    );
-    let kinds = [
-        Arena::Params,
-        Arena::Grads,
-        Arena::MomentM,
-        Arena::MomentV,
-        Arena::Ema,
-    ];
-    let (layout, arenas) = fixture::arenas(device, &TINY, 0.1, &kinds);
-    let plans = CONFIG.plans(&layout).unwrap();
-    let mut grad = device.program(plans.grad, &arenas).unwrap();
-    let mut update = device.program(plans.update, &arenas).unwrap();
-    model::write_tables(&TINY, &mut grad).unwrap();
-    for step in 0..10_usize {
-        let t: Vec<f32> = (0..2)
-            .map(|b| (0.05 + 0.09 * ((step * 2 + b) * 7 % 10) as f64) as f32)
-            .collect();
-        let x0 = sine(512, 1.1, 0.23, 0.5 + 0.7 * step as f64);
-        fixture::write_batch(
-            &mut grad,
-            &CONFIG.transport,
-            &x0,
-            &sine(512, 0.9, 0.1, 0.0),
-            &t,
-            &[3, 10],
-        );
-        let per_sample = fixture::run(&mut grad, "loss");
-        let mean = (per_sample[0] + per_sample[1]) / 2.0;
-        let want = train["losses"][step].as_f64().unwrap() as f32;
-        assert_close(&format!("loss of step {step}"), &[mean], &[want], loss);
-        update
-            .write(optim::HYPER, &CONFIG.adamw.hyper(1e-3, step as u64 + 1))
-            .unwrap();
-        let stats = fixture::run(&mut update, optim::STATS);
-        assert!(stats[0] > 0.0 && stats[1] == 0.0, "{stats:?}");
-    }
-    let mut n = 0;
-    for name in fixture::tiny_names() {
-        for (prefix, arena) in [("trained.", Arena::Params), ("ema.", Arena::Ema)] {
-            if let Some(param) = name.strip_prefix(prefix) {
-                let got = pollster::block_on(arenas.read(arena, param)).unwrap();
-                assert_close(&name, &got, &fixture::tiny(&name), tensor);
-                n += 1;
-            }
-        }
-    }
-    assert_eq!(n, 6);
-}
-
-#[test]
-fn ten_adamw_steps_are_the_official_ones_on_the_cpu() {
-    ten_steps(&Device::Cpu, 2e-5, 1e-5);
-}
-
-#[test]
-fn ten_adamw_steps_are_the_official_ones_on_the_gpu() {
-    ten_steps(gpu(), 2e-4, 1e-4);
-}
 
 fn images(first: u64, n: usize) -> Vec<f32> {
     let len = TINY.image_len();

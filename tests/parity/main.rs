@@ -1,7 +1,7 @@
 //! Forward of a published size with formula weights against the official output: `parity SiT-XL/2`.
 
 use sit_engine::backend::Device;
-use sit_tests::{assert_close, fixture};
+use sit_tests::{assert_close, official};
 use std::time::Instant;
 
 fn main() {
@@ -9,7 +9,7 @@ fn main() {
         .nth(1)
         .unwrap_or_else(|| "SiT-XL/2".to_owned());
     let started = Instant::now();
-    let (got, want) = fixture::preset(&Device::Cpu, &name);
+    let (got, want) = official::preset(&Device::Cpu, &name);
     assert_close(&name, &got, &want, 2e-5);
     let rms = (want.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / want.len() as f64).sqrt();
     let worst = got

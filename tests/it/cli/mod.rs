@@ -14,9 +14,9 @@ mod outputs;
 // Signals, limits and mounts.
 #[cfg(unix)]
 mod resume;
-mod sample;
+pub mod sample;
 mod settings;
-mod tensors;
+pub mod tensors;
 mod train;
 mod weights;
 

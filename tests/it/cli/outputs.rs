@@ -1,9 +1,9 @@
 //! What `sit sample` writes: parts of a list, single pictures, latents, trajectories, and nothing when it is stopped.
 
-use super::sample::{array, fixture_files};
+use super::sample::{array, sit_files};
 use super::tensors::{f32s, read, write};
 use super::{TINY_RUN, names, tree};
-use sit_tests::fixture::TINY;
+use sit_tests::net::{TINY, sine, sine_weights};
 use sit_tests::sit::{Done, run, run_ok, sit};
 use std::fs;
 use std::path::Path;
@@ -98,9 +98,10 @@ fn a_folder_of_single_pictures() {
 fn latents_are_written_as_they_are_and_the_grid_says_what_it_shows() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fixture_files(folder, &TINY);
+    let x = sine(512, 1.0, 0.31, 0.2);
+    sit_files(folder, &TINY, &sine_weights(0.1), &x, &[3, 10]);
     let sample =
-        "sample tiny.safetensors --n-heads 4 --steps 2 --per-class 1 --classes 3,5 --backend cpu";
+        "sample sit.safetensors --n-heads 4 --steps 2 --per-class 1 --classes 3,5 --backend cpu";
     let text = run_ok(
         folder,
         &format!("{sample} --out x.png --npz x.npz --trajectory x.safetensors"),

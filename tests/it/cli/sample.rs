@@ -1,58 +1,34 @@
-//! `sit sample`: parity through the command, outputs, determinism.
+//! `sit sample`: outputs, determinism.
 
 use super::tensors::{Tensors, f32s, i64s, read, write};
 use super::{TINY_RUN, names};
 use sit_engine::model::{self, ModelConfig};
 use sit_engine::sample::initial_noise;
-use sit_tests::assert_close;
-use sit_tests::fixture::{self, TINY, sine};
+use sit_tests::formula::Formula;
+use sit_tests::net::{self, TINY, sine};
 use sit_tests::sit::{run, run_ok};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// A file with the official names and the fixtures' weights, and the fixtures' noise and labels.
-pub fn fixture_files(folder: &Path, config: &ModelConfig) {
-    let mut weights = Tensors::new();
-    for (k, (name, shape)) in model::params(config).into_iter().enumerate() {
-        let values = sine(shape.numel(), 0.1, 1.7, 0.3 * k as f64);
-        weights.insert(name, f32s(&shape, &values));
-    }
+/// `sit.safetensors` with formula weights by the official names, and `noise.safetensors` to start from.
+pub fn sit_files(folder: &Path, config: &ModelConfig, formula: &Formula, x: &[f32], y: &[u32]) {
+    let tensors = net::params(config, formula);
+    let mut weights: Tensors = tensors
+        .map(|(name, shape, values)| (name, f32s(&shape, &values)))
+        .collect();
     let pos = model::pos_embed(config);
     weights.insert(
         "pos_embed".into(),
         f32s(&[1, config.tokens(), config.dim], &pos),
     );
-    write(&folder.join("tiny.safetensors"), &weights);
+    write(&folder.join("sit.safetensors"), &weights);
     let mut noise = Tensors::new();
-    noise.insert("x".into(), f32s(&[2, 4, 8, 8], &sine(512, 1.0, 0.31, 0.2)));
-    noise.insert("y".into(), i64s(&[2], &[3, 10]));
+    let size = config.input_size;
+    noise.insert("x".into(), f32s(&[y.len(), config.channels, size, size], x));
+    let labels: Vec<i64> = y.iter().map(|&y| y.into()).collect();
+    noise.insert("y".into(), i64s(&[y.len()], &labels));
     write(&folder.join("noise.safetensors"), &noise);
-}
-
-#[test]
-fn end_states_are_the_official_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    fixture_files(folder.path(), &TINY);
-    let mut n = 0;
-    for key in fixture::tiny_names() {
-        let parts: Vec<&str> = key.split('.').collect();
-        let ["ode", path, prediction, method @ ("euler" | "heun2")] = parts[..] else {
-            continue;
-        };
-        let words = format!(
-            "sample tiny.safetensors --n-heads 4 --path {} --prediction {prediction} --ode {} --steps 10 --backend cpu \
-             --init noise.safetensors --trajectory trajectory",
-            path.to_lowercase(),
-            method.trim_end_matches('2')
-        );
-        run_ok(folder.path(), &words);
-        let states = read(&folder.path().join("trajectory"))["x"].values();
-        assert_eq!(states[..512], sine(512, 1.0, 0.31, 0.2));
-        assert_close(&key, &states[10 * 512..], &fixture::tiny(&key), 2e-5);
-        n += 1;
-    }
-    assert_eq!(n, 4);
 }
 
 const OUTPUTS: [&str; 3] = ["x.png", "x.npz", "x.safetensors"];

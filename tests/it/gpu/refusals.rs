@@ -12,6 +12,16 @@ use sit_tests::{gpu, gpus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]
+fn the_software_adapter_is_taken_only_when_asked_for() {
+    let device = block_on(Device::open(Choice::Auto)).unwrap();
+    let text = device.to_string().to_lowercase();
+    assert!(
+        !text.contains("llvmpipe") && !text.contains("software"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_software_adapter_is_refused_by_name_and_reason() {
     match block_on(Gpu::open(false, Checks::Off)) {
         Ok(gpu) => assert!(!gpu.is_software(), "{gpu}"),

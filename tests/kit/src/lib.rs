@@ -4,6 +4,8 @@ mod close;
 mod device;
 pub mod fixture;
 pub mod formula;
+pub mod net;
+pub mod official;
 pub mod ops;
 mod random;
 pub mod sit;

@@ -1,0 +1,39 @@
+//! End states through the command `sit`.
+
+use super::CPU;
+use crate::cli::sample::sit_files;
+use crate::cli::tensors::read;
+use sit_engine::transport::Sampler;
+use sit_tests::assert_close;
+use sit_tests::official::{self, Official};
+use sit_tests::sit::run_ok;
+
+/// Those of the ODE: no flag gives an SDE its noise.
+#[test]
+fn end_states_of_sit_sample() {
+    let tiny = Official::open("sit_tiny");
+    let (samplers, arrays) = (tiny.at("samplers"), tiny.arrays());
+    let y = tiny.at("inputs").at("y").labels();
+    let x0 = tiny.images(y.len(), &samplers.at("z").formula());
+    let folder = tempfile::tempdir().unwrap();
+    sit_files(folder.path(), &tiny.model, &tiny.weights, &x0, &y);
+    let n_steps = samplers.at("steps").count();
+    let mut n = 0;
+    for key in arrays.names().iter().filter(|key| key.starts_with("ode.")) {
+        let Some((transport, Sampler::Ode { method, .. })) = official::sampler(key, n_steps) else {
+            continue;
+        };
+        let words = format!(
+            "sample sit.safetensors --n-heads {} --path {} --prediction {} --ode {method} --steps {n_steps} --backend cpu \
+             --init noise.safetensors --trajectory trajectory",
+            tiny.model.n_heads, transport.path, transport.prediction
+        );
+        run_ok(folder.path(), &words);
+        let states = read(&folder.path().join("trajectory"))["x"].values();
+        assert_eq!(states[..x0.len()], x0);
+        let end = &states[n_steps * x0.len()..];
+        assert_close(key, end, &arrays.get(key), CPU.tensor);
+        n += 1;
+    }
+    assert!(n > 0, "the file has no end states of an ODE");
+}

@@ -1,0 +1,274 @@
+//! Networks with formula weights as programs, trainings and sessions: what tests ask of the engine's upper layers.
+
+use crate::formula::Formula;
+use pollster::block_on;
+use sit_engine::backend::{Arenas, Device, Program};
+use sit_engine::graph::plan::Request;
+use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
+use sit_engine::model::{self, ModelConfig, Network};
+use sit_engine::ops::guide;
+use sit_engine::optim;
+use sit_engine::sample::{SampleConfig, Session};
+use sit_engine::shape::Shape;
+use sit_engine::train::TrainConfig;
+use sit_engine::transport::Transport;
+
+/// A small network, for tests of what holds for every network.
+pub const TINY: ModelConfig = ModelConfig {
+    input_size: 8,
+    channels: 4,
+    patch: 2,
+    dim: 32,
+    depth: 2,
+    n_heads: 4,
+    n_classes: 10,
+    learn_sigma: true,
+};
+
+/// `scale * sin(step * i + phase)` for i = 0.., computed in f64 and rounded.
+pub fn sine(n: usize, scale: f64, step: f64, phase: f64) -> Vec<f32> {
+    (0..n)
+        .map(|i| (scale * libm::sin(step * i as f64 + phase)) as f32)
+        .collect()
+}
+
+/// Weights of which none is like another: `i` counts in a parameter, `k` the parameters.
+pub fn sine_weights(scale: f64) -> Formula {
+    Formula::stated(&format!("{scale}*sin(1.7*i+0.3*k)"))
+}
+
+/// The parameters of a network with their values by a formula of `i` and the parameter's number `k`.
+pub fn params(
+    config: &ModelConfig,
+    weights: &Formula,
+) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
+    let params = model::params(config).into_iter().enumerate();
+    params.map(|(k, (name, shape))| {
+        let values = weights.with("k", k as f64).values(shape.numel());
+        (name, shape, values)
+    })
+}
+
+/// The layout and arenas of a network with formula weights, in [`Arena::Params`] and [`Arena::Ema`].
+///
+/// # Panics
+/// When the device refuses them.
+pub fn arenas(
+    device: &Device,
+    config: &ModelConfig,
+    weights: &Formula,
+    kinds: &[Arena],
+) -> (Layout, Arenas) {
+    let layout = model::params(config);
+    let layout = Layout::new(&layout, device.max_segment_bytes()).expect("it fits");
+    let arenas = device.arenas(&layout, kinds).expect("it fits");
+    for (name, _, values) in params(config, weights) {
+        for &kind in kinds
+            .iter()
+            .filter(|k| matches!(k, Arena::Params | Arena::Ema))
+        {
+            arenas
+                .write(kind, &name, &values)
+                .expect("the parameter is there");
+        }
+    }
+    (layout, arenas)
+}
+
+/// Runs a program and reads an output.
+///
+/// # Panics
+/// When the device fails.
+pub fn run(program: &mut Program, output: &str) -> Vec<f32> {
+    program.run().expect("the device works");
+    block_on(program.read(output)).expect("the device works")
+}
+
+/// A network with formula weights as a program: inputs x, t, y, output out.
+///
+/// # Panics
+/// When the engine refuses it.
+pub fn network(device: &Device, config: &ModelConfig, batch: usize, weights: &Formula) -> Program {
+    let forward = |g: &mut Graph, network: &Network, x| {
+        let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
+        network.forward(g, x, t, Some(y)).expect("valid shapes")
+    };
+    program(device, config, batch, weights, forward)
+}
+
+/// Guidance of the first `channels` of one sample: inputs x, and two each of t and y (conditional, unconditional), and scale,
+/// output out.
+///
+/// # Panics
+/// When the engine refuses it.
+pub fn guided(
+    device: &Device,
+    config: &ModelConfig,
+    channels: usize,
+    weights: &Formula,
+) -> Program {
+    let forward = |g: &mut Graph, network: &Network, x| {
+        let (t, y) = (g.input("t", [2]), g.input_u32("y", [2]));
+        let scale = g.input("scale", [1]);
+        let doubled = guide::double(g, x).expect("valid shapes");
+        let out = network.forward(g, doubled, t, Some(y));
+        guide::mix(g, out.expect("valid shapes"), scale, channels).expect("valid shapes")
+    };
+    program(device, config, 1, weights, forward)
+}
+
+fn program(
+    device: &Device,
+    config: &ModelConfig,
+    batch: usize,
+    weights: &Formula,
+    forward: impl FnOnce(&mut Graph, &Network, Var) -> Var,
+) -> Program {
+    let mut g = Graph::new();
+    let (c, size) = (config.channels, config.input_size);
+    let x = g.input("x", [batch, c, size, size]);
+    let network = Network::new(&mut g, config, false).expect("valid sizes");
+    let out = forward(&mut g, &network, x);
+    let (layout, arenas) = arenas(device, config, weights, &[Arena::Params]);
+    let request = Request {
+        outputs: vec![("out".into(), out)],
+        ..Request::default()
+    };
+    let plan = Plan::new(&g, &request, &layout).expect("a valid graph");
+    let mut program = device.program(plan, &arenas).expect("it fits");
+    model::write_tables(config, &mut program).expect("the tables are there");
+    program
+}
+
+/// A training step in its two halves, at times and noise that the caller gives.
+pub struct Training {
+    transport: Transport,
+    config: TrainConfig,
+    grad: Program,
+    update: Program,
+    /// Weights, gradients, moments and the moving average.
+    pub arenas: Arenas,
+}
+
+/// Data, noise, times and labels of a batch.
+pub struct Given<'a> {
+    /// Noise.
+    pub x0: &'a [f32],
+    /// Data.
+    pub x1: &'a [f32],
+    /// Times.
+    pub t: &'a [f32],
+    /// Labels.
+    pub y: &'a [u32],
+}
+
+impl Training {
+    /// From formula weights.
+    ///
+    /// # Panics
+    /// When the engine refuses it.
+    pub fn new(device: &Device, config: TrainConfig, weights: &Formula) -> Training {
+        let kinds = [
+            Arena::Params,
+            Arena::Grads,
+            Arena::MomentM,
+            Arena::MomentV,
+            Arena::Ema,
+        ];
+        let (layout, arenas) = arenas(device, &config.model, weights, &kinds);
+        let plans = config.plans(&layout).expect("valid settings");
+        let mut grad = device.program(plans.grad, &arenas).expect("it fits");
+        model::write_tables(&config.model, &mut grad).expect("the tables are there");
+        Training {
+            transport: config.transport,
+            update: device.program(plans.update, &arenas).expect("it fits"),
+            config,
+            grad,
+            arenas,
+        }
+    }
+
+    /// The losses of a batch; its gradients are in [`Training::arenas`] then.
+    ///
+    /// # Panics
+    /// When the device fails.
+    pub fn losses(&mut self, batch: &Given) -> Vec<f32> {
+        let objective = self.transport.objective().expect("a valid combination");
+        let (mut xt_coef, mut loss_coef) = (Vec::new(), Vec::new());
+        for &t in batch.t {
+            let (at, loss) = (
+                objective.interpolant(f64::from(t)),
+                objective.loss(f64::from(t)),
+            );
+            xt_coef.extend([at.x0, at.x1, 0.0, 0.0].map(|c| c as f32));
+            loss_coef.extend([loss.weight, loss.out, loss.x0, loss.x1].map(|c| c as f32));
+        }
+        let floats = [
+            ("x0", batch.x0),
+            ("x1", batch.x1),
+            ("t", batch.t),
+            ("xt_coef", &xt_coef[..]),
+            ("loss_coef", &loss_coef[..]),
+        ];
+        let grad = &mut self.grad;
+        for (input, values) in floats {
+            grad.write(input, values).expect("the input is there");
+        }
+        grad.write_u32("y", batch.y).expect("the input is there");
+        run(grad, "loss")
+    }
+
+    /// Update number `n`, from 1, with the gradients of the last batch.
+    ///
+    /// # Panics
+    /// When it is skipped, or the device fails.
+    pub fn update(&mut self, lr: f64, n: u64) {
+        let hyper = self.config.adamw.hyper(lr, n);
+        self.update
+            .write(optim::HYPER, &hyper)
+            .expect("it is there");
+        let stats = run(&mut self.update, optim::STATS);
+        assert!(stats[0] > 0.0 && stats[1] == 0.0, "{stats:?}");
+    }
+
+    /// A parameter, or what belongs to it.
+    ///
+    /// # Panics
+    /// When there is no such parameter.
+    pub fn read(&self, arena: Arena, param: &str) -> Vec<f32> {
+        block_on(self.arenas.read(arena, param)).expect("the parameter is there")
+    }
+}
+
+/// A session of a network with formula weights.
+///
+/// # Panics
+/// When the engine refuses it.
+pub fn session(device: &Device, config: SampleConfig, weights: &Formula) -> Session {
+    let (layout, arenas) = arenas(device, &config.model, weights, &[Arena::Params]);
+    Session::new(device, &arenas, &layout, config).expect("valid settings")
+}
+
+/// Runs all steps from x0 with the noise of `draw(number of the draw)`.
+///
+/// # Panics
+/// When the device fails.
+pub fn solve(
+    session: &mut Session,
+    x0: &[f32],
+    y: &[u32],
+    draw: impl Fn(usize) -> Vec<f32>,
+) -> Vec<f32> {
+    session.start(x0, y).expect("valid inputs");
+    let mut n_draws = 0;
+    while session.done() < session.steps().len() {
+        let noise = if session.needs_noise() {
+            draw(n_draws)
+        } else {
+            vec![]
+        };
+        n_draws += usize::from(session.needs_noise());
+        block_on(session.step(&noise)).expect("the device works");
+    }
+    block_on(session.read()).expect("the device works")
+}
