@@ -4,11 +4,10 @@ use crate::source::{self, Origin};
 use crate::state::{LanesAction, PlaybackAction, Settings, Source, State, ode};
 use futures_channel::oneshot::{Receiver, channel};
 use serde::Serialize;
-use sit_engine::backend::{Arenas, Device};
+use sit_engine::backend::Device;
 use sit_engine::error::Result;
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::params;
-use sit_engine::sample::{SampleConfig, Session, initial_noise};
+use sit_engine::model as engine;
+use sit_engine::sample::Session;
 use sit_engine::transport::Method;
 use std::future::Future;
 use web_time::{Duration, Instant};
@@ -247,10 +246,7 @@ fn one_lane(state: &mut State) {
 /// The engine alone with the same lane, all samples at once, as `sit sample` does it.
 struct Engine {
     session: Session,
-    x: Vec<f32>,
     labels: Vec<u32>,
-    /// The weights of its session.
-    _arenas: Arenas,
 }
 
 impl Engine {
@@ -258,32 +254,20 @@ impl Engine {
         let Ok(Origin::Network((model, mut weights))) = source::open(&Source::Digits) else {
             unreachable!("the digits are a network");
         };
-        let layout = Layout::new(&params(&model.config), device.max_segment_bytes())?;
-        let arenas = device.arenas(&layout, &[Arena::Params])?;
-        weights.load(&model.config, &arenas, Arena::Params)?;
+        let network = engine::Model::zeros(device, model.config, model.transport)?;
+        weights.load(&network)?;
         let settings = state.lanes[0].settings();
-        let config = SampleConfig {
-            model: model.config,
-            transport: model.transport,
-            sampler: settings.sampler,
-            guidance: settings.guidance,
-            weights: Arena::Params,
-            batch: MANY,
-            keep_out: false,
-        };
-        let mut x = vec![0.0; MANY * model.config.image_len()];
-        initial_noise(&model.config, 0, 0, &mut x);
+        let sampling = network.sampler(settings.sampler).guided(settings.guidance);
         Ok(Engine {
-            session: Session::new(device, &arenas, &layout, config)?,
-            x,
-            labels: state.classes.labels(&model.config, MANY),
-            _arenas: arenas,
+            session: sampling.batch(MANY).session()?,
+            labels: state.classes.labels(model.config.n_classes, MANY),
         })
     }
 
     /// Steps for a turn's time, each of them read, after one that is not counted.
     async fn turn(mut self) -> Result<(Self, Turn)> {
-        self.session.start(&self.x, &self.labels)?;
+        let numbers: Vec<u64> = (0..MANY as u64).collect();
+        self.session.start(0, &numbers, &self.labels)?;
         self.step().await?;
         let (begin, mut steps) = (Instant::now(), 0);
         while begin.elapsed() < TURN && steps < MANY_STEPS as usize - 1 {
@@ -295,7 +279,7 @@ impl Engine {
     }
 
     async fn step(&mut self) -> Result<()> {
-        self.session.step(&[]).await?;
+        self.session.step().await?;
         self.session.read().await?;
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
 
 use crate::state::{self, Bytes, Checkpoint, Model, Source};
+use crate::words::in_controls;
 use sit_engine::analytic::{Mixture, Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{ModelConfig, params};
-use sit_engine::sample::SampleConfig;
+use sit_engine::model::{Block, Blueprint, ModelConfig};
+use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
-use sit_engine::transport::{Guidance, Method, Sampler, Transport};
+use sit_engine::transport::{Method, Sampler, Transport};
 use sit_trainer::data::classes;
 use std::io::{Cursor, Read, Seek};
 use std::sync::Arc;
@@ -73,6 +73,7 @@ pub fn open(source: &Source) -> Result<Origin, String> {
                     n_heads: 1,
                     n_classes: 0,
                     learn_sigma: false,
+                    block: Block::AdaLnZero,
                 },
                 transport: Transport::default(),
                 classes: Vec::new(),
@@ -255,20 +256,12 @@ pub fn examine(
             Default::default()
         }
     };
-    let sample = SampleConfig {
-        model: config,
-        transport,
-        sampler: Sampler::Ode {
-            method: Method::Euler,
-            n_steps: 1,
-        },
-        guidance: Guidance::default(),
-        weights: Arena::Params,
-        batch: n_samples,
-        keep_out: true,
+    let forecast = |blueprint| {
+        let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
+        sampling.batch(n_samples).keep_out().forecast()
     };
-    let layout = Layout::new(&params(&config), max_segment_bytes);
-    match layout.and_then(|layout| sample.forecast(&layout)) {
+    let blueprint = Blueprint::new(config, transport, max_segment_bytes);
+    match blueprint.and_then(forecast) {
         Err(error) => card.refusals.push(in_controls(&error)),
         Ok(parts) => {
             if max_segment_bytes < u64::MAX {

@@ -4,9 +4,8 @@ use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
 use sit_engine::analytic::{Drawing, Point, Points, Toy};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Block, ModelConfig};
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
-use sit_engine::train::TrainConfig;
 use sit_engine::transport::Transport;
 use sit_trainer::data::{DataError, Dataset, digits};
 use std::sync::{Arc, LazyLock};
@@ -136,24 +135,21 @@ impl Form {
         Ok(TrainPlan {
             name,
             dataset,
-            config: TrainConfig {
-                model,
-                transport: Transport::default(),
-                adamw: AdamW {
-                    betas: [0.9, 0.95],
-                    clip: 1.0,
-                    ema_decay: 0.99,
-                    ..AdamW::default()
-                },
-                batch: match tokens {
-                    1 => 256,
-                    2..=64 => 64,
-                    _ => 32,
-                },
-                accumulate: 1,
-                class_dropout: 0.1,
-                seed: self.seed,
+            model,
+            transport: Transport::default(),
+            adamw: AdamW {
+                betas: [0.9, 0.95],
+                clip: 1.0,
+                ema_decay: 0.99,
+                ..AdamW::default()
             },
+            batch: match tokens {
+                1 => 256,
+                2..=64 => 64,
+                _ => 32,
+            },
+            class_dropout: 0.1,
+            seed: self.seed,
             learning_rate: LearningRate {
                 peak: 2e-3,
                 warmup_steps: 50,
@@ -180,6 +176,7 @@ fn network(channels: usize, size: usize, n_classes: usize) -> ModelConfig {
         n_heads: if tokens == 1 { 1 } else { 4 },
         n_classes,
         learn_sigma: false,
+        block: Block::AdaLnZero,
     }
 }
 
@@ -194,20 +191,16 @@ fn patch(size: usize) -> usize {
 /// What a training takes, in words; made again when the network is another one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Estimate {
-    of: Option<TrainConfig>,
+    of: Option<(ModelConfig, usize)>,
     text: String,
 }
 
 impl Estimate {
     /// The network, its parameters and the memory of training it.
     pub fn text(&mut self, plan: &TrainPlan) -> &str {
-        // The memory does not depend on the seed.
-        let of = TrainConfig {
-            seed: 0,
-            ..plan.config
-        };
+        let of = (plan.model, plan.batch);
         if self.of != Some(of) {
-            let m = &of.model;
+            let m = &plan.model;
             let needs = match plan.forecast() {
                 Ok(bytes) => format!("about {} to train", mib(bytes)),
                 Err(error) => error.to_string(),
@@ -219,7 +212,7 @@ impl Estimate {
                 m.patch,
                 m.tokens(),
                 m.n_params(),
-                of.batch
+                plan.batch
             );
             self.of = Some(of);
         }
@@ -301,9 +294,9 @@ mod tests {
                 continue;
             }
             let plan = plan.unwrap();
-            plan.config.validate().unwrap();
-            assert_eq!(plan.config.model.channels, plan.dataset.shape()[0]);
-            let mut x = vec![0.0; plan.config.model.image_len()];
+            plan.forecast().unwrap();
+            assert_eq!(plan.model.channels, plan.dataset.shape()[0]);
+            let mut x = vec![0.0; plan.model.image_len()];
             for index in [0, 7, plan.dataset.len() - 1] {
                 plan.dataset.read(index, &mut x).unwrap();
                 assert!(x.iter().all(|x| x.abs() < 3.0), "{x:?}");
@@ -342,7 +335,7 @@ mod tests {
         let plan = form.plan(&Files::default()).unwrap();
         let bytes = plan.forecast().unwrap();
         // Parameters, gradients, two moments and the average, 4 bytes each, and the activations.
-        assert!(bytes > 5 * 4 * plan.config.model.n_params() as u64 / 2);
+        assert!(bytes > 5 * 4 * plan.model.n_params() as u64 / 2);
         let text = form.estimate.text(&plan).to_owned();
         assert!(
             text.contains("patch 2: 16 tokens") && text.contains(&mib(bytes)),

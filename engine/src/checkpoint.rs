@@ -18,19 +18,20 @@ pub use examine::{Examination, Mismatch, Sizes};
 pub use header::{header, header_of};
 pub use index::{Dtype, Entry, Format, shown};
 pub use recipe::{Data, Recipe};
-pub use write::{Precision, Tensor, model_tensors, moment_tensors, write, write_values};
+pub(crate) use write::write_moments;
+pub use write::{Precision, write_values};
 
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
-use crate::graph::Arena;
-use crate::model::{ModelConfig, params, pos_embed};
+use crate::model::{Blueprint, Model};
+use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
 use index::{Index, Set, Tensors};
 use recipe::RECIPE_KEY;
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
-/// Official name of the fixed position embedding, `[1, T, D]`: written for other programs, checked when it is read.
+/// Official name of the fixed position embedding, `[1, T, D]`.
 const POS_EMBED: &str = "pos_embed";
 
 /// A file of weights, or one in parts, that is open for reading, its header checked against its length.
@@ -178,55 +179,74 @@ impl<R: Read + Seek> Reader<R> {
         self.entry(tensor).map(|entry| entry.shape.clone())
     }
 
-    /// Checks that the file's position embedding, if it has one, is the fixed one of `config`.
+    /// Checks that the fixed tables among `specs`, such as the position embedding, are those of the file, if it has them.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it is another, or cannot be read.
-    pub fn check_positions(&mut self, config: &ModelConfig) -> Result<()> {
-        if let Some(entry) = self.entry(POS_EMBED) {
+    /// [`Error::Checkpoint`] when one is another, or cannot be read.
+    pub fn check_tables(&mut self, specs: &[ParamSpec]) -> Result<()> {
+        for spec in specs {
+            let (Init::Table(table), Some(entry)) = (spec.init, self.entry(&spec.name)) else {
+                continue;
+            };
             // Half a unit in the last place of numbers up to 1, beside the rounding of other programs' sines.
             let rounding = match entry.dtype {
                 Dtype::F16 => 1.0 / 4096.0,
                 Dtype::BF16 => 1.0 / 512.0,
                 _ => 0.0,
             };
-            let stored = self.read(POS_EMBED)?;
+            let stored = self.read(&spec.name)?;
             let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5 + rounding;
-            if let Some(at) = stored.iter().zip(&pos_embed(config)).position(differs) {
-                let got = stored[at];
+            if let Some(at) = stored.iter().zip(&table.values()).position(differs) {
+                let (name, got) = (&spec.name, stored[at]);
                 return self.refuse(format_args!(
-                    "{POS_EMBED}[{at}] is {got}: not the fixed position embedding of a SiT"
+                    "{name}[{at}] is {got}: not the fixed position embedding of a SiT"
                 ));
             }
         }
         Ok(())
     }
 
-    /// Loads all tensors of `config` into `arena`; nothing is written before the names and shapes of all were checked.
+    /// Loads all tensors of `model` into its weights; nothing is written before the names and shapes of all were checked.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the tensor that does not fit, is not finite or cannot be read, or a position embedding
     /// other than the fixed one; [`Error::Device`] when the device fails.
-    pub fn load(&mut self, config: &ModelConfig, arenas: &Arenas, arena: Arena) -> Result<()> {
-        self.check(config)?;
-        self.check_positions(config)?;
-        for (name, _) in params(config) {
-            let values = self.read(&name)?;
-            if starts_random(&name) && values.iter().all(|&x| x == 0.0) {
+    pub fn load(&mut self, model: &Model) -> Result<()> {
+        let specs = model.specs();
+        self.check_specs(specs)?;
+        self.check_tables(specs)?;
+        for ParamSpec { name, init, .. } in specs.iter().filter(|spec| spec.is_trained()) {
+            let values = self.read(name)?;
+            if init.is_random() && values.iter().all(|&x| x == 0.0) {
                 return self.refuse(format_args!(
                     "{name} has only zeros, as after a download that broke off"
                 ));
             }
-            arenas.write(arena, &name, &values)?;
+            model.write(name, &values)?;
         }
         Ok(())
     }
-}
 
-/// Whether a weight is not zero in any model, trained or not; biases, modulations and the last layer start as zeros.
-fn starts_random(name: &str) -> bool {
-    let at = ["x_embedder.", "t_embedder.", ".attn.", ".mlp."];
-    name.ends_with(".weight") && at.iter().any(|part| name.contains(part))
+    /// Loads the moments of AdamW that belong to `blueprint`.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub(crate) fn load_moments(&mut self, blueprint: &Blueprint, arenas: &Arenas) -> Result<()> {
+        let moments = write::moments(blueprint.specs());
+        for (name, spec, _) in moments.clone() {
+            match self.shape(&name) {
+                Some(got) if got == spec.shape => {}
+                got => {
+                    let got = got.map_or("missing".to_owned(), |s| s.to_string());
+                    return self.refuse(format_args!("{name} is {got}, expected {}", spec.shape));
+                }
+            }
+        }
+        for (name, spec, arena) in moments {
+            arenas.write(arena, &spec.name, &self.read(&name)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The header of a stream.
@@ -260,35 +280,4 @@ fn join(whole: &mut Index, index: Index, part: usize) -> std::result::Result<(),
 
 fn refuse(name: &str, what: impl fmt::Display) -> Error {
     Error::Checkpoint(format!("{name}: {what}"))
-}
-
-/// Loads the moments that [`moment_tensors`] describes.
-///
-/// # Errors
-/// As [`Reader::load`].
-pub fn load_moments<R: Read + Seek>(
-    file: &mut Reader<R>,
-    config: &ModelConfig,
-    arenas: &Arenas,
-) -> Result<()> {
-    let tensors = moment_tensors(config);
-    for tensor in &tensors {
-        match file.shape(&tensor.name) {
-            Some(got) if got == tensor.shape => {}
-            got => {
-                let got = got.map_or("missing".to_owned(), |s| s.to_string());
-                return file.refuse(format_args!(
-                    "{} is {got}, expected {}",
-                    tensor.name, tensor.shape
-                ));
-            }
-        }
-    }
-    for tensor in tensors {
-        let values = file.read(&tensor.name)?;
-        if let Some((arena, name)) = tensor.source {
-            arenas.write(arena, &name, &values)?;
-        }
-    }
-    Ok(())
 }

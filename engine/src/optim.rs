@@ -203,7 +203,7 @@ pub fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
         outputs: vec![(STATS.into(), stats)],
         ..Request::default()
     };
-    Plan::new(&g, &request, layout)
+    Plan::new(&g, &request, &[layout])
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ struct ChunkDims {
 @group(0) @binding(0) var<uniform> dims: ChunkDims;
 
 #entry chunk_split2 PARTS=2
+#entry chunk_split4 PARTS=4
 #entry chunk_split6 PARTS=6
 @group(0) @binding(1) var<storage, read> x: array<f32>; // [B, ${PARTS} D]
 #for part in 0..PARTS
@@ -38,6 +39,7 @@ fn ${ENTRY}(
 }
 
 #entry chunk_join2 PARTS=2
+#entry chunk_join4 PARTS=4
 #entry chunk_join6 PARTS=6
 #for part in 0..PARTS
 @group(0) @binding(${part + 1}) var<storage, read> x${part}: array<f32>; // [B, D]

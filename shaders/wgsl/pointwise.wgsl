@@ -85,3 +85,21 @@ fn pointwise_mul(
         y[i] = a[i] * b[i];
     }
 }
+
+#entry pointwise_copy
+@group(0) @binding(1) var<storage, read> x: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [n]
+
+// y = x
+// Work: one invocation per element.
+@compute @workgroup_size(LANES)
+fn pointwise_copy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n) {
+        y[i] = x[i];
+    }
+}

@@ -1,12 +1,9 @@
 //! The weights that the app embeds: small enough for a page, and still digits after rounding to f16.
 
-use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Dtype, Reader};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model;
-use sit_engine::sample::{SampleConfig, Session, initial_noise};
-use sit_engine::transport::{Guidance, Method, Sampler};
+use sit_engine::model::Model;
+use sit_engine::transport::{Method, Sampler};
 use sit_trainer::config::{RunConfig, Source};
 use sit_trainer::data::{Knn, digits};
 use std::io::Cursor;
@@ -32,33 +29,12 @@ fn the_embedded_model_makes_digits() {
     );
 
     let model = recipe.model;
-    let layout = Layout::new(&model::params(&model), u64::MAX).unwrap();
-    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params]).unwrap();
-    file.load(&model, &arenas, Arena::Params).unwrap();
+    let network = Model::zeros(&Device::Cpu, model, recipe.transport).unwrap();
+    file.load(&network).unwrap();
     let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
-    let config = SampleConfig {
-        model,
-        transport: recipe.transport,
-        sampler: Sampler::Ode {
-            method: Method::Euler,
-            n_steps: 25,
-        },
-        guidance: Guidance {
-            scale: 1.5,
-            ..Guidance::default()
-        },
-        weights: Arena::Params,
-        batch: labels.len(),
-        keep_out: false,
-    };
-    let mut session = Session::new(&Device::Cpu, &arenas, &layout, config).unwrap();
-    let mut x0 = vec![0.0; labels.len() * model.image_len()];
-    initial_noise(&model, 0, 0, &mut x0);
-    session.start(&x0, &labels).unwrap();
-    for _ in 0..25 {
-        block_on(session.step(&[])).unwrap();
-    }
-    let x = block_on(session.read()).unwrap();
+    let sampling = network.sampler(Sampler::ode(Method::Euler, 25));
+    let sampling = sampling.guidance(1.5).batch(labels.len());
+    let x = sampling.sample(&labels).unwrap();
     let judge = Knn::new(&digits::held_out(), Knn::DEFAULT_K).unwrap();
     let agree = judge.agreement(&x, &labels);
     // 500 of 500 of other noise; real digits have 97.6 %.

@@ -3,11 +3,11 @@
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
-use sit_engine::backend::{Arenas, Device};
-use sit_engine::checkpoint::{self, Data, Mismatch, Precision, Reader, Recipe, model_tensors};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{self, ModelConfig};
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::{Data, Mismatch, Precision, Reader, Recipe};
+use sit_engine::model::{Block, Model, ModelConfig};
 use sit_engine::shape::Shape;
+use sit_engine::table::Table;
 use sit_engine::transport::{Path, Transport};
 use sit_tests::net::{self, TINY, sine_weights};
 use std::collections::BTreeMap;
@@ -22,11 +22,13 @@ fn bare(config: &ModelConfig) -> File {
     let tensor =
         |(name, shape, values): (String, Shape, Vec<f32>)| (name, (shape.to_vec(), values));
     let mut file: File = params.map(tensor).collect();
-    let pos = (
-        vec![1, config.tokens(), config.dim],
-        model::pos_embed(config),
-    );
-    file.insert("pos_embed".into(), pos);
+    let side = config.input_size / config.patch;
+    let pos = Table::SinCos2d {
+        side,
+        dim: config.dim,
+    };
+    let shape = vec![1, config.tokens(), config.dim];
+    file.insert("pos_embed".into(), (shape, pos.values()));
     file
 }
 
@@ -54,10 +56,8 @@ fn reader(bytes: Vec<u8>) -> sit_engine::Result<Reader<Cursor<Vec<u8>>>> {
     Reader::new("weights", Cursor::new(bytes))
 }
 
-fn empty(config: &ModelConfig) -> (Layout, Arenas) {
-    let layout = Layout::new(&model::params(config), u64::MAX).unwrap();
-    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params]).unwrap();
-    (layout, arenas)
+fn empty() -> Model {
+    Model::zeros(&Device::Cpu, TINY, Transport::default()).unwrap()
 }
 
 #[test]
@@ -71,7 +71,11 @@ fn a_model_is_told_from_its_shapes() {
         depth: 1,
         ..ModelConfig::preset("SiT-S/8").unwrap()
     };
-    for config in [TINY, unconditional, published] {
+    let plain = ModelConfig {
+        block: Block::AdaLn,
+        ..TINY
+    };
+    for config in [TINY, unconditional, published, plain] {
         let file = reader(bytes(&bare(&config))).unwrap();
         let n_heads = (config.dim != 384).then_some(config.n_heads);
         assert_eq!(file.model(n_heads, None).unwrap(), config);
@@ -79,11 +83,11 @@ fn a_model_is_told_from_its_shapes() {
     }
     let file = reader(bytes(&bare(&TINY))).unwrap();
     let error = file.model(None, None).unwrap_err().to_string();
-    assert!(error.contains("--n-heads"), "{error}");
+    assert!(error.contains("`n_heads`"), "{error}");
 }
 
 /// A file of the fixture's weights, as this program writes it.
-fn written(scale: f64, precision: Precision) -> (Arenas, Recipe, sit_engine::Result<Vec<u8>>) {
+fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Result<Vec<u8>>) {
     let recipe = Recipe {
         model: TINY,
         transport: Transport {
@@ -98,46 +102,47 @@ fn written(scale: f64, precision: Precision) -> (Arenas, Recipe, sit_engine::Res
         classes: vec!["ant".into(), "bee, small".into(), "\u{1f41d}".into()],
         class_dropout: Some(0.1),
     };
-    let (_, arenas) = net::arenas(&Device::Cpu, &TINY, &sine_weights(scale), &[Arena::Params]);
-    let tensors = model_tensors(&TINY, Arena::Params);
+    let weights = sine_weights(scale);
+    let model = net::model(&Device::Cpu, &TINY, recipe.transport, &weights);
     let mut file = Vec::new();
-    let write = checkpoint::write(&mut file, &recipe, &tensors, precision, &arenas);
-    let done = block_on(write);
-    (arenas, recipe, done.map(|()| file))
+    let done = block_on(model.save(&mut file, &recipe, precision));
+    (model, recipe, done.map(|()| file))
 }
 
 #[test]
 fn what_is_written_is_read_back_with_its_recipe() {
-    let (arenas, recipe, file) = written(0.1, Precision::F32);
+    let (model, recipe, file) = written(0.1, Precision::F32);
     let (_, _, again) = written(0.1, Precision::F32);
     assert!(file == again, "the same weights make the same bytes");
 
     let mut file = reader(file.unwrap()).unwrap();
     assert_eq!(file.recipe().unwrap(), Some(recipe));
     assert_eq!(file.model(None, None).unwrap(), TINY);
-    let (_, loaded) = empty(&TINY);
-    file.load(&TINY, &loaded, Arena::Params).unwrap();
-    for (name, _) in model::params(&TINY) {
-        let read = |arenas: &Arenas| block_on(arenas.read(Arena::Params, &name)).unwrap();
-        assert_eq!(read(&arenas), read(&loaded), "{name}");
+    let loaded = empty();
+    file.load(&loaded).unwrap();
+    for entry in loaded.layout().entries() {
+        let name = &entry.name;
+        let read = |model: &Model| block_on(model.read(name)).unwrap();
+        assert_eq!(read(&model), read(&loaded), "{name}");
     }
 }
 
 /// Rounded to the nearest half, positions included, and read back exactly.
 #[test]
 fn halves_are_half_the_bytes_and_the_nearest() {
-    let (arenas, recipe, file) = written(0.1, Precision::F16);
+    let (model, recipe, file) = written(0.1, Precision::F16);
     let (_, _, whole) = written(0.1, Precision::F32);
     let (file, whole) = (file.unwrap(), whole.unwrap());
     let n = TINY.n_params();
     assert!(file.len() < whole.len() - 2 * n + 100);
     let mut file = reader(file).unwrap();
     assert_eq!(file.recipe().unwrap(), Some(recipe));
-    let (_, loaded) = empty(&TINY);
-    file.load(&TINY, &loaded, Arena::Params).unwrap();
-    for (name, _) in model::params(&TINY) {
-        let read = |arenas: &Arenas| block_on(arenas.read(Arena::Params, &name)).unwrap();
-        for (x, half) in read(&arenas).into_iter().zip(read(&loaded)) {
+    let loaded = empty();
+    file.load(&loaded).unwrap();
+    for entry in loaded.layout().entries() {
+        let name = &entry.name;
+        let read = |model: &Model| block_on(model.read(name)).unwrap();
+        for (x, half) in read(&model).into_iter().zip(read(&loaded)) {
             // 11 bits of significand; below 2^-14 the steps are 2^-24.
             let unit = (x.abs().log2().floor() - 10.0).max(-24.0).exp2();
             assert!((x - half).abs() <= unit / 2.0, "{name}: {x} became {half}");
@@ -244,9 +249,9 @@ fn a_file_without_positions_is_accepted_and_needs_the_image_size() {
     file.remove("pos_embed");
     let mut file = reader(bytes(&file)).unwrap();
     let error = file.model(Some(4), None).unwrap_err().to_string();
-    assert!(error.contains("--input-size"), "{error}");
+    assert!(error.contains("`input_size`"), "{error}");
     assert_eq!(file.model(Some(4), Some(8)).unwrap(), TINY);
-    file.load(&TINY, &empty(&TINY).1, Arena::Params).unwrap();
+    file.load(&empty()).unwrap();
 }
 
 /// Each row damages the file and names what the message must hold.
@@ -296,9 +301,8 @@ fn what_does_not_fit_is_refused_by_name() {
     for (what, damage, expected) in rows {
         let mut file = bare(&TINY);
         damage(&mut file);
-        let (_, arenas) = empty(&TINY);
         let mut file = reader(bytes(&file)).unwrap();
-        let error = file.load(&TINY, &arenas, Arena::Params).unwrap_err();
+        let error = file.load(&empty()).unwrap_err();
         assert!(matches!(error, Error::Checkpoint(_)), "{what}: {error:?}");
         for word in expected {
             assert!(

@@ -31,13 +31,13 @@ fn run(
         outputs,
         ..Request::default()
     };
-    let plan = Plan::new(g, &request, &layout)?;
+    let plan = Plan::new(g, &request, &[&layout])?;
     let kinds: Vec<Arena> = arenas.iter().map(|(kind, _)| *kind).collect();
     let store = device.arenas(&layout, &kinds)?;
     for (kind, data) in arenas {
         store.write(*kind, PARAM, data)?;
     }
-    let mut program = device.program(plan, &store)?;
+    let mut program = device.program(plan, &[&store])?;
     for (name, data) in inputs {
         program.write(name, data)?;
     }
@@ -144,7 +144,7 @@ fn activations_are_finite_in_their_tails() -> Result<()> {
         let (v, seed) = (g.input("x", [11, 1]), g.input("seed", [11, 1]));
         let (w, b) = (g.input("w", [1, 1]), g.input("b", [1]));
         let silu = ops::pointwise::silu(&mut g, v)?;
-        let gelu = ops::linear::linear_gelu(&mut g, v, w, b, true)?;
+        let gelu = ops::linear::linear_gelu(&mut g, v, w, b)?;
         let mut outputs = vec![("silu".into(), silu), ("gelu".into(), gelu)];
         for (name, y) in outputs.clone() {
             let grads = g.backward(y, seed, &[v])?;

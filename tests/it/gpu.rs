@@ -11,12 +11,11 @@ use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
 use sit_engine::model::ModelConfig;
 use sit_engine::ops::{adaln, attention, chunk, embed, linear, loss, pointwise};
-use sit_engine::optim::AdamW;
 use sit_engine::shape::Shape;
-use sit_engine::train::TrainConfig;
-use sit_engine::transport::{LossWeight, Path, Prediction, Transport};
+use sit_engine::train::Trainer;
 use sit_tests::net::sine;
 use sit_tests::{assert_close, gpu, gpus};
+use std::collections::BTreeSet;
 
 /// A device of its own, for tests that count what is made on it or give it back.
 fn own() -> Gpu {
@@ -33,7 +32,7 @@ fn plan(g: &Graph, outputs: &[(&str, Var)]) -> Plan {
         outputs,
         ..Request::default()
     };
-    Plan::new(g, &request, &Layout::default()).unwrap()
+    Plan::new(g, &request, &[]).unwrap()
 }
 
 /// `y = x + c` over `n` elements.
@@ -46,7 +45,7 @@ fn shift(n: usize, c: f32) -> Plan {
 }
 
 fn program(device: &Device, plan: Plan) -> Program {
-    device.program(plan, &no_arenas(device)).unwrap()
+    device.program(plan, &[]).unwrap()
 }
 
 fn read(program: &Program, output: &str) -> Vec<f32> {
@@ -133,13 +132,13 @@ impl Block {
         let names = params.iter().map(|(name, _)| name.clone());
         let request = Request {
             outputs: vec![("y".into(), y), ("loss".into(), per_sample)],
-            weights: None,
+            weights: Vec::new(),
             grads: names.zip(grads).collect(),
         };
         // Several segments, so that one step's operands lie in different buffers.
         let layout = Layout::new(&params, 1024).unwrap();
         assert_eq!(layout.segments().len(), 3);
-        let plan = Plan::new(&g, &request, &layout).unwrap();
+        let plan = Plan::new(&g, &request, &[&layout]).unwrap();
         Block {
             params,
             layout,
@@ -155,7 +154,7 @@ impl Block {
             let values = sine(shape.numel(), 0.5, 1.7, 0.3 * k as f64);
             arenas.write(Arena::Params, name, &values).unwrap();
         }
-        let mut program = device.program(self.plan.clone(), &arenas).unwrap();
+        let mut program = device.program(self.plan.clone(), &[&arenas]).unwrap();
         for (name, step) in [("x", 0.7), ("x0", 1.1), ("x1", 1.9)] {
             program.write(name, &sine(48, 1.0, step, 0.1)).unwrap();
         }
@@ -206,7 +205,7 @@ fn bytes_are_forecast_exactly() {
     let arenas = gpu().arenas(&block.layout, &kinds).unwrap();
     assert_eq!(arenas.bytes(), 3 * block.layout.arena_bytes());
     let forecast = gpu().program_bytes(&block.plan).unwrap();
-    let program = gpu().program(block.plan.clone(), &arenas).unwrap();
+    let program = gpu().program(block.plan.clone(), &[&arenas]).unwrap();
     assert_eq!(program.bytes(), forecast);
     // The outputs, y and loss, are read through 192 + 8 bytes of staging; each uniform block takes 256 bytes.
     let uniforms = forecast - block.plan.slot_bytes() - (2 * 3 * 8 + 2) * 4;
@@ -318,7 +317,7 @@ fn a_tensor_beyond_the_device_is_refused() {
         let x = g.input("x", [n]);
         let y = pointwise::silu(&mut g, x).unwrap();
         let plan = plan(&g, &[("y", y)]);
-        let error = gpu().program(plan, &no_arenas(gpu())).unwrap_err();
+        let error = gpu().program(plan, &[]).unwrap_err();
         assert!(matches!(error, Error::Limit(_)), "{error:?}");
     }
     let huge = [("w".to_string(), Shape::from([1 << 40]))];
@@ -360,33 +359,18 @@ fn a_device_that_was_given_back_fails_with_the_reason() {
 #[test]
 fn presets_train_within_the_limits_of_webgpu() {
     for (preset, batch) in [("SiT-S/2", 16), ("SiT-B/4", 16), ("SiT-XL/2", 4)] {
-        let config = TrainConfig {
-            model: ModelConfig::preset(preset).unwrap(),
-            transport: Transport {
-                path: Path::Linear,
-                prediction: Prediction::Velocity,
-                loss_weight: LossWeight::None,
-                t_eps_train: None,
-                t_eps_sample: None,
-            },
-            adamw: AdamW::default(),
-            batch,
-            accumulate: 2,
-            class_dropout: 0.1,
-            seed: 0,
-        };
+        let model = ModelConfig::preset(preset).unwrap();
+        let training = Trainer::builder(model).batch(batch).accumulate(2);
         let limits = Limits::default();
-        let layout = config.layout(limits.binding_bytes).unwrap();
-        let plans = config.plans(&layout).unwrap();
+        let blueprint = training.blueprint(limits.binding_bytes).unwrap();
+        let plans = training.plans(&blueprint).unwrap();
         for plan in [&plans.grad, &plans.update] {
             let all = dispatches(plan, &limits).unwrap_or_else(|e| panic!("{preset}: {e}"));
-            assert!(all.len() >= plan.steps.len(), "{preset}");
+            // Every step has its dispatches.
+            let steps: BTreeSet<usize> = all.iter().map(|dispatch| dispatch.step).collect();
+            assert_eq!(steps.len(), plan.steps.len(), "{preset}");
         }
-        let large = TrainConfig {
-            batch: 1 << 12,
-            ..config
-        };
-        let plans = large.plans(&layout).unwrap();
+        let plans = training.batch(1 << 12).plans(&blueprint).unwrap();
         let refusal = text(dispatches(&plans.grad, &limits));
         assert!(
             refusal.contains("use a smaller batch"),

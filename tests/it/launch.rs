@@ -2,7 +2,7 @@
 
 use sit_engine::graph::launch::{Dispatch, Limits, dispatches};
 use sit_engine::graph::plan::Request;
-use sit_engine::graph::{Graph, Layout, Plan, Var};
+use sit_engine::graph::{Graph, Plan, Var};
 use sit_engine::{Error, Result, ops};
 use sit_shaders::MAX_WORKGROUPS;
 use sit_tests::ops::{Bench, cases};
@@ -32,7 +32,7 @@ fn without_limits(g: &Graph, var: Var) -> Result<Vec<Dispatch>> {
         binding_bytes: u64::MAX,
         buffer_bytes: u64::MAX,
     };
-    dispatches(&Plan::new(g, &request, &Layout::default())?, &limits)
+    dispatches(&Plan::new(g, &request, &[])?, &limits)
 }
 
 #[track_caller]

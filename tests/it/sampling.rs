@@ -1,9 +1,8 @@
 //! What holds for every combination of settings of a solver.
 
 use sit_engine::backend::Device;
-use sit_engine::graph::Arena;
-use sit_engine::model::ModelConfig;
-use sit_engine::sample::{SampleConfig, Session, initial_noise, step_noise};
+use sit_engine::model::{Model, ModelConfig, Network};
+use sit_engine::sample::{Sampling, initial_noise, step_noise};
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
     Path, Prediction, Sampler, Transport,
@@ -11,29 +10,19 @@ use sit_engine::transport::{
 use sit_tests::assert_close;
 use sit_tests::net::{self, TINY, sine_weights, solve};
 
-fn config(path: Path, prediction: Prediction, sampler: Sampler) -> SampleConfig {
-    SampleConfig {
-        model: TINY,
-        transport: Transport {
-            path,
-            prediction,
-            ..Transport::default()
-        },
-        sampler,
-        guidance: Guidance::default(),
-        weights: Arena::Params,
-        batch: 2,
-        keep_out: false,
-    }
-}
-
-fn session(device: &Device, config: SampleConfig) -> Session {
-    net::session(device, config, &sine_weights(0.1))
+fn config(path: Path, prediction: Prediction, sampler: Sampler) -> Sampling<Model> {
+    let transport = Transport {
+        path,
+        prediction,
+        ..Transport::default()
+    };
+    let model = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.1));
+    model.sampler(sampler).batch(2)
 }
 
 fn noise(seed: u64, first: u64, n: usize) -> Vec<f32> {
     let mut x = vec![0.0; n * TINY.image_len()];
-    initial_noise(&TINY, seed, first, &mut x);
+    initial_noise(&TINY.io(), seed, first, &mut x);
     x
 }
 
@@ -57,8 +46,8 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
             };
             let ode = Sampler::Ode { method, n_steps };
             let ends = [sde, ode].map(|sampler| {
-                let mut session =
-                    session(&Device::Cpu, config(path, Prediction::Velocity, sampler));
+                let config = config(path, Prediction::Velocity, sampler);
+                let mut session = config.session().unwrap();
                 solve(&mut session, &noise(1, 0, 2), &[1, 2], |_| {
                     unreachable!("there is no noise")
                 })
@@ -79,19 +68,11 @@ fn a_sample_does_not_depend_on_its_neighbors() {
         n_steps: 4,
     };
     let sample = |first: u64, batch: usize, y: &[u32]| {
-        let guidance = Guidance {
-            scale: 1.5,
-            ..Guidance::default()
-        };
-        let config = SampleConfig {
-            batch,
-            guidance,
-            ..config(Path::Gvp, Prediction::Score, sampler)
-        };
-        let mut session = session(&Device::Cpu, config);
+        let config = config(Path::Gvp, Prediction::Score, sampler);
+        let mut session = config.batch(batch).guidance(1.5).session().unwrap();
         solve(&mut session, &noise(9, first, batch), y, |step| {
             let mut noise = vec![0.0; batch * TINY.image_len()];
-            step_noise(&TINY, 9, step, first, &mut noise);
+            step_noise(&TINY.io(), 9, step, first, &mut noise);
             noise
         })
     };
@@ -112,16 +93,9 @@ fn guidance_applies_within_its_interval_only() {
         n_steps: 10,
     };
     let end = |guidance: Guidance| {
-        let config = SampleConfig {
-            guidance,
-            ..config(Path::Linear, Prediction::Velocity, sampler)
-        };
-        solve(
-            &mut session(&Device::Cpu, config),
-            &noise(0, 0, 2),
-            &[1, 2],
-            |_| vec![],
-        )
+        let config = config(Path::Linear, Prediction::Velocity, sampler);
+        let mut session = config.guided(guidance).session().unwrap();
+        solve(&mut session, &noise(0, 0, 2), &[1, 2], |_| vec![])
     };
     let plain = end(Guidance::default());
     let never = end(Guidance {
@@ -155,11 +129,8 @@ fn guidance_applies_within_its_interval_only() {
 #[test]
 fn a_step_evaluates_the_network_once() {
     let macs = |sampler| {
-        session(
-            &Device::Cpu,
-            config(Path::Linear, Prediction::Velocity, sampler),
-        )
-        .macs(0)
+        let config = config(Path::Linear, Prediction::Velocity, sampler);
+        config.session().unwrap().macs(0)
     };
     let sde = |method| Sampler::Sde {
         method,
@@ -181,6 +152,8 @@ fn a_step_evaluates_the_network_once() {
         2 * once
     );
     assert_eq!(macs(sde(Method::Heun)), 2 * once);
+    assert_eq!(macs(Sampler::ode(Method::Midpoint, 3)), 2 * once);
+    assert_eq!(macs(Sampler::ode(Method::Rk4, 3)), 4 * once);
 }
 
 /// Every path, prediction, solver, diffusion and last step ends finite or is refused with a reason.
@@ -207,11 +180,13 @@ fn every_combination_is_finite_or_refused() {
                     let config = config(path, prediction, sampler);
                     match config.schedule() {
                         Err(e) => {
-                            assert!(e.to_string().contains("--"), "names the flag: {e}");
+                            let text = e.to_string();
+                            let is_named = text.contains('`') || text.starts_with("sde: ");
+                            assert!(is_named, "names the setting: {text}");
                             n_refused += 1;
                         }
                         Ok(_) => {
-                            let mut session = session(&Device::Cpu, config);
+                            let mut session = config.session().unwrap();
                             let end = solve(&mut session, &noise(2, 0, 2), &[3, 4], |j| {
                                 noise(3 + j as u64, 0, 2)
                             });
@@ -242,24 +217,16 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
         method: Method::Heun,
         n_steps: 2,
     };
-    let config = SampleConfig {
-        model,
-        ..config(Path::Linear, Prediction::Velocity, sampler)
-    };
-    let mut session = session(&Device::Cpu, config);
+    let weights = sine_weights(0.1);
+    let model = net::model(&Device::Cpu, &model, Transport::default(), &weights);
+    let config = model.sampler(sampler).batch(2);
+    let mut session = config.clone().session().unwrap();
     assert!(
         solve(&mut session, &noise(0, 0, 2), &[], |_| vec![])
             .iter()
             .all(|x| x.is_finite())
     );
-    let guidance = Guidance {
-        scale: 2.0,
-        ..Guidance::default()
-    };
-    let error = SampleConfig { guidance, ..config }
-        .schedule()
-        .unwrap_err()
-        .to_string();
+    let error = config.guidance(2.0).schedule().unwrap_err().to_string();
     assert!(error.contains("no classes"), "{error}");
 }
 
@@ -273,18 +240,15 @@ fn kept_outputs_and_a_start_on_the_way() {
         interval: [0.4, 1.0],
         ..Guidance::default()
     };
-    let config = SampleConfig {
-        guidance,
-        keep_out: true,
-        ..config(Path::Linear, Prediction::Velocity, ode(Method::Euler, 6))
-    };
+    let config = config(Path::Linear, Prediction::Velocity, ode(Method::Euler, 6));
+    let config = config.guided(guidance).keep_out();
     let y = [3, 7];
-    let mut whole = session(&Device::Cpu, config);
+    let mut whole = config.clone().session().unwrap();
     assert!(pollster::block_on(whole.read_out()).is_err());
     let mut states = vec![noise(4, 0, 2)];
-    whole.start(&states[0], &y).unwrap();
+    whole.start_at(0, &states[0], &y).unwrap();
     for i in 0..6 {
-        pollster::block_on(whole.step(&[])).unwrap();
+        pollster::block_on(whole.step()).unwrap();
         let next = pollster::block_on(whole.read()).unwrap();
         let out = pollster::block_on(whole.read_out()).unwrap();
         let both = pollster::block_on(whole.read_both()).unwrap();
@@ -305,15 +269,71 @@ fn kept_outputs_and_a_start_on_the_way() {
         assert_close(&format!("step {i}"), &next, &explained, 1e-6);
         states.push(next);
     }
-    let mut rest = session(&Device::Cpu, config);
+    let mut rest = config.session().unwrap();
     rest.start_at(2, &states[2], &y).unwrap();
     assert_eq!((rest.done(), rest.t()), (2, whole.steps()[2].t));
     while rest.done() < 6 {
-        pollster::block_on(rest.step(&[])).unwrap();
+        pollster::block_on(rest.step()).unwrap();
     }
     assert_eq!(
         bits(&pollster::block_on(rest.read()).unwrap()),
         bits(&states[6])
     );
     assert!(rest.start_at(6, &states[2], &y).is_err());
+}
+
+/// `weak + w (strong - weak)` at every evaluation: 1 is the strong model, 0 the weak one, and another network may be the weak one.
+#[test]
+fn autoguidance_mixes_two_models() {
+    let transport = Transport::default();
+    let strong = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.1));
+    let weak = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.05));
+    let smaller = ModelConfig { depth: 1, ..TINY };
+    let smaller = net::model(&Device::Cpu, &smaller, transport, &sine_weights(0.1));
+    let sampler = Sampler::ode(Method::Heun, 3);
+    let end = |sampling: Sampling<Model>| sampling.seed(3).sample(&[1, 2]).unwrap();
+    let plain = |model: &Model| end(model.sampler(sampler));
+    let guided = |guide: &Model, w| end(strong.sampler(sampler).autoguidance(guide.clone(), w));
+    assert_close("w = 1", &guided(&weak, 1.0), &plain(&strong), 1e-6);
+    assert_close("w = 0", &guided(&weak, 0.0), &plain(&weak), 1e-6);
+    assert_close(
+        "a smaller guide",
+        &guided(&smaller, 0.0),
+        &plain(&smaller),
+        1e-6,
+    );
+
+    // One Euler step is linear in the outputs.
+    let one = |sampling: Sampling<Model>| end(sampling);
+    let euler = Sampler::ode(Method::Euler, 1);
+    let (a, b) = (one(strong.sampler(euler)), one(weak.sampler(euler)));
+    let mixed = one(strong.sampler(euler).autoguidance(weak.clone(), 2.5));
+    let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| b + 2.5 * (a - b)).collect();
+    assert_close("w = 2.5", &mixed, &expected, 1e-5);
+
+    // Its memory is in the forecast, and what does not fit is refused.
+    let parts = strong
+        .sampler(euler)
+        .autoguidance(smaller, 2.0)
+        .forecast()
+        .unwrap();
+    assert!(
+        parts
+            .iter()
+            .any(|(part, bytes)| *part == "parameters of the guide" && *bytes > 0)
+    );
+    let other = ModelConfig {
+        n_classes: 3,
+        ..TINY
+    };
+    let other = net::model(&Device::Cpu, &other, transport, &sine_weights(0.1));
+    let error = strong.sampler(euler).autoguidance(other, 2.0).schedule();
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("autoguide: got a model of"), "{error}");
+    // The same weights twice are one arena, which a program cannot lock twice.
+    let error = strong
+        .sampler(euler)
+        .autoguidance(strong.clone(), 2.0)
+        .session();
+    assert!(error.is_err());
 }

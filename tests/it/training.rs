@@ -2,35 +2,31 @@
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
-use sit_engine::model::{self, ModelConfig};
+use sit_engine::model::{Block, ModelConfig};
+use sit_engine::objective::Batch;
 use sit_engine::optim::AdamW;
-use sit_engine::train::{Batch, TrainConfig, Trainer};
-use sit_engine::transport::Transport;
+use sit_engine::rng::{Stream, fill_normal};
+use sit_engine::train::{Trainer, Training, Weights};
+use sit_engine::transport::{Method, Sampler};
 use sit_tests::net::{TINY, sine};
 use sit_tests::{assert_close, gpu};
 
-const CONFIG: TrainConfig = TrainConfig {
-    model: TINY,
-    transport: Transport {
-        path: sit_engine::transport::Path::Linear,
-        prediction: sit_engine::transport::Prediction::Velocity,
-        loss_weight: sit_engine::transport::LossWeight::None,
-        t_eps_train: None,
-        t_eps_sample: None,
-    },
-    adamw: AdamW {
-        betas: [0.9, 0.999],
-        adam_eps: 1e-8,
-        weight_decay: 0.0,
-        clip: 0.0,
-        ema_decay: 0.9,
-        ema_warmup: false,
-    },
-    batch: 2,
-    accumulate: 1,
-    class_dropout: 0.1,
-    seed: 0,
+const ADAMW: AdamW = AdamW {
+    betas: [0.9, 0.999],
+    adam_eps: 1e-8,
+    weight_decay: 0.0,
+    clip: 0.0,
+    ema_decay: 0.9,
+    ema_warmup: false,
 };
+
+fn config() -> Training {
+    Trainer::builder(TINY).adamw(ADAMW).batch(2)
+}
+
+fn trainer(training: Training) -> Trainer {
+    training.build(&Device::Cpu).unwrap()
+}
 
 fn images(first: u64, n: usize) -> Vec<f32> {
     let len = TINY.image_len();
@@ -45,44 +41,27 @@ fn labels(first: u64, n: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Runs steps `from..to` on formula images and returns the losses and the trained weights of one tensor.
+/// Runs steps `from..to` on formula images and returns the losses.
 fn steps(trainer: &mut Trainer, from: u64, to: u64) -> Vec<f64> {
-    let config = *trainer.config();
-    let mut losses = Vec::new();
-    for step in from..to {
-        for micro in 0..config.accumulate {
-            let first = (step * config.accumulate as u64 + micro as u64) * config.batch as u64;
-            let (x1, y) = (images(first, config.batch), labels(first, config.batch));
-            let batch = Batch {
-                x1: &x1,
-                y: &y,
-                first,
-            };
-            pollster::block_on(trainer.accumulate(micro, batch)).unwrap();
-        }
-        losses.push(pollster::block_on(trainer.update(1e-2)).unwrap().loss);
-    }
-    losses
+    let n = trainer.training().images_per_step();
+    let step = |step: u64| {
+        let first = step * n as u64;
+        let report = trainer.step(&images(first, n), &labels(first, n), 1e-2);
+        report.unwrap().loss
+    };
+    (from..to).map(step).collect()
 }
 
 fn all(trainer: &Trainer, arena: Arena) -> Vec<f32> {
-    let read =
-        |(name, _): &(String, _)| pollster::block_on(trainer.arenas().read(arena, name)).unwrap();
-    model::params(&TINY).iter().flat_map(read).collect()
+    let entries = trainer.layout().entries().iter();
+    let read = |name: &str| pollster::block_on(trainer.arenas().read(arena, name)).unwrap();
+    entries.flat_map(|entry| read(&entry.name)).collect()
 }
 
 #[test]
 fn gradient_accumulation_is_the_big_batch() {
-    let mut big = Trainer::new(&Device::Cpu, TrainConfig { batch: 6, ..CONFIG }).unwrap();
-    let mut small = Trainer::new(
-        &Device::Cpu,
-        TrainConfig {
-            batch: 2,
-            accumulate: 3,
-            ..CONFIG
-        },
-    )
-    .unwrap();
+    let mut big = trainer(config().batch(6));
+    let mut small = trainer(config().batch(2).accumulate(3));
     for step in 0..3 {
         let (a, b) = (
             steps(&mut big, step, step + 1),
@@ -101,16 +80,13 @@ fn gradient_accumulation_is_the_big_batch() {
 
 /// The warm-up of the moving average: update n (n before it) has the decay min(d, (1 + n) / (10 + n)).
 fn warm_average(device: &Device) {
-    let config = TrainConfig {
-        adamw: AdamW {
-            // Reached at n = 3.5.
-            ema_decay: 1.0 / 3.0,
-            ema_warmup: true,
-            ..CONFIG.adamw
-        },
-        ..CONFIG
+    let adamw = AdamW {
+        // Reached at n = 3.5.
+        ema_decay: 1.0 / 3.0,
+        ema_warmup: true,
+        ..ADAMW
     };
-    let mut trainer = Trainer::new(device, config).unwrap();
+    let mut trainer = config().adamw(adamw).build(device).unwrap();
     let mut average = all(&trainer, Arena::Ema);
     for n in 0..6 {
         steps(&mut trainer, n, n + 1);
@@ -136,31 +112,28 @@ fn the_average_warms_up_on_the_gpu() {
 
 #[test]
 fn a_resumed_run_has_the_same_bits() {
-    resumed(CONFIG);
-    resumed(TrainConfig {
-        adamw: AdamW {
-            ema_warmup: true,
-            ..CONFIG.adamw
-        },
-        ..CONFIG
-    });
+    resumed(config());
+    resumed(config().adamw(AdamW {
+        ema_warmup: true,
+        ..ADAMW
+    }));
 }
 
-fn resumed(config: TrainConfig) {
-    let mut whole = Trainer::new(&Device::Cpu, config).unwrap();
+fn resumed(config: Training) {
+    let mut whole = trainer(config.clone());
     let losses = steps(&mut whole, 0, 6);
     assert_eq!(losses.len(), 6);
 
-    let mut first = Trainer::new(&Device::Cpu, config).unwrap();
+    let mut first = trainer(config.clone());
     let mut resumed_losses = steps(&mut first, 0, 4);
-    let mut second = Trainer::new(&Device::Cpu, config).unwrap();
-    for (name, _) in model::params(&TINY) {
+    let mut second = trainer(config);
+    for entry in first.layout().entries() {
         for arena in [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema] {
-            let values = pollster::block_on(first.arenas().read(arena, &name)).unwrap();
-            second.arenas().write(arena, &name, &values).unwrap();
+            let values = pollster::block_on(first.arenas().read(arena, &entry.name)).unwrap();
+            second.arenas().write(arena, &entry.name, &values).unwrap();
         }
     }
-    second.set_n_updates(first.n_updates());
+    second.resume_at(first.n_updates(), first.n_images());
     resumed_losses.extend(steps(&mut second, 4, 6));
     assert_eq!(losses, resumed_losses);
     for arena in [Arena::Params, Arena::Ema, Arena::MomentM, Arena::MomentV] {
@@ -176,23 +149,14 @@ fn resumed(config: TrainConfig) {
 
 /// A NaN in one image: the step changes nothing and says so, and the next step goes on.
 fn not_finite(device: &Device) {
-    let mut trainer = Trainer::new(device, CONFIG).unwrap();
+    let mut trainer = config().build(device).unwrap();
     steps(&mut trainer, 0, 1);
     let before = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema]
         .map(|arena| all(&trainer, arena));
     for bad in [f32::NAN, f32::INFINITY, 1e30] {
         let mut x1 = images(2, 2);
         x1[7] = bad;
-        pollster::block_on(trainer.accumulate(
-            0,
-            Batch {
-                x1: &x1,
-                y: &[1, 2],
-                first: 2,
-            },
-        ))
-        .unwrap();
-        let report = pollster::block_on(trainer.update(1e-2)).unwrap();
+        let report = trainer.step(&x1, &[1, 2], 1e-2).unwrap();
         assert!(report.skipped, "{bad}: {report:?}");
     }
     assert_eq!(trainer.n_updates(), 1);
@@ -216,10 +180,11 @@ fn a_step_that_is_not_finite_is_skipped_on_the_gpu() {
 /// At the start the network is 0, so that only the last layer learns; the dropped sigma rows never do.
 #[test]
 fn at_the_start_only_the_last_layer_learns() {
-    let mut trainer = Trainer::new(&Device::Cpu, CONFIG).unwrap();
+    let mut trainer = trainer(config());
     steps(&mut trainer, 0, 1);
-    for (name, _) in model::params(&TINY) {
-        let grad = pollster::block_on(trainer.arenas().read(Arena::Grads, &name)).unwrap();
+    for entry in trainer.layout().entries() {
+        let name = &entry.name;
+        let grad = pollster::block_on(trainer.arenas().read(Arena::Grads, name)).unwrap();
         let learns = name.starts_with("final_layer.linear");
         assert_eq!(grad.iter().any(|&x| x != 0.0), learns, "{name}");
         if learns {
@@ -236,10 +201,10 @@ fn at_the_start_only_the_last_layer_learns() {
     }
 }
 
-fn forecast(device: &Device, config: TrainConfig) {
+fn forecast(device: &Device, config: Training) {
     let parts = config.forecast(device.max_segment_bytes()).unwrap();
     let forecast = parts.iter().map(|(_, bytes)| bytes).sum::<u64>() as f64;
-    let trainer = Trainer::new(device, config).unwrap();
+    let trainer = config.build(device).unwrap();
     let allocated = trainer.bytes() as f64;
     assert!(
         (allocated - forecast).abs() <= 0.05 * forecast,
@@ -249,34 +214,99 @@ fn forecast(device: &Device, config: TrainConfig) {
 
 #[test]
 fn the_memory_forecast_is_what_is_allocated_on_the_cpu() {
-    forecast(
-        &Device::Cpu,
-        TrainConfig {
-            accumulate: 2,
-            ..CONFIG
-        },
-    );
+    forecast(&Device::Cpu, config().accumulate(2));
     let model = ModelConfig {
         n_classes: 10,
         ..ModelConfig::preset("SiT-S/8").unwrap()
     };
-    forecast(
-        &Device::Cpu,
-        TrainConfig {
-            model,
-            batch: 1,
-            ..CONFIG
-        },
-    );
+    forecast(&Device::Cpu, Trainer::builder(model).batch(1));
 }
 
 #[test]
 fn the_memory_forecast_is_what_is_allocated_on_the_gpu() {
-    forecast(
-        gpu(),
-        TrainConfig {
-            batch: 16,
-            ..CONFIG
-        },
+    forecast(gpu(), config().batch(16));
+}
+
+/// A step has its batches before its update, and no more of them.
+#[test]
+fn calls_out_of_turn_are_refused() {
+    let mut trainer = trainer(config().accumulate(2));
+    let (x1, y) = (images(0, 2), labels(0, 2));
+    let batch = |first| Batch {
+        x1: &x1,
+        y: &y,
+        x0: None,
+        first,
+    };
+    let update = |trainer: &mut Trainer| pollster::block_on(trainer.update(1e-2)).map(drop);
+    let error = update(&mut trainer).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the step has 0 batches, expected 2 before the update"
     );
+    pollster::block_on(trainer.accumulate(batch(0))).unwrap();
+    assert!(update(&mut trainer).is_err());
+    pollster::block_on(trainer.accumulate(batch(2))).unwrap();
+    let third = pollster::block_on(trainer.accumulate(batch(4))).unwrap_err();
+    assert_eq!(
+        third.to_string(),
+        "the step has its 2 batches: update comes next"
+    );
+    update(&mut trainer).unwrap();
+    assert_eq!((trainer.n_updates(), trainer.n_images()), (1, 4));
+}
+
+/// Blocks without gates learn from the first step on, also those before the last layer.
+#[test]
+fn blocks_without_gates_are_trained_and_sampled() {
+    let plain = ModelConfig {
+        block: Block::AdaLn,
+        ..TINY
+    };
+    let mut plain = Trainer::builder(plain)
+        .adamw(ADAMW)
+        .batch(2)
+        .build(&Device::Cpu)
+        .unwrap();
+    let modulation = plain
+        .layout()
+        .get("blocks.0.adaLN_modulation.1.weight")
+        .unwrap();
+    assert_eq!(modulation.shape[0], 4 * TINY.dim);
+    let losses = steps(&mut plain, 0, 60);
+    assert!(
+        losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(),
+        "{losses:?}"
+    );
+    let grad = all(&plain, Arena::Grads);
+    assert!(grad.iter().filter(|&&x| x != 0.0).count() > grad.len() / 2);
+    let sampling = plain
+        .model(Weights::Average)
+        .sampler(Sampler::ode(Method::Heun, 2));
+    let images = sampling.guidance(1.5).sample(&[1, 10]).unwrap();
+    assert!(images.iter().all(|x| x.is_finite()));
+}
+
+/// Reflow: with the noise that training would have drawn as fixed pairs, the step is the same.
+#[test]
+fn fixed_pairs_take_the_place_of_drawn_noise() {
+    let (mut drawn, mut paired) = (trainer(config()), trainer(config()));
+    let (x1, y) = (images(0, 2), labels(0, 2));
+    let mut x0 = vec![0.0; x1.len()];
+    fill_normal(0, Stream::Noise, 0, 0, &mut x0);
+    let loss = |trainer: &mut Trainer, x0: Option<&[f32]>| {
+        let batch = Batch {
+            x1: &x1,
+            y: &y,
+            x0,
+            first: 0,
+        };
+        pollster::block_on(trainer.accumulate(batch)).unwrap();
+        pollster::block_on(trainer.update(1e-2)).unwrap().loss
+    };
+    let want = loss(&mut drawn, None);
+    assert_eq!(loss(&mut paired, Some(&x0)), want);
+    assert_eq!(all(&paired, Arena::Params), all(&drawn, Arena::Params));
+    x0[3] += 1.0;
+    assert!(loss(&mut trainer(config()), Some(&x0)) != want);
 }

@@ -34,7 +34,7 @@ enum Command {
     /// Train a model, or go on with a run.
     Train(train::Args),
     /// Sample images from a checkpoint.
-    Sample(sample::Args),
+    Sample(Box<sample::Args>),
     /// Write weights as one .safetensors file that says what it is.
     Export(export::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.

@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Settings of the engine that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 13] = [
     "backend",
     "diffusion",
     "diffusion_norm",
@@ -93,6 +93,7 @@ const FLAGS: [&str; 12] = [
     "last_step_size",
     "n_heads",
     "resume",
+    "sde",
     "steps",
     "t_eps_sample",
 ];

@@ -10,12 +10,11 @@ use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, Weights};
 use labels::Classes;
-use sit_engine::backend::Arenas;
 use sit_engine::checkpoint::{Mismatch, Recipe};
-use sit_engine::graph::Arena;
 use sit_engine::model::{self, ModelConfig, PRESETS};
-use sit_engine::shape::Shape;
+use sit_engine::nn::ParamSpec;
 use sit_engine::text::{count, shown};
+use sit_engine::train::{self, Trainer};
 use std::path::Path;
 
 const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
@@ -88,7 +87,7 @@ impl Init {
     fn check(&self, new: &ModelConfig) -> Result<()> {
         let (extra, bad): (Vec<_>, Vec<_>) = self
             .file
-            .mismatches(&self.old)
+            .mismatches(&model::params(&self.old)?)
             .into_iter()
             .partition(|mismatch| matches!(mismatch, Mismatch::Extra { .. }));
         if let Some(first) = bad.first() {
@@ -111,6 +110,12 @@ impl Init {
             .zip(sizes(new))
             .filter(|(old, new)| old != new)
             .collect();
+        if self.old.block != new.block {
+            return Err(Failure::Input(format!(
+                "{}: has model.block = {}, the configuration has {}: the weights of the blocks do not fit",
+                self.name, self.old.block, new.block
+            )));
+        }
         if differ.is_empty() {
             return Ok(());
         }
@@ -153,10 +158,12 @@ impl Init {
             .then(|| labels::rows(&self.classes(), &classes));
         let (rows, text) = labels.unzip();
         let parts: Vec<_> = model::params(&config.model)
+            .unwrap_or_default()
             .into_iter()
-            .map(|(name, shape)| {
-                let part = part(&name, &self.old, &config.model, rows.as_deref());
-                (name, shape, part)
+            .filter(ParamSpec::is_trained)
+            .map(|spec| {
+                let part = part(&spec.name, &self.old, &config.model, rows.as_deref());
+                (spec, part)
             })
             .collect();
         self.describe(config, &parts, text.as_deref());
@@ -169,10 +176,7 @@ impl Init {
 
     fn describe(&self, config: &RunConfig, parts: &[Parameter], labels: Option<&str>) {
         let (old, new) = (&self.old, &config.model);
-        let n_kept = parts
-            .iter()
-            .filter(|(_, _, part)| *part == Part::Kept)
-            .count();
+        let n_kept = parts.iter().filter(|(_, part)| *part == Part::Kept).count();
         let which = match config.init.as_ref().and_then(|init| init.weights) {
             Some(WeightSet::Ema) => ", moving average",
             Some(WeightSet::Raw) => ", weights as trained",
@@ -268,23 +272,24 @@ pub struct Fitted {
     seed: u64,
 }
 
-/// Name, shape, and how it starts.
-type Parameter = (String, Shape, Part);
+/// A trained parameter, and how it starts.
+type Parameter = (ParamSpec, Part);
 
 impl Fitted {
     /// Loads the weights into parameters and moving average, which hold the run's initial values.
     ///
     /// # Errors
     /// [`Failure::Input`] naming the tensor that cannot be read or is not finite, [`Failure::Run`] when the device fails.
-    pub fn load(self, arenas: &Arenas) -> Result<()> {
+    pub fn load(self, trainer: &Trainer) -> Result<()> {
         let Init { mut file, old, .. } = self.init;
-        file.check_positions(&old)?;
-        for (index, (name, shape, part)) in self.parts.into_iter().enumerate() {
+        file.check_tables(&model::params(&old)?)?;
+        for (index, (spec, part)) in self.parts.into_iter().enumerate() {
+            let name = spec.name;
             let values = match part {
                 Part::New => continue,
                 Part::Kept => file.read(&name)?,
                 Part::Rows(rows) => {
-                    let mut values = model::init(&name, &shape, self.seed, index as u32);
+                    let mut values = spec.init.values(&spec.shape, self.seed, index as u32);
                     put_rows(&mut values, &file.read(&name)?, &rows);
                     values
                 }
@@ -296,8 +301,9 @@ impl Fitted {
                     values
                 }
             };
-            arenas.write(Arena::Params, &name, &values)?;
-            arenas.write(Arena::Ema, &name, &values)?;
+            for weights in [train::Weights::Trained, train::Weights::Average] {
+                trainer.model(weights).write(&name, &values)?;
+            }
         }
         Ok(())
     }

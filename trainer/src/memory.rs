@@ -7,9 +7,8 @@ use crate::host;
 use crate::preview;
 use sit_engine::Error;
 use sit_engine::backend::Device;
-use sit_engine::graph::Layout;
-use sit_engine::model;
-use sit_engine::sample::SampleConfig;
+use sit_engine::model::Blueprint;
+use sit_engine::sample::Sampling;
 use std::fmt;
 
 /// What a job needs on a device and on the machine around it, and what is free there.
@@ -34,16 +33,17 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let image = 4 * config.model.image_len() as u64;
     // Of each batch the host has its noise too.
     let batch = config.train.batch as u64 * 2 * image;
-    let params = model::params(&config.model);
-    let largest = params.iter().map(|(_, shape)| 4 * shape.numel() as u64);
     let most = device.max_segment_bytes();
-    let layout = config.step().layout(most);
-    let previews = layout.and_then(|layout| preview::forecast(config, &layout));
+    let training = config.step();
+    let blueprint = training.blueprint(most);
+    let largest = blueprint.iter().flat_map(Blueprint::specs);
+    let largest = largest.map(|spec| 4 * spec.shape.numel() as u64).max();
+    let previews = blueprint.and_then(|blueprint| preview::forecast(config, &blueprint));
     let (on_device, on_host) = match &previews {
         Ok(bytes) => *bytes,
         Err(_) => (0, 0),
     };
-    let parts = config.step().forecast(most).and_then(|mut parts| {
+    let parts = training.forecast(most).and_then(|mut parts| {
         previews?;
         if on_device > 0 {
             parts.push(("previews", on_device));
@@ -62,27 +62,22 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
                     .saturating_add(batch),
             ),
             // One tensor at a time.
-            ("checkpoint writing", largest.max().unwrap_or(0)),
+            ("checkpoint writing", largest.unwrap_or(0)),
         ],
         is_cpu: matches!(device, Device::Cpu),
         free: host::free_memory(),
     }
 }
 
-/// The memory of sampling.
-pub fn sampling(config: &SampleConfig, device: &Device) -> Forecast {
-    let layout = Layout::new(&model::params(&config.model), device.max_segment_bytes());
+/// The memory of sampling on a device.
+pub fn sampling(sampling: &Sampling<Blueprint>, device: &Device) -> Forecast {
+    let with_guidance = match sampling.guidance_settings().scale {
+        1.0 => "",
+        _ => " with guidance",
+    };
     Forecast {
-        what: format!(
-            "sampling at batch {}{}",
-            config.batch,
-            if config.guidance.scale == 1.0 {
-                ""
-            } else {
-                " with guidance"
-            }
-        ),
-        device: layout.and_then(|layout| config.forecast(&layout)),
+        what: format!("sampling at batch {}{with_guidance}", sampling.batch_size()),
+        device: sampling.forecast(),
         host: Vec::new(),
         is_cpu: matches!(device, Device::Cpu),
         free: host::free_memory(),

@@ -45,7 +45,7 @@ fn products(device: &Device, size: usize) -> Result<Duration> {
     };
     let layout = Layout::default();
     let arenas = device.arenas(&layout, &[])?;
-    let mut program = device.program(Plan::new(&g, &request, &layout)?, &arenas)?;
+    let mut program = device.program(Plan::new(&g, &request, &[&layout])?, &[&arenas])?;
     // Products of an orthogonal matrix, the identity, neither grow nor vanish.
     let mut identity = vec![0.0; size * size];
     identity.iter_mut().step_by(size + 1).for_each(|x| *x = 1.0);

@@ -6,12 +6,11 @@ use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Canvas, Grid};
 use pollster::block_on;
-use sit_engine::backend::Device;
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::sample::{SampleConfig, Session, initial_noise};
+use sit_engine::model::Blueprint;
+use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
-use sit_engine::train::Trainer;
-use sit_engine::transport::{Guidance, Method, Sampler};
+use sit_engine::train::{Trainer, Weights};
+use sit_engine::transport::{Method, Sampler};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -42,34 +41,22 @@ pub struct Previews {
     seed: u64,
     labels: Vec<u32>,
     place: Grid,
-    /// Noise and labels of a batch.
-    x0: Vec<f32>,
-    y: Vec<u32>,
 }
 
-/// How previews are sampled, in batches no larger than those of training; nothing when there are none.
-fn settings(config: &RunConfig) -> Option<SampleConfig> {
-    let (preview, model) = (&config.log.preview, config.model);
-    let (labels, _) = arrange(model.n_classes, preview.count);
-    let scale = match (model.n_classes, config.train.class_dropout) {
+/// How previews are sampled from `model`, in batches no larger than those of training; nothing when there are none.
+fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Sampling<M>> {
+    let (preview, n_classes) = (&config.log.preview, config.model.n_classes);
+    let (labels, _) = arrange(n_classes, preview.count);
+    let scale = match (n_classes, config.train.class_dropout) {
         // Nothing to compare with.
         (0, _) | (_, 0.0) => 1.0,
         _ => preview.guidance,
     };
-    (preview.every_steps > 0).then_some(SampleConfig {
-        model,
-        transport: config.transport,
-        sampler: Sampler::Ode {
-            method: Method::Heun,
-            n_steps: preview.steps,
-        },
-        guidance: Guidance {
-            scale,
-            ..Guidance::default()
-        },
-        weights: Arena::Ema,
-        batch: labels.len().min(config.train.batch),
-        keep_out: false,
+    (preview.every_steps > 0).then(|| {
+        Sampling::new(model, Sampler::ode(Method::Heun, preview.steps))
+            .guidance(scale)
+            .batch(labels.len().min(config.train.batch))
+            .seed(config.train.seed)
     })
 }
 
@@ -77,15 +64,15 @@ fn settings(config: &RunConfig) -> Option<SampleConfig> {
 ///
 /// # Errors
 /// A sampler that is refused.
-pub fn forecast(config: &RunConfig, layout: &Layout) -> sit_engine::Result<(u64, u64)> {
-    let Some(sample) = settings(config) else {
+pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result<(u64, u64)> {
+    let Some(sampling) = sampling(config, blueprint.clone()) else {
         return Ok((0, 0));
     };
-    let parts = sample.forecast(layout)?;
+    let parts = sampling.forecast()?;
     // The average of the weights is one of training.
     let program = parts.iter().filter(|(part, _)| *part != "parameters");
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
-    let batch = 3 * 4 * sample.batch * config.model.image_len();
+    let batch = 3 * 4 * sampling.batch_size() * config.model.image_len();
     let (labels, place) = arrange(config.model.n_classes, config.log.preview.count);
     let grid = Canvas::forecast(labels.len(), config.model.image_shape(), place);
     let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
@@ -97,8 +84,8 @@ impl Previews {
     ///
     /// # Errors
     /// A sampler that is refused or does not fit the device.
-    pub fn new(config: &RunConfig, device: &Device, trainer: &Trainer) -> Result<Option<Self>> {
-        let Some(sample) = settings(config) else {
+    pub fn new(config: &RunConfig, trainer: &Trainer) -> Result<Option<Self>> {
+        let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
         let model = config.model;
@@ -125,12 +112,10 @@ impl Previews {
             tracing::info!("previews: {}{all}: {shown}", place.say());
         }
         Ok(Some(Previews {
-            session: Session::new(device, trainer.arenas(), trainer.layout(), sample)?,
+            session: sampling.session()?,
             seed: config.train.seed,
             labels,
             place,
-            x0: vec![0.0; sample.batch * model.image_len()],
-            y: vec![0; sample.batch],
         }))
     }
 
@@ -139,20 +124,17 @@ impl Previews {
     /// # Errors
     /// A device that fails or a file that cannot be written.
     pub fn sample(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
-        let model = self.session.config().model;
-        let batch = self.y.len();
-        let mut canvas = Canvas::new(self.labels.len(), model.image_shape(), self.place);
+        let (io, batch) = (*self.session.io(), self.session.batch());
+        let mut canvas = Canvas::new(self.labels.len(), io.image, self.place);
         for (i, labels) in self.labels.chunks(batch).enumerate() {
             let first = i * batch;
-            initial_noise(&model, self.seed, first as u64, &mut self.x0);
-            // The last batch is filled up with what is there; a sample does not depend on its neighbors.
-            self.y[..labels.len()].copy_from_slice(labels);
-            self.session.start(&self.x0, &self.y)?;
-            while self.session.done() < self.session.steps().len() {
-                block_on(self.session.step(&[]))?;
+            let numbers: Vec<u64> = (first as u64..).take(labels.len()).collect();
+            self.session.start(self.seed, &numbers, labels)?;
+            while !self.session.is_over() {
+                block_on(self.session.step())?;
             }
             let x = block_on(self.session.read())?;
-            canvas.put(first, &x[..labels.len() * model.image_len()]);
+            canvas.put(first, &x[..labels.len() * io.image_len()]);
         }
         let folder = run.join("previews");
         fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
@@ -171,6 +153,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
     use crate::memory;
+    use sit_engine::backend::Device;
 
     fn config(set: &[&str]) -> RunConfig {
         let set: Vec<String> = set.iter().map(|&set| set.to_owned()).collect();
@@ -182,10 +165,8 @@ mod tests {
         let sample = |batch: usize| {
             let batch = format!("train.batch={batch}");
             let config = config(&[&batch, "log.preview.count=12", "log.preview.steps=2"]);
-            let trainer = Trainer::new(&Device::Cpu, config.step()).unwrap();
-            let mut previews = Previews::new(&config, &Device::Cpu, &trainer)
-                .unwrap()
-                .unwrap();
+            let trainer = config.step().build(&Device::Cpu).unwrap();
+            let mut previews = Previews::new(&config, &trainer).unwrap().unwrap();
             let folder = tempfile::tempdir().unwrap();
             let png = previews.sample(folder.path(), 7).unwrap();
             let file = folder.path().join("previews/step-00000007.png");
@@ -200,8 +181,8 @@ mod tests {
     fn previews_are_in_the_forecast_by_their_batch_and_their_grid() {
         let bytes = |set: &[&str]| {
             let config = config(set);
-            let layout = config.step().layout(u64::MAX).unwrap();
-            let (on_device, on_host) = forecast(&config, &layout).unwrap();
+            let blueprint = config.step().blueprint(u64::MAX).unwrap();
+            let (on_device, on_host) = forecast(&config, &blueprint).unwrap();
             on_device + on_host
         };
         assert_eq!(bytes(&["log.preview.every_steps=0"]), 0);

@@ -14,10 +14,9 @@ use crate::weights::{self, open};
 use folder::{UNFINISHED, step_name, step_of};
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
-use sit_engine::backend::Arenas;
-use sit_engine::checkpoint::{self, Data, Precision, Recipe};
-use sit_engine::graph::Arena;
+use sit_engine::checkpoint::{Data, Precision, Recipe};
 use sit_engine::text::shown;
+use sit_engine::train::{Trainer, Weights};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -125,7 +124,7 @@ impl Window {
 ///
 /// # Errors
 /// [`Failure::Run`] naming the path that cannot be written, or when the device fails.
-pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
+pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
     let target = run.join(step_name(state.step));
     let at = |path: &Path, e: std::io::Error| {
         Failure::Run(format!("{}: cannot be written: {e}", shown(path)))
@@ -135,19 +134,24 @@ pub fn save(run: &Path, state: &State, arenas: &Arenas) -> Result<PathBuf> {
         .tempdir_in(run)
         .map_err(|e| at(&target, e))?;
     let recipe = state.recipe();
-    let model = &recipe.model;
-    let tensors = [
-        (MODEL, checkpoint::model_tensors(model, Arena::Params)),
-        (EMA, checkpoint::model_tensors(model, Arena::Ema)),
-        (OPTIM, checkpoint::moment_tensors(model)),
+    let files = [
+        (MODEL, Some(Weights::Trained)),
+        (EMA, Some(Weights::Average)),
+        (OPTIM, None),
     ];
     // Messages name the files as they would be called.
-    for (file, tensors) in tensors {
+    for (file, weights) in files {
         let name = target.join(file);
         let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
         let mut out = BufWriter::new(out);
-        let write = checkpoint::write(&mut out, &recipe, &tensors, Precision::F32, arenas);
-        block_on(write).map_err(|e| Failure::from(e).context(shown(&name)).on_the_way())?;
+        let written = match weights {
+            Some(weights) => {
+                let model = trainer.model(weights);
+                block_on(model.save(&mut out, &recipe, Precision::F32))
+            }
+            None => block_on(trainer.save_moments(&mut out, &recipe)),
+        };
+        written.map_err(|e| Failure::from(e).context(shown(&name)).on_the_way())?;
         finish(out).map_err(|e| at(&name, e))?;
     }
     let name = target.join(STATE);
@@ -267,8 +271,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Failure::Input`] naming file and tensor that do not fit, and the checkpoints that are left.
-    pub fn load(&self, arenas: &Arenas) -> Result<()> {
-        self.try_load(arenas).map_err(|e| self.with_hint(e))
+    pub fn load(&self, trainer: &Trainer) -> Result<()> {
+        self.try_load(trainer).map_err(|e| self.with_hint(e))
     }
 
     fn with_hint(&self, failure: Failure) -> Failure {
@@ -280,12 +284,10 @@ impl Checkpoint {
         }
     }
 
-    fn try_load(&self, arenas: &Arenas) -> Result<()> {
-        let model = &self.state.config.model;
-        open(&self.path.join(MODEL))?.load(model, arenas, Arena::Params)?;
-        open(&self.path.join(EMA))?.load(model, arenas, Arena::Ema)?;
-        checkpoint::load_moments(&mut open(&self.path.join(OPTIM))?, model, arenas)?;
-        Ok(())
+    fn try_load(&self, trainer: &Trainer) -> Result<()> {
+        open(&self.path.join(MODEL))?.load(&trainer.model(Weights::Trained))?;
+        open(&self.path.join(EMA))?.load(&trainer.model(Weights::Average))?;
+        Ok(trainer.load_moments(&mut open(&self.path.join(OPTIM))?)?)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
 use pollster::block_on;
-use sit_engine::sample::{Session, initial_noise, step_noise};
+use sit_engine::sample::Session;
 use std::ops::Range;
 
 /// Images to make. In the whole list each has a number from 0, the key of its noise; all of the list or a part of it is made.
@@ -95,7 +95,7 @@ pub struct State<'a> {
     pub x: &'a [f32],
 }
 
-/// Makes `images`, `session.config().batch` at a time, and hands them to `take`: every state when `every` is set, else the images
+/// Makes `images`, `session.batch()` at a time, and hands them to `take`: every state when `every` is set, else the images
 /// alone. `seed` is the key of the noise.
 ///
 /// # Errors
@@ -108,35 +108,39 @@ pub fn sample(
     every: bool,
     mut take: impl FnMut(State<'_>) -> Result<()>,
 ) -> Result<()> {
-    let (model, batch) = (session.config().model, session.config().batch);
-    let (len, n_steps) = (model.image_len(), session.steps().len());
+    let (batch, len, n_steps) = (
+        session.batch(),
+        session.io().image_len(),
+        session.steps().len(),
+    );
     let n_batches = images.n().div_ceil(batch as u64);
     let mut bar = Progress::new("sampling", "steps", 0, n_batches * n_steps as u64);
-    let (mut x0, mut drawn) = (vec![0.0; batch * len], vec![0.0; batch * len]);
+    let mut given = vec![0.0; batch * len];
     let mut all = images.numbers();
-    let (mut numbers, mut labels) = (Vec::with_capacity(batch), vec![0; batch]);
+    let mut numbers = Vec::with_capacity(batch);
     let mut first = 0;
     for i in 0..n_batches {
         numbers.clear();
         numbers.extend(all.by_ref().take(batch));
         let n = numbers.len();
-        // The last batch is filled up with what the buffers hold; a sample does not depend on its neighbors.
-        for (label, &number) in labels.iter_mut().zip(&numbers) {
-            *label = images.label(number);
+        let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
+        match noise {
+            Noise::Drawn => session.start(seed, &numbers, &labels)?,
+            Noise::Given(all) => {
+                for (x, &number) in given.chunks_exact_mut(len).zip(&numbers) {
+                    x.copy_from_slice(&all[number as usize * len..][..len]);
+                }
+                session.start_from(seed, &numbers, &given, &labels)?;
+            }
         }
-        by_run(&numbers, len, &mut x0, |number, x| match noise {
-            Noise::Drawn => initial_noise(&model, seed, number, x),
-            Noise::Given(all) => x.copy_from_slice(&all[number as usize * len..][..x.len()]),
-        });
         let state = |step| State {
             first,
             numbers: &numbers,
-            labels: &labels[..n],
+            labels: &labels,
             step,
             done: step == n_steps,
             x: &[],
         };
-        session.start(&x0, &labels)?;
         for step in 0..n_steps {
             if interrupted() {
                 return Err(Failure::Interrupted);
@@ -145,12 +149,7 @@ pub fn sample(
                 let x = &block_on(session.read())?[..n * len];
                 take(State { x, ..state(step) })?;
             }
-            if session.needs_noise() {
-                by_run(&numbers, len, &mut drawn, |number, x| {
-                    step_noise(&model, seed, step, number, x);
-                });
-            }
-            block_on(session.step(&drawn))?;
+            block_on(session.step())?;
             bar.set(i * n_steps as u64 + step as u64 + 1, String::new);
         }
         let end = block_on(session.read())?;
@@ -170,16 +169,6 @@ pub fn sample(
     Ok(())
 }
 
-/// Fills the rows of `x`, one an image, for each run of numbers that follow each other: `fill(first number, rows)`.
-fn by_run(numbers: &[u64], len: usize, x: &mut [f32], mut fill: impl FnMut(u64, &mut [f32])) {
-    let mut rest = x;
-    for run in numbers.chunk_by(|a, b| a + 1 == *b) {
-        let (rows, after) = rest.split_at_mut(run.len() * len);
-        fill(run[0], rows);
-        rest = after;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,17 +182,5 @@ mod tests {
         assert_eq!(part.numbers().collect::<Vec<_>>(), [4, 5, 0]);
         let in_turn = Images::new(vec![4, 9], 1, 3);
         assert_eq!(in_turn.all_labels().collect::<Vec<_>>(), [4, 9, 4]);
-    }
-
-    #[test]
-    fn runs_of_numbers_are_filled_at_once() {
-        let mut calls = Vec::new();
-        let mut x = [0.0; 10];
-        by_run(&[7, 8, 3], 3, &mut x, |first, rows| {
-            calls.push((first, rows.len()));
-            rows.fill(first as f32);
-        });
-        assert_eq!(calls, [(7, 6), (3, 3)]);
-        assert_eq!(x, [7.0, 7.0, 7.0, 7.0, 7.0, 7.0, 3.0, 3.0, 3.0, 0.0]);
     }
 }

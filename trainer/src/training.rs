@@ -18,8 +18,9 @@ use forecast::Pace;
 use health::Health;
 use pollster::block_on;
 use sit_engine::backend::Device;
+use sit_engine::objective::Batch;
 use sit_engine::text::{count, shown};
-use sit_engine::train::{Batch, Trainer};
+use sit_engine::train::Trainer;
 use std::path::Path;
 use std::time::Instant;
 
@@ -60,7 +61,7 @@ impl Job {
             training: dataset,
             held_out,
         } = images;
-        let mut trainer = Trainer::new(device, config.step())?;
+        let mut trainer = config.step().build(device)?;
         let mut state = State {
             format: 1,
             program: env!("CARGO_PKG_VERSION").into(),
@@ -96,7 +97,7 @@ impl Job {
                     state.n_images
                 );
             }
-            checkpoint.load(trainer.arenas())?;
+            checkpoint.load(&trainer)?;
             tracing::info!("going on from {path}");
             state = State {
                 program: state.program,
@@ -106,7 +107,7 @@ impl Job {
                 ..saved.clone()
             };
         }
-        trainer.set_n_updates(state.n_updates);
+        trainer.resume_at(state.n_updates, state.n_samples);
         Ok(Job {
             loader: Loader::new(
                 dataset,
@@ -114,9 +115,9 @@ impl Job {
                 config.data.workers,
                 state.n_samples,
             )?,
-            previews: Previews::new(&config, device, &trainer)?,
+            previews: Previews::new(&config, &trainer)?,
             validation: held_out
-                .map(|images| Validation::new(&config, device, &trainer, images))
+                .map(|images| Validation::new(&config, &trainer, images))
                 .transpose()?,
             // Without it only the share of it is not known.
             peak_flops: peak::measure(device).unwrap_or_else(|e| {
@@ -138,7 +139,7 @@ impl Job {
     /// # Errors
     /// Those of [`Fitted::load`].
     pub fn start_from(&mut self, init: Fitted) -> Result<()> {
-        init.load(self.trainer.arenas())
+        init.load(&self.trainer)
     }
 
     /// Trains to the end, or until it is asked to stop, and writes into `folder`.
@@ -165,7 +166,7 @@ impl Job {
             "training {} parameters for {} of {}, {:.0} MiB, into {}",
             self.config.model.n_params(),
             count(total, "step"),
-            count(self.trainer.config().images_per_step(), "image"),
+            count(self.trainer.training().images_per_step(), "image"),
             self.trainer.bytes() as f64 / (1 << 20) as f64,
             shown(&path)
         );
@@ -278,21 +279,24 @@ impl Job {
     /// One step; returns its loss. A step that fails on the way has not begun.
     fn step(&mut self) -> Result<f64> {
         let n_samples = self.state.n_samples;
-        self.try_step()
-            .inspect_err(|_| self.state.n_samples = n_samples)
+        self.try_step().inspect_err(|_| {
+            self.state.n_samples = n_samples;
+            self.trainer.abandon_step();
+        })
     }
 
     fn try_step(&mut self) -> Result<f64> {
         let accumulate = self.config.train.accumulate;
-        for micro in 0..accumulate {
+        for _ in 0..accumulate {
             let batch = self.loader.next_batch()?;
             debug_assert_eq!(batch.first, self.state.n_samples);
             let batch = Batch {
                 x1: &batch.x1,
                 y: &batch.y,
+                x0: None,
                 first: batch.first,
             };
-            block_on(self.trainer.accumulate(micro, batch))?;
+            block_on(self.trainer.accumulate(batch))?;
             self.state.n_samples += self.config.train.batch as u64;
         }
         let lr = self.config.learning_rate().at(self.state.step);
@@ -328,8 +332,8 @@ impl Job {
         let every = self.config.log.validation.every_steps;
         let is_due = every > 0 && step.is_multiple_of(every) || step == self.config.train.steps;
         let validation = self.validation.as_mut().filter(|_| is_due);
-        let config = self.trainer.config();
-        let macs_per_step = self.trainer.macs() as f64 * config.accumulate as f64;
+        let training = self.trainer.training();
+        let macs_per_step = self.trainer.macs() as f64 * training.batches_per_step() as f64;
         let flops = 2.0 * macs_per_step * steps_per_sec;
         let line = MetricsLine {
             step,
@@ -338,7 +342,7 @@ impl Job {
             grad_norm: self.grad_norm,
             lr: self.config.learning_rate().at(step - 1),
             steps_per_sec,
-            images_per_sec: steps_per_sec * config.images_per_step() as f64,
+            images_per_sec: steps_per_sec * training.images_per_step() as f64,
             gflops_per_sec: flops / 1e9,
             mfu: flops / self.peak_flops,
             skipped: self.state.skipped,
@@ -368,7 +372,7 @@ impl Job {
         if self.state.n_updates == self.saved_updates {
             return Ok(false);
         }
-        run::save(path, &self.state, self.trainer.arenas())?;
+        run::save(path, &self.state, &self.trainer)?;
         self.saved_updates = self.state.n_updates;
         let log = &self.config.log;
         run::prune(

@@ -4,11 +4,10 @@ use crate::config::RunConfig;
 use crate::data::{self, DataError, Dataset, Kind, Split};
 use crate::error::{Failure, Result};
 use pollster::block_on;
-use sit_engine::backend::Device;
-use sit_engine::graph::Arena;
+use sit_engine::objective::Batch;
 use sit_engine::rng::permutation;
 use sit_engine::text::count;
-use sit_engine::train::{self, Batch, Trainer};
+use sit_engine::train::{self, Trainer, Weights};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -102,19 +101,14 @@ impl Validation {
     ///
     /// # Errors
     /// A device that cannot hold it.
-    pub fn new(
-        config: &RunConfig,
-        device: &Device,
-        trainer: &Trainer,
-        images: Arc<dyn Dataset>,
-    ) -> Result<Self> {
+    pub fn new(config: &RunConfig, trainer: &Trainer, images: Arc<dyn Dataset>) -> Result<Self> {
         let batch = config.train.batch;
         let n = images.len().min(config.log.validation.images);
         let all = permutation(config.train.seed, 0, images.len() as u32);
         let order = all.iter().copied().take(n).cycle();
         let order: Vec<u32> = order.take(n.next_multiple_of(batch)).collect();
         Ok(Self {
-            session: train::Validation::new(device, trainer, Arena::Ema)?,
+            session: train::Validation::new(trainer, Weights::Average)?,
             x1: vec![0.0; batch * config.model.image_len()],
             y: vec![0; batch],
             images,
@@ -140,6 +134,7 @@ impl Validation {
             let images = Batch {
                 x1: &self.x1,
                 y: &self.y,
+                x0: None,
                 first: first as u64,
             };
             let losses = block_on(self.session.losses(images))?;

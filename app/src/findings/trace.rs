@@ -2,7 +2,7 @@
 
 use crate::state::{Record, State, evaluation};
 use crate::stats::path::{Norms, Straightness, local_error, rms};
-use sit_engine::transport::{Coefs, Transport, Update};
+use sit_engine::transport::{Coefs, Transport};
 use web_time::{Duration, Instant};
 
 /// Time that a frame has for these numbers.
@@ -87,8 +87,8 @@ impl Trace {
             .and_then(|(x, out)| Norms::new(transport, sampler, step, x, out, noise));
         let coefs = transport.velocity(step.t).ok();
         let velocity = coefs.zip(seen).map(|(c, (x, out))| combine(c, &x, &out));
-        // Heun's method with noise sees the state after the kick, which is not where the step before ended.
-        let kicked = matches!(step.update, Update::Heun { noise, .. } if noise != 0.0);
+        // A method that adds its noise first sees the state after the kick, which is not where the step before ended.
+        let kicked = step.form().is_noise_first();
         if let Some(last) = k.checked_sub(1)
             && record.steps[last].noise() == 0.0
             && !kicked

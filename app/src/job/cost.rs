@@ -6,7 +6,6 @@ use crate::state::{Measured, Point, RUNGS, Subject, priced};
 use crate::stats::path::strong_error;
 use crate::stats::{Group, Sliced};
 use crate::words::in_controls;
-use sit_engine::backend::Device;
 use sit_engine::error::{Error, Result};
 use std::rc::Rc;
 
@@ -38,7 +37,7 @@ impl Ladder {
     pub fn new(id: u64, of: Subject, field: Rc<Field>) -> Self {
         Ladder {
             id,
-            labels: of.classes.labels(field.config(), of.n),
+            labels: of.classes.labels(field.io().n_classes, of.n),
             of,
             field,
             run: None,
@@ -58,15 +57,15 @@ impl Ladder {
     }
 
     /// One piece: some samples of a step.
-    pub async fn work(&mut self, device: &Device, pace: &Pace) -> Option<Measured> {
-        let news = self.piece(device, pace).await;
+    pub async fn work(&mut self, pace: &Pace) -> Option<Measured> {
+        let news = self.piece(pace).await;
         news.unwrap_or_else(|error| {
             self.done = RUNGS.len();
             Some(Measured::Failed(in_controls(&error)))
         })
     }
 
-    async fn piece(&mut self, device: &Device, pace: &Pace) -> Result<Option<Measured>> {
+    async fn piece(&mut self, pace: &Pace) -> Result<Option<Measured>> {
         let (run, nfe) = match &mut self.run {
             Some(run) => run,
             None => {
@@ -75,7 +74,7 @@ impl Ladder {
             }
         };
         let nfe = *nfe;
-        let x = match run.work(device, pace).await {
+        let x = match run.work(pace).await {
             Ok(Some(frame)) if run.is_over() => Some(frame.x),
             Ok(stepped) => {
                 let done = run.done();
@@ -87,7 +86,7 @@ impl Ladder {
             Err(error) => return Err(error),
         };
         self.run = None;
-        let len = self.field.config().image_len();
+        let len = self.field.io().image_len();
         let x = x.map(|x| Group::new(x.to_vec(), len, self.labels.clone()));
         let sliced = |a: &Group, b: &Group| Sliced::new(a, b, DIRECTIONS, self.of.seed);
         let Some(reference) = &self.reference else {
@@ -134,6 +133,7 @@ mod tests {
     use super::*;
     use crate::source::{Origin, open};
     use crate::state::{Classes, REFERENCE_STEPS, Settings, Source, ode, sde, slope};
+    use sit_engine::model::Network as _;
     use sit_engine::transport::{Diffusion, Method, Sampler};
 
     /// All points of a sampler with the exact field of two Gaussians.
@@ -142,7 +142,7 @@ mod tests {
             panic!("a mixture is known exactly");
         };
         let field = Field::Exact {
-            config: model.config,
+            io: model.config.io(),
             transport: model.transport,
             mixture,
         };
@@ -159,7 +159,7 @@ mod tests {
         let pace = Pace::thread(false);
         let (mut chance, mut points, mut reference) = (0.0, Vec::new(), 0);
         while ladder.is_busy() {
-            match pollster::block_on(ladder.work(&Device::Cpu, &pace)) {
+            match pollster::block_on(ladder.work(&pace)) {
                 Some(Measured::Reference(done)) => reference = done,
                 Some(Measured::Chance(c)) => chance = c,
                 Some(Measured::Point(point)) => points.push(point),

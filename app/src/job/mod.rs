@@ -29,6 +29,7 @@ use run::Run;
 use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
+use sit_engine::model::Network as _;
 use std::io::Cursor;
 use std::rc::Rc;
 use timeline::Sweeping;
@@ -136,7 +137,7 @@ impl Worker {
             }
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
-                    config: model.config,
+                    io: model.config.io(),
                     transport: model.transport,
                     mixture,
                 };
@@ -256,7 +257,7 @@ impl Worker {
     }
 
     fn fail(&self, run: u64, error: &sit_engine::error::Error) {
-        let message = error.to_string();
+        let message = in_controls(error);
         self.answers.say(RunAction::Failed { run, message });
     }
 
@@ -286,7 +287,7 @@ impl Worker {
         let Some(ladder) = self.ladders.iter_mut().find(|ladder| ladder.is_busy()) else {
             return false;
         };
-        if let Some(news) = ladder.work(&self.device, pace).await {
+        if let Some(news) = ladder.work(pace).await {
             let curve = ladder.id();
             self.answers.say(CostAction::Measured { curve, news });
         }
@@ -304,7 +305,7 @@ impl Worker {
                 // What was learned stays: an image may be there again when it goes on.
                 training.running = false;
                 self.answers.say(TrainingAction::Paused(true));
-                self.answers.say(Action::Notify(error.to_string()));
+                self.answers.say(Action::Notify(in_controls(&error)));
             }
         }
         true
@@ -323,7 +324,7 @@ impl Worker {
             return false;
         };
         let run = &mut self.runs[at];
-        match run.work(&self.device, pace).await {
+        match run.work(pace).await {
             Ok(None) => {}
             Ok(Some(frame)) => {
                 let run = run.id();

@@ -6,13 +6,12 @@ use crate::source::Weights;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
-use sit_engine::backend::{Arenas, Device};
+use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use sit_engine::error::{Error, Result};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{ModelConfig, params};
-use sit_engine::sample::{SampleConfig, Session, brownian_noise, initial_noise, step_noise};
-use sit_engine::transport::{Transport, Update};
+use sit_engine::model::{self, NetworkIo};
+use sit_engine::sample::{Session, brownian_noise, initial_noise, step_noise};
+use sit_engine::transport::Transport;
 use std::rc::Rc;
 use std::sync::Arc;
 use web_time::{Duration, Instant};
@@ -57,25 +56,16 @@ impl Plan {
 #[derive(Debug)]
 pub enum Field {
     /// A network with its weights.
-    Network(Network),
+    Network(model::Model),
     /// The exact velocity of a mixture, in the place of a network.
     Exact {
-        /// Sizes that say where the points lie.
-        config: ModelConfig,
+        /// Shapes of the points.
+        io: NetworkIo,
         /// What is integrated.
         transport: Transport,
         /// The data.
         mixture: Mixture,
     },
-}
-
-/// A network on the device.
-#[derive(Debug)]
-pub struct Network {
-    config: ModelConfig,
-    transport: Transport,
-    layout: Layout,
-    arenas: Arenas,
 }
 
 impl Field {
@@ -88,29 +78,23 @@ impl Field {
         model: &Model,
         mut weights: Reader<Box<dyn Weights>>,
     ) -> Result<Self> {
-        let layout = Layout::new(&params(&model.config), device.max_segment_bytes())?;
-        let arenas = device.arenas(&layout, &[Arena::Params])?;
-        weights.load(&model.config, &arenas, Arena::Params)?;
-        Ok(Field::Network(Network {
-            config: model.config,
-            transport: model.transport,
-            layout,
-            arenas,
-        }))
+        let network = model::Model::zeros(device, model.config, model.transport)?;
+        weights.load(&network)?;
+        Ok(Field::Network(network))
     }
 
-    /// The sizes of what it moves.
-    pub fn config(&self) -> &ModelConfig {
+    /// The shapes of what it moves.
+    pub fn io(&self) -> NetworkIo {
         match self {
-            Field::Network(network) => &network.config,
-            Field::Exact { config, .. } => config,
+            Field::Network(network) => network.io(),
+            Field::Exact { io, .. } => *io,
         }
     }
 
     /// What it was trained to do.
     pub fn transport(&self) -> &Transport {
         match self {
-            Field::Network(network) => &network.transport,
+            Field::Network(network) => network.transport(),
             Field::Exact { transport, .. } => transport,
         }
     }
@@ -155,12 +139,12 @@ impl Run {
         field: Rc<Field>,
         twins: Option<Twins>,
     ) -> Result<(Self, Option<Arc<[f32]>>)> {
-        let len = field.config().image_len();
+        let len = field.io().image_len();
         let (done, x, start) = match &plan.from {
             Some((done, x)) => (*done, x.to_vec(), None),
             None => {
                 let mut x = vec![0.0; plan.n * len];
-                initial_noise(field.config(), plan.seed, 0, &mut x);
+                initial_noise(&field.io(), plan.seed, 0, &mut x);
                 let start: Arc<[f32]> = x.as_slice().into();
                 if let Some(twins) = &twins {
                     twins.upload(&start);
@@ -204,7 +188,7 @@ impl Run {
     }
 
     /// Does one piece of the next step: some samples. Returns the step when all of them are done.
-    pub async fn work(&mut self, device: &Device, pace: &Pace) -> Result<Option<Frame>> {
+    pub async fn work(&mut self, pace: &Pace) -> Result<Option<Frame>> {
         let field = Rc::clone(&self.field);
         let network = match &*field {
             Field::Network(network) => network,
@@ -213,9 +197,9 @@ impl Run {
             } => return self.exact(transport, mixture).map(Some),
         };
         let planned = self.plan.steps[self.done];
-        self.open(device, network, planned.segment)?;
+        self.open(network, planned.segment)?;
         let begin = Instant::now();
-        let len = self.field.config().image_len();
+        let len = self.field.io().image_len();
         let first = self.part.x.len() / len;
         let count = self.chunk.min(self.plan.n - first);
         let noise = self.noise(&planned, first)?;
@@ -239,7 +223,7 @@ impl Run {
             }
             session.start_at(step, &x, &y)?;
         }
-        session.step(&noise).await?;
+        session.step_with(&noise).await?;
         let [next, out] = session.read_both().await?;
         let time = begin.elapsed();
         if self.wait.is_none() {
@@ -288,11 +272,11 @@ impl Run {
         let planned = self.plan.steps[self.done];
         self.chunk = self.plan.n;
         let noise = self.noise(&planned, 0)?;
-        // The output at what a network would see: with Heun's method after the noise.
+        // The output at what a network would see.
         let mut seen = self.x.clone();
-        if let Update::Heun { noise: size, .. } = planned.step.update {
+        if planned.step.form().is_noise_first() {
             let kicks = seen.iter_mut().zip(&noise);
-            kicks.for_each(|(x, e)| *x += size as f32 * e);
+            kicks.for_each(|(x, e)| *x += planned.step.noise() as f32 * e);
         }
         let marginal = mixture.at(transport.path, planned.step.t);
         let out = marginal.outputs(transport.prediction, &seen);
@@ -310,28 +294,19 @@ impl Run {
     }
 
     /// Makes the programs of a segment, unless they are there.
-    fn open(&mut self, device: &Device, network: &Network, segment: usize) -> Result<()> {
+    fn open(&mut self, network: &model::Model, segment: usize) -> Result<()> {
         if self.session.as_ref().is_some_and(|o| o.segment == segment) {
             return Ok(());
         }
         let steps = self.plan.steps.iter();
         let of_segment: Vec<&LaneStep> = steps.filter(|s| s.segment == segment).collect();
         let settings = &self.plan.settings[segment];
-        let config = SampleConfig {
-            model: network.config,
-            transport: network.transport,
-            sampler: settings.sampler,
-            guidance: settings.guidance,
-            weights: Arena::Params,
-            batch: self.chunk,
-            keep_out: true,
-        };
+        let sampling = network.sampler(settings.sampler).guided(settings.guidance);
         let steps = of_segment.iter().map(|s| s.step).collect();
-        let (arenas, layout) = (&network.arenas, &network.layout);
         self.session = Some(Open {
             segment,
             first: of_segment[0].number,
-            session: Session::with_steps(device, arenas, layout, config, steps)?,
+            session: sampling.batch(self.chunk).keep_out().session_of(steps)?,
         });
         Ok(())
     }
@@ -341,17 +316,17 @@ impl Run {
         if planned.noise() == 0.0 {
             return Ok(Vec::new());
         }
-        let config = self.field.config();
+        let io = self.field.io();
         let settings = &self.plan.settings[planned.segment];
         // The high half, so that no path's seed is another session's.
         let seed = self.plan.seed ^ settings.noise_seed << 32;
-        let mut noise = vec![0.0; self.chunk * config.image_len()];
+        let mut noise = vec![0.0; self.chunk * io.image_len()];
         let (step, first) = (planned.number, first as u64);
         match settings.noise {
-            Noise::Independent => step_noise(config, seed, step, first, &mut noise),
+            Noise::Independent => step_noise(&io, seed, step, first, &mut noise),
             Noise::Brownian => {
                 let n_steps = settings.sampler.n_steps();
-                brownian_noise(config, seed, step, n_steps, first, &mut noise)?;
+                brownian_noise(&io, seed, step, n_steps, first, &mut noise)?;
             }
         }
         Ok(noise)

@@ -3,12 +3,11 @@
 use crate::source::checkpoint;
 use crate::state::{CELLS_BUDGET, COLUMNS, Cell, STRIDE, Sweep, TimelineAction, ode, row_bytes};
 use crate::words::in_controls;
-use sit_engine::backend::{Arenas, Device};
+use sit_engine::backend::Device;
 use sit_engine::error::{Error, Result};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{ModelConfig, params};
-use sit_engine::sample::{SampleConfig, Session, initial_noise};
-use sit_engine::transport::{Guidance, Method, Transport};
+use sit_engine::model::{Model, ModelConfig};
+use sit_engine::sample::Session;
+use sit_engine::transport::{Method, Transport};
 
 /// Rows under way.
 pub struct Sweeping {
@@ -26,7 +25,7 @@ pub struct Sweeping {
 struct Network {
     config: ModelConfig,
     transport: Transport,
-    arenas: Arenas,
+    model: Model,
     session: Session,
 }
 
@@ -55,7 +54,7 @@ impl Sweeping {
                     for cell in cells {
                         say(TimelineAction::CellDone { number, row, cell });
                     }
-                    network.session.done() == network.session.steps().len()
+                    network.session.is_over()
                 })
             }
             _ => self.load(device).map(|model| {
@@ -104,12 +103,11 @@ impl Sweeping {
             None => Network::new(device, config, transport)?,
         };
         let network = self.network.insert(network);
-        weights.load(&config, &network.arenas, Arena::Params)?;
+        weights.load(&network.model)?;
         let start = &sweep.start;
-        let mut x = vec![0.0; config.image_len()];
-        initial_noise(&config, start.seed, start.sample as u64, &mut x);
-        let labels = start.classes.labels(&config, start.sample + 1);
-        network.session.start(&x, &labels[start.sample..])?;
+        let labels = start.classes.labels(config.n_classes, start.sample + 1);
+        let (numbers, labels) = ([start.sample as u64], &labels[start.sample..]);
+        network.session.start(start.seed, &numbers, labels)?;
         self.is_loaded = true;
         Ok((config, transport))
     }
@@ -117,22 +115,13 @@ impl Sweeping {
 
 impl Network {
     fn new(device: &Device, config: ModelConfig, transport: Transport) -> Result<Self> {
-        let layout = Layout::new(&params(&config), device.max_segment_bytes())?;
-        let arenas = device.arenas(&layout, &[Arena::Params])?;
-        let sample = SampleConfig {
-            model: config,
-            transport,
-            sampler: ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32),
-            guidance: Guidance::default(),
-            weights: Arena::Params,
-            batch: 1,
-            keep_out: true,
-        };
+        let model = Model::zeros(device, config, transport)?;
+        let sampler = ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32);
         Ok(Network {
-            session: Session::new(device, &arenas, &layout, sample)?,
+            session: model.sampler(sampler).batch(1).keep_out().session()?,
             config,
             transport,
-            arenas,
+            model,
         })
     }
 
@@ -144,7 +133,7 @@ impl Network {
             true => Some((session.t(), session.read().await?.into())),
             false => None,
         };
-        session.step(&[]).await?;
+        session.step().await?;
         let mut cells = Vec::new();
         if let Some((t, x)) = before {
             let out = Some(session.read_out().await?.into());

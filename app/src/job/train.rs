@@ -2,13 +2,14 @@
 
 use crate::state::{Learned, Model, Source, TrainingAction};
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::{self, Precision, Recipe};
+use sit_engine::checkpoint::{Precision, Recipe};
 use sit_engine::error::{Error, Result};
-use sit_engine::graph::Arena;
-use sit_engine::optim::LearningRate;
-use sit_engine::sample::{SampleConfig, Session, initial_noise};
-use sit_engine::train::{Batch, TrainConfig, Trainer};
-use sit_engine::transport::{Guidance, Method, Sampler};
+use sit_engine::model::{Blueprint, ModelConfig};
+use sit_engine::objective::Batch;
+use sit_engine::optim::{AdamW, LearningRate};
+use sit_engine::sample::{Sampling, Session};
+use sit_engine::train::{self, Trainer, Weights};
+use sit_engine::transport::{Method, Sampler, Transport};
 use sit_trainer::data::{BatchConfig, Batches, Dataset};
 use std::sync::Arc;
 use web_time::Instant;
@@ -20,8 +21,18 @@ pub struct TrainPlan {
     pub name: String,
     /// The data.
     pub dataset: Arc<dyn Dataset>,
-    /// Network, transport, optimizer, batch and seed.
-    pub config: TrainConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// What it learns.
+    pub transport: Transport,
+    /// The optimizer.
+    pub adamw: AdamW,
+    /// Images of a step.
+    pub batch: usize,
+    /// Probability that a label is replaced by the null class.
+    pub class_dropout: f64,
+    /// Seed of weights, noise and order.
+    pub seed: u64,
     /// The learning rate; it also states the number of steps.
     pub learning_rate: LearningRate,
     /// Whether every other image is mirrored.
@@ -49,32 +60,21 @@ const PIECE_TOKENS: usize = if cfg!(target_arch = "wasm32") {
 
 impl TrainPlan {
     /// The same images in each step, in pieces that are short enough: equal within rounding.
-    fn in_pieces(&self) -> TrainConfig {
-        let most = (PIECE_TOKENS / self.config.model.tokens()).max(1);
-        let pieces = self.config.batch.div_ceil(most);
-        TrainConfig {
-            batch: self.config.batch.div_ceil(pieces),
-            accumulate: self.config.accumulate * pieces,
-            ..self.config
-        }
+    fn in_pieces(&self) -> train::Training {
+        let most = (PIECE_TOKENS / self.model.tokens()).max(1);
+        let pieces = self.batch.div_ceil(most);
+        Trainer::builder(self.model)
+            .transport(self.transport)
+            .adamw(self.adamw)
+            .batch(self.batch.div_ceil(pieces))
+            .accumulate(pieces)
+            .class_dropout(self.class_dropout)
+            .seed(self.seed)
     }
 
-    fn preview(&self) -> SampleConfig {
-        let TrainConfig {
-            model, transport, ..
-        } = self.config;
-        SampleConfig {
-            model,
-            transport,
-            sampler: Sampler::Ode {
-                method: Method::Euler,
-                n_steps: PREVIEW_STEPS,
-            },
-            guidance: Guidance::default(),
-            weights: Arena::Ema,
-            batch: (PREVIEW_TOKENS / model.tokens()).clamp(1, PREVIEW_SAMPLES),
-            keep_out: false,
-        }
+    fn preview<M: AsRef<Blueprint>>(&self, model: M) -> Sampling<M> {
+        let batch = (PREVIEW_TOKENS / self.model.tokens()).clamp(1, PREVIEW_SAMPLES);
+        Sampling::new(model, Sampler::ode(Method::Euler, PREVIEW_STEPS)).batch(batch)
     }
 
     /// Bytes that training and its samples take on the device.
@@ -82,11 +82,11 @@ impl TrainPlan {
     /// # Errors
     /// Settings that are refused.
     pub fn forecast(&self) -> Result<u64> {
-        let config = self.in_pieces();
-        let layout = config.layout(u64::MAX)?;
-        let training = config.forecast(u64::MAX)?;
+        let training = self.in_pieces();
+        let blueprint = training.blueprint(u64::MAX)?;
+        let training = training.forecast(u64::MAX)?;
         // The weights are shared.
-        let preview = self.preview().forecast(&layout)?;
+        let preview = self.preview(blueprint).forecast()?;
         let samples = preview.iter().filter(|(what, _)| *what != "parameters");
         Ok(training.iter().chain(samples).map(|(_, bytes)| bytes).sum())
     }
@@ -98,13 +98,13 @@ pub struct Training {
     trainer: Trainer,
     batches: Batches,
     preview: Session,
-    /// Noise and labels of the preview.
-    noise: Vec<f32>,
+    /// Numbers and labels of the preview.
+    numbers: Vec<u64>,
     labels: Vec<u32>,
     /// Steps of the preview under way that are left.
     preview_left: usize,
     step: u64,
-    n_samples: u64,
+    /// Batches of the step under way.
     micro: usize,
     begin: Option<Instant>,
     /// Whether it goes on.
@@ -116,30 +116,25 @@ impl Training {
     ///
     /// # Errors
     /// Settings that are refused, or a device that cannot hold it.
-    pub fn new(device: &Device, mut plan: TrainPlan) -> Result<Self> {
-        plan.config = plan.in_pieces();
-        let config = &plan.config;
-        let trainer = Trainer::new(device, *config)?;
+    pub fn new(device: &Device, plan: TrainPlan) -> Result<Self> {
+        let trainer = plan.in_pieces().build(device)?;
         let batches = BatchConfig {
-            seed: config.seed,
-            batch: config.batch,
+            seed: plan.seed,
+            batch: trainer.training().batch_size(),
             flip: plan.flip,
         };
-        let sample = plan.preview();
-        let preview = Session::new(device, trainer.arenas(), trainer.layout(), sample)?;
-        let mut noise = vec![0.0; sample.batch * config.model.image_len()];
-        initial_noise(&config.model, config.seed, 0, &mut noise);
-        let n_classes = config.model.n_classes.max(1);
+        let preview = plan.preview(trainer.model(Weights::Average)).session()?;
+        let n_classes = plan.model.n_classes.max(1);
+        let numbers = 0..preview.batch();
         Ok(Training {
             batches: Batches::new(Arc::clone(&plan.dataset), batches),
-            labels: (0..sample.batch).map(|i| (i % n_classes) as u32).collect(),
-            noise,
+            labels: numbers.clone().map(|i| (i % n_classes) as u32).collect(),
+            numbers: numbers.map(|i| i as u64).collect(),
             preview,
             preview_left: 0,
             trainer,
             plan,
             step: 0,
-            n_samples: 0,
             micro: 0,
             begin: None,
             running: true,
@@ -160,18 +155,18 @@ impl Training {
             return self.preview().await;
         }
         self.begin.get_or_insert_with(Instant::now);
-        if self.micro < self.plan.config.accumulate {
+        if self.micro < self.trainer.training().batches_per_step() {
             let batch = self
                 .batches
-                .at(self.n_samples)
+                .at(self.trainer.n_images())
                 .map_err(|e| Error::Config(e.to_string()))?;
             let of_step = Batch {
                 x1: &batch.x1,
                 y: &batch.y,
+                x0: None,
                 first: batch.first,
             };
-            self.trainer.accumulate(self.micro, of_step).await?;
-            self.n_samples += self.plan.config.batch as u64;
+            self.trainer.accumulate(of_step).await?;
             self.micro += 1;
             return Ok(None);
         }
@@ -189,14 +184,15 @@ impl Training {
         };
         let last = self.step == self.plan.learning_rate.total_steps;
         if self.step == 1 || self.step.is_multiple_of(PREVIEW_EVERY) || last {
-            self.preview.start(&self.noise, &self.labels)?;
+            self.preview
+                .start(self.plan.seed, &self.numbers, &self.labels)?;
             self.preview_left = PREVIEW_STEPS as usize;
         }
         Ok(Some(TrainingAction::Learned(Box::new(learned))))
     }
 
     async fn preview(&mut self) -> Result<Option<TrainingAction>> {
-        self.preview.step(&[]).await?;
+        self.preview.step().await?;
         // A piece ends when it is done, or a GPU that also draws the window would have several of them to do first.
         let x = self.preview.read().await?.into();
         self.preview_left -= 1;
@@ -212,26 +208,19 @@ impl Training {
     /// # Errors
     /// A device that fails.
     pub async fn keep(&self) -> Result<(Model, Vec<u8>)> {
-        let TrainConfig {
+        let TrainPlan {
             model, transport, ..
-        } = self.plan.config;
+        } = self.plan;
         let recipe = Recipe {
             model,
             transport,
             data: None,
             classes: self.plan.dataset.class_names().to_vec(),
-            class_dropout: (model.n_classes > 0).then_some(self.plan.config.class_dropout),
+            class_dropout: (model.n_classes > 0).then_some(self.plan.class_dropout),
         };
-        let tensors = checkpoint::model_tensors(&model, Arena::Ema);
         let mut bytes = Vec::new();
-        checkpoint::write(
-            &mut bytes,
-            &recipe,
-            &tensors,
-            Precision::F32,
-            self.trainer.arenas(),
-        )
-        .await?;
+        let average = self.trainer.model(Weights::Average);
+        average.save(&mut bytes, &recipe, Precision::F32).await?;
         let model = Model {
             source: Source::Trained(self.plan.name.clone()),
             config: model,

@@ -84,7 +84,7 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
             last_step_size,
             n_steps,
         } => {
-            choose(ui, "Method", method, Method::ALL, Method::name);
+            choose(ui, "Method", method, &Method::OF_SDE, Method::name);
             steps(ui, n_steps);
             diffusion_ui::form(ui, diffusion);
             diffusion_ui::norm(ui, diffusion);

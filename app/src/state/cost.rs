@@ -2,7 +2,7 @@
 
 use super::{Classes, Lane, LaneStep, Noise, Settings, State};
 use sit_engine::error::Result;
-use sit_engine::transport::{Method, Sampler, Transport, Update, nfe};
+use sit_engine::transport::{Method, Sampler, Transport, nfe};
 
 /// Numbers of steps that are measured.
 pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -136,8 +136,7 @@ pub fn priced(settings: &Settings, transport: &Transport) -> Result<(Vec<LaneSte
     let steps = Lane::new(*settings).steps(transport)?;
     let guided = |t| settings.guidance.active(t);
     let price = |LaneStep { step, .. }: &LaneStep| {
-        let heun = matches!(step.update, Update::Heun { .. });
-        let twice = guided(step.t) || heun && guided(step.t_next);
+        let twice = step.times().iter().any(|&t| guided(t));
         nfe(&[*step]) * (1 + usize::from(twice))
     };
     let price = steps.iter().map(price).sum();

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sit_engine::error::Result;
 use sit_engine::transport::{
-    Diffusion, Guidance, LastStep, Method, Sampler, Step, Transport, Update, schedule,
-    schedule_from,
+    Diffusion, Guidance, LastStep, Method, Sampler, Step, Transport, schedule, schedule_from,
 };
 
 /// Which normal numbers an SDE's steps use.
@@ -100,9 +99,7 @@ pub struct LaneStep {
 impl LaneStep {
     /// Factor of the normal numbers that the step adds; 0 for none.
     pub fn noise(&self) -> f64 {
-        match self.step.update {
-            Update::Euler { noise, .. } | Update::Heun { noise, .. } => noise,
-        }
+        self.step.noise()
     }
 }
 

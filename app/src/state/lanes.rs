@@ -4,6 +4,7 @@ use super::{
     Classes, Lane, MAX_LANES, MAX_SAMPLES, Model, RECORD_BUDGET, Record, Settings, State,
     other_kind,
 };
+use crate::words::in_controls;
 
 /// What can happen to the lanes.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,7 +133,7 @@ impl State {
                     record.steps = steps;
                     record.failure = self.over_budget(&record, model);
                 }
-                Err(error) => record.failure = Some(error.to_string()),
+                Err(error) => record.failure = Some(in_controls(&error)),
             }
         }
         self.records[lane] = record;

@@ -57,13 +57,14 @@ pub enum Classes {
 }
 
 impl Classes {
-    /// Labels of `n` samples, the null class for no condition; zeros, which are not read, for a model without classes.
-    pub fn labels(self, config: &ModelConfig, n: usize) -> Vec<u32> {
-        let Some(null) = config.null_class() else {
+    /// Labels of `n` samples of `n_classes`, the null class for no condition; zeros, which are not read, for a model without classes.
+    pub fn labels(self, n_classes: usize, n: usize) -> Vec<u32> {
+        if n_classes == 0 {
             return vec![0; n];
-        };
+        }
+        let null = n_classes as u32;
         let label = |i: usize| match self {
-            Classes::All => (i % config.n_classes) as u32,
+            Classes::All => (i % n_classes) as u32,
             Classes::One(class) => class.min(null),
             Classes::None => null,
         };

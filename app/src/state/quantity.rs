@@ -1,7 +1,7 @@
 //! What is drawn, as a combination of recorded arrays: every quantity is linear in them.
 
 use super::{LaneStep, Quantity, Record};
-use sit_engine::transport::{Coefs, Transport, Update};
+use sit_engine::transport::{Coefs, Transport};
 use std::sync::Arc;
 
 /// `coef · data` of a sum.
@@ -122,10 +122,10 @@ pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
 /// What the network saw in a step: the state before it, and with Heun the step's noise.
 fn input(record: &Record, step: usize, planned: &LaneStep) -> Option<Vec<Term>> {
     let mut input: Vec<Term> = term(1.0, record.state(step)?).into_iter().collect();
-    if let (Update::Heun { noise, .. }, Some(array)) =
-        (planned.step.update, &record.frames[step].noise)
+    if let Some(array) = &record.frames[step].noise
+        && planned.step.form().is_noise_first()
     {
-        input.extend(term(noise, array));
+        input.extend(term(planned.step.noise(), array));
     }
     Some(input)
 }

@@ -1,7 +1,7 @@
 //! Walks through the state as a user takes them, with steps that arrive from a job that only pretends.
 
 use super::*;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Block, ModelConfig};
 use sit_engine::transport::{Guidance, Transport};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ fn model() -> Model {
             n_heads: 1,
             n_classes: 3,
             learn_sigma: false,
+            block: Block::AdaLnZero,
         },
         transport: Transport::default(),
         classes: Vec::new(),

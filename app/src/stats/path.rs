@@ -1,6 +1,6 @@
 //! The way from noise to data: sizes of what moves it, how straight it is, how far a step errs.
 
-use sit_engine::transport::{Coefs, Sampler, Step, Transport, Update};
+use sit_engine::transport::{Coefs, Sampler, Step, Transport};
 
 /// Root mean square over all values; NaN of none.
 pub fn rms(x: &[f32]) -> f64 {
@@ -53,7 +53,7 @@ impl Norms {
             Sampler::Ode { .. } => velocity,
             Sampler::Sde { diffusion, .. } => transport.drift(diffusion, step.t).ok()?,
         };
-        let (Update::Euler { noise: added, .. } | Update::Heun { noise: added, .. }) = step.update;
+        let added = step.noise();
         Some(Self {
             velocity: norm(velocity),
             score: transport.score(step.t).ok().map(norm),
@@ -235,7 +235,8 @@ mod tests {
         let start = schedule(&transport, &ode).unwrap()[0];
         let norms = Norms::new(&transport, &ode, &start, &x, &v, &[]).unwrap();
         assert_eq!((norms.drift, norms.noise), (norms.velocity, 0.0));
-        let end = Step { t: 1.0, ..start };
+        let mut end = start;
+        end.t = 1.0;
         assert_eq!(
             Norms::new(&transport, &ode, &end, &x, &v, &[])
                 .unwrap()

@@ -6,7 +6,6 @@ use crate::state::{COLUMNS, LanesAction, STRIDE, Settings, Source, Tab, ViewActi
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use sit_engine::backend::Device;
-use sit_engine::train::{Batch, Trainer};
 use sit_engine::transport::Method;
 use sit_trainer::config::{RunConfig, Source as Config};
 use sit_trainer::data::{Batches, digits};
@@ -20,7 +19,7 @@ fn train(folder: &Path, n: u64, every: u64) {
     fs::create_dir_all(folder).unwrap();
     let steps = format!("train.steps={}", n * every);
     let config = RunConfig::load(Config::Preset("digits-smoke"), &[steps]).unwrap();
-    let mut trainer = Trainer::new(&Device::Cpu, config.step()).unwrap();
+    let mut trainer = config.step().build(&Device::Cpu).unwrap();
     let mut batches = Batches::new(Arc::new(digits::train()), config.batches());
     let mut state = State {
         format: 1,
@@ -38,18 +37,12 @@ fn train(folder: &Path, n: u64, every: u64) {
     };
     while state.step < n * every {
         let batch = batches.at(state.n_samples).unwrap();
-        let of_step = Batch {
-            x1: &batch.x1,
-            y: &batch.y,
-            first: batch.first,
-        };
-        pollster::block_on(trainer.accumulate(0, of_step)).unwrap();
-        pollster::block_on(trainer.update(2e-3)).unwrap();
+        trainer.step(&batch.x1, &batch.y, 2e-3).unwrap();
         state.step += 1;
         state.n_updates += 1;
         state.n_samples += config.train.batch as u64;
         if state.step.is_multiple_of(every) {
-            run::save(folder, &state, trainer.arenas()).unwrap();
+            run::save(folder, &state, &trainer).unwrap();
         }
     }
 }

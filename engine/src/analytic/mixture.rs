@@ -11,7 +11,7 @@
 //! ```
 
 use crate::error::Error;
-use crate::transport::{Path, Prediction, Step, Transport, Update};
+use crate::transport::{Path, Prediction, Step, Transport};
 use std::f64::consts::PI;
 
 /// One component of a [`Mixture`].
@@ -118,39 +118,13 @@ impl Mixture {
     /// # Panics
     /// If the lengths do not fit.
     pub fn step(&self, transport: &Transport, step: &Step, x: &mut [f64], noise: &[f32]) {
-        let (path, prediction) = (transport.path, transport.prediction);
-        let (now, next) = (self.at(path, step.t), self.at(path, step.t_next));
-        for (row, x) in x.chunks_exact_mut(self.d).enumerate() {
-            let kick = |i: usize, size: f64| match size {
-                0.0 => 0.0,
-                _ => size * f64::from(noise[row * self.d + i]),
-            };
-            match step.update {
-                Update::Euler {
-                    x: keep,
-                    out,
-                    noise,
-                } => {
-                    let o = now.output(prediction, x);
-                    for i in 0..self.d {
-                        x[i] = keep * x[i] + out * o[i] + kick(i, noise);
-                    }
-                }
-                Update::Heun { noise, mid, end } => {
-                    for i in 0..self.d {
-                        x[i] += kick(i, noise);
-                    }
-                    let o0 = now.output(prediction, x);
-                    let m: Vec<f64> = (0..self.d)
-                        .map(|i| mid[0] * x[i] + mid[1] * o0[i])
-                        .collect();
-                    let o1 = next.output(prediction, &m);
-                    for i in 0..self.d {
-                        x[i] = end[0] * x[i] + end[1] * o0[i] + end[2] * o1[i];
-                    }
-                }
-            }
-        }
+        step.apply(x, noise, |x, t| {
+            let marginal = self.at(transport.path, t);
+            let points = x.chunks_exact(self.d);
+            points
+                .flat_map(|x| marginal.output(transport.prediction, x))
+                .collect()
+        });
     }
 }
 

@@ -5,21 +5,51 @@ mod step;
 
 use crate::error::{Error, Result};
 use crate::graph::plan::{Place, Use};
-use crate::graph::{Arena, CpuIo, Layout, Op, Plan};
+use crate::graph::{Arena, ArenaId, CpuIo, Layout, Op, Plan};
 use crate::num::{Buffer, Real, par};
 use crate::shape::Elem;
 use blocks::Blocks;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Segments of each arena.
-type Segments<F> = BTreeMap<Arena, Vec<Buffer<F>>>;
+/// Segments of an arena.
+type Segments<F> = Arc<Mutex<Vec<Buffer<F>>>>;
+
+/// Most arenas that a program uses: those that training keeps, for two networks.
+const MAX_ARENAS: usize = 12;
 
 /// Arenas in memory, shared by programs.
 #[derive(Clone, Debug)]
 pub struct Arenas<F> {
     layout: Layout,
-    data: Arc<Mutex<Segments<F>>>,
+    data: BTreeMap<Arena, Segments<F>>,
+}
+
+// A panic while the lock was held leaves values, not broken structures.
+fn lock<F>(segments: &Segments<F>) -> MutexGuard<'_, Vec<Buffer<F>>> {
+    segments.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The arenas of a program while it runs.
+struct Held<'a, F> {
+    ids: &'a [(ArenaId, Segments<F>)],
+    segments: [&'a mut [Buffer<F>]; MAX_ARENAS],
+}
+
+impl<F> Held<'_, F> {
+    fn position(&self, id: ArenaId) -> usize {
+        let position = self.ids.iter().position(|(held, _)| *held == id);
+        position.expect("checked when the program was made")
+    }
+
+    fn get(&self, id: ArenaId, segment: usize) -> &Buffer<F> {
+        &self.segments[self.position(id)][segment]
+    }
+
+    fn get_mut(&mut self, id: ArenaId, segment: usize) -> &mut Buffer<F> {
+        let position = self.position(id);
+        &mut self.segments[position][segment]
+    }
 }
 
 impl<F: Real> Arenas<F> {
@@ -32,25 +62,20 @@ impl<F: Real> Arenas<F> {
                 .map(|&len| Buffer::zeros(len))
                 .collect()
         };
-        let data = kinds.iter().map(|&kind| (kind, zeros())).collect();
+        let shared = || Arc::new(Mutex::new(zeros()));
         Arenas {
             layout: layout.clone(),
-            data: Arc::new(Mutex::new(data)),
+            data: kinds.iter().map(|&kind| (kind, shared())).collect(),
         }
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> u64 {
-        self.lock()
-            .values()
-            .flatten()
-            .map(|s| size_of_val(&s[..]) as u64)
-            .sum()
-    }
-
-    // A panic while the lock was held leaves values, not broken structures.
-    fn lock(&self) -> MutexGuard<'_, Segments<F>> {
-        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+        let bytes = |segments: &Segments<F>| -> usize {
+            let segments = lock(segments);
+            segments.iter().map(|s| size_of_val(&s[..])).sum()
+        };
+        self.data.values().map(bytes).sum::<usize>() as u64
     }
 
     fn with<R>(&self, arena: Arena, name: &str, visit: impl FnOnce(&mut [F]) -> R) -> Result<R> {
@@ -58,13 +83,11 @@ impl<F: Real> Arenas<F> {
             .layout
             .get(name)
             .ok_or_else(|| Error::Shape(format!("there is no parameter {name}")))?;
-        let mut data = self.lock();
-        let segments = data
-            .get_mut(&arena)
-            .ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
-        Ok(visit(
-            &mut segments[entry.segment][entry.offset..][..entry.shape.numel()],
-        ))
+        let segments = self.data.get(&arena);
+        let segments =
+            segments.ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
+        let segment = &mut lock(segments)[entry.segment];
+        Ok(visit(&mut segment[entry.offset..][..entry.shape.numel()]))
     }
 
     /// Writes one parameter's place in an arena.
@@ -126,27 +149,53 @@ pub struct Program<F> {
     plan: Plan,
     floats: Vec<Buffer<F>>,
     ints: Vec<Vec<u32>>,
-    arenas: Arenas<F>,
+    /// In the order in which they are locked, the same for all programs.
+    arenas: Vec<(ArenaId, Segments<F>)>,
     blocks: Vec<Option<Blocks>>,
 }
 
 impl<F: Scalar> Program<F> {
-    /// Allocates the slots of `plan`.
+    /// Allocates the slots of `plan`. `sets` has the arenas of each parameter set.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `arenas` lacks one the plan uses.
-    pub fn new(plan: Plan, arenas: &Arenas<F>) -> Result<Self> {
-        if let Some(missing) = plan.arenas.iter().find(|a| !arenas.lock().contains_key(a)) {
+    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or it has another layout there.
+    pub fn new(plan: Plan, sets: &[Arenas<F>]) -> Result<Self> {
+        let mut arenas = Vec::new();
+        for &id in &plan.arenas {
+            let at = usize::from(id.set.0);
+            let set = sets.get(at);
+            let Some(segments) = set.and_then(|set| set.data.get(&id.arena)) else {
+                return Err(Error::Shape(format!(
+                    "the program uses the arena {id:?}, which was not allocated"
+                )));
+            };
+            if set.map(|set| set.layout.segments()) != plan.layouts.get(at).map(Layout::segments) {
+                return Err(Error::Shape(
+                    "the arenas have another layout than the program".into(),
+                ));
+            }
+            arenas.push((id, Arc::clone(segments)));
+        }
+        arenas.sort_by_key(|(_, segments)| Arc::as_ptr(segments));
+        let twice = |pair: &[(ArenaId, Segments<F>)]| Arc::ptr_eq(&pair[0].1, &pair[1].1);
+        if arenas.len() > MAX_ARENAS || arenas.windows(2).any(twice) {
             return Err(Error::Shape(format!(
-                "the program uses the arena {missing:?}, which was not allocated"
+                "the program uses {} arenas, expected at most {MAX_ARENAS} different ones",
+                arenas.len()
             )));
         }
         let floats = plan.slots.iter().map(|s| match (s.elem, s.usage) {
             (Elem::U32, _) => Buffer::default(),
             (Elem::F32, usage) => {
                 let mut values = Buffer::zeros(s.len);
-                if let Use::Const(value) = usage {
-                    values.fill(F::of(f64::from(value)));
+                match usage {
+                    Use::Const(value) => values.fill(F::of(f64::from(value))),
+                    Use::Table(table) => {
+                        let table = table.values().into_iter();
+                        let places = values.iter_mut().zip(table);
+                        places.for_each(|(place, x)| *place = F::of(f64::from(x)));
+                    }
+                    Use::Input | Use::Scratch => {}
                 }
                 values
             }
@@ -161,7 +210,7 @@ impl<F: Scalar> Program<F> {
         Ok(Program {
             floats: floats.collect(),
             ints: ints.collect(),
-            arenas: arenas.clone(),
+            arenas,
             blocks: plan.groups.iter().map(|g| Blocks::new(&plan, g)).collect(),
             plan,
         })
@@ -250,8 +299,10 @@ impl<F: Scalar> Program<F> {
         let len = port.ty.shape.numel();
         Ok(match port.place {
             Place::Slot(slot) => self.floats[slot][..len].to_vec(),
-            Place::Arena(arena, segment, offset) => {
-                self.arenas.lock()[&arena][segment][offset..][..len].to_vec()
+            Place::Arena(id, segment, offset) => {
+                let held = self.arenas.iter().find(|(held, _)| *held == id);
+                let (_, segments) = held.expect("checked when the program was made");
+                lock(segments)[segment][offset..][..len].to_vec()
             }
         })
     }
@@ -273,7 +324,13 @@ impl<F: Scalar> Program<F> {
     /// # Errors
     /// None on this backend; the result is that of the others.
     pub fn run(&mut self) -> Result<()> {
-        let arenas = &mut *self.arenas.lock();
+        let ids = &self.arenas;
+        let mut guards: [_; MAX_ARENAS] = std::array::from_fn(|i| Some(lock(&ids.get(i)?.1)));
+        let segments = guards.each_mut().map(|guard| match guard {
+            Some(segments) => &mut segments[..],
+            None => &mut [],
+        });
+        let arenas = &mut Held { ids, segments };
         let (floats, ints) = (&mut self.floats, &self.ints);
         par::enter(|| {
             for (group, blocks) in self.plan.groups.iter().zip(&self.blocks) {

@@ -152,22 +152,34 @@ impl Device {
         }
     }
 
-    /// Makes the buffers (and pipelines) of `plan`, once.
+    /// Makes the buffers (and pipelines) of `plan`, once. `sets` has the arenas of each parameter set of the plan.
     ///
     /// # Errors
     /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails,
-    /// [`Error::Shape`] when `arenas` lacks one the plan uses or belongs to another device.
-    pub fn program(&self, plan: Plan, arenas: &Arenas) -> Result<Program> {
-        match (self, arenas) {
-            (Device::Cpu, Arenas::Cpu(arenas)) => {
-                Ok(Program::Cpu(Box::new(cpu::Program::new(plan, arenas)?)))
+    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or one belongs to another device or layout.
+    pub fn program(&self, plan: Plan, sets: &[&Arenas]) -> Result<Program> {
+        let sets = sets.iter();
+        #[cfg(feature = "gpu")]
+        let foreign = || Error::Shape("the arenas belong to another device".into());
+        match self {
+            Device::Cpu => {
+                let sets = sets.map(|arenas| match arenas {
+                    Arenas::Cpu(arenas) => Ok(arenas.clone()),
+                    #[cfg(feature = "gpu")]
+                    Arenas::Gpu(_) => Err(foreign()),
+                });
+                let sets = sets.collect::<Result<Vec<_>>>()?;
+                Ok(Program::Cpu(Box::new(cpu::Program::new(plan, &sets)?)))
             }
             #[cfg(feature = "gpu")]
-            (Device::Gpu(gpu), Arenas::Gpu(arenas)) => {
-                Ok(Program::Gpu(Box::new(gpu.program(plan, arenas)?)))
+            Device::Gpu(gpu) => {
+                let sets = sets.map(|arenas| match arenas {
+                    Arenas::Gpu(arenas) => Ok(arenas.clone()),
+                    Arenas::Cpu(_) => Err(foreign()),
+                });
+                let sets = sets.collect::<Result<Vec<_>>>()?;
+                Ok(Program::Gpu(Box::new(gpu.program(plan, sets)?)))
             }
-            #[cfg(feature = "gpu")]
-            _ => Err(Error::Shape("the arenas belong to another device".into())),
         }
     }
 

@@ -5,7 +5,8 @@ use super::{POS_EMBED, Reader, shown};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::{ModelConfig, PRESETS, params};
+use crate::model::{Block, ModelConfig, Network, PRESETS, params};
+use crate::nn::ParamSpec;
 use crate::shape::Shape;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -117,7 +118,8 @@ impl<R: Read + Seek> Reader<R> {
     pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
         let sizes = self.sizes(n_heads, input_size);
         let mismatches = match &sizes {
-            Ok(sizes) => self.mismatches(&sizes.model),
+            // The sizes are valid.
+            Ok(sizes) => self.mismatches(&params(&sizes.model).unwrap_or_default()),
             Err(_) => Vec::new(),
         };
         Examination {
@@ -200,14 +202,19 @@ impl<R: Read + Seek> Reader<R> {
             .checked_mul(patch)
             .and_then(|n| n.checked_mul(channels));
         let learn_sigma = first("final_layer.linear.weight") != plain;
-        let block = |name: &str| {
+        let modulation = first("blocks.0.adaLN_modulation.1.weight");
+        let block = match modulation.is_some_and(|rows| Some(rows) == dim.checked_mul(4)) {
+            true => Block::AdaLn,
+            false => Block::AdaLnZero,
+        };
+        let number = |name: &str| {
             name.strip_prefix("blocks.")?
                 .split('.')
                 .next()?
                 .parse::<usize>()
                 .ok()
         };
-        let last = self.tensors().filter_map(|(name, _)| block(name)).max();
+        let last = self.tensors().filter_map(|(name, _)| number(name)).max();
         let table = first("y_embedder.embedding_table.weight");
         let tokens = self.shape(POS_EMBED).filter(|shape| shape.len() == 3);
         let input_size = tokens.map(|shape| shape[1].isqrt().saturating_mul(patch));
@@ -221,6 +228,7 @@ impl<R: Read + Seek> Reader<R> {
             n_heads: published.unwrap_or(1),
             n_classes: table.map_or(0, |rows| rows.saturating_sub(1)),
             learn_sigma,
+            block,
         };
         Ok(Sizes {
             model,
@@ -229,9 +237,8 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
-    /// Every tensor that does not fit `config`, with an optional position embedding.
-    pub fn mismatches(&self, config: &ModelConfig) -> Vec<Mismatch> {
-        let wanted = params(config);
+    /// Every tensor that does not fit `specs`, of which fixed tables may be missing.
+    pub fn mismatches(&self, specs: &[ParamSpec]) -> Vec<Mismatch> {
         let mut list = Vec::new();
         let mut compare = |name: &str, expected: &Shape| {
             let name = name.to_owned();
@@ -250,13 +257,14 @@ impl<R: Read + Seek> Reader<R> {
                 list.push(Mismatch::Unreadable { name, why });
             }
         };
-        wanted.iter().for_each(|(name, shape)| compare(name, shape));
-        if self.entry(POS_EMBED).is_some() {
-            compare(POS_EMBED, &[1, config.tokens(), config.dim].into());
+        let (trained, fixed): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| spec.is_trained());
+        let fixed = fixed.iter().filter(|spec| self.entry(&spec.name).is_some());
+        for spec in trained.iter().chain(fixed) {
+            compare(&spec.name, &spec.shape);
         }
-        let known: BTreeSet<&str> = wanted.iter().map(|(name, _)| &name[..]).collect();
+        let known: BTreeSet<&str> = specs.iter().map(|spec| &spec.name[..]).collect();
         for (name, entry) in self.tensors() {
-            if name != POS_EMBED && !known.contains(name) {
+            if !known.contains(name) {
                 let (name, got) = (name.to_owned(), entry.shape.clone());
                 list.push(Mismatch::Extra { name, got });
             }
@@ -264,12 +272,16 @@ impl<R: Read + Seek> Reader<R> {
         list
     }
 
-    /// Checks that the file has exactly the tensors of `config`, with an optional position embedding, in their shapes.
+    /// Checks that the file has exactly the tensors of `network` in their shapes; fixed tables may be missing.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the first of [`Reader::mismatches`] and how many there are.
-    pub fn check(&self, config: &ModelConfig) -> Result<()> {
-        let list = self.mismatches(config);
+    pub fn check(&self, network: &dyn Network) -> Result<()> {
+        self.check_specs(&params(network)?)
+    }
+
+    pub(super) fn check_specs(&self, specs: &[ParamSpec]) -> Result<()> {
+        let list = self.mismatches(specs);
         match &list[..] {
             [] => Ok(()),
             [only] => self.refuse(only),

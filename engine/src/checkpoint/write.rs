@@ -1,11 +1,12 @@
 //! Writing tensors of a model, one in memory at a time.
 
+use super::header;
 use super::recipe::{RECIPE_KEY, Recipe};
-use super::{POS_EMBED, header};
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
 use crate::graph::Arena;
-use crate::model::{ModelConfig, params, pos_embed};
+use crate::model::Model;
+use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
 use half::f16;
 use std::io::{self, Write};
@@ -43,81 +44,87 @@ impl FromStr for Precision {
     }
 }
 
-/// Tensors to write: name, shape and where the values are.
-#[derive(Debug, Clone)]
-pub struct Tensor {
-    /// Name in the file.
-    pub name: String,
-    /// Shape in the file.
-    pub shape: Shape,
-    /// Arena and parameter; `None` is the fixed position embedding.
-    pub source: Option<(Arena, String)>,
+impl Model {
+    /// Writes the weights under their official names as a safetensors file that says what it is: the fixed tables first, as in the
+    /// official files. `recipe.model` is this network.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when the stream refuses, [`Error::Checkpoint`] naming the value that f16 cannot hold, [`Error::Device`]
+    /// when the device fails.
+    pub async fn save(
+        &self,
+        out: &mut impl Write,
+        recipe: &Recipe,
+        precision: Precision,
+    ) -> Result<()> {
+        let (fixed, trained): (Vec<_>, Vec<_>) =
+            self.specs().iter().partition(|spec| !spec.is_trained());
+        let specs = fixed.iter().chain(&trained);
+        let list: Vec<(String, Shape)> = specs
+            .clone()
+            .map(|spec| (spec.name.clone(), spec.shape.clone()))
+            .collect();
+        write_header(out, recipe, &list, precision)?;
+        for spec in specs {
+            let values = match spec.init {
+                Init::Table(table) => table.values(),
+                _ => self.read(&spec.name).await?,
+            };
+            match precision {
+                Precision::F32 => write_values(out, &values),
+                Precision::F16 => out.write_all(&halves(&spec.name, &values)?),
+            }
+            .map_err(refused)?;
+        }
+        Ok(())
+    }
 }
 
-/// The tensors of a model under their official names, the position embedding first as in the official files.
-pub fn model_tensors(config: &ModelConfig, arena: Arena) -> Vec<Tensor> {
-    let pos = Tensor {
-        name: POS_EMBED.into(),
-        shape: [1, config.tokens(), config.dim].into(),
-        source: None,
-    };
-    let of = |(name, shape): (String, Shape)| Tensor {
-        source: Some((arena, name.clone())),
-        name,
-        shape,
-    };
-    std::iter::once(pos)
-        .chain(params(config).into_iter().map(of))
-        .collect()
-}
-
-/// The moments of AdamW: `exp_avg.NAME` and `exp_avg_sq.NAME`, PyTorch's terms.
-pub fn moment_tensors(config: &ModelConfig) -> Vec<Tensor> {
+/// The moments of AdamW, `exp_avg.NAME` and `exp_avg_sq.NAME` in PyTorch's terms, with the parameter and the arena of each.
+pub(super) fn moments(
+    specs: &[ParamSpec],
+) -> impl Iterator<Item = (String, &ParamSpec, Arena)> + Clone {
     let kinds = [("exp_avg", Arena::MomentM), ("exp_avg_sq", Arena::MomentV)];
-    let of = |(kind, arena): (&str, Arena)| {
-        params(config)
-            .into_iter()
-            .map(|(name, shape)| Tensor {
-                name: format!("{kind}.{name}"),
-                shape,
-                source: Some((arena, name)),
-            })
-            .collect::<Vec<_>>()
-    };
-    kinds.into_iter().flat_map(of).collect()
+    kinds.into_iter().flat_map(move |(kind, arena)| {
+        let trained = specs.iter().filter(|spec| spec.is_trained());
+        trained.map(move |spec| (format!("{kind}.{}", spec.name), spec, arena))
+    })
 }
 
-/// Writes `tensors` of the model of `recipe` as a safetensors file, which then says what it is.
+/// Writes the moments of AdamW as a safetensors file.
 ///
 /// # Errors
-/// [`Error::Write`] when the stream refuses, [`Error::Checkpoint`] naming the value that f16 cannot hold, [`Error::Device`]
-/// when the device fails.
-pub async fn write(
+/// As [`Model::save`].
+pub(crate) async fn write_moments(
     out: &mut impl Write,
     recipe: &Recipe,
-    tensors: &[Tensor],
-    precision: Precision,
+    specs: &[ParamSpec],
     arenas: &Arenas,
 ) -> Result<()> {
-    let io = |e: io::Error| Error::Write(e.to_string());
-    let json = serde_json::to_string(recipe).map_err(|e| Error::Checkpoint(e.to_string()))?;
-    let shapes: Vec<(String, Shape)> = tensors
-        .iter()
-        .map(|t| (t.name.clone(), t.shape.clone()))
+    let list: Vec<(String, Shape)> = moments(specs)
+        .map(|(name, spec, _)| (name, spec.shape.clone()))
         .collect();
-    out.write_all(&header(&shapes, precision, Some((RECIPE_KEY, &json)))?)
-        .map_err(io)?;
-    for tensor in tensors {
-        let values = match &tensor.source {
-            None => pos_embed(&recipe.model),
-            Some((arena, name)) => arenas.read(*arena, name).await?,
-        };
-        match precision {
-            Precision::F32 => write_values(out, &values).map_err(io)?,
-            Precision::F16 => out.write_all(&halves(&tensor.name, &values)?).map_err(io)?,
-        }
+    write_header(out, recipe, &list, Precision::F32)?;
+    for (_, spec, arena) in moments(specs) {
+        let values = arenas.read(arena, &spec.name).await?;
+        write_values(out, &values).map_err(refused)?;
     }
     Ok(())
+}
+
+fn refused(e: io::Error) -> Error {
+    Error::Write(e.to_string())
+}
+
+fn write_header(
+    out: &mut impl Write,
+    recipe: &Recipe,
+    list: &[(String, Shape)],
+    precision: Precision,
+) -> Result<()> {
+    let json = serde_json::to_string(recipe).map_err(|e| Error::Checkpoint(e.to_string()))?;
+    let header = header(list, precision, Some((RECIPE_KEY, &json)))?;
+    out.write_all(&header).map_err(refused)
 }
 
 /// Values rounded to f16, little-endian.

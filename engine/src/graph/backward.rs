@@ -3,17 +3,17 @@
 use super::{Graph, Kind, NodeId, Var};
 use crate::error::{Error, Result};
 use crate::ops::pointwise;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Graph {
     /// Appends the nodes that compute d(loss)/d(w) for every `w` in `wrt`, given `seed` = d(total)/d(loss).
     ///
     /// Gradients that meet are added by explicit nodes, in the order of the graph, so sums are reproducible.
-    /// Returns one value per entry of `wrt`, of that entry's shape.
+    /// Returns one value per entry of `wrt`, of that entry's shape; zeros for one that does not influence the loss. Each is a value
+    /// of its own, so that each can have its own place in memory.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `seed` does not have the loss's shape, when an operation on the way has no gradient, or when a
-    /// `wrt` does not influence the loss.
+    /// [`Error::Shape`] when `seed` does not have the loss's shape, or when an operation on the way has no gradient.
     pub fn backward(&mut self, loss: Var, seed: Var, wrt: &[Var]) -> Result<Vec<Var>> {
         if self.ty(loss) != self.ty(seed) {
             return Err(Error::Shape(format!(
@@ -30,7 +30,8 @@ impl Graph {
             }
         }
         for i in 0..end {
-            needed[i] |= self.nodes[i].ins.iter().any(|v| needed[v.node.0 as usize]);
+            let stops = matches!(self.nodes[i].kind, Kind::StopGradient);
+            needed[i] |= !stops && self.nodes[i].ins.iter().any(|v| needed[v.node.0 as usize]);
         }
 
         let mut grads: BTreeMap<Var, Var> = BTreeMap::from([(loss, seed)]);
@@ -65,14 +66,17 @@ impl Graph {
                 grads.insert(input, sum);
             }
         }
-        let missing = |w: &Var| {
-            Error::Shape(format!(
-                "backward: node {} does not influence the loss",
-                w.node.0
-            ))
+        let mut roots = BTreeSet::new();
+        let mut own = |w: &Var| {
+            let zeros = |g: &mut Graph| g.constant(0.0, g.shape(*w).clone());
+            let grad = grads.get(w).copied().unwrap_or_else(|| zeros(self));
+            let root = self.root(grad);
+            let is_leaf = self.node(root.node).ins.is_empty();
+            if is_leaf || !roots.insert(root) {
+                return pointwise::copy(self, grad);
+            }
+            Ok(grad)
         };
-        wrt.iter()
-            .map(|w| grads.get(w).copied().ok_or_else(|| missing(w)))
-            .collect()
+        wrt.iter().map(&mut own).collect()
     }
 }

@@ -1,18 +1,21 @@
 //! Text forms of graphs and plans, one line a node or step: for people and for golden tests.
 
 use super::plan::{Operand, Place, Plan};
-use super::{Graph, Kind};
+use super::{Graph, Kind, SetId};
 use std::fmt;
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, node) in self.nodes().iter().enumerate() {
             let name = match &node.kind {
-                Kind::Param(name) => format!("param {name}"),
+                Kind::Param(SetId::MAIN, name) => format!("param {name}"),
+                Kind::Param(set, name) => format!("param {set:?} {name}"),
                 Kind::Input(name) => format!("input {name}"),
                 Kind::Const(value) => format!("const {value}"),
+                Kind::Table(table) => format!("{table:?}"),
                 Kind::Arena(arena, segment) => format!("arena {arena:?}[{segment}]"),
                 Kind::Reshape => "reshape".into(),
+                Kind::StopGradient => "stop_gradient".into(),
                 Kind::Op(op) => op.name().into(),
             };
             write!(f, "%{i} = {name}")?;

@@ -297,7 +297,7 @@ impl Checker<'_> {
 }
 
 /// The buffer of a place, and the offset there.
-fn spot(place: &Place) -> ((Option<super::Arena>, usize), usize) {
+fn spot(place: &Place) -> ((Option<super::ArenaId>, usize), usize) {
     match *place {
         Place::Slot(slot) => ((None, slot), 0),
         Place::Arena(arena, segment, offset) => ((Some(arena), segment), offset),

@@ -10,10 +10,11 @@ pub mod plan;
 mod planner;
 
 pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
-pub use plan::{Arena, Layout, Plan};
+pub use plan::{Arena, ArenaId, Layout, Plan, SetId};
 
 use crate::error::{Error, Result};
 use crate::shape::{Shape, Type};
+use crate::table::Table;
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -30,16 +31,20 @@ pub struct Var {
 /// What a node is.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// A trained tensor, by its official PyTorch name; it lives in an arena.
-    Param(String),
+    /// A trained tensor of a parameter set, by its official PyTorch name; it lives in an arena.
+    Param(SetId, String),
     /// A tensor that the caller writes, by name. It keeps its value from run to run.
     Input(String),
     /// A tensor filled with one value.
     Const(f32),
+    /// A fixed table.
+    Table(Table),
     /// A whole arena segment, for the optimizer.
-    Arena(Arena, usize),
+    Arena(ArenaId, usize),
     /// Its input with another shape; no data moves.
     Reshape,
+    /// Its input as a constant of differentiation; no data moves.
+    StopGradient,
     /// A computation.
     Op(Arc<dyn Op>),
 }
@@ -96,9 +101,24 @@ impl Graph {
         &self.ty(v).shape
     }
 
-    /// A trained tensor by its official name.
+    /// A trained tensor of [`SetId::MAIN`] by its official name.
     pub fn param(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
-        self.leaf(Kind::Param(name.into()), Type::f32(shape))
+        self.param_of(SetId::MAIN, name, shape)
+    }
+
+    /// A trained tensor of a parameter set by its official name.
+    pub fn param_of(
+        &mut self,
+        set: SetId,
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+    ) -> Var {
+        self.leaf(Kind::Param(set, name.into()), Type::f32(shape))
+    }
+
+    /// A fixed table; a program computes it once, when it is made.
+    pub fn table(&mut self, table: Table) -> Var {
+        self.leaf(Kind::Table(table), Type::f32(table.shape()))
     }
 
     /// A float tensor that the caller writes.
@@ -117,8 +137,8 @@ impl Graph {
     }
 
     /// A whole arena segment of `len` floats.
-    pub fn arena(&mut self, arena: Arena, segment: usize, len: usize) -> Var {
-        self.leaf(Kind::Arena(arena, segment), Type::f32([len]))
+    pub fn arena(&mut self, arena: impl Into<ArenaId>, segment: usize, len: usize) -> Var {
+        self.leaf(Kind::Arena(arena.into(), segment), Type::f32([len]))
     }
 
     fn leaf(&mut self, kind: Kind, ty: Type) -> Var {
@@ -149,6 +169,13 @@ impl Graph {
             }],
         );
         Ok(Var { node: id, out: 0 })
+    }
+
+    /// The same data, through which no gradient flows: [`Graph::backward`] takes it for a constant.
+    pub fn stop_gradient(&mut self, x: Var) -> Var {
+        let ty = self.ty(x).clone();
+        let id = self.push(Kind::StopGradient, vec![x], vec![ty]);
+        Var { node: id, out: 0 }
     }
 
     /// Appends an operation; its outputs are `self.var(id, 0..)`.
@@ -190,9 +217,9 @@ impl Graph {
         id
     }
 
-    /// The value whose storage `v` shares: `v` itself, or what a chain of reshapes starts from.
+    /// The value whose storage `v` shares: `v` itself, or what a chain of reshapes and stopped gradients starts from.
     pub fn root(&self, mut v: Var) -> Var {
-        while let Kind::Reshape = self.node(v.node).kind {
+        while let Kind::Reshape | Kind::StopGradient = self.node(v.node).kind {
             v = self.node(v.node).ins[0];
         }
         v

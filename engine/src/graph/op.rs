@@ -6,6 +6,7 @@ use crate::num::Real;
 use crate::shape::Type;
 use sit_shaders::Kernel;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Most inputs or outputs an operation can have (a compute stage has 8 storage bindings).
 pub const MAX_ARGS: usize = 8;
@@ -70,6 +71,12 @@ pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
         0
     }
 
+    /// The operation with its first `n` outputs alone, where nobody reads the others and leaving them out saves work: what the
+    /// forward keeps for a backward that never comes.
+    fn first_outputs(&self, _n: usize) -> Option<Self> {
+        None
+    }
+
     /// The kernel dispatches that compute it on a GPU, in order. Sizes fit `u32` here: [`Op::launch`] has checked them.
     ///
     /// # Errors
@@ -119,6 +126,8 @@ pub trait Op: Sealed + Debug + Send + Sync {
     fn index_bound(&self, ins: &[Type]) -> Option<(usize, usize)>;
     /// See [`Define::macs`].
     fn macs(&self, ins: &[Type]) -> u64;
+    /// See [`Define::first_outputs`].
+    fn first_outputs(&self, n: usize) -> Option<Arc<dyn Op>>;
     /// [`Define::launch`], refused where a kernel could not count the elements.
     ///
     /// # Errors
@@ -159,6 +168,9 @@ impl<T: Define> Op for T {
     }
     fn macs(&self, ins: &[Type]) -> u64 {
         Define::macs(self, ins)
+    }
+    fn first_outputs(&self, n: usize) -> Option<Arc<dyn Op>> {
+        Some(Arc::new(Define::first_outputs(self, n)?))
     }
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         let mut types = io.ins.iter().chain(io.outs);

@@ -4,7 +4,9 @@ use super::planner::Planner;
 use super::{Graph, Op, Var};
 use crate::error::{Error, Result};
 use crate::shape::{Elem, Shape, Type};
+use crate::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +28,44 @@ pub enum Arena {
     MomentV,
     /// Exponential moving average of the parameters.
     Ema,
+}
+
+/// A set of parameters with names and arenas of its own: a program can hold several networks, or one network with several
+/// weights.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SetId(pub u8);
+
+impl SetId {
+    /// The first set: the network that is trained or sampled.
+    pub const MAIN: SetId = SetId(0);
+    /// The second set: a network that guides the first one.
+    pub const GUIDE: SetId = SetId(1);
+}
+
+/// An arena of a parameter set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArenaId {
+    /// Whose parameters.
+    pub set: SetId,
+    /// What of them.
+    pub arena: Arena,
+}
+
+impl From<Arena> for ArenaId {
+    /// Of the first set.
+    fn from(arena: Arena) -> Self {
+        let set = SetId::MAIN;
+        ArenaId { set, arena }
+    }
+}
+
+impl fmt::Debug for ArenaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.set {
+            SetId::MAIN => write!(f, "{:?}", self.arena),
+            SetId(set) => write!(f, "{:?} of set {set}", self.arena),
+        }
+    }
 }
 
 /// Where one parameter lies in every arena.
@@ -119,7 +159,7 @@ pub enum Place {
     /// A buffer of the program, shared by values whose lifetimes do not overlap.
     Slot(usize),
     /// A range of an arena segment, from this offset in floats.
-    Arena(Arena, usize, usize),
+    Arena(ArenaId, usize, usize),
 }
 
 /// One operand of a step: where it lies and what it is.
@@ -216,6 +256,8 @@ pub enum Use {
     Input,
     /// Filled once with this value.
     Const(f32),
+    /// Filled once with this table.
+    Table(Table),
     /// Intermediate values and outputs.
     Scratch,
 }
@@ -268,9 +310,9 @@ impl Port {
 pub struct Request {
     /// Values the caller reads after a run, by name.
     pub outputs: Vec<(String, Var)>,
-    /// Arena the parameters are read from; `None` is [`Arena::Params`].
-    pub weights: Option<Arena>,
-    /// Gradients by parameter name, written into [`Arena::Grads`].
+    /// Arena that the parameters of each set are read from; [`Arena::Params`] where none is given.
+    pub weights: Vec<Arena>,
+    /// Gradients by parameter name of the first set, written into its [`Arena::Grads`].
     pub grads: Vec<(String, Var)>,
 }
 
@@ -287,20 +329,20 @@ pub struct Plan {
     pub inputs: Vec<Port>,
     /// Values that the caller reads.
     pub outputs: Vec<Port>,
-    /// Layout of the arenas.
-    pub layout: Layout,
+    /// Layout of each set's arenas.
+    pub layouts: Vec<Layout>,
     /// Arenas the steps touch.
-    pub arenas: BTreeSet<Arena>,
+    pub arenas: BTreeSet<ArenaId>,
 }
 
 impl Plan {
-    /// Plans the nodes of `graph` that `request` needs.
+    /// Plans the nodes of `graph` that `request` needs; `layouts` has that of each parameter set.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a parameter is missing from `layout` or has another shape there, or when a step would read and
+    /// [`Error::Shape`] when a parameter is missing from its layout or has another shape there, or when a step would read and
     /// write the same arena.
-    pub fn new(graph: &Graph, request: &Request, layout: &Layout) -> Result<Plan> {
-        Planner::new(graph, request, layout)?.run()
+    pub fn new(graph: &Graph, request: &Request, layouts: &[&Layout]) -> Result<Plan> {
+        Planner::new(graph, request, layouts)?.run()
     }
 
     /// Bytes of the program's own buffers, arenas not included.

@@ -1,6 +1,6 @@
 //! From a graph to a plan: which nodes live, which steps make a group, and where every value lies.
 
-use super::plan::{Arena, Entry, Layout, Plan};
+use super::plan::{Arena, ArenaId, Entry, Layout, Plan, SetId};
 use super::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Port, Request, Slot, Step, Use};
 use super::{Graph, Kind, NodeId, Op, Var};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(super) struct Planner<'a> {
     graph: &'a Graph,
     request: &'a Request,
-    layout: &'a Layout,
+    layouts: &'a [&'a Layout],
     live: Vec<bool>,
     /// Last node that uses a value; values that outlive the run stand at `usize::MAX`.
     last_use: BTreeMap<Var, usize>,
@@ -23,11 +23,11 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub fn new(graph: &'a Graph, request: &'a Request, layout: &'a Layout) -> Result<Self> {
+    pub fn new(graph: &'a Graph, request: &'a Request, layouts: &'a [&'a Layout]) -> Result<Self> {
         let mut planner = Planner {
             graph,
             request,
-            layout,
+            layouts,
             live: vec![false; graph.nodes().len()],
             last_use: BTreeMap::new(),
             place: BTreeMap::new(),
@@ -39,7 +39,7 @@ impl<'a> Planner<'a> {
                 slots: Vec::new(),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
-                layout: layout.clone(),
+                layouts: layouts.iter().map(|&layout| layout.clone()).collect(),
                 arenas: BTreeSet::new(),
             },
         };
@@ -74,8 +74,8 @@ impl<'a> Planner<'a> {
 
     fn place_grads(&mut self) -> Result<()> {
         for (name, var) in &self.request.grads {
-            let entry = self.entry(name, self.graph.shape(*var))?;
-            let place = Place::Arena(Arena::Grads, entry.segment, entry.offset);
+            let entry = self.entry(SetId::MAIN, name, self.graph.shape(*var))?;
+            let place = Place::Arena(Arena::Grads.into(), entry.segment, entry.offset);
             if self.place.insert(self.graph.root(*var), place).is_some() {
                 return Err(Error::Shape(format!(
                     "the gradient of {name} is shared with another parameter's"
@@ -85,8 +85,9 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn entry(&self, name: &str, shape: &Shape) -> Result<&'a Entry> {
-        match self.layout.get(name) {
+    fn entry(&self, set: SetId, name: &str, shape: &Shape) -> Result<&'a Entry> {
+        let layout = self.layouts.get(usize::from(set.0));
+        match layout.and_then(|layout| layout.get(name)) {
             Some(e) if e.shape == *shape => Ok(e),
             Some(e) => Err(Error::Shape(format!(
                 "parameter {name} is {shape} in the graph and {} in the layout",
@@ -123,11 +124,12 @@ impl<'a> Planner<'a> {
             out: 0,
         };
         match &node.kind {
-            Kind::Reshape => {}
-            Kind::Param(name) => {
-                let entry = self.entry(name, &node.outs[0].shape)?;
-                let arena = self.request.weights.unwrap_or(Arena::Params);
-                let place = self.arena(arena, entry.segment, entry.offset);
+            Kind::Reshape | Kind::StopGradient => {}
+            Kind::Param(set, name) => {
+                let entry = self.entry(*set, name, &node.outs[0].shape)?;
+                let weights = self.request.weights.get(usize::from(set.0));
+                let arena = *weights.unwrap_or(&Arena::Params);
+                let place = self.arena(ArenaId { set: *set, arena }, entry.segment, entry.offset);
                 self.place.insert(first, place);
             }
             Kind::Arena(arena, segment) => {
@@ -148,6 +150,10 @@ impl<'a> Planner<'a> {
                 let place = self.own_slot(&node.outs[0], Use::Const(*value));
                 self.place.insert(first, place);
             }
+            Kind::Table(table) => {
+                let place = self.own_slot(&node.outs[0], Use::Table(*table));
+                self.place.insert(first, place);
+            }
             Kind::Op(op) => self.visit_op(i, op)?,
         }
         Ok(())
@@ -159,28 +165,36 @@ impl<'a> Planner<'a> {
             place: self.place[&self.graph.root(*v)],
             len: self.graph.shape(*v).numel(),
         };
-        let mut step = Step {
-            op: op.clone(),
-            ins: node.ins.iter().map(operand).collect(),
-            outs: Vec::with_capacity(node.outs.len()),
-            in_types: node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect(),
-            out_types: node.outs.clone(),
+        let var = |out: usize| Var {
+            node: NodeId(i as u32),
+            out: out as u32,
         };
-        if let Some((index, rows)) = op.index_bound(&step.in_types) {
+        // Outputs that nobody reads are left out where the operation can.
+        let is_read = |&out: &usize| self.last_use.contains_key(&var(out));
+        let n_read = (0..node.outs.len()).rfind(is_read).map_or(0, |out| out + 1);
+        let (op, n_outs) = match op.first_outputs(n_read) {
+            Some(op) if n_read < node.outs.len() => (op, n_read),
+            _ => (op.clone(), node.outs.len()),
+        };
+        let out_types = &node.outs[..n_outs];
+        let mut step = Step {
+            ins: node.ins.iter().map(operand).collect(),
+            outs: Vec::with_capacity(n_outs),
+            in_types: node.ins.iter().map(|&v| self.graph.ty(v).clone()).collect(),
+            out_types: out_types.to_vec(),
+            op,
+        };
+        if let Some((index, rows)) = step.op.index_bound(&step.in_types) {
             let place = step.ins[index].place;
             let inputs = self.plan.inputs.iter_mut();
             for port in inputs.filter(|port| port.place == place) {
                 port.below = Some(port.below.map_or(rows, |below| below.min(rows)));
             }
         }
-        let var = |out: usize| Var {
-            node: NodeId(i as u32),
-            out: out as u32,
-        };
-        let to_arena = (0..node.outs.len()).any(|o| self.place.contains_key(&var(o)));
+        let to_arena = (0..n_outs).any(|o| self.place.contains_key(&var(o)));
         let samples = if to_arena { 1 } else { step.samples() };
         self.join_group(&step, samples);
-        for (o, ty) in node.outs.iter().enumerate() {
+        for (o, ty) in out_types.iter().enumerate() {
             let len = ty.shape.numel();
             let place = match self.place.get(&var(o)) {
                 Some(&Place::Arena(arena, segment, offset)) => self.arena(arena, segment, offset),
@@ -191,7 +205,7 @@ impl<'a> Planner<'a> {
         }
         check_aliasing(&step)?;
 
-        let own = (0..node.outs.len()).map(|o| (var(o), step.outs[o].clone()));
+        let own = (0..n_outs).map(|o| (var(o), step.outs[o].clone()));
         let read = node.ins.iter().map(|&v| self.graph.root(v));
         let mut ended: BTreeMap<Var, Operand> = own.chain(read.zip(step.ins.clone())).collect();
         self.plan.steps.push(step);
@@ -236,7 +250,7 @@ impl<'a> Planner<'a> {
         });
     }
 
-    fn arena(&mut self, arena: Arena, segment: usize, offset: usize) -> Place {
+    fn arena(&mut self, arena: ArenaId, segment: usize, offset: usize) -> Place {
         self.plan.arenas.insert(arena);
         Place::Arena(arena, segment, offset)
     }

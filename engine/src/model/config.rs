@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Sizes of a SiT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,40 @@ pub struct ModelConfig {
     pub n_classes: usize,
     /// Whether the last layer has 2C outputs a pixel, of which the second half is dropped (SiT's training default).
     pub learn_sigma: bool,
+    /// How the blocks are conditioned.
+    #[serde(default, skip_serializing_if = "Block::is_default")]
+    pub block: Block,
+}
+
+/// How a block of the transformer is conditioned on time and label (DiT, section 3.2). With c their embedding, and shift, scale and
+/// gate the chunks of `linear(silu(c))`:
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Block {
+    /// `h += gate ⊙ attn(adaln(h, shift, scale))`, `h += gate' ⊙ mlp(adaln(h, shift', scale'))`; the gates are 0 at the start, so
+    /// that each block starts as the identity. SiT's block.
+    #[default]
+    #[serde(rename = "adaln-zero")]
+    AdaLnZero,
+    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not say how the modulation
+    /// starts; here as every other linear layer.
+    #[serde(rename = "adaln")]
+    AdaLn,
+}
+
+impl Block {
+    fn is_default(&self) -> bool {
+        *self == Block::default()
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Block::AdaLnZero => "adaln-zero",
+            Block::AdaLn => "adaln",
+        })
+    }
 }
 
 /// More tokens than attention can be computed for; it keeps the position embedding a small part of the weights.
@@ -73,6 +108,7 @@ impl ModelConfig {
             n_heads: preset.n_heads,
             n_classes: 1000,
             learn_sigma: true,
+            block: Block::AdaLnZero,
         })
     }
 
@@ -93,7 +129,7 @@ impl ModelConfig {
             if !(1..=most).contains(&size) {
                 return Err(Error::setting(
                     format!("model.{key}"),
-                    format!("model.{key}: got {size}, expected 1 to {most}"),
+                    format!("got {size}, expected 1 to {most}"),
                 ));
             }
         }
@@ -203,13 +239,10 @@ impl ModelConfig {
         (self.n_classes > 0).then_some(self.n_classes as u32)
     }
 
-    /// Number of parameters as SiT counts them: the trained ones and the fixed position embedding.
+    /// Number of parameters as SiT counts them: the trained ones and the fixed position embedding. 0 for sizes that do not fit.
     pub fn n_params(&self) -> usize {
-        super::params(self)
-            .iter()
-            .map(|(_, shape)| shape.numel())
-            .sum::<usize>()
-            + self.tokens() * self.dim
+        let specs = super::params(self).unwrap_or_default();
+        specs.iter().map(|spec| spec.shape.numel()).sum()
     }
 }
 

@@ -1,12 +1,240 @@
-//! The network: SiT, a transformer on image patches with adaLN-Zero conditioning (arXiv 2401.08740, section 4; DiT, arXiv
-//! 2212.09748, section 3.2).
+//! Networks and their weights.
 //!
-//! [`ModelConfig`] is its sizes, [`params`] its tensors under their official names, [`Network`] its graph.
+//! # Theory
+//! A [`Network`] predicts, from a state x at time t and a label y, what its transport asks for: velocity, score or noise. It is one
+//! traversal over a [`Scope`](crate::nn::Scope): parameters are declared where they are used, so that names, shapes, initial values
+//! and the graph come from the same lines. A [`Model`] is a network with its transport and with weights on a device.
+//!
+//! # Practice
+//! [`ModelConfig`] is the network of configurations and files: SiT, a transformer on image patches with adaLN conditioning (arXiv
+//! 2401.08740, section 4; DiT, arXiv 2212.09748, section 3.2). A network of your own implements [`Network`]. A [`Blueprint`] is all
+//! of a model that is known before there is a device.
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::transport::Transport;
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! let network = ModelConfig { dim: 64, depth: 2, n_heads: 2, ..ModelConfig::preset("SiT-S/8").unwrap() };
+//! let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
+//! assert_eq!(model.io().image, [4, 32, 32]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
-mod forward;
-mod params;
+mod dit;
+mod network;
 
-pub use config::{ModelConfig, PRESETS, Preset};
-pub use forward::{FREQS, Network, POS_EMBED, write_tables};
-pub use params::{init, params, pos_embed, time_freqs};
+pub use config::{Block, ModelConfig, PRESETS, Preset};
+pub use network::{Inputs, Network, NetworkIo, Outputs};
+
+use crate::backend::{Arenas, Device};
+use crate::error::Result;
+use crate::graph::{Arena, Graph, Layout, SetId};
+use crate::nn::{ParamSpec, Params};
+use crate::shape::Shape;
+use crate::transport::Transport;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The parameters of a network, in order: fixed tables too.
+///
+/// # Errors
+/// Those of [`Network::validate`].
+pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
+    network.validate(1)?;
+    let io = network.io();
+    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    let inputs = Inputs {
+        x: g.input("x", io.images(1)),
+        t: g.input("t", [1]),
+        y: io.null_class().map(|_| g.input_u32("y", [1])),
+    };
+    network.forward(&mut params.scope(&mut g), inputs)?;
+    Ok(params.into_specs())
+}
+
+/// A network and its transport, its parameters and where they lie: all of a [`Model`] that needs no device.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    network: Arc<dyn Network>,
+    transport: Transport,
+    specs: Arc<[ParamSpec]>,
+    layout: Arc<Layout>,
+}
+
+impl Blueprint {
+    /// Lays out the trained parameters in segments of at most `max_segment_bytes` ([`Device::max_segment_bytes`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] for sizes or a transport that are refused, [`crate::Error::Limit`] when one parameter alone exceeds a
+    /// segment.
+    pub fn new(
+        network: impl Network + 'static,
+        transport: Transport,
+        max_segment_bytes: u64,
+    ) -> Result<Self> {
+        transport.objective()?;
+        let specs = params(&network)?;
+        let trained = specs.iter().filter(|spec| spec.is_trained());
+        let list: Vec<(String, Shape)> = trained
+            .map(|spec| (spec.name.clone(), spec.shape.clone()))
+            .collect();
+        Ok(Blueprint {
+            network: Arc::new(network),
+            transport,
+            specs: specs.into(),
+            layout: Arc::new(Layout::new(&list, max_segment_bytes)?),
+        })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &dyn Network {
+        &*self.network
+    }
+
+    /// Shapes of what goes into the network and comes out.
+    pub fn io(&self) -> NetworkIo {
+        self.network.io()
+    }
+
+    /// What the network is trained to do.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The parameters, in order: fixed tables too.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// The trained parameters with their initial values under `seed`, one at a time.
+    pub fn initial(&self, seed: u64) -> impl Iterator<Item = (&ParamSpec, Vec<f32>)> {
+        let trained = self.specs.iter().filter(|spec| spec.is_trained());
+        let numbered = trained.enumerate();
+        numbered.map(move |(index, spec)| {
+            let values = spec.init.values(&spec.shape, seed, index as u32);
+            (spec, values)
+        })
+    }
+
+    /// Where each trained parameter lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Trained parameters and fixed tables, in numbers.
+    pub fn n_params(&self) -> usize {
+        self.specs.iter().map(|spec| spec.shape.numel()).sum()
+    }
+}
+
+/// A network with weights on a device. A clone shares the weights.
+#[derive(Clone, Debug)]
+pub struct Model {
+    blueprint: Blueprint,
+    device: Device,
+    arenas: Arenas,
+    weights: Arena,
+}
+
+impl AsRef<Blueprint> for Blueprint {
+    fn as_ref(&self) -> &Blueprint {
+        self
+    }
+}
+
+impl AsRef<Blueprint> for Model {
+    fn as_ref(&self) -> &Blueprint {
+        &self.blueprint
+    }
+}
+
+impl Deref for Model {
+    type Target = Blueprint;
+
+    fn deref(&self) -> &Blueprint {
+        &self.blueprint
+    }
+}
+
+impl Model {
+    /// A model whose weights are all zero, to be written.
+    ///
+    /// # Errors
+    /// Those of [`Blueprint::new`]; [`crate::Error::Limit`] and [`crate::Error::Device`] when the device cannot hold it.
+    pub fn zeros(
+        device: &Device,
+        network: impl Network + 'static,
+        transport: Transport,
+    ) -> Result<Self> {
+        let blueprint = Blueprint::new(network, transport, device.max_segment_bytes())?;
+        let arenas = device.arenas(&blueprint.layout, &[Arena::Params])?;
+        Ok(Self::over(blueprint, device, arenas, Arena::Params))
+    }
+
+    /// A model with the initial weights of `seed`.
+    ///
+    /// # Errors
+    /// Those of [`Model::zeros`].
+    pub fn init(
+        device: &Device,
+        network: impl Network + 'static,
+        transport: Transport,
+        seed: u64,
+    ) -> Result<Self> {
+        let model = Self::zeros(device, network, transport)?;
+        for (spec, values) in model.initial(seed) {
+            model.write(&spec.name, &values)?;
+        }
+        Ok(model)
+    }
+
+    /// A model over arenas that exist.
+    pub(crate) fn over(
+        blueprint: Blueprint,
+        device: &Device,
+        arenas: Arenas,
+        weights: Arena,
+    ) -> Self {
+        Model {
+            blueprint,
+            device: device.clone(),
+            arenas,
+            weights,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What a program with this model in it is made with.
+    pub fn arenas(&self) -> &Arenas {
+        &self.arenas
+    }
+
+    /// The arena of the weights.
+    pub fn weights(&self) -> Arena {
+        self.weights
+    }
+
+    /// Writes a trained parameter, by name.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when there is none of that name or the length differs.
+    pub fn write(&self, name: &str, values: &[f32]) -> Result<()> {
+        self.arenas.write(self.weights, name, values)
+    }
+
+    /// Reads a trained parameter, by name.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when there is none of that name, [`crate::Error::Device`] when the device fails.
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+        self.arenas.read(self.weights, name).await
+    }
+}

@@ -5,17 +5,19 @@ use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
-use sit_shaders::{CHUNK_JOIN2, CHUNK_JOIN6, CHUNK_SPLIT2, CHUNK_SPLIT6, ChunkDims};
+use sit_shaders::{
+    CHUNK_JOIN2, CHUNK_JOIN4, CHUNK_JOIN6, CHUNK_SPLIT2, CHUNK_SPLIT4, CHUNK_SPLIT6, ChunkDims,
+};
 
 #[derive(Clone, Debug)]
 enum Chunk {
-    /// x `[B, n·D]` -> n times `[B, D]`, n = 2 or 6
+    /// x `[B, n·D]` -> n times `[B, D]`, n = 2, 4 or 6
     Split(usize),
     /// n times `[B, D]` -> `[B, n·D]`
     Join(usize),
 }
 
-/// The N chunks `[B, D]` of x `[B, N·D]`, N = 2 or 6 (PyTorch `chunk(N, dim=1)`).
+/// The N chunks `[B, D]` of x `[B, N·D]`, N = 2, 4 or 6 (PyTorch `chunk(N, dim=1)`).
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
@@ -36,9 +38,9 @@ impl Define for Chunk {
 
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
         let (Chunk::Split(n) | Chunk::Join(n)) = *self;
-        if n != 2 && n != 6 {
+        if ![2, 4, 6].contains(&n) {
             return Err(Error::Shape(format!(
-                "{}: {n} chunks, expected 2 or 6",
+                "{}: {n} chunks, expected 2, 4 or 6",
                 Define::name(self)
             )));
         }
@@ -74,8 +76,10 @@ impl Define for Chunk {
         const Y: [&str; 6] = ["y0", "y1", "y2", "y3", "y4", "y5"];
         let (n, kernel) = match *self {
             Chunk::Split(2) => (2, &CHUNK_SPLIT2),
+            Chunk::Split(4) => (4, &CHUNK_SPLIT4),
             Chunk::Split(n) => (n, &CHUNK_SPLIT6),
             Chunk::Join(2) => (2, &CHUNK_JOIN2),
+            Chunk::Join(4) => (4, &CHUNK_JOIN4),
             Chunk::Join(n) => (n, &CHUNK_JOIN6),
         };
         let [batch, columns] = io.sizes(0);
@@ -153,10 +157,12 @@ pub(super) fn cases() -> Vec<Case> {
     let join = |n, b, d| Case::with_grad(Chunk::Join(n), &vec![Type::f32([b, d]); n], &[0, n - 1]);
     vec![
         split(2, 1, 1),
+        split(4, 2, 5),
         split(6, 3, 5),
         split(6, 4, 65),
         first_of(6, 2, 3),
         join(2, 2, 3),
+        join(4, 3, 5),
         join(6, 1, 7),
         join(6, 3, 65),
     ]

@@ -50,39 +50,31 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     )
 }
 
-/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Saves its slope there when `save`.
+/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Its second output is the slope there, for the backward.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var, save: bool) -> Result<Var> {
+pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     g.apply1(
         Linear::Fwd {
             epilogue: Epilogue::Gelu,
-            save,
+            save: true,
         },
         &[x, w, b],
     )
 }
 
 /// `y = res + gate ⊙ (x wᵀ + b)`, the gated residual of adaLN-Zero (DiT, section 3.2): x `[B, T, K]`, res `[B, T, N]`,
-/// gate `[B, N]` -> `[B, T, N]`. Saves the branch `x wᵀ + b` when `save`: the gate is 0 at the start, so the gradient of
+/// gate `[B, N]` -> `[B, T, N]`. Its second output is the branch `x wᵀ + b`, for the backward: the gate is 0 at the start, so the gradient of
 /// the gate cannot be had from y.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn linear_gate(
-    g: &mut Graph,
-    x: Var,
-    w: Var,
-    b: Var,
-    res: Var,
-    gate: Var,
-    save: bool,
-) -> Result<Var> {
+pub fn linear_gate(g: &mut Graph, x: Var, w: Var, b: Var, res: Var, gate: Var) -> Result<Var> {
     g.apply1(
         Linear::Fwd {
             epilogue: Epilogue::Gate,
-            save,
+            save: true,
         },
         &[x, w, b, res, gate],
     )
@@ -208,6 +200,16 @@ impl Define for Linear {
             Linear::BwdW => ins[1].shape.last(),
         };
         (ins[0].shape.numel() * other) as u64
+    }
+
+    fn first_outputs(&self, n: usize) -> Option<Self> {
+        match *self {
+            Linear::Fwd { epilogue, .. } if n == 1 => Some(Linear::Fwd {
+                epilogue,
+                save: false,
+            }),
+            _ => None,
+        }
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {

@@ -10,7 +10,8 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect};
 use sit_shaders::{
-    POINTWISE_ADD, POINTWISE_MUL, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD, PointwiseDims,
+    POINTWISE_ADD, POINTWISE_COPY, POINTWISE_MUL, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD,
+    PointwiseDims,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,10 @@ enum Pointwise {
     SiluBwd,
     /// a, b -> y = a + b
     Add,
-    /// a, b -> y = a·b, without a gradient
+    /// a, b -> y = a·b
     Mul,
+    /// x -> y = x
+    Copy,
 }
 
 /// SiLU: `y = x / (1 + e^-x)`, any shape. The backward needs x.
@@ -41,12 +44,20 @@ pub fn add(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
     g.apply1(Pointwise::Add, &[a, b])
 }
 
-/// `y = a b` element by element, equal shapes: a gradient times a saved slope. It has no gradient itself.
+/// `y = a b` element by element, equal shapes.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes differ.
 pub fn mul(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
     g.apply1(Pointwise::Mul, &[a, b])
+}
+
+/// `y = x`, any shape, in memory of its own.
+///
+/// # Errors
+/// None for a float tensor.
+pub fn copy(g: &mut Graph, x: Var) -> Result<Var> {
+    g.apply1(Pointwise::Copy, &[x])
 }
 
 impl Sealed for Pointwise {}
@@ -58,6 +69,7 @@ impl Define for Pointwise {
             Pointwise::SiluBwd => "pointwise_silu_bwd",
             Pointwise::Add => "pointwise_add",
             Pointwise::Mul => "pointwise_mul",
+            Pointwise::Copy => "pointwise_copy",
         }
     }
 
@@ -85,6 +97,7 @@ impl Define for Pointwise {
             Pointwise::SiluBwd => (&POINTWISE_SILU_BWD, &["g", "x"], "gx"),
             Pointwise::Add => (&POINTWISE_ADD, &["a", "b"], "y"),
             Pointwise::Mul => (&POINTWISE_MUL, &["a", "b"], "y"),
+            Pointwise::Copy => (&POINTWISE_COPY, &["x"], "y"),
         };
         let launch = Launch::new(kernel, &PointwiseDims { n }, kernel.grid_flat(n)).output(out, 0);
         Ok(vec![
@@ -121,6 +134,7 @@ impl Define for Pointwise {
                     #[inline(always)]
                     |a, b| a + b,
                 ),
+                Pointwise::Copy => y.copy_from_slice(a),
                 Pointwise::Mul => slice::zip_map(
                     y,
                     a,
@@ -144,6 +158,11 @@ impl Define for Pointwise {
                 Ok(vec![Some(g.apply1(Pointwise::SiluBwd, &[grad, ins[0]])?)])
             }
             (Pointwise::Add, grad) => Ok(vec![grad, grad]),
+            (Pointwise::Copy, grad) => Ok(vec![grad]),
+            (Pointwise::Mul, Some(grad)) => Ok(vec![
+                Some(mul(g, grad, ins[1])?),
+                Some(mul(g, grad, ins[0])?),
+            ]),
             _ => no_gradient(self),
         }
     }
@@ -152,7 +171,10 @@ impl Define for Pointwise {
 pub(super) fn cases() -> Vec<Case> {
     let case = |op: Pointwise, n: usize| match op {
         Pointwise::SiluFwd => Case::with_grad(op, &[Type::f32([n])], &[0]),
-        Pointwise::Add => Case::with_grad(op, &[Type::f32([n]), Type::f32([n])], &[0, 1]),
+        Pointwise::Copy => Case::with_grad(op, &[Type::f32([n])], &[0]),
+        Pointwise::Add | Pointwise::Mul => {
+            Case::with_grad(op, &[Type::f32([n]), Type::f32([n])], &[0, 1])
+        }
         _ => Case::new(op, &[Type::f32([n]), Type::f32([n])]),
     };
     [
@@ -160,6 +182,7 @@ pub(super) fn cases() -> Vec<Case> {
         Pointwise::SiluBwd,
         Pointwise::Add,
         Pointwise::Mul,
+        Pointwise::Copy,
     ]
     .into_iter()
     .flat_map(|op| [1, 7, 256, 1000].map(|n| case(op, n)))

@@ -1,13 +1,10 @@
 //! The loss of images that are not trained on.
 
-use super::draws::{Draws, VALIDATION};
-use super::{Batch, TrainConfig, Trainer};
-use crate::backend::{Device, Program};
+use super::{Trainer, Training, Weights, by_image, plans};
+use crate::backend::Program;
 use crate::error::Result;
-use crate::graph::plan::Request;
-use crate::graph::{Arena, Graph, Layout, Plan};
-use crate::model;
-use crate::transport::Objective;
+use crate::model::Blueprint;
+use crate::objective::{Batch, Ports, SampleKey};
 
 /// The training loss (mean over images, weighted as in training) of a model in training at times and noise that are the
 /// same every time, so that the change from one call to the next is the model's. No label is dropped.
@@ -15,62 +12,52 @@ use crate::transport::Objective;
 /// Noise and time of image n are functions of (seed, n), and other ones than training draws.
 #[derive(Debug)]
 pub struct Validation {
-    config: TrainConfig,
-    objective: Objective,
+    training: Training,
     program: Program,
-    draws: Draws,
+    ports: Ports,
 }
 
 impl Validation {
-    /// Makes the program for the weights in `weights`: [`Arena::Ema`] or [`Arena::Params`].
+    /// Makes the program for these weights.
     ///
     /// # Errors
     /// [`crate::Error::Limit`] and [`crate::Error::Device`] when the device cannot hold it.
-    pub fn new(device: &Device, trainer: &Trainer, weights: Arena) -> Result<Self> {
-        let config = *trainer.config();
-        let plan = plan(&config, trainer.layout(), weights)?;
-        let mut program = device.program(plan, trainer.arenas())?;
-        model::write_tables(&config.model, &mut program)?;
+    pub fn new(trainer: &Trainer, weights: Weights) -> Result<Self> {
+        let training = trainer.training().clone();
+        let (plan, ports) = plans::loss_plan(&training, trainer, weights.arena())?;
         Ok(Validation {
-            objective: config.transport.objective()?,
-            draws: Draws::new(&config),
-            program,
-            config,
+            program: trainer.device().program(plan, &[trainer.arenas()])?,
+            training,
+            ports,
         })
     }
 
-    /// The loss of each image of a batch, `[B]`, with its time. `batch.first` is the number of the first image.
+    /// Time and loss of each image of a batch, `[B]`. `batch.first` is the number of the first image.
     ///
     /// # Errors
     /// As [`Trainer::accumulate`].
     pub async fn losses(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
-        self.draws
-            .draw(&self.config, &self.objective, VALIDATION, batch)?;
-        self.draws.write(&mut self.program)?;
-        self.program.write("x1", batch.x1)?;
+        let key = SampleKey {
+            seed: self.training.seed,
+            number: batch.first,
+            is_validation: true,
+        };
+        let objective = self.training.chosen_objective();
+        objective.draw(key, &batch, &mut self.ports)?;
+        self.ports.write(&mut self.program)?;
         self.program.run()?;
-        let losses = self.program.read("loss").await?;
-        Ok(self.draws.by_image(&losses).collect())
+        let losses = self.program.read(plans::LOSS).await?;
+        Ok(by_image(&self.ports, &losses))
     }
 }
 
-fn plan(config: &TrainConfig, layout: &Layout, weights: Arena) -> Result<Plan> {
-    let mut g = Graph::new();
-    let (_, per_sample) = config.loss(&mut g, false)?;
-    let request = Request {
-        outputs: vec![("loss".into(), per_sample)],
-        weights: Some(weights),
-        grads: Vec::new(),
-    };
-    Plan::new(&g, &request, layout)
-}
-
-impl TrainConfig {
+impl Training {
     /// Device memory of a [`Validation`] beside the training's, in bytes.
     ///
     /// # Errors
-    /// As [`TrainConfig::plans`].
-    pub fn validation_bytes(&self, layout: &Layout) -> Result<u64> {
-        Ok(plan(self, layout, Arena::Ema)?.slot_bytes())
+    /// As [`Training::forecast`].
+    pub fn validation_bytes(&self, blueprint: &Blueprint) -> Result<u64> {
+        let (plan, _) = plans::loss_plan(self, blueprint, Weights::Average.arena())?;
+        Ok(plan.slot_bytes())
     }
 }

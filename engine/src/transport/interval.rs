@@ -106,17 +106,17 @@ impl Transport {
         let end_advice = match (sampler, sampler.last_step()) {
             (_, Some(_)) => "use a larger `last_step_size`",
             (Sampler::Ode { .. }, None) => {
-                "Heun evaluates it: set `t_eps_sample` above 0 (default 0.001)"
+                "the method evaluates it: set `t_eps_sample` above 0 (default 0.001)"
             }
             (Sampler::Sde { .. }, None) => {
                 "Heun evaluates it: use `last_step` mean, tweedie or euler, or set `t_eps_sample` above 0, or choose another \
                  `diffusion` (sigma and linear have a limit)"
             }
         };
-        if sampler.method() == Method::Heun {
+        if sampler.method().tableau().reaches_end() {
             drift(t1).map_err(advise(end_advice))?;
         }
-        self.last_update(sampler, t1).map_err(advise(end_advice))?;
+        self.last_step(sampler, t1).map_err(advise(end_advice))?;
         Ok(())
     }
 }
@@ -134,7 +134,16 @@ impl Sampler {
                 format!("got {n_steps}, expected 1 to {MAX_STEPS}"),
             ));
         }
-        if let Self::Sde { diffusion, .. } = self {
+        if let Self::Sde {
+            method, diffusion, ..
+        } = self
+        {
+            if !Method::OF_SDE.contains(method) {
+                return Err(Error::setting(
+                    "sde",
+                    format!("got {method}, expected euler or heun; the others integrate an ODE"),
+                ));
+            }
             diffusion.validate()?;
         }
         if let Some((_, size)) = self.last_step()

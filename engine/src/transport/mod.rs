@@ -17,6 +17,8 @@ mod objective;
 mod path;
 mod prediction;
 mod solver;
+mod step;
+mod tableau;
 #[cfg(test)]
 mod testing;
 
@@ -27,9 +29,9 @@ pub use interval::Interval;
 pub use objective::{Interpolant, LossCoefs, Objective};
 pub use path::Path;
 pub use prediction::{LossWeight, Prediction};
-pub use solver::{
-    DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, Step, Update, nfe, schedule, schedule_from,
-};
+pub use solver::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, nfe, schedule, schedule_from};
+pub use step::{MAX_STAGES, Step, StepForm};
+pub use tableau::Tableau;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -77,9 +79,10 @@ impl Transport {
             if let Some(t_eps) = t_eps
                 && !(0.0..0.5).contains(&t_eps)
             {
-                return Err(Error::Config(format!(
-                    "{name}: got {t_eps}, expected a time in [0, 0.5)"
-                )));
+                return Err(Error::setting(
+                    name,
+                    format!("got {t_eps}, expected a time in [0, 0.5)"),
+                ));
             }
         }
         Ok(())

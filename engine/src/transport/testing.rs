@@ -55,13 +55,6 @@ impl Affine {
     pub fn at(self, x: f64) -> f64 {
         self.slope * x + self.offset
     }
-
-    pub fn after(self, inner: Self) -> Self {
-        Self {
-            slope: self.slope * inner.slope,
-            offset: self.at(inner.offset),
-        }
-    }
 }
 
 impl Gaussian {

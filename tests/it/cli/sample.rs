@@ -2,8 +2,9 @@
 
 use super::tensors::{Tensors, f32s, i64s, read, write};
 use super::{TINY_RUN, names};
-use sit_engine::model::{self, ModelConfig};
+use sit_engine::model::{ModelConfig, Network};
 use sit_engine::sample::initial_noise;
+use sit_engine::table::Table;
 use sit_tests::formula::Formula;
 use sit_tests::net::{self, TINY, sine};
 use sit_tests::sit::{run, run_ok};
@@ -17,11 +18,9 @@ pub fn sit_files(folder: &Path, config: &ModelConfig, formula: &Formula, x: &[f3
     let mut weights: Tensors = tensors
         .map(|(name, shape, values)| (name, f32s(&shape, &values)))
         .collect();
-    let pos = model::pos_embed(config);
-    weights.insert(
-        "pos_embed".into(),
-        f32s(&[1, config.tokens(), config.dim], &pos),
-    );
+    let (side, dim) = (config.input_size / config.patch, config.dim);
+    let pos = Table::SinCos2d { side, dim }.values();
+    weights.insert("pos_embed".into(), f32s(&[1, config.tokens(), dim], &pos));
     write(&folder.join("sit.safetensors"), &weights);
     let mut noise = Tensors::new();
     let size = config.input_size;
@@ -86,7 +85,7 @@ fn outputs_have_their_shapes_and_agree() {
             ..TINY
         };
         let mut expected = vec![0.0; noise.len()];
-        initial_noise(&config, 0, 0, &mut expected);
+        initial_noise(&config.io(), 0, 0, &mut expected);
         assert_eq!(noise, expected);
 
         let (header, levels) = array(folder.path(), "arr_0.npy");

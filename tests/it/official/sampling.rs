@@ -1,26 +1,20 @@
 //! End states of the solvers.
 
 use super::{Bench, CPU, gpu_bench};
-use sit_engine::graph::Arena;
-use sit_engine::sample::SampleConfig;
-use sit_engine::transport::{Guidance, Method, Sampler, Transport};
+use sit_engine::model::Model;
+use sit_engine::sample::Sampling;
+use sit_engine::transport::{Method, Sampler, Transport};
 use sit_tests::official::{self, NOT_YET, Official};
 use sit_tests::{assert_close, net};
 
 fn config(
+    bench: &Bench,
     official: &Official,
     (transport, sampler): (Transport, Sampler),
     batch: usize,
-) -> SampleConfig {
-    SampleConfig {
-        model: official.model,
-        transport,
-        sampler,
-        guidance: Guidance::default(),
-        weights: Arena::Params,
-        batch,
-        keep_out: false,
-    }
+) -> Sampling<Model> {
+    let model = net::model(bench.device, &official.model, transport, &official.weights);
+    model.sampler(sampler).batch(batch)
 }
 
 fn end_states(bench: &Bench) {
@@ -41,8 +35,8 @@ fn end_states(bench: &Bench) {
         let Some(settings) = official::sampler(&key, n_steps) else {
             continue;
         };
-        let config = config(&tiny, settings, y.len());
-        let mut session = net::session(bench.device, config, &tiny.weights);
+        let config = config(bench, &tiny, settings, y.len());
+        let mut session = config.session().unwrap();
         let draw = |j: usize| images(&noise.with("j", j as f64));
         let end = net::solve(&mut session, &x0, &y, draw);
         assert_close(&key, &end, &arrays.get(&key), bench.tensor);
@@ -83,11 +77,8 @@ fn guided_end_states() {
         let Some(settings) = official::sampler(key, guided.at("steps").count()) else {
             continue;
         };
-        let config = SampleConfig {
-            guidance,
-            ..config(&golden, settings, y.len())
-        };
-        let mut session = net::session(CPU.device, config, &golden.weights);
+        let config = config(&CPU, &golden, settings, y.len());
+        let mut session = config.guided(guidance).session().unwrap();
         let end = net::solve(&mut session, &x0, &y, |_| vec![]);
         let first = want.at("first").numbers();
         assert_close(key, &end[..first.len()], &first, 1e-5);

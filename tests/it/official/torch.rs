@@ -2,8 +2,8 @@
 
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Format, Reader};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{self, ModelConfig};
+use sit_engine::model::{Model, ModelConfig};
+use sit_engine::transport::Transport;
 use sit_tests::fixture::{Entry, Fixture};
 use sit_tests::formula::Formula;
 use sit_tests::{assert_close, net, official};
@@ -21,11 +21,10 @@ fn reader(fixture: &Fixture, name: &str) -> File {
 /// Loads the weights and compares them with the formula.
 fn weights(file: &mut File, config: &ModelConfig, formula: &Formula) {
     assert_eq!(file.model(Some(config.n_heads), None).unwrap(), *config);
-    let layout = Layout::new(&model::params(config), u64::MAX).unwrap();
-    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params]).unwrap();
-    file.load(config, &arenas, Arena::Params).unwrap();
+    let model = Model::zeros(&Device::Cpu, *config, Transport::default()).unwrap();
+    file.load(&model).unwrap();
     for (name, _, want) in net::params(config, formula) {
-        let got = pollster::block_on(arenas.read(Arena::Params, &name)).unwrap();
+        let got = pollster::block_on(model.read(&name)).unwrap();
         assert_close(&name, &got, &want, TOLERANCE);
     }
 }

@@ -12,7 +12,7 @@ fn adamw_steps(bench: &Bench) {
     let (inputs, train, arrays) = (tiny.at("inputs"), tiny.at("train"), tiny.arrays());
     let y = inputs.at("y").labels();
     let config = official::training(&train, tiny.model, y.len());
-    let mut training = Training::new(bench.device, config, &tiny.weights);
+    let mut training = Training::new(bench.device, &tiny.model, &config, &tiny.weights);
     let x1 = tiny.images(y.len(), &inputs.at("x1").formula());
     let (t, x0) = (train.at("t").formula(), train.at("x0").formula());
     let t = t.with("B", y.len() as f64);

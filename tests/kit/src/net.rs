@@ -4,13 +4,14 @@ use crate::formula::Formula;
 use pollster::block_on;
 use sit_engine::backend::{Arenas, Device, Program};
 use sit_engine::graph::plan::Request;
-use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
-use sit_engine::model::{self, ModelConfig, Network};
+use sit_engine::graph::{Arena, Graph, Plan, SetId, Var};
+use sit_engine::model::{self, Block, Blueprint, Inputs, Model, ModelConfig, Network};
+use sit_engine::nn::{ParamSpec, Params};
 use sit_engine::ops::guide;
-use sit_engine::optim;
-use sit_engine::sample::{SampleConfig, Session};
+use sit_engine::optim::{self, AdamW};
+use sit_engine::sample::Session;
 use sit_engine::shape::Shape;
-use sit_engine::train::TrainConfig;
+use sit_engine::train;
 use sit_engine::transport::Transport;
 
 /// A small network, for tests of what holds for every network.
@@ -23,6 +24,7 @@ pub const TINY: ModelConfig = ModelConfig {
     n_heads: 4,
     n_classes: 10,
     learn_sigma: true,
+    block: Block::AdaLnZero,
 };
 
 /// `scale * sin(step * i + phase)` for i = 0.., computed in f64 and rounded.
@@ -37,31 +39,51 @@ pub fn sine_weights(scale: f64) -> Formula {
     Formula::stated(&format!("{scale}*sin(1.7*i+0.3*k)"))
 }
 
-/// The parameters of a network with their values by a formula of `i` and the parameter's number `k`.
+/// The trained parameters of a network with their values by a formula of `i` and the parameter's number `k`.
+///
+/// # Panics
+/// When the sizes do not fit together.
 pub fn params(
     config: &ModelConfig,
     weights: &Formula,
 ) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
-    let params = model::params(config).into_iter().enumerate();
-    params.map(|(k, (name, shape))| {
-        let values = weights.with("k", k as f64).values(shape.numel());
-        (name, shape, values)
+    let params = model::params(config).expect("valid sizes").into_iter();
+    let params = params.filter(ParamSpec::is_trained).enumerate();
+    params.map(|(k, spec)| {
+        let values = weights.with("k", k as f64).values(spec.shape.numel());
+        (spec.name, spec.shape, values)
     })
 }
 
-/// The layout and arenas of a network with formula weights, in [`Arena::Params`] and [`Arena::Ema`].
+/// A model with formula weights.
+///
+/// # Panics
+/// When the device refuses it.
+pub fn model(
+    device: &Device,
+    config: &ModelConfig,
+    transport: Transport,
+    weights: &Formula,
+) -> Model {
+    let model = Model::zeros(device, *config, transport).expect("it fits");
+    for (name, _, values) in params(config, weights) {
+        model.write(&name, &values).expect("the parameter is there");
+    }
+    model
+}
+
+/// Arenas of a network with formula weights in [`Arena::Params`] and [`Arena::Ema`].
 ///
 /// # Panics
 /// When the device refuses them.
 pub fn arenas(
     device: &Device,
+    blueprint: &Blueprint,
     config: &ModelConfig,
     weights: &Formula,
     kinds: &[Arena],
-) -> (Layout, Arenas) {
-    let layout = model::params(config);
-    let layout = Layout::new(&layout, device.max_segment_bytes()).expect("it fits");
-    let arenas = device.arenas(&layout, kinds).expect("it fits");
+) -> Arenas {
+    let arenas = device.arenas(blueprint.layout(), kinds).expect("it fits");
     for (name, _, values) in params(config, weights) {
         for &kind in kinds
             .iter()
@@ -72,7 +94,7 @@ pub fn arenas(
                 .expect("the parameter is there");
         }
     }
-    (layout, arenas)
+    arenas
 }
 
 /// Runs a program and reads an output.
@@ -89,9 +111,9 @@ pub fn run(program: &mut Program, output: &str) -> Vec<f32> {
 /// # Panics
 /// When the engine refuses it.
 pub fn network(device: &Device, config: &ModelConfig, batch: usize, weights: &Formula) -> Program {
-    let forward = |g: &mut Graph, network: &Network, x| {
+    let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
-        network.forward(g, x, t, Some(y)).expect("valid shapes")
+        evaluate(config, g, params, x, t, y)
     };
     program(device, config, batch, weights, forward)
 }
@@ -107,14 +129,27 @@ pub fn guided(
     channels: usize,
     weights: &Formula,
 ) -> Program {
-    let forward = |g: &mut Graph, network: &Network, x| {
+    let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [2]), g.input_u32("y", [2]));
         let scale = g.input("scale", [1]);
         let doubled = guide::double(g, x).expect("valid shapes");
-        let out = network.forward(g, doubled, t, Some(y));
-        guide::mix(g, out.expect("valid shapes"), scale, channels).expect("valid shapes")
+        let out = evaluate(config, g, params, doubled, t, y);
+        guide::mix(g, out, scale, channels).expect("valid shapes")
     };
     program(device, config, 1, weights, forward)
+}
+
+fn evaluate(
+    config: &ModelConfig,
+    g: &mut Graph,
+    params: &mut Params,
+    x: Var,
+    t: Var,
+    y: Var,
+) -> Var {
+    let inputs = Inputs { x, t, y: Some(y) };
+    let outputs = config.forward(&mut params.scope(g), inputs);
+    outputs.expect("valid shapes").out
 }
 
 fn program(
@@ -122,28 +157,24 @@ fn program(
     config: &ModelConfig,
     batch: usize,
     weights: &Formula,
-    forward: impl FnOnce(&mut Graph, &Network, Var) -> Var,
+    forward: impl FnOnce(&mut Graph, &mut Params, Var) -> Var,
 ) -> Program {
-    let mut g = Graph::new();
-    let (c, size) = (config.channels, config.input_size);
-    let x = g.input("x", [batch, c, size, size]);
-    let network = Network::new(&mut g, config, false).expect("valid sizes");
-    let out = forward(&mut g, &network, x);
-    let (layout, arenas) = arenas(device, config, weights, &[Arena::Params]);
+    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    let x = g.input("x", config.io().images(batch));
+    let out = forward(&mut g, &mut params, x);
+    let model = model(device, config, Transport::default(), weights);
     let request = Request {
         outputs: vec![("out".into(), out)],
         ..Request::default()
     };
-    let plan = Plan::new(&g, &request, &layout).expect("a valid graph");
-    let mut program = device.program(plan, &arenas).expect("it fits");
-    model::write_tables(config, &mut program).expect("the tables are there");
-    program
+    let plan = Plan::new(&g, &request, &[model.layout()]).expect("a valid graph");
+    device.program(plan, &[model.arenas()]).expect("it fits")
 }
 
 /// A training step in its two halves, at times and noise that the caller gives.
 pub struct Training {
     transport: Transport,
-    config: TrainConfig,
+    adamw: AdamW,
     grad: Program,
     update: Program,
     /// Weights, gradients, moments and the moving average.
@@ -167,7 +198,12 @@ impl Training {
     ///
     /// # Panics
     /// When the engine refuses it.
-    pub fn new(device: &Device, config: TrainConfig, weights: &Formula) -> Training {
+    pub fn new(
+        device: &Device,
+        config: &ModelConfig,
+        training: &train::Training,
+        weights: &Formula,
+    ) -> Training {
         let kinds = [
             Arena::Params,
             Arena::Grads,
@@ -175,15 +211,15 @@ impl Training {
             Arena::MomentV,
             Arena::Ema,
         ];
-        let (layout, arenas) = arenas(device, &config.model, weights, &kinds);
-        let plans = config.plans(&layout).expect("valid settings");
-        let mut grad = device.program(plans.grad, &arenas).expect("it fits");
-        model::write_tables(&config.model, &mut grad).expect("the tables are there");
+        let blueprint = training.blueprint(device.max_segment_bytes());
+        let blueprint = blueprint.expect("valid settings");
+        let arenas = arenas(device, &blueprint, config, weights, &kinds);
+        let plans = training.plans(&blueprint).expect("valid settings");
         Training {
-            transport: config.transport,
-            update: device.program(plans.update, &arenas).expect("it fits"),
-            config,
-            grad,
+            transport: *blueprint.transport(),
+            adamw: *training.optimizer(),
+            grad: device.program(plans.grad, &[&arenas]).expect("it fits"),
+            update: device.program(plans.update, &[&arenas]).expect("it fits"),
             arenas,
         }
     }
@@ -223,7 +259,7 @@ impl Training {
     /// # Panics
     /// When it is skipped, or the device fails.
     pub fn update(&mut self, lr: f64, n: u64) {
-        let hyper = self.config.adamw.hyper(lr, n);
+        let hyper = self.adamw.hyper(lr, n);
         self.update
             .write(optim::HYPER, &hyper)
             .expect("it is there");
@@ -240,15 +276,6 @@ impl Training {
     }
 }
 
-/// A session of a network with formula weights.
-///
-/// # Panics
-/// When the engine refuses it.
-pub fn session(device: &Device, config: SampleConfig, weights: &Formula) -> Session {
-    let (layout, arenas) = arenas(device, &config.model, weights, &[Arena::Params]);
-    Session::new(device, &arenas, &layout, config).expect("valid settings")
-}
-
 /// Runs all steps from x0 with the noise of `draw(number of the draw)`.
 ///
 /// # Panics
@@ -259,16 +286,16 @@ pub fn solve(
     y: &[u32],
     draw: impl Fn(usize) -> Vec<f32>,
 ) -> Vec<f32> {
-    session.start(x0, y).expect("valid inputs");
+    session.start_at(0, x0, y).expect("valid inputs");
     let mut n_draws = 0;
-    while session.done() < session.steps().len() {
+    while !session.is_over() {
         let noise = if session.needs_noise() {
             draw(n_draws)
         } else {
             vec![]
         };
         n_draws += usize::from(session.needs_noise());
-        block_on(session.step(&noise)).expect("the device works");
+        block_on(session.step_with(&noise)).expect("the device works");
     }
     block_on(session.read()).expect("the device works")
 }

@@ -4,9 +4,9 @@ use crate::fixture::{Arrays, Entry, Fixture};
 use crate::formula::Formula;
 use crate::net;
 use sit_engine::backend::Device;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Block, ModelConfig};
 use sit_engine::optim::AdamW;
-use sit_engine::train::TrainConfig;
+use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{
     Diffusion, Guidance, GuidanceChannels, LossWeight, Method, Path, Prediction, Sampler, Transport,
 };
@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 /// Methods that fixtures have numbers of and the program does not offer yet.
-pub const NOT_YET: [&str; 2] = ["rk4", "dopri5"];
+pub const NOT_YET: [&str; 1] = ["dopri5"];
 
 /// A network with its weights, and numbers of it.
 pub struct Official {
@@ -77,6 +77,7 @@ pub fn model(config: &Entry) -> ModelConfig {
         n_heads: size("num_heads"),
         n_classes: size("num_classes"),
         learn_sigma: config.at("learn_sigma").flag(),
+        block: Block::AdaLnZero,
     }
 }
 
@@ -120,33 +121,24 @@ pub fn transport(key: &str) -> Transport {
 ///
 /// # Panics
 /// When it lacks a setting.
-pub fn training(train: &Entry, model: ModelConfig, batch: usize) -> TrainConfig {
+pub fn training(train: &Entry, model: ModelConfig, batch: usize) -> Training {
     let number = |key| train.at(key).number();
     let betas = train.at("betas").numbers();
-    TrainConfig {
-        adamw: AdamW {
-            betas: betas.try_into().expect("two betas"),
-            adam_eps: number("adam_eps"),
-            weight_decay: number("weight_decay"),
-            clip: 0.0,
-            ema_decay: number("ema_decay"),
-            ema_warmup: false,
-        },
-        ..objective(transport(train.at("combo").text()), model, batch)
-    }
+    let adamw = AdamW {
+        betas: betas.try_into().expect("two betas"),
+        adam_eps: number("adam_eps"),
+        weight_decay: number("weight_decay"),
+        clip: 0.0,
+        ema_decay: number("ema_decay"),
+        ema_warmup: false,
+    };
+    objective(transport(train.at("combo").text()), model, batch).adamw(adamw)
 }
 
 /// A training that is there for its loss.
-pub fn objective(transport: Transport, model: ModelConfig, batch: usize) -> TrainConfig {
-    TrainConfig {
-        model,
-        transport,
-        adamw: AdamW::default(),
-        batch,
-        accumulate: 1,
-        class_dropout: 0.0,
-        seed: 0,
-    }
+pub fn objective(transport: Transport, model: ModelConfig, batch: usize) -> Training {
+    let training = Trainer::builder(model).transport(transport);
+    training.batch(batch).class_dropout(0.0)
 }
 
 /// A method by its name in the fixtures; none if it is [`NOT_YET`] in the program.
@@ -156,6 +148,8 @@ pub fn objective(transport: Transport, model: ModelConfig, batch: usize) -> Trai
 fn method(name: &str, key: &str) -> Option<Method> {
     let own = match name {
         "heun2" => "heun",
+        // torchdiffeq's is Kutta's 3/8 rule.
+        "rk4" => "rk4-38",
         _ => name,
     };
     (!NOT_YET.contains(&name)).then(|| named(own, key))

@@ -99,7 +99,7 @@ impl Bench {
             outputs,
             ..Request::default()
         };
-        let mut plan = Plan::new(&g, &request, &layout).expect("the case has a plan");
+        let mut plan = Plan::new(&g, &request, &[&layout]).expect("the case has a plan");
         // Poison: an element that no step writes stays NaN.
         for slot in &mut plan.slots {
             if slot.usage == Use::Scratch {
@@ -110,13 +110,13 @@ impl Bench {
             name,
             inputs,
             plan,
-            loss_plan: Plan::new(&g, &loss_request, &layout).expect("part of the other plan"),
+            loss_plan: Plan::new(&g, &loss_request, &[&layout]).expect("part of the other plan"),
             layout,
         }
     }
 
     fn arena_kinds(&self) -> Vec<Arena> {
-        self.plan.arenas.iter().copied().collect()
+        self.plan.arenas.iter().map(|id| id.arena).collect()
     }
 
     /// Names of the outputs.
@@ -143,7 +143,8 @@ impl Bench {
 
     fn f64_program(&self, plan: &Plan) -> cpu::Program<f64> {
         let arenas = cpu::Arenas::new(&self.layout, &self.arena_kinds());
-        let mut program = cpu::Program::new(plan.clone(), &arenas).expect("it has all arenas");
+        let mut program = cpu::Program::new(plan.clone(), std::slice::from_ref(&arenas))
+            .expect("it has all arenas");
         for (name, values) in &self.inputs {
             let used = plan.inputs.iter().any(|port| port.name == *name);
             let written = match values {
@@ -172,7 +173,7 @@ impl Bench {
     /// All outputs on `device`.
     async fn run(&self, device: &Device) -> sit_engine::Result<Vec<Vec<f32>>> {
         let arenas = device.arenas(&self.layout, &self.arena_kinds())?;
-        let mut program = device.program(self.plan.clone(), &arenas)?;
+        let mut program = device.program(self.plan.clone(), &[&arenas])?;
         for (name, values) in &self.inputs {
             match values {
                 Values::Float(x) => program.write(name, x)?,

@@ -8,12 +8,11 @@ use serde::Deserialize;
 use serde_json::json;
 use sit_engine::backend::{Choice, Device, Program};
 use sit_engine::graph::plan::Request;
-use sit_engine::graph::{Arena, Graph, Plan};
-use sit_engine::model::{ModelConfig, Network, write_tables};
-use sit_engine::optim::AdamW;
+use sit_engine::graph::{Graph, Plan, SetId};
+use sit_engine::model::{Inputs, Model, ModelConfig, Network};
+use sit_engine::nn::Params;
 use sit_engine::rng::{Stream, fill_normal};
-use sit_engine::train::{Batch, TrainConfig, Trainer};
-use sit_engine::transport::Transport;
+use sit_engine::train::{Trainer, Weights};
 use std::error::Error;
 use std::io::BufRead;
 use std::path::Path;
@@ -35,17 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: peer SIZES.json EXCHANGE.safetensors cpu|gpu".into());
     };
     let Sizes { model, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
-    let config = TrainConfig {
-        model,
-        transport: Transport::default(),
-        adamw: AdamW::default(),
-        batch,
-        accumulate: 1,
-        class_dropout: 0.1,
-        seed: SEED,
-    };
+    let training = Trainer::builder(model).batch(batch).seed(SEED);
     let device = pollster::block_on(Device::open(backend.parse::<Choice>()?))?;
-    let mut trainer = Trainer::new(&device, config)?;
+    let forecast = training.forecast(device.max_segment_bytes())?;
+    let mut trainer = training.build(&device)?;
     let params = weights(&trainer)?;
     let mut x = vec![0.0; batch * model.image_len()];
     fill_normal(SEED, Stream::Noise, 1, 0, &mut x);
@@ -54,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let y: Vec<u32> = (0..batch).map(|b| (b % model.n_classes) as u32).collect();
 
-    let mut forward = forward(&device, &trainer, batch)?;
+    let mut forward = forward(&device, &model, &trainer.model(Weights::Trained), batch)?;
     forward.write("x", &x)?;
     forward.write("t", &t)?;
     forward.write_u32("y", &y)?;
@@ -71,7 +63,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(Path::new(exchange), &tensors)?;
     drop(tensors);
 
-    let forecast = config.forecast(device.max_segment_bytes())?;
     println!(
         "{}",
         json!({
@@ -82,7 +73,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             "allocated_bytes": trainer.bytes(),
         })
     );
-    let mut first = 0;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let start = Instant::now();
@@ -92,14 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 pollster::block_on(forward.read("out"))?;
             }
             "train" => {
-                let images = Batch {
-                    x1: &x,
-                    y: &y,
-                    first,
-                };
-                pollster::block_on(trainer.accumulate(0, images))?;
-                pollster::block_on(trainer.update(LEARNING_RATE))?;
-                first += batch as u64;
+                trainer.step(&x, &y, LEARNING_RATE)?;
             }
             other => return Err(format!("{other:?}, expected train or forward").into()),
         }
@@ -120,8 +103,8 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
         fill_normal(SEED, Stream::Init, index as u32, 0, &mut values);
         values.iter_mut().for_each(|x| *x *= 0.05);
         trainer
-            .arenas()
-            .write(Arena::Params, &entry.name, &values)?;
+            .model(Weights::Trained)
+            .write(&entry.name, &values)?;
         let bytes = bytes(&values, |x| x.to_le_bytes());
         tensors.push((entry.name.clone(), entry.shape.to_vec(), bytes));
     }
@@ -129,24 +112,25 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
 }
 
 /// The forward of sampling: nothing is kept for a backward.
-fn forward(device: &Device, trainer: &Trainer, batch: usize) -> sit_engine::Result<Program> {
-    let model = trainer.config().model;
-    let mut g = Graph::new();
-    let x = g.input(
-        "x",
-        [batch, model.channels, model.input_size, model.input_size],
-    );
-    let t = g.input("t", [batch]);
-    let y = g.input_u32("y", [batch]);
-    let out = Network::new(&mut g, &model, false)?.forward(&mut g, x, t, Some(y))?;
+fn forward(
+    device: &Device,
+    network: &ModelConfig,
+    model: &Model,
+    batch: usize,
+) -> sit_engine::Result<Program> {
+    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    let inputs = Inputs {
+        x: g.input("x", model.io().images(batch)),
+        t: g.input("t", [batch]),
+        y: Some(g.input_u32("y", [batch])),
+    };
+    let out = network.forward(&mut params.scope(&mut g), inputs)?.out;
     let request = Request {
         outputs: vec![("out".into(), out)],
         ..Request::default()
     };
-    let mut program =
-        device.program(Plan::new(&g, &request, trainer.layout())?, trainer.arenas())?;
-    write_tables(&model, &mut program)?;
-    Ok(program)
+    let plan = Plan::new(&g, &request, &[model.layout()])?;
+    device.program(plan, &[model.arenas()])
 }
 
 fn bytes<T: Copy>(values: &[T], le: impl Fn(T) -> [u8; 4]) -> Vec<u8> {

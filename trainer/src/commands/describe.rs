@@ -64,7 +64,7 @@ pub fn settings(config: &RunConfig) {
         );
     }
     let steps = config.train.steps;
-    let share = config.step().adamw.ema_share_of_initial(steps);
+    let share = config.step().optimizer().ema_share_of_initial(steps);
     if share > 0.01 {
         tracing::warn!(
             "train.ema_decay = {} is slow for {}: at the end the moving average still holds {:.0} % of the initial weights",

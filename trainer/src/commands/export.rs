@@ -8,9 +8,8 @@ use crate::stdout;
 use pollster::block_on;
 use sit_engine::Error;
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::{self, Precision};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model;
+use sit_engine::checkpoint::Precision;
+use sit_engine::model::Model;
 use sit_engine::text::shown;
 use std::io;
 use std::path::PathBuf;
@@ -40,15 +39,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut outputs = Outputs::default();
     outputs.reads("CHECKPOINT", &args.source.checkpoint);
     outputs.writes("--out", &args.out, &["safetensors"])?;
-    let model = source.recipe.model;
-    let layout = Layout::new(&model::params(&model), u64::MAX)?;
-    let arenas = Device::Cpu.arenas(&layout, &[Arena::Params])?;
-    source.weights.load(&model, &arenas, Arena::Params)?;
-    let tensors = checkpoint::model_tensors(&model, Arena::Params);
+    let recipe = &source.recipe;
+    let model = Model::zeros(&Device::Cpu, recipe.model, recipe.transport)?;
+    source.weights.load(&model)?;
     let mut bad_value = false;
     write_atomically(&args.out, |out| {
-        let write = checkpoint::write(out, &source.recipe, &tensors, args.dtype, &arenas);
-        block_on(write).map_err(|e| {
+        block_on(model.save(out, recipe, args.dtype)).map_err(|e| {
             bad_value = matches!(e, Error::Checkpoint(_));
             io::Error::other(e)
         })

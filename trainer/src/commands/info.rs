@@ -11,11 +11,10 @@ use crate::{memory, stdout};
 use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination, Sizes};
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model::{self, ModelConfig};
-use sit_engine::sample::SampleConfig;
+use sit_engine::model::{Blueprint, ModelConfig};
+use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
-use sit_engine::transport::{Guidance, Method, Sampler, Transport};
+use sit_engine::transport::{Method, Sampler, Transport};
 use std::path::{Path, PathBuf};
 
 /// Show a model's parameters, work and memory, and what this machine can run.
@@ -116,12 +115,15 @@ pub fn run(args: &Args) -> Result<()> {
         match block_on(Device::open(choice)) {
             Ok(device) => {
                 let guidance = if config.model.n_classes > 0 { 1.5 } else { 1.0 };
-                let sample = one_step(&config, guidance);
-                text += &format!(
-                    "{device}\n{}{}",
-                    memory::training(&config, &device),
-                    memory::sampling(&sample, &device)
-                );
+                let (batch, most) = (config.train.batch, device.max_segment_bytes());
+                text += &format!("{device}\n{}", memory::training(&config, &device));
+                match Blueprint::new(config.model, config.transport, most) {
+                    Ok(blueprint) => {
+                        let sampling = one_step(blueprint, batch, guidance);
+                        text += &memory::sampling(&sampling, &device).to_string();
+                    }
+                    Err(e) => text += &format!("  sampling: does not fit: {}\n", in_flags(&e)),
+                }
             }
             Err(e) => text += &format!("{}\n", in_flags(&e)),
         }
@@ -253,10 +255,11 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
             ),
         }
     );
-    let params = model::params(model);
+    let blueprint = Blueprint::new(*model, Transport::default(), u64::MAX)?;
     let count = |prefix: &str| {
-        let part = params.iter().filter(|(name, _)| name.starts_with(prefix));
-        part.map(|(_, shape)| shape.numel()).sum::<usize>()
+        let trained = blueprint.specs().iter().filter(|spec| spec.is_trained());
+        let part = trained.filter(|spec| spec.name.starts_with(prefix));
+        part.map(|spec| spec.shape.numel()).sum::<usize>()
     };
     let mut parts = vec![
         ("patch embedding", count("x_embedder")),
@@ -268,7 +271,7 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
     match sizes.knows_image {
         true => parts.extend([
             ("positions (fixed)", model.tokens() * model.dim),
-            ("all", model.n_params()),
+            ("all", blueprint.n_params()),
         ]),
         false => parts.push(("all but positions", count(""))),
     }
@@ -278,10 +281,7 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
     if !sizes.knows_image {
         return Ok(());
     }
-    let layout = Layout::new(&params, u64::MAX)?;
-    let mut config = with_model(*model);
-    config.train.batch = 1;
-    let macs = one_step(&config, 1.0).macs(&layout)? as f64;
+    let macs = one_step(blueprint, 1, 1.0).macs()? as f64;
     let (macs, unit) = if macs < 1e9 {
         (macs / 1e6, "MMAC")
     } else {
@@ -309,20 +309,7 @@ fn with_model(model: ModelConfig) -> RunConfig {
 }
 
 /// Sampling a batch; every step of the ODE is like the first.
-fn one_step(config: &RunConfig, guidance: f64) -> SampleConfig {
-    SampleConfig {
-        model: config.model,
-        transport: config.transport,
-        sampler: Sampler::Ode {
-            method: Method::Euler,
-            n_steps: 1,
-        },
-        guidance: Guidance {
-            scale: guidance,
-            ..Guidance::default()
-        },
-        weights: Arena::Params,
-        batch: config.train.batch,
-        keep_out: false,
-    }
+fn one_step(blueprint: Blueprint, batch: usize, guidance: f64) -> Sampling<Blueprint> {
+    let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
+    sampling.batch(batch).guidance(guidance)
 }

@@ -7,9 +7,9 @@ use crate::weights::{self, Weights};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::text::{count, shown};
-use sit_engine::transport::{Path, Prediction, Transport};
+use sit_engine::transport::{self, Prediction, Transport};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A checkpoint, and flags for files that do not tell.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub struct SourceArgs {
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
     #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
-    path: Option<Path>,
+    path: Option<transport::Path>,
     /// What a bare file's network predicts; runs and files written here record it [default: velocity].
     #[arg(long, value_name = "velocity|score|noise", help_heading = "Model")]
     prediction: Option<Prediction>,
@@ -79,6 +79,29 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Opens the checkpoint of a network that guides a model of `main`; a bare file is taken to have its transport and its image size.
+///
+/// # Errors
+/// As of [`SourceArgs::open`].
+pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Source> {
+    let mut source = SourceArgs::plain(checkpoint).open()?;
+    if source.weights.recipe()?.is_none() {
+        source.recipe.transport = main.transport;
+    }
+    let (got, expected) = (source.recipe.transport, main.transport);
+    if (got.path, got.prediction) != (expected.path, expected.prediction) {
+        return Err(Failure::Input(format!(
+            "{} predicts {} on the {} path, expected {} on {} as the model that it guides",
+            shown(checkpoint),
+            got.prediction,
+            got.path,
+            expected.prediction,
+            expected.path
+        )));
+    }
+    Ok(source)
+}
+
 impl SourceArgs {
     /// Opens the checkpoint and checks the names and shapes of its tensors.
     ///
@@ -100,7 +123,7 @@ impl SourceArgs {
         let (file, name) = match self.weights {
             None | Some(Which::Ema) => {
                 let (adamw, n) = (
-                    checkpoint.state.config.step().adamw,
+                    checkpoint.state.config.step().optimizer().to_owned(),
                     checkpoint.state.n_updates,
                 );
                 let share = adamw.ema_share_of_initial(n);
@@ -173,6 +196,18 @@ impl SourceArgs {
             weights,
             origin,
         })
+    }
+
+    /// The arguments for a checkpoint that says all of itself.
+    fn plain(checkpoint: &Path) -> Self {
+        SourceArgs {
+            checkpoint: checkpoint.to_owned(),
+            weights: None,
+            path: None,
+            prediction: None,
+            n_heads: None,
+            input_size: None,
+        }
     }
 
     fn refuse_flags(&self, why: &str) -> Result<()> {

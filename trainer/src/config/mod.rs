@@ -20,7 +20,7 @@ pub(crate) use value::suggestion;
 use serde::{Deserialize, Serialize};
 use sit_engine::model::ModelConfig;
 use sit_engine::optim::{AdamW, LearningRate};
-use sit_engine::train;
+use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::Transport;
 
 use crate::data::{BatchConfig, DataConfig, Dataset, Kind};
@@ -62,7 +62,7 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// What a training step is made of.
-    pub fn step(&self) -> train::TrainConfig {
+    pub fn step(&self) -> Training {
         let TrainConfig {
             betas,
             adam_eps,
@@ -72,22 +72,21 @@ impl RunConfig {
             ema_warmup,
             ..
         } = self.train;
-        train::TrainConfig {
-            model: self.model,
-            transport: self.transport,
-            adamw: AdamW {
-                betas,
-                adam_eps,
-                weight_decay,
-                clip,
-                ema_decay,
-                ema_warmup,
-            },
-            batch: self.train.batch,
-            accumulate: self.train.accumulate,
-            class_dropout: self.train.class_dropout,
-            seed: self.train.seed,
-        }
+        let adamw = AdamW {
+            betas,
+            adam_eps,
+            weight_decay,
+            clip,
+            ema_decay,
+            ema_warmup,
+        };
+        Trainer::builder(self.model)
+            .transport(self.transport)
+            .adamw(adamw)
+            .batch(self.train.batch)
+            .accumulate(self.train.accumulate)
+            .class_dropout(self.train.class_dropout)
+            .seed(self.train.seed)
     }
 
     /// The order of the samples.

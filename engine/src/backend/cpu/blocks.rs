@@ -1,7 +1,7 @@
 //! A group of steps, block of samples by block: what a step leaves in the cache of its core is there for the next one, and the
 //! threads meet once a group instead of once a step.
 
-use super::{Scalar, Segments};
+use super::{Held, Scalar};
 use crate::graph::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Plan, Step};
 use crate::graph::{CpuIo, MAX_ARGS};
 use crate::num::Buffer;
@@ -55,7 +55,7 @@ impl Blocks {
         steps: &[Step],
         floats: &mut [Buffer<F>],
         ints: &[Vec<u32>],
-        arenas: &Segments<F>,
+        arenas: &Held<'_, F>,
     ) {
         let mut taken: [Buffer<F>; MAX_GROUP_SLOTS] = Default::default();
         for (to, &(slot, _)) in taken.iter_mut().zip(&group.slots) {
@@ -109,7 +109,7 @@ struct Block<'a, F> {
     /// What no step of the group writes.
     floats: &'a [Buffer<F>],
     ints: &'a [Vec<u32>],
-    arenas: &'a Segments<F>,
+    arenas: &'a Held<'a, F>,
 }
 
 impl<F: Scalar> Block<'_, F> {
@@ -141,7 +141,7 @@ impl<F: Scalar> Block<'_, F> {
                     }
                 }
                 Place::Arena(arena, segment, offset) => {
-                    ins[i] = &self.arenas[&arena][segment][offset..][range];
+                    ins[i] = &self.arenas.get(arena, segment)[offset..][range];
                 }
             }
         }
@@ -172,11 +172,10 @@ impl<F: Scalar> Block<'_, F> {
 mod tests {
     use super::super::{Arenas, Program};
     use super::*;
-    use crate::model::ModelConfig;
+    use crate::graph::Arena;
+    use crate::model::{Block, ModelConfig};
     use crate::ops;
-    use crate::optim::AdamW;
-    use crate::train::TrainConfig;
-    use crate::transport::Transport;
+    use crate::train::Trainer;
 
     fn wave(len: usize, step: f64) -> Vec<f64> {
         (0..len).map(|i| (i as f64 * step).sin()).collect()
@@ -264,26 +263,20 @@ mod tests {
     }
 
     fn plan(batch: usize) -> Plan {
-        let config = TrainConfig {
-            model: ModelConfig {
-                input_size: 8,
-                channels: 1,
-                patch: 1,
-                dim: 16,
-                depth: 3,
-                n_heads: 2,
-                n_classes: 3,
-                learn_sigma: true,
-            },
-            transport: Transport::default(),
-            adamw: AdamW::default(),
-            batch,
-            accumulate: 1,
-            class_dropout: 0.0,
-            seed: 0,
-        };
-        let layout = config.layout(u64::MAX).unwrap();
-        config.plans(&layout).unwrap().grad
+        let training = Trainer::builder(ModelConfig {
+            input_size: 8,
+            channels: 1,
+            patch: 1,
+            dim: 16,
+            depth: 3,
+            n_heads: 2,
+            n_classes: 3,
+            learn_sigma: true,
+            block: Block::AdaLnZero,
+        })
+        .batch(batch);
+        let blueprint = training.blueprint(u64::MAX).unwrap();
+        training.plans(&blueprint).unwrap().grad
     }
 
     /// What a group promises.
@@ -338,16 +331,15 @@ mod tests {
                 .build()
                 .unwrap();
             let run = |plan: Plan| {
-                let kinds: Vec<_> = plan.arenas.iter().copied().collect();
-                let arenas = Arenas::<f32>::new(&plan.layout, &kinds);
-                for (i, entry) in plan.layout.entries().iter().enumerate() {
+                let kinds: Vec<Arena> = plan.arenas.iter().map(|id| id.arena).collect();
+                let arenas = Arenas::<f32>::new(&plan.layouts[0], &kinds);
+                for (i, entry) in plan.layouts[0].entries().iter().enumerate() {
                     let values = wave(entry.shape.numel(), 0.1 + i as f64);
                     let values: Vec<f32> = values.iter().map(|&x| 0.2 * x as f32).collect();
-                    arenas
-                        .write(crate::graph::Arena::Params, &entry.name, &values)
-                        .unwrap();
+                    arenas.write(Arena::Params, &entry.name, &values).unwrap();
                 }
-                let mut program = Program::new(plan.clone(), &arenas).unwrap();
+                let mut program =
+                    Program::new(plan.clone(), std::slice::from_ref(&arenas)).unwrap();
                 let inputs = plan.inputs.iter().zip(1..);
                 for (port, i) in inputs {
                     let n = port.ty.shape.numel();
@@ -360,9 +352,8 @@ mod tests {
                 let blocks = program.blocks.iter().flatten().count();
                 program.run().unwrap();
                 program.run().unwrap();
-                let grads = plan.layout.entries().iter();
-                let grads =
-                    grads.map(|e| arenas.read(crate::graph::Arena::Grads, &e.name).unwrap());
+                let grads = plan.layouts[0].entries().iter();
+                let grads = grads.map(|e| arenas.read(Arena::Grads, &e.name).unwrap());
                 (
                     grads
                         .chain([program.read("loss").unwrap()])

@@ -1,6 +1,6 @@
 //! One step on the buffers of a program.
 
-use super::{Scalar, Segments};
+use super::{Held, Scalar};
 use crate::graph::plan::{Operand, Place, Step};
 use crate::graph::{CpuIo, MAX_ARGS};
 use crate::num::{Buffer, Real};
@@ -11,7 +11,7 @@ pub(super) fn run<F: Scalar>(
     step: &Step,
     floats: &mut [Buffer<F>],
     ints: &[Vec<u32>],
-    arenas: &mut Segments<F>,
+    arenas: &mut Held<'_, F>,
 ) {
     let in_place = step.op.in_place();
     let mut taken: [Buffer<F>; MAX_ARGS] = Default::default();
@@ -39,7 +39,7 @@ pub(super) fn run<F: Scalar>(
             Place::Slot(slot) if ty.elem == Elem::U32 => ins_u32[i] = &ints[slot],
             Place::Slot(slot) => ins[i] = &floats[slot][..operand.len],
             Place::Arena(arena, segment, offset) => {
-                ins[i] = &arenas[&arena][segment][offset..][..operand.len]
+                ins[i] = &arenas.get(arena, segment)[offset..][..operand.len]
             }
         }
     }
@@ -102,13 +102,11 @@ fn carve<'a, F: Real>(
 
 fn place_of<'a, F: Real>(
     floats: &'a mut [Buffer<F>],
-    arenas: &'a mut Segments<F>,
+    arenas: &'a mut Held<'_, F>,
     place: &Place,
 ) -> &'a mut Buffer<F> {
     match *place {
         Place::Slot(slot) => &mut floats[slot],
-        Place::Arena(arena, segment, _) => &mut arenas
-            .get_mut(&arena)
-            .expect("checked when the program was made")[segment],
+        Place::Arena(arena, segment, _) => arenas.get_mut(arena, segment),
     }
 }

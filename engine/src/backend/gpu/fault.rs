@@ -299,7 +299,7 @@ mod tests {
         }
         let name = "backend::gpu::fault::tests::a_panic_inside_is_an_error_and_prints_nothing";
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "`exact`", "`nocapture`"])
+            .args([name, "--exact", "--nocapture"])
             .env(CHILD, "1")
             .output()
             .unwrap();

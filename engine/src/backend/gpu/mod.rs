@@ -152,8 +152,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails, [`Error::Shape`]
     /// when `arenas` lacks one the plan uses, has another layout or belongs to another device.
-    pub fn program(&self, plan: Plan, arenas: &Arenas) -> Result<Program> {
-        Program::new(self, plan, arenas)
+    pub fn program(&self, plan: Plan, sets: Vec<Arenas>) -> Result<Program> {
+        Program::new(self, plan, sets)
     }
 
     /// Bytes that [`Gpu::program`] would allocate for `plan`.

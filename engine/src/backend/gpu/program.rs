@@ -27,7 +27,7 @@ const FILL_LEN: usize = 1 << 18;
 pub struct Program {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
-    arenas: Arenas,
+    sets: Vec<Arenas>,
     slots: Vec<wgpu::Buffer>,
     uniforms: Option<wgpu::Buffer>,
     staging: Staging,
@@ -77,11 +77,13 @@ impl Uniforms {
 }
 
 impl Program {
-    pub(super) fn new(gpu: &Gpu, plan: Plan, arenas: &Arenas) -> Result<Self> {
-        if !gpu.is(arenas.gpu()) {
+    pub(super) fn new(gpu: &Gpu, plan: Plan, sets: Vec<Arenas>) -> Result<Self> {
+        if !sets.iter().all(|arenas| gpu.is(arenas.gpu())) {
             return Err(Error::Shape("the arenas belong to another device".into()));
         }
-        if plan.layout.segments() != arenas.layout().segments() {
+        let segments = |i: usize| sets.get(i).map(|arenas| arenas.layout().segments());
+        let mut layouts = plan.layouts.iter().enumerate();
+        if layouts.any(|(i, layout)| segments(i) != Some(layout.segments())) {
             return Err(Error::Shape(
                 "the arenas have another layout than the program".into(),
             ));
@@ -90,7 +92,7 @@ impl Program {
         let uniforms = Uniforms::new(&dispatches);
         let mut program = Program {
             gpu: gpu.clone(),
-            arenas: arenas.clone(),
+            sets,
             slots: slots(gpu, &plan)?,
             uniforms: None,
             staging: gpu.staging(staging_bytes(&plan))?,
@@ -145,7 +147,9 @@ impl Program {
         match *place {
             Place::Slot(slot) => Ok((&self.slots[slot], 0)),
             Place::Arena(arena, segment, offset) => {
-                let segments = self.arenas.segments(arena).map_err(|_| {
+                let set = self.sets.get(usize::from(arena.set.0));
+                let segments = set.and_then(|set| set.segments(arena.arena).ok());
+                let segments = segments.ok_or_else(|| {
                     Error::Shape(format!(
                         "the program uses the arena {arena:?}, which was not allocated"
                     ))
@@ -300,6 +304,9 @@ fn slots(gpu: &Gpu, plan: &Plan) -> Result<Vec<wgpu::Buffer>> {
                 let piece = &piece[..piece.len().min(slot.len - start)];
                 gpu.upload(&buffer, start as u64 * 4, bytes_of(piece))?;
             }
+        }
+        if let Use::Table(table) = slot.usage {
+            gpu.upload(&buffer, 0, bytes_of(&table.values()))?;
         }
         slots.push(buffer);
     }

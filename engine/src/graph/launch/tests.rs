@@ -1,7 +1,7 @@
 use super::*;
 use crate::graph::op::Sealed;
 use crate::graph::plan::{Request, Use};
-use crate::graph::{Arena, CpuIo, Define, Graph, Layout};
+use crate::graph::{Arena, CpuIo, Define, Graph};
 use crate::num::Real;
 use crate::shape::Shape;
 use sit_shaders::{ADALN_FWD, AdalnDims, LINEAR_FWD_64, LinearDims, POINTWISE_ADD, PointwiseDims};
@@ -57,7 +57,7 @@ fn plan(op: Fake, ins: &[Type]) -> Plan {
         outputs: outputs.collect(),
         ..Request::default()
     };
-    Plan::new(&g, &request, &Layout::default()).unwrap()
+    Plan::new(&g, &request, &[]).unwrap()
 }
 
 fn add() -> Launch {
@@ -196,7 +196,7 @@ fn aliasing_is_refused() {
         .output("stats", 1);
     let mut two = plan(fake(vec![launch], 2, &ty), &[ty.clone(), ty]);
     dispatches(&two, &Limits::default()).unwrap();
-    let place = |offset| Place::Arena(Arena::Grads, 0, offset);
+    let place = |offset| Place::Arena(Arena::Grads.into(), 0, offset);
     two.steps[0].outs[0].place = place(0);
     two.steps[0].outs[1].place = place(64);
     dispatches(&two, &Limits::default()).expect("disjoint ranges may both be written");
@@ -239,7 +239,7 @@ fn sizes_and_types_are_checked() {
         "fake: pointwise_add: a [5] lies in 4 elements"
     );
     let mut odd = plan_of(full());
-    odd.steps[0].ins[0].place = Place::Arena(Arena::Params, 0, 5);
+    odd.steps[0].ins[0].place = Place::Arena(Arena::Params.into(), 0, 5);
     assert!(
         refused(&odd, &Limits::default())
             .to_string()

@@ -10,7 +10,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("engine", "checkpoint/header.rs", "checkpoint/write.rs"),
     ("engine", "graph/backward.rs", "ops/pointwise.rs"),
     ("engine", "graph/plan.rs", "graph/planner.rs"),
-    ("engine", "model/config.rs", "model/params.rs"),
     ("engine", "num/buffer.rs", "num/real.rs"),
     ("engine", "transport/interval.rs", "transport/solver.rs"),
 ];

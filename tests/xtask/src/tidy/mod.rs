@@ -18,8 +18,6 @@ const LONG: &[&str] = &[
     "engine/src/num/par.rs",
     "engine/src/ops/attention.rs",
     "engine/src/ops/linear.rs",
-    "engine/src/sample.rs",
-    "engine/src/transport/solver.rs",
 ];
 
 /// Runs all checks and reports everything that is wrong.

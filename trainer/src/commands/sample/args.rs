@@ -2,10 +2,13 @@
 
 use super::images::{Index, parse_index};
 use crate::commands::backend::BackendArg;
-use crate::commands::source::SourceArgs;
+use crate::commands::source::{self, Source, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
+use crate::error::Result;
+use sit_engine::checkpoint::Recipe;
 use sit_engine::transport::{
-    DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, GuidanceChannels, LastStep, Method, Sampler,
+    DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
+    Sampler,
 };
 use std::path::PathBuf;
 
@@ -19,7 +22,7 @@ pub struct Args {
     /// Integrate the probability flow ODE [default: heun].
     #[arg(
         long,
-        value_name = "euler|heun",
+        value_name = "euler|midpoint|heun|rk4|rk4-38",
         help_heading = "Solver",
         conflicts_with = "sde"
     )]
@@ -27,7 +30,7 @@ pub struct Args {
     /// Integrate the SDE.
     #[arg(long, value_name = "euler|heun", help_heading = "Solver")]
     pub sde: Option<Method>,
-    /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, heun twice [default: 50,
+    /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, midpoint and heun twice, the others four times [default: 50,
     /// with --sde 250].
     #[arg(long, value_name = "N", help_heading = "Solver", value_parser = whole::<u32>(1..=100_000))]
     pub steps: Option<u32>,
@@ -70,6 +73,19 @@ pub struct Args {
     /// Times between which guidance applies; 0 is noise, 1 is data.
     #[arg(long, value_name = "LO..HI", help_heading = "Images", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true)]
     pub guidance_interval: [f64; 2],
+    /// Guide by another checkpoint, in place of the network without a class: a smaller model for the same images, or an early state
+    /// of this one.
+    #[arg(
+        long,
+        value_name = "CHECKPOINT",
+        help_heading = "Images",
+        requires = "autoguide_scale",
+        conflicts_with = "guidance"
+    )]
+    pub autoguide: Option<PathBuf>,
+    /// Scale of that guidance: weak + W (strong - weak).
+    #[arg(long, value_name = "W", help_heading = "Images", value_parser = finite, requires = "autoguide")]
+    pub autoguide_scale: Option<f64>,
     /// Key of the noise; the same seed gives the same images for any --batch.
     #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
@@ -120,6 +136,32 @@ Examples:
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
 
 impl Args {
+    /// The guidance that is asked for.
+    pub fn guidance(&self) -> Guidance {
+        Guidance {
+            scale: self.guidance,
+            channels: self.guidance_channels,
+            interval: self.guidance_interval,
+        }
+    }
+
+    /// Scale of the guidance by another checkpoint.
+    pub fn autoguide_scale(&self) -> f64 {
+        self.autoguide_scale.unwrap_or(1.0)
+    }
+
+    /// The checkpoint that guides a model of `main`.
+    ///
+    /// # Errors
+    /// As of [`SourceArgs::open`].
+    pub fn guide(&self, main: &Recipe) -> Result<Option<Source>> {
+        let guide = self
+            .autoguide
+            .as_deref()
+            .map(|path| source::guide(path, main));
+        guide.transpose().map_err(|e| e.context("--autoguide"))
+    }
+
     /// The solver that is asked for.
     pub fn sampler(&self) -> Sampler {
         match (self.ode, self.sde) {

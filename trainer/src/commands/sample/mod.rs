@@ -14,11 +14,10 @@ use crate::sampling::{self, Noise};
 use crate::{memory, signals, stdout};
 use judge::Judge;
 use outputs::Files;
-use sit_engine::graph::{Arena, Layout};
-use sit_engine::model;
-use sit_engine::sample::{SampleConfig, Session};
+use sit_engine::model::{Blueprint, Model};
+use sit_engine::sample::Sampling;
 use sit_engine::text::count;
-use sit_engine::transport::{Guidance, Transport, nfe};
+use sit_engine::transport::{Transport, nfe};
 use std::iter;
 use std::time::Instant;
 
@@ -32,44 +31,53 @@ pub fn run(args: &Args) -> Result<()> {
     let wanted = args.wanted(&model, &source.recipe.classes)?;
     args.check_null_class(&model, source.recipe.class_dropout, wanted.images.labels())?;
     let n = wanted.images.n();
-    let config = SampleConfig {
-        model,
-        transport: Transport {
-            t_eps_sample: args.t_eps_sample.or(transport.t_eps_sample),
-            ..transport
-        },
-        sampler: args.sampler(),
-        guidance: Guidance {
-            scale: args.guidance,
-            channels: args.guidance_channels,
-            interval: args.guidance_interval,
-        },
-        weights: Arena::Params,
-        batch: n.min(args.batch.into()) as usize,
-        keep_out: false,
+    let transport = Transport {
+        t_eps_sample: args.t_eps_sample.or(transport.t_eps_sample),
+        ..transport
     };
-    let steps = config.schedule()?;
+    let mut guide = args.guide(&source.recipe)?;
+    let batch = n.min(args.batch.into()) as usize;
+    // Settings are checked before a device is opened.
+    let plain = |max_segment_bytes| -> Result<Sampling<Blueprint>> {
+        let blueprint = Blueprint::new(model, transport, max_segment_bytes)?;
+        let sampling = Sampling::new(blueprint, args.sampler());
+        let sampling = sampling.guided(args.guidance()).batch(batch);
+        Ok(match &guide {
+            None => sampling,
+            Some(guide) => {
+                let weak = Blueprint::new(guide.recipe.model, transport, max_segment_bytes)?;
+                sampling.autoguidance(weak, args.autoguide_scale())
+            }
+        })
+    };
+    let steps = plain(u64::MAX)?.schedule()?;
     args.check_outputs(&wanted, &model)?;
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
     // Noise, the step's noise and the state that is read.
-    let batch_bytes = 3 * 4 * (config.batch * model.image_len()) as u64;
+    let batch_bytes = 3 * 4 * (batch * model.image_len()) as u64;
     let init_bytes = match &wanted.noise {
         Noise::Drawn => 0,
         Noise::Given(x) => 4 * x.len() as u64,
     };
-    memory::sampling(&config, &device)
+    memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_host("batch", batch_bytes)
         .with_host("--init", init_bytes)
         .with_host("grid", args.grid_bytes(&wanted, &model).unwrap_or(u64::MAX))
         .require()?;
     tracing::info!("weights: {}", source.origin);
-    let layout = Layout::new(&model::params(&model), device.max_segment_bytes())?;
-    let arenas = device.arenas(&layout, &[Arena::Params])?;
-    source.weights.load(&model, &arenas, Arena::Params)?;
+    let loaded = Model::zeros(&device, model, transport)?;
+    source.weights.load(&loaded)?;
+    let mut sampling = loaded.sampler(args.sampler()).guided(args.guidance());
+    if let Some(guide) = &mut guide {
+        tracing::info!("guide: {}", guide.origin);
+        let weak = Model::zeros(&device, guide.recipe.model, transport)?;
+        guide.weights.load(&weak)?;
+        sampling = sampling.autoguidance(weak, args.autoguide_scale());
+    }
     signals::catch();
-    let mut session = Session::new(&device, &arenas, &layout, config)?;
+    let mut session = sampling.batch(batch).session()?;
     let t: Vec<f32> = iter::once(steps[0].t)
         .chain(steps.iter().map(|step| step.t_next))
         .map(|t| t as f32)
@@ -77,7 +85,8 @@ pub fn run(args: &Args) -> Result<()> {
     let settings = settings::json(
         &source.origin,
         &source.recipe.classes,
-        &config,
+        guide.as_ref().map(|guide| &guide.origin),
+        session.sampling(),
         args.seed,
         wanted.images.picked(),
         &device,

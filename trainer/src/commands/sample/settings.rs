@@ -2,7 +2,8 @@
 
 use crate::commands::source::Origin;
 use serde::Serialize;
-use sit_engine::sample::SampleConfig;
+use sit_engine::model::Model;
+use sit_engine::sample::Sampling;
 use sit_engine::text::shown;
 use sit_engine::transport::{Guidance, Sampler, Transport};
 use std::ops::Range;
@@ -21,17 +22,21 @@ struct Settings<'a> {
     transport: Transport,
     sampler: Sampler,
     guidance: Guidance,
+    /// The checkpoint of the network that guides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autoguide: Option<String>,
     seed: u64,
     /// First and last number of the images in the whole list, part by part.
     index: Vec<[u64; 2]>,
     device: String,
 }
 
-/// The settings of `config` as JSON.
+/// The settings of `sampling` as JSON.
 pub fn json(
     origin: &Origin,
     classes: &[String],
-    config: &SampleConfig,
+    guide: Option<&Origin>,
+    sampling: &Sampling<Model>,
     seed: u64,
     parts: &[Range<u64>],
     device: &impl ToString,
@@ -42,9 +47,10 @@ pub fn json(
         step: origin.step,
         weights: origin.weights,
         classes,
-        transport: config.transport,
-        sampler: config.sampler,
-        guidance: config.guidance,
+        transport: *sampling.model().transport(),
+        sampler: *sampling.solver(),
+        guidance: *sampling.guidance_settings(),
+        autoguide: guide.map(|guide| shown(&guide.path)),
         seed,
         index: parts
             .iter()

@@ -1,0 +1,117 @@
+//! What a network is to its host.
+
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::nn::Scope;
+use crate::text::count;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// Shapes of what goes into a network and comes out of it: all that a host needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkIo {
+    /// Shape of one image, `[C, H, W]`.
+    pub image: [usize; 3],
+    /// Classes; the null class is the number `n_classes`. 0 is an unconditional network, which reads no labels.
+    pub n_classes: usize,
+}
+
+impl NetworkIo {
+    /// Channels C of the image.
+    pub fn channels(&self) -> usize {
+        self.image[0]
+    }
+
+    /// Elements of one image, C·H·W.
+    pub fn image_len(&self) -> usize {
+        self.image.iter().product()
+    }
+
+    /// Shape of `batch` images, `[B, C, H, W]`.
+    pub fn images(&self, batch: usize) -> [usize; 4] {
+        let [c, h, w] = self.image;
+        [batch, c, h, w]
+    }
+
+    /// Label of the null class; `None` for an unconditional network.
+    pub fn null_class(&self) -> Option<u32> {
+        (self.n_classes > 0).then_some(self.n_classes as u32)
+    }
+
+    /// Refuses labels that are not one an image, or beyond the null class. Those of an unconditional network are not read.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of labels, [`Error::Config`] naming a label beyond the null class.
+    pub fn check_labels(&self, y: &[u32], batch: usize) -> Result<()> {
+        let Some(null) = self.null_class() else {
+            return Ok(());
+        };
+        if y.len() != batch {
+            return Err(Error::Shape(format!(
+                "y got {} labels, expected {batch}",
+                y.len()
+            )));
+        }
+        match y.iter().find(|&&label| label > null) {
+            None => Ok(()),
+            Some(label) => Err(Error::Config(format!(
+                "class {label}: this model has {}, 0 to {}, and {null} for none",
+                count(null, "class"),
+                null - 1
+            ))),
+        }
+    }
+}
+
+/// What a network is evaluated on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs {
+    /// The state `[B, C, H, W]`.
+    pub x: Var,
+    /// Its time `[B]`, in [0, 1].
+    pub t: Var,
+    /// Labels `[B]` u32 up to the null class; `None` for an unconditional network.
+    pub y: Option<Var>,
+}
+
+/// What a network says.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs {
+    /// The prediction `[B, C, H, W]`.
+    pub out: Var,
+    /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance its half stands behind the prediction. A program
+    /// in which nobody reads it does not compute it.
+    pub all: Var,
+}
+
+/// A function of a state, a time and a label with parameters.
+pub trait Network: Debug + Send + Sync {
+    /// Shapes of what goes in and comes out.
+    fn io(&self) -> NetworkIo;
+
+    /// Checks the sizes, and that work on `batch` images can be counted.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    fn validate(&self, batch: usize) -> Result<()>;
+
+    /// Declares the parameters, in the order of their numbers, and evaluates the network.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the inputs do not fit the network.
+    fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs>;
+}
+
+impl<N: Network + ?Sized> Network for Arc<N> {
+    fn io(&self) -> NetworkIo {
+        (**self).io()
+    }
+
+    fn validate(&self, batch: usize) -> Result<()> {
+        (**self).validate(batch)
+    }
+
+    fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
+        (**self).forward(s, inputs)
+    }
+}

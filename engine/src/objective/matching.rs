@@ -1,0 +1,105 @@
+//! SiT's objective: matching velocity, score, noise or data along the interpolant (SiT `Transport.training_losses`).
+
+use super::{Batch, Net, Objective, Ports, SampleKey};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::model::{Inputs, NetworkIo};
+use crate::num::par::{for_rows, grain, rows_mut};
+use crate::ops::{lincomb, loss};
+use crate::rng::{Stream, fill_normal, uniform};
+use crate::transport::{Interpolant, LossCoefs, Transport};
+
+/// The network predicts what the transport says at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss is
+/// the weighted mean square of the residual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Matching {
+    /// Path, prediction and weight.
+    pub transport: Transport,
+    /// Probability that a label is replaced by the null class.
+    pub class_dropout: f64,
+}
+
+const X0: &str = "x0";
+const X1: &str = "x1";
+const T: &str = "t";
+const Y: &str = "y";
+const XT_COEF: &str = "xt_coef";
+const LOSS_COEF: &str = "loss_coef";
+
+impl Objective for Matching {
+    fn validate(&self, _: &NetworkIo) -> Result<()> {
+        self.transport.objective()?;
+        if !(0.0..=1.0).contains(&self.class_dropout) {
+            return Err(Error::setting(
+                "class_dropout",
+                format!(
+                    "got {}, expected a probability in [0, 1]",
+                    self.class_dropout
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
+        let (b, io) = (ports.batch(), net.io());
+        let x0 = ports.float(g, X0, io.images(b));
+        let x1 = ports.float(g, X1, io.images(b));
+        let t = ports.float(g, T, [b]);
+        let y = io.null_class().map(|_| ports.int(g, Y, [b]));
+        let xt_coef = ports.float(g, XT_COEF, [b, 4]);
+        let loss_coef = ports.float(g, LOSS_COEF, [b, 4]);
+        let x = lincomb::lincomb(g, &[x0, x1], xt_coef)?;
+        let out = net.forward(g, Inputs { x, t, y })?.out;
+        loss::loss(g, out, x0, x1, loss_coef)
+    }
+
+    fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
+        let SampleKey { seed, number, .. } = key;
+        let (step, len) = (key.step(), ports.io().image_len());
+        match batch.x0 {
+            Some(x0) => ports.copy(X0, x0)?,
+            None => for_rows(
+                rows_mut(ports.fill(X0)?, len),
+                grain(32 * len),
+                |row, x0| {
+                    let index = (number + row as u64) * len as u64;
+                    fill_normal(seed, Stream::Noise, step, index, x0);
+                },
+            ),
+        }
+        ports.copy(X1, batch.x1)?;
+        let objective = self.transport.objective()?;
+        for b in 0..ports.batch() {
+            // The network sees the f32 time, so the coefficients are of that one too.
+            let u = uniform(seed, Stream::Time, step, number + b as u64);
+            let t = objective.sample_t(u) as f32;
+            let Interpolant { x0, x1 } = objective.interpolant(f64::from(t));
+            let loss = objective.loss(f64::from(t));
+            ports.fill(T)?[b] = t;
+            put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
+            let LossCoefs {
+                weight,
+                out,
+                x0,
+                x1,
+            } = loss;
+            put(ports.fill(LOSS_COEF)?, b, [weight, out, x0, x1]);
+        }
+        let Some(null) = ports.io().null_class() else {
+            return Ok(());
+        };
+        ports.io().check_labels(batch.y, ports.batch())?;
+        for (b, (y, &label)) in ports.fill_int(Y)?.iter_mut().zip(batch.y).enumerate() {
+            let dropped = !key.is_validation
+                && uniform(seed, Stream::LabelDrop, step, number + b as u64) < self.class_dropout;
+            *y = if dropped { null } else { label };
+        }
+        Ok(())
+    }
+}
+
+/// Writes the row of sample `b`.
+fn put(rows: &mut [f32], b: usize, row: [f64; 4]) {
+    rows[4 * b..][..4].copy_from_slice(&row.map(|c| c as f32));
+}

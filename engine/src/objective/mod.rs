@@ -1,0 +1,101 @@
+//! What a network is trained to do: the loss as a graph, and what is drawn for each image.
+//!
+//! # Theory
+//! An objective is two halves of one formula. Its graph takes a batch of images and what was drawn for them, evaluates the network and
+//! gives a loss for each image. Its draw fills in, for each image, what the formula leaves to chance: noise, time, a dropped label. All
+//! of it is a function of the seed and of the image's number ([`SampleKey`]), so that neither the batch size nor a resume changes it.
+//!
+//! # Practice
+//! [`Matching`] is SiT's: the network predicts velocity, score, noise or data at a point between noise and image. An objective of your
+//! own implements [`Objective`]; the two halves meet in named [`Ports`].
+
+mod matching;
+mod ports;
+
+pub use matching::Matching;
+pub use ports::Ports;
+
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::model::{Inputs, Network, NetworkIo, Outputs};
+use crate::nn::Params;
+use std::fmt::Debug;
+
+/// Images and labels of one forward and backward.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Images in [-1, 1], `[B, C, H, W]`.
+    pub x1: &'a [f32],
+    /// Labels up to the null class, `[B]`; not read by an unconditional network.
+    pub y: &'a [u32],
+    /// The noise that belongs to each image, `[B, C, H, W]`, where pairs are fixed (reflow, arXiv 2209.03003); drawn without.
+    pub x0: Option<&'a [f32]>,
+    /// Number of the first image since the run began.
+    pub first: u64,
+}
+
+/// Which image this is: all that is random about it is a function of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// Number of the image since the run began, or in the validation set.
+    pub number: u64,
+    /// Whether it is only measured: other numbers than any that are trained on, and no dropped label.
+    pub is_validation: bool,
+}
+
+impl SampleKey {
+    /// `step` of the generator's counter.
+    fn step(self) -> u32 {
+        u32::from(self.is_validation)
+    }
+}
+
+/// The network that an objective trains, in a graph.
+#[derive(Debug)]
+pub struct Net<'a> {
+    network: &'a dyn Network,
+    params: &'a mut Params,
+}
+
+impl<'a> Net<'a> {
+    /// `network` with its parameters in `params`.
+    pub fn new(network: &'a dyn Network, params: &'a mut Params) -> Self {
+        Net { network, params }
+    }
+
+    /// Shapes of what goes in and comes out.
+    pub fn io(&self) -> NetworkIo {
+        self.network.io()
+    }
+
+    /// Evaluates it; an objective may do so several times.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when the inputs do not fit the network.
+    pub fn forward(&mut self, g: &mut Graph, inputs: Inputs) -> Result<Outputs> {
+        self.network.forward(&mut self.params.scope(g), inputs)
+    }
+}
+
+/// What a network is trained to do.
+pub trait Objective: Debug + Send + Sync {
+    /// Checks the settings for a network of these shapes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] or [`crate::Error::Config`] with the reason.
+    fn validate(&self, io: &NetworkIo) -> Result<()>;
+
+    /// Appends the loss of each image of a batch, `[B]`; what comes from outside comes in by `ports`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when the shapes do not fit.
+    fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var>;
+
+    /// Fills the ports for a batch. `key` is that of its first image.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for data of another length, [`crate::Error::Config`] for a label beyond the null class.
+    fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()>;
+}

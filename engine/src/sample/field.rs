@@ -1,0 +1,115 @@
+//! What a solver evaluates: a network, or a mix of two evaluations that guides it.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, SetId, Var};
+use crate::model::{Blueprint, Inputs};
+use crate::nn::Params;
+use crate::ops::{guide, lincomb};
+use crate::transport::GuidanceChannels;
+
+/// The networks of a field, and how they are mixed.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub model: &'a Blueprint,
+    /// The worse network of autoguidance; without it the model itself, with the null class.
+    pub guide: Option<&'a Blueprint>,
+    pub channels: GuidanceChannels,
+    pub batch: usize,
+}
+
+/// The field in a graph: parameters are declared once, evaluations may be several.
+pub(super) struct FieldGraph<'a> {
+    field: Field<'a>,
+    main: Params,
+    weak: Params,
+    y: Option<Var>,
+    is_guided: bool,
+}
+
+/// One evaluation.
+pub(super) struct Evaluation {
+    /// What is integrated, `[B, C, H, W]`.
+    pub out: Var,
+    /// The network's output as it is: with classifier-free guidance `[2B, C, H, W]`, the classes' and then the null class's.
+    pub raw: Var,
+}
+
+/// Refuses a guide that predicts something else than the model.
+pub(super) fn check_guide(model: &Blueprint, guide: &Blueprint) -> Result<()> {
+    let (a, b) = (model.io(), guide.io());
+    if a != b {
+        return Err(Error::setting(
+            "autoguide",
+            format!(
+                "got a model of {:?} and {} classes, expected {:?} and {} classes as the one that it guides",
+                b.image, b.n_classes, a.image, a.n_classes
+            ),
+        ));
+    }
+    let (a, b) = (model.transport(), guide.transport());
+    if (a.path, a.prediction) != (b.path, b.prediction) {
+        return Err(Error::setting(
+            "autoguide",
+            format!(
+                "got a model that predicts {} on the {} path, expected {} on {} as the one that it guides",
+                b.prediction, b.path, a.prediction, a.path
+            ),
+        ));
+    }
+    Ok(())
+}
+
+impl<'a> Field<'a> {
+    /// The field in `g`, with or without guidance.
+    pub fn build(self, g: &mut Graph, is_guided: bool) -> Result<FieldGraph<'a>> {
+        let doubles = is_guided && self.guide.is_none();
+        let n = if doubles { 2 * self.batch } else { self.batch };
+        self.model.network().validate(n)?;
+        let null = self.model.io().null_class();
+        Ok(FieldGraph {
+            field: self,
+            main: Params::new(SetId::MAIN),
+            weak: Params::new(SetId::GUIDE),
+            y: null.map(|_| g.input_u32("y", [n])),
+            is_guided,
+        })
+    }
+}
+
+impl FieldGraph<'_> {
+    /// Evaluates the field at x `[B, C, H, W]`; the inputs `t{at}` and, with guidance, `scale{at}` are of this evaluation.
+    pub fn evaluate(&mut self, g: &mut Graph, x: Var, at: usize) -> Result<Evaluation> {
+        let (field, y) = (self.field, self.y);
+        let n = match y {
+            Some(y) => g.shape(y)[0],
+            None => field.batch,
+        };
+        let t = g.input(format!("t{at}"), [n]);
+        let network = |model: &Blueprint, params: &mut Params, g: &mut Graph, x: Var| {
+            let inputs = Inputs { x, t, y };
+            let outputs = model.network().forward(&mut params.scope(g), inputs)?;
+            Ok::<Var, Error>(outputs.out)
+        };
+        if !self.is_guided {
+            let out = network(field.model, &mut self.main, g, x)?;
+            return Ok(Evaluation { out, raw: out });
+        }
+        let Some(weak) = field.guide else {
+            let scale = g.input(format!("scale{at}"), [1]);
+            let doubled = guide::double(g, x)?;
+            let raw = network(field.model, &mut self.main, g, doubled)?;
+            let all = field.model.io().channels();
+            let channels = match field.channels {
+                GuidanceChannels::All => all,
+                GuidanceChannels::First3 => all.min(3),
+            };
+            let out = guide::mix(g, raw, scale, channels)?;
+            return Ok(Evaluation { out, raw });
+        };
+        let good = network(field.model, &mut self.main, g, x)?;
+        let worse = network(weak, &mut self.weak, g, x)?;
+        let shares = g.input(format!("shares{at}"), [field.batch, lincomb::MAX_TERMS]);
+        let out = lincomb::lincomb(g, &[good, worse], shares)?;
+        Ok(Evaluation { out, raw: good })
+    }
+}

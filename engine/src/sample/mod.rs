@@ -1,0 +1,261 @@
+//! Sampling: from noise to images.
+//!
+//! # Theory
+//! Sampling is three things. The *field* is what is evaluated at a state and a time: the network, or a mix of two evaluations that
+//! guides it. The *form* of a step says how often the field is evaluated and whether noise is added; a program is made for each form.
+//! The *schedule* says which steps follow each other, as rows of f64 coefficients ([`crate::transport::schedule`]); a device only
+//! applies them.
+//!
+//! Guidance (Ho and Salimans 2022) moves the prediction away from a worse one: `worse + scale (good - worse)`. Classifier-free
+//! guidance takes the same network without the label for the worse one; autoguidance (Karras et al., arXiv 2406.02507) a smaller
+//! network or one of fewer steps.
+//!
+//! # Practice
+//! [`Sampling`] has the settings, tells the memory before anything is allocated and makes a [`Session`], which takes a batch from
+//! noise to images step by step. [`Sampling::sample`] does it all:
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::transport::{Method, Sampler, Transport};
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! # let network = ModelConfig { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
+//! let images = model.sampler(Sampler::ode(Method::Heun, 2)).guidance(1.5).seed(7).sample(&[3, 8])?;
+//! assert_eq!(images.len(), 2 * model.io().image_len());
+//! # Ok(())
+//! # }
+//! ```
+
+mod field;
+mod noise;
+mod plan;
+mod session;
+
+pub use noise::{brownian_noise, initial_noise, step_noise};
+pub use session::Session;
+
+use crate::error::{Error, Result};
+use crate::graph::Plan;
+use crate::model::{Blueprint, Model};
+use crate::transport::{Guidance, Sampler, Step, schedule};
+use field::Field;
+use plan::Form;
+
+/// Most images at a time.
+const MAX_BATCH: usize = 1 << 20;
+
+/// What to sample and how. Of a [`Blueprint`] it tells the memory, of a [`Model`] it also samples.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Sampling<M> {
+    model: M,
+    guide: Option<M>,
+    sampler: Sampler,
+    guidance: Guidance,
+    batch: usize,
+    keep_out: bool,
+    seed: u64,
+}
+
+impl Model {
+    /// Sampling from these weights by `sampler`.
+    pub fn sampler(&self, sampler: Sampler) -> Sampling<Model> {
+        Sampling::new(self.clone(), sampler)
+    }
+}
+
+impl<M: AsRef<Blueprint>> Sampling<M> {
+    /// Sampling from `model` by `sampler`: without guidance, 64 images at a time, seed 0.
+    pub fn new(model: M, sampler: Sampler) -> Self {
+        Sampling {
+            model,
+            guide: None,
+            sampler,
+            guidance: Guidance::default(),
+            batch: 64,
+            keep_out: false,
+            seed: 0,
+        }
+    }
+
+    /// Classifier-free guidance of this scale at all times; 1 is none.
+    pub fn guidance(mut self, scale: f64) -> Self {
+        self.guidance.scale = scale;
+        self
+    }
+
+    /// Guidance with all its settings.
+    pub fn guided(self, guidance: Guidance) -> Self {
+        Sampling { guidance, ..self }
+    }
+
+    /// Autoguidance: `weak` takes the place of the network without the label, `weak + scale (this - weak)`. It may be another network
+    /// for the same images, classes and transport.
+    pub fn autoguidance(mut self, weak: M, scale: f64) -> Self {
+        self.guide = Some(weak);
+        self.guidance.scale = scale;
+        self
+    }
+
+    /// Images at a time: memory and speed depend on it, the images do not.
+    pub fn batch(self, batch: usize) -> Self {
+        Sampling { batch, ..self }
+    }
+
+    /// Key of the noise.
+    pub fn seed(self, seed: u64) -> Self {
+        Sampling { seed, ..self }
+    }
+
+    /// Keeps the network's output of each step for [`Session::read_out`].
+    pub fn keep_out(self) -> Self {
+        Sampling {
+            keep_out: true,
+            ..self
+        }
+    }
+
+    /// The solver.
+    pub fn solver(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// The guidance.
+    pub fn guidance_settings(&self) -> &Guidance {
+        &self.guidance
+    }
+
+    /// Images at a time.
+    pub fn batch_size(&self) -> usize {
+        self.batch
+    }
+
+    /// The schedule, after a check of all settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Config`] for a setting or a combination that is refused, with the reason.
+    pub fn schedule(&self) -> Result<Vec<Step>> {
+        self.validate()?;
+        schedule(self.model.as_ref().transport(), &self.sampler)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let model = self.model.as_ref();
+        self.guidance.validate()?;
+        let io = model.io();
+        if let Some(guide) = self.guide.as_ref().map(AsRef::as_ref) {
+            field::check_guide(model, guide)?;
+        } else if self.guidance.scale != 1.0 && io.n_classes == 0 {
+            return Err(Error::setting(
+                "guidance",
+                "this model has no classes, so there is nothing to guide by",
+            ));
+        }
+        if !(1..=MAX_BATCH).contains(&self.batch) {
+            let got = self.batch;
+            return Err(Error::setting(
+                "batch",
+                format!("got {got}, expected 1 to {MAX_BATCH}"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn field(&self) -> Field<'_> {
+        Field {
+            model: self.model.as_ref(),
+            guide: self.guide.as_ref().map(AsRef::as_ref),
+            channels: self.guidance.channels,
+            batch: self.batch,
+        }
+    }
+
+    /// Multiply-accumulates of the first step.
+    ///
+    /// # Errors
+    /// As [`Sampling::schedule`].
+    pub fn macs(&self) -> Result<u64> {
+        let forms = plan::forms(&self.schedule()?, &self.guidance);
+        Ok(self.plan(forms[0])?.macs())
+    }
+
+    fn plan(&self, form: Form) -> Result<Plan> {
+        plan::plan(&self.field(), form, self.keep_out, Vec::new())
+    }
+
+    /// Device memory of sampling by part, in bytes, before anything is allocated.
+    ///
+    /// # Errors
+    /// As [`Sampling::schedule`].
+    pub fn forecast(&self) -> Result<Vec<(&'static str, u64)>> {
+        let mut slots = 0;
+        for form in plan::unique(&plan::forms(&self.schedule()?, &self.guidance)) {
+            slots += self.plan(form)?.slot_bytes();
+        }
+        let arena = |model: &M| model.as_ref().layout().arena_bytes();
+        let guide = self.guide.as_ref().map(arena);
+        let parts = std::iter::once(("parameters", arena(&self.model)))
+            .chain(guide.map(|bytes| ("parameters of the guide", bytes)))
+            .chain([("activations", slots)]);
+        Ok(parts.collect())
+    }
+}
+
+impl Sampling<Model> {
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Makes the programs of the schedule.
+    ///
+    /// # Errors
+    /// As [`Sampling::schedule`]; [`Error::Limit`] and [`Error::Device`] when the device cannot hold it.
+    pub fn session(self) -> Result<Session> {
+        let steps = self.schedule()?;
+        Session::new(self, steps)
+    }
+
+    /// The same with the steps given: part of a schedule, one that starts on the way ([`crate::transport::schedule_from`]), or steps of
+    /// your own. Of the settings the sampler is not read.
+    ///
+    /// # Errors
+    /// As [`Sampling::session`]; [`Error::Config`] without a step.
+    pub fn session_of(self, steps: Vec<Step>) -> Result<Session> {
+        self.validate()?;
+        Session::new(self, steps)
+    }
+
+    /// An image for each label, `[N, C, H, W]`; those of an unconditional model are counted but not read. Image n has the noise of
+    /// number n.
+    ///
+    /// # Errors
+    /// As [`Sampling::session`]; [`Error::Config`] for a label beyond the null class.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn sample(self, labels: &[u32]) -> Result<Vec<f32>> {
+        pollster::block_on(self.sample_async(labels))
+    }
+
+    /// [`Sampling::sample`] for a browser, whose main thread cannot wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn sample_async(self, labels: &[u32]) -> Result<Vec<f32>> {
+        let batch = self.batch.min(labels.len().max(1));
+        let (seed, len) = (self.seed, self.model.io().image_len());
+        let mut session = self.batch(batch).session()?;
+        let mut images = Vec::with_capacity(labels.len() * len);
+        for (i, labels) in labels.chunks(batch).enumerate() {
+            let first = (i * batch) as u64;
+            let numbers: Vec<u64> = (first..first + labels.len() as u64).collect();
+            session.start(seed, &numbers, labels)?;
+            while !session.is_over() {
+                session.step().await?;
+            }
+            images.extend_from_slice(&session.read().await?[..labels.len() * len]);
+        }
+        Ok(images)
+    }
+}

@@ -1,0 +1,139 @@
+//! The plan of a step of each form.
+
+use super::field::Field;
+use crate::error::Result;
+use crate::graph::plan::Request;
+use crate::graph::{Arena, Graph, Plan, Var};
+use crate::ops::lincomb::{MAX_TERMS, lincomb};
+use crate::transport::{Guidance, Step, StepForm};
+
+/// Which program computes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    pub step: StepForm,
+    pub is_guided: bool,
+}
+
+/// The form of each step. One program serves all steps of an SDE, the last one with a noise of 0; none of an ODE's has noise.
+pub(super) fn forms(steps: &[Step], guidance: &Guidance) -> Vec<Form> {
+    let is_noisy = |n_stages: usize| {
+        let mut alike = steps.iter().filter(|s| s.form().n_stages == n_stages);
+        alike.any(|s| s.form().is_noisy)
+    };
+    let form = |step: &Step| {
+        let n_stages = step.form().n_stages;
+        Form {
+            step: StepForm {
+                n_stages,
+                is_noisy: is_noisy(n_stages),
+            },
+            is_guided: step.times().iter().any(|&t| guidance.active(t)),
+        }
+    };
+    steps.iter().map(form).collect()
+}
+
+/// Each form once.
+pub(super) fn unique(forms: &[Form]) -> Vec<Form> {
+    let mut list = Vec::new();
+    for &form in forms {
+        if !list.contains(&form) {
+            list.push(form);
+        }
+    }
+    list
+}
+
+/// The plan of a step: inputs `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs `x` and, if asked for, `out`. The
+/// parameters of each network are read from `weights`.
+pub(super) fn plan(
+    field: &Field<'_>,
+    form: Form,
+    keep_out: bool,
+    weights: Vec<Arena>,
+) -> Result<Plan> {
+    let mut g = Graph::new();
+    let images = field.model.io().images(field.batch);
+    let x = g.input("x", images);
+    let mut net = field.build(&mut g, form.is_guided)?;
+    let noise = form.step.is_noisy.then(|| g.input("noise", images));
+    let mut start = x;
+    if let Some(noise) = noise.filter(|_| form.step.is_noise_first()) {
+        start = combine(&mut g, "start", &[x, noise], field.batch)?;
+    }
+    let mut terms = vec![start];
+    let mut kept = None;
+    for i in 0..form.step.n_stages {
+        // The first evaluation is at the start itself.
+        let state = match i {
+            0 => start,
+            _ => combine(&mut g, &format!("row{i}"), &terms, field.batch)?,
+        };
+        let evaluation = net.evaluate(&mut g, state, i)?;
+        terms.push(evaluation.out);
+        kept = kept.or(Some(evaluation.raw));
+    }
+    if !form.step.is_noise_first() {
+        terms.extend(noise);
+    }
+    let next = combine(&mut g, "end", &terms, field.batch)?;
+    let mut outputs = vec![("x".into(), next)];
+    outputs.extend(kept.filter(|_| keep_out).map(|out| ("out".into(), out)));
+    let request = Request {
+        outputs,
+        weights,
+        ..Request::default()
+    };
+    let layouts = std::iter::once(field.model).chain(field.guide);
+    let layouts: Vec<_> = layouts.map(|model| model.layout()).collect();
+    Plan::new(&g, &request, &layouts)
+}
+
+/// Names of the coefficient inputs of a row of `n_terms`, with the places of its coefficients: `name` has the first four, `name+`
+/// the sum so far and three more, and so on.
+pub(super) fn pieces(name: &str, n_terms: usize) -> impl Iterator<Item = (String, usize, usize)> {
+    let mut name = name.to_owned();
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let is_first = from == 0;
+        let room = MAX_TERMS - usize::from(!is_first);
+        let to = n_terms.min(from + room);
+        let piece = (from < n_terms).then(|| (name.clone(), from, to));
+        from = to;
+        name.push('+');
+        piece
+    })
+}
+
+/// `Σ_k row_k terms_k`, four tensors at a time.
+fn combine(g: &mut Graph, name: &str, terms: &[Var], batch: usize) -> Result<Var> {
+    let mut sum: Option<Var> = None;
+    for (name, from, to) in pieces(name, terms.len()) {
+        let coef = g.input(name, [batch, MAX_TERMS]);
+        let tensors: Vec<Var> = sum
+            .into_iter()
+            .chain(terms[from..to].iter().copied())
+            .collect();
+        sum = Some(lincomb(g, &tensors, coef)?);
+    }
+    Ok(sum.expect("a combination has terms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_are_added_in_pieces() {
+        let of = |n| pieces("end", n).collect::<Vec<_>>();
+        assert_eq!(of(2), [("end".into(), 0, 2)]);
+        assert_eq!(of(4), [("end".into(), 0, 4)]);
+        assert_eq!(of(5), [("end".into(), 0, 4), ("end+".into(), 4, 5)]);
+        let eight = [
+            ("end".into(), 0, 4),
+            ("end+".into(), 4, 7),
+            ("end++".into(), 7, 8),
+        ];
+        assert_eq!(of(8), eight);
+    }
+}

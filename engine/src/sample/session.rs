@@ -1,0 +1,359 @@
+//! A batch on its way from noise to images.
+
+use super::Sampling;
+use super::noise::{by_run, initial_noise, step_noise};
+use super::plan::{Form, forms, pieces, plan, unique};
+use crate::backend::Program;
+use crate::error::{Error, Result};
+use crate::model::{Model, NetworkIo};
+use crate::ops::lincomb::MAX_TERMS;
+use crate::text::count;
+use crate::transport::Step;
+
+/// A batch on its way from noise to images, step by step.
+#[derive(Debug)]
+pub struct Session {
+    sampling: Sampling<Model>,
+    io: NetworkIo,
+    steps: Vec<Step>,
+    /// Index of the program of each step.
+    forms: Vec<usize>,
+    programs: Vec<(Form, Program)>,
+    /// Steps done.
+    done: usize,
+    /// The state at the start; empty before.
+    start: Vec<f32>,
+    /// Program that ran last: its output is the state.
+    last: Option<usize>,
+    /// Seed and numbers of the images, where the session draws the noise.
+    seed: u64,
+    numbers: Vec<u64>,
+    noise: Vec<f32>,
+    labels: Vec<u32>,
+    coef: Vec<f32>,
+    times: Vec<f32>,
+}
+
+impl Session {
+    pub(super) fn new(sampling: Sampling<Model>, steps: Vec<Step>) -> Result<Self> {
+        if steps.is_empty() {
+            return Err(Error::Config("a session needs at least one step".into()));
+        }
+        let forms = forms(&steps, &sampling.guidance);
+        let models = std::iter::once(&sampling.model).chain(&sampling.guide);
+        let sets: Vec<_> = models.clone().map(Model::arenas).collect();
+        let weights: Vec<_> = models.map(Model::weights).collect();
+        let mut programs = Vec::new();
+        for form in unique(&forms) {
+            let plan = plan(&sampling.field(), form, sampling.keep_out, weights.clone())?;
+            let program = sampling.model.device().program(plan, &sets)?;
+            programs.push((form, program));
+        }
+        let index = |form: &Form| {
+            let place = programs.iter().position(|(f, _)| f == form);
+            place.expect("made above")
+        };
+        let (io, batch) = (sampling.model.io(), sampling.batch);
+        Ok(Session {
+            forms: forms.iter().map(index).collect(),
+            programs,
+            steps,
+            done: 0,
+            start: Vec::new(),
+            last: None,
+            seed: 0,
+            numbers: Vec::with_capacity(batch),
+            noise: vec![0.0; batch * io.image_len()],
+            labels: vec![0; 2 * batch],
+            coef: vec![0.0; MAX_TERMS * batch],
+            times: vec![0.0; 2 * batch],
+            io,
+            sampling,
+        })
+    }
+
+    /// The settings.
+    pub fn sampling(&self) -> &Sampling<Model> {
+        &self.sampling
+    }
+
+    /// Shapes of the images and labels.
+    pub fn io(&self) -> &NetworkIo {
+        &self.io
+    }
+
+    /// Images at a time.
+    pub fn batch(&self) -> usize {
+        self.sampling.batch
+    }
+
+    /// All steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Steps done since the start.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Whether all steps are done: the state is the images.
+    pub fn is_over(&self) -> bool {
+        self.done == self.steps.len()
+    }
+
+    /// Time of the state.
+    pub fn t(&self) -> f64 {
+        match self.done {
+            0 => self.steps[0].t,
+            n => self.steps[n - 1].t_next,
+        }
+    }
+
+    /// Bytes allocated by the programs.
+    pub fn bytes(&self) -> u64 {
+        let programs = self.programs.iter();
+        programs.map(|(_, program)| program.bytes()).sum()
+    }
+
+    /// Multiply-accumulates of step `i`.
+    pub fn macs(&self, i: usize) -> u64 {
+        self.programs[self.forms[i]].1.plan().macs()
+    }
+
+    /// Starts from the noise of the images of these numbers, at most a batch of them, with a label for each. A batch that is not
+    /// full is filled up with what the buffers hold: a sample does not depend on its neighbors.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more images than a batch or another number of labels, [`Error::Config`] for a label beyond the null class.
+    pub fn start(&mut self, seed: u64, numbers: &[u64], y: &[u32]) -> Result<()> {
+        let (io, len) = (self.io, self.io.image_len());
+        let mut x = std::mem::take(&mut self.start);
+        x.resize(self.batch() * len, 0.0);
+        if numbers.len() <= self.batch() {
+            by_run(numbers, len, &mut x, |first, rows| {
+                initial_noise(&io, seed, first, rows);
+            });
+        }
+        let started = self.start_from(seed, numbers, &x, y);
+        self.start = x;
+        started
+    }
+
+    /// As [`Session::start`], from the states x `[B, C, H, W]`; the numbers are the key of an SDE's noise.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub fn start_from(&mut self, seed: u64, numbers: &[u64], x: &[f32], y: &[u32]) -> Result<()> {
+        if numbers.len() > self.batch() {
+            return Err(Error::Shape(format!(
+                "got {} images, expected at most {} at a time",
+                numbers.len(),
+                self.batch()
+            )));
+        }
+        if self.io.n_classes > 0 {
+            self.io.check_labels(y, numbers.len())?;
+        }
+        let mut labels = vec![0; self.batch()];
+        labels.iter_mut().zip(y).for_each(|(to, from)| *to = *from);
+        self.start_at(0, x, &labels)?;
+        self.seed = seed;
+        self.numbers.clear();
+        self.numbers.extend_from_slice(numbers);
+        Ok(())
+    }
+
+    /// Starts before step number `step` from the states x `[B, C, H, W]` of that time, with the labels y `[B]`, the null class
+    /// included; y is not read by an unconditional model. The noise of the steps is the caller's, by [`Session::step_with`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another length, [`Error::Config`] for a label beyond the null class or when there is no such step.
+    pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
+        let Some(&at) = self.forms.get(step) else {
+            return Err(Error::Config(format!(
+                "step {step}: got a schedule of {}",
+                count(self.steps.len(), "step")
+            )));
+        };
+        let batch = self.batch();
+        if let Some(null) = self.io.null_class() {
+            self.io.check_labels(y, batch)?;
+            self.labels[..batch].copy_from_slice(y);
+            self.labels[batch..].fill(null);
+            for (_, program) in &mut self.programs {
+                let n = program.plan().input("y")?.ty.shape.numel();
+                program.write_u32("y", &self.labels[..n])?;
+            }
+        }
+        self.programs[at].1.write("x", x)?;
+        self.start.clear();
+        self.start.extend_from_slice(x);
+        self.numbers.clear();
+        self.last = None;
+        self.done = step;
+        Ok(())
+    }
+
+    /// Whether the next step adds noise.
+    pub fn needs_noise(&self) -> bool {
+        let next = self.steps.get(self.done);
+        next.is_some_and(|step| step.noise() != 0.0)
+    }
+
+    /// Does the next step, with noise that is a function of the seed, the step and each image's number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no next step, or it needs the noise of images whose numbers are not known; [`Error::Device`]
+    /// when the device fails.
+    pub async fn step(&mut self) -> Result<()> {
+        let mut noise = std::mem::take(&mut self.noise);
+        if self.needs_noise() {
+            let (io, seed, step) = (self.io, self.seed, self.done);
+            by_run(&self.numbers, io.image_len(), &mut noise, |first, rows| {
+                step_noise(&io, seed, step, first, rows);
+            });
+        }
+        let done = match self.needs_noise() && self.numbers.is_empty() {
+            true => Err(Error::Config(
+                "the step adds noise, and the session was started without numbers of images".into(),
+            )),
+            false => self.step_with(&noise).await,
+        };
+        self.noise = noise;
+        done
+    }
+
+    /// Does the next step with standard normal `noise` `[B, C, H, W]`, which is read if [`Session::needs_noise`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no next step, [`Error::Shape`] for noise of another length, [`Error::Device`] when the
+    /// device fails.
+    pub async fn step_with(&mut self, noise: &[f32]) -> Result<()> {
+        let Some(&step) = self.steps.get(self.done) else {
+            return Err(Error::Config(format!(
+                "already done: {}",
+                count(self.steps.len(), "step")
+            )));
+        };
+        let at = self.forms[self.done];
+        if self.last == Some(at) {
+            self.programs[at].1.feed("x", "x")?;
+        } else if self.last.is_some() || self.start.is_empty() {
+            let x = self.read().await?;
+            self.programs[at].1.write("x", &x)?;
+        }
+        if step.noise() != 0.0 {
+            self.programs[at].1.write("noise", noise)?;
+        }
+        self.write_times(at, &step)?;
+        self.write_rows(at, &step)?;
+        self.programs[at].1.run()?;
+        self.last = Some(at);
+        self.done += 1;
+        Ok(())
+    }
+
+    /// Times and scales of the evaluations.
+    fn write_times(&mut self, at: usize, step: &Step) -> Result<()> {
+        let (form, program) = &mut self.programs[at];
+        for (i, &t) in step.times().iter().enumerate() {
+            let input = format!("t{i}");
+            let n = program.plan().input(&input)?.ty.shape.numel();
+            self.times.fill(t as f32);
+            program.write(&input, &self.times[..n])?;
+            let scale = self.sampling.guidance.scale_at(t);
+            if form.is_guided && self.sampling.guide.is_some() {
+                let shares = [scale, 1.0 - scale];
+                write_row(program, &format!("shares{i}"), &shares, &mut self.coef)?;
+            } else if form.is_guided {
+                program.write(&format!("scale{i}"), &[scale as f32])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Coefficients of the states and of the result.
+    fn write_rows(&mut self, at: usize, step: &Step) -> Result<()> {
+        let (form, program) = &mut self.programs[at];
+        let coef = &mut self.coef;
+        if form.step.is_noise_first() {
+            write_row(program, "start", &[1.0, step.noise()], coef)?;
+        }
+        for i in 1..form.step.n_stages {
+            write_row(program, &format!("row{i}"), step.row(i), coef)?;
+        }
+        let noise = [step.noise()];
+        let is_noise_last = form.step.is_noisy && !form.step.is_noise_first();
+        let mut end = [0.0; crate::transport::MAX_STAGES + 2];
+        let row = step
+            .end()
+            .iter()
+            .chain(noise.iter().filter(|_| is_noise_last));
+        let n = row.clone().count();
+        end.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+        write_row(program, "end", &end[..n], coef)
+    }
+
+    /// The network's output `[B, C, H, W]` at the state and time before the last step (of several evaluations the first, after the
+    /// step's noise); with classifier-free guidance `[2B, C, H, W]`, first the classes' and then the null class's.
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step or without [`Sampling::keep_out`], [`Error::Device`] when the device fails.
+    pub async fn read_out(&self) -> Result<Vec<f32>> {
+        self.kept()?.read("out").await
+    }
+
+    /// What [`Session::read`] and [`Session::read_out`] return, on a GPU for one wait.
+    ///
+    /// # Errors
+    /// As [`Session::read_out`].
+    pub async fn read_both(&self) -> Result<[Vec<f32>; 2]> {
+        self.kept()?.read_all(["x", "out"]).await
+    }
+
+    fn kept(&self) -> Result<&Program> {
+        let program = self.program().filter(|_| self.sampling.keep_out);
+        program.ok_or_else(|| {
+            Error::Config(
+                "the network's output is kept from the first step on, with keep_out".into(),
+            )
+        })
+    }
+
+    /// The program of the last step, none before the first: its outputs are the state `x` and, with [`Sampling::keep_out`], the
+    /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
+    pub fn program(&self) -> Option<&Program> {
+        self.last.map(|at| &self.programs[at].1)
+    }
+
+    /// The state `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
+    pub async fn read(&self) -> Result<Vec<f32>> {
+        match self.last {
+            Some(at) => self.programs[at].1.read("x").await,
+            None if self.start.is_empty() => {
+                Err(Error::Config("the session was not started".into()))
+            }
+            None => Ok(self.start.clone()),
+        }
+    }
+}
+
+/// Writes a row of coefficients, the same for every sample.
+fn write_row(program: &mut Program, name: &str, row: &[f64], coef: &mut [f32]) -> Result<()> {
+    for (name, from, to) in pieces(name, row.len()) {
+        // After the first piece, the sum so far is the first term.
+        let carried = usize::from(from > 0);
+        let mut piece = [0.0; MAX_TERMS];
+        piece[..carried].fill(1.0);
+        let places = piece[carried..].iter_mut().zip(&row[from..to]);
+        places.for_each(|(to, from)| *to = *from as f32);
+        let rows = coef.chunks_exact_mut(MAX_TERMS);
+        rows.for_each(|row| row.copy_from_slice(&piece));
+        program.write(&name, coef)?;
+    }
+    Ok(())
+}

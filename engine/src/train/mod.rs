@@ -1,0 +1,319 @@
+//! Training: one program for the loss and its gradient, one for the update, over shared arenas; and the loss of images that
+//! are not trained on.
+//!
+//! # Theory
+//! A step draws noise, times and dropped labels for a batch ([`crate::objective`]), computes the mean loss and its gradient, and lets
+//! AdamW change the weights ([`crate::optim`]). Between gradient and update the host looks at the loss: a step that is not finite
+//! changes nothing. Everything random is a function of the seed and of the number of the image since the run began, so a run that is
+//! interrupted and resumed ends with the same bits.
+//!
+//! # Practice
+//! [`Training`] has the settings, tells the memory before anything is allocated and makes a [`Trainer`]:
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::model::ModelConfig;
+//! use sit_engine::train::{Trainer, Weights};
+//! use sit_engine::transport::{Method, Sampler};
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! # let network = ModelConfig { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let mut trainer = Trainer::builder(network).batch(2).seed(0).build(&Device::Cpu)?;
+//! let (images, labels) = (vec![0.5; 2 * trainer.io().image_len()], [3, 8]);
+//! let report = trainer.step(&images, &labels, 1e-3)?;
+//! assert!(report.loss.is_finite());
+//! let samples = trainer.model(Weights::Average).sampler(Sampler::ode(Method::Heun, 2)).sample(&labels)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod plans;
+mod settings;
+mod validation;
+
+pub use plans::Plans;
+pub use settings::Training;
+pub use validation::Validation;
+
+use crate::backend::{Arenas, Device, Program};
+use crate::checkpoint::{self, Reader, Recipe};
+use crate::error::{Error, Result};
+use crate::graph::Arena;
+use crate::model::{Blueprint, Model, Network};
+use crate::objective::{Batch, Ports, SampleKey};
+use crate::optim;
+use std::io::{Read, Seek, Write};
+use std::ops::Deref;
+
+/// What of a model in training is sampled or saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weights {
+    /// The moving average of the weights, which samples better.
+    #[default]
+    Average,
+    /// The weights as they are trained.
+    Trained,
+}
+
+impl Weights {
+    fn arena(self) -> Arena {
+        match self {
+            Weights::Average => Arena::Ema,
+            Weights::Trained => Arena::Params,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Mean loss over all images of the step.
+    pub loss: f64,
+    /// Norm of the gradient before clipping; NaN for a step that was skipped.
+    pub grad_norm: f64,
+    /// Whether the loss or the gradient was not finite, so that nothing was changed.
+    pub skipped: bool,
+    /// Time and loss of every image; the time is NaN where the objective draws none.
+    pub by_image: Vec<(f64, f64)>,
+}
+
+/// A model in training on a device.
+#[derive(Debug)]
+pub struct Trainer {
+    training: Training,
+    blueprint: Blueprint,
+    device: Device,
+    arenas: Arenas,
+    grad: Program,
+    update: Program,
+    ports: Ports,
+    n_updates: u64,
+    n_images: u64,
+    /// Batches of the step under way.
+    n_batches: usize,
+    report: Report,
+}
+
+impl Deref for Trainer {
+    type Target = Blueprint;
+
+    fn deref(&self) -> &Blueprint {
+        &self.blueprint
+    }
+}
+
+impl Trainer {
+    /// The settings of training `network`, with SiT's defaults.
+    pub fn builder(network: impl Network + 'static) -> Training {
+        Training::new(network)
+    }
+
+    pub(crate) fn new(training: Training, device: &Device) -> Result<Self> {
+        training.validate()?;
+        let blueprint = training.blueprint(device.max_segment_bytes())?;
+        let (plans, ports) = plans::plans(&training, &blueprint)?;
+        let arenas = device.arenas(blueprint.layout(), &training.arenas())?;
+        let grad = device.program(plans.grad, &[&arenas])?;
+        let update = device.program(plans.update, &[&arenas])?;
+        for (spec, values) in blueprint.initial(training.seed) {
+            arenas.write(Arena::Params, &spec.name, &values)?;
+            arenas.write(Arena::Ema, &spec.name, &values)?;
+        }
+        Ok(Trainer {
+            training,
+            blueprint,
+            device: device.clone(),
+            arenas,
+            grad,
+            update,
+            ports,
+            n_updates: 0,
+            n_images: 0,
+            n_batches: 0,
+            report: Report::default(),
+        })
+    }
+
+    /// The settings.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The model in training, to sample from or to save; it changes with every step.
+    pub fn model(&self, weights: Weights) -> Model {
+        let (blueprint, arenas) = (self.blueprint.clone(), self.arenas.clone());
+        Model::over(blueprint, &self.device, arenas, weights.arena())
+    }
+
+    /// Weights, gradients, moments and moving average, for programs of your own.
+    pub fn arenas(&self) -> &Arenas {
+        &self.arenas
+    }
+
+    /// Updates done so far: steps that were not skipped.
+    pub fn n_updates(&self) -> u64 {
+        self.n_updates
+    }
+
+    /// Images trained on so far: the number of the next one.
+    pub fn n_images(&self) -> u64 {
+        self.n_images
+    }
+
+    /// Goes on from a state in which so many updates were done on so many images; weights and moments are loaded by the caller.
+    pub fn resume_at(&mut self, n_updates: u64, n_images: u64) {
+        (self.n_updates, self.n_images) = (n_updates, n_images);
+    }
+
+    /// Bytes allocated on the device.
+    pub fn bytes(&self) -> u64 {
+        self.arenas.bytes() + self.grad.bytes() + self.update.bytes()
+    }
+
+    /// Multiply-accumulates of the forward and backward of one batch.
+    pub fn macs(&self) -> u64 {
+        self.grad.plan().macs()
+    }
+
+    /// Writes the moments of AdamW as a safetensors file: with both [`Weights`] all that going on needs.
+    ///
+    /// # Errors
+    /// As [`Model::save`].
+    pub async fn save_moments(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
+        checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
+    }
+
+    /// Loads the moments of AdamW that [`Trainer::save_moments`] wrote.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn load_moments<R: Read + Seek>(&self, file: &mut Reader<R>) -> Result<()> {
+        file.load_moments(&self.blueprint, &self.arenas)
+    }
+
+    /// A step on `batch` images x1 `[B, C, H, W]` in [-1, 1] with labels y `[B]`, at the learning rate `lr`. With
+    /// [`Training::accumulate`] it takes that many batches at once, one after the other in x1 and y.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes, [`Error::Device`] when the
+    /// device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
+        pollster::block_on(self.step_async(x1, y, lr))
+    }
+
+    /// [`Trainer::step`] for a browser, whose main thread cannot wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn step_async(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
+        let (batch, len) = (self.training.batch, self.io().image_len());
+        let n = self.training.images_per_step();
+        if x1.len() != n * len {
+            return Err(Error::Shape(format!(
+                "x1 got {} values, expected {n} images of {len}",
+                x1.len()
+            )));
+        }
+        // Labels are not read by an unconditional model.
+        let labels = |i: usize| y.get(i * batch..(i + 1) * batch).unwrap_or(y);
+        for (i, x1) in x1.chunks_exact(batch * len).enumerate() {
+            let y = labels(i);
+            self.accumulate(Batch {
+                x1,
+                y,
+                x0: None,
+                first: self.n_images,
+            })
+            .await?;
+        }
+        self.update(lr).await
+    }
+
+    /// Adds the loss and gradient of a batch to the step. After [`Training::accumulate`] of them follows [`Trainer::update`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes, or when the step has all its
+    /// batches, [`Error::Device`] when the device fails. A batch that failed has not been added.
+    pub async fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
+        let accumulate = self.training.accumulate;
+        if self.n_batches == accumulate {
+            return Err(Error::Config(format!(
+                "the step has its {accumulate} batches: update comes next"
+            )));
+        }
+        let key = SampleKey {
+            seed: self.training.seed,
+            number: batch.first,
+            is_validation: false,
+        };
+        let objective = self.training.chosen_objective();
+        objective.draw(key, &batch, &mut self.ports)?;
+        self.ports.write(&mut self.grad)?;
+        if accumulate > 1 {
+            let keep = if self.n_batches == 0 { 0.0 } else { 1.0 };
+            self.grad.write(plans::KEEP, &[keep])?;
+        }
+        if self.n_batches == 0 {
+            self.report.by_image.clear();
+        }
+        self.grad.run()?;
+        let losses = self.grad.read(plans::LOSS).await?;
+        self.report.by_image.extend(by_image(&self.ports, &losses));
+        self.n_batches += 1;
+        self.n_images = batch.first + self.training.batch as u64;
+        Ok(())
+    }
+
+    /// Updates the parameters at learning rate `lr`, unless a loss or the gradient is not finite.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when batches of the step are missing, [`Error::Device`] when the device fails.
+    pub async fn update(&mut self, lr: f64) -> Result<&Report> {
+        let (n, expected) = (self.n_batches, self.training.accumulate);
+        if n != expected {
+            return Err(Error::Config(format!(
+                "the step has {n} batches, expected {expected} before the update"
+            )));
+        }
+        self.n_batches = 0;
+        let n = self.report.by_image.len().max(1) as f64;
+        let losses = self.report.by_image.iter().map(|(_, loss)| loss);
+        self.report.loss = losses.sum::<f64>() / n;
+        self.report.grad_norm = f64::NAN;
+        self.report.skipped = !self.report.loss.is_finite();
+        if !self.report.skipped {
+            let hyper = self.training.adamw.hyper(lr, self.n_updates + 1);
+            self.update.write(optim::HYPER, &hyper)?;
+            self.update.run()?;
+            let stats = self.update.read(optim::STATS).await?;
+            self.report.skipped = stats[1] != 0.0;
+            if !self.report.skipped {
+                self.report.grad_norm = f64::from(stats[0]);
+            }
+        }
+        self.n_updates += u64::from(!self.report.skipped);
+        Ok(&self.report)
+    }
+
+    /// Drops the batches of a step that cannot be finished; the next one starts a new step.
+    pub fn abandon_step(&mut self) {
+        self.n_batches = 0;
+    }
+}
+
+/// Time and loss of each image of a batch.
+fn by_image(ports: &Ports, losses: &[f32]) -> Vec<(f64, f64)> {
+    let times = ports.get("t").unwrap_or(&[]);
+    let time = |b: usize| times.get(b).map_or(f64::NAN, |&t| f64::from(t));
+    let losses = losses.iter().enumerate();
+    losses
+        .map(|(b, &loss)| (time(b), f64::from(loss)))
+        .collect()
+}

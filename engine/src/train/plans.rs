@@ -1,0 +1,115 @@
+//! The plans of a training step.
+
+use super::Training;
+use crate::error::Result;
+use crate::graph::plan::Request;
+use crate::graph::{Arena, Graph, Plan, SetId, Var};
+use crate::model::Blueprint;
+use crate::nn::Params;
+use crate::objective::{Net, Ports};
+use crate::ops::{adamw, loss};
+use crate::optim;
+
+/// Name of the output with the loss of each image.
+pub(super) const LOSS: &str = "loss";
+
+/// Name of the input that says whether the sum of gradients goes on (1) or starts (0).
+pub(super) const KEEP: &str = "keep";
+
+/// The plans of a training step.
+#[derive(Debug, Clone)]
+pub struct Plans {
+    /// Loss and gradient of one batch.
+    pub grad: Plan,
+    /// The update.
+    pub update: Plan,
+}
+
+/// The loss of each image `[B]` in a graph, with the parameters that it reads and the ports that it is fed by.
+fn objective(training: &Training, g: &mut Graph) -> Result<(Params, Ports, Var)> {
+    let mut params = Params::new(SetId::MAIN);
+    let mut ports = Ports::new(training.network.io(), training.batch);
+    training.network.validate(training.batch)?;
+    let mut net = Net::new(&*training.network, &mut params);
+    let per_sample = training.chosen_objective().build(g, &mut net, &mut ports)?;
+    Ok((params, ports, per_sample))
+}
+
+impl Training {
+    /// The plans of the gradient of a batch and of the update. Needs no device.
+    ///
+    /// # Errors
+    /// Those of [`Training::validate`].
+    pub fn plans(&self, blueprint: &Blueprint) -> Result<Plans> {
+        self.validate()?;
+        Ok(plans(self, blueprint)?.0)
+    }
+
+    /// Device memory of a training run by part, in bytes, before anything is allocated.
+    ///
+    /// # Errors
+    /// Those of [`Training::validate`] and [`Blueprint::new`].
+    pub fn forecast(&self, max_segment_bytes: u64) -> Result<Vec<(&'static str, u64)>> {
+        let blueprint = self.blueprint(max_segment_bytes)?;
+        let plans = self.plans(&blueprint)?;
+        let arena = blueprint.layout().arena_bytes();
+        let accum = if self.accumulate > 1 { arena } else { 0 };
+        Ok(vec![
+            ("parameters", arena),
+            ("gradients", arena + accum),
+            ("moments", 2 * arena),
+            ("moving average", arena),
+            ("activations", plans.grad.slot_bytes()),
+            ("update", plans.update.slot_bytes()),
+        ])
+    }
+}
+
+/// The plans of the gradient and of the update, and the ports of the gradient.
+pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans, Ports)> {
+    let (mut g, layout) = (Graph::new(), blueprint.layout());
+    let (params, ports, per_sample) = objective(training, &mut g)?;
+    let mean = loss::mean(&mut g, per_sample)?;
+
+    let seed = g.constant(1.0 / training.accumulate as f32, [1]);
+    let (names, vars): (Vec<_>, Vec<_>) = params
+        .trained()
+        .map(|(name, var)| (name.to_owned(), var))
+        .unzip();
+    let grads = g.backward(mean, seed, &vars)?;
+    let mut source = Arena::Grads;
+    if training.accumulate > 1 {
+        source = Arena::Accum;
+        let keep = g.input(KEEP, [1]);
+        for (s, &len) in layout.segments().iter().enumerate() {
+            let (grads, sum) = (g.arena(Arena::Grads, s, len), g.arena(Arena::Accum, s, len));
+            adamw::accumulate(&mut g, grads, keep, sum)?;
+        }
+    }
+    let request = Request {
+        outputs: vec![(LOSS.into(), per_sample)],
+        grads: names.into_iter().zip(grads).collect(),
+        ..Request::default()
+    };
+    let plans = Plans {
+        grad: Plan::new(&g, &request, &[layout])?,
+        update: optim::update_plan(layout, source)?,
+    };
+    Ok((plans, ports))
+}
+
+/// The plan of the loss of each image under the weights in `weights`, and its ports.
+pub(super) fn loss_plan(
+    training: &Training,
+    blueprint: &Blueprint,
+    weights: Arena,
+) -> Result<(Plan, Ports)> {
+    let mut g = Graph::new();
+    let (_, ports, per_sample) = objective(training, &mut g)?;
+    let request = Request {
+        outputs: vec![(LOSS.into(), per_sample)],
+        weights: vec![weights],
+        ..Request::default()
+    };
+    Ok((Plan::new(&g, &request, &[blueprint.layout()])?, ports))
+}

@@ -1,0 +1,163 @@
+//! The settings of a training.
+
+use super::Trainer;
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::graph::Arena;
+use crate::model::{Blueprint, Network};
+use crate::objective::{Matching, Objective};
+use crate::optim::AdamW;
+use crate::transport::Transport;
+use std::sync::Arc;
+
+/// Most images of a batch, and most batches of a step.
+const MAX_BATCH: usize = 1 << 20;
+
+/// What a training step is made of. Without settings: SiT's objective and AdamW, 64 images a step, 10 % of labels dropped, seed 0.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Training {
+    pub(super) network: Arc<dyn Network>,
+    pub(super) transport: Transport,
+    objective: Option<Arc<dyn Objective>>,
+    pub(super) adamw: AdamW,
+    pub(super) batch: usize,
+    pub(super) accumulate: usize,
+    class_dropout: f64,
+    pub(super) seed: u64,
+}
+
+impl Training {
+    pub(super) fn new(network: impl Network + 'static) -> Self {
+        Training {
+            network: Arc::new(network),
+            transport: Transport::default(),
+            objective: None,
+            adamw: AdamW::default(),
+            batch: 64,
+            accumulate: 1,
+            class_dropout: 0.1,
+            seed: 0,
+        }
+    }
+
+    /// What the network predicts, along which path, and how the loss is weighted.
+    pub fn transport(self, transport: Transport) -> Self {
+        Training { transport, ..self }
+    }
+
+    /// Another objective than [`Matching`] of the transport.
+    pub fn objective(self, objective: impl Objective + 'static) -> Self {
+        Training {
+            objective: Some(Arc::new(objective)),
+            ..self
+        }
+    }
+
+    /// The optimizer and the moving average.
+    pub fn adamw(self, adamw: AdamW) -> Self {
+        Training { adamw, ..self }
+    }
+
+    /// Images of one forward and backward.
+    pub fn batch(self, batch: usize) -> Self {
+        Training { batch, ..self }
+    }
+
+    /// Forward and backward passes whose gradients are averaged into one update.
+    pub fn accumulate(self, accumulate: usize) -> Self {
+        Training { accumulate, ..self }
+    }
+
+    /// Probability that a label is replaced by the null class.
+    pub fn class_dropout(self, class_dropout: f64) -> Self {
+        Training {
+            class_dropout,
+            ..self
+        }
+    }
+
+    /// Key of noise, times, label dropout and initial weights.
+    pub fn seed(self, seed: u64) -> Self {
+        Training { seed, ..self }
+    }
+
+    /// Makes the programs and arenas; parameters and moving average start from the initial values of the seed.
+    ///
+    /// # Errors
+    /// Those of [`Training::validate`]; [`Error::Limit`] and [`Error::Device`] when the device cannot hold it.
+    pub fn build(self, device: &Device) -> Result<Trainer> {
+        Trainer::new(self, device)
+    }
+
+    /// The optimizer.
+    pub fn optimizer(&self) -> &AdamW {
+        &self.adamw
+    }
+
+    /// Images of one batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch
+    }
+
+    /// Batches of one step.
+    pub fn batches_per_step(&self) -> usize {
+        self.accumulate
+    }
+
+    /// Images of one step.
+    pub fn images_per_step(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
+    /// The objective.
+    pub(super) fn chosen_objective(&self) -> Arc<dyn Objective> {
+        match &self.objective {
+            Some(objective) => Arc::clone(objective),
+            None => Arc::new(Matching {
+                transport: self.transport,
+                class_dropout: self.class_dropout,
+            }),
+        }
+    }
+
+    /// Checks everything that needs no device.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        self.network.validate(1)?;
+        self.chosen_objective().validate(&self.network.io())?;
+        self.adamw.validate()?;
+        for (key, n) in [("batch", self.batch), ("accumulate", self.accumulate)] {
+            if !(1..=MAX_BATCH).contains(&n) {
+                return Err(Error::setting(
+                    key,
+                    format!("got {n}, expected 1 to {MAX_BATCH}"),
+                ));
+            }
+        }
+        self.network.validate(self.batch)
+    }
+
+    /// All of the model that needs no device.
+    ///
+    /// # Errors
+    /// Those of [`Blueprint::new`].
+    pub fn blueprint(&self, max_segment_bytes: u64) -> Result<Blueprint> {
+        let network = Arc::clone(&self.network);
+        Blueprint::new(network, self.transport, max_segment_bytes)
+    }
+
+    pub(super) fn arenas(&self) -> Vec<Arena> {
+        let accum = (self.accumulate > 1).then_some(Arena::Accum);
+        let always = [
+            Arena::Params,
+            Arena::Grads,
+            Arena::MomentM,
+            Arena::MomentV,
+            Arena::Ema,
+        ];
+        always.into_iter().chain(accum).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! Explicit Runge-Kutta methods as Butcher tableaus.
+
+/// A method for `dX = f(X, t) dt` (Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.1): with the
+/// step size h, `k_i = f(X + h Σ_j a_ij k_j, t + c_i h)` and `X' = X + h Σ_i b_i k_i`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tableau {
+    /// c, from 0 to 1; the first is 0.
+    pub nodes: &'static [f64],
+    /// a: for each stage the weights of those before it.
+    pub stages: &'static [&'static [f64]],
+    /// b.
+    pub weights: &'static [f64],
+    /// b minus the weights of a method of lower order with the same stages: what it weighs is an estimate of the step's error.
+    pub error: Option<&'static [f64]>,
+}
+
+impl Tableau {
+    /// Euler's method, order 1.
+    pub const EULER: Tableau = Tableau {
+        nodes: &[0.0],
+        stages: &[&[]],
+        weights: &[1.0],
+        error: None,
+    };
+
+    /// The explicit midpoint method, order 2.
+    pub const MIDPOINT: Tableau = Tableau {
+        nodes: &[0.0, 0.5],
+        stages: &[&[], &[0.5]],
+        weights: &[0.0, 1.0],
+        error: Some(&[-1.0, 1.0]),
+    };
+
+    /// Heun's method, the explicit trapezoid, order 2; its companion is Euler's.
+    pub const HEUN: Tableau = Tableau {
+        nodes: &[0.0, 1.0],
+        stages: &[&[], &[1.0]],
+        weights: &[0.5, 0.5],
+        error: Some(&[-0.5, 0.5]),
+    };
+
+    /// The classical method of Runge and Kutta, order 4.
+    pub const RK4: Tableau = Tableau {
+        nodes: &[0.0, 0.5, 0.5, 1.0],
+        stages: &[&[], &[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]],
+        weights: &[1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0],
+        error: None,
+    };
+
+    /// Kutta's 3/8 rule, order 4: `rk4` of torchdiffeq, and so of the official SiT.
+    pub const RK4_38: Tableau = Tableau {
+        nodes: &[0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0],
+        stages: &[&[], &[1.0 / 3.0], &[-1.0 / 3.0, 1.0], &[1.0, -1.0, 1.0]],
+        weights: &[0.125, 0.375, 0.375, 0.125],
+        error: None,
+    };
+
+    /// Whether it evaluates at the end of the step.
+    pub fn reaches_end(&self) -> bool {
+        self.nodes.contains(&1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_tableau_sum_to_its_nodes_and_weights_to_one() {
+        let all = [
+            Tableau::EULER,
+            Tableau::MIDPOINT,
+            Tableau::HEUN,
+            Tableau::RK4,
+            Tableau::RK4_38,
+        ];
+        for tableau in all {
+            assert_eq!(tableau.nodes.len(), tableau.stages.len());
+            for (node, row) in tableau.nodes.iter().zip(tableau.stages) {
+                assert!(
+                    (row.iter().sum::<f64>() - node).abs() < 1e-15,
+                    "{tableau:?}"
+                );
+            }
+            assert!((tableau.weights.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+            let error: f64 = tableau.error.unwrap_or_default().iter().sum();
+            assert_eq!(error, 0.0, "{tableau:?}");
+        }
+    }
+}
