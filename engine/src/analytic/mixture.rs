@@ -185,6 +185,7 @@ impl Marginal<'_> {
             Prediction::Velocity => self.velocity(x),
             Prediction::Score => self.score(x),
             Prediction::Noise => self.noise(x),
+            Prediction::Data => self.data(x),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Networks and their weights.
 //!
 //! # Theory
-//! A [`Network`] predicts, from a state x at time t and a label y, what its transport asks for: velocity, score or noise. It is one
+//! A [`Network`] predicts, from a state x at time t and a label y, what its transport asks for: velocity, score, noise or data. It is one
 //! traversal over a [`Scope`](crate::nn::Scope): parameters are declared where they are used, so that names, shapes, initial values
 //! and the graph come from the same lines. A [`Model`] is a network with its transport and with weights on a device.
 //!

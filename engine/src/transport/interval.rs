@@ -26,7 +26,7 @@ impl Interval {
 impl Transport {
     /// The interval of training times, `[e, 1 - e]`, on VP `[0, 1 - e]` (its alpha is never 0).
     ///
-    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and 1e-3 for score and noise.
+    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and data and 1e-3 for score and noise.
     /// Differs from SiT: a given distance also counts for velocity on Linear and GVP.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Transport {
     /// The interval a sampler integrates over, at whose ends every coefficient it needs is finite.
     ///
     /// `[e, 1 - e]`, on VP `[0, 1 - e]`; before a last step it ends at 1 minus the last step's size instead. Without a
-    /// `t_eps_sample`, `e` is 0 for velocity on Linear and GVP, else 1e-3.
+    /// `t_eps_sample`, `e` is 0 for velocity and data on Linear and GVP, else 1e-3.
     /// Differs from SiT: a given distance counts for every combination, and one that is not finite is refused.
     ///
     /// # Errors
@@ -73,10 +73,9 @@ impl Transport {
     }
 
     fn default_t_eps(&self) -> f64 {
-        if self.prediction == Prediction::Velocity {
-            0.0
-        } else {
-            1e-3
+        match self.prediction {
+            Prediction::Velocity | Prediction::Data => 0.0,
+            Prediction::Score | Prediction::Noise => 1e-3,
         }
     }
 
@@ -218,7 +217,9 @@ mod tests {
                 let transport = transport(path, prediction);
                 let (train, ode, sde, sde_to_end) = match (path, prediction) {
                     (Path::Vp, _) => ([0.0, 0.99999], [0.0, 0.999], [0.0, 0.96], [0.0, 0.999]),
-                    (_, Prediction::Velocity) => ([0.0, 1.0], [0.0, 1.0], [0.0, 0.96], [0.0, 1.0]),
+                    (_, Prediction::Velocity | Prediction::Data) => {
+                        ([0.0, 1.0], [0.0, 1.0], [0.0, 0.96], [0.0, 1.0])
+                    }
                     _ => (
                         [0.001, 0.999],
                         [0.001, 0.999],

@@ -28,7 +28,7 @@ pub use guidance::{Guidance, GuidanceChannels};
 pub use interval::Interval;
 pub use objective::{Interpolant, LossCoefs, Objective};
 pub use path::Path;
-pub use prediction::{LossWeight, Prediction};
+pub use prediction::{DATA_MIN_SIGMA, LossWeight, Prediction};
 pub use solver::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, nfe, schedule, schedule_from};
 pub use step::{MAX_STAGES, Step, StepForm};
 pub use tableau::Tableau;
@@ -45,7 +45,7 @@ pub struct Transport {
     pub path: Path,
     /// What the network predicts.
     pub prediction: Prediction,
-    /// The weight of a score or noise loss; `none` with velocity.
+    /// The weight of a score, noise or data loss; `none` with velocity.
     pub loss_weight: LossWeight,
     /// Distance of training times from the ends, in `[0, 0.5)`; [`Transport::train_interval`] has the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +70,12 @@ impl Transport {
                     "got {}, but the velocity loss has no weight; use none, or predict score or noise",
                     self.loss_weight
                 ),
+            ));
+        }
+        if self.prediction == Prediction::Data && self.loss_weight == LossWeight::Likelihood {
+            return Err(Error::setting(
+                "loss_weight",
+                "got likelihood, expected none or velocity with data prediction",
             ));
         }
         for (name, t_eps) in [
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twenty_one_combinations_are_valid() {
+    fn twenty_seven_combinations_are_valid() {
         let mut n_valid = 0;
         for &path in Path::ALL {
             for &prediction in Prediction::ALL {
@@ -144,19 +150,17 @@ mod tests {
                     match transport.objective() {
                         Ok(_) => n_valid += 1,
                         Err(error) => {
-                            assert_eq!(prediction, Prediction::Velocity);
-                            assert!(
-                                error
-                                    .to_string()
-                                    .contains("the velocity loss has no weight"),
-                                "{error}"
-                            );
+                            let reason = match prediction {
+                                Prediction::Velocity => "the velocity loss has no weight",
+                                _ => "expected none or velocity with data prediction",
+                            };
+                            assert!(error.to_string().contains(reason), "{error}");
                         }
                     }
                 }
             }
         }
-        assert_eq!(n_valid, 21);
+        assert_eq!(n_valid, 27);
     }
 
     #[test]

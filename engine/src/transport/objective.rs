@@ -85,11 +85,16 @@ impl Objective {
         }
     }
 
-    /// The loss at `t`: velocity `|O - (d_alpha X1 + d_sigma X0)|^2`, noise `w |O - X0|^2`, score `w |sigma O + X0|^2`.
+    /// The loss at `t`: velocity `|O - (d_alpha X1 + d_sigma X0)|^2`, noise `w |O - X0|^2`,
+    /// score `w |sigma O + X0|^2`, data `w |O - X1|^2`.
     pub fn loss(&self, t: f64) -> LossCoefs {
         let path = self.transport.path;
         let weight = match self.transport.loss_weight {
             LossWeight::None => 1.0,
+            LossWeight::Velocity if self.transport.prediction == Prediction::Data => {
+                let slope = path.data_slope(t) / path.clamped_sigma(t);
+                slope * slope
+            }
             LossWeight::Velocity => path.drift_var_over_sigma(t) * path.drift_var_over_sigma(t),
             LossWeight::Likelihood => path.drift_var_over_sigma(t) / path.sigma(t),
         };
@@ -111,6 +116,12 @@ impl Objective {
                 out: 1.0,
                 x0: -1.0,
                 x1: 0.0,
+            },
+            Prediction::Data => LossCoefs {
+                weight,
+                out: 1.0,
+                x0: 0.0,
+                x1: -1.0,
             },
         }
     }
@@ -187,6 +198,7 @@ mod tests {
                 1e-15,
             );
             assert_near("noise", residual(Prediction::Noise), out - x0, 1e-15);
+            assert_near("data", residual(Prediction::Data), out - x1, 1e-15);
             assert_near(
                 "score",
                 residual(Prediction::Score),
@@ -202,11 +214,11 @@ mod tests {
         }
     }
 
-    /// Paper, appendix A.4: a velocity-weighted noise or score loss is the velocity loss of the converted output.
+    /// Paper, appendix A.4: a velocity-weighted noise, score or data loss is the velocity loss of the converted output.
     #[test]
     fn the_velocity_weight_gives_the_velocity_loss() {
         for &path in Path::ALL {
-            for prediction in [Prediction::Score, Prediction::Noise] {
+            for prediction in [Prediction::Score, Prediction::Noise, Prediction::Data] {
                 let transport = Transport {
                     path,
                     prediction,

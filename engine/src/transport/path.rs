@@ -1,6 +1,6 @@
 //! The interpolant's path: the scalars `alpha_t` and `sigma_t` of `x_t = alpha_t x1 + sigma_t x0`.
 
-use super::{Coefs, names::named_enum};
+use super::{Coefs, DATA_MIN_SIGMA, names::named_enum};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 named_enum! {
@@ -117,6 +117,21 @@ impl Path {
             Self::Gvp => FRAC_2_PI,
             Self::Vp => 0.0,
         }
+    }
+
+    /// `d_alpha sigma - alpha d_sigma`: over sigma the velocity's coefficient of the data.
+    pub(super) fn data_slope(self, t: f64) -> f64 {
+        match self {
+            Self::Linear => 1.0,
+            Self::Gvp => FRAC_PI_2,
+            // alpha^2 + sigma^2 = 1.
+            Self::Vp => self.alpha(t) * vp_half_beta(t) / self.sigma(t),
+        }
+    }
+
+    /// Sigma, and near the end [`DATA_MIN_SIGMA`].
+    pub(super) fn clamped_sigma(self, t: f64) -> f64 {
+        self.sigma(t).max(DATA_MIN_SIGMA)
     }
 
     /// `E[x0 | x]` from `x` and the velocity: with [`Path::data_from_velocity`] the solution of `x = alpha x1 + sigma x0`,
@@ -272,6 +287,13 @@ mod tests {
                     &format!("{path} drift_var({t})"),
                     path.drift_var(t),
                     drift_var,
+                    1e-12,
+                );
+                let slope = path.d_alpha(t) * sigma - alpha * path.d_sigma(t);
+                assert_near(
+                    &format!("{path} data_slope({t})"),
+                    path.data_slope(t),
+                    slope,
                     1e-12,
                 );
                 let over_sigma = path.drift_var_over_sigma(t);

@@ -15,19 +15,26 @@ named_enum! {
         Score = "score",
         /// The noise `E[x0 | x_t]`.
         Noise = "noise",
+        /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). What is divided by sigma is divided by at least [`DATA_MIN_SIGMA`].
+        Data = "data",
     }
 }
 
+/// The smallest sigma that a data prediction is divided by: a network's error of the image would count without bound near the end
+/// (JiT's `t_eps`, there on the Linear path).
+pub const DATA_MIN_SIGMA: f64 = 0.05;
+
 named_enum! {
-    /// The weight of a score or noise loss.
+    /// The weight of a score, noise or data loss.
     #[derive(Default)]
     pub enum LossWeight: "loss weight" {
         /// 1.
         #[default]
         None = "none",
-        /// `(drift_var / sigma)^2`: the loss then equals the velocity's (paper, appendix A.4).
+        /// `(drift_var / sigma)^2`: the loss then equals the velocity's (paper, appendix A.4). With data
+        /// `((d_alpha sigma - alpha d_sigma) / sigma)^2`, JiT's loss.
         Velocity = "velocity",
-        /// `drift_var / sigma^2`: a bound of the likelihood.
+        /// `drift_var / sigma^2`: a bound of the likelihood; not for data.
         Likelihood = "likelihood",
     }
 }
@@ -52,6 +59,11 @@ impl Transport {
                 x: path.d_log_alpha(t),
                 out: -path.drift_var_over_sigma(t),
             },
+            Prediction::Data => Coefs {
+                x: path.d_sigma(t),
+                out: path.data_slope(t),
+            }
+            .scaled(1.0 / path.clamped_sigma(t)),
         };
         self.finite("velocity", t, Some(coefs))
     }
@@ -73,6 +85,11 @@ impl Transport {
                 out: -self.path.sigma(t),
             },
             Prediction::Noise => Coefs { x: 0.0, out: 1.0 },
+            Prediction::Data => Coefs {
+                x: 1.0,
+                out: -self.path.alpha(t),
+            }
+            .scaled(1.0 / self.path.clamped_sigma(t)),
         }
     }
 
@@ -84,15 +101,17 @@ impl Transport {
         let Self {
             path, prediction, ..
         } = *self;
-        let coefs = if prediction == Prediction::Velocity {
-            Some(path.data_from_velocity(t))
-        } else {
-            let (alpha, sigma) = (path.alpha(t), path.sigma(t));
-            (alpha > 0.0).then(|| {
-                Coefs { x: 1.0, out: 0.0 }
-                    .plus(self.noise(t).scaled(-sigma))
-                    .scaled(1.0 / alpha)
-            })
+        let coefs = match prediction {
+            Prediction::Velocity => Some(path.data_from_velocity(t)),
+            Prediction::Data => Some(Coefs { x: 0.0, out: 1.0 }),
+            Prediction::Score | Prediction::Noise => {
+                let (alpha, sigma) = (path.alpha(t), path.sigma(t));
+                (alpha > 0.0).then(|| {
+                    Coefs { x: 1.0, out: 0.0 }
+                        .plus(self.noise(t).scaled(-sigma))
+                        .scaled(1.0 / alpha)
+                })
+            }
         };
         self.finite("predicted data", t, coefs)
     }
@@ -120,6 +139,7 @@ impl Transport {
     fn score_coefs(&self, t: f64) -> Option<Coefs> {
         match (self.prediction, self.path) {
             (Prediction::Score, _) => Some(Coefs { x: 0.0, out: 1.0 }),
+            (Prediction::Data, path) => Some(self.noise(t).scaled(-1.0 / path.clamped_sigma(t))),
             (Prediction::Velocity, Path::Vp) => Some(Coefs {
                 x: -1.0,
                 out: 1.0 / self.path.drift_var(t),
@@ -202,6 +222,9 @@ mod tests {
                         Prediction::Velocity => velocity,
                         Prediction::Score => score,
                         Prediction::Noise => x0,
+                        // Below the smallest sigma it is divided by another one.
+                        Prediction::Data if path.sigma(t) < DATA_MIN_SIGMA => continue,
+                        Prediction::Data => x1,
                     };
                     let transport = transport(path, prediction);
                     let apply = |c: Coefs| c.x * x + c.out * out;
@@ -245,7 +268,7 @@ mod tests {
 
     #[test]
     fn ends_have_their_limit_or_are_refused() {
-        use Prediction::{Noise, Score, Velocity};
+        use Prediction::{Data, Noise, Score, Velocity};
         for &path in Path::ALL {
             for &prediction in Prediction::ALL {
                 let transport = transport(path, prediction);
@@ -253,12 +276,14 @@ mod tests {
                 let vp = path == Path::Vp;
                 for t in [0.0, 1.0] {
                     let velocity = if t == 0.0 {
-                        vp || prediction == Velocity
+                        vp || [Velocity, Data].contains(&prediction)
                     } else {
-                        !vp || prediction != Noise
+                        !vp || ![Noise, Data].contains(&prediction)
                     };
-                    let score = t == 0.0 || prediction == Score || vp && prediction == Velocity;
-                    let x1_pred = t == 1.0 || vp || prediction == Velocity;
+                    let score = t == 0.0
+                        || [Score, Data].contains(&prediction)
+                        || vp && prediction == Velocity;
+                    let x1_pred = t == 1.0 || vp || [Velocity, Data].contains(&prediction);
                     assert_eq!(
                         transport.velocity(t).is_ok(),
                         velocity,

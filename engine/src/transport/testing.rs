@@ -97,6 +97,7 @@ impl Gaussian {
             }
             Prediction::Score => self.posterior(path, t, -1.0, 0.0),
             Prediction::Noise => self.posterior(path, t, path.sigma(t), 0.0),
+            Prediction::Data => self.data(path, t),
         }
     }
 

@@ -25,7 +25,7 @@ pub struct SourceArgs {
     #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
     path: Option<transport::Path>,
     /// What a bare file's network predicts; runs and files written here record it [default: velocity].
-    #[arg(long, value_name = "velocity|score|noise", help_heading = "Model")]
+    #[arg(long, value_name = "velocity|score|noise|data", help_heading = "Model")]
     prediction: Option<Prediction>,
     /// Heads of a bare file whose width is not a published one.
     #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<usize>(1..=65_536))]
