@@ -2,7 +2,9 @@
 
 use crate::job::{Answers, FRAME_BUDGET};
 use crate::source::stream;
-use crate::state::{Action, Bytes, DEFAULT_SIZE, FilesAction, Opened, Place, Wanted};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::state::Action;
+use crate::state::{Bytes, DEFAULT_SIZE, FilesAction, Opened, Place, Wanted};
 use sit_trainer::data::{self, DataConfig, Dataset, File, Kind};
 use std::io::Read;
 #[cfg(not(target_arch = "wasm32"))]

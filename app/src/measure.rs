@@ -279,8 +279,8 @@ impl Engine {
     }
 
     async fn step(&mut self) -> Result<()> {
-        self.session.step().await?;
-        self.session.read().await?;
+        self.session.step_async().await?;
+        self.session.read_async().await?;
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! Files of weights: what is read back, and what is refused by name.
 
-use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
 use sit_engine::backend::Device;
@@ -105,7 +104,7 @@ fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Resu
     let weights = sine_weights(scale);
     let model = net::model(&Device::Cpu, &TINY, recipe.transport, &weights);
     let mut file = Vec::new();
-    let done = block_on(model.save(&mut file, &recipe, precision));
+    let done = model.save(&mut file, &recipe, precision);
     (model, recipe, done.map(|()| file))
 }
 
@@ -122,7 +121,7 @@ fn what_is_written_is_read_back_with_its_recipe() {
     file.load(&loaded).unwrap();
     for entry in loaded.layout().entries() {
         let name = &entry.name;
-        let read = |model: &Model| block_on(model.read(name)).unwrap();
+        let read = |model: &Model| model.read(name).unwrap();
         assert_eq!(read(&model), read(&loaded), "{name}");
     }
 }
@@ -141,7 +140,7 @@ fn halves_are_half_the_bytes_and_the_nearest() {
     file.load(&loaded).unwrap();
     for entry in loaded.layout().entries() {
         let name = &entry.name;
-        let read = |model: &Model| block_on(model.read(name)).unwrap();
+        let read = |model: &Model| model.read(name).unwrap();
         for (x, half) in read(&model).into_iter().zip(read(&loaded)) {
             // 11 bits of significand; below 2^-14 the steps are 2^-24.
             let unit = (x.abs().log2().floor() - 10.0).max(-24.0).exp2();

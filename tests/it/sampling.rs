@@ -244,14 +244,14 @@ fn kept_outputs_and_a_start_on_the_way() {
     let config = config.guided(guidance).keep_out();
     let y = [3, 7];
     let mut whole = config.clone().session().unwrap();
-    assert!(pollster::block_on(whole.read_out()).is_err());
+    assert!(whole.read_out().is_err());
     let mut states = vec![noise(4, 0, 2)];
     whole.start_at(0, &states[0], &y).unwrap();
     for i in 0..6 {
-        pollster::block_on(whole.step()).unwrap();
-        let next = pollster::block_on(whole.read()).unwrap();
-        let out = pollster::block_on(whole.read_out()).unwrap();
-        let both = pollster::block_on(whole.read_both()).unwrap();
+        whole.step().unwrap();
+        let next = whole.read().unwrap();
+        let out = whole.read_out().unwrap();
+        let both = whole.read_both().unwrap();
         assert_eq!(both, [next.clone(), out.clone()]);
         let n = next.len();
         let guided = i >= 3;
@@ -273,12 +273,9 @@ fn kept_outputs_and_a_start_on_the_way() {
     rest.start_at(2, &states[2], &y).unwrap();
     assert_eq!((rest.done(), rest.t()), (2, whole.steps()[2].t));
     while rest.done() < 6 {
-        pollster::block_on(rest.step()).unwrap();
+        rest.step().unwrap();
     }
-    assert_eq!(
-        bits(&pollster::block_on(rest.read()).unwrap()),
-        bits(&states[6])
-    );
+    assert_eq!(bits(&rest.read().unwrap()), bits(&states[6]));
     assert!(rest.start_at(6, &states[2], &y).is_err());
 }
 

@@ -238,16 +238,16 @@ fn calls_out_of_turn_are_refused() {
         x0: None,
         first,
     };
-    let update = |trainer: &mut Trainer| pollster::block_on(trainer.update(1e-2)).map(drop);
+    let update = |trainer: &mut Trainer| trainer.update(1e-2).map(drop);
     let error = update(&mut trainer).unwrap_err().to_string();
     assert_eq!(
         error,
         "the step has 0 batches, expected 2 before the update"
     );
-    pollster::block_on(trainer.accumulate(batch(0))).unwrap();
+    trainer.accumulate(batch(0)).unwrap();
     assert!(update(&mut trainer).is_err());
-    pollster::block_on(trainer.accumulate(batch(2))).unwrap();
-    let third = pollster::block_on(trainer.accumulate(batch(4))).unwrap_err();
+    trainer.accumulate(batch(2)).unwrap();
+    let third = trainer.accumulate(batch(4)).unwrap_err();
     assert_eq!(
         third.to_string(),
         "the step has its 2 batches: update comes next"
@@ -301,8 +301,8 @@ fn fixed_pairs_take_the_place_of_drawn_noise() {
             x0,
             first: 0,
         };
-        pollster::block_on(trainer.accumulate(batch)).unwrap();
-        pollster::block_on(trainer.update(1e-2)).unwrap().loss
+        trainer.accumulate(batch).unwrap();
+        trainer.update(1e-2).unwrap().loss
     };
     let want = loss(&mut drawn, None);
     assert_eq!(loss(&mut paired, Some(&x0)), want);

@@ -5,7 +5,6 @@ use crate::data::classes;
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Canvas, Grid};
-use pollster::block_on;
 use sit_engine::model::Blueprint;
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
@@ -131,9 +130,9 @@ impl Previews {
             let numbers: Vec<u64> = (first as u64..).take(labels.len()).collect();
             self.session.start(self.seed, &numbers, labels)?;
             while !self.session.is_over() {
-                block_on(self.session.step())?;
+                self.session.step()?;
             }
-            let x = block_on(self.session.read())?;
+            let x = self.session.read()?;
             canvas.put(first, &x[..labels.len() * io.image_len()]);
         }
         let folder = run.join("previews");

@@ -12,7 +12,6 @@ use crate::error::{Failure, Result};
 use crate::files::sync_folder;
 use crate::weights::{self, open};
 use folder::{UNFINISHED, step_name, step_of};
-use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use sit_engine::checkpoint::{Data, Precision, Recipe};
 use sit_engine::text::shown;
@@ -147,9 +146,9 @@ pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
         let written = match weights {
             Some(weights) => {
                 let model = trainer.model(weights);
-                block_on(model.save(&mut out, &recipe, Precision::F32))
+                model.save(&mut out, &recipe, Precision::F32)
             }
-            None => block_on(trainer.save_moments(&mut out, &recipe)),
+            None => trainer.save_moments(&mut out, &recipe),
         };
         written.map_err(|e| Failure::from(e).context(shown(&name)).on_the_way())?;
         finish(out).map_err(|e| at(&name, e))?;

@@ -3,7 +3,6 @@
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
-use pollster::block_on;
 use sit_engine::sample::Session;
 use std::ops::Range;
 
@@ -146,13 +145,13 @@ pub fn sample(
                 return Err(Failure::Interrupted);
             }
             if every {
-                let x = &block_on(session.read())?[..n * len];
+                let x = &session.read()?[..n * len];
                 take(State { x, ..state(step) })?;
             }
-            block_on(session.step())?;
+            session.step()?;
             bar.set(i * n_steps as u64 + step as u64 + 1, String::new);
         }
-        let end = block_on(session.read())?;
+        let end = session.read()?;
         let x = &end[..n * len];
         if let Some(at) = x.iter().position(|x| !x.is_finite()) {
             return Err(Failure::Run(format!(

@@ -16,7 +16,6 @@ use crate::signals;
 use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
-use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::objective::Batch;
 use sit_engine::text::{count, shown};
@@ -296,11 +295,11 @@ impl Job {
                 x0: None,
                 first: batch.first,
             };
-            block_on(self.trainer.accumulate(batch))?;
+            self.trainer.accumulate(batch)?;
             self.state.n_samples += self.config.train.batch as u64;
         }
         let lr = self.config.learning_rate().at(self.state.step);
-        let report = block_on(self.trainer.update(lr))?.clone();
+        let report = self.trainer.update(lr)?.clone();
         self.state.step += 1;
         self.state.n_updates = self.trainer.n_updates();
         self.grad_norm = report.grad_norm;

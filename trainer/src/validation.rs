@@ -3,7 +3,6 @@
 use crate::config::RunConfig;
 use crate::data::{self, DataError, Dataset, Kind, Split};
 use crate::error::{Failure, Result};
-use pollster::block_on;
 use sit_engine::objective::Batch;
 use sit_engine::rng::permutation;
 use sit_engine::text::count;
@@ -137,7 +136,7 @@ impl Validation {
                 x0: None,
                 first: first as u64,
             };
-            let losses = block_on(self.session.losses(images))?;
+            let losses = self.session.losses(images)?;
             let counted = losses.iter().take(self.n - first.min(self.n));
             sum += counted.map(|(_, loss)| loss).sum::<f64>();
         }

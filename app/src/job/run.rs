@@ -223,12 +223,12 @@ impl Run {
             }
             session.start_at(step, &x, &y)?;
         }
-        session.step_with(&noise).await?;
-        let [next, out] = session.read_both().await?;
+        session.step_with_async(&noise).await?;
+        let [next, out] = session.read_both_async().await?;
         let time = begin.elapsed();
         if self.wait.is_none() {
             // Again: that is nothing but the wait.
-            session.read().await?;
+            session.read_async().await?;
             self.wait = Some(begin.elapsed() - time);
         }
         let uncond = (out.len() > next.len()).then_some(self.chunk * len);

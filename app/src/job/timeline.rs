@@ -130,17 +130,17 @@ impl Network {
         let session = &mut self.session;
         let (k, n) = (session.done(), session.steps().len());
         let before = match k.is_multiple_of(STRIDE) {
-            true => Some((session.t(), session.read().await?.into())),
+            true => Some((session.t(), session.read_async().await?.into())),
             false => None,
         };
-        session.step().await?;
+        session.step_async().await?;
         let mut cells = Vec::new();
         if let Some((t, x)) = before {
-            let out = Some(session.read_out().await?.into());
+            let out = Some(session.read_out_async().await?.into());
             cells.push(Cell { t, x, out });
         }
         if k + 1 == n {
-            let (t, x) = (session.t(), session.read().await?.into());
+            let (t, x) = (session.t(), session.read_async().await?.into());
             cells.push(Cell { t, x, out: None });
         }
         let mut values = cells.iter().flat_map(|cell| cell.x.iter());

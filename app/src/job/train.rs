@@ -166,13 +166,13 @@ impl Training {
                 x0: None,
                 first: batch.first,
             };
-            self.trainer.accumulate(of_step).await?;
+            self.trainer.accumulate_async(of_step).await?;
             self.micro += 1;
             return Ok(None);
         }
         self.micro = 0;
         let lr = self.plan.learning_rate.at(self.step);
-        let report = self.trainer.update(lr).await?;
+        let report = self.trainer.update_async(lr).await?;
         self.step += 1;
         let begin = self.begin.take().expect("set before the first batch");
         let learned = Learned {
@@ -192,9 +192,9 @@ impl Training {
     }
 
     async fn preview(&mut self) -> Result<Option<TrainingAction>> {
-        self.preview.step().await?;
+        self.preview.step_async().await?;
         // A piece ends when it is done, or a GPU that also draws the window would have several of them to do first.
-        let x = self.preview.read().await?.into();
+        let x = self.preview.read_async().await?.into();
         self.preview_left -= 1;
         if self.preview_left > 0 {
             return Ok(None);
@@ -220,7 +220,9 @@ impl Training {
         };
         let mut bytes = Vec::new();
         let average = self.trainer.model(Weights::Average);
-        average.save(&mut bytes, &recipe, Precision::F32).await?;
+        average
+            .save_async(&mut bytes, &recipe, Precision::F32)
+            .await?;
         let model = Model {
             source: Source::Trained(self.plan.name.clone()),
             config: model,

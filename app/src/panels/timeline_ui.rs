@@ -4,8 +4,8 @@ use super::Scene;
 use crate::job::Request;
 use crate::source::mib;
 #[cfg(not(target_arch = "wasm32"))]
-use crate::state::Choice;
-use crate::state::{Action, COLUMNS, Checkpoint, STRIDE, TimelineAction, ViewAction, Weights};
+use crate::state::{Action, Choice};
+use crate::state::{COLUMNS, Checkpoint, STRIDE, TimelineAction, ViewAction, Weights};
 use crate::view::{RowPicture, of_cells};
 use egui::{
     Align, Align2, Color32, Id, Label, Layout, Rect, Response, RichText, Sense, Stroke, Ui,

@@ -83,7 +83,16 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] when a GPU is asked for and there is none, with what to install. [`Error::Config`] when one is named that is not
     /// there, with the list of those that are, or where the CPU is asked for.
-    pub async fn open(options: impl Into<Options>) -> Result<Device> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(options: impl Into<Options>) -> Result<Device> {
+        pollster::block_on(Self::open_async(options))
+    }
+
+    /// Like [`Self::open`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_async(options: impl Into<Options>) -> Result<Device> {
         let Options {
             choice,
             gpu,

@@ -51,7 +51,16 @@ impl Model {
     /// # Errors
     /// [`Error::Write`] when the stream refuses, [`Error::Checkpoint`] naming the value that f16 cannot hold, [`Error::Device`]
     /// when the device fails.
-    pub async fn save(
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save(&self, out: &mut impl Write, recipe: &Recipe, precision: Precision) -> Result<()> {
+        pollster::block_on(self.save_async(out, recipe, precision))
+    }
+
+    /// Like [`Self::save`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save_async(
         &self,
         out: &mut impl Write,
         recipe: &Recipe,
@@ -68,7 +77,7 @@ impl Model {
         for spec in specs {
             let values = match spec.init {
                 Init::Table(table) => table.values(),
-                _ => self.read(&spec.name).await?,
+                _ => self.read_async(&spec.name).await?,
             };
             match precision {
                 Precision::F32 => write_values(out, &values),

@@ -234,7 +234,16 @@ impl Model {
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when there is none of that name, [`crate::Error::Device`] when the device fails.
-    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self, name: &str) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_async(name))
+    }
+
+    /// Like [`Self::read`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
         self.arenas.read(self.weights, name).await
     }
 }

@@ -17,6 +17,14 @@ pub struct NetworkIo {
 }
 
 impl NetworkIo {
+    /// A network for images of this shape without classes.
+    pub fn unconditional(image: [usize; 3]) -> Self {
+        NetworkIo {
+            image,
+            n_classes: 0,
+        }
+    }
+
     /// Channels C of the image.
     pub fn channels(&self) -> usize {
         self.image[0]

@@ -238,7 +238,7 @@ impl Sampling<Model> {
         pollster::block_on(self.sample_async(labels))
     }
 
-    /// [`Sampling::sample`] for a browser, whose main thread cannot wait.
+    /// Like [`Self::sample`], without waiting: for browsers.
     ///
     /// # Errors
     /// As there.
@@ -252,9 +252,9 @@ impl Sampling<Model> {
             let numbers: Vec<u64> = (first..first + labels.len() as u64).collect();
             session.start(seed, &numbers, labels)?;
             while !session.is_over() {
-                session.step().await?;
+                session.step_async().await?;
             }
-            images.extend_from_slice(&session.read().await?[..labels.len() * len]);
+            images.extend_from_slice(&session.read_async().await?[..labels.len() * len]);
         }
         Ok(images)
     }

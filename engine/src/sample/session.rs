@@ -206,7 +206,16 @@ impl Session {
     /// # Errors
     /// [`Error::Config`] when there is no next step, or it needs the noise of images whose numbers are not known; [`Error::Device`]
     /// when the device fails.
-    pub async fn step(&mut self) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step(&mut self) -> Result<()> {
+        pollster::block_on(self.step_async())
+    }
+
+    /// Like [`Self::step`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn step_async(&mut self) -> Result<()> {
         let mut noise = std::mem::take(&mut self.noise);
         if self.needs_noise() {
             let (io, seed, step) = (self.io, self.seed, self.done);
@@ -218,7 +227,7 @@ impl Session {
             true => Err(Error::Config(
                 "the step adds noise, and the session was started without numbers of images".into(),
             )),
-            false => self.step_with(&noise).await,
+            false => self.step_with_async(&noise).await,
         };
         self.noise = noise;
         done
@@ -229,7 +238,16 @@ impl Session {
     /// # Errors
     /// [`Error::Config`] when there is no next step, [`Error::Shape`] for noise of another length, [`Error::Device`] when the
     /// device fails.
-    pub async fn step_with(&mut self, noise: &[f32]) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step_with(&mut self, noise: &[f32]) -> Result<()> {
+        pollster::block_on(self.step_with_async(noise))
+    }
+
+    /// Like [`Self::step_with`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn step_with_async(&mut self, noise: &[f32]) -> Result<()> {
         let Some(&step) = self.steps.get(self.done) else {
             return Err(Error::Config(format!(
                 "already done: {}",
@@ -240,7 +258,7 @@ impl Session {
         if self.last == Some(at) {
             self.programs[at].1.feed("x", "x")?;
         } else if self.last.is_some() || self.start.is_empty() {
-            let x = self.read().await?;
+            let x = self.read_async().await?;
             self.programs[at].1.write("x", &x)?;
         }
         if step.noise() != 0.0 {
@@ -300,7 +318,16 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Config`] before the first step or without [`Sampling::keep_out`], [`Error::Device`] when the device fails.
-    pub async fn read_out(&self) -> Result<Vec<f32>> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_out(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_out_async())
+    }
+
+    /// Like [`Self::read_out`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_out_async(&self) -> Result<Vec<f32>> {
         self.kept()?.read("out").await
     }
 
@@ -308,7 +335,16 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::read_out`].
-    pub async fn read_both(&self) -> Result<[Vec<f32>; 2]> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_both(&self) -> Result<[Vec<f32>; 2]> {
+        pollster::block_on(self.read_both_async())
+    }
+
+    /// Like [`Self::read_both`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_both_async(&self) -> Result<[Vec<f32>; 2]> {
         self.kept()?.read_all(["x", "out"]).await
     }
 
@@ -331,7 +367,16 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
-    pub async fn read(&self) -> Result<Vec<f32>> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_async())
+    }
+
+    /// Like [`Self::read`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_async(&self) -> Result<Vec<f32>> {
         match self.last {
             Some(at) => self.programs[at].1.read("x").await,
             None if self.start.is_empty() => {

@@ -185,7 +185,16 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Model::save`].
-    pub async fn save_moments(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save_moments(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
+        pollster::block_on(self.save_moments_async(out, recipe))
+    }
+
+    /// Like [`Self::save_moments`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn save_moments_async(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
         checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
     }
 
@@ -208,7 +217,7 @@ impl Trainer {
         pollster::block_on(self.step_async(x1, y, lr))
     }
 
-    /// [`Trainer::step`] for a browser, whose main thread cannot wait.
+    /// Like [`Self::step`], without waiting: for browsers.
     ///
     /// # Errors
     /// As there.
@@ -225,15 +234,16 @@ impl Trainer {
         let labels = |i: usize| y.get(i * batch..(i + 1) * batch).unwrap_or(y);
         for (i, x1) in x1.chunks_exact(batch * len).enumerate() {
             let y = labels(i);
-            self.accumulate(Batch {
+            let first = self.n_images;
+            let batch = Batch {
                 x1,
                 y,
                 x0: None,
-                first: self.n_images,
-            })
-            .await?;
+                first,
+            };
+            self.accumulate_async(batch).await?;
         }
-        self.update(lr).await
+        self.update_async(lr).await
     }
 
     /// Adds the loss and gradient of a batch to the step. After [`Training::accumulate`] of them follows [`Trainer::update`].
@@ -241,7 +251,16 @@ impl Trainer {
     /// # Errors
     /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes, or when the step has all its
     /// batches, [`Error::Device`] when the device fails. A batch that failed has not been added.
-    pub async fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
+        pollster::block_on(self.accumulate_async(batch))
+    }
+
+    /// Like [`Self::accumulate`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn accumulate_async(&mut self, batch: Batch<'_>) -> Result<()> {
         let accumulate = self.training.accumulate;
         if self.n_batches == accumulate {
             return Err(Error::Config(format!(
@@ -275,7 +294,16 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] when batches of the step are missing, [`Error::Device`] when the device fails.
-    pub async fn update(&mut self, lr: f64) -> Result<&Report> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn update(&mut self, lr: f64) -> Result<&Report> {
+        pollster::block_on(self.update_async(lr))
+    }
+
+    /// Like [`Self::update`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_async(&mut self, lr: f64) -> Result<&Report> {
         let (n, expected) = (self.n_batches, self.training.accumulate);
         if n != expected {
             return Err(Error::Config(format!(

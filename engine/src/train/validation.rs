@@ -36,7 +36,16 @@ impl Validation {
     ///
     /// # Errors
     /// As [`Trainer::accumulate`].
-    pub async fn losses(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn losses(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
+        pollster::block_on(self.losses_async(batch))
+    }
+
+    /// Like [`Self::losses`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn losses_async(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
         let key = SampleKey {
             seed: self.training.seed,
             number: batch.first,

@@ -24,7 +24,7 @@ pub async fn ops(gpu: bool) -> Result<String, String> {
     } else {
         (Choice::Cpu, CPU_TOL)
     };
-    let device = Device::open(choice)
+    let device = Device::open_async(choice)
         .await
         .map_err(|error| error.to_string())?;
     let report = compare_all(&device, tol).await;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]
 fn the_software_adapter_is_taken_only_when_asked_for() {
-    let device = block_on(Device::open(Choice::Auto)).unwrap();
+    let device = Device::open(Choice::Auto).unwrap();
     let text = device.to_string().to_lowercase();
     assert!(
         !text.contains("llvmpipe") && !text.contains("software"),
@@ -69,11 +69,11 @@ fn a_gpu_is_chosen_by_number_or_name() {
     let usable = listed.iter().position(|gpu| gpu.refused.is_none());
     let at = usable.expect("the shared device is among them");
     let open = |choice, gpu: &str| {
-        block_on(Device::open(Options {
+        Device::open(Options {
             choice,
             gpu: Some(gpu.into()),
             ..Options::default()
-        }))
+        })
     };
     for name in [
         &at.to_string(),

@@ -24,7 +24,7 @@ fn weights(file: &mut File, config: &ModelConfig, formula: &Formula) {
     let model = Model::zeros(&Device::Cpu, *config, Transport::default()).unwrap();
     file.load(&model).unwrap();
     for (name, _, want) in net::params(config, formula) {
-        let got = pollster::block_on(model.read(&name)).unwrap();
+        let got = model.read(&name).unwrap();
         assert_close(&name, &got, &want, TOLERANCE);
     }
 }

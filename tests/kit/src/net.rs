@@ -295,7 +295,7 @@ pub fn solve(
             vec![]
         };
         n_draws += usize::from(session.needs_noise());
-        block_on(session.step_with(&noise)).expect("the device works");
+        session.step_with(&noise).expect("the device works");
     }
-    block_on(session.read()).expect("the device works")
+    session.read().expect("the device works")
 }

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let Sizes { model, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
     let training = Trainer::builder(model).batch(batch).seed(SEED);
-    let device = pollster::block_on(Device::open(backend.parse::<Choice>()?))?;
+    let device = Device::open(backend.parse::<Choice>()?)?;
     let forecast = training.forecast(device.max_segment_bytes())?;
     let mut trainer = training.build(&device)?;
     let params = weights(&trainer)?;

@@ -37,6 +37,7 @@ pub fn run() -> Result<()> {
         let program = target().join("debug/sit");
         check(cargo("test --workspace --no-fail-fast").env("SIT_PROGRAM", program))
     })?;
+    part("examples", &examples)?;
     part("the page", &|| web::test::run(&web::TestArgs::default()))?;
     for (name, seconds) in took {
         eprintln!("{seconds:>6} s  {name}");
@@ -47,6 +48,20 @@ pub fn run() -> Result<()> {
         eprintln!("not checked, as the toolchain lacks them (rustup target add): {missing}");
     }
     eprintln!("all passed");
+    Ok(())
+}
+
+/// Runs the engine's examples, which the build of the tests has made.
+fn examples() -> Result<()> {
+    for entry in root().join("engine/examples").read_dir()? {
+        let source = entry?.path();
+        let Some(name) = source.file_stem() else {
+            continue;
+        };
+        let mut example = Command::new(target().join("debug/examples").join(name));
+        // The one that needs a file of weights; the others take no arguments.
+        check(example.arg(root().join("app/assets/digits.safetensors")))?;
+    }
     Ok(())
 }
 

@@ -36,7 +36,7 @@ impl BackendArg {
             gpu: self.device.clone(),
             ..Options::default()
         };
-        let device = block_on(Device::open(options)).map_err(|e| {
+        let device = Device::open(options).map_err(|e| {
             let failure = Failure::Input(in_flags(&e));
             match (&self.device, self.backend) {
                 (Some(_), _) => failure.context("--device"),

@@ -5,7 +5,6 @@ use crate::error::{Failure, Result};
 use crate::files::write_atomically;
 use crate::outputs::Outputs;
 use crate::stdout;
-use pollster::block_on;
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Precision;
@@ -44,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     source.weights.load(&model)?;
     let mut bad_value = false;
     write_atomically(&args.out, |out| {
-        block_on(model.save(out, recipe, args.dtype)).map_err(|e| {
+        model.save(out, recipe, args.dtype).map_err(|e| {
             bad_value = matches!(e, Error::Checkpoint(_));
             io::Error::other(e)
         })

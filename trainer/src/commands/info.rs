@@ -8,7 +8,6 @@ use crate::error::{Failure, Result, in_flags};
 use crate::run::Checkpoint;
 use crate::weights::{self, Weights};
 use crate::{memory, stdout};
-use pollster::block_on;
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination, Sizes};
 use sit_engine::model::{Blueprint, ModelConfig};
@@ -112,7 +111,7 @@ pub fn run(args: &Args) -> Result<()> {
     describe(&mut text, &known, &classes, &names)?;
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
-        match block_on(Device::open(choice)) {
+        match Device::open(choice) {
             Ok(device) => {
                 let guidance = if config.model.n_classes > 0 { 1.5 } else { 1.0 };
                 let (batch, most) = (config.train.batch, device.max_segment_bytes());
@@ -139,7 +138,7 @@ const TENSORS_SHOWN: usize = 5;
 fn machine() -> Result<()> {
     let mut text = String::new();
     for choice in [Choice::Cpu, Choice::Gpu] {
-        match block_on(Device::open(choice)) {
+        match Device::open(choice) {
             Ok(device) => text += &format!("{device}\n"),
             Err(e) => text += &format!("{}\n", in_flags(&e)),
         }
