@@ -18,7 +18,10 @@ fn main() -> sit_engine::Result<()> {
     let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
     // A model that was not trained says 0; let its last layer say something.
     let name = "final_layer.linear.bias";
-    let n = model.layout().get(name).map_or(0, |bias| bias.shape.numel());
+    let n = model
+        .layout()
+        .get(name)
+        .map_or(0, |bias| bias.shape.numel());
     model.write(name, &vec![0.5; n])?;
     let sampler = Sampler::sde(Method::Heun, Diffusion::default(), 12);
     let mut session = model.sampler(sampler).batch(4).keep_out().session()?;

@@ -82,7 +82,8 @@ impl fmt::Display for Failure {
 }
 
 /// Settings of the engine that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 14] = [
+    "autoguide",
     "backend",
     "diffusion",
     "diffusion_norm",

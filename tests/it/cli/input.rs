@@ -116,13 +116,13 @@ const SAMPLING: &str = "
 two solvers              |                 | SAMPLE --ode heun --sde heun                     | --ode; --sde
 diffusion of an ODE      |                 | SAMPLE --ode heun --diffusion sigma              | --ode; --diffusion
 last step of an ODE      |                 | SAMPLE --last-step mean                          | --sde
-unknown solver           |                 | SAMPLE --ode rk4                                 | --ode; rk4; euler, heun
+unknown solver           |                 | SAMPLE --ode rk5                                 | --ode; rk5; euler, midpoint, heun, rk4, rk4-38
 no steps                 |                 | SAMPLE --steps 0                                 | --steps; 0
 infinite diffusion       |                 | SAMPLE --sde euler --diffusion sbdm              | SBDM; t = 0; --t-eps-sample; --diffusion
 infinite score           |                 | SAMPLE --sde heun --diffusion constant --last-step none | t = 1; --last-step; --t-eps-sample
 last step of size 1      |                 | SAMPLE --sde euler --last-step-size 1            | --last-step-size; got 1
 negative diffusion       |                 | SAMPLE --sde euler --diffusion-norm=-1           | --diffusion-norm; got -1
-first time too late      |                 | SAMPLE --t-eps-sample 0.5                        | t_eps_sample; got 0.5
+first time too late      |                 | SAMPLE --t-eps-sample 0.5                        | --t-eps-sample; got 0.5
 guidance of no number    |                 | SAMPLE --guidance nan                            | --guidance; nan; a number
 interval backwards       |                 | SAMPLE --guidance-interval 0.8..0.2              | --guidance-interval; 0.8..0.2
 guided channels          |                 | SAMPLE --guidance-channels 2                     | --guidance-channels; 2
@@ -130,7 +130,7 @@ negative seed            |                 | SAMPLE --seed -1                   
 negative steps           |                 | SAMPLE --steps -5                                | '-5' for '--steps; a whole number of 1 to 100000
 negative class           |                 | SAMPLE --classes -1                              | --classes; is not a class
 negative diffusion       |                 | SAMPLE --sde euler --diffusion-norm -1           | --diffusion-norm; got -1
-negative time            |                 | SAMPLE --t-eps-sample -0.1                       | t_eps_sample; got -0.1
+negative time            |                 | SAMPLE --t-eps-sample -0.1                       | --t-eps-sample; got -0.1
 times below 0            |                 | SAMPLE --guidance-interval -1..0.5               | --guidance-interval; -1..0.5
 no such class            |                 | SAMPLE --classes 3,11                            | --classes 11; 10 classes
 half an interval         |                 | SAMPLE --classes 3-                              | --classes; 0-9

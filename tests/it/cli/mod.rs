@@ -7,6 +7,7 @@ mod export;
 #[cfg(unix)]
 mod faults;
 mod gpu;
+mod guides;
 mod init;
 mod input;
 mod metrics;

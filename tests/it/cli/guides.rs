@@ -1,0 +1,138 @@
+//! Guidance by another checkpoint, methods of the ODE, blocks without gates and data prediction, as a user asks for them.
+
+use super::TINY_RUN;
+use super::tensors::read;
+use sit_tests::sit::{run, run_ok};
+use std::path::Path;
+
+/// The states of a trajectory of `sit sample run WORDS`.
+fn states(folder: &Path, words: &str) -> Vec<f32> {
+    let sample = "sample run --backend cpu --per-class 1 --no-grid --trajectory x.safetensors";
+    run_ok(folder, &format!("{sample} {words}"));
+    read(&folder.join("x.safetensors"))["x"].values()
+}
+
+#[test]
+fn an_earlier_checkpoint_guides_a_later_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_ok(folder, TINY_RUN);
+    let guided = |scale: &str| {
+        let guide = "--autoguide run/step-00000001 --autoguide-scale";
+        states(
+            folder,
+            &format!("--weights raw --ode heun --steps 3 {guide} {scale}"),
+        )
+    };
+    let plain = states(folder, "--weights raw --ode heun --steps 3");
+    assert_eq!(guided("1"), plain, "1 is the model alone");
+    assert!(guided("2.5") != plain);
+
+    run_ok(
+        folder,
+        &TINY_RUN.replace("--out run", "--out wide --set model.n_classes=12"),
+    );
+    let rows = [
+        ("--autoguide run/step-00000001", "--autoguide-scale"),
+        ("--autoguide-scale 2", "--autoguide"),
+        ("--autoguide run --autoguide-scale x", "--autoguide-scale"),
+        (
+            "--autoguide none --autoguide-scale 2",
+            "--autoguide: none: ",
+        ),
+        (
+            "--autoguide run --autoguide-scale 2 --guidance 2",
+            "--guidance",
+        ),
+        (
+            "--autoguide wide --autoguide-scale 2",
+            "--autoguide: got a model of [1, 8, 8] and 12 classes, expected [1, 8, 8] and 10 classes",
+        ),
+    ];
+    for (words, expected) in rows {
+        let done = run(
+            folder,
+            &format!("sample run --backend cpu --no-grid {words}"),
+        );
+        assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
+        assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn every_method_of_the_ode_comes_to_the_same_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_ok(folder, TINY_RUN);
+    let end = |method: &str, steps: u32| {
+        let x = states(
+            folder,
+            &format!("--weights raw --ode {method} --steps {steps}"),
+        );
+        x[x.len() - 10 * 64..].to_vec()
+    };
+    let exact = end("rk4", 100);
+    for method in ["euler", "midpoint", "heun", "rk4", "rk4-38"] {
+        let difference = end(method, 100)
+            .iter()
+            .zip(&exact)
+            .map(|(a, b)| (a - b).abs());
+        let most = difference.fold(0.0, f32::max);
+        assert!(most < 0.01, "{method}: {most}");
+    }
+    let done = run(folder, "sample run --backend cpu --sde rk4");
+    assert_eq!(done.code, Some(2));
+    let expected = "--sde: got rk4, expected euler or heun; the others integrate an ODE";
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
+}
+
+/// Trained in one go and with a stop in between: the same bits; then sampled, exported and described.
+#[test]
+fn other_blocks_and_predictions_train_resume_and_sample() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let set = "--set model.block=adaln --set transport.prediction=data --set transport.loss_weight=velocity";
+    run_ok(folder, &format!("{TINY_RUN} {set}"));
+    run_ok(
+        folder,
+        &TINY_RUN.replace(
+            "--out run",
+            &format!("--out half {set} --set train.steps=1"),
+        ),
+    );
+    run_ok(
+        folder,
+        "train --resume half --set train.steps=2 --backend cpu",
+    );
+    for file in ["model", "ema", "optim"] {
+        let bytes = |run: &str| {
+            let path = format!("{run}/step-00000002/{file}.safetensors");
+            std::fs::read(folder.join(path)).unwrap()
+        };
+        assert_eq!(bytes("run"), bytes("half"), "{file}");
+    }
+    for solver in ["--ode heun --steps 3", "--sde heun --steps 3"] {
+        let x = states(folder, &format!("{solver} --guidance 1.5"));
+        assert!(x.iter().all(|x| x.is_finite()), "{solver}");
+    }
+    let done = run(
+        folder,
+        &format!("train --init-from run --out other {}", &TINY_RUN[6..]).replace("--out run ", ""),
+    );
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(
+        done.stderr
+            .contains("has model.block = adaln, the configuration has adaln-zero"),
+        "{}",
+        done.stderr
+    );
+    let bad = run(
+        folder,
+        &TINY_RUN.replace("--out run", "--out bad --set model.block=zero"),
+    );
+    assert!(
+        bad.stderr.contains("adaln-zero") && bad.code == Some(2),
+        "{}",
+        bad.stderr
+    );
+}
