@@ -1,6 +1,6 @@
 //! The interpolant's path: the scalars `alpha_t` and `sigma_t` of `x_t = alpha_t x1 + sigma_t x0`.
 
-use super::{Coefs, DATA_MIN_SIGMA, names::named_enum};
+use super::{Coefs, names::named_enum};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 named_enum! {
@@ -20,6 +20,10 @@ named_enum! {
         Vp = "VP",
     }
 }
+
+/// The smallest sigma that a data prediction is divided by: a network's error of the image would count without bound near the end
+/// (JiT's `t_eps`, there on the Linear path).
+pub const DATA_MIN_SIGMA: f64 = 0.05;
 
 const VP_BETA_MIN: f64 = 0.1;
 const VP_BETA_RANGE: f64 = 19.9;

@@ -15,14 +15,11 @@ named_enum! {
         Score = "score",
         /// The noise `E[x0 | x_t]`.
         Noise = "noise",
-        /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). What is divided by sigma is divided by at least [`DATA_MIN_SIGMA`].
+        /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). What is divided by sigma is divided by at least
+        /// [`DATA_MIN_SIGMA`](super::DATA_MIN_SIGMA).
         Data = "data",
     }
 }
-
-/// The smallest sigma that a data prediction is divided by: a network's error of the image would count without bound near the end
-/// (JiT's `t_eps`, there on the Linear path).
-pub const DATA_MIN_SIGMA: f64 = 0.05;
 
 named_enum! {
     /// The weight of a score, noise or data loss.
@@ -165,7 +162,7 @@ impl Transport {
 mod tests {
     use super::*;
     use crate::transport::{
-        DiffusionForm,
+        DATA_MIN_SIGMA, DiffusionForm,
         testing::{assert_near, diffusions},
     };
 

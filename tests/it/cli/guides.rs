@@ -73,10 +73,8 @@ fn every_method_of_the_ode_comes_to_the_same_end() {
     };
     let exact = end("rk4", 100);
     for method in ["euler", "midpoint", "heun", "rk4", "rk4-38"] {
-        let difference = end(method, 100)
-            .iter()
-            .zip(&exact)
-            .map(|(a, b)| (a - b).abs());
+        let end = end(method, 100);
+        let difference = end.iter().zip(&exact).map(|(a, b)| (a - b).abs());
         let most = difference.fold(0.0, f32::max);
         assert!(most < 0.01, "{method}: {most}");
     }
