@@ -1,18 +1,25 @@
 //! The operations: one file a stem, next to `shaders/wgsl/<stem>.wgsl`. Each has its shape rule, its GPU launches, its CPU
 //! evaluation and its gradient side by side, and the cases that every backend is tested with.
+//!
+//! The primitives are [`pointwise`], [`reduce`], [`matmul`], [`axes`] and [`gather`]. The others are fused for a network, and say what
+//! they are in primitives ([`crate::graph::Define::expand`]).
 
 pub mod adaln;
 pub mod adamw;
 pub mod attention;
+pub mod axes;
 pub mod chunk;
 pub mod embed;
 pub mod gate;
+pub mod gather;
 pub mod guide;
 pub mod lincomb;
 pub mod linear;
 pub mod loss;
+pub mod matmul;
 pub mod patch;
 pub mod pointwise;
+pub mod reduce;
 
 use crate::graph::Op;
 use crate::shape::Type;
@@ -63,13 +70,17 @@ pub const ALL: &[Stem] = &[
     ("adaln", adaln::cases),
     ("adamw", adamw::cases),
     ("attention", attention::cases),
+    ("axes", axes::cases),
     ("chunk", chunk::cases),
     ("embed", embed::cases),
     ("gate", gate::cases),
+    ("gather", gather::cases),
     ("guide", guide::cases),
     ("lincomb", lincomb::cases),
     ("linear", linear::cases),
     ("loss", loss::cases),
+    ("matmul", matmul::cases),
     ("patch", patch::cases),
     ("pointwise", pointwise::cases),
+    ("reduce", reduce::cases),
 ];

@@ -23,7 +23,7 @@ enum Values {
     InArena(Arena, Vec<f32>),
 }
 
-/// One case as a plan: the operation's outputs, the scalar-valued `loss` before the sum, the gradients of it.
+/// One case as a plan: the operation's outputs, the differentiated ones as one `loss`, and the gradients of its product with a seed.
 #[derive(Debug)]
 pub struct Bench {
     /// The operation and its operands.
@@ -82,7 +82,7 @@ impl Bench {
         let mut loss_request = Request::default();
         if !case.wrt.is_empty() {
             let outs: Vec<Var> = (0..case.n_outs).map(|i| g.var(id, i)).collect();
-            let loss = weighted_sum(&mut g, &outs, &mut inputs);
+            let loss = joined(&mut g, &outs);
             let shape = g.shape(loss).clone();
             let seed = floats("", 99, shape.numel());
             inputs.push(("seed".into(), Values::Float(seed)));
@@ -217,19 +217,18 @@ impl Bench {
     }
 }
 
-/// `Σ_k coef_k ⊙ outs_k` with random coefficients per sample, so that no two outputs can be confused.
-fn weighted_sum(g: &mut Graph, outs: &[Var], inputs: &mut Vec<(String, Values)>) -> Var {
-    let mut sum = outs[0];
-    for (k, &out) in outs.iter().enumerate().skip(1) {
-        let (name, batch) = (format!("coef{k}"), g.shape(out)[0]);
-        inputs.push((
-            name.clone(),
-            Values::Float(uniform(100 + k as u64, batch * 4)),
-        ));
-        let coef = g.input(name, [batch, 4]);
-        sum = ops::lincomb::lincomb(g, &[sum, out], coef).expect("outputs of one shape");
+/// The outputs one behind the other: the host weighs them by the seed, so that no two can be confused. What joins them is not what
+/// is tested: an operation with one output is differentiated as it is.
+fn joined(g: &mut Graph, outs: &[Var]) -> Var {
+    if let [out] = outs {
+        return *out;
     }
-    sum
+    let flat = outs.iter().map(|&out| {
+        let n = g.shape(out).numel();
+        g.reshape(out, [n]).expect("as many elements")
+    });
+    let flat: Vec<Var> = flat.collect();
+    ops::axes::concat(g, &flat, 0).expect("vectors")
 }
 
 /// Values that input `i` of an operation has in real use; multiples of 2^-10 where differences are taken.
@@ -248,7 +247,18 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
         ("adamw_accumulate", 1) => vec![1.0],
         // Softmax from flat to peaked, activations into their tails, several turns of the wave.
         ("attention_fwd", 0) => times(2.0),
-        ("pointwise_silu_fwd", 0) => times(4.0),
+        ("pointwise_silu_fwd" | "pointwise_gelu" | "pointwise_tanh" | "pointwise_sigmoid", 0) => {
+            times(4.0)
+        }
+        ("pointwise_gelu_bwd", 1) => times(4.0),
+        ("pointwise_cos" | "pointwise_sin" | "pointwise_exp", 0) => times(4.0),
+        // From 1 to 3.
+        ("pointwise_ln" | "pointwise_sqrt" | "pointwise_rsqrt" | "pointwise_recip", 0)
+        | ("pointwise_div", 1) => random.iter().map(|x| x + 2.0).collect(),
+        // Never at the kink, and never equal to the second input.
+        ("pointwise_relu" | "pointwise_step" | "pointwise_maximum", 0) => {
+            random.iter().map(|x| x + 1.0 / 2048.0).collect()
+        }
         ("pointwise_silu_bwd", 1) => times(4.0),
         ("embed_time_fwd", 0) => times(16.0),
         _ => random,
