@@ -3,7 +3,7 @@
 use sit_engine::backend::{Device, cpu};
 use sit_engine::ops;
 use sit_tests::ops::{Bench, CPU_TOL, GPU_TOL, cases, compare_all};
-use sit_tests::{below, gpus, uniform};
+use sit_tests::{below, distance, gpus, uniform};
 use std::collections::BTreeSet;
 
 #[track_caller]
@@ -27,6 +27,83 @@ fn gpu_matches_the_f64_cpu() {
         let done = pollster::block_on(compare_all(device, GPU_TOL));
         report(&done.worst, &done.failures);
     }
+}
+
+/// What rounding in f64 leaves between two orders of the same sums.
+const F64_TOL: f64 = 1e-12;
+
+#[test]
+fn fused_operations_and_their_gradients_are_those_of_their_expansions() {
+    let (mut worst, mut failures) = (Vec::new(), Vec::new());
+    for (stem, case) in cases() {
+        let Some(expanded) = Bench::expanded(&case) else {
+            continue;
+        };
+        let bench = Bench::new(&case);
+        let names: Vec<&str> = bench.outputs().collect();
+        assert_eq!(names, expanded.outputs().collect::<Vec<_>>());
+        let pairs = bench.oracle().into_iter().zip(expanded.oracle());
+        for (what, (got, want)) in names.iter().zip(pairs) {
+            let error = match distance(&got, &want) {
+                Ok((_, error)) if error <= F64_TOL => error,
+                wrong => {
+                    failures.push(format!("{}: {what}: {wrong:?}", bench.name));
+                    continue;
+                }
+            };
+            worst.push((stem, error));
+        }
+    }
+    report(&worst, &failures);
+}
+
+/// No operation is forgotten: these are all that say nothing of themselves, gradients of others aside.
+#[test]
+fn every_fused_operation_has_an_expansion() {
+    let silent: BTreeSet<&str> = cases()
+        .filter(|(_, case)| Bench::expanded(case).is_none())
+        .map(|(_, case)| case.op.name())
+        .filter(|name| !name.contains("_bwd"))
+        .collect();
+    let expected = BTreeSet::from([
+        // They change arenas in place.
+        "adamw_accumulate",
+        "adamw_step",
+        // They tell by a flag what is not finite.
+        "adamw_norm",
+        "adamw_norm_part",
+        // Primitives.
+        "axes_concat",
+        "axes_pad",
+        "axes_permute",
+        "axes_slice",
+        "gather_fwd",
+        "matmul",
+        "pointwise_add",
+        "pointwise_affine",
+        "pointwise_copy",
+        "pointwise_cos",
+        "pointwise_div",
+        "pointwise_exp",
+        "pointwise_ln",
+        "pointwise_maximum",
+        "pointwise_mul",
+        "pointwise_neg",
+        "pointwise_recip",
+        "pointwise_relu",
+        "pointwise_rsqrt",
+        "pointwise_sigmoid",
+        "pointwise_sin",
+        "pointwise_sqrt",
+        "pointwise_square",
+        "pointwise_step",
+        "pointwise_sub",
+        "pointwise_tanh",
+        "reduce_broadcast",
+        "reduce_max",
+        "reduce_sum",
+    ]);
+    assert_eq!(silent, expected);
 }
 
 /// Step of the differences: exact in f32 on multiples of 2^-10, and squared below the tolerance.

@@ -99,6 +99,15 @@ pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
     ) -> Result<Vec<Option<Var>>> {
         no_gradient(self)
     }
+
+    /// Appends the nodes that say what the operation is in simpler ones, and returns one value for each of its outputs: the same
+    /// numbers but for rounding, and the same gradients. `None` for a primitive, for the gradient of another operation, which
+    /// follows from that one, and for what no primitive says, such as a change in place.
+    ///
+    /// It is what a fused kernel is tested against, and what serves where there is none.
+    fn expand(&self, _g: &mut Graph, _ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        None
+    }
 }
 
 /// The refusal of an operation without a gradient.
@@ -148,6 +157,8 @@ pub trait Op: Sealed + Debug + Send + Sync {
         node: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>>;
+    /// See [`Define::expand`].
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>>;
 }
 
 impl<T: Define> Op for T {
@@ -197,6 +208,9 @@ impl<T: Define> Op for T {
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>> {
         Define::backward(self, g, node, grads)
+    }
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        Define::expand(self, g, ins)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Adaptive layer norm: normalization without affine parameters, then a shift and a scale per sample.
 
-use super::Case;
+use super::{Case, axes, pointwise, reduce};
 use crate::error::Result;
 use crate::graph::{
     CpuIo, Define, Graph, Io, Launch, NodeId, Var,
@@ -121,6 +121,13 @@ impl Define for AdaLn {
         let stats = g.var(node, 1);
         let id = g.apply(AdaLn::Bwd, &[grad, ins[0], stats, ins[2]])?;
         Ok((0..3).map(|out| Some(g.var(id, out))).collect())
+    }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        match *self {
+            AdaLn::Fwd { ln_eps } => Some(in_primitives(g, ins, f64::from(ln_eps))),
+            AdaLn::Bwd => None,
+        }
     }
 }
 
@@ -258,6 +265,28 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
             );
         },
     );
+}
+
+fn in_primitives(g: &mut Graph, ins: &[Var], ln_eps: f64) -> Result<Vec<Var>> {
+    let (x, shift, scale) = (ins[0], ins[1], ins[2]);
+    let shape = g.shape(x).clone();
+    let mean = reduce::mean(g, x, &[2])?;
+    let means = reduce::broadcast(g, mean, shape.clone())?;
+    let centered = pointwise::sub(g, x, means)?;
+    let squares = pointwise::square(g, centered)?;
+    let variance = reduce::mean(g, squares, &[2])?;
+    let variance = pointwise::affine(g, variance, 1.0, ln_eps)?;
+    let rstd = pointwise::rsqrt(g, variance)?;
+    let rstds = reduce::broadcast(g, rstd, shape.clone())?;
+    let normal = pointwise::mul(g, centered, rstds)?;
+    let factor = pointwise::affine(g, scale, 1.0, 1.0)?;
+    let factor = reduce::over_tokens(g, factor, &shape)?;
+    let shift = reduce::over_tokens(g, shift, &shape)?;
+    let scaled = pointwise::mul(g, normal, factor)?;
+    let y = pointwise::add(g, scaled, shift)?;
+    let stats = axes::concat(g, &[mean, rstd], 2)?;
+    let stats = g.reshape(stats, [shape[0] * shape[1], 2])?;
+    Ok(vec![y, stats])
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,6 +1,6 @@
 //! Cutting the modulation vector into its chunks (shift, scale, gate, ...) and joining their gradients.
 
-use super::Case;
+use super::{Case, axes};
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::Real;
@@ -142,6 +142,17 @@ impl Define for Chunk {
                 None => vec![None; n],
             }),
         }
+    }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        Some(match *self {
+            Chunk::Split(n) => {
+                let d = g.shape(ins[0])[1] / n;
+                let chunk = |i| axes::slice(g, ins[0], 1, i * d..(i + 1) * d);
+                (0..n).map(chunk).collect()
+            }
+            Chunk::Join(_) => axes::concat(g, ins, 1).map(|y| vec![y]),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Embeddings: position, time and label.
 
-use super::Case;
+use super::{Case, axes, gather, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::{
     CpuIo, Define, Graph, Io, Launch, NodeId, Var,
@@ -230,6 +230,33 @@ impl Define for Embed {
             _ => no_gradient(self),
         }
     }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        let e = match self {
+            Embed::Pos => pos_in_primitives(g, ins[0], ins[1]),
+            Embed::Time => time_in_primitives(g, ins[0], ins[1]),
+            Embed::Label => gather::gather(g, ins[0], ins[1]),
+            Embed::LabelBwd { .. } => return None,
+        };
+        Some(e.map(|e| vec![e]))
+    }
+}
+
+fn pos_in_primitives(g: &mut Graph, x: Var, pos: Var) -> Result<Var> {
+    let shape = g.shape(x).clone();
+    let pos = g.reshape(pos, [1, shape[1], shape[2]])?;
+    let pos = reduce::broadcast(g, pos, shape)?;
+    pointwise::add(g, x, pos)
+}
+
+fn time_in_primitives(g: &mut Graph, t: Var, freqs: Var) -> Result<Var> {
+    let (batch, half) = (g.shape(t)[0], g.shape(freqs)[0]);
+    let (t, freqs) = (g.reshape(t, [batch, 1])?, g.reshape(freqs, [1, half])?);
+    let t = reduce::broadcast(g, t, [batch, half])?;
+    let freqs = reduce::broadcast(g, freqs, [batch, half])?;
+    let angle = pointwise::mul(g, t, freqs)?;
+    let (cos, sin) = (pointwise::cos(g, angle)?, pointwise::sin(g, angle)?);
+    axes::concat(g, &[cos, sin], 1)
 }
 
 pub(super) fn cases() -> Vec<Case> {

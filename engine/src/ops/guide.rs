@@ -1,6 +1,6 @@
 //! Classifier-free guidance: the doubled batch and the mix of its halves. It is applied while sampling and has no gradient.
 
-use super::Case;
+use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, Var, op::Sealed};
 use crate::num::Real;
@@ -124,6 +124,36 @@ impl Define for Guide {
             }
         }
     }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        let y = match *self {
+            Guide::Double => axes::concat(g, &[ins[0], ins[0]], 0),
+            Guide::Mix { channels } => mix_in_primitives(g, ins[0], ins[1], channels),
+        };
+        Some(y.map(|y| vec![y]))
+    }
+}
+
+fn mix_in_primitives(g: &mut Graph, out: Var, scale: Var, guided: usize) -> Result<Var> {
+    let (batch, channels) = (g.shape(out)[0] / 2, g.shape(out)[1]);
+    let guided = guided.min(channels);
+    let all = axes::slice(g, out, 0, 0..batch)?;
+    if guided == 0 {
+        return Ok(all);
+    }
+    let c = axes::slice(g, all, 1, 0..guided)?;
+    let u = axes::slice(g, out, 0, batch..2 * batch)?;
+    let u = axes::slice(g, u, 1, 0..guided)?;
+    let apart = pointwise::sub(g, c, u)?;
+    let scale = g.reshape(scale, [1, 1, 1, 1])?;
+    let scale = reduce::broadcast(g, scale, g.shape(c).clone())?;
+    let step = pointwise::mul(g, scale, apart)?;
+    let mixed = pointwise::add(g, u, step)?;
+    if guided == channels {
+        return Ok(mixed);
+    }
+    let rest = axes::slice(g, all, 1, guided..channels)?;
+    axes::concat(g, &[mixed, rest], 1)
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,6 +1,6 @@
 //! Linear combinations with one coefficient per sample and term: the whole of the transport on the device.
 
-use super::Case;
+use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::{
     CpuIo, Define, Graph, Io, Launch, NodeId, Var,
@@ -9,7 +9,7 @@ use crate::graph::{
 use crate::num::Real;
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::simd::vectorize;
-use crate::shape::{Type, expect};
+use crate::shape::{Shape, Type, expect};
 use sit_shaders::{
     LINCOMB_BWD, LINCOMB_FWD1, LINCOMB_FWD2, LINCOMB_FWD3, LINCOMB_FWD4, LincombDims,
 };
@@ -147,6 +147,39 @@ impl Define for Lincomb {
         flows.push(None);
         Ok(flows)
     }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        match *self {
+            Lincomb::Fwd { n_terms } => {
+                let terms: Vec<(usize, Var)> = (0..n_terms).map(|k| (k, ins[k])).collect();
+                Some(weighted_sum(g, ins[n_terms], &terms).map(|y| vec![y]))
+            }
+            Lincomb::Bwd { .. } => None,
+        }
+    }
+}
+
+/// Column k of a table of coefficients `[B, 4]`, the same for all elements of a sample of `shape` `[B, ...]`.
+pub(super) fn column(g: &mut Graph, coef: Var, k: usize, shape: &Shape) -> Result<Var> {
+    let column = axes::slice(g, coef, 1, k..k + 1)?;
+    let mut sizes = vec![1; shape.len()];
+    sizes[0] = shape[0];
+    let column = g.reshape(column, sizes)?;
+    reduce::broadcast(g, column, shape.clone())
+}
+
+/// `Σ coef[:, k] · x` over the (k, x) in primitives.
+pub(super) fn weighted_sum(g: &mut Graph, coef: Var, terms: &[(usize, Var)]) -> Result<Var> {
+    let term = |g: &mut Graph, &(k, x): &(usize, Var)| {
+        let shape = g.shape(x).clone();
+        let factor = column(g, coef, k, &shape)?;
+        pointwise::mul(g, factor, x)
+    };
+    let first = term(g, &terms[0])?;
+    terms[1..].iter().try_fold(first, |sum, next| {
+        let next = term(g, next)?;
+        pointwise::add(g, sum, next)
+    })
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,10 +1,15 @@
 //! Matrix products with PyTorch's `[out, in]` weights, and what is fused into them.
 
-use super::{Case, pointwise};
+mod cases;
+mod cpu;
+
+pub(super) use cases::cases;
+
+use super::{matmul, pointwise, reduce};
 use crate::error::Result;
 use crate::graph::op::{Sealed, no_gradient};
 use crate::graph::{CpuIo, Define, Graph, Io, Kind, Launch, NodeId, Var};
-use crate::num::{Mat, MatMut, Real, gemm, gemm_pair, gemm_row_sums, slice};
+use crate::num::Real;
 use crate::shape::{Shape, Type, expect};
 use sit_shaders::{
     Kernel, LINEAR_BWD_SUM, LINEAR_BWD_W_32, LINEAR_BWD_W_64, LINEAR_BWD_X_32, LINEAR_BWD_X_64,
@@ -239,35 +244,7 @@ impl Define for Linear {
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
-        match *self {
-            Linear::Fwd { epilogue, save } => fwd(io, epilogue, save),
-            Linear::BwdX { mul } => {
-                let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
-                let ([g, w, factor, ..], [gx, ..]) = (io.ins, io.outs);
-                let m = g.len() / n;
-                let (gx, g, w) = (MatMut::new(gx, m, k), Mat::new(g, m, n), Mat::new(w, n, k));
-                if !mul {
-                    return gemm(gx, g, w, |_, _, _| ());
-                }
-                gemm(
-                    gx,
-                    g,
-                    w,
-                    #[inline(always)]
-                    |row, col, gx| {
-                        for (gx, &factor) in gx.iter_mut().zip(&factor[row * k + col..]) {
-                            *gx *= factor;
-                        }
-                    },
-                );
-            }
-            Linear::BwdW => {
-                let (n, k) = (io.out_shape(0)[0], io.out_shape(0)[1]);
-                let ([g, x, ..], [gw, gb, ..]) = (io.ins, io.outs);
-                let m = g.len() / n;
-                gemm_row_sums(gw, gb, Mat::new(g, m, n).t(), Mat::new(x, m, k));
-            }
-        }
+        cpu::run(self, io);
     }
 
     fn backward(
@@ -300,6 +277,13 @@ impl Define for Linear {
         let mut flows = vec![Some(gx), Some(g.var(gw, 0)), Some(g.var(gw, 1))];
         flows.append(&mut rest);
         Ok(flows)
+    }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        match *self {
+            Linear::Fwd { epilogue, save } => Some(in_primitives(g, ins, epilogue, save)),
+            Linear::BwdX { .. } | Linear::BwdW => None,
+        }
     }
 }
 
@@ -415,118 +399,25 @@ fn launch_bwd_w(io: &Io) -> Vec<Launch> {
     ]
 }
 
-fn fwd<F: Real>(io: CpuIo<'_, F>, epilogue: Epilogue, save: bool) {
-    let (n, k) = (io.shape(1)[0], io.shape(1)[1]);
-    let tokens = io.shape(0)[io.shape(0).len() - 2..][0];
-    let [x, w, b, res, gate, ..] = io.ins;
-    let [y, saved, ..] = io.outs;
-    let m = x.len() / k;
-    let (x, w) = (Mat::new(x, m, k), Mat::new(w, n, k).t());
-    macro_rules! product {
-        ($epilogue:expr) => {
-            gemm(
-                MatMut::new(y, m, n),
-                x,
-                w,
-                #[inline(always)]
-                $epilogue,
-            )
-        };
-    }
-    macro_rules! pair {
-        ($epilogue:expr) => {
-            gemm_pair(
-                y,
-                saved,
-                x,
-                w,
-                #[inline(always)]
-                $epilogue,
-            )
-        };
-    }
-    match (epilogue, save) {
-        (Epilogue::None, _) => product!(|_, col, y: &mut [F]| {
-            for (y, &b) in y.iter_mut().zip(&b[col..]) {
-                *y += b;
-            }
-        }),
-        (Epilogue::Gelu, false) => product!(|_, col, y: &mut [F]| {
-            for (y, &b) in y.iter_mut().zip(&b[col..]) {
-                *y = slice::gelu(*y + b);
-            }
-        }),
-        (Epilogue::Gelu, true) => pair!(|_, col, y: &mut [F], slope: &mut [F]| {
-            for ((y, slope), &b) in y.iter_mut().zip(slope).zip(&b[col..]) {
-                (*y, *slope) = slice::gelu_with_slope(*y + b);
-            }
-        }),
-        (Epilogue::Gate, false) => product!(|row, col, y: &mut [F]| {
-            let (res, gate) = (&res[row * n + col..], &gate[row / tokens * n + col..]);
-            for (((y, &b), &res), &gate) in y.iter_mut().zip(&b[col..]).zip(res).zip(gate) {
-                *y = res + gate * (*y + b);
-            }
-        }),
-        (Epilogue::Gate, true) => pair!(|row, col, y: &mut [F], branch: &mut [F]| {
-            let (res, gate) = (&res[row * n + col..], &gate[row / tokens * n + col..]);
-            let outs = y.iter_mut().zip(branch);
-            for ((((y, branch), &b), &res), &gate) in outs.zip(&b[col..]).zip(res).zip(gate) {
-                *branch = *y + b;
-                *y = res + gate * *branch;
-            }
-        }),
-    }
-}
-
-pub(super) fn cases() -> Vec<Case> {
-    let plain = |epilogue, save, m: usize, n: usize, k: usize, wrt: &[usize]| {
-        Case::with_grad(
-            Linear::Fwd { epilogue, save },
-            &[Type::f32([m, k]), Type::f32([n, k]), Type::f32([n])],
-            wrt,
-        )
+fn in_primitives(g: &mut Graph, ins: &[Var], epilogue: Epilogue, save: bool) -> Result<Vec<Var>> {
+    let (x, w, b) = (ins[0], ins[1], ins[2]);
+    let (n, k) = (g.shape(w)[0], g.shape(w)[1]);
+    let shape = g.shape(x).with_last(n);
+    let m = shape.numel() / n;
+    let rows = g.reshape(x, [m, k])?;
+    let product = matmul::matmul(g, rows, w, false, true)?;
+    let bias = g.reshape(b, [1, n])?;
+    let bias = reduce::broadcast(g, bias, [m, n])?;
+    let sum = pointwise::add(g, product, bias)?;
+    let sum = g.reshape(sum, shape.clone())?;
+    let (y, saved) = match epilogue {
+        Epilogue::None => return Ok(vec![sum]),
+        Epilogue::Gelu => (pointwise::gelu(g, sum)?, pointwise::gelu_slope(g, sum)?),
+        Epilogue::Gate => {
+            let gate = reduce::over_tokens(g, ins[4], &shape)?;
+            let gated = pointwise::mul(g, gate, sum)?;
+            (pointwise::add(g, ins[3], gated)?, sum)
+        }
     };
-    let gate = |save, b: usize, t: usize, n: usize, k: usize, wrt: &[usize]| {
-        let y = Type::f32([b, t, n]);
-        let ins = [
-            Type::f32([b, t, k]),
-            Type::f32([n, k]),
-            Type::f32([n]),
-            y,
-            Type::f32([b, n]),
-        ];
-        Case::with_grad(
-            Linear::Fwd {
-                epilogue: Epilogue::Gate,
-                save,
-            },
-            &ins,
-            wrt,
-        )
-    };
-    let bwd_x_mul = |m: usize, n: usize, k: usize| {
-        let ins = [Type::f32([m, n]), Type::f32([n, k]), Type::f32([m, k])];
-        Case::new(Linear::BwdX { mul: true }, &ins)
-    };
-    vec![
-        bwd_x_mul(3, 5, 7),
-        bwd_x_mul(70, 68, 36),
-        plain(Epilogue::None, false, 1, 1, 1, &[0, 1, 2]),
-        plain(Epilogue::None, false, 3, 5, 7, &[0, 1, 2]),
-        plain(Epilogue::None, false, 65, 33, 70, &[0, 1, 2]),
-        plain(Epilogue::None, false, 16, 384, 384, &[]),
-        // Enough rows for the gradient of w to be added up in slices.
-        plain(Epilogue::None, false, 515, 3, 5, &[0, 1, 2]),
-        plain(Epilogue::None, false, 300, 8, 12, &[0, 1, 2]),
-        plain(Epilogue::Gelu, false, 5, 8, 4, &[]),
-        plain(Epilogue::Gelu, true, 70, 68, 20, &[0, 1, 2]),
-        plain(Epilogue::Gelu, false, 5, 9, 3, &[]),
-        plain(Epilogue::Gelu, true, 5, 9, 3, &[0, 1, 2]),
-        plain(Epilogue::Gelu, true, 33, 70, 17, &[0, 1, 2]),
-        gate(false, 2, 3, 8, 4, &[]),
-        gate(true, 2, 35, 68, 20, &[0, 1, 2, 3, 4]),
-        gate(false, 2, 3, 5, 7, &[]),
-        gate(true, 2, 3, 5, 7, &[0, 1, 2, 3, 4]),
-        gate(true, 3, 17, 34, 20, &[0, 1, 2, 3, 4]),
-    ]
+    Ok(if save { vec![y, saved] } else { vec![y] })
 }

@@ -1,6 +1,7 @@
 //! The training loss: per sample, weighted, with the target formed on the fly; and its mean over the batch.
 
-use super::Case;
+use super::lincomb::{column, weighted_sum};
+use super::{Case, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::{
     CpuIo, Define, Graph, Io, Launch, NodeId, Var,
@@ -215,6 +216,27 @@ impl Define for Loss {
             _ => no_gradient(self),
         }
     }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        let y = match self {
+            Loss::Fwd => in_primitives(g, ins),
+            Loss::Mean => reduce::mean(g, ins[0], &[0]),
+            Loss::Bwd | Loss::MeanBwd { .. } => return None,
+        };
+        Some(y.map(|y| vec![y]))
+    }
+}
+
+fn in_primitives(g: &mut Graph, ins: &[Var]) -> Result<Var> {
+    let (out, coef) = (ins[0], ins[3]);
+    let (batch, n) = (g.shape(out)[0], g.shape(out).numel());
+    let residual = weighted_sum(g, coef, &[(1, out), (2, ins[1]), (3, ins[2])])?;
+    let squares = pointwise::square(g, residual)?;
+    let squares = g.reshape(squares, [batch, n / batch])?;
+    let mean = reduce::mean(g, squares, &[1])?;
+    let mean = g.reshape(mean, [batch])?;
+    let weight = column(g, coef, 0, &[batch].into())?;
+    pointwise::mul(g, weight, mean)
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,6 +1,6 @@
 //! Images to tokens and back: patchify in the order of the convolution weight, unpatchify in the order of the final layer.
 
-use super::Case;
+use super::{Case, axes};
 use crate::error::{Error, Result};
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::Real;
@@ -79,6 +79,32 @@ impl Patch {
             Inner::Split => (c * self.patch + row) * self.patch + col,
             Inner::Join => (row * self.patch + col) * self.token_channels + c,
         }
+    }
+}
+
+impl Patch {
+    /// `[B, C, G, p, G, p]` to `[B, G, G, C, p, p]`, in two steps of fewer axes: first a row of patches, then the channels.
+    fn split_in_primitives(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        let (p, c) = (self.patch, self.channels);
+        let (batch, grid) = (g.shape(x)[0], g.shape(x)[3] / p);
+        let x = g.reshape(x, [batch * c * grid, p, grid, p])?;
+        let x = axes::permute(g, x, &[0, 2, 1, 3])?;
+        let x = g.reshape(x, [batch, c, grid * grid, p * p])?;
+        let x = axes::permute(g, x, &[0, 2, 1, 3])?;
+        g.reshape(x, [batch, grid * grid, c * p * p])
+    }
+
+    /// `[B, G, G, p, p, C]` to `[B, C, G, p, G, p]`, in two steps of fewer axes; the last channels are dropped.
+    fn join_in_primitives(&self, g: &mut Graph, tokens: Var) -> Result<Var> {
+        let (p, c) = (self.patch, self.token_channels);
+        let (batch, grid) = (g.shape(tokens)[0], g.shape(tokens)[1].isqrt());
+        let x = g.reshape(tokens, [batch * grid, grid, p, p * c])?;
+        let x = axes::permute(g, x, &[0, 2, 1, 3])?;
+        let size = grid * p;
+        let x = g.reshape(x, [batch, size * size, c])?;
+        let x = axes::slice(g, x, 2, 0..self.channels)?;
+        let x = axes::permute(g, x, &[0, 2, 1])?;
+        g.reshape(x, [batch, self.channels, size, size])
     }
 }
 
@@ -225,6 +251,15 @@ impl Define for Patch {
             Some(grad) => Some(g.apply1(transpose, &[grad])?),
             None => None,
         }])
+    }
+
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        let y = match (self.inner, self.to_tokens) {
+            (Inner::Split, true) => self.split_in_primitives(g, ins[0]),
+            (Inner::Join, false) => self.join_in_primitives(g, ins[0]),
+            (Inner::Split, false) | (Inner::Join, true) => return None,
+        };
+        Some(y.map(|y| vec![y]))
     }
 }
 

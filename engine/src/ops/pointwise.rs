@@ -393,6 +393,17 @@ impl Define for Pointwise {
         };
         Ok(vec![Some(flow)])
     }
+
+    /// The activations, by the logistic function. All others are primitives.
+    fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
+        let factor = match self {
+            Pointwise::SiluFwd => sigmoid(g, ins[0]),
+            Pointwise::Gelu => gelu_parts(g, ins[0]).map(|(s, _)| s),
+            _ => return None,
+        };
+        let y = factor.and_then(|factor| mul(g, ins[0], factor));
+        Some(y.map(|y| vec![y]))
+    }
 }
 
 /// (1 - e) / (1 + e) with e = e^-2|x|, and the sign of x.

@@ -72,6 +72,12 @@ pub fn broadcast(g: &mut Graph, x: Var, shape: impl Into<Shape>) -> Result<Var> 
     })
 }
 
+/// x `[B, D]` for every token: `[B, T, D]`, the `shape`.
+pub(super) fn over_tokens(g: &mut Graph, x: Var, shape: &Shape) -> Result<Var> {
+    let x = g.reshape(x, [shape[0], 1, shape[2]])?;
+    broadcast(g, x, shape.clone())
+}
+
 /// Rising numbers as ranges.
 fn runs(axes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();

@@ -3,9 +3,9 @@
 use crate::{below, distance, uniform};
 use sit_engine::backend::{Device, cpu};
 use sit_engine::graph::plan::{Request, Use};
-use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
+use sit_engine::graph::{Arena, Graph, Kind, Layout, Plan, Var};
 use sit_engine::ops::{self, Case};
-use sit_engine::shape::{Elem, Shape};
+use sit_engine::shape::{Elem, Shape, Type};
 
 /// What the CPU in f32 may err: 6e-8 of an element by rounding; sums here have up to 515 terms and exponents reach 10,
 /// which multiplies it.
@@ -43,6 +43,41 @@ impl Bench {
     /// # Panics
     /// When the case does not fit its operation.
     pub fn new(case: &Case) -> Bench {
+        Self::of(case, |g, ins| {
+            let id = g.append(case.op.clone(), ins).expect("the case fits");
+            (0..g.node(id).outs.len()).map(|i| g.var(id, i)).collect()
+        })
+    }
+
+    /// What the operation says it is, in its place; `None` where it says nothing.
+    ///
+    /// # Panics
+    /// When the case does not fit its operation, or the expansion has other outputs than it.
+    pub fn expanded(case: &Case) -> Option<Bench> {
+        // Whether there is one does not depend on the graph.
+        let mut g = Graph::new();
+        let ins = case.ins.iter().map(|ty| match ty.elem {
+            Elem::U32 => g.input_u32("", ty.shape.clone()),
+            Elem::F32 => g.input("", ty.shape.clone()),
+        });
+        let ins: Vec<Var> = ins.collect();
+        case.op.expand(&mut g, &ins)?.expect("the case fits");
+        for node in &g.nodes()[ins.len()..] {
+            if let Kind::Op(op) = &node.kind {
+                assert!(is_primitive(op.name()), "{:?}: {op:?}", case.op);
+            }
+        }
+        Some(Self::of(case, |g, ins| {
+            let outs = case.op.expand(g, ins).expect("it expands");
+            let outs = outs.expect("the case fits");
+            let types: Vec<Type> = outs.iter().map(|&out| g.ty(out).clone()).collect();
+            assert_eq!(Ok(types), case.op.infer(&case.ins), "{:?}", case.op);
+            outs
+        }))
+    }
+
+    /// A bench of what `apply` makes of the operands.
+    fn of(case: &Case, apply: impl FnOnce(&mut Graph, &[Var]) -> Vec<Var>) -> Bench {
         let mut g = Graph::new();
         let name = format!("{:?} {:?}", case.op, case.ins);
         let in_place = case.op.in_place();
@@ -73,16 +108,14 @@ impl Bench {
             .collect();
         let layout = Layout::new(&params, u64::MAX).expect("one parameter");
 
-        let id = g.append(case.op.clone(), &ins).expect("the case fits");
-        let n_outs = g.node(id).outs.len();
-        let mut outputs: Vec<(String, Var)> = (0..n_outs)
-            .map(|i| (format!("output {i}"), g.var(id, i)))
+        let outs = apply(&mut g, &ins);
+        let mut outputs: Vec<(String, Var)> = (0..outs.len())
+            .map(|i| (format!("output {i}"), outs[i]))
             .chain(in_place.iter().map(|&i| (format!("input {i}"), ins[i])))
             .collect();
         let mut loss_request = Request::default();
         if !case.wrt.is_empty() {
-            let outs: Vec<Var> = (0..case.n_outs).map(|i| g.var(id, i)).collect();
-            let loss = joined(&mut g, &outs);
+            let loss = joined(&mut g, &outs[..case.n_outs]);
             let shape = g.shape(loss).clone();
             let seed = floats("", 99, shape.numel());
             inputs.push(("seed".into(), Values::Float(seed)));
@@ -215,6 +248,12 @@ impl Bench {
         }
         worst
     }
+}
+
+/// Whether the operation is of a stem of primitives.
+pub fn is_primitive(name: &str) -> bool {
+    let stem = name.split('_').next().unwrap_or_default();
+    ["axes", "gather", "matmul", "pointwise", "reduce"].contains(&stem)
 }
 
 /// The outputs one behind the other: the host weighs them by the seed, so that no two can be confused. What joins them is not what
