@@ -1,7 +1,11 @@
 //! Every operation of the registry: its gradient against central differences, every backend against the f64 CPU.
 
+use sit_engine::Result;
 use sit_engine::backend::{Device, cpu};
-use sit_engine::ops;
+use sit_engine::graph::plan::Request;
+use sit_engine::graph::{Graph, Plan, Var};
+use sit_engine::ops::{self, axes, gather, matmul, pointwise, reduce};
+use sit_engine::shape::Shape;
 use sit_tests::ops::{Bench, CPU_TOL, GPU_TOL, cases, compare_all};
 use sit_tests::{below, distance, gpus, uniform};
 use std::collections::BTreeSet;
@@ -104,6 +108,118 @@ fn every_fused_operation_has_an_expansion() {
         "reduce_sum",
     ]);
     assert_eq!(silent, expected);
+}
+
+/// The value of what `build` makes of x `[2, 3, 2]` = 0, 1, .., 11.
+fn of_counted(build: impl FnOnce(&mut Graph, Var) -> Result<Var>) -> (Shape, Vec<f32>) {
+    let mut g = Graph::new();
+    let x = g.input("x", [2, 3, 2]);
+    let y = build(&mut g, x).expect("it fits");
+    let request = Request {
+        outputs: vec![("y".into(), y)],
+        ..Request::default()
+    };
+    let plan = Plan::new(&g, &request, &[]).expect("a plan");
+    let mut program = Device::Cpu.program(plan, &[]).expect("it runs");
+    let counted: Vec<f32> = (0..12_u8).map(f32::from).collect();
+    program.write("x", &counted).expect("an input");
+    program.run().expect("it runs");
+    let y_values = pollster::block_on(program.read("y")).expect("an output");
+    (g.shape(y).clone(), y_values)
+}
+
+#[test]
+fn axes_that_are_no_neighbors_are_reduced_and_repeated_too() {
+    let sum = of_counted(|g, x| reduce::sum(g, x, &[2, 0]));
+    assert_eq!(sum, ([1, 3, 1].into(), vec![14.0, 22.0, 30.0]));
+    let mean = of_counted(|g, x| reduce::mean(g, x, &[0, 1, 2]));
+    assert_eq!(mean, ([1, 1, 1].into(), vec![5.5]));
+    let max = of_counted(|g, x| reduce::max(g, x, &[0, 2]));
+    assert_eq!(max, ([1, 3, 1].into(), vec![7.0, 9.0, 11.0]));
+    let repeated = of_counted(|g, x| {
+        let column = reduce::sum(g, x, &[0, 2])?;
+        reduce::broadcast(g, column, [2, 3, 2])
+    });
+    let row = [14.0, 14.0, 22.0, 22.0, 30.0, 30.0];
+    assert_eq!(repeated, ([2, 3, 2].into(), [row, row].concat()));
+    // Nothing to do: the same value.
+    let mut g = Graph::new();
+    let x = g.input("x", [2, 1]);
+    assert_eq!(reduce::sum(&mut g, x, &[1]), Ok(x));
+    assert_eq!(reduce::broadcast(&mut g, x, [2, 1]), Ok(x));
+}
+
+#[test]
+fn permuted_axes_lie_as_in_pytorch() {
+    // torch.arange(12.).reshape(2, 3, 2).permute(1, 2, 0)
+    let (shape, values) = of_counted(|g, x| axes::permute(g, x, &[1, 2, 0]));
+    assert_eq!(shape, [3, 2, 2].into());
+    let expected = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11].map(|x: u8| f32::from(x));
+    assert_eq!(values, expected);
+}
+
+#[test]
+fn primitives_refuse_what_does_not_fit() {
+    let mut g = Graph::new();
+    let (x, v) = (g.input("x", [2, 3]), g.input("v", [3]));
+    let (index, wide) = (
+        g.input_u32("index", [2]),
+        g.input("wide", [1, 1, 1, 1, 1, 1]),
+    );
+    let g = &mut g;
+    let refusals = [
+        (pointwise::sub(g, x, v), "pointwise_sub: second is [3]"),
+        (
+            reduce::sum(g, x, &[2]),
+            "reduce_sum: x is [2, 3], which has no axis 2",
+        ),
+        (
+            reduce::broadcast(g, x, [2, 4]),
+            "reduce_broadcast: x is [2, 3]",
+        ),
+        (
+            reduce::broadcast(g, v, [2, 3]),
+            "reduce_broadcast: x is [3]",
+        ),
+        (axes::permute(g, x, &[0, 0]), "axes_permute: x is [2, 3]"),
+        (
+            axes::permute(g, wide, &[0, 1, 2, 3, 4, 5]),
+            "at most 5 axes",
+        ),
+        (
+            axes::slice(g, x, 1, 2..4),
+            "axes_slice: x is [2, 3], expected a part 2..4",
+        ),
+        (axes::slice(g, x, 1, 2..2), "a part 2..2"),
+        (
+            axes::pad(g, x, 1, 1, 3),
+            "axes_pad: x is [2, 3], expected at 1 of 3",
+        ),
+        (axes::concat(g, &[x, v], 0), "axes_concat: a part is [3]"),
+        (axes::concat(g, &[x; 9], 0), "1 to 8 tensors, got 9"),
+        (axes::concat(g, &[], 0), "1 to 8 tensors, got 0"),
+        (
+            axes::concat(g, &[index, index], 0),
+            "axes_concat: x is u32[2]",
+        ),
+        (
+            matmul::matmul(g, x, x, false, false),
+            "matmul: b is [2, 3], expected [3, 3]",
+        ),
+        (
+            matmul::matmul(g, x, v, false, false),
+            "matmul: b is [3], expected matrices",
+        ),
+        (
+            gather::gather(g, x, v),
+            "gather_fwd: index is [3], expected u32",
+        ),
+        (gather::gather(g, v, index), "gather_fwd: table is [3]"),
+    ];
+    for (result, expected) in refusals {
+        let refusal = result.expect_err(expected).to_string();
+        assert!(refusal.contains(expected), "{refusal}, expected {expected}");
+    }
 }
 
 /// Step of the differences: exact in f32 on multiples of 2^-10, and squared below the tolerance.

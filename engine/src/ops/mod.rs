@@ -26,7 +26,7 @@ use crate::shape::Type;
 use std::sync::Arc;
 
 /// One test case of an operation. The test suite checks the forward of every backend against the f64 CPU forward, and the
-/// f64 gradient against central differences of the f64 forward.
+/// f64 gradient against central differences of the f64 forward; and both against what the operation says it is in primitives.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The operation.
