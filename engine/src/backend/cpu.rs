@@ -3,6 +3,7 @@
 mod blocks;
 mod step;
 
+use super::profile::{Clock, Profile, Span, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Place, Use};
 use crate::graph::{Arena, ArenaId, CpuIo, Layout, Op, Plan};
@@ -11,6 +12,7 @@ use crate::shape::Elem;
 use blocks::Blocks;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Segments of an arena.
 type Segments<F> = Arc<Mutex<Vec<Buffer<F>>>>;
@@ -324,6 +326,19 @@ impl<F: Scalar> Program<F> {
     /// # Errors
     /// None on this backend; the result is that of the others.
     pub fn run(&mut self) -> Result<()> {
+        self.steps(None);
+        Ok(())
+    }
+
+    /// Runs each step on all samples, with the same bits, and tells how long it took by `clock`.
+    pub fn profile(&mut self, clock: &mut Clock<'_>) -> Profile {
+        let times = self.steps(Some(clock));
+        let spans = (0..self.plan.steps.len()).map(|i| Span::of(&self.plan, i));
+        Profile::new(Timing::Clock, spans.collect(), &times)
+    }
+
+    /// Runs all steps: groups of them in blocks, or with a clock one after the other; returns begin and end of each by the clock.
+    fn steps(&mut self, mut clock: Option<&mut Clock<'_>>) -> Vec<[Duration; 2]> {
         let ids = &self.arenas;
         let mut guards: [_; MAX_ARENAS] = std::array::from_fn(|i| Some(lock(&ids.get(i)?.1)));
         let segments = guards.each_mut().map(|guard| match guard {
@@ -332,18 +347,25 @@ impl<F: Scalar> Program<F> {
         });
         let arenas = &mut Held { ids, segments };
         let (floats, ints) = (&mut self.floats, &self.ints);
+        let (groups, blocks) = (&self.plan.groups, &self.blocks);
+        let steps = &self.plan.steps;
+        // Without a clock it stays empty, which allocates nothing.
+        let mut times = Vec::new();
         par::enter(|| {
-            for (group, blocks) in self.plan.groups.iter().zip(&self.blocks) {
-                let steps = &self.plan.steps[group.steps.clone()];
-                if let Some(blocks) = blocks {
+            for (group, blocks) in groups.iter().zip(blocks) {
+                let steps = &steps[group.steps.clone()];
+                if let (Some(blocks), None) = (blocks, &clock) {
                     blocks.run(group, steps, floats, ints, arenas);
                     continue;
                 }
                 for step in steps {
+                    let start = clock.as_mut().map(|clock| clock());
                     step::run(step, floats, ints, arenas);
+                    let end = clock.as_mut().map(|clock| clock());
+                    times.extend(start.zip(end).map(|(start, end)| [start, end]));
                 }
             }
         });
-        Ok(())
+        times
     }
 }

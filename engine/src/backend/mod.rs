@@ -3,9 +3,11 @@
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod profile;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Layout, Plan};
+use profile::{Clock, Profile};
 use std::fmt;
 use std::str::FromStr;
 
@@ -325,6 +327,19 @@ impl Program {
             Program::Cpu(p) => p.run(),
             #[cfg(feature = "gpu")]
             Program::Gpu(p) => p.run(),
+        }
+    }
+
+    /// Runs all steps with the same result, one after the other, and tells how long each took ([`profile`] says how). `clock` is asked
+    /// before and after each step; a GPU tells its own time where it can.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is lost.
+    pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<Profile> {
+        match self {
+            Program::Cpu(p) => Ok(p.profile(clock)),
+            #[cfg(feature = "gpu")]
+            Program::Gpu(p) => p.profile(clock).await,
         }
     }
 

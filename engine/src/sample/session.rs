@@ -4,6 +4,7 @@ use super::Sampling;
 use super::noise::{by_run, initial_noise, step_noise};
 use super::plan::{Form, forms, pieces, plan, unique};
 use crate::backend::Program;
+use crate::backend::profile::{Clock, Profile};
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
 use crate::ops::lincomb::MAX_TERMS;
@@ -361,6 +362,17 @@ impl Session {
     /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
     pub fn program(&self) -> Option<&Program> {
         self.last.map(|at| &self.programs[at].1)
+    }
+
+    /// Does the last step again, from the same state, with the time of each kernel ([`Program::profile`]).
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step, [`Error::Device`] when the device fails.
+    pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<Profile> {
+        match self.last {
+            Some(at) => self.programs[at].1.profile(clock).await,
+            None => Err(Error::Config("the session has done no step".into())),
+        }
     }
 
     /// The state `[B, C, H, W]`.

@@ -35,6 +35,7 @@ pub use plans::Plans;
 pub use settings::Training;
 pub use validation::Validation;
 
+use crate::backend::profile::{Clock, Profile};
 use crate::backend::{Arenas, Device, Program};
 use crate::checkpoint::{self, Reader, Recipe};
 use crate::error::{Error, Result};
@@ -328,6 +329,16 @@ impl Trainer {
         }
         self.n_updates += u64::from(!self.report.skipped);
         Ok(&self.report)
+    }
+
+    /// Does the gradient of the last batch and the update of the last step again, with the time of each kernel
+    /// ([`Program::profile`]). The weights change as by one more update, the counts do not.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<[Profile; 2]> {
+        let grad = self.grad.profile(clock).await?;
+        Ok([grad, self.update.profile(clock).await?])
     }
 
     /// Drops the batches of a step that cannot be finished; the next one starts a new step.

@@ -41,6 +41,8 @@ async fn connect(
 ) -> std::result::Result<Gpu, String> {
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("sit"),
+        // Read by profiles alone.
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: limits.clone(),
         // Few buffers that live long: blocks that are filled in advance would only waste memory.
         memory_hints: wgpu::MemoryHints::MemoryUsage,

@@ -8,6 +8,7 @@ mod arenas;
 mod device;
 mod fault;
 mod pipeline;
+mod profile;
 mod program;
 mod read;
 mod tensor;

@@ -16,7 +16,7 @@ use wgpu::BufferUsages;
 const UNIFORM_ALIGN: usize = 256;
 
 /// A submission ends after this many dispatches or multiply-accumulates. Systems reset a GPU that works on one for seconds.
-const MAX_DISPATCHES: usize = 128;
+pub(super) const MAX_DISPATCHES: usize = 128;
 const MAX_MACS: u64 = 100_000_000_000;
 
 /// Constants are filled in pieces of this many floats.
@@ -31,17 +31,26 @@ pub struct Program {
     slots: Vec<wgpu::Buffer>,
     uniforms: Option<wgpu::Buffer>,
     staging: Staging,
-    commands: Vec<Command>,
+    pub(super) commands: Vec<Command>,
     /// Commands of each submission.
-    submissions: Vec<Range<usize>>,
+    pub(super) submissions: Vec<Range<usize>>,
 }
 
 /// One dispatch, ready to encode.
 #[derive(Debug)]
-struct Command {
+pub(super) struct Command {
     pipeline: wgpu::ComputePipeline,
     bind: wgpu::BindGroup,
     grid: [u32; 3],
+}
+
+impl Command {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.grid;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// Bytes of the buffers a program of `plan` has: slots, uniform blocks, and one staging buffer for its outputs.
@@ -212,10 +221,7 @@ impl Program {
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 for command in &self.commands[range.clone()] {
-                    let [x, y, z] = command.grid;
-                    pass.set_pipeline(&command.pipeline);
-                    pass.set_bind_group(0, &command.bind, &[]);
-                    pass.dispatch_workgroups(x, y, z);
+                    command.encode(&mut pass);
                 }
             }
             self.gpu.submit(Some(encoder))?;
@@ -274,7 +280,7 @@ impl Program {
 }
 
 impl Operand {
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.len as u64 * 4
     }
 }
