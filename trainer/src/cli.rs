@@ -1,6 +1,6 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, export, info, sample, train};
+use crate::commands::{data, export, info, profile, sample, train};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
@@ -24,6 +24,7 @@ Examples:
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
   sit export runs/digits --dtype f16 --out digits.safetensors
   sit info --preset SiT-XL/2
+  sit profile runs/digits --trace digits.json
   sit data inspect /usr/share/datasets/fashion-mnist
 
 Exit codes: 0 done, 1 failure, 2 bad usage or input, 130 stopped by Ctrl-C or a signal; a run has saved a checkpoint.
@@ -39,6 +40,8 @@ enum Command {
     Export(export::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.
     Info(info::Args),
+    /// Show where the time of a training step and of a sampling step goes, by operation or by kernel of the GPU.
+    Profile(profile::Args),
     /// Look at data.
     #[command(subcommand)]
     Data(data::Command),
@@ -94,6 +97,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sample(args) => sample::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Data(command) => data::run(&command),
     };
     match done {

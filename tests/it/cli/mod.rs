@@ -10,8 +10,11 @@ mod gpu;
 mod guides;
 mod init;
 mod input;
+#[cfg(target_os = "linux")]
+mod memory;
 mod metrics;
 mod outputs;
+mod profile;
 // Signals, limits and mounts.
 #[cfg(unix)]
 mod resume;

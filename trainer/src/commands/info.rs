@@ -293,7 +293,7 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
 }
 
 /// A run's configuration of which only the model counts.
-fn with_model(model: ModelConfig) -> RunConfig {
+pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     RunConfig {
         model,
         transport: Transport::default(),

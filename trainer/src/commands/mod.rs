@@ -6,6 +6,7 @@ pub mod data;
 mod describe;
 pub mod export;
 pub mod info;
+pub mod profile;
 pub mod sample;
 mod source;
 pub mod train;

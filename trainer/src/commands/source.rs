@@ -200,13 +200,18 @@ impl SourceArgs {
 
     /// The arguments for a checkpoint that says all of itself.
     fn plain(checkpoint: &Path) -> Self {
+        Self::bare(checkpoint, None, None)
+    }
+
+    /// The arguments for a checkpoint, or for a bare file with so many heads and images of this side.
+    pub fn bare(checkpoint: &Path, n_heads: Option<usize>, input_size: Option<usize>) -> Self {
         SourceArgs {
             checkpoint: checkpoint.to_owned(),
             weights: None,
             path: None,
             prediction: None,
-            n_heads: None,
-            input_size: None,
+            n_heads,
+            input_size,
         }
     }
 
