@@ -38,6 +38,11 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let blueprint = training.blueprint(most);
     let largest = blueprint.iter().flat_map(Blueprint::specs);
     let largest = largest.map(|spec| 4 * spec.shape.numel() as u64).max();
+    let validates = config.log.validation.every_steps > 0;
+    let validation = match &blueprint {
+        Ok(blueprint) if validates => training.validation_bytes(blueprint),
+        _ => Ok(0),
+    };
     let previews = blueprint.and_then(|blueprint| preview::forecast(config, &blueprint));
     let (on_device, on_host) = match &previews {
         Ok(bytes) => *bytes,
@@ -48,8 +53,15 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         if on_device > 0 {
             parts.push(("previews", on_device));
         }
+        if validates {
+            parts.push(("validation", validation?));
+        }
         Ok(parts)
     });
+    let is_cpu = matches!(device, Device::Cpu);
+    // On the CPU each thread packs the weights of the product that it does; the MLP's are the largest.
+    let packed = 4 * 4 * (config.model.dim as u64).saturating_pow(2);
+    let packed = packed.saturating_mul(rayon::current_num_threads() as u64);
     Forecast {
         what: format!("training at batch {}", config.train.batch),
         device: parts,
@@ -61,10 +73,16 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
                     .saturating_mul(batch / 2)
                     .saturating_add(batch),
             ),
+            ("packed weights", if is_cpu { packed } else { 0 }),
+            // Its images, and what the program is given.
+            (
+                "held-out images",
+                if validates { batch / 2 + batch } else { 0 },
+            ),
             // One tensor at a time.
             ("checkpoint writing", largest.unwrap_or(0)),
         ],
-        is_cpu: matches!(device, Device::Cpu),
+        is_cpu,
         free: host::free_memory(),
     }
 }

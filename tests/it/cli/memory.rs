@@ -1,9 +1,9 @@
 //! The memory forecast beside what a process takes.
 
-use sit_tests::sit::{run_ok, sit};
+use sit_tests::sit::sit;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,10 +14,17 @@ const RUN: &str = "train --preset digits-smoke --backend cpu --set train.steps=2
 
 const MIB: f64 = (1 << 20) as f64;
 
+/// `sit` on as many threads everywhere: what each of them keeps for itself is forecast in the rough.
+fn command(folder: &Path, words: &str) -> Command {
+    let mut command = sit(folder);
+    command.args(words.split_whitespace());
+    command.env("RAYON_NUM_THREADS", "4");
+    command
+}
+
 /// The most memory that `sit` had, of the files it maps those pages that it touched.
 fn peak_bytes(folder: &Path, words: &str) -> f64 {
-    let mut child = sit(folder)
-        .args(words.split_whitespace())
+    let mut child = command(folder, words)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -41,7 +48,8 @@ fn peak_bytes(folder: &Path, words: &str) -> f64 {
 
 /// What `--dry-run` says of all parts together.
 fn forecast_bytes(folder: &Path, words: &str) -> f64 {
-    let said = run_ok(folder, &format!("{words} --dry-run"));
+    let done = command(folder, &format!("{words} --dry-run")).output();
+    let said = String::from_utf8(done.unwrap().stdout).unwrap();
     let all = said
         .lines()
         .find_map(|line| line.trim().strip_prefix("all "));
