@@ -88,7 +88,6 @@ fn plans(c: &mut Criterion) {
     let plan = || Plan::new(&g, &request, &[&layout]).expect("it can be planned");
     let first = plan();
     assert_eq!(first.macs(), macs(&model));
-    assert_eq!(first.macs(), g.macs(), "every node is needed");
     check_reads(&first);
     let mut group = c.benchmark_group("planner");
     group.throughput(Throughput::Elements(first.steps.len() as u64));

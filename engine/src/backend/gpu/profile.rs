@@ -123,3 +123,64 @@ impl Program {
         Ok(times)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Device;
+    use crate::backend::gpu::adapter::{self, Asked};
+    use crate::backend::gpu::{Gpu, device};
+    use crate::graph::plan::Request;
+    use crate::graph::{Graph, Plan};
+    use crate::ops::pointwise;
+    use pollster::block_on;
+
+    /// The first adapter, without what its devices need not have.
+    fn without_timestamps() -> Gpu {
+        let any = Asked::Fastest { software: true };
+        let adapters = block_on(adapter::candidates(any, "")).expect("drivers can be asked");
+        let adapter = adapters
+            .first()
+            .expect("there is a GPU, a software one if need be");
+        let descriptor = wgpu::DeviceDescriptor {
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let opened = block_on(adapter.request_device(&descriptor));
+        let (device, queue) = opened.expect("it opens");
+        device::share(device, queue, adapter.get_info()).expect("it has the limits of WebGPU")
+    }
+
+    #[test]
+    fn without_timestamps_each_kernel_is_waited_for() {
+        let mut g = Graph::new();
+        let x = g.input("x", [3]);
+        let twice = pointwise::add(&mut g, x, x).expect("the shapes fit");
+        let y = pointwise::add(&mut g, twice, x).expect("the shapes fit");
+        let request = Request {
+            outputs: vec![("y".into(), y)],
+            ..Request::default()
+        };
+        let plan = Plan::new(&g, &request, &[]).expect("it can be planned");
+        let device = Device::Gpu(without_timestamps());
+        let mut program = device.program(plan, &[]).expect("it fits");
+        program
+            .write("x", &[1.0, 2.0, 4.0])
+            .expect("it is an input");
+        let mut now = 0;
+        let mut clock = || {
+            now += 1;
+            Duration::from_millis(now * now)
+        };
+        let profile = block_on(program.profile(&mut clock)).expect("the device does not fail");
+        assert_eq!(profile.timing, Timing::Waits);
+        let times = profile.spans.iter().map(|span| [span.start, span.time]);
+        let millis: Vec<[u128; 2]> = times.map(|two| two.map(|t| t.as_millis())).collect();
+        // 1 to 4, then 9 to 16.
+        assert_eq!(millis, [[0, 3], [8, 7]]);
+        assert_eq!(profile.time(), Duration::from_millis(10));
+        assert!(profile.spans.iter().all(|span| span.bytes() == 36));
+        let got = block_on(program.read("y")).expect("it is an output");
+        assert_eq!(got, [3.0, 6.0, 12.0]);
+    }
+}
