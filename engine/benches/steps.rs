@@ -4,7 +4,6 @@
 //! `cargo bench -p sit-engine --bench steps`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pollster::block_on;
 use sit_engine::Result;
 use sit_engine::backend::Device;
 use sit_engine::model::ModelConfig;
@@ -50,8 +49,8 @@ fn trained() -> Result<(Trainer, Vec<f32>, Vec<u32>)> {
         x0: Some(&x0),
         first: 0,
     };
-    block_on(trainer.accumulate(batch))?;
-    let loss = block_on(trainer.update(LEARNING_RATE))?.loss;
+    trainer.accumulate(batch)?;
+    let loss = trainer.update(LEARNING_RATE)?.loss;
     // The new network's output is 0: what is left is the velocity, data minus noise.
     let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
     let want = x1.iter().zip(&x0).map(square).sum::<f64>() / len as f64;
@@ -86,10 +85,10 @@ fn session(trainer: &Trainer, y: &[u32]) -> Result<Session> {
     let mut session = sampling.batch(BATCH).keep_out().session()?;
     let numbers: Vec<u64> = (0..BATCH as u64).collect();
     session.start(0, &numbers, y)?;
-    let (before, t) = (block_on(session.read())?, session.t());
-    block_on(session.step())?;
+    let (before, t) = (session.read()?, session.t());
+    session.step()?;
     let h = session.t() - t;
-    let [after, v] = block_on(session.read_both())?;
+    let [after, v] = session.read_both()?;
     assert!(
         v.iter().any(|&v| v != 0.0),
         "a trained network has an output"
@@ -115,7 +114,7 @@ fn sampling(c: &mut Criterion) {
             if session.is_over() {
                 session.start_at(0, &x, &y)?;
             }
-            block_on(session.step())
+            session.step()
         });
     });
 }

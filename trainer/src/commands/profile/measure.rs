@@ -105,13 +105,13 @@ pub fn sampling(
         steps: Vec::new(),
         plain: Vec::new(),
     };
-    block_on(session.step())?;
-    block_on(session.read())?;
+    session.step()?;
+    session.read()?;
     let clock = Instant::now();
     for _ in 0..n_steps {
         let start = Instant::now();
-        block_on(session.step())?;
-        block_on(session.read())?;
+        session.step()?;
+        session.read()?;
         part.plain.push(start.elapsed());
         let profile = block_on(session.profile(&mut || clock.elapsed()))?;
         part.steps.push(vec![profile]);
