@@ -43,7 +43,11 @@ fn main() -> sit_engine::Result<()> {
 fn stripes(class: u32, offset: usize) -> [f32; 64] {
     std::array::from_fn(|i| {
         let line = if class == 0 { i / 8 } else { i % 8 };
-        if (line + offset).is_multiple_of(4) { 1.0 } else { -1.0 }
+        if (line + offset).is_multiple_of(4) {
+            1.0
+        } else {
+            -1.0
+        }
     })
 }
 
