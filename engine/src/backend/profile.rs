@@ -24,7 +24,7 @@
 //! let mut program = Device::Cpu.program(Plan::new(&g, &request, &[])?, &[])?;
 //! let start = Instant::now();
 //! let profile = pollster::block_on(program.profile(&mut || start.elapsed()))?;
-//! assert_eq!(profile.spans[0].op, "add");
+//! assert_eq!(profile.spans[0].op, "pointwise_add");
 //! assert_eq!(profile.spans[0].bytes(), 3 * 6 * 4);
 //! # Ok(())
 //! # }
