@@ -49,6 +49,7 @@
 //! contiguous row-major f32.
 
 pub mod analytic;
+mod autodiff;
 pub mod backend;
 pub mod checkpoint;
 pub mod error;

@@ -5,7 +5,7 @@ use sit_engine::model::{Model, ModelConfig, Network};
 use sit_engine::sample::{Sampling, initial_noise, step_noise};
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
-    Path, Prediction, Sampler, Transport,
+    Path, Prediction, Sampler, Step, Tableau, Transport,
 };
 use sit_tests::assert_close;
 use sit_tests::net::{self, TINY, sine_weights, solve};
@@ -333,4 +333,82 @@ fn autoguidance_mixes_two_models() {
         .autoguidance(strong.clone(), 2.0)
         .session();
     assert!(error.is_err());
+}
+
+/// Heun's estimate is the distance of its step from Euler's; a controller asks for a step of its own after each.
+#[test]
+fn a_controller_chooses_steps_by_their_estimated_error() {
+    let ode = |method| config(Path::Linear, Prediction::Velocity, Sampler::ode(method, 4));
+    let mut heun = ode(Method::Heun).keep_error().session().unwrap();
+    let mut euler = ode(Method::Euler).session().unwrap();
+    assert!(heun.read_error().is_err(), "nothing was done");
+    for session in [&mut heun, &mut euler] {
+        session.start(5, &[0, 1], &[1, 2]).unwrap();
+        session.step().unwrap();
+    }
+    let (a, b) = (heun.read().unwrap(), euler.read().unwrap());
+    let len = TINY.image_len();
+    for (sample, error) in heun.read_error().unwrap().into_iter().enumerate() {
+        let pairs = a.iter().zip(&b).skip(sample * len).take(len);
+        let square: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let want = (square / len as f64).sqrt();
+        // The states are of order 1, in f32.
+        assert!((error - want).abs() < 1e-7 && want > 1e-5, "{error} {want}");
+    }
+
+    let transport = Transport::default();
+    let step = |from: f64, size: f64| {
+        let to = if from + size > 0.999 {
+            1.0
+        } else {
+            from + size
+        };
+        Step::runge_kutta(&Tableau::HEUN, [from, to], 0.0, |t| transport.velocity(t)).unwrap()
+    };
+    let run = |tolerance: f64| {
+        let sampling = ode(Method::Heun).keep_error();
+        let mut session = sampling.session_of(vec![step(0.0, 0.05)]).unwrap();
+        session.start(5, &[0, 1], &[1, 2]).unwrap();
+        let mut size = 0.05;
+        loop {
+            session.step().unwrap();
+            if session.t() == 1.0 {
+                return (session.read().unwrap(), session.steps().len());
+            }
+            let worst = session
+                .read_error()
+                .unwrap()
+                .into_iter()
+                .fold(1e-12, f64::max);
+            size *= (0.9 * (tolerance / worst).sqrt()).clamp(0.3, 3.0);
+            session.push(step(session.t(), size)).unwrap();
+        }
+    };
+    let ((rough, few), (fine, many)) = (run(1e-2), run(1e-5));
+    assert!(many > 2 * few, "{few} steps and {many}");
+    let exact = ode(Method::Rk4)
+        .session()
+        .map(|mut session| solve(&mut session, &noise(5, 0, 2), &[1, 2], |_| vec![]));
+    let distance = |x: &[f32]| {
+        let pairs = x.iter().zip(exact.as_ref().unwrap());
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(
+        distance(&fine) < distance(&rough),
+        "{} {}",
+        distance(&fine),
+        distance(&rough)
+    );
+
+    let sampling = ode(Method::Heun).keep_error();
+    let mut session = sampling.session_of(vec![step(0.0, 0.5)]).unwrap();
+    let gap = session.push(step(0.6, 0.1)).unwrap_err().to_string();
+    assert!(gap.contains("starts at t = 0.6, expected 0.5"), "{gap}");
+    let velocity = |t| transport.velocity(t);
+    let other = Step::runge_kutta(&Tableau::RK4, [0.5, 1.0], 0.0, velocity).unwrap();
+    let other = session.push(other).unwrap_err().to_string();
+    assert!(
+        other.contains("no program for a step of 4 evaluations"),
+        "{other}"
+    );
 }

@@ -1,8 +1,8 @@
 //! The header of a safetensors file: a length, then names, types, shapes and places as JSON.
 
 use super::index::{Dtype, Entry, Format, Index, Place, Set, Tensors};
+use super::precision::Precision;
 use super::shown;
-use super::write::Precision;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use safetensors::tensor::{Metadata, TensorInfo};

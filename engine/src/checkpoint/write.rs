@@ -1,6 +1,7 @@
 //! Writing tensors of a model, one in memory at a time.
 
 use super::header;
+use super::precision::Precision;
 use super::recipe::{RECIPE_KEY, Recipe};
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
@@ -10,39 +11,6 @@ use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
 use half::f16;
 use std::io::{self, Write};
-use std::str::FromStr;
-
-/// Type of the values of a file that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// As they are.
-    #[default]
-    F32,
-    /// Rounded to the nearest half, half the bytes. A model that is trained on or compared bit for bit stays f32.
-    F16,
-}
-
-impl Precision {
-    /// Bytes of a value.
-    pub fn bytes(self) -> usize {
-        match self {
-            Precision::F32 => 4,
-            Precision::F16 => 2,
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Precision::F32),
-            "f16" => Ok(Precision::F16),
-            _ => Err(Error::Config(format!("got {text:?}, expected f32 or f16"))),
-        }
-    }
-}
 
 impl Model {
     /// Writes the weights under their official names as a safetensors file that says what it is: the fixed tables first, as in the

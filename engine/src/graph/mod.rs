@@ -2,7 +2,6 @@
 //!
 //! `Graph -> (backward) -> Graph -> Plan -> Program`: each a plain value and a function of the one before.
 
-mod backward;
 mod dump;
 pub mod launch;
 pub mod op;

@@ -1,7 +1,6 @@
 //! The plan: live nodes only, every value with a place, exact bytes before anything is allocated. Needs no device.
 
-use super::planner::Planner;
-use super::{Graph, Op, Var};
+use super::{Op, Var};
 use crate::error::{Error, Result};
 use crate::shape::{Elem, Shape, Type};
 use crate::table::Table;
@@ -336,15 +335,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the nodes of `graph` that `request` needs; `layouts` has that of each parameter set.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when a parameter is missing from its layout or has another shape there, or when a step would read and
-    /// write the same arena.
-    pub fn new(graph: &Graph, request: &Request, layouts: &[&Layout]) -> Result<Plan> {
-        Planner::new(graph, request, layouts)?.run()
-    }
-
     /// Bytes of the program's own buffers, arenas not included.
     pub fn slot_bytes(&self) -> u64 {
         self.slots.iter().map(|s| s.len as u64 * 4).sum()

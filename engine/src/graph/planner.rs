@@ -8,7 +8,18 @@ use crate::shape::{Elem, Shape, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub(super) struct Planner<'a> {
+impl Plan {
+    /// Plans the nodes of `graph` that `request` needs; `layouts` has that of each parameter set.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a parameter is missing from its layout or has another shape there, or when a step would read and
+    /// write the same arena.
+    pub fn new(graph: &Graph, request: &Request, layouts: &[&Layout]) -> Result<Plan> {
+        Planner::new(graph, request, layouts)?.run()
+    }
+}
+
+struct Planner<'a> {
     graph: &'a Graph,
     request: &'a Request,
     layouts: &'a [&'a Layout],

@@ -1,6 +1,5 @@
 //! Storage whose vectors never lie across two cache lines.
 
-use super::real::Real;
 use std::ops::{Deref, DerefMut};
 
 /// Bytes; no vector is longer.
@@ -15,11 +14,11 @@ pub struct Buffer<F> {
     len: usize,
 }
 
-impl<F: Real> Buffer<F> {
+impl<F: Default + Clone> Buffer<F> {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Self {
         let slack = CACHE_LINE / size_of::<F>();
-        let values = vec![F::ZERO; len + slack];
+        let values = vec![F::default(); len + slack];
         Buffer {
             start: values.as_ptr().align_offset(CACHE_LINE).min(slack),
             values,

@@ -45,7 +45,7 @@ pub fn slice(g: &mut Graph, x: Var, axis: usize, part: Range<usize>) -> Result<V
     g.apply1(Axes::Slice { axis, part }, &[x])
 }
 
-/// x with zeros before and behind it along one axis, which then has `size` elements; x begins at `first`. The adjoint of [`slice`].
+/// x with zeros before and behind it along one axis, which then has `size` elements; x begins at `first`. The adjoint of [`slice()`].
 ///
 /// # Errors
 /// [`Error::Shape`] when x has no such axis, or does not fit.

@@ -56,6 +56,7 @@ pub struct Sampling<M> {
     guidance: Guidance,
     batch: usize,
     keep_out: bool,
+    keep_error: bool,
     seed: u64,
 }
 
@@ -76,6 +77,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
             guidance: Guidance::default(),
             batch: 64,
             keep_out: false,
+            keep_error: false,
             seed: 0,
         }
     }
@@ -113,6 +115,14 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     pub fn keep_out(self) -> Self {
         Sampling {
             keep_out: true,
+            ..self
+        }
+    }
+
+    /// Keeps the estimated error of each step for [`Session::read_error`], where the method has an estimate.
+    pub fn keep_error(self) -> Self {
+        Sampling {
+            keep_error: true,
             ..self
         }
     }
@@ -177,8 +187,12 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// # Errors
     /// As [`Sampling::schedule`].
     pub fn macs(&self) -> Result<u64> {
-        let forms = plan::forms(&self.schedule()?, &self.guidance);
+        let forms = self.forms(&self.schedule()?);
         Ok(self.plan(forms[0])?.macs())
+    }
+
+    fn forms(&self, steps: &[Step]) -> Vec<Form> {
+        plan::forms(steps, &self.guidance, self.keep_error)
     }
 
     fn plan(&self, form: Form) -> Result<Plan> {
@@ -191,7 +205,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// As [`Sampling::schedule`].
     pub fn forecast(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut slots = 0;
-        for form in plan::unique(&plan::forms(&self.schedule()?, &self.guidance)) {
+        for form in plan::unique(&self.forms(&self.schedule()?)) {
             slots += self.plan(form)?.slot_bytes();
         }
         let arena = |model: &M| model.as_ref().layout().arena_bytes();

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, Var};
 use crate::ops::lincomb::{MAX_TERMS, lincomb};
+use crate::ops::loss;
 use crate::transport::{Guidance, Step, StepForm};
 
 /// Which program computes a step.
@@ -12,10 +13,12 @@ use crate::transport::{Guidance, Step, StepForm};
 pub(super) struct Form {
     pub step: StepForm,
     pub is_guided: bool,
+    /// Whether the error is estimated.
+    pub has_error: bool,
 }
 
 /// The form of each step. One program serves all steps of an SDE, the last one with a noise of 0; none of an ODE's has noise.
-pub(super) fn forms(steps: &[Step], guidance: &Guidance) -> Vec<Form> {
+pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
     let is_noisy = |n_stages: usize| {
         let mut alike = steps.iter().filter(|s| s.form().n_stages == n_stages);
         alike.any(|s| s.form().is_noisy)
@@ -28,6 +31,7 @@ pub(super) fn forms(steps: &[Step], guidance: &Guidance) -> Vec<Form> {
                 is_noisy: is_noisy(n_stages),
             },
             is_guided: step.times().iter().any(|&t| guidance.active(t)),
+            has_error: keep_error && step.error().is_some(),
         }
     };
     steps.iter().map(form).collect()
@@ -44,7 +48,7 @@ pub(super) fn unique(forms: &[Form]) -> Vec<Form> {
     list
 }
 
-/// The plan of a step: inputs `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs `x` and, if asked for, `out`. The
+/// The plan of a step: inputs `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs `x` and, if asked for, `out` and `error`. The
 /// parameters of each network are read from `weights`.
 pub(super) fn plan(
     field: &Field<'_>,
@@ -73,11 +77,19 @@ pub(super) fn plan(
         terms.push(evaluation.out);
         kept = kept.or(Some(evaluation.raw));
     }
+    let mut outputs = Vec::new();
+    if form.has_error {
+        let error = combine(&mut g, "error", &terms, field.batch)?;
+        // The mean square of each sample: a loss whose residual is the error alone.
+        let coef = g.input("square", [field.batch, MAX_TERMS]);
+        let square = loss::loss(&mut g, error, error, error, coef)?;
+        outputs.push(("error".into(), square));
+    }
     if !form.step.is_noise_first() {
         terms.extend(noise);
     }
     let next = combine(&mut g, "end", &terms, field.batch)?;
-    let mut outputs = vec![("x".into(), next)];
+    outputs.push(("x".into(), next));
     outputs.extend(kept.filter(|_| keep_out).map(|out| ("out".into(), out)));
     let request = Request {
         outputs,

@@ -1,10 +1,11 @@
 //! A batch on its way from noise to images.
 
+mod read;
+
 use super::Sampling;
 use super::noise::{by_run, initial_noise, step_noise};
-use super::plan::{Form, forms, pieces, plan, unique};
+use super::plan::{Form, pieces, plan, unique};
 use crate::backend::Program;
-use crate::backend::profile::{Clock, Profile};
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
 use crate::ops::lincomb::MAX_TERMS;
@@ -40,7 +41,7 @@ impl Session {
         if steps.is_empty() {
             return Err(Error::Config("a session needs at least one step".into()));
         }
-        let forms = forms(&steps, &sampling.guidance);
+        let forms = sampling.forms(&steps);
         let models = std::iter::once(&sampling.model).chain(&sampling.guide);
         let sets: Vec<_> = models.clone().map(Model::arenas).collect();
         let weights: Vec<_> = models.map(Model::weights).collect();
@@ -120,6 +121,38 @@ impl Session {
     /// Multiply-accumulates of step `i`.
     pub fn macs(&self, i: usize) -> u64 {
         self.programs[self.forms[i]].1.plan().macs()
+    }
+
+    /// Adds a step to the schedule: one that a controller has chosen after the last one. It has the form of a step that was there when
+    /// the session was made, so that its program is there.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a step of another form, or one that does not start where the last one ends.
+    pub fn push(&mut self, step: Step) -> Result<()> {
+        let form = self.sampling.forms(&[step])[0];
+        let fits = |known: &Form| {
+            let noise = known.step.is_noisy || !form.step.is_noisy;
+            known.step.n_stages == form.step.n_stages
+                && noise
+                && known.is_guided == form.is_guided
+                && known.has_error == form.has_error
+        };
+        let end = self.steps[self.steps.len() - 1].t_next;
+        match self.programs.iter().position(|(known, _)| fits(known)) {
+            Some(at) if step.t == end => {
+                self.forms.push(at);
+                self.steps.push(step);
+                Ok(())
+            }
+            Some(_) => Err(Error::Config(format!(
+                "the step starts at t = {}, expected {end} as the last one ends",
+                step.t
+            ))),
+            None => Err(Error::Config(format!(
+                "the session has no program for a step of {}, expected a form of the steps that it was made with",
+                count(step.times().len(), "evaluation")
+            ))),
+        }
     }
 
     /// Starts from the noise of the images of these numbers, at most a batch of them, with a label for each. A batch that is not
@@ -311,91 +344,11 @@ impl Session {
             .chain(noise.iter().filter(|_| is_noise_last));
         let n = row.clone().count();
         end.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+        if let Some(row) = step.error().filter(|_| form.has_error) {
+            write_row(program, "error", row, coef)?;
+            write_row(program, "square", &[1.0, 1.0], coef)?;
+        }
         write_row(program, "end", &end[..n], coef)
-    }
-
-    /// The network's output `[B, C, H, W]` at the state and time before the last step (of several evaluations the first, after the
-    /// step's noise); with classifier-free guidance `[2B, C, H, W]`, first the classes' and then the null class's.
-    ///
-    /// # Errors
-    /// [`Error::Config`] before the first step or without [`Sampling::keep_out`], [`Error::Device`] when the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_out(&self) -> Result<Vec<f32>> {
-        pollster::block_on(self.read_out_async())
-    }
-
-    /// Like [`Self::read_out`], without waiting: for browsers.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_out_async(&self) -> Result<Vec<f32>> {
-        self.kept()?.read("out").await
-    }
-
-    /// What [`Session::read`] and [`Session::read_out`] return, on a GPU for one wait.
-    ///
-    /// # Errors
-    /// As [`Session::read_out`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_both(&self) -> Result<[Vec<f32>; 2]> {
-        pollster::block_on(self.read_both_async())
-    }
-
-    /// Like [`Self::read_both`], without waiting: for browsers.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_both_async(&self) -> Result<[Vec<f32>; 2]> {
-        self.kept()?.read_all(["x", "out"]).await
-    }
-
-    fn kept(&self) -> Result<&Program> {
-        let program = self.program().filter(|_| self.sampling.keep_out);
-        program.ok_or_else(|| {
-            Error::Config(
-                "the network's output is kept from the first step on, with keep_out".into(),
-            )
-        })
-    }
-
-    /// The program of the last step, none before the first: its outputs are the state `x` and, with [`Sampling::keep_out`], the
-    /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
-    pub fn program(&self) -> Option<&Program> {
-        self.last.map(|at| &self.programs[at].1)
-    }
-
-    /// Does the last step again, from the same state, with the time of each kernel ([`Program::profile`]).
-    ///
-    /// # Errors
-    /// [`Error::Config`] before the first step, [`Error::Device`] when the device fails.
-    pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<Profile> {
-        match self.last {
-            Some(at) => self.programs[at].1.profile(clock).await,
-            None => Err(Error::Config("the session has done no step".into())),
-        }
-    }
-
-    /// The state `[B, C, H, W]`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read(&self) -> Result<Vec<f32>> {
-        pollster::block_on(self.read_async())
-    }
-
-    /// Like [`Self::read`], without waiting: for browsers.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn read_async(&self) -> Result<Vec<f32>> {
-        match self.last {
-            Some(at) => self.programs[at].1.read("x").await,
-            None if self.start.is_empty() => {
-                Err(Error::Config("the session was not started".into()))
-            }
-            None => Ok(self.start.clone()),
-        }
     }
 }
 

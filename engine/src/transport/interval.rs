@@ -1,11 +1,8 @@
 //! Which times are trained on and integrated over, and the one place where singular ends are handled: SiT's
 //! `Transport.check_interval`.
 
-use super::{LastStep, Method, Path, Prediction, Sampler, Transport, is_finite_f32};
+use super::{Path, Prediction, Sampler, Transport, is_finite_f32};
 use crate::error::{Error, Result};
-
-/// More steps than any use has; beyond it a schedule would only exhaust memory.
-const MAX_STEPS: u32 = 1_000_000;
 
 /// An interval of times, `0 <= t0 < t1 <= 1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,65 +117,10 @@ impl Transport {
     }
 }
 
-impl Sampler {
-    /// Checks the settings that need no transport.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] naming the key.
-    pub fn validate(&self) -> Result<()> {
-        let n_steps = self.n_steps();
-        if !(1..=MAX_STEPS).contains(&n_steps) {
-            return Err(Error::setting(
-                "steps",
-                format!("got {n_steps}, expected 1 to {MAX_STEPS}"),
-            ));
-        }
-        if let Self::Sde {
-            method, diffusion, ..
-        } = self
-        {
-            if !Method::OF_SDE.contains(method) {
-                return Err(Error::setting(
-                    "sde",
-                    format!("got {method}, expected euler or heun; the others integrate an ODE"),
-                ));
-            }
-            diffusion.validate()?;
-        }
-        if let Some((_, size)) = self.last_step()
-            && !(size > 0.0 && size < 1.0)
-        {
-            return Err(Error::setting(
-                "last_step_size",
-                format!(
-                    "got {size}, expected a time between 0 and 1; for no last step use `last_step` none"
-                ),
-            ));
-        }
-        Ok(())
-    }
-
-    /// The last step and its size, if there is one.
-    fn last_step(&self) -> Option<(LastStep, f64)> {
-        match *self {
-            Self::Ode { .. }
-            | Self::Sde {
-                last_step: LastStep::None,
-                ..
-            } => None,
-            Self::Sde {
-                last_step,
-                last_step_size,
-                ..
-            } => Some((last_step, last_step_size)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm};
+    use crate::transport::{DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method};
 
     fn transport(path: Path, prediction: Prediction) -> Transport {
         Transport {

@@ -16,6 +16,7 @@ mod names;
 mod objective;
 mod path;
 mod prediction;
+mod sampler;
 mod solver;
 mod step;
 mod tableau;
@@ -29,7 +30,8 @@ pub use interval::Interval;
 pub use objective::{Interpolant, LossCoefs, Objective};
 pub use path::{DATA_MIN_SIGMA, Path};
 pub use prediction::{LossWeight, Prediction};
-pub use solver::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler, nfe, schedule, schedule_from};
+pub use sampler::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler};
+pub use solver::{nfe, schedule, schedule_from};
 pub use step::{MAX_STAGES, Step, StepForm};
 pub use tableau::Tableau;
 

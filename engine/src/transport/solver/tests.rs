@@ -1,6 +1,6 @@
 use super::*;
 use crate::transport::{
-    Curve, DiffusionForm, Path, Prediction,
+    Curve, DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method, Path, Prediction,
     testing::{Affine, Gaussian, assert_near, diffusions, drawn},
 };
 

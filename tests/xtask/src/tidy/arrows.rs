@@ -17,8 +17,9 @@ pub const ENGINE: Table = &[
     ("table", "shape"),
     ("transport", "error"),
     ("analytic", "error rng transport"),
-    ("graph", "error num shape table ops"),
+    ("graph", "error num shape table"),
     ("ops", "error num shape graph"),
+    ("autodiff", "error graph ops"),
     ("backend", "error num shape table graph"),
     ("nn", "error rng shape table graph ops"),
     ("model", "error text shape transport graph ops backend nn"),
@@ -103,8 +104,6 @@ const APP: Table = &[
 
 /// Arrows to a module that stands higher. The list only shrinks.
 const UPWARD: &[(&str, &str, &str)] = &[
-    // Gradients that meet are added, so the graph knows one operation.
-    ("engine", "graph", "ops"),
     // To be cut.
     ("trainer", "pending", "files"),
     ("trainer", "weights", "run"),

@@ -13,9 +13,6 @@ use std::path::{Path, PathBuf};
 /// Most lines of a file.
 const MAX_LINES: usize = 450;
 
-/// Files that are longer. The list only shrinks.
-const LONG: &[&str] = &["engine/src/num/par.rs"];
-
 /// Runs all checks and reports everything that is wrong.
 pub fn run() -> Result<()> {
     let mut wrong = Vec::new();
@@ -47,9 +44,8 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
 
 /// No file is too long to be read in one go.
 fn lengths(wrong: &mut Vec<String>) -> Result<()> {
-    let mut long = BTreeSet::new();
     for folder in [
-        "engine/src",
+        "engine",
         "trainer/src",
         "app/src",
         "shaders",
@@ -58,17 +54,12 @@ fn lengths(wrong: &mut Vec<String>) -> Result<()> {
     ] {
         for path in files(&root().join(folder), ".rs")? {
             let n = fs::read_to_string(&path)?.lines().count();
-            let name = path.strip_prefix(root())?.to_string_lossy().into_owned();
-            if n > MAX_LINES && !LONG.contains(&name.as_str()) {
-                wrong.push(format!("{name}: {n} lines, at most {MAX_LINES}"));
-            }
+            let name = path.strip_prefix(root())?.to_string_lossy();
             if n > MAX_LINES {
-                long.insert(name);
+                wrong.push(format!("{name}: {n} lines, at most {MAX_LINES}"));
             }
         }
     }
-    let short = LONG.iter().filter(|name| !long.contains(**name));
-    wrong.extend(short.map(|name| format!("{name} is short: take it off the list of long files")));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation: appends gradient nodes to the graph.
 
-use super::{Graph, Kind, NodeId, Var};
 use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId, Var};
 use crate::ops::pointwise;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,21 +30,25 @@ impl Graph {
             }
         }
         for i in 0..end {
-            let stops = matches!(self.nodes[i].kind, Kind::StopGradient);
-            needed[i] |= !stops && self.nodes[i].ins.iter().any(|v| needed[v.node.0 as usize]);
+            let stops = matches!(self.nodes()[i].kind, Kind::StopGradient);
+            needed[i] |= !stops
+                && self.nodes()[i]
+                    .ins
+                    .iter()
+                    .any(|v| needed[v.node.0 as usize]);
         }
 
         let mut grads: BTreeMap<Var, Var> = BTreeMap::from([(loss, seed)]);
         for i in (0..end).rev().filter(|&i| needed[i]) {
             let id = NodeId(i as u32);
-            let outs: Vec<Option<Var>> = (0..self.nodes[i].outs.len())
+            let outs: Vec<Option<Var>> = (0..self.nodes()[i].outs.len())
                 .map(|o| grads.get(&self.var(id, o)).copied())
                 .collect();
             if outs.iter().all(Option::is_none) {
                 continue;
             }
-            let ins = self.nodes[i].ins.clone();
-            let flows = match self.nodes[i].kind.clone() {
+            let ins = self.nodes()[i].ins.clone();
+            let flows = match self.nodes()[i].kind.clone() {
                 Kind::Op(op) => op.backward(self, id, &outs)?,
                 Kind::Reshape => {
                     let shape = self.shape(ins[0]).clone();

@@ -1,0 +1,117 @@
+//! What a session tells: its states, the outputs of the network, the estimated errors, a profile of its last step.
+
+use super::Session;
+use crate::backend::Program;
+use crate::backend::profile::{Clock, Profile};
+use crate::error::{Error, Result};
+
+impl Session {
+    /// The estimated error of the last step for each sample, as root mean square over its values, `[B]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step, without [`Sampling::keep_error`](crate::sample::Sampling::keep_error) or after a step without an estimate;
+    /// [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_error(&self) -> Result<Vec<f64>> {
+        pollster::block_on(self.read_error_async())
+    }
+
+    /// Like [`Self::read_error`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_error_async(&self) -> Result<Vec<f64>> {
+        let last = self.last.map(|at| &self.programs[at]);
+        let Some((_, program)) = last.filter(|(form, _)| form.has_error) else {
+            return Err(Error::Config(
+                "the error is kept from the first step on, with keep_error and a method that estimates it".into(),
+            ));
+        };
+        let squares = program.read("error").await?;
+        Ok(squares.iter().map(|&x| f64::from(x).sqrt()).collect())
+    }
+
+    /// The network's output `[B, C, H, W]` at the state and time before the last step (of several evaluations the first, after the
+    /// step's noise); with classifier-free guidance `[2B, C, H, W]`, first the classes' and then the null class's.
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step or without [`Sampling::keep_out`](crate::sample::Sampling::keep_out), [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_out(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_out_async())
+    }
+
+    /// Like [`Self::read_out`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_out_async(&self) -> Result<Vec<f32>> {
+        self.kept()?.read("out").await
+    }
+
+    /// What [`Session::read`] and [`Session::read_out`] return, on a GPU for one wait.
+    ///
+    /// # Errors
+    /// As [`Session::read_out`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_both(&self) -> Result<[Vec<f32>; 2]> {
+        pollster::block_on(self.read_both_async())
+    }
+
+    /// Like [`Self::read_both`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_both_async(&self) -> Result<[Vec<f32>; 2]> {
+        self.kept()?.read_all(["x", "out"]).await
+    }
+
+    fn kept(&self) -> Result<&Program> {
+        let program = self.program().filter(|_| self.sampling.keep_out);
+        program.ok_or_else(|| {
+            Error::Config(
+                "the network's output is kept from the first step on, with keep_out".into(),
+            )
+        })
+    }
+
+    /// The program of the last step, none before the first: its outputs are the state `x` and, with [`Sampling::keep_out`](crate::sample::Sampling::keep_out), the
+    /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
+    pub fn program(&self) -> Option<&Program> {
+        self.last.map(|at| &self.programs[at].1)
+    }
+
+    /// Does the last step again, from the same state, with the time of each kernel ([`Program::profile`]).
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step, [`Error::Device`] when the device fails.
+    pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<Profile> {
+        match self.last {
+            Some(at) => self.programs[at].1.profile(clock).await,
+            None => Err(Error::Config("the session has done no step".into())),
+        }
+    }
+
+    /// The state `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_async())
+    }
+
+    /// Like [`Self::read`], without waiting: for browsers.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_async(&self) -> Result<Vec<f32>> {
+        match self.last {
+            Some(at) => self.programs[at].1.read("x").await,
+            None if self.start.is_empty() => {
+                Err(Error::Config("the session was not started".into()))
+            }
+            None => Ok(self.start.clone()),
+        }
+    }
+}
