@@ -1,5 +1,27 @@
 //! Files of weights under official names, safetensors and PyTorch's `.pt`: headers are checked before anything is read, tensors
 //! are read one at a time, and every refusal names the tensor. Files are the caller's; this module reads and writes streams.
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::checkpoint::{Precision, Reader, Recipe};
+//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::transport::Transport;
+//! use std::io::Cursor;
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! let network = ModelConfig { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let transport = Transport::default();
+//! let model = Model::init(&Device::Cpu, network, transport, 0)?;
+//! let mut file = Vec::new();
+//! model.save(&mut file, &Recipe::new(network, transport), Precision::F32)?;
+//!
+//! let mut reader = Reader::new("the file", Cursor::new(file))?;
+//! let recipe = reader.recipe()?.expect("it was written here");
+//! let again = Model::zeros(&Device::Cpu, recipe.model, recipe.transport)?;
+//! reader.load(&again)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod examine;
 mod foreign;

@@ -56,6 +56,8 @@ pub mod error;
 pub mod graph;
 pub mod model;
 pub mod nn;
+// For this project's benchmarks: not part of the interface.
+#[doc(hidden)]
 pub mod num;
 pub mod objective;
 pub mod ops;

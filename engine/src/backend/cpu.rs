@@ -7,7 +7,6 @@ use super::profile::{Clock, Profile, Span, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Place, Use};
 use crate::graph::{Arena, ArenaId, CpuIo, Layout, Op, Plan};
-pub use crate::num::par::keep_threads_awake;
 use crate::num::{Buffer, Real, par};
 use crate::shape::Elem;
 use blocks::Blocks;

@@ -1,9 +1,13 @@
 //! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers made.
 
+// For this project's tests, which evaluate programs in f64: not part of the interface.
+#[doc(hidden)]
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod profile;
+
+pub use crate::num::par::keep_threads_awake;
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Layout, Plan};

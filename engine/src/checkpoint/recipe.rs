@@ -37,6 +37,17 @@ pub struct Data {
 }
 
 impl Recipe {
+    /// A network and what it was trained to do, and nothing known beside them.
+    pub fn new(model: ModelConfig, transport: Transport) -> Self {
+        Recipe {
+            model,
+            transport,
+            data: None,
+            classes: Vec::new(),
+            class_dropout: None,
+        }
+    }
+
     /// Checks all numbers, so that what reads a file can rely on them.
     ///
     /// # Errors

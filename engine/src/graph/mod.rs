@@ -1,14 +1,47 @@
 //! The graph: an append-only list of nodes. A node refers only to earlier nodes, so it is acyclic by construction.
 //!
-//! `Graph -> (backward) -> Graph -> Plan -> Program`: each a plain value and a function of the one before.
+//! # Theory
+//! `Graph -> (backward) -> Graph -> Plan -> Program`: each is a plain value and a function of the one before. A node is a parameter, an
+//! input, a constant or an operation. Differentiation appends nodes; what a backward needs is an output of the forward, so a plan
+//! states it in bytes before anything is allocated. An output that nobody reads is not computed where its operation can leave it out.
+//!
+//! # Practice
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::graph::plan::{Plan, Request};
+//! use sit_engine::graph::Graph;
+//! use sit_engine::ops::pointwise;
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! let mut g = Graph::new();
+//! let x = g.input("x", [3]);
+//! let y = pointwise::mul(&mut g, x, x)?;
+//! let seed = g.constant(1.0, [3]);
+//! let slope = g.backward(y, seed, &[x])?[0];
+//! let request = Request { outputs: vec![("slope".into(), slope)], ..Request::default() };
+//! let mut program = Device::Cpu.program(Plan::new(&g, &request, &[])?, &[])?;
+//! program.write("x", &[1.0, 2.0, 3.0])?;
+//! program.run()?;
+//! # let slope = program.read("slope");
+//! # let slope = pollster::block_on(slope)?;
+//! assert_eq!(slope, [2.0, 4.0, 6.0]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod dump;
+// For this project's tests: not part of the interface, as operations cannot be added elsewhere.
+#[doc(hidden)]
 pub mod launch;
+#[doc(hidden)]
 pub mod op;
 pub mod plan;
 mod planner;
 
-pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
+pub use op::Op;
+#[doc(hidden)]
+pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS};
 pub use plan::{Arena, ArenaId, Layout, Plan, SetId};
 
 use crate::error::{Error, Result};

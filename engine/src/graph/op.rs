@@ -55,8 +55,9 @@ pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
         &[]
     }
 
-    /// The inputs that every sample sees whole (weights, tables), where samples do not meet otherwise: each index of the first axis
-    /// of the outputs comes from the same part of the first axis of every other input. `None` where samples meet.
+    /// Says that the operation computes each sample by itself: sample b of every output is a function of sample b of the inputs, along
+    /// their first axes, and of the inputs listed here, which each sample reads whole (weights, tables). `None` where an output mixes
+    /// samples, as a mean over the batch does. A backend may then compute some samples before others.
     fn shared(&self, _ins: &[Type]) -> Option<&'static [usize]> {
         None
     }
@@ -157,7 +158,8 @@ pub trait Op: Sealed + Debug + Send + Sync {
         node: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>>;
-    /// See [`Define::expand`].
+    /// See [`Define::expand`]; a page for users leaves it out, and the primitives with it.
+    #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>>;
 }
 
@@ -209,6 +211,7 @@ impl<T: Define> Op for T {
     ) -> Result<Vec<Option<Var>>> {
         Define::backward(self, g, node, grads)
     }
+    #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
         Define::expand(self, g, ins)
     }

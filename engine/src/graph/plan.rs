@@ -196,7 +196,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Samples that go through it on their own: the sizes of the first axes, or what they are multiples of; 1 where samples meet.
+    /// Number of samples which it computes one by one: the size of the first axes, or their common divisor; 1 where it mixes samples.
     pub fn samples(&self) -> usize {
         let Some(shared) = self.op.shared(&self.in_types) else {
             return 1;
@@ -232,7 +232,7 @@ impl Step {
 pub struct Group {
     /// Indices of [`Plan::steps`].
     pub steps: Range<usize>,
-    /// Samples; 1 for a step where they meet.
+    /// Number of samples; 1 for a step that mixes them.
     pub samples: usize,
     /// Slots that are written, and the length of the values.
     pub slots: Vec<(usize, usize)>,

@@ -38,7 +38,7 @@ pub fn tile_rows<S: Simd, F>() -> usize {
 }
 
 /// Panels that a register tile has side by side where there are as many: of 32 registers of 512 bits sixteen hold sums. With one
-/// panel every multiply-add would need a load, for which there is not the time.
+/// panel every multiply-add would need a load, and loads are slower than multiply-adds.
 #[inline(always)]
 pub fn tile_panels<S: Simd, F>() -> usize {
     match (size_of::<F>(), S::F32_LANES) {

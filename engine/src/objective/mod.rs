@@ -7,7 +7,55 @@
 //!
 //! # Practice
 //! [`Matching`] is SiT's: the network predicts velocity, score, noise or data at a point between noise and image. An objective of your
-//! own implements [`Objective`]; the two halves meet in named [`Ports`].
+//! own implements [`Objective`]: [`Objective::build`] makes its inputs as named [`Ports`], and [`Objective::draw`] fills them before each
+//! batch. Here a network learns to give back its input:
+//!
+//! ```
+//! use sit_engine::backend::Device;
+//! use sit_engine::graph::{Graph, Var};
+//! use sit_engine::model::{Inputs, ModelConfig, NetworkIo};
+//! use sit_engine::objective::{Batch, Net, Objective, Ports, SampleKey};
+//! use sit_engine::ops::loss;
+//! use sit_engine::train::Trainer;
+//! use sit_engine::Result;
+//!
+//! #[derive(Debug)]
+//! struct Identity;
+//!
+//! impl Objective for Identity {
+//!     fn validate(&self, _: &NetworkIo) -> Result<()> {
+//!         Ok(())
+//!     }
+//!
+//!     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
+//!         let (b, io) = (ports.batch(), net.io());
+//!         let x = ports.float(g, "x", io.images(b));
+//!         let t = ports.float(g, "t", [b]);
+//!         let y = io.null_class().map(|_| ports.int(g, "y", [b]));
+//!         // weight mean((out - x)^2): rows of weight, and of the coefficients of out and of twice x.
+//!         let coef = ports.float(g, "coef", [b, 4]);
+//!         let out = net.forward(g, Inputs { x, t, y })?.out;
+//!         loss::loss(g, out, x, x, coef)
+//!     }
+//!
+//!     fn draw(&self, _: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
+//!         ports.copy("x", batch.x1)?;
+//!         let rows = ports.fill("coef")?.chunks_exact_mut(4);
+//!         rows.for_each(|row| row.copy_from_slice(&[1.0, 1.0, -1.0, 0.0]));
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let network = ModelConfig { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let mut trainer = Trainer::builder(network).objective(Identity).batch(2).build(&Device::Cpu)?;
+//! let images = vec![0.5; 2 * trainer.io().image_len()];
+//! let first = trainer.step(&images, &[0, 1], 1e-2)?.loss;
+//! let second = trainer.step(&images, &[0, 1], 1e-2)?.loss;
+//! assert!(second < first);
+//! # Ok(())
+//! # }
+//! ```
 
 mod matching;
 mod ports;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 /// One test case of an operation. The test suite checks the forward of every backend against the f64 CPU forward, and the
 /// f64 gradient against central differences of the f64 forward; and both against what the operation says it is in primitives.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The operation.
@@ -63,9 +64,11 @@ impl Case {
 }
 
 /// A stem and its cases.
+#[doc(hidden)]
 pub type Stem = (&'static str, fn() -> Vec<Case>);
 
 /// Every stem with its cases; an operation that is not here does not exist.
+#[doc(hidden)]
 pub const ALL: &[Stem] = &[
     ("adaln", adaln::cases),
     ("adamw", adamw::cases),

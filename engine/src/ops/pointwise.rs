@@ -1,6 +1,7 @@
 //! Operations on every element by itself.
 
 mod cases;
+mod other;
 
 pub(super) use cases::cases;
 
@@ -13,17 +14,13 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect};
 use sit_shaders::{
-    Kernel, POINTWISE_ADD, POINTWISE_AFFINE, POINTWISE_COPY, POINTWISE_COS, POINTWISE_DIV,
-    POINTWISE_EXP, POINTWISE_GELU, POINTWISE_GELU_BWD, POINTWISE_LN, POINTWISE_MAXIMUM,
-    POINTWISE_MUL, POINTWISE_NEG, POINTWISE_RECIP, POINTWISE_RELU, POINTWISE_RSQRT,
-    POINTWISE_SIGMOID, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD, POINTWISE_SIN, POINTWISE_SQRT,
-    POINTWISE_SQUARE, POINTWISE_STEP, POINTWISE_SUB, POINTWISE_TANH, PointwiseAffineDims,
-    PointwiseDims,
+    Kernel, POINTWISE_ADD, POINTWISE_COPY, POINTWISE_MUL, POINTWISE_SILU_BWD, POINTWISE_SILU_FWD,
+    PointwiseAffineDims, PointwiseDims,
 };
 
 /// x -> y, but for the backward ones g, x -> gx and the binary ones a, b -> y.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Pointwise {
+enum Kind {
     Neg,
     Exp,
     Ln,
@@ -54,76 +51,110 @@ enum Pointwise {
     Maximum,
 }
 
+/// An operation of a kind. Those that every network has are of a type of their own (`false`), so that a page, which has no other
+/// network, is linked without the code of all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pointwise<const OTHER: bool>(Kind);
+
+impl Kind {
+    /// Whether it is not one of those that every network has.
+    fn is_other(self) -> bool {
+        use Kind::*;
+        !matches!(self, SiluFwd | SiluBwd | Copy | Add | Mul)
+    }
+}
+
+macro_rules! map {
+    ($to:ident, $a:ident, $b:ident, |$x:ident| $y:expr) => {
+        slice::map(
+            $to,
+            $a,
+            #[inline(always)]
+            |$x| $y,
+        )
+    };
+    ($to:ident, $p:ident, $q:ident, |$a:ident, $b:ident| $y:expr) => {
+        slice::zip_map(
+            $to,
+            $p,
+            $q,
+            #[inline(always)]
+            |$a, $b| $y,
+        )
+    };
+}
+use map;
+
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident, $op:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $op:ident, $other:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         /// None for a float tensor.
         pub fn $name(g: &mut Graph, x: Var) -> Result<Var> {
-            g.apply1(Pointwise::$op, &[x])
+            g.apply1(Pointwise::<$other>(Kind::$op), &[x])
         }
     )*};
 }
 
 unary! {
     /// `y = -x`, any shape.
-    neg, Neg;
+    neg, Neg, true;
     /// `y = e^x`, any shape; it saturates near the largest and the smallest normal number.
-    exp, Exp;
+    exp, Exp, true;
     /// The natural logarithm `y = ln x` of positive normal numbers, any shape.
-    ln, Ln;
+    ln, Ln, true;
     /// `y = √x` of numbers that are not negative, any shape.
-    sqrt, Sqrt;
+    sqrt, Sqrt, true;
     /// `y = 1 / √x` of positive numbers, any shape.
-    rsqrt, Rsqrt;
+    rsqrt, Rsqrt, true;
     /// `y = 1 / x`, any shape.
-    recip, Recip;
+    recip, Recip, true;
     /// `y = x²`, any shape.
-    square, Square;
+    square, Square, true;
     /// `y = tanh x`, any shape; in f32 with an error of about 1e-7, however small x is.
-    tanh, Tanh;
+    tanh, Tanh, true;
     /// The logistic function `y = 1 / (1 + e^-x)`, any shape.
-    sigmoid, Sigmoid;
+    sigmoid, Sigmoid, true;
     /// SiLU: `y = x / (1 + e^-x)`, any shape. The backward needs x.
-    silu, SiluFwd;
+    silu, SiluFwd, false;
     /// GELU in the tanh form (see [`crate::num`]), any shape. The backward needs x.
-    gelu, Gelu;
+    gelu, Gelu, true;
     /// `y = max(x, 0)`, any shape; the slope at 0 is 0.
-    relu, Relu;
+    relu, Relu, true;
     /// `y = 1` where x is positive, else 0, any shape. Its slope is taken for 0 everywhere.
-    step, Step;
+    step, Step, true;
     /// `y = cos x`, any shape; on a GPU for |x| below 1e4.
-    cos, Cos;
+    cos, Cos, true;
     /// `y = sin x`, any shape; on a GPU for |x| below 1e4.
-    sin, Sin;
+    sin, Sin, true;
     /// `y = x`, any shape, in memory of its own.
-    copy, Copy;
+    copy, Copy, false;
 }
 
 macro_rules! binary {
-    ($($(#[$doc:meta])* $name:ident, $op:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $op:ident, $other:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         /// [`crate::Error::Shape`] when the shapes differ.
         pub fn $name(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
-            g.apply1(Pointwise::$op, &[a, b])
+            g.apply1(Pointwise::<$other>(Kind::$op), &[a, b])
         }
     )*};
 }
 
 binary! {
     /// `y = a + b`, equal shapes: where gradients meet.
-    add, Add;
+    add, Add, false;
     /// `y = a - b`, equal shapes.
-    sub, Sub;
+    sub, Sub, true;
     /// `y = a b` element by element, equal shapes.
-    mul, Mul;
+    mul, Mul, false;
     /// `y = a / b` element by element, equal shapes.
-    div, Div;
+    div, Div, true;
     /// `y = max(a, b)` element by element, equal shapes; where they are equal the gradient is a's.
-    maximum, Maximum;
+    maximum, Maximum, true;
 }
 
 /// `y = a x + b` with two constants, any shape.
@@ -131,7 +162,7 @@ binary! {
 /// # Errors
 /// None for a float tensor.
 pub fn affine(g: &mut Graph, x: Var, a: f64, b: f64) -> Result<Var> {
-    g.apply1(Pointwise::Affine { a, b }, &[x])
+    g.apply1(Pointwise::<true>(Kind::Affine { a, b }), &[x])
 }
 
 /// `y = a x` with a constant, any shape.
@@ -140,13 +171,6 @@ pub fn affine(g: &mut Graph, x: Var, a: f64, b: f64) -> Result<Var> {
 /// None for a float tensor.
 pub fn scale(g: &mut Graph, x: Var, a: f64) -> Result<Var> {
     affine(g, x, a, 0.0)
-}
-
-/// The derivative of [`sigmoid`] at x: `sigmoid(x) sigmoid(-x)`.
-fn sigmoid_slope(g: &mut Graph, x: Var) -> Result<Var> {
-    let opposite = neg(g, x)?;
-    let (s, rest) = (sigmoid(g, x)?, sigmoid(g, opposite)?);
-    mul(g, s, rest)
 }
 
 /// s = sigmoid(2u) with u = √(2/π) (x + 0.044715 x³), and d(2u)/dx: gelu(x) = x s.
@@ -171,50 +195,33 @@ pub(super) fn gelu_slope(g: &mut Graph, x: Var) -> Result<Var> {
     add(g, s, bent)
 }
 
-impl Pointwise {
+impl<const OTHER: bool> Pointwise<OTHER> {
     fn kernel(self) -> &'static Kernel {
-        match self {
-            Pointwise::Neg => &POINTWISE_NEG,
-            Pointwise::Exp => &POINTWISE_EXP,
-            Pointwise::Ln => &POINTWISE_LN,
-            Pointwise::Sqrt => &POINTWISE_SQRT,
-            Pointwise::Rsqrt => &POINTWISE_RSQRT,
-            Pointwise::Recip => &POINTWISE_RECIP,
-            Pointwise::Square => &POINTWISE_SQUARE,
-            Pointwise::Tanh => &POINTWISE_TANH,
-            Pointwise::Sigmoid => &POINTWISE_SIGMOID,
-            Pointwise::SiluFwd => &POINTWISE_SILU_FWD,
-            Pointwise::SiluBwd => &POINTWISE_SILU_BWD,
-            Pointwise::Gelu => &POINTWISE_GELU,
-            Pointwise::GeluBwd => &POINTWISE_GELU_BWD,
-            Pointwise::Relu => &POINTWISE_RELU,
-            Pointwise::Step => &POINTWISE_STEP,
-            Pointwise::Cos => &POINTWISE_COS,
-            Pointwise::Sin => &POINTWISE_SIN,
-            Pointwise::Affine { .. } => &POINTWISE_AFFINE,
-            Pointwise::Copy => &POINTWISE_COPY,
-            Pointwise::Add => &POINTWISE_ADD,
-            Pointwise::Sub => &POINTWISE_SUB,
-            Pointwise::Mul => &POINTWISE_MUL,
-            Pointwise::Div => &POINTWISE_DIV,
-            Pointwise::Maximum => &POINTWISE_MAXIMUM,
+        match self.0 {
+            Kind::SiluFwd => &POINTWISE_SILU_FWD,
+            Kind::SiluBwd => &POINTWISE_SILU_BWD,
+            Kind::Copy => &POINTWISE_COPY,
+            Kind::Add => &POINTWISE_ADD,
+            Kind::Mul => &POINTWISE_MUL,
+            other if OTHER => other::kernel(other),
+            other => unreachable!("{other:?} is of the other type"),
         }
     }
 
     /// Names of the inputs and of the output in WGSL.
     fn bindings(self) -> (&'static [&'static str], &'static str) {
-        match self {
-            Pointwise::SiluBwd | Pointwise::GeluBwd => (&["g", "x"], "gx"),
-            Pointwise::Add | Pointwise::Sub | Pointwise::Mul => (&["a", "b"], "y"),
-            Pointwise::Div | Pointwise::Maximum => (&["a", "b"], "y"),
+        match self.0 {
+            Kind::SiluBwd | Kind::GeluBwd => (&["g", "x"], "gx"),
+            Kind::Add | Kind::Sub | Kind::Mul => (&["a", "b"], "y"),
+            Kind::Div | Kind::Maximum => (&["a", "b"], "y"),
             _ => (&["x"], "y"),
         }
     }
 }
 
-impl Sealed for Pointwise {}
+impl<const OTHER: bool> Sealed for Pointwise<OTHER> {}
 
-impl Define for Pointwise {
+impl<const OTHER: bool> Define for Pointwise<OTHER> {
     fn name(&self) -> &'static str {
         self.kernel().name
     }
@@ -240,8 +247,8 @@ impl Define for Pointwise {
         let (n, kernel) = (io.numel(0), self.kernel());
         let grid = kernel.grid_flat(n);
         let (ins, out) = self.bindings();
-        let launch = match *self {
-            Pointwise::Affine { a, b } => {
+        let launch = match self.0 {
+            Kind::Affine { a, b } => {
                 let (a, b) = (a as f32, b as f32);
                 Launch::new(kernel, &PointwiseAffineDims { n, a, b }, grid)
             }
@@ -259,53 +266,14 @@ impl Define for Pointwise {
         for_rows(rows_mut(y, 1), grain(1), |first, y| {
             let a = &a[first..][..y.len()];
             let b = b.get(first..first + y.len()).unwrap_or_default();
-            macro_rules! map {
-                (|$x:ident| $y:expr) => {
-                    slice::map(
-                        y,
-                        a,
-                        #[inline(always)]
-                        |$x| $y,
-                    )
-                };
-                (|$a:ident, $b:ident| $y:expr) => {
-                    slice::zip_map(
-                        y,
-                        a,
-                        b,
-                        #[inline(always)]
-                        |$a, $b| $y,
-                    )
-                };
-            }
-            match *self {
-                Pointwise::Neg => map!(|x| -x),
-                Pointwise::Exp => map!(|x| x.exp()),
-                Pointwise::Ln => map!(|x| x.ln()),
-                Pointwise::Sqrt => map!(|x| x.sqrt()),
-                Pointwise::Rsqrt => map!(|x| F::ONE / x.sqrt()),
-                Pointwise::Recip => map!(|x| F::ONE / x),
-                Pointwise::Square => map!(|x| x * x),
-                Pointwise::Tanh => map!(|x| tanh_of(x)),
-                Pointwise::Sigmoid => map!(|x| x.sigmoid()),
-                Pointwise::SiluFwd => map!(|x| slice::silu(x)),
-                Pointwise::SiluBwd => map!(|g, x| g * slice::silu_grad(x)),
-                Pointwise::Gelu => map!(|x| slice::gelu(x)),
-                Pointwise::GeluBwd => map!(|g, x| g * slice::gelu_with_slope(x).1),
-                Pointwise::Relu => map!(|x| if x < F::ZERO { F::ZERO } else { x }),
-                Pointwise::Step => map!(|x| if x > F::ZERO { F::ONE } else { F::ZERO }),
-                Pointwise::Cos => map!(|x| x.cos()),
-                Pointwise::Sin => map!(|x| x.sin()),
-                Pointwise::Affine { a: factor, b } => {
-                    let (factor, b) = (F::of(factor), F::of(b));
-                    map!(|x| factor * x + b)
-                }
-                Pointwise::Copy => y.copy_from_slice(a),
-                Pointwise::Add => map!(|a, b| a + b),
-                Pointwise::Sub => map!(|a, b| a - b),
-                Pointwise::Mul => map!(|a, b| a * b),
-                Pointwise::Div => map!(|a, b| a / b),
-                Pointwise::Maximum => map!(|a, b| a.max(b)),
+            match self.0 {
+                Kind::SiluFwd => map!(y, a, b, |x| slice::silu(x)),
+                Kind::SiluBwd => map!(y, a, b, |g, x| g * slice::silu_grad(x)),
+                Kind::Copy => y.copy_from_slice(a),
+                Kind::Add => map!(y, a, b, |a, b| a + b),
+                Kind::Mul => map!(y, a, b, |a, b| a * b),
+                other if OTHER => other::cpu(other, y, a, b),
+                other => unreachable!("{other:?} is of the other type"),
             }
         });
     }
@@ -321,98 +289,31 @@ impl Define for Pointwise {
         let Some(grad) = grads[0] else {
             return Ok(vec![None; ins.len()]);
         };
-        let flow = match *self {
-            Pointwise::Neg => neg(g, grad)?,
-            Pointwise::Exp => mul(g, grad, y)?,
-            Pointwise::Ln => div(g, grad, x)?,
-            Pointwise::Sqrt => {
-                let ratio = div(g, grad, y)?;
-                scale(g, ratio, 0.5)?
-            }
-            Pointwise::Rsqrt => {
-                let squared = square(g, y)?;
-                let cubed = mul(g, squared, y)?;
-                let flow = mul(g, grad, cubed)?;
-                scale(g, flow, -0.5)?
-            }
-            Pointwise::Recip => {
-                let squared = square(g, y)?;
-                let flow = mul(g, grad, squared)?;
-                neg(g, flow)?
-            }
-            Pointwise::Square => {
-                let flow = mul(g, grad, x)?;
-                scale(g, flow, 2.0)?
-            }
-            // By sigmoids of both signs: 1 less a number near 1 would have few digits.
-            Pointwise::Tanh => {
-                let twice = scale(g, x, 2.0)?;
-                let slope = sigmoid_slope(g, twice)?;
-                let flow = mul(g, grad, slope)?;
-                scale(g, flow, 4.0)?
-            }
-            Pointwise::Sigmoid => {
-                let slope = sigmoid_slope(g, x)?;
-                mul(g, grad, slope)?
-            }
-            Pointwise::SiluFwd => g.apply1(Pointwise::SiluBwd, &[grad, x])?,
-            Pointwise::Gelu => g.apply1(Pointwise::GeluBwd, &[grad, x])?,
-            Pointwise::Relu => {
-                let slope = step(g, x)?;
-                mul(g, grad, slope)?
-            }
-            Pointwise::Step => return Ok(vec![None]),
-            Pointwise::Cos => {
-                let slope = sin(g, x)?;
-                let flow = mul(g, grad, slope)?;
-                neg(g, flow)?
-            }
-            Pointwise::Sin => {
-                let slope = cos(g, x)?;
-                mul(g, grad, slope)?
-            }
-            Pointwise::Affine { a, .. } => scale(g, grad, a)?,
-            Pointwise::Copy => grad,
-            Pointwise::Add => return Ok(vec![Some(grad); 2]),
-            Pointwise::Sub => return Ok(vec![Some(grad), Some(neg(g, grad)?)]),
-            Pointwise::Mul => {
+        let flow = match self.0 {
+            Kind::SiluFwd => g.apply1(Pointwise::<false>(Kind::SiluBwd), &[grad, x])?,
+            Kind::Copy => grad,
+            Kind::Add => return Ok(vec![Some(grad); 2]),
+            Kind::Mul => {
                 return Ok(vec![
                     Some(mul(g, grad, ins[1])?),
                     Some(mul(g, grad, ins[0])?),
                 ]);
             }
-            Pointwise::Div => {
-                let ga = div(g, grad, ins[1])?;
-                let flow = mul(g, ga, y)?;
-                return Ok(vec![Some(ga), Some(neg(g, flow)?)]);
-            }
-            Pointwise::Maximum => {
-                let ahead = sub(g, ins[1], ins[0])?;
-                let of_b = step(g, ahead)?;
-                let gb = mul(g, grad, of_b)?;
-                return Ok(vec![Some(sub(g, grad, gb)?), Some(gb)]);
-            }
-            Pointwise::SiluBwd | Pointwise::GeluBwd => return no_gradient(self),
+            Kind::SiluBwd | Kind::GeluBwd => return no_gradient(self),
+            other if OTHER => return other::backward(other, g, grad, &ins, y),
+            other => unreachable!("{other:?} is of the other type"),
         };
         Ok(vec![Some(flow)])
     }
 
     /// The activations, by the logistic function. All others are primitives.
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
-        let factor = match self {
-            Pointwise::SiluFwd => sigmoid(g, ins[0]),
-            Pointwise::Gelu => gelu_parts(g, ins[0]).map(|(s, _)| s),
+        let factor = match self.0 {
+            Kind::SiluFwd => sigmoid(g, ins[0]),
+            Kind::Gelu => gelu_parts(g, ins[0]).map(|(s, _)| s),
             _ => return None,
         };
         let y = factor.and_then(|factor| mul(g, ins[0], factor));
         Some(y.map(|y| vec![y]))
     }
-}
-
-/// (1 - e) / (1 + e) with e = e^-2|x|, and the sign of x.
-#[inline(always)]
-fn tanh_of<F: Real>(x: F) -> F {
-    let e = (F::of(-2.0) * x.abs()).exp();
-    let size = (F::ONE - e) / (F::ONE + e);
-    if x < F::ZERO { -size } else { size }
 }

@@ -1,10 +1,33 @@
 //! SiT's transport as scalars: paths, objectives, conversions, diffusions and solver schedules (arXiv 2401.08740; SiT's
 //! `transport/`).
 //!
-//! Everything in it is linear in tensors with coefficients that depend on `t` alone. This module computes the
-//! coefficients in f64 and knows no tensor; whoever holds the tensors applies them.
+//! # Theory
+//! Interpolant, training target, the conversions between velocity, score, noise and data, and the steps of all solvers are linear in
+//! tensors, with coefficients that depend on `t` alone. This module computes the coefficients in f64 and knows no tensor; whoever
+//! holds the tensors applies them. A solver is a [`Tableau`] of an explicit Runge-Kutta method; a [`Step`] is its rows of
+//! coefficients for one path, one prediction and one pair of times.
 //!
-//! Conventions: `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (the paper's
+//! # Practice
+//! [`schedule`] gives the steps of a [`Sampler`], and [`Step::apply`] does one in f64. With the exact velocity of data which is always
+//! 2, the ODE ends there:
+//!
+//! ```
+//! use sit_engine::transport::{Method, Sampler, Transport, schedule};
+//!
+//! # fn main() -> sit_engine::Result<()> {
+//! let steps = schedule(&Transport::default(), &Sampler::ode(Method::Rk4, 20))?;
+//! let mut x = [-0.7];
+//! for step in &steps[..19] {
+//!     step.apply(&mut x, &[], |x, t| vec![(2.0 - x[0]) / (1.0 - t)]);
+//! }
+//! assert!((x[0] - (2.0 - 2.7 * 0.05)).abs() < 1e-12);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Conventions
+//!
+//! `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (the paper's
 //! time runs the other way). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is
 //! `2 D_t`. A combination of settings is valid, with finite coefficients everywhere, or refused with the reason.
 

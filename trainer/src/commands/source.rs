@@ -170,17 +170,14 @@ impl SourceArgs {
                 self.refuse_flags("records its own")?;
                 recipe
             }
-            None => Recipe {
-                model: weights.model(self.n_heads, self.input_size)?,
-                transport: Transport {
+            None => {
+                let transport = Transport {
                     path: self.path.unwrap_or_default(),
                     prediction: self.prediction.unwrap_or_default(),
                     ..Transport::default()
-                },
-                data: None,
-                classes: Vec::new(),
-                class_dropout: None,
-            },
+                };
+                Recipe::new(weights.model(self.n_heads, self.input_size)?, transport)
+            }
         };
         let has_both = weights.sets().count() > 1;
         let origin = Origin {

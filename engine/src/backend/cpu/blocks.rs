@@ -1,5 +1,5 @@
 //! A group of steps, block of samples by block: what a step leaves in the cache of its core is there for the next one, and the
-//! threads meet once a group instead of once a step.
+//! threads wait for each other once a group instead of once a step.
 
 use super::{Held, Scalar};
 use crate::graph::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Plan, Step};

@@ -48,7 +48,7 @@ pub async fn list() -> Result<Vec<Listed>> {
     let adapters = adapters().await?;
     let listed = adapters.iter().map(|adapter| Listed {
         name: describe(&adapter.get_info()),
-        refused: lacks(&adapter.limits()).err(),
+        refused: check_limits(&adapter.limits()).err(),
     });
     Ok(listed.collect())
 }
@@ -169,7 +169,7 @@ pub(super) fn required_limits(
         return Err("a software renderer, slower than the CPU backend".into());
     }
     let (has, web) = (adapter.limits(), wgpu::Limits::default());
-    lacks(&has)?;
+    check_limits(&has)?;
     // Images are of no interest here, so that a device may have smaller ones than WebGPU asks for.
     Ok(wgpu::Limits {
         max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
@@ -179,7 +179,7 @@ pub(super) fn required_limits(
 }
 
 /// Refuses a device whose limits are below the least of WebGPU, for which the kernels are written.
-pub(super) fn lacks(has: &wgpu::Limits) -> std::result::Result<(), String> {
+pub(super) fn check_limits(has: &wgpu::Limits) -> std::result::Result<(), String> {
     let web = wgpu::Limits::default();
     let needs = [
         (

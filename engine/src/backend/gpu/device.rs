@@ -1,6 +1,6 @@
 //! Opening a device.
 
-use super::adapter::{self, Asked, describe, lacks, none, required_limits};
+use super::adapter::{self, Asked, check_limits, describe, none, required_limits};
 use super::fault::{Failure, Queue, Watch, caught_while, one_line};
 use super::{Gpu, Shared};
 use crate::backend::Checks;
@@ -52,7 +52,7 @@ async fn connect(
     let opened = caught_while(async { adapter.request_device(&descriptor).await }).await;
     let opened = opened.map_err(|panic| format!("its driver fails ({})", one_line(&panic)))?;
     let (device, queue) = opened.map_err(|error| one_line(&error.to_string()))?;
-    Ok(adopt(device, queue, info, &limits, checks))
+    Ok(wrap(device, queue, info, &limits, checks))
 }
 
 /// A device that someone else has opened, for example to draw a window.
@@ -62,13 +62,13 @@ pub(super) fn share(
     info: wgpu::AdapterInfo,
 ) -> Result<Gpu> {
     let limits = device.limits();
-    if let Err(reason) = lacks(&limits) {
+    if let Err(reason) = check_limits(&limits) {
         return Err(none(&[format!("{}: {reason}", describe(&info))]));
     }
-    Ok(adopt(device, queue, info, &limits, Checks::Off))
+    Ok(wrap(device, queue, info, &limits, Checks::Off))
 }
 
-fn adopt(
+fn wrap(
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,

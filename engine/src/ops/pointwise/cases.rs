@@ -1,13 +1,13 @@
 //! The cases that every backend is tested with.
 
-use super::Pointwise;
+use super::{Kind, Pointwise};
 use crate::ops::Case;
 use crate::shape::Type;
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    use Pointwise::*;
-    let sizes = |op: Pointwise, sizes: &[usize]| -> Vec<Case> {
-        let n_ins = op.bindings().0.len();
+    use Kind::*;
+    let sizes = |op: Kind, sizes: &[usize]| -> Vec<Case> {
+        let n_ins = Pointwise::<true>(op).bindings().0.len();
         let wrt: &[usize] = match op {
             SiluBwd | GeluBwd | Step => &[],
             _ => &[0, 1][..n_ins],
@@ -19,7 +19,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             } else {
                 Type::f32([n])
             };
-            Case::with_grad(op, &vec![x; n_ins], wrt)
+            let ins = vec![x; n_ins];
+            match op.is_other() {
+                true => Case::with_grad(Pointwise::<true>(op), &ins, wrt),
+                false => Case::with_grad(Pointwise::<false>(op), &ins, wrt),
+            }
         };
         sizes.iter().map(case).collect()
     };
