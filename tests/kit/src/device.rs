@@ -27,7 +27,7 @@ fn open(checks: Checks) -> Device {
         checks,
         ..Options::default()
     };
-    match Device::open(options) {
+    match pollster::block_on(Device::open_async(options)) {
         Ok(device) => device,
         Err(error) => panic!(
             "{error}\nThe tests need a Vulkan device; a software one is in Debian's mesa-vulkan-drivers"

@@ -295,7 +295,7 @@ pub fn solve(
             vec![]
         };
         n_draws += usize::from(session.needs_noise());
-        session.step_with(&noise).expect("the device works");
+        block_on(session.step_with_async(&noise)).expect("the device works");
     }
-    session.read().expect("the device works")
+    block_on(session.read_async()).expect("the device works")
 }
