@@ -10,7 +10,7 @@ use sit_engine::graph::launch::{Limits, dispatches};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
 use sit_engine::model::ModelConfig;
-use sit_engine::ops::{adaln, attention, chunk, embed, linear, loss, pointwise};
+use sit_engine::ops::{adaln, attention, chunk, gather, linear, loss, pointwise};
 use sit_engine::shape::Shape;
 use sit_engine::train::Trainer;
 use sit_tests::net::sine;
@@ -119,7 +119,7 @@ impl Block {
         let (coef, seed) = (g.input("coef", [b, 4]), g.input("seed", [b]));
         let labels = g.input_u32("labels", [b]);
         let forward = |g: &mut Graph| -> Result<(Var, Var)> {
-            let cond = embed::embed_label(g, vars[0], labels)?;
+            let cond = gather::gather(g, vars[0], labels)?;
             let [shift, scale] = chunk::split(g, cond)?;
             let h = adaln::adaln(g, x, shift, scale, 1e-6)?;
             let qkv = linear::linear(g, h, vars[1], vars[2])?;

@@ -3,7 +3,7 @@
 use super::{Init, Linear, Scope};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::{embed, linear, patch, pointwise};
+use crate::ops::{embed, gather, linear, patch, pointwise};
 use crate::table::Table;
 
 /// Frequencies of the time embedding; it is twice as wide.
@@ -118,6 +118,6 @@ impl LabelEmbed {
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn forward(&self, g: &mut Graph, y: Var) -> Result<Var> {
-        embed::embed_label(g, self.table, y)
+        gather::gather(g, self.table, y)
     }
 }

@@ -1,6 +1,6 @@
 //! SiT's objective: matching velocity, score, noise or data along the interpolant (SiT `Transport.training_losses`).
 
-use super::{Batch, Net, Objective, Ports, SampleKey};
+use super::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::model::{Inputs, NetworkIo};
@@ -19,12 +19,11 @@ pub struct Matching {
     pub class_dropout: f64,
 }
 
-const X0: &str = "x0";
-const X1: &str = "x1";
-const T: &str = "t";
-const Y: &str = "y";
-const XT_COEF: &str = "xt_coef";
-const LOSS_COEF: &str = "loss_coef";
+const X0: Port<f32> = Port::new("x0");
+const X1: Port<f32> = Port::new("x1");
+const Y: Port<u32> = Port::new("y");
+const XT_COEF: Port<f32> = Port::new("xt_coef");
+const LOSS_COEF: Port<f32> = Port::new("loss_coef");
 
 impl Objective for Matching {
     fn validate(&self, _: &NetworkIo) -> Result<()> {
@@ -43,12 +42,12 @@ impl Objective for Matching {
 
     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
         let (b, io) = (ports.batch(), net.io());
-        let x0 = ports.float(g, X0, io.images(b));
-        let x1 = ports.float(g, X1, io.images(b));
-        let t = ports.float(g, T, [b]);
-        let y = io.null_class().map(|_| ports.int(g, Y, [b]));
-        let xt_coef = ports.float(g, XT_COEF, [b, 4]);
-        let loss_coef = ports.float(g, LOSS_COEF, [b, 4]);
+        let x0 = ports.input(g, X0, io.images(b));
+        let x1 = ports.input(g, X1, io.images(b));
+        let t = ports.input(g, TIMES, [b]);
+        let y = io.null_class().map(|_| ports.input(g, Y, [b]));
+        let xt_coef = ports.input(g, XT_COEF, [b, 4]);
+        let loss_coef = ports.input(g, LOSS_COEF, [b, 4]);
         let x = lincomb::lincomb(g, &[x0, x1], xt_coef)?;
         let out = net.forward(g, Inputs { x, t, y })?.out;
         loss::loss(g, out, x0, x1, loss_coef)
@@ -70,27 +69,28 @@ impl Objective for Matching {
         }
         ports.copy(X1, batch.x1)?;
         let objective = self.transport.objective()?;
-        for b in 0..ports.batch() {
-            // The network sees the f32 time, so the coefficients are of that one too.
+        for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
             let u = uniform(seed, Stream::Time, step, number + b as u64);
-            let t = objective.sample_t(u) as f32;
-            let Interpolant { x0, x1 } = objective.interpolant(f64::from(t));
-            let loss = objective.loss(f64::from(t));
-            ports.fill(T)?[b] = t;
+            // The network sees the f32 time, so the coefficients are of that one too.
+            *t = objective.sample_t(u) as f32;
+        }
+        for b in 0..ports.batch() {
+            let t = f64::from(ports.get(TIMES)?[b]);
+            let Interpolant { x0, x1 } = objective.interpolant(t);
             put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
             let LossCoefs {
                 weight,
                 out,
                 x0,
                 x1,
-            } = loss;
+            } = objective.loss(t);
             put(ports.fill(LOSS_COEF)?, b, [weight, out, x0, x1]);
         }
         let Some(null) = ports.io().null_class() else {
             return Ok(());
         };
         ports.io().check_labels(batch.y, ports.batch())?;
-        for (b, (y, &label)) in ports.fill_int(Y)?.iter_mut().zip(batch.y).enumerate() {
+        for (b, (y, &label)) in ports.fill(Y)?.iter_mut().zip(batch.y).enumerate() {
             let dropped = !key.is_validation
                 && uniform(seed, Stream::LabelDrop, step, number + b as u64) < self.class_dropout;
             *y = if dropped { null } else { label };

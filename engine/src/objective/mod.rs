@@ -7,20 +7,24 @@
 //!
 //! # Practice
 //! [`Matching`] is SiT's: the network predicts velocity, score, noise or data at a point between noise and image. An objective of your
-//! own implements [`Objective`]: [`Objective::build`] makes its inputs as named [`Ports`], and [`Objective::draw`] fills them before each
+//! own implements [`Objective`]: [`Objective::build`] makes its inputs as [`Ports`], and [`Objective::draw`] fills them before each
 //! batch. Here a network learns to give back its input:
 //!
 //! ```
 //! use sit_engine::backend::Device;
 //! use sit_engine::graph::{Graph, Var};
 //! use sit_engine::model::{Inputs, ModelConfig, NetworkIo};
-//! use sit_engine::objective::{Batch, Net, Objective, Ports, SampleKey};
+//! use sit_engine::objective::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES};
 //! use sit_engine::ops::loss;
 //! use sit_engine::train::Trainer;
 //! use sit_engine::Result;
 //!
 //! #[derive(Debug)]
 //! struct Identity;
+//!
+//! const X: Port<f32> = Port::new("x");
+//! const Y: Port<u32> = Port::new("y");
+//! const COEF: Port<f32> = Port::new("coef");
 //!
 //! impl Objective for Identity {
 //!     fn validate(&self, _: &NetworkIo) -> Result<()> {
@@ -29,18 +33,18 @@
 //!
 //!     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
 //!         let (b, io) = (ports.batch(), net.io());
-//!         let x = ports.float(g, "x", io.images(b));
-//!         let t = ports.float(g, "t", [b]);
-//!         let y = io.null_class().map(|_| ports.int(g, "y", [b]));
+//!         let x = ports.input(g, X, io.images(b));
+//!         let t = ports.input(g, TIMES, [b]);
+//!         let y = io.null_class().map(|_| ports.input(g, Y, [b]));
 //!         // weight mean((out - x)^2): rows of weight, and of the coefficients of out and of twice x.
-//!         let coef = ports.float(g, "coef", [b, 4]);
+//!         let coef = ports.input(g, COEF, [b, 4]);
 //!         let out = net.forward(g, Inputs { x, t, y })?.out;
 //!         loss::loss(g, out, x, x, coef)
 //!     }
 //!
 //!     fn draw(&self, _: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
-//!         ports.copy("x", batch.x1)?;
-//!         let rows = ports.fill("coef")?.chunks_exact_mut(4);
+//!         ports.copy(X, batch.x1)?;
+//!         let rows = ports.fill(COEF)?.chunks_exact_mut(4);
 //!         rows.for_each(|row| row.copy_from_slice(&[1.0, 1.0, -1.0, 0.0]));
 //!         Ok(())
 //!     }
@@ -61,13 +65,16 @@ mod matching;
 mod ports;
 
 pub use matching::Matching;
-pub use ports::Ports;
+pub use ports::{Port, PortElem, Ports};
 
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::{Inputs, Network, NetworkIo, Outputs};
 use crate::nn::Params;
 use std::fmt::Debug;
+
+/// The times of the images, `[B]`: by them a trainer tells the loss by time. An objective without this port has none.
+pub const TIMES: Port<f32> = Port::new("t");
 
 /// Images and labels of one forward and backward.
 #[derive(Debug, Clone, Copy)]

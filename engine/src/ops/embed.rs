@@ -1,18 +1,14 @@
-//! Embeddings: position, time and label.
+//! Embeddings of position and time; a label's is a row of a table ([`gather`](super::gather::gather)).
 
-use super::{Case, axes, gather, pointwise, reduce};
-use crate::error::{Error, Result};
-use crate::graph::{
-    CpuIo, Define, Graph, Io, Launch, NodeId, Var,
-    op::{Sealed, no_gradient},
-};
+use super::{Case, axes, pointwise, reduce};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var, op::Sealed};
 use crate::num::par::{for_rows, rows_mut};
 use crate::num::{Real, slice};
-use crate::shape::{Elem, Type, expect, expect_axes};
-use sit_shaders::{
-    EMBED_LABEL_BWD, EMBED_LABEL_FWD, EMBED_POS_FWD, EMBED_TIME_FWD, EmbedLabelDims, EmbedPosDims,
-    EmbedTimeDims,
-};
+use crate::shape::{Type, expect, expect_axes};
+use sit_shaders::{EMBED_POS_FWD, EMBED_TIME_FWD, EmbedPosDims, EmbedTimeDims};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Embed {
@@ -20,10 +16,6 @@ enum Embed {
     Pos,
     /// t `[B]`, freqs `[F/2]` -> `[B, F]`
     Time,
-    /// table `[N+1, D]`, y `[B]` u32 -> `[B, D]`
-    Label,
-    /// g `[B, D]`, y `[B]` u32 -> gtable `[N+1, D]`
-    LabelBwd { rows: usize },
 }
 
 /// `y = x + pos`: x `[B, T, D]`, pos `[T, D]`, the same for every sample. `pos` is fixed and gets no gradient.
@@ -43,25 +35,6 @@ pub fn embed_time(g: &mut Graph, t: Var, freqs: Var) -> Result<Var> {
     g.apply1(Embed::Time, &[t, freqs])
 }
 
-/// Rows of a label table: table `[N+1, D]`, y `[B]` u32 -> `[B, D]`. Where y is an input, a label past the table is refused when it
-/// is written.
-///
-/// # Errors
-/// [`Error::Shape`] when the shapes do not fit.
-pub fn embed_label(g: &mut Graph, table: Var, y: Var) -> Result<Var> {
-    g.apply1(Embed::Label, &[table, y])
-}
-
-fn expect_labels(name: &str, y: &Type, batch: Option<usize>) -> Result<usize> {
-    match &y.shape[..] {
-        &[b] if y.elem == Elem::U32 && batch.is_none_or(|n| n == b) => Ok(b),
-        _ => Err(Error::Shape(format!(
-            "{name}: y is {y:?}, expected u32[B]{}",
-            batch.map_or(String::new(), |b| format!(" with B = {b}"))
-        ))),
-    }
-}
-
 impl Sealed for Embed {}
 
 impl Define for Embed {
@@ -69,8 +42,6 @@ impl Define for Embed {
         match self {
             Embed::Pos => "embed_pos_fwd",
             Embed::Time => "embed_time_fwd",
-            Embed::Label => "embed_label_fwd",
-            Embed::LabelBwd { .. } => "embed_label_bwd",
         }
     }
 
@@ -93,32 +64,11 @@ impl Define for Embed {
                 expect_axes(name, "freqs", b, 1, "[F/2]")?;
                 Ok(vec![Type::f32([a.shape[0], 2 * b.shape[0]])])
             }
-            Embed::Label => {
-                expect_axes(name, "table", a, 2, "[N+1, D]")?;
-                Ok(vec![Type::f32([expect_labels(name, b, None)?, a.shape[1]])])
-            }
-            Embed::LabelBwd { rows } => {
-                expect_axes(name, "g", a, 2, "[B, D]")?;
-                expect_labels(name, b, Some(a.shape[0]))?;
-                Ok(vec![Type::f32([rows, a.shape[1]])])
-            }
         }
     }
 
     fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
-        match self {
-            Embed::Pos | Embed::Time => Some(&[1]),
-            Embed::Label => Some(&[0]),
-            Embed::LabelBwd { .. } => None,
-        }
-    }
-
-    fn index_bound(&self, ins: &[Type]) -> Option<(usize, usize)> {
-        match *self {
-            Embed::Label => Some((1, ins[0].shape[0])),
-            Embed::LabelBwd { rows } => Some((1, rows)),
-            Embed::Pos | Embed::Time => None,
-        }
+        Some(&[1])
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
@@ -144,32 +94,11 @@ impl Define for Embed {
                     .input("freqs", 1)
                     .output("e", 0)
             }
-            Embed::Label => {
-                let [rows, dim] = io.sizes(0);
-                let batch = io.numel(1);
-                let dims = EmbedLabelDims { batch, rows, dim };
-                let grid = EMBED_LABEL_FWD.grid_flat(batch * dim);
-                Launch::new(&EMBED_LABEL_FWD, &dims, grid)
-                    .input("table", 0)
-                    .input("y", 1)
-                    .output("e", 0)
-            }
-            Embed::LabelBwd { rows } => {
-                let [batch, dim] = io.sizes(0);
-                let rows = rows as u32;
-                let dims = EmbedLabelDims { batch, rows, dim };
-                let grid = EMBED_LABEL_BWD.grid_flat(rows * dim);
-                Launch::new(&EMBED_LABEL_BWD, &dims, grid)
-                    .input("g", 0)
-                    .input("y", 1)
-                    .output("gtable", 0)
-            }
         }])
     }
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         let [a, b, ..] = io.ins;
-        let labels = io.ins_u32[1];
         let (len, width) = (io.in_types[1].shape.numel(), io.out_types[0].shape.last());
         let [y, ..] = io.outs;
         match self {
@@ -195,48 +124,25 @@ impl Define for Embed {
                     }
                 }
             }
-            Embed::Label => {
-                for (e, &label) in y.chunks_exact_mut(width).zip(labels) {
-                    e.copy_from_slice(&a[label as usize * width..][..width]);
-                }
-            }
-            Embed::LabelBwd { .. } => {
-                y.fill(F::ZERO);
-                for (g, &label) in a.chunks_exact(width).zip(labels) {
-                    let row = &mut y[label as usize * width..][..width];
-                    row.iter_mut().zip(g).for_each(|(y, &g)| *y += g);
-                }
-            }
         }
     }
 
     fn backward(
         &self,
-        g: &mut Graph,
-        node: NodeId,
+        _: &mut Graph,
+        _: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>> {
-        let ins = g.node(node).ins.clone();
-        match (self, grads[0]) {
-            (Embed::Pos, grad) => Ok(vec![grad, None]),
-            (Embed::Time, _) => Ok(vec![None, None]),
-            (Embed::Label, Some(grad)) => {
-                let rows = g.shape(ins[0])[0];
-                Ok(vec![
-                    Some(g.apply1(Embed::LabelBwd { rows }, &[grad, ins[1]])?),
-                    None,
-                ])
-            }
-            _ => no_gradient(self),
-        }
+        Ok(match self {
+            Embed::Pos => vec![grads[0], None],
+            Embed::Time => vec![None, None],
+        })
     }
 
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
         let e = match self {
             Embed::Pos => pos_in_primitives(g, ins[0], ins[1]),
             Embed::Time => time_in_primitives(g, ins[0], ins[1]),
-            Embed::Label => gather::gather(g, ins[0], ins[1]),
-            Embed::LabelBwd { .. } => return None,
         };
         Some(e.map(|e| vec![e]))
     }
@@ -263,22 +169,11 @@ pub(super) fn cases() -> Vec<Case> {
     let pos =
         |b, t, d| Case::with_grad(Embed::Pos, &[Type::f32([b, t, d]), Type::f32([t, d])], &[0]);
     let time = |b, f| Case::new(Embed::Time, &[Type::f32([b]), Type::f32([f])]);
-    let label = |n: u32, d, b| Case {
-        n_labels: n,
-        ..Case::with_grad(
-            Embed::Label,
-            &[Type::f32([n as usize, d]), Type::u32([b])],
-            &[0],
-        )
-    };
     vec![
         pos(1, 1, 1),
         pos(2, 5, 7),
         pos(3, 16, 96),
         time(1, 1),
         time(3, 128),
-        label(1, 1, 1),
-        label(11, 5, 7),
-        label(4, 65, 33),
     ]
 }

@@ -144,6 +144,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case(1, 1, &[1]),
         case(11, 5, &[7]),
+        case(4, 65, &[33]),
         case(4, 65, &[3, 11]),
         case(5, 3, &[]),
     ]

@@ -1,7 +1,7 @@
 //! Operations on every element by itself.
 
 mod cases;
-mod other;
+mod rare;
 
 pub(super) use cases::cases;
 
@@ -51,14 +51,14 @@ enum Kind {
     Maximum,
 }
 
-/// An operation of a kind. Those that every network has are of a type of their own (`false`), so that a page, which has no other
-/// network, is linked without the code of all others.
+/// An operation of a kind. The kinds that every network needs and the rare ones are of two types, so that the web page, whose
+/// networks use no rare one, is linked without their code.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Pointwise<const OTHER: bool>(Kind);
+struct Pointwise<const RARE: bool>(Kind);
 
 impl Kind {
-    /// Whether it is not one of those that every network has.
-    fn is_other(self) -> bool {
+    /// Whether a transformer does without it.
+    fn is_rare(self) -> bool {
         use Kind::*;
         !matches!(self, SiluFwd | SiluBwd | Copy | Add | Mul)
     }
@@ -86,13 +86,13 @@ macro_rules! map {
 use map;
 
 macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident, $op:ident, $other:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $op:ident, $rare:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         /// None for a float tensor.
         pub fn $name(g: &mut Graph, x: Var) -> Result<Var> {
-            g.apply1(Pointwise::<$other>(Kind::$op), &[x])
+            g.apply1(Pointwise::<$rare>(Kind::$op), &[x])
         }
     )*};
 }
@@ -133,13 +133,13 @@ unary! {
 }
 
 macro_rules! binary {
-    ($($(#[$doc:meta])* $name:ident, $op:ident, $other:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $op:ident, $rare:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// # Errors
         /// [`crate::Error::Shape`] when the shapes differ.
         pub fn $name(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
-            g.apply1(Pointwise::<$other>(Kind::$op), &[a, b])
+            g.apply1(Pointwise::<$rare>(Kind::$op), &[a, b])
         }
     )*};
 }
@@ -195,7 +195,7 @@ pub(super) fn gelu_slope(g: &mut Graph, x: Var) -> Result<Var> {
     add(g, s, bent)
 }
 
-impl<const OTHER: bool> Pointwise<OTHER> {
+impl<const RARE: bool> Pointwise<RARE> {
     fn kernel(self) -> &'static Kernel {
         match self.0 {
             Kind::SiluFwd => &POINTWISE_SILU_FWD,
@@ -203,8 +203,8 @@ impl<const OTHER: bool> Pointwise<OTHER> {
             Kind::Copy => &POINTWISE_COPY,
             Kind::Add => &POINTWISE_ADD,
             Kind::Mul => &POINTWISE_MUL,
-            other if OTHER => other::kernel(other),
-            other => unreachable!("{other:?} is of the other type"),
+            kind if RARE => rare::kernel(kind),
+            kind => unreachable!("{kind:?} is rare"),
         }
     }
 
@@ -219,9 +219,9 @@ impl<const OTHER: bool> Pointwise<OTHER> {
     }
 }
 
-impl<const OTHER: bool> Sealed for Pointwise<OTHER> {}
+impl<const RARE: bool> Sealed for Pointwise<RARE> {}
 
-impl<const OTHER: bool> Define for Pointwise<OTHER> {
+impl<const RARE: bool> Define for Pointwise<RARE> {
     fn name(&self) -> &'static str {
         self.kernel().name
     }
@@ -272,8 +272,8 @@ impl<const OTHER: bool> Define for Pointwise<OTHER> {
                 Kind::Copy => y.copy_from_slice(a),
                 Kind::Add => map!(y, a, b, |a, b| a + b),
                 Kind::Mul => map!(y, a, b, |a, b| a * b),
-                other if OTHER => other::cpu(other, y, a, b),
-                other => unreachable!("{other:?} is of the other type"),
+                kind if RARE => rare::cpu(kind, y, a, b),
+                kind => unreachable!("{kind:?} is rare"),
             }
         });
     }
@@ -300,8 +300,8 @@ impl<const OTHER: bool> Define for Pointwise<OTHER> {
                 ]);
             }
             Kind::SiluBwd | Kind::GeluBwd => return no_gradient(self),
-            other if OTHER => return other::backward(other, g, grad, &ins, y),
-            other => unreachable!("{other:?} is of the other type"),
+            kind if RARE => return rare::backward(kind, g, grad, &ins, y),
+            kind => unreachable!("{kind:?} is rare"),
         };
         Ok(vec![Some(flow)])
     }

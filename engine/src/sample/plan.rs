@@ -48,6 +48,43 @@ pub(super) fn unique(forms: &[Form]) -> Vec<Form> {
     list
 }
 
+/// Names of a row's inputs, with the positions of their coefficients ([`pieces`]).
+pub(super) type Row = Vec<(String, usize, usize)>;
+
+/// Names of the inputs of a form's program, made once: a step allocates nothing.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub times: Vec<String>,
+    /// The scale of each evaluation's classifier-free guidance.
+    pub scales: Vec<String>,
+    /// The shares of the networks in each evaluation of autoguidance.
+    pub shares: Vec<Row>,
+    pub start: Row,
+    /// The state of each evaluation; the first one's is the start itself.
+    pub rows: Vec<Row>,
+    pub error: Row,
+    pub square: Row,
+    pub end: Row,
+}
+
+impl Names {
+    pub fn new(form: &Form) -> Self {
+        let n = form.step.n_stages;
+        let row = |name: &str, n_terms: usize| pieces(name, n_terms).collect::<Row>();
+        let is_noise_last = form.step.is_noisy && !form.step.is_noise_first();
+        Names {
+            times: (0..n).map(|i| format!("t{i}")).collect(),
+            scales: (0..n).map(|i| format!("scale{i}")).collect(),
+            shares: (0..n).map(|i| row(&format!("shares{i}"), 2)).collect(),
+            start: row("start", 2),
+            rows: (0..n).map(|i| row(&format!("row{i}"), i + 1)).collect(),
+            error: row("error", n + 1),
+            square: row("square", 2),
+            end: row("end", n + 1 + usize::from(is_noise_last)),
+        }
+    }
+}
+
 /// The plan of a step: inputs `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs `x` and, if asked for, `out` and `error`. The
 /// parameters of each network are read from `weights`.
 pub(super) fn plan(

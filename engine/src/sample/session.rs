@@ -4,7 +4,7 @@ mod read;
 
 use super::Sampling;
 use super::noise::{by_run, initial_noise, step_noise};
-use super::plan::{Form, pieces, plan, unique};
+use super::plan::{Form, Names, Row, plan, unique};
 use crate::backend::Program;
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
@@ -20,7 +20,7 @@ pub struct Session {
     steps: Vec<Step>,
     /// Index of the program of each step.
     forms: Vec<usize>,
-    programs: Vec<(Form, Program)>,
+    programs: Vec<FormProgram>,
     /// Steps done.
     done: usize,
     /// The state at the start; empty before.
@@ -36,6 +36,14 @@ pub struct Session {
     times: Vec<f32>,
 }
 
+/// The program of the steps of a form.
+#[derive(Debug)]
+struct FormProgram {
+    form: Form,
+    names: Names,
+    program: Program,
+}
+
 impl Session {
     pub(super) fn new(sampling: Sampling<Model>, steps: Vec<Step>) -> Result<Self> {
         if steps.is_empty() {
@@ -49,10 +57,14 @@ impl Session {
         for form in unique(&forms) {
             let plan = plan(&sampling.field(), form, sampling.keep_out, weights.clone())?;
             let program = sampling.model.device().program(plan, &sets)?;
-            programs.push((form, program));
+            programs.push(FormProgram {
+                names: Names::new(&form),
+                form,
+                program,
+            });
         }
         let index = |form: &Form| {
-            let place = programs.iter().position(|(f, _)| f == form);
+            let place = programs.iter().position(|p| p.form == *form);
             place.expect("made above")
         };
         let (io, batch) = (sampling.model.io(), sampling.batch);
@@ -115,12 +127,12 @@ impl Session {
     /// Bytes allocated by the programs.
     pub fn bytes(&self) -> u64 {
         let programs = self.programs.iter();
-        programs.map(|(_, program)| program.bytes()).sum()
+        programs.map(|p| p.program.bytes()).sum()
     }
 
     /// Multiply-accumulates of step `i`.
     pub fn macs(&self, i: usize) -> u64 {
-        self.programs[self.forms[i]].1.plan().macs()
+        self.programs[self.forms[i]].program.plan().macs()
     }
 
     /// Adds a step to the schedule: one that a controller has chosen after the last one. It has the form of a step that was there when
@@ -138,7 +150,7 @@ impl Session {
                 && known.has_error == form.has_error
         };
         let end = self.steps[self.steps.len() - 1].t_next;
-        match self.programs.iter().position(|(known, _)| fits(known)) {
+        match self.programs.iter().position(|p| fits(&p.form)) {
             Some(at) if step.t == end => {
                 self.forms.push(at);
                 self.steps.push(step);
@@ -162,15 +174,14 @@ impl Session {
     /// [`Error::Shape`] for more images than a batch or another number of labels, [`Error::Config`] for a label beyond the null class.
     pub fn start(&mut self, seed: u64, numbers: &[u64], y: &[u32]) -> Result<()> {
         let (io, len) = (self.io, self.io.image_len());
-        let mut x = std::mem::take(&mut self.start);
-        x.resize(self.batch() * len, 0.0);
+        let mut x = std::mem::take(&mut self.noise);
         if numbers.len() <= self.batch() {
             by_run(numbers, len, &mut x, |first, rows| {
                 initial_noise(&io, seed, first, rows);
             });
         }
         let started = self.start_from(seed, numbers, &x, y);
-        self.start = x;
+        self.noise = x;
         started
     }
 
@@ -215,12 +226,12 @@ impl Session {
             self.io.check_labels(y, batch)?;
             self.labels[..batch].copy_from_slice(y);
             self.labels[batch..].fill(null);
-            for (_, program) in &mut self.programs {
+            for FormProgram { program, .. } in &mut self.programs {
                 let n = program.plan().input("y")?.ty.shape.numel();
                 program.write_u32("y", &self.labels[..n])?;
             }
         }
-        self.programs[at].1.write("x", x)?;
+        self.programs[at].program.write("x", x)?;
         self.start.clear();
         self.start.extend_from_slice(x);
         self.numbers.clear();
@@ -290,17 +301,17 @@ impl Session {
         };
         let at = self.forms[self.done];
         if self.last == Some(at) {
-            self.programs[at].1.feed("x", "x")?;
+            self.programs[at].program.feed("x", "x")?;
         } else if self.last.is_some() || self.start.is_empty() {
             let x = self.read_async().await?;
-            self.programs[at].1.write("x", &x)?;
+            self.programs[at].program.write("x", &x)?;
         }
         if step.noise() != 0.0 {
-            self.programs[at].1.write("noise", noise)?;
+            self.programs[at].program.write("noise", noise)?;
         }
         self.write_times(at, &step)?;
         self.write_rows(at, &step)?;
-        self.programs[at].1.run()?;
+        self.programs[at].program.run()?;
         self.last = Some(at);
         self.done += 1;
         Ok(())
@@ -308,18 +319,21 @@ impl Session {
 
     /// Times and scales of the evaluations.
     fn write_times(&mut self, at: usize, step: &Step) -> Result<()> {
-        let (form, program) = &mut self.programs[at];
+        let FormProgram {
+            form,
+            names,
+            program,
+        } = &mut self.programs[at];
         for (i, &t) in step.times().iter().enumerate() {
-            let input = format!("t{i}");
-            let n = program.plan().input(&input)?.ty.shape.numel();
+            let n = program.plan().input(&names.times[i])?.ty.shape.numel();
             self.times.fill(t as f32);
-            program.write(&input, &self.times[..n])?;
+            program.write(&names.times[i], &self.times[..n])?;
             let scale = self.sampling.guidance.scale_at(t);
             if form.is_guided && self.sampling.guide.is_some() {
                 let shares = [scale, 1.0 - scale];
-                write_row(program, &format!("shares{i}"), &shares, &mut self.coef)?;
+                write_row(program, &names.shares[i], &shares, &mut self.coef)?;
             } else if form.is_guided {
-                program.write(&format!("scale{i}"), &[scale as f32])?;
+                program.write(&names.scales[i], &[scale as f32])?;
             }
         }
         Ok(())
@@ -327,13 +341,17 @@ impl Session {
 
     /// Coefficients of the states and of the result.
     fn write_rows(&mut self, at: usize, step: &Step) -> Result<()> {
-        let (form, program) = &mut self.programs[at];
+        let FormProgram {
+            form,
+            names,
+            program,
+        } = &mut self.programs[at];
         let coef = &mut self.coef;
         if form.step.is_noise_first() {
-            write_row(program, "start", &[1.0, step.noise()], coef)?;
+            write_row(program, &names.start, &[1.0, step.noise()], coef)?;
         }
         for i in 1..form.step.n_stages {
-            write_row(program, &format!("row{i}"), step.row(i), coef)?;
+            write_row(program, &names.rows[i], step.row(i), coef)?;
         }
         let noise = [step.noise()];
         let is_noise_last = form.step.is_noisy && !form.step.is_noise_first();
@@ -345,25 +363,25 @@ impl Session {
         let n = row.clone().count();
         end.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
         if let Some(row) = step.error().filter(|_| form.has_error) {
-            write_row(program, "error", row, coef)?;
-            write_row(program, "square", &[1.0, 1.0], coef)?;
+            write_row(program, &names.error, row, coef)?;
+            write_row(program, &names.square, &[1.0, 1.0], coef)?;
         }
-        write_row(program, "end", &end[..n], coef)
+        write_row(program, &names.end, &end[..n], coef)
     }
 }
 
 /// Writes a row of coefficients, the same for every sample.
-fn write_row(program: &mut Program, name: &str, row: &[f64], coef: &mut [f32]) -> Result<()> {
-    for (name, from, to) in pieces(name, row.len()) {
+fn write_row(program: &mut Program, names: &Row, row: &[f64], coef: &mut [f32]) -> Result<()> {
+    for &(ref name, from, to) in names {
         // After the first piece, the sum so far is the first term.
         let carried = usize::from(from > 0);
         let mut piece = [0.0; MAX_TERMS];
         piece[..carried].fill(1.0);
-        let places = piece[carried..].iter_mut().zip(&row[from..to]);
-        places.for_each(|(to, from)| *to = *from as f32);
+        let terms = piece[carried..].iter_mut().zip(&row[from..to]);
+        terms.for_each(|(to, from)| *to = *from as f32);
         let rows = coef.chunks_exact_mut(MAX_TERMS);
         rows.for_each(|row| row.copy_from_slice(&piece));
-        program.write(&name, coef)?;
+        program.write(name, coef)?;
     }
     Ok(())
 }

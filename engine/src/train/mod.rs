@@ -41,10 +41,11 @@ use crate::checkpoint::{self, Reader, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{Blueprint, Model, Network};
-use crate::objective::{Batch, Ports, SampleKey};
+use crate::objective::{Batch, Objective, Ports, SampleKey, TIMES};
 use crate::optim;
 use std::io::{Read, Seek, Write};
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// What of a model in training is sampled or saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +84,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Trainer {
     training: Training,
+    objective: Arc<dyn Objective>,
     blueprint: Blueprint,
     device: Device,
     arenas: Arenas,
@@ -122,6 +124,7 @@ impl Trainer {
             arenas.write(Arena::Ema, &spec.name, &values)?;
         }
         Ok(Trainer {
+            objective: training.chosen_objective(),
             training,
             blueprint,
             device: device.clone(),
@@ -273,8 +276,7 @@ impl Trainer {
             number: batch.first,
             is_validation: false,
         };
-        let objective = self.training.chosen_objective();
-        objective.draw(key, &batch, &mut self.ports)?;
+        self.objective.draw(key, &batch, &mut self.ports)?;
         self.ports.write(&mut self.grad)?;
         if accumulate > 1 {
             let keep = if self.n_batches == 0 { 0.0 } else { 1.0 };
@@ -349,7 +351,7 @@ impl Trainer {
 
 /// Time and loss of each image of a batch.
 fn by_image(ports: &Ports, losses: &[f32]) -> Vec<(f64, f64)> {
-    let times = ports.get("t").unwrap_or(&[]);
+    let times = ports.get(TIMES).unwrap_or(&[]);
     let time = |b: usize| times.get(b).map_or(f64::NAN, |&t| f64::from(t));
     let losses = losses.iter().enumerate();
     losses

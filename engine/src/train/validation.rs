@@ -4,7 +4,8 @@ use super::{Trainer, Training, Weights, by_image, plans};
 use crate::backend::Program;
 use crate::error::Result;
 use crate::model::Blueprint;
-use crate::objective::{Batch, Ports, SampleKey};
+use crate::objective::{Batch, Objective, Ports, SampleKey};
+use std::sync::Arc;
 
 /// The training loss (mean over images, weighted as in training) of a model in training at times and noise that are the
 /// same every time, so that the change from one call to the next is the model's. No label is dropped.
@@ -12,7 +13,8 @@ use crate::objective::{Batch, Ports, SampleKey};
 /// Noise and time of image n are functions of (seed, n), and other ones than training draws.
 #[derive(Debug)]
 pub struct Validation {
-    training: Training,
+    seed: u64,
+    objective: Arc<dyn Objective>,
     program: Program,
     ports: Ports,
 }
@@ -23,11 +25,12 @@ impl Validation {
     /// # Errors
     /// [`crate::Error::Limit`] and [`crate::Error::Device`] when the device cannot hold it.
     pub fn new(trainer: &Trainer, weights: Weights) -> Result<Self> {
-        let training = trainer.training().clone();
-        let (plan, ports) = plans::loss_plan(&training, trainer, weights.arena())?;
+        let training = trainer.training();
+        let (plan, ports) = plans::loss_plan(training, trainer, weights.arena())?;
         Ok(Validation {
             program: trainer.device().program(plan, &[trainer.arenas()])?,
-            training,
+            seed: training.seed,
+            objective: training.chosen_objective(),
             ports,
         })
     }
@@ -47,12 +50,11 @@ impl Validation {
     /// As there.
     pub async fn losses_async(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
         let key = SampleKey {
-            seed: self.training.seed,
+            seed: self.seed,
             number: batch.first,
             is_validation: true,
         };
-        let objective = self.training.chosen_objective();
-        objective.draw(key, &batch, &mut self.ports)?;
+        self.objective.draw(key, &batch, &mut self.ports)?;
         self.ports.write(&mut self.program)?;
         self.program.run()?;
         let losses = self.program.read(plans::LOSS).await?;

@@ -7,7 +7,7 @@ use sit_engine::backend::{Arenas, Checks, Choice, Device, Options};
 use sit_engine::error::Error;
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan};
-use sit_engine::ops::{embed, linear, pointwise};
+use sit_engine::ops::{embed, gather, linear, pointwise};
 use sit_tests::{gpu, gpus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -100,8 +100,8 @@ fn a_label_past_its_table_is_refused_alike_everywhere() {
     let mut g = Graph::new();
     let (table, y) = (g.input("table", [4, 3]), g.input_u32("y", [2]));
     let smaller = g.input("smaller", [3, 3]);
-    let e = embed::embed_label(&mut g, table, y).unwrap();
-    let f = embed::embed_label(&mut g, smaller, y).unwrap();
+    let e = gather::gather(&mut g, table, y).unwrap();
+    let f = gather::gather(&mut g, smaller, y).unwrap();
     let plans = [
         (plan(&g, &[("e", e)]), 3),
         (plan(&g, &[("e", e), ("f", f)]), 2),

@@ -84,7 +84,7 @@ impl fmt::Display for Origin {
 /// # Errors
 /// As of [`SourceArgs::open`].
 pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Source> {
-    let mut source = SourceArgs::plain(checkpoint).open()?;
+    let mut source = SourceArgs::bare(checkpoint, None, None).open()?;
     if source.weights.recipe()?.is_none() {
         source.recipe.transport = main.transport;
     }
@@ -193,11 +193,6 @@ impl SourceArgs {
             weights,
             origin,
         })
-    }
-
-    /// The arguments for a checkpoint that says all of itself.
-    fn plain(checkpoint: &Path) -> Self {
-        Self::bare(checkpoint, None, None)
     }
 
     /// The arguments for a checkpoint, or for a bare file with so many heads and images of this side.

@@ -20,7 +20,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
                 Type::f32([n])
             };
             let ins = vec![x; n_ins];
-            match op.is_other() {
+            match op.is_rare() {
                 true => Case::with_grad(Pointwise::<true>(op), &ins, wrt),
                 false => Case::with_grad(Pointwise::<false>(op), &ins, wrt),
             }

@@ -1,6 +1,6 @@
 //! What a session tells: its states, the outputs of the network, the estimated errors, a profile of its last step.
 
-use super::Session;
+use super::{FormProgram, Session};
 use crate::backend::Program;
 use crate::backend::profile::{Clock, Profile};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ impl Session {
     /// As there.
     pub async fn read_error_async(&self) -> Result<Vec<f64>> {
         let last = self.last.map(|at| &self.programs[at]);
-        let Some((_, program)) = last.filter(|(form, _)| form.has_error) else {
+        let Some(FormProgram { program, .. }) = last.filter(|p| p.form.has_error) else {
             return Err(Error::Config(
                 "the error is kept from the first step on, with keep_error and a method that estimates it".into(),
             ));
@@ -78,7 +78,7 @@ impl Session {
     /// The program of the last step, none before the first: its outputs are the state `x` and, with [`Sampling::keep_out`](crate::sample::Sampling::keep_out), the
     /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
     pub fn program(&self) -> Option<&Program> {
-        self.last.map(|at| &self.programs[at].1)
+        self.last.map(|at| &self.programs[at].program)
     }
 
     /// Does the last step again, from the same state, with the time of each kernel ([`Program::profile`]).
@@ -87,7 +87,7 @@ impl Session {
     /// [`Error::Config`] before the first step, [`Error::Device`] when the device fails.
     pub async fn profile(&mut self, clock: &mut Clock<'_>) -> Result<Profile> {
         match self.last {
-            Some(at) => self.programs[at].1.profile(clock).await,
+            Some(at) => self.programs[at].program.profile(clock).await,
             None => Err(Error::Config("the session has done no step".into())),
         }
     }
@@ -107,7 +107,7 @@ impl Session {
     /// As there.
     pub async fn read_async(&self) -> Result<Vec<f32>> {
         match self.last {
-            Some(at) => self.programs[at].1.read("x").await,
+            Some(at) => self.programs[at].program.read("x").await,
             None if self.start.is_empty() => {
                 Err(Error::Config("the session was not started".into()))
             }

@@ -1,4 +1,4 @@
-//! The operations which not every network has: kernels, CPU evaluation and gradients.
+//! The rare operations: kernels, CPU evaluation and gradients.
 
 use super::*;
 use sit_shaders::{
@@ -30,7 +30,7 @@ pub(super) fn kernel(kind: Kind) -> &'static Kernel {
         Kind::Div => &POINTWISE_DIV,
         Kind::Maximum => &POINTWISE_MAXIMUM,
         Kind::SiluFwd | Kind::SiluBwd | Kind::Copy | Kind::Add | Kind::Mul => {
-            unreachable!("{kind:?} is of the type of every network")
+            unreachable!("{kind:?} is not rare")
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) fn cpu<F: Real>(kind: Kind, y: &mut [F], a: &[F], b: &[F]) {
         Kind::Div => map!(y, a, b, |a, b| a / b),
         Kind::Maximum => map!(y, a, b, |a, b| a.max(b)),
         Kind::SiluFwd | Kind::SiluBwd | Kind::Copy | Kind::Add | Kind::Mul => {
-            unreachable!("{kind:?} is of the type of every network")
+            unreachable!("{kind:?} is not rare")
         }
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn backward(
         }
 
         Kind::SiluFwd | Kind::SiluBwd | Kind::GeluBwd | Kind::Copy | Kind::Add | Kind::Mul => {
-            unreachable!("{kind:?} is of the type of every network")
+            unreachable!("{kind:?} is not rare")
         }
     };
     Ok(vec![Some(flow)])
