@@ -254,13 +254,14 @@ impl Engine {
         let Ok(Origin::Network((model, mut weights))) = source::open(&Source::Digits) else {
             unreachable!("the digits are a network");
         };
-        let network = engine::Model::zeros(device, model.config, model.transport)?;
+        let network = model.network.expect("the digits are a network");
+        let network = engine::Model::zeros(device, network, model.transport)?;
         weights.load(&network)?;
         let settings = state.lanes[0].settings();
         let sampling = network.sampler(settings.sampler).guided(settings.guidance);
         Ok(Engine {
             session: sampling.batch(MANY).session()?,
-            labels: state.classes.labels(model.config.n_classes, MANY),
+            labels: state.classes.labels(model.io.n_classes, MANY),
         })
     }
 

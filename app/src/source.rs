@@ -4,7 +4,7 @@ use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::words::in_controls;
 use sit_engine::analytic::{Mixture, Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
-use sit_engine::model::{Block, Blueprint, ModelConfig};
+use sit_engine::model::{Blueprint, NetworkIo};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Method, Sampler, Transport};
@@ -63,18 +63,9 @@ pub fn open(source: &Source) -> Result<Origin, String> {
             })?;
             let model = Model {
                 source: source.clone(),
-                // A point is a pixel of two channels; no network has the other sizes.
-                config: ModelConfig {
-                    input_size: 1,
-                    channels: 2,
-                    patch: 1,
-                    dim: 4,
-                    depth: 1,
-                    n_heads: 1,
-                    n_classes: 0,
-                    learn_sigma: false,
-                    block: Block::AdaLnZero,
-                },
+                network: None,
+                // A point is a pixel of two channels.
+                io: NetworkIo::unconditional([2, 1, 1]),
                 transport: Transport::default(),
                 classes: Vec::new(),
             };
@@ -92,7 +83,8 @@ pub fn open(source: &Source) -> Result<Origin, String> {
 fn model(source: Source, recipe: &Recipe) -> Model {
     Model {
         source,
-        config: recipe.model,
+        io: recipe.model.io(),
+        network: Some(recipe.model.clone()),
         transport: recipe.transport,
         classes: recipe.classes.clone(),
     }
@@ -157,7 +149,8 @@ pub fn checkpoint(
             };
             let model = Model {
                 source,
-                config,
+                io: config.io(),
+                network: Some(config),
                 transport,
                 classes,
             };
@@ -214,16 +207,11 @@ pub fn examine(
             return (card, None);
         }
     };
+    let io = config.io();
+    let [channels, height, width] = io.image;
     card.facts.push(format!(
-        "a SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}, {}: {} parameters",
-        config.dim,
-        config.depth,
-        config.n_heads,
-        config.patch,
-        config.input_size,
-        config.input_size,
-        config.channels,
-        count(config.n_classes, "class"),
+        "a SiT of {config} on {height}×{width}×{channels}, {}: {} parameters",
+        count(io.n_classes, "class"),
         config.n_params()
     ));
     let mismatches = &examination.mismatches;
@@ -239,7 +227,7 @@ pub fn examine(
                 "trained on the {path} path to predict {prediction}"
             ));
             if !recipe.classes.is_empty() {
-                let known = 0..recipe.classes.len().min(config.n_classes);
+                let known = 0..recipe.classes.len().min(io.n_classes);
                 let names = classes::numbered(&recipe.classes, known);
                 card.facts.push(format!("classes: {names}"));
             }
@@ -260,7 +248,7 @@ pub fn examine(
         let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
         sampling.batch(n_samples).keep_out().forecast()
     };
-    let blueprint = Blueprint::new(config, transport, max_segment_bytes);
+    let blueprint = Blueprint::new(config.clone(), transport, max_segment_bytes);
     match blueprint.and_then(forecast) {
         Err(error) => card.refusals.push(in_controls(&error)),
         Ok(parts) => {
@@ -285,7 +273,8 @@ pub fn examine(
     }
     let model = Model {
         source: Source::File(name.to_owned()),
-        config,
+        io,
+        network: Some(config),
         transport,
         classes,
     };

@@ -4,7 +4,7 @@ use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
 use sit_engine::analytic::{Drawing, Point, Points, Toy};
-use sit_engine::model::{Block, ModelConfig};
+use sit_engine::model::{Block, Dit, ModelConfig};
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
 use sit_engine::transport::Transport;
 use sit_trainer::data::{DataError, Dataset, digits};
@@ -163,10 +163,10 @@ impl Form {
 }
 
 /// The network for images of this shape, small enough to be trained on a processor.
-fn network(channels: usize, size: usize, n_classes: usize) -> ModelConfig {
+fn network(channels: usize, size: usize, n_classes: usize) -> Dit {
     let patch = patch(size);
     let tokens = (size / patch).pow(2);
-    ModelConfig {
+    Dit {
         input_size: size,
         channels,
         patch,
@@ -191,7 +191,7 @@ fn patch(size: usize) -> usize {
 /// What a training takes, in words; made again when the network is another one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Estimate {
-    of: Option<(ModelConfig, usize)>,
+    of: Option<(Dit, usize)>,
     text: String,
 }
 
@@ -211,7 +211,7 @@ impl Estimate {
                 m.depth,
                 m.patch,
                 m.tokens(),
-                m.n_params(),
+                ModelConfig::from(plan.model).n_params(),
                 plan.batch
             );
             self.of = Some(of);
@@ -276,6 +276,7 @@ impl Dataset for Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sit_engine::model::Network as _;
 
     #[test]
     fn every_kind_of_data_has_a_valid_plan() {
@@ -296,7 +297,7 @@ mod tests {
             let plan = plan.unwrap();
             plan.forecast().unwrap();
             assert_eq!(plan.model.channels, plan.dataset.shape()[0]);
-            let mut x = vec![0.0; plan.model.image_len()];
+            let mut x = vec![0.0; plan.model.io().image_len()];
             for index in [0, 7, plan.dataset.len() - 1] {
                 plan.dataset.read(index, &mut x).unwrap();
                 assert!(x.iter().all(|x| x.abs() < 3.0), "{x:?}");
@@ -321,7 +322,7 @@ mod tests {
         }
         for size in 1..=128 {
             let model = network(3, size, 2);
-            model.validate().unwrap();
+            model.validate(1).unwrap();
             assert!(model.tokens() <= MAX_TOKENS, "{size}");
         }
     }
@@ -335,7 +336,7 @@ mod tests {
         let plan = form.plan(&Files::default()).unwrap();
         let bytes = plan.forecast().unwrap();
         // Parameters, gradients, two moments and the average, 4 bytes each, and the activations.
-        assert!(bytes > 5 * 4 * plan.model.n_params() as u64 / 2);
+        assert!(bytes > 5 * 4 * ModelConfig::from(plan.model).n_params() as u64 / 2);
         let text = form.estimate.text(&plan).to_owned();
         assert!(
             text.contains("patch 2: 16 tokens") && text.contains(&mib(bytes)),

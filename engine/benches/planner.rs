@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sit_engine::Result;
 use sit_engine::graph::plan::{Operand, Place, Request, Use};
 use sit_engine::graph::{Graph, Layout, Plan, SetId};
-use sit_engine::model::{Blueprint, ModelConfig};
+use sit_engine::model::{Blueprint, Dit};
 use sit_engine::nn::Params;
 use sit_engine::objective::{Matching, Net, Objective, Ports};
 use sit_engine::ops::loss;
@@ -18,7 +18,7 @@ use std::time::Duration;
 const BATCH: usize = 4;
 
 /// The graph of loss and gradient as training builds it, what it is asked for, and the layout of the parameters.
-fn gradient(model: ModelConfig) -> Result<(Graph, Request, Layout)> {
+fn gradient(model: Dit) -> Result<(Graph, Request, Layout)> {
     let blueprint = Blueprint::new(model, Transport::default(), u64::MAX)?;
     let objective = Matching {
         transport: Transport::default(),
@@ -47,7 +47,7 @@ fn gradient(model: ModelConfig) -> Result<(Graph, Request, Layout)> {
 
 /// Multiply-accumulates of loss and gradient: each product three times, but for the inputs that have no gradient, and the two of attention
 /// with five for its gradient.
-fn macs(model: &ModelConfig) -> u64 {
+fn macs(model: &Dit) -> u64 {
     const FREQUENCIES: usize = 256;
     let (t, d) = (model.tokens(), model.dim);
     let patch_len = model.patch * model.patch;
@@ -83,7 +83,7 @@ fn check_reads(plan: &Plan) {
 }
 
 fn plans(c: &mut Criterion) {
-    let model = ModelConfig::preset("SiT-S/2").expect("it is published");
+    let model = Dit::preset("SiT-S/2").expect("it is published");
     let (g, request, layout) = gradient(model).expect("the sizes are valid");
     let plan = || Plan::new(&g, &request, &[&layout]).expect("it can be planned");
     let first = plan();

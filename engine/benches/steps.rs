@@ -6,7 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sit_engine::Result;
 use sit_engine::backend::Device;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::Dit;
 use sit_engine::objective::Batch;
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::sample::Session;
@@ -18,8 +18,8 @@ const BATCH: usize = 64;
 const LEARNING_RATE: f64 = 1e-3;
 
 /// About that of the preset `digits`.
-fn small() -> ModelConfig {
-    ModelConfig {
+fn small() -> Dit {
+    Dit {
         input_size: 8,
         channels: 1,
         dim: 96,
@@ -27,7 +27,7 @@ fn small() -> ModelConfig {
         n_heads: 3,
         n_classes: 10,
         learn_sigma: false,
-        ..ModelConfig::preset("SiT-S/2").expect("it is published")
+        ..Dit::preset("SiT-S/2").expect("it is published")
     }
 }
 

@@ -3,17 +3,17 @@
 //! The session does one step a call; between the calls the program is yours: draw, stop, or go another way.
 
 use sit_engine::backend::Device;
-use sit_engine::model::{Model, ModelConfig};
+use sit_engine::model::{Dit, Model};
 use sit_engine::transport::{Diffusion, Method, Sampler, Transport};
 
 fn main() -> sit_engine::Result<()> {
-    let network = ModelConfig {
+    let network = Dit {
         input_size: 8,
         channels: 1,
         dim: 64,
         depth: 2,
         n_heads: 2,
-        ..ModelConfig::preset("SiT-S/2").expect("a published size")
+        ..Dit::preset("SiT-S/2").expect("a published size")
     };
     let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
     // A model that was not trained says 0; let its last layer say something.

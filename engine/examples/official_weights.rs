@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let model = Model::zeros(&Device::open(Choice::Auto)?, network, transport)?;
     weights.load(&model)?;
-    let labels: Vec<u32> = (0..network.n_classes.clamp(1, 2) as u32).collect();
+    let labels: Vec<u32> = (0..model.io().n_classes.clamp(1, 2) as u32).collect();
     let sampler = Sampler::ode(Method::Euler, 10);
     let samples = model
         .sampler(sampler)

@@ -5,7 +5,7 @@
 
 use sit_engine::analytic::{Points, Toy};
 use sit_engine::backend::Device;
-use sit_engine::model::{Model, ModelConfig};
+use sit_engine::model::{Dit, Model};
 use sit_engine::transport::{Method, Sampler, Step, Tableau, Transport};
 
 const RALSTON3: Tableau = Tableau {
@@ -42,11 +42,11 @@ fn main() -> sit_engine::Result<()> {
     }
 
     // The same steps with a network on a device.
-    let network = ModelConfig {
+    let network = Dit {
         dim: 64,
         depth: 1,
         n_heads: 2,
-        ..ModelConfig::preset("SiT-S/8").unwrap()
+        ..Dit::preset("SiT-S/8").unwrap()
     };
     let model = Model::init(&Device::Cpu, network, transport, 0)?;
     let sampling = model.sampler(Sampler::ode(Method::Euler, 1)).batch(1);

@@ -3,20 +3,20 @@
 //! Class 0 has horizontal stripes and class 1 vertical ones, each at a random height; after some seconds the samples have them too.
 
 use sit_engine::backend::{Choice, Device};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::Dit;
 use sit_engine::train::{Trainer, Weights};
 use sit_engine::transport::{Method, Sampler};
 
 fn main() -> sit_engine::Result<()> {
     let device = Device::open(Choice::Auto)?;
-    let network = ModelConfig {
+    let network = Dit {
         input_size: 8,
         channels: 1,
         n_classes: 2,
         dim: 64,
         depth: 2,
         n_heads: 2,
-        ..ModelConfig::preset("SiT-S/2").expect("a published size")
+        ..Dit::preset("SiT-S/2").expect("a published size")
     };
     let mut trainer = Trainer::builder(network).batch(64).seed(0).build(&device)?;
     for step in 0..300 {

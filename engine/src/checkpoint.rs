@@ -4,12 +4,12 @@
 //! ```
 //! use sit_engine::backend::Device;
 //! use sit_engine::checkpoint::{Precision, Reader, Recipe};
-//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::model::{Model, Dit};
 //! use sit_engine::transport::Transport;
 //! use std::io::Cursor;
 //!
 //! # fn main() -> sit_engine::Result<()> {
-//! let network = ModelConfig { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let network = Dit { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..Dit::preset("SiT-S/4").unwrap() };
 //! let transport = Transport::default();
 //! let model = Model::init(&Device::Cpu, network, transport, 0)?;
 //! let mut file = Vec::new();
@@ -37,7 +37,7 @@ mod torch;
 mod values;
 mod write;
 
-pub use examine::{Examination, Mismatch, Sizes};
+pub use examine::{Examination, Mismatch};
 pub use header::{header, header_of};
 pub use index::{Dtype, Entry, Format, shown};
 pub use precision::Precision;
@@ -54,9 +54,6 @@ use index::{Index, Set, Tensors};
 use recipe::RECIPE_KEY;
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
-
-/// Official name of the fixed position embedding, `[1, T, D]`.
-const POS_EMBED: &str = "pos_embed";
 
 /// A file of weights, or one in parts, that is open for reading, its header checked against its length.
 #[derive(Debug)]

@@ -12,12 +12,12 @@
 //!
 //! ```
 //! use sit_engine::backend::Device;
-//! use sit_engine::model::ModelConfig;
+//! use sit_engine::model::Dit;
 //! use sit_engine::train::{Trainer, Weights};
 //! use sit_engine::transport::{Method, Sampler};
 //!
 //! # fn main() -> sit_engine::Result<()> {
-//! let network = ModelConfig { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let network = Dit { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..Dit::preset("SiT-S/4").unwrap() };
 //! let mut trainer = Trainer::builder(network).batch(2).build(&Device::Cpu)?;
 //! let images = vec![0.5; 2 * trainer.io().image_len()];
 //! for _ in 0..3 {

@@ -4,7 +4,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Data, Mismatch, Precision, Reader, Recipe};
-use sit_engine::model::{Block, Model, ModelConfig};
+use sit_engine::model::{Block, Dit, Model, ModelConfig};
 use sit_engine::shape::Shape;
 use sit_engine::table::Table;
 use sit_engine::transport::{Path, Transport};
@@ -15,7 +15,7 @@ use std::io::Cursor;
 type File = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A file as another program would write it: official names, no metadata.
-fn bare(config: &ModelConfig) -> File {
+fn bare(config: &Dit) -> File {
     let weights = sine_weights(0.1);
     let params = net::params(config, &weights);
     let tensor =
@@ -61,23 +61,23 @@ fn empty() -> Model {
 
 #[test]
 fn a_model_is_told_from_its_shapes() {
-    let unconditional = ModelConfig {
+    let unconditional = Dit {
         n_classes: 0,
         learn_sigma: false,
         ..TINY
     };
-    let published = ModelConfig {
+    let published = Dit {
         depth: 1,
-        ..ModelConfig::preset("SiT-S/8").unwrap()
+        ..Dit::preset("SiT-S/8").unwrap()
     };
-    let plain = ModelConfig {
+    let plain = Dit {
         block: Block::AdaLn,
         ..TINY
     };
     for config in [TINY, unconditional, published, plain] {
         let file = reader(bytes(&bare(&config))).unwrap();
         let n_heads = (config.dim != 384).then_some(config.n_heads);
-        assert_eq!(file.model(n_heads, None).unwrap(), config);
+        assert_eq!(file.model(n_heads, None).unwrap(), config.into());
         file.check(&config).unwrap();
     }
     let file = reader(bytes(&bare(&TINY))).unwrap();
@@ -88,7 +88,7 @@ fn a_model_is_told_from_its_shapes() {
 /// A file of the fixture's weights, as this program writes it.
 fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Result<Vec<u8>>) {
     let recipe = Recipe {
-        model: TINY,
+        model: TINY.into(),
         transport: Transport {
             path: Path::Gvp,
             t_eps_sample: Some(0.01),
@@ -116,7 +116,7 @@ fn what_is_written_is_read_back_with_its_recipe() {
 
     let mut file = reader(file.unwrap()).unwrap();
     assert_eq!(file.recipe().unwrap(), Some(recipe));
-    assert_eq!(file.model(None, None).unwrap(), TINY);
+    assert_eq!(file.model(None, None).unwrap(), TINY.into());
     let loaded = empty();
     file.load(&loaded).unwrap();
     for entry in loaded.layout().entries() {
@@ -132,7 +132,7 @@ fn halves_are_half_the_bytes_and_the_nearest() {
     let (model, recipe, file) = written(0.1, Precision::F16);
     let (_, _, whole) = written(0.1, Precision::F32);
     let (file, whole) = (file.unwrap(), whole.unwrap());
-    let n = TINY.n_params();
+    let n = ModelConfig::from(TINY).n_params();
     assert!(file.len() < whole.len() - 2 * n + 100);
     let mut file = reader(file).unwrap();
     assert_eq!(file.recipe().unwrap(), Some(recipe));
@@ -208,7 +208,7 @@ fn every_tensor_that_does_not_fit_is_listed() {
     let examined = file.examine(Some(4), Some(8));
     assert_eq!(
         examined.model.unwrap(),
-        TINY,
+        TINY.into(),
         "what is left tells the model"
     );
     let listed: Vec<String> = examined
@@ -249,7 +249,7 @@ fn a_file_without_positions_is_accepted_and_needs_the_image_size() {
     let mut file = reader(bytes(&file)).unwrap();
     let error = file.model(Some(4), None).unwrap_err().to_string();
     assert!(error.contains("`input_size`"), "{error}");
-    assert_eq!(file.model(Some(4), Some(8)).unwrap(), TINY);
+    assert_eq!(file.model(Some(4), Some(8)).unwrap(), TINY.into());
     file.load(&empty()).unwrap();
 }
 

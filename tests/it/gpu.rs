@@ -9,7 +9,7 @@ use sit_engine::error::{Error, Result};
 use sit_engine::graph::launch::{Limits, dispatches};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Layout, Plan, Var};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::Dit;
 use sit_engine::ops::{adaln, attention, chunk, gather, linear, loss, pointwise};
 use sit_engine::shape::Shape;
 use sit_engine::train::Trainer;
@@ -359,7 +359,7 @@ fn a_device_that_was_given_back_fails_with_the_reason() {
 #[test]
 fn presets_train_within_the_limits_of_webgpu() {
     for (preset, batch) in [("SiT-S/2", 16), ("SiT-B/4", 16), ("SiT-XL/2", 4)] {
-        let model = ModelConfig::preset(preset).unwrap();
+        let model = Dit::preset(preset).unwrap();
         let training = Trainer::builder(model).batch(batch).accumulate(2);
         let limits = Limits::default();
         let blueprint = training.blueprint(limits.binding_bytes).unwrap();

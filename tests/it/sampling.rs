@@ -1,7 +1,7 @@
 //! What holds for every combination of settings of a solver.
 
 use sit_engine::backend::Device;
-use sit_engine::model::{Model, ModelConfig, Network};
+use sit_engine::model::{Dit, Model, Network};
 use sit_engine::sample::{Sampling, initial_noise, step_noise};
 use sit_engine::transport::{
     DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
@@ -21,7 +21,7 @@ fn config(path: Path, prediction: Prediction, sampler: Sampler) -> Sampling<Mode
 }
 
 fn noise(seed: u64, first: u64, n: usize) -> Vec<f32> {
-    let mut x = vec![0.0; n * TINY.image_len()];
+    let mut x = vec![0.0; n * TINY.io().image_len()];
     initial_noise(&TINY.io(), seed, first, &mut x);
     x
 }
@@ -71,13 +71,13 @@ fn a_sample_does_not_depend_on_its_neighbors() {
         let config = config(Path::Gvp, Prediction::Score, sampler);
         let mut session = config.batch(batch).guidance(1.5).session().unwrap();
         solve(&mut session, &noise(9, first, batch), y, |step| {
-            let mut noise = vec![0.0; batch * TINY.image_len()];
+            let mut noise = vec![0.0; batch * TINY.io().image_len()];
             step_noise(&TINY.io(), 9, step, first, &mut noise);
             noise
         })
     };
     let alone = sample(5, 1, &[4]);
-    let len = TINY.image_len();
+    let len = TINY.io().image_len();
     assert_eq!(
         bits(&sample(3, 7, &[0, 1, 4, 3, 10, 5, 6])[2 * len..3 * len]),
         bits(&alone)
@@ -209,7 +209,7 @@ fn every_combination_is_finite_or_refused() {
 
 #[test]
 fn an_unconditional_model_samples_and_refuses_guidance() {
-    let model = ModelConfig {
+    let model = Dit {
         n_classes: 0,
         ..TINY
     };
@@ -285,7 +285,7 @@ fn autoguidance_mixes_two_models() {
     let transport = Transport::default();
     let strong = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.1));
     let weak = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.05));
-    let smaller = ModelConfig { depth: 1, ..TINY };
+    let smaller = Dit { depth: 1, ..TINY };
     let smaller = net::model(&Device::Cpu, &smaller, transport, &sine_weights(0.1));
     let sampler = Sampler::ode(Method::Heun, 3);
     let end = |sampling: Sampling<Model>| sampling.seed(3).sample(&[1, 2]).unwrap();
@@ -319,7 +319,7 @@ fn autoguidance_mixes_two_models() {
             .iter()
             .any(|(part, bytes)| *part == "parameters of the guide" && *bytes > 0)
     );
-    let other = ModelConfig {
+    let other = Dit {
         n_classes: 3,
         ..TINY
     };
@@ -347,7 +347,7 @@ fn a_controller_chooses_steps_by_their_estimated_error() {
         session.step().unwrap();
     }
     let (a, b) = (heun.read().unwrap(), euler.read().unwrap());
-    let len = TINY.image_len();
+    let len = TINY.io().image_len();
     for (sample, error) in heun.read_error().unwrap().into_iter().enumerate() {
         let pairs = a.iter().zip(&b).skip(sample * len).take(len);
         let square: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();

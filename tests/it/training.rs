@@ -2,7 +2,7 @@
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
-use sit_engine::model::{Block, ModelConfig};
+use sit_engine::model::{Block, Dit, Network as _};
 use sit_engine::objective::Batch;
 use sit_engine::optim::AdamW;
 use sit_engine::rng::{Stream, fill_normal};
@@ -29,7 +29,7 @@ fn trainer(training: Training) -> Trainer {
 }
 
 fn images(first: u64, n: usize) -> Vec<f32> {
-    let len = TINY.image_len();
+    let len = TINY.io().image_len();
     (0..n)
         .flat_map(|i| sine(len, 0.9, 0.1, (first + i as u64) as f64))
         .collect()
@@ -215,9 +215,9 @@ fn forecast(device: &Device, config: Training) {
 #[test]
 fn the_memory_forecast_is_what_is_allocated_on_the_cpu() {
     forecast(&Device::Cpu, config().accumulate(2));
-    let model = ModelConfig {
+    let model = Dit {
         n_classes: 10,
-        ..ModelConfig::preset("SiT-S/8").unwrap()
+        ..Dit::preset("SiT-S/8").unwrap()
     };
     forecast(&Device::Cpu, Trainer::builder(model).batch(1));
 }
@@ -259,7 +259,7 @@ fn calls_out_of_turn_are_refused() {
 /// Blocks without gates learn from the first step on, also those before the last layer.
 #[test]
 fn blocks_without_gates_are_trained_and_sampled() {
-    let plain = ModelConfig {
+    let plain = Dit {
         block: Block::AdaLn,
         ..TINY
     };

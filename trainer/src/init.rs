@@ -11,7 +11,7 @@ use crate::run::{self, Checkpoint};
 use crate::weights::{self, Weights};
 use labels::Classes;
 use sit_engine::checkpoint::{Mismatch, Recipe};
-use sit_engine::model::{self, ModelConfig, PRESETS};
+use sit_engine::model::{self, Dit, ModelConfig, PRESETS};
 use sit_engine::nn::ParamSpec;
 use sit_engine::text::{count, shown};
 use sit_engine::train::{self, Trainer};
@@ -29,7 +29,7 @@ pub struct Init {
     file: Weights,
     recipe: Option<Recipe>,
     /// The file's model.
-    old: ModelConfig,
+    old: Dit,
 }
 
 /// How a parameter of the run starts.
@@ -69,9 +69,10 @@ impl Init {
             }
         };
         let name = shown(&from);
+        let new = dit("the run", &config.model)?;
         let old = match &recipe {
-            Some(recipe) => recipe.model,
-            None => model_of(&name, &file, &config.model)?,
+            Some(recipe) => *dit(&name, &recipe.model)?,
+            None => model_of(&name, &file, new)?,
         };
         let init = Init {
             name,
@@ -79,12 +80,12 @@ impl Init {
             recipe,
             old,
         };
-        init.check(&config.model)?;
+        init.check(new)?;
         Ok(Some(init))
     }
 
     /// Refuses what is no whole SiT, and blocks that do not fit those of `new`.
-    fn check(&self, new: &ModelConfig) -> Result<()> {
+    fn check(&self, new: &Dit) -> Result<()> {
         let (extra, bad): (Vec<_>, Vec<_>) = self
             .file
             .mismatches(&model::params(&self.old)?)
@@ -104,7 +105,7 @@ impl Init {
                 more(extra.len() - 1)
             );
         }
-        let sizes = |m: &ModelConfig| [("dim", m.dim), ("depth", m.depth), ("n_heads", m.n_heads)];
+        let sizes = |m: &Dit| [("dim", m.dim), ("depth", m.depth), ("n_heads", m.n_heads)];
         let differ: Vec<_> = sizes(&self.old)
             .into_iter()
             .zip(sizes(new))
@@ -141,7 +142,7 @@ impl Init {
     }
 
     /// Whether the size of a patch is all that keeps patch embedding and last layer from being taken.
-    fn keeps_patches(&self, new: &ModelConfig) -> bool {
+    fn keeps_patches(&self, new: &Dit) -> bool {
         let old = &self.old;
         old.patch != new.patch
             && old.channels == new.channels
@@ -149,33 +150,37 @@ impl Init {
     }
 
     /// Decides what a run of `config` takes from the file, and says it; `names` are those of the run's classes.
-    pub fn fit(self, config: &RunConfig, names: &[String]) -> Fitted {
+    ///
+    /// # Errors
+    /// [`Failure::Input`] when the run's network is no DiT.
+    pub fn fit(self, config: &RunConfig, names: &[String]) -> Result<Fitted> {
+        let new = dit("the run", &config.model)?;
         let classes = Classes {
-            n: config.model.n_classes,
+            n: new.n_classes,
             names,
         };
         let labels = (self.old.n_classes > 0 && classes.n > 0)
             .then(|| labels::rows(&self.classes(), &classes));
         let (rows, text) = labels.unzip();
-        let parts: Vec<_> = model::params(&config.model)
+        let parts: Vec<_> = model::params(new)
             .unwrap_or_default()
             .into_iter()
             .filter(ParamSpec::is_trained)
             .map(|spec| {
-                let part = part(&spec.name, &self.old, &config.model, rows.as_deref());
+                let part = part(&spec.name, &self.old, new, rows.as_deref());
                 (spec, part)
             })
             .collect();
-        self.describe(config, &parts, text.as_deref());
-        Fitted {
+        self.describe(config, new, &parts, text.as_deref());
+        Ok(Fitted {
             init: self,
             parts,
             seed: config.train.seed,
-        }
+        })
     }
 
-    fn describe(&self, config: &RunConfig, parts: &[Parameter], labels: Option<&str>) {
-        let (old, new) = (&self.old, &config.model);
+    fn describe(&self, config: &RunConfig, new: &Dit, parts: &[Parameter], labels: Option<&str>) {
+        let old = &self.old;
         let n_kept = parts.iter().filter(|(_, part)| *part == Part::Kept).count();
         let which = match config.init.as_ref().and_then(|init| init.weights) {
             Some(WeightSet::Ema) => ", moving average",
@@ -199,7 +204,7 @@ impl Init {
                 count(n, "class")
             ),
         }
-        let patches = |m: &ModelConfig| format!("{0}x{0}x{1}", m.patch, m.channels);
+        let patches = |m: &Dit| format!("{0}x{0}x{1}", m.patch, m.channels);
         if patches(old) != patches(new) {
             tracing::warn!(
                 "patch embedding and last layer: new, for patches of {}, not {}{}",
@@ -309,6 +314,16 @@ impl Fitted {
     }
 }
 
+/// The network as a DiT, whose parts are known by name.
+fn dit<'a>(name: &str, model: &'a ModelConfig) -> Result<&'a Dit> {
+    match model {
+        ModelConfig::Dit(dit) => Ok(dit),
+        other => Err(Failure::Input(format!(
+            "{name}: {other} is no DiT; expected one, as other networks cannot start from a file yet"
+        ))),
+    }
+}
+
 /// Opens the weights of a run's checkpoint or of a file; `which` is the moving average by default, where there are both.
 fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkpoint>)> {
     if weights::is_run(path)? {
@@ -339,13 +354,13 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkp
 }
 
 /// The model of a file that does not say it. The number of heads shows in no tensor: it is the configuration's where the width is.
-fn model_of(name: &str, file: &Weights, new: &ModelConfig) -> Result<ModelConfig> {
+fn model_of(name: &str, file: &Weights, new: &Dit) -> Result<Dit> {
     // A side that any patch divides stands for one that is not known.
     let proj = file
         .shape(PATCHES)
         .filter(|_| file.entry("pos_embed").is_none());
     let side = proj.and_then(|shape| shape.get(2).copied());
-    let mut old = file.model(Some(1), side)?;
+    let mut old = *dit(name, &file.model(Some(1), side)?)?;
     let published = PRESETS.iter().find(|preset| preset.dim == old.dim);
     old.n_heads = match published {
         Some(preset) if old.dim != new.dim => preset.n_heads,
@@ -362,7 +377,7 @@ fn model_of(name: &str, file: &Weights, new: &ModelConfig) -> Result<ModelConfig
     Ok(old)
 }
 
-fn part(name: &str, old: &ModelConfig, new: &ModelConfig, rows: Option<&[Option<usize>]>) -> Part {
+fn part(name: &str, old: &Dit, new: &Dit, rows: Option<&[Option<usize>]>) -> Part {
     let same_patches = (old.patch, old.channels) == (new.patch, new.channels);
     match name {
         LABEL_TABLE => match rows {
@@ -381,7 +396,7 @@ fn part(name: &str, old: &ModelConfig, new: &ModelConfig, rows: Option<&[Option<
 }
 
 /// Rows of the last layer by those of another that has a sigma half or has none: both have the channels first.
-fn pixel_rows(old: &ModelConfig, new: &ModelConfig) -> Vec<Option<usize>> {
+fn pixel_rows(old: &Dit, new: &Dit) -> Vec<Option<usize>> {
     let row = |i: usize| {
         let (pixel, channel) = (i / new.out_channels(), i % new.out_channels());
         (channel < new.channels).then_some(pixel * old.out_channels() + channel)

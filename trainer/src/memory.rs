@@ -30,7 +30,7 @@ type Part = (&'static str, u64);
 
 /// The memory of a training run.
 pub fn training(config: &RunConfig, device: &Device) -> Forecast {
-    let image = 4 * config.model.image_len() as u64;
+    let image = 4 * config.model.io().image_len() as u64;
     // Of each batch the host has its noise too.
     let batch = config.train.batch as u64 * 2 * image;
     let most = device.max_segment_bytes();
@@ -38,6 +38,14 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let blueprint = training.blueprint(most);
     let largest = blueprint.iter().flat_map(Blueprint::specs);
     let largest = largest.map(|spec| 4 * spec.shape.numel() as u64).max();
+    // On the CPU each thread packs the weights of the product that it does.
+    let matrices = blueprint.iter().flat_map(|blueprint| {
+        let rows = blueprint.io().n_classes + 1;
+        let specs = blueprint.specs().iter().map(|spec| &spec.shape);
+        specs.filter(move |shape| shape.len() == 2 && shape[0] != rows)
+    });
+    let packed = matrices.map(|shape| 4 * shape.numel() as u64).max();
+    let packed = packed.unwrap_or_default();
     let validates = config.log.validation.every_steps > 0;
     let validation = match &blueprint {
         Ok(blueprint) if validates => training.validation_bytes(blueprint),
@@ -59,8 +67,6 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         Ok(parts)
     });
     let is_cpu = matches!(device, Device::Cpu);
-    // On the CPU each thread packs the weights of the product that it does; the MLP's are the largest.
-    let packed = 4 * 4 * (config.model.dim as u64).saturating_pow(2);
     let packed = packed.saturating_mul(rayon::current_num_threads() as u64);
     Forecast {
         what: format!("training at batch {}", config.train.batch),

@@ -44,7 +44,7 @@ pub struct Previews {
 
 /// How previews are sampled from `model`, in batches no larger than those of training; nothing when there are none.
 fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Sampling<M>> {
-    let (preview, n_classes) = (&config.log.preview, config.model.n_classes);
+    let (preview, n_classes) = (&config.log.preview, config.model.io().n_classes);
     let (labels, _) = arrange(n_classes, preview.count);
     let scale = match (n_classes, config.train.class_dropout) {
         // Nothing to compare with.
@@ -71,9 +71,9 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result
     // The average of the weights is one of training.
     let program = parts.iter().filter(|(part, _)| *part != "parameters");
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
-    let batch = 3 * 4 * sampling.batch_size() * config.model.image_len();
-    let (labels, place) = arrange(config.model.n_classes, config.log.preview.count);
-    let grid = Canvas::forecast(labels.len(), config.model.image_shape(), place);
+    let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();
+    let (labels, place) = arrange(config.model.io().n_classes, config.log.preview.count);
+    let grid = Canvas::forecast(labels.len(), config.model.io().image, place);
     let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
     Ok((program, on_host))
 }
@@ -87,23 +87,23 @@ impl Previews {
         let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
-        let model = config.model;
-        if let Some(what) = png::shows(model.channels) {
+        let io = config.model.io();
+        if let Some(what) = png::shows(io.channels()) {
             tracing::info!("previews: {what}");
         }
         let preview = &config.log.preview;
-        if model.n_classes > 0 && config.train.class_dropout == 0.0 && preview.guidance != 1.0 {
+        if io.n_classes > 0 && config.train.class_dropout == 0.0 && preview.guidance != 1.0 {
             tracing::warn!(
                 "log.preview.guidance = {}: previews go without, as train.class_dropout = 0 trains no null class to compare with",
                 preview.guidance
             );
         }
-        let (labels, place) = arrange(model.n_classes, preview.count);
-        if model.n_classes > 0 {
+        let (labels, place) = arrange(io.n_classes, preview.count);
+        if io.n_classes > 0 {
             let mut shown = labels.clone();
             shown.dedup();
-            let all = match shown.len() < model.n_classes {
-                true => format!(", {} of {}", shown.len(), count(model.n_classes, "class")),
+            let all = match shown.len() < io.n_classes {
+                true => format!(", {} of {}", shown.len(), count(io.n_classes, "class")),
                 false => String::new(),
             };
             let shown = shown.into_iter().map(|class| class as usize);

@@ -68,14 +68,14 @@ impl State {
     /// What each file of weights says of itself.
     pub fn recipe(&self) -> Recipe {
         Recipe {
-            model: self.config.model,
+            model: self.config.model.clone(),
             transport: self.config.transport,
             data: Some(Data {
                 name: self.config.data.kind.to_string(),
                 max_level: self.max_level,
             }),
             classes: self.config.data.classes.clone(),
-            class_dropout: (self.config.model.n_classes > 0)
+            class_dropout: (self.config.model.io().n_classes > 0)
                 .then_some(self.config.train.class_dropout),
         }
     }

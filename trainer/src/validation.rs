@@ -64,7 +64,7 @@ pub fn split(
     let test = data::DataConfig {
         path,
         split: Split::Test,
-        n_classes: Some(config.model.n_classes),
+        n_classes: Some(config.model.io().n_classes),
         ..config.data.clone()
     };
     let test = data::open(&test, &|_, _| ())
@@ -108,7 +108,7 @@ impl Validation {
         let order: Vec<u32> = order.take(n.next_multiple_of(batch)).collect();
         Ok(Self {
             session: train::Validation::new(trainer, Weights::Average)?,
-            x1: vec![0.0; batch * config.model.image_len()],
+            x1: vec![0.0; batch * config.model.io().image_len()],
             y: vec![0; batch],
             images,
             order,

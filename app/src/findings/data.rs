@@ -34,10 +34,10 @@ impl Known {
         };
         let dataset = data.dataset().ok()?;
         let all = read(&*dataset, POINTS)?;
-        if all.d() != model.config.image_len() {
+        if all.d() != model.io.image_len() {
             return None;
         }
-        let all = match model.config.n_classes {
+        let all = match model.io.n_classes {
             0 => Group::unlabelled(all.values().to_vec(), all.d()),
             _ => all,
         };
@@ -126,7 +126,7 @@ mod tests {
         let sevens = like.labels().iter().filter(|l| **l == 7).count();
         assert_eq!((threes, threes + sevens), (2 * sevens, like.len()));
         // Without a class all of them count, as one class.
-        let null = model.config.null_class().unwrap();
+        let null = model.io.null_class().unwrap();
         let like = known.like(&[null; 8], 100);
         assert_eq!(like.labels(), [null; 100]);
         assert_eq!(like.values(), &known.all.values()[..6400]);

@@ -39,7 +39,7 @@ fn time(state: &State, lane: usize) -> f64 {
 
 /// The first `most` samples that a lane shows, with their classes; `None` before they are computed.
 fn group(state: &State, lane: usize, most: usize) -> Option<Group> {
-    let len = state.model.as_ref()?.config.image_len();
+    let len = state.model.as_ref()?.io.image_len();
     let x = state.records[lane].state(state.position(lane))?;
     let mut labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
     labels.truncate(most);

@@ -53,7 +53,7 @@ impl Traces {
             return (&[], true);
         };
         if slot.as_ref().is_none_or(|trace| trace.run != record.run) {
-            let way = Straightness::new(record.t(0), &record.start, model.config.image_len());
+            let way = Straightness::new(record.t(0), &record.start, model.io.image_len());
             *slot = Some(Trace {
                 run: record.run,
                 rows: Vec::new(),

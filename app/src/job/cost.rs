@@ -133,7 +133,6 @@ mod tests {
     use super::*;
     use crate::source::{Origin, open};
     use crate::state::{Classes, REFERENCE_STEPS, Settings, Source, ode, sde, slope};
-    use sit_engine::model::Network as _;
     use sit_engine::transport::{Diffusion, Method, Sampler};
 
     /// All points of a sampler with the exact field of two Gaussians.
@@ -142,7 +141,7 @@ mod tests {
             panic!("a mixture is known exactly");
         };
         let field = Field::Exact {
-            io: model.config.io(),
+            io: model.io,
             transport: model.transport,
             mixture,
         };

@@ -29,7 +29,6 @@ use run::Run;
 use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
-use sit_engine::model::Network as _;
 use std::io::Cursor;
 use std::rc::Rc;
 use timeline::Sweeping;
@@ -137,7 +136,7 @@ impl Worker {
             }
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
-                    io: model.config.io(),
+                    io: model.io,
                     transport: model.transport,
                     mixture,
                 };

@@ -78,7 +78,12 @@ impl Field {
         model: &Model,
         mut weights: Reader<Box<dyn Weights>>,
     ) -> Result<Self> {
-        let network = model::Model::zeros(device, model.config, model.transport)?;
+        let Some(network) = model.network.clone() else {
+            return Err(Error::Config(
+                "an exact field has no weights to load".into(),
+            ));
+        };
+        let network = model::Model::zeros(device, network, model.transport)?;
         weights.load(&network)?;
         Ok(Field::Network(network))
     }

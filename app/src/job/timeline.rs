@@ -84,13 +84,15 @@ impl Sweeping {
         let (sweep, at) = (&self.sweep, self.at);
         let opened = checkpoint("the checkpoint", &sweep.rows[at].1, sweep.weights);
         let (model, mut weights) = opened.map_err(Error::Checkpoint)?;
-        let (config, transport) = (model.config, model.transport);
+        let (Some(config), transport) = (model.network.clone(), model.transport) else {
+            return Err(Error::Config("the checkpoint has no network".into()));
+        };
         if model.is_plane() {
             return Err(Error::Config(
                 "points in the plane: they are shown in the lanes, not here".into(),
             ));
         }
-        self.bytes += row_bytes(config.image_len());
+        self.bytes += row_bytes(model.io.image_len());
         if self.bytes > CELLS_BUDGET {
             return Err(Error::Config(format!(
                 "the pictures of all rows may take {} MiB",
@@ -100,12 +102,12 @@ impl Sweeping {
         let is_same = |n: &Network| n.config == config && n.transport == transport;
         let network = match self.network.take().filter(is_same) {
             Some(network) => network,
-            None => Network::new(device, config, transport)?,
+            None => Network::new(device, config.clone(), transport)?,
         };
         let network = self.network.insert(network);
         weights.load(&network.model)?;
         let start = &sweep.start;
-        let labels = start.classes.labels(config.n_classes, start.sample + 1);
+        let labels = start.classes.labels(model.io.n_classes, start.sample + 1);
         let (numbers, labels) = ([start.sample as u64], &labels[start.sample..]);
         network.session.start(start.seed, &numbers, labels)?;
         self.is_loaded = true;
@@ -115,7 +117,7 @@ impl Sweeping {
 
 impl Network {
     fn new(device: &Device, config: ModelConfig, transport: Transport) -> Result<Self> {
-        let model = Model::zeros(device, config, transport)?;
+        let model = Model::zeros(device, config.clone(), transport)?;
         let sampler = ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32);
         Ok(Network {
             session: model.sampler(sampler).batch(1).keep_out().session()?,

@@ -4,7 +4,7 @@ use crate::state::{Learned, Model, Source, TrainingAction};
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Precision, Recipe};
 use sit_engine::error::{Error, Result};
-use sit_engine::model::{Blueprint, ModelConfig};
+use sit_engine::model::{Blueprint, Dit, Network as _};
 use sit_engine::objective::Batch;
 use sit_engine::optim::{AdamW, LearningRate};
 use sit_engine::sample::{Sampling, Session};
@@ -22,7 +22,7 @@ pub struct TrainPlan {
     /// The data.
     pub dataset: Arc<dyn Dataset>,
     /// The network.
-    pub model: ModelConfig,
+    pub model: Dit,
     /// What it learns.
     pub transport: Transport,
     /// The optimizer.
@@ -212,7 +212,7 @@ impl Training {
             model, transport, ..
         } = self.plan;
         let recipe = Recipe {
-            model,
+            model: model.into(),
             transport,
             data: None,
             classes: self.plan.dataset.class_names().to_vec(),
@@ -225,7 +225,8 @@ impl Training {
             .await?;
         let model = Model {
             source: Source::Trained(self.plan.name.clone()),
-            config: model,
+            io: model.io(),
+            network: Some(model.into()),
             transport,
             classes: recipe.classes,
         };

@@ -81,7 +81,7 @@ fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(model) = &scene.state.model else {
         return;
     };
-    let n = model.config.n_classes;
+    let n = model.io.n_classes;
     if n == 0 {
         return;
     }

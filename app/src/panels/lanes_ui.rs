@@ -101,7 +101,7 @@ fn size(ui: &Ui, sheet: &Sheet) -> egui::Vec2 {
 
 /// The sheet that a lane without a picture will show, if that is known: it keeps the place, so that nothing moves when it comes.
 fn coming(state: &State) -> Option<Sheet> {
-    let side = state.model.as_ref()?.config.input_size;
+    let side = state.model.as_ref()?.io.image[1];
     let is_grid = state.view.layout == crate::state::Layout::Grid;
     is_grid.then(|| Sheet::new(state.n_samples, side, None))
 }

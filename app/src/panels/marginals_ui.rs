@@ -98,8 +98,8 @@ fn along(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(model) = &scene.state.model else {
         return;
     };
-    let len = model.config.image_len();
-    let (value, values) = match (model.is_plane(), model.config.input_size) {
+    let len = model.io.image_len();
+    let (value, values) = match (model.is_plane(), model.io.image[1]) {
         (true, _) => ("coordinate", 0),
         // A pixel of the middle: the corners of digits are empty.
         (false, side) => ("pixel", len / 2 + side / 2),

@@ -10,16 +10,17 @@ const MAX_REASONS: usize = 50;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     if let Some(model) = &scene.state.model {
-        let c = &model.config;
-        ui.label(format!(
-            "SiT of width {}, depth {}, {} heads, patch {} on {}×{}×{}",
-            c.dim, c.depth, c.n_heads, c.patch, c.input_size, c.input_size, c.channels
-        ));
-        ui.label(format!(
-            "{}, {}",
-            count(c.n_params(), "parameter"),
-            count(c.n_classes, "class")
-        ));
+        if let Some(network) = &model.network {
+            let [channels, height, width] = model.io.image;
+            ui.label(format!("SiT of {network} on {height}×{width}×{channels}"));
+            ui.label(format!(
+                "{}, {}",
+                count(network.n_params(), "parameter"),
+                count(model.io.n_classes, "class")
+            ));
+        } else {
+            ui.label("The exact field of a mixture of Gaussians; no network");
+        }
         let t = &model.transport;
         ui.label(format!("{} path, predicts {}", t.path, t.prediction));
     }

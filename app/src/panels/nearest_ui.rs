@@ -19,8 +19,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
         ui.weak("Click a sample to see the training image nearest to it.");
         return;
     };
-    let config = &model.config;
-    let shape = [config.channels, config.input_size, config.input_size];
+    let shape = model.io.image;
     ui.label(format!(
         "Sample {} and its nearest training image",
         sample + 1
@@ -33,7 +32,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
             Quantity::Predicted,
             &model.transport,
         );
-        let len = config.image_len();
+        let len = model.io.image_len();
         let Some(x) = total(&terms).and_then(|x| Some(x.get(sample * len..)?.get(..len)?.to_vec()))
         else {
             continue;

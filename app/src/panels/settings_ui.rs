@@ -101,12 +101,7 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
             noise(ui, &mut new.noise);
         }
     }
-    if let Some(model) = scene
-        .state
-        .model
-        .as_ref()
-        .filter(|m| m.config.n_classes > 0)
-    {
+    if let Some(model) = scene.state.model.as_ref().filter(|m| m.io.n_classes > 0) {
         class(ui, new, model);
         guidance(ui, new);
     }
@@ -143,7 +138,7 @@ fn noise(ui: &mut Ui, noise: &mut Noise) {
 
 /// The class of this lane alone, or of a branch from where it leaves.
 fn class(ui: &mut Ui, new: &mut Settings, model: &Model) {
-    let n_classes = model.config.n_classes as u32;
+    let n_classes = model.io.n_classes as u32;
     let name = |class: Option<u32>| match class {
         None => "as above".to_owned(),
         Some(class) if class == n_classes => "none (∅)".to_owned(),

@@ -142,7 +142,7 @@ impl State {
     /// Why the records would not fit, if so.
     fn over_budget(&self, record: &Record, model: &Model) -> Option<String> {
         let guided = record.settings.iter().any(|s| s.guidance.scale != 1.0);
-        let len = model.config.image_len();
+        let len = model.io.image_len();
         let bytes = Record::forecast(&record.steps, self.n_samples, len, guided);
         let budget = RECORD_BUDGET / self.lanes.len() as u64;
         (bytes > budget).then(|| {

@@ -234,9 +234,9 @@ impl State {
     /// Labels of the samples of a lane's segment.
     pub fn labels(&self, settings: &Settings) -> Vec<u32> {
         let classes = settings.class.map_or(self.classes, Classes::One);
-        self.model.as_ref().map_or_else(Vec::new, |m| {
-            classes.labels(m.config.n_classes, self.n_samples)
-        })
+        self.model
+            .as_ref()
+            .map_or_else(Vec::new, |m| classes.labels(m.io.n_classes, self.n_samples))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The network of the lanes, and the classes that are asked of it.
 
 use serde::{Deserialize, Serialize};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{ModelConfig, NetworkIo};
 use sit_engine::transport::Transport;
 
 /// Where the network of the lanes comes from.
@@ -23,8 +23,10 @@ pub enum Source {
 pub struct Model {
     /// Where it is from.
     pub source: Source,
-    /// Its sizes.
-    pub config: ModelConfig,
+    /// Its sizes; none of an exact field, which has no network.
+    pub network: Option<ModelConfig>,
+    /// Shapes of the images and labels.
+    pub io: NetworkIo,
     /// What it was trained to do.
     pub transport: Transport,
     /// Names of its classes in their order, as many as are known.
@@ -34,7 +36,7 @@ pub struct Model {
 impl Model {
     /// True for points in the plane: one pixel of two channels.
     pub fn is_plane(&self) -> bool {
-        self.config.channels == 2 && self.config.input_size == 1
+        self.io.image == [2, 1, 1]
     }
 
     /// What class `class` is called: its name, or its number.

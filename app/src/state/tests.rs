@@ -1,24 +1,27 @@
 //! Walks through the state as a user takes them, with steps that arrive from a job that only pretends.
 
 use super::*;
-use sit_engine::model::{Block, ModelConfig};
+use sit_engine::model::{Block, Dit, Network as _};
 use sit_engine::transport::{Guidance, Transport};
 use std::sync::Arc;
+
+const DIT: Dit = Dit {
+    input_size: 4,
+    channels: 1,
+    patch: 2,
+    dim: 8,
+    depth: 1,
+    n_heads: 1,
+    n_classes: 3,
+    learn_sigma: false,
+    block: Block::AdaLnZero,
+};
 
 fn model() -> Model {
     Model {
         source: Source::Digits,
-        config: ModelConfig {
-            input_size: 4,
-            channels: 1,
-            patch: 2,
-            dim: 8,
-            depth: 1,
-            n_heads: 1,
-            n_classes: 3,
-            learn_sigma: false,
-            block: Block::AdaLnZero,
-        },
+        network: Some(DIT.into()),
+        io: DIT.io(),
         transport: Transport::default(),
         classes: Vec::new(),
     }
@@ -219,7 +222,7 @@ fn a_refused_lane_says_why_and_another_leads() {
     let mut state = ready();
     state.apply(LanesAction::SetSamples(MAX_SAMPLES));
     let mut big = model();
-    big.config.input_size = 256;
+    big.io.image = [1, 256, 256];
     state.apply(Action::ModelReady(Box::new(big)));
     let failure = state.records[0].failure.as_ref().unwrap();
     assert!(failure.contains("fewer samples"), "{failure}");

@@ -101,7 +101,7 @@ fn the_checkpoints_of_a_run_lie_side_by_side() {
     });
     go_to(&mut harness, 16);
     let state = harness.state().state();
-    let len = state.model.as_ref().unwrap().config.image_len();
+    let len = state.model.as_ref().unwrap().io.image_len();
     let lane = &state.records[0].state(16).unwrap()[5 * len..6 * len];
     assert_eq!(lane, &state.timeline.rows[2].cells[4].x[..]);
     assert_eq!(state.view.sample, Some(5));

@@ -128,8 +128,8 @@ fn a_folder_of_images_is_trained_on_and_stepped() {
         let model = app.state().model.as_ref();
         model.is_some_and(|m| m.source == name) && app.state().is_shown(0)
     });
-    let config = harness.state().state().model.as_ref().unwrap().config;
-    assert_eq!((config.channels, config.input_size), (3, 8));
+    let config = harness.state().state().model.as_ref().unwrap().io;
+    assert_eq!((config.channels(), config.image[1]), (3, 8));
     assert_eq!(config.n_classes, 2);
     go_to(&mut harness, 25);
     shot(&mut harness, "files-lanes");

@@ -60,8 +60,8 @@ pub struct Figure {
 impl Figure {
     /// That of a lane as the state has it; `None` while there is nothing to show.
     pub fn of(state: &State, lane: usize) -> Option<Self> {
-        let config = &state.model.as_ref()?.config;
-        let side = config.input_size;
+        let io = state.model.as_ref()?.io;
+        let side = io.image[1];
         let position = state.position(lane);
         let (strips, sheet) = match state.view.layout {
             Layout::Grid => {
@@ -80,7 +80,7 @@ impl Figure {
         };
         Some(Figure {
             sheet,
-            channels: config.channels,
+            channels: io.channels(),
             scale: Scale::of(state.view.quantity),
             strips,
         })

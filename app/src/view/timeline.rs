@@ -66,7 +66,7 @@ impl Pictures {
 
 fn draw(ctx: &egui::Context, row: &Row, key: Key) -> Option<RowPicture> {
     let (config, transport) = row.model.as_ref()?;
-    let shape = [config.channels, config.input_size, config.input_size];
+    let shape = config.io().image;
     let (mut values, mut n, mut places) = (Vec::new(), 0, Vec::new());
     for cell in &row.cells {
         let value = value(cell, key.quantity, transport);

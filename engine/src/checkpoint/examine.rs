@@ -1,11 +1,10 @@
 //! What model a file's tensors make, and every tensor that does not fit it, from the header alone.
 
-use super::state_dict::LANDMARK;
-use super::{POS_EMBED, Reader, shown};
+use super::{Reader, shown};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::{Block, ModelConfig, Network, PRESETS, params};
+use crate::model::{LANDMARK, ModelConfig, Network, Recognized, params};
 use crate::nn::ParamSpec;
 use crate::shape::Shape;
 use std::collections::BTreeSet;
@@ -71,20 +70,9 @@ pub struct Examination {
     /// The model that its recipe states or its tensors make; or what is missing to tell.
     pub model: Result<ModelConfig>,
     /// The same with what tensors do not tell left open, where they tell the rest.
-    pub sizes: Option<Sizes>,
+    pub recognized: Option<Recognized>,
     /// Every tensor that does not fit that model: those of the model in its order, then those it does not have.
     pub mismatches: Vec<Mismatch>,
-}
-
-/// The model that tensors make, as far as they tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    /// The sizes; valid, with 1 head or 1 token where these are not known.
-    pub model: ModelConfig,
-    /// Whether the number of heads is known.
-    pub knows_heads: bool,
-    /// Whether the size of the image is known.
-    pub knows_image: bool,
 }
 
 /// Parts of tensors' names in files of other models, and what these are.
@@ -116,15 +104,15 @@ const OTHERS: [(&str, &str); 10] = [
 impl<R: Read + Seek> Reader<R> {
     /// Tells the model and lists every tensor that does not fit it; arguments as in [`Reader::model`].
     pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
-        let sizes = self.sizes(n_heads, input_size);
-        let mismatches = match &sizes {
+        let recognized = self.recognized(n_heads, input_size);
+        let mismatches = match &recognized {
             // The sizes are valid.
-            Ok(sizes) => self.mismatches(&params(&sizes.model).unwrap_or_default()),
+            Ok(recognized) => self.mismatches(&params(&recognized.model).unwrap_or_default()),
             Err(_) => Vec::new(),
         };
         Examination {
-            sizes: sizes.as_ref().ok().copied(),
-            model: sizes.and_then(|sizes| self.known(sizes)),
+            recognized: recognized.as_ref().ok().cloned(),
+            model: recognized.and_then(|recognized| self.known(recognized)),
             mismatches,
         }
     }
@@ -137,50 +125,39 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     /// [`Error::Checkpoint`] naming the tensor that is missing or the number that must be given.
     pub fn model(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<ModelConfig> {
-        self.known(self.sizes(n_heads, input_size)?)
+        self.known(self.recognized(n_heads, input_size)?)
     }
 
-    fn known(&self, sizes: Sizes) -> Result<ModelConfig> {
-        if !sizes.knows_image {
+    fn known(&self, recognized: Recognized) -> Result<ModelConfig> {
+        if !recognized.knows_image {
             return self
                 .refuse("has no pos_embed [1, T, D] to tell the image size; give `input_size`");
         }
-        if !sizes.knows_heads {
+        if !recognized.knows_heads {
+            let ModelConfig::Dit(dit) = &recognized.model;
             return self.refuse(format_args!(
                 "its tensors do not tell the number of heads of width {}; give `n_heads`",
-                sizes.model.dim
+                dit.dim
             ));
         }
-        Ok(sizes.model)
+        Ok(recognized.model)
     }
 
-    fn sizes(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<Sizes> {
-        let mut sizes = match self.recipe()? {
-            Some(recipe) => Sizes {
-                model: recipe.model,
-                knows_heads: true,
-                knows_image: true,
-            },
-            None => self.sizes_of_shapes()?,
+    fn recognized(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<Recognized> {
+        let mut recognized = match self.recipe()? {
+            Some(recipe) => Recognized::all(recipe.model),
+            None => self.recognize()?,
         };
-        if let Some(n_heads) = n_heads {
-            sizes.model.n_heads = n_heads;
-            sizes.knows_heads = true;
-        }
-        if let Some(input_size) = input_size {
-            sizes.model.input_size = input_size;
-            sizes.knows_image = true;
-        }
-        sizes.model.validate().or_else(|e| self.refuse(e))?;
-        Ok(sizes)
+        recognized.add(n_heads, input_size);
+        let valid = recognized.model.validate(1);
+        valid.or_else(|e| self.refuse(e))?;
+        Ok(recognized)
     }
 
-    fn sizes_of_shapes(&self) -> Result<Sizes> {
-        let proj = match self.shape(LANDMARK) {
-            Some(shape) if shape.len() == 4 && shape.iter().all(|&n| n > 0) => shape,
-            Some(shape) => {
-                return self.refuse(format_args!("{LANDMARK} is {shape}, expected 4 axes"));
-            }
+    fn recognize(&self) -> Result<Recognized> {
+        let tensors = self.tensors().map(|(name, entry)| (name, &entry.shape));
+        match ModelConfig::recognize(&tensors.collect()) {
+            Some(recognized) => recognized.or_else(|what| self.refuse(what)),
             None => {
                 for (part, what) in OTHERS {
                     if let Some((name, _)) = self.tensors().find(|(name, _)| name.contains(part)) {
@@ -190,51 +167,11 @@ impl<R: Read + Seek> Reader<R> {
                         ));
                     }
                 }
-                return self.refuse(format_args!(
+                self.refuse(format_args!(
                     "has no tensor {LANDMARK}; is it a SiT with the official names?"
-                ));
+                ))
             }
-        };
-        let (dim, channels, patch) = (proj[0], proj[1], proj[2]);
-        let first = |name: &str| Some(*self.shape(name)?.first()?);
-        // What is neither C nor 2C outputs a pixel is a mismatch of the usual 2C.
-        let plain = patch
-            .checked_mul(patch)
-            .and_then(|n| n.checked_mul(channels));
-        let learn_sigma = first("final_layer.linear.weight") != plain;
-        let modulation = first("blocks.0.adaLN_modulation.1.weight");
-        let block = match modulation.is_some_and(|rows| Some(rows) == dim.checked_mul(4)) {
-            true => Block::AdaLn,
-            false => Block::AdaLnZero,
-        };
-        let number = |name: &str| {
-            name.strip_prefix("blocks.")?
-                .split('.')
-                .next()?
-                .parse::<usize>()
-                .ok()
-        };
-        let last = self.tensors().filter_map(|(name, _)| number(name)).max();
-        let table = first("y_embedder.embedding_table.weight");
-        let tokens = self.shape(POS_EMBED).filter(|shape| shape.len() == 3);
-        let input_size = tokens.map(|shape| shape[1].isqrt().saturating_mul(patch));
-        let published = PRESETS.iter().find(|p| p.dim == dim).map(|p| p.n_heads);
-        let model = ModelConfig {
-            input_size: input_size.unwrap_or(patch),
-            channels,
-            patch,
-            dim,
-            depth: last.map_or(0, |last| last.saturating_add(1)),
-            n_heads: published.unwrap_or(1),
-            n_classes: table.map_or(0, |rows| rows.saturating_sub(1)),
-            learn_sigma,
-            block,
-        };
-        Ok(Sizes {
-            model,
-            knows_heads: published.is_some(),
-            knows_image: input_size.is_some(),
-        })
+        }
     }
 
     /// Every tensor that does not fit `specs`, of which fixed tables may be missing.

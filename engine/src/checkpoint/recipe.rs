@@ -1,7 +1,7 @@
 //! What a file of weights says of itself.
 
 use crate::error::{Error, Result};
-use crate::model::ModelConfig;
+use crate::model::{ModelConfig, Network as _};
 use crate::transport::Transport;
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +38,9 @@ pub struct Data {
 
 impl Recipe {
     /// A network and what it was trained to do, and nothing known beside them.
-    pub fn new(model: ModelConfig, transport: Transport) -> Self {
+    pub fn new(model: impl Into<ModelConfig>, transport: Transport) -> Self {
         Recipe {
-            model,
+            model: model.into(),
             transport,
             data: None,
             classes: Vec::new(),
@@ -53,14 +53,14 @@ impl Recipe {
     /// # Errors
     /// [`Error::Setting`] naming the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
-        self.model.validate()?;
+        self.model.validate(1)?;
         self.transport
             .objective()
             .map_err(|e| e.within("transport"))?;
         if self.data.as_ref().is_some_and(|data| data.max_level == 0) {
             return Err(Error::setting("data.max_level", "got 0, expected 1 to 255"));
         }
-        let (n_names, n_classes) = (self.classes.len(), self.model.n_classes);
+        let (n_names, n_classes) = (self.classes.len(), self.model.io().n_classes);
         if n_names > n_classes {
             return Err(Error::setting(
                 "classes",

@@ -2,7 +2,7 @@
 
 use super::index::{Entry, Set, Tensors};
 use super::shown;
-use super::state_dict::LANDMARK;
+use crate::model::LANDMARK;
 use std::collections::BTreeSet;
 
 /// Parts of a name that PyTorch's wrappers add (`torch.compile`, FSDP, checkpointing), anywhere.

@@ -3,6 +3,7 @@
 use super::index::{Entry, Place, Set, Tensors};
 use super::pickle::{Pickle, Slice, Value, View};
 use super::shown;
+use crate::model::LANDMARK;
 use crate::shape::Shape;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -20,9 +21,6 @@ const MAX_SETS: usize = 8;
 
 /// More tensors than the largest pickle that is read has names for.
 const MAX_TENSORS: usize = 1 << 17;
-
-/// Name of a tensor that every SiT has, at the end of what may stand before all names.
-pub(super) const LANDMARK: &str = "x_embedder.proj.weight";
 
 /// Arrays by name: their bytes in the file, or why they cannot be read.
 pub(super) type Arrays = HashMap<Vec<u8>, Result<Range<u64>>>;

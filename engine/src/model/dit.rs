@@ -1,6 +1,12 @@
 //! The diffusion transformer as a graph.
 
-use super::{Block, Inputs, ModelConfig, Network, NetworkIo, Outputs};
+mod config;
+mod recognize;
+
+pub use config::{Block, Dit, PRESETS, Preset};
+pub(crate) use recognize::{LANDMARK, recognize};
+
+use super::{Inputs, Network, NetworkIo, Outputs};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, LabelEmbed, Linear, PatchEmbed, Scope, TimeEmbed};
@@ -11,17 +17,16 @@ const LN_EPS: f32 = 1e-6;
 /// Width of the MLP relative to the tokens.
 const MLP_RATIO: usize = 4;
 
-impl Network for ModelConfig {
+impl Network for Dit {
     fn io(&self) -> NetworkIo {
         NetworkIo {
-            image: self.image_shape(),
+            image: [self.channels, self.input_size, self.input_size],
             n_classes: self.n_classes,
         }
     }
 
     fn validate(&self, batch: usize) -> Result<()> {
-        ModelConfig::validate(self)?;
-        self.validate_batch(batch)
+        self.check(batch)
     }
 
     /// With `c = mlp(sincos(t)) + table[y]` and `h = patches(x) + positions`, the blocks change h as [`Block`] tells; at last
@@ -71,7 +76,7 @@ struct DitBlock {
 }
 
 impl DitBlock {
-    fn new(config: &ModelConfig, s: &mut Scope<'_>) -> Result<Self> {
+    fn new(config: &Dit, s: &mut Scope<'_>) -> Result<Self> {
         let (d, wide) = (config.dim, MLP_RATIO * config.dim);
         let (chunks, init) = match config.block {
             Block::AdaLnZero => (6, Init::Zeros),
@@ -139,7 +144,7 @@ struct FinalLayer {
 }
 
 impl FinalLayer {
-    fn new(config: &ModelConfig, s: &mut Scope<'_>) -> Result<Self> {
+    fn new(config: &Dit, s: &mut Scope<'_>) -> Result<Self> {
         let (d, patch_len) = (config.dim, config.patch * config.patch);
         let out = patch_len * config.out_channels();
         Ok(FinalLayer {

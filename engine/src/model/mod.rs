@@ -6,17 +6,16 @@
 //! and the graph come from the same lines. A [`Model`] is a network with its transport and with weights on a device.
 //!
 //! # Practice
-//! [`ModelConfig`] is the network of configurations and files: SiT, a transformer on image patches with adaLN conditioning (arXiv
-//! 2401.08740, section 4; DiT, arXiv 2212.09748, section 3.2). A network of your own implements [`Network`]. A [`Blueprint`] is all
-//! of a model that is known before there is a device.
+//! [`Dit`] is SiT's transformer. [`ModelConfig`] is any network that a configuration or a file of weights can name; a network of your
+//! own implements [`Network`]. A [`Blueprint`] is all of a model that is known before there is a device.
 //!
 //! ```
 //! use sit_engine::backend::Device;
-//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::model::{Model, Dit, ModelConfig};
 //! use sit_engine::transport::Transport;
 //!
 //! # fn main() -> sit_engine::Result<()> {
-//! let network = ModelConfig { dim: 64, depth: 2, n_heads: 2, ..ModelConfig::preset("SiT-S/8").unwrap() };
+//! let network = Dit { dim: 64, depth: 2, n_heads: 2, ..Dit::preset("SiT-S/8").unwrap() };
 //! let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
 //! assert_eq!(model.io().image, [4, 32, 32]);
 //! # Ok(())
@@ -27,7 +26,9 @@ mod config;
 mod dit;
 mod network;
 
-pub use config::{Block, ModelConfig, PRESETS, Preset};
+pub use config::{ModelConfig, Recognized};
+pub(crate) use dit::LANDMARK;
+pub use dit::{Block, Dit, PRESETS, Preset};
 pub use network::{Inputs, Network, NetworkIo, Outputs};
 
 use crate::backend::{Arenas, Device};

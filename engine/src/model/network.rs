@@ -3,7 +3,9 @@
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::nn::Scope;
+use crate::shape::Shape;
 use crate::text::count;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -70,6 +72,9 @@ impl NetworkIo {
         }
     }
 }
+
+/// Names and shapes of a file's tensors.
+pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a Shape>;
 
 /// What a network is evaluated on.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@
 //! ```
 //! use sit_engine::backend::Device;
 //! use sit_engine::graph::{Graph, Var};
-//! use sit_engine::model::{Inputs, ModelConfig, NetworkIo};
+//! use sit_engine::model::{Inputs, Dit, NetworkIo};
 //! use sit_engine::objective::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES};
 //! use sit_engine::ops::loss;
 //! use sit_engine::train::Trainer;
@@ -51,7 +51,7 @@
 //! }
 //!
 //! # fn main() -> Result<()> {
-//! let network = ModelConfig { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! let network = Dit { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..Dit::preset("SiT-S/4").unwrap() };
 //! let mut trainer = Trainer::builder(network).objective(Identity).batch(2).build(&Device::Cpu)?;
 //! let images = vec![0.5; 2 * trainer.io().image_len()];
 //! let first = trainer.step(&images, &[0, 1], 1e-2)?.loss;

@@ -16,11 +16,11 @@
 //!
 //! ```
 //! use sit_engine::backend::Device;
-//! use sit_engine::model::{Model, ModelConfig};
+//! use sit_engine::model::{Model, Dit};
 //! use sit_engine::transport::{Method, Sampler, Transport};
 //!
 //! # fn main() -> sit_engine::Result<()> {
-//! # let network = ModelConfig { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! # let network = Dit { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..Dit::preset("SiT-S/4").unwrap() };
 //! let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
 //! let images = model.sampler(Sampler::ode(Method::Heun, 2)).guidance(1.5).seed(7).sample(&[3, 8])?;
 //! assert_eq!(images.len(), 2 * model.io().image_len());

@@ -12,12 +12,12 @@
 //!
 //! ```
 //! use sit_engine::backend::Device;
-//! use sit_engine::model::ModelConfig;
+//! use sit_engine::model::Dit;
 //! use sit_engine::train::{Trainer, Weights};
 //! use sit_engine::transport::{Method, Sampler};
 //!
 //! # fn main() -> sit_engine::Result<()> {
-//! # let network = ModelConfig { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..ModelConfig::preset("SiT-S/4").unwrap() };
+//! # let network = Dit { dim: 32, depth: 1, n_heads: 2, input_size: 8, ..Dit::preset("SiT-S/4").unwrap() };
 //! let mut trainer = Trainer::builder(network).batch(2).seed(0).build(&Device::Cpu)?;
 //! let (images, labels) = (vec![0.5; 2 * trainer.io().image_len()], [3, 8]);
 //! let report = trainer.step(&images, &labels, 1e-3)?;

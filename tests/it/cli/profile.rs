@@ -161,7 +161,10 @@ fn a_run_and_a_file_are_profiled_and_stay_as_they_are() {
     for source in ["run", "x.safetensors"] {
         let words = format!("profile {source} --backend cpu --steps 1 --batch 2");
         let said = run_ok(folder, &words);
-        assert!(said.contains("width 16, depth 1, batch 2"), "{said}");
+        assert!(
+            said.contains("width 16, depth 1, 2 heads, patch 2, batch 2"),
+            "{said}"
+        );
     }
     assert!(tree(folder) == before);
 }
@@ -309,7 +312,7 @@ fn a_sampling_that_is_profiled_on_the_way_ends_with_the_same_bits() {
     let config = config(&[]);
     for device in [&Device::Cpu, gpu()] {
         let images = [false, true].map(|profiled| {
-            let model = Model::init(device, config.model, config.transport, 3).unwrap();
+            let model = Model::init(device, config.model.clone(), config.transport, 3).unwrap();
             for (k, entry) in model.layout().entries().iter().enumerate() {
                 let values = sine(entry.shape.numel(), 0.1, 1.7, 0.3 * k as f64);
                 model.write(&entry.name, &values).unwrap();

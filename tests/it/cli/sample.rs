@@ -2,7 +2,7 @@
 
 use super::tensors::{Tensors, f32s, i64s, read, write};
 use super::{TINY_RUN, names};
-use sit_engine::model::{ModelConfig, Network};
+use sit_engine::model::{Dit, Network};
 use sit_engine::sample::initial_noise;
 use sit_engine::table::Table;
 use sit_tests::formula::Formula;
@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// `sit.safetensors` with formula weights by the official names, and `noise.safetensors` to start from.
-pub fn sit_files(folder: &Path, config: &ModelConfig, formula: &Formula, x: &[f32], y: &[u32]) {
+pub fn sit_files(folder: &Path, config: &Dit, formula: &Formula, x: &[f32], y: &[u32]) {
     let tensors = net::params(config, formula);
     let mut weights: Tensors = tensors
         .map(|(name, shape, values)| (name, f32s(&shape, &values)))
@@ -80,7 +80,7 @@ fn outputs_have_their_shapes_and_agree() {
             "{times:?}"
         );
         let (noise, end) = (&x[..12 * 64], &x[(n - 1) * 12 * 64..]);
-        let config = ModelConfig {
+        let config = Dit {
             channels: 1,
             ..TINY
         };

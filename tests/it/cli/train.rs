@@ -1,7 +1,7 @@
 //! What `sit train`, `sit info` and `sit data` write and print.
 
 use super::{TINY_RUN, checkpoints, metrics, names, tree};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::Dit;
 use sit_tests::sit::{run, run_ok, sit};
 use std::process::Stdio;
 
@@ -120,7 +120,7 @@ fn twenty_steps_that_are_not_finite_stop_a_run() {
 }
 
 /// Multiply-accumulates of the matrix products of a forward, counted by hand.
-fn macs(m: &ModelConfig) -> usize {
+fn macs(m: &Dit) -> usize {
     let (t, d) = (m.tokens(), m.dim);
     let pixels = m.patch * m.patch * m.channels;
     let block = 12 * t * d * d + 2 * t * t * d + 6 * d * d;
@@ -135,7 +135,7 @@ fn info_of_a_preset() {
     // The paper says 118.64 G; it counts a little besides the matrix products.
     let gmac = format!(
         "{:.2} GMAC",
-        macs(&ModelConfig::preset("SiT-XL/2").unwrap()) as f64 / 1e9
+        macs(&Dit::preset("SiT-XL/2").unwrap()) as f64 / 1e9
     );
     assert_eq!(gmac, "118.62 GMAC");
     for part in [

@@ -2,7 +2,7 @@
 
 use super::{Bench, CPU, gpu_bench};
 use sit_engine::graph::Arena;
-use sit_engine::model;
+use sit_engine::model::{self, ModelConfig};
 use sit_tests::assert_close;
 use sit_tests::net::{self, Given, Training};
 use sit_tests::official::{self, Official};
@@ -27,7 +27,10 @@ fn parameters_have_their_names_and_order() {
     let own = own.iter().filter(|spec| spec.is_trained());
     let own: Vec<&str> = own.map(|spec| spec.name.as_str()).collect();
     assert_eq!(own, names);
-    assert_eq!(tiny.at("param_count").count(), tiny.model.n_params());
+    assert_eq!(
+        tiny.at("param_count").count(),
+        ModelConfig::from(tiny.model).n_params()
+    );
 }
 
 fn forward(bench: &Bench) {

@@ -1,7 +1,7 @@
 //! Published sizes.
 
 use super::CPU;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Dit, ModelConfig};
 use sit_tests::fixture::Fixture;
 use sit_tests::{assert_close, official};
 
@@ -13,9 +13,9 @@ fn outputs_of_published_sizes() {
     let file = Fixture::open("sit_presets");
     let mut n = 0;
     for (name, _) in file.root().at("models").entries() {
-        let config = ModelConfig::preset(name);
+        let config = Dit::preset(name);
         let config = config.unwrap_or_else(|| panic!("{name}: not a published size"));
-        if config.n_params() <= MOST_PARAMS {
+        if ModelConfig::from(config).n_params() <= MOST_PARAMS {
             let (got, want) = official::preset(CPU.device, name);
             assert_close(name, &got, &want, CPU.tensor);
             n += 1;

@@ -2,7 +2,7 @@
 
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Format, Reader};
-use sit_engine::model::{Model, ModelConfig};
+use sit_engine::model::{Dit, Model};
 use sit_engine::transport::Transport;
 use sit_tests::fixture::{Entry, Fixture};
 use sit_tests::formula::Formula;
@@ -19,8 +19,11 @@ fn reader(fixture: &Fixture, name: &str) -> File {
 }
 
 /// Loads the weights and compares them with the formula.
-fn weights(file: &mut File, config: &ModelConfig, formula: &Formula) {
-    assert_eq!(file.model(Some(config.n_heads), None).unwrap(), *config);
+fn weights(file: &mut File, config: &Dit, formula: &Formula) {
+    assert_eq!(
+        file.model(Some(config.n_heads), None).unwrap(),
+        (*config).into()
+    );
     let model = Model::zeros(&Device::Cpu, *config, Transport::default()).unwrap();
     file.load(&model).unwrap();
     for (name, _, want) in net::params(config, formula) {

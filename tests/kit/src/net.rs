@@ -5,7 +5,7 @@ use pollster::block_on;
 use sit_engine::backend::{Arenas, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Plan, SetId, Var};
-use sit_engine::model::{self, Block, Blueprint, Inputs, Model, ModelConfig, Network};
+use sit_engine::model::{self, Block, Blueprint, Dit, Inputs, Model, Network};
 use sit_engine::nn::{ParamSpec, Params};
 use sit_engine::ops::guide;
 use sit_engine::optim::{self, AdamW};
@@ -15,7 +15,7 @@ use sit_engine::train;
 use sit_engine::transport::Transport;
 
 /// A small network, for tests of what holds for every network.
-pub const TINY: ModelConfig = ModelConfig {
+pub const TINY: Dit = Dit {
     input_size: 8,
     channels: 4,
     patch: 2,
@@ -43,10 +43,7 @@ pub fn sine_weights(scale: f64) -> Formula {
 ///
 /// # Panics
 /// When the sizes do not fit together.
-pub fn params(
-    config: &ModelConfig,
-    weights: &Formula,
-) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
+pub fn params(config: &Dit, weights: &Formula) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
     let params = model::params(config).expect("valid sizes").into_iter();
     let params = params.filter(ParamSpec::is_trained).enumerate();
     params.map(|(k, spec)| {
@@ -59,12 +56,7 @@ pub fn params(
 ///
 /// # Panics
 /// When the device refuses it.
-pub fn model(
-    device: &Device,
-    config: &ModelConfig,
-    transport: Transport,
-    weights: &Formula,
-) -> Model {
+pub fn model(device: &Device, config: &Dit, transport: Transport, weights: &Formula) -> Model {
     let model = Model::zeros(device, *config, transport).expect("it fits");
     for (name, _, values) in params(config, weights) {
         model.write(&name, &values).expect("the parameter is there");
@@ -79,7 +71,7 @@ pub fn model(
 pub fn arenas(
     device: &Device,
     blueprint: &Blueprint,
-    config: &ModelConfig,
+    config: &Dit,
     weights: &Formula,
     kinds: &[Arena],
 ) -> Arenas {
@@ -110,7 +102,7 @@ pub fn run(program: &mut Program, output: &str) -> Vec<f32> {
 ///
 /// # Panics
 /// When the engine refuses it.
-pub fn network(device: &Device, config: &ModelConfig, batch: usize, weights: &Formula) -> Program {
+pub fn network(device: &Device, config: &Dit, batch: usize, weights: &Formula) -> Program {
     let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
         evaluate(config, g, params, x, t, y)
@@ -123,12 +115,7 @@ pub fn network(device: &Device, config: &ModelConfig, batch: usize, weights: &Fo
 ///
 /// # Panics
 /// When the engine refuses it.
-pub fn guided(
-    device: &Device,
-    config: &ModelConfig,
-    channels: usize,
-    weights: &Formula,
-) -> Program {
+pub fn guided(device: &Device, config: &Dit, channels: usize, weights: &Formula) -> Program {
     let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [2]), g.input_u32("y", [2]));
         let scale = g.input("scale", [1]);
@@ -139,14 +126,7 @@ pub fn guided(
     program(device, config, 1, weights, forward)
 }
 
-fn evaluate(
-    config: &ModelConfig,
-    g: &mut Graph,
-    params: &mut Params,
-    x: Var,
-    t: Var,
-    y: Var,
-) -> Var {
+fn evaluate(config: &Dit, g: &mut Graph, params: &mut Params, x: Var, t: Var, y: Var) -> Var {
     let inputs = Inputs { x, t, y: Some(y) };
     let outputs = config.forward(&mut params.scope(g), inputs);
     outputs.expect("valid shapes").out
@@ -154,7 +134,7 @@ fn evaluate(
 
 fn program(
     device: &Device,
-    config: &ModelConfig,
+    config: &Dit,
     batch: usize,
     weights: &Formula,
     forward: impl FnOnce(&mut Graph, &mut Params, Var) -> Var,
@@ -200,7 +180,7 @@ impl Training {
     /// When the engine refuses it.
     pub fn new(
         device: &Device,
-        config: &ModelConfig,
+        config: &Dit,
         training: &train::Training,
         weights: &Formula,
     ) -> Training {

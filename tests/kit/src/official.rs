@@ -4,7 +4,7 @@ use crate::fixture::{Arrays, Entry, Fixture};
 use crate::formula::Formula;
 use crate::net;
 use sit_engine::backend::Device;
-use sit_engine::model::{Block, ModelConfig};
+use sit_engine::model::{Block, Dit, ModelConfig, Network as _};
 use sit_engine::optim::AdamW;
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{
@@ -21,7 +21,7 @@ pub struct Official {
     /// The file.
     pub fixture: Fixture,
     /// Sizes of the network.
-    pub model: ModelConfig,
+    pub model: Dit,
     /// Its weights: a formula of `i` and the parameter's number `k`.
     pub weights: Formula,
 }
@@ -58,7 +58,7 @@ impl Official {
 
     /// Values of a batch of images by a formula.
     pub fn images(&self, batch: usize, formula: &Formula) -> Vec<f32> {
-        formula.values(batch * self.model.image_len())
+        formula.values(batch * self.model.io().image_len())
     }
 }
 
@@ -66,9 +66,9 @@ impl Official {
 ///
 /// # Panics
 /// When one is not there.
-pub fn model(config: &Entry) -> ModelConfig {
+pub fn model(config: &Entry) -> Dit {
     let size = |key| config.at(key).count();
-    ModelConfig {
+    Dit {
         input_size: size("input_size"),
         channels: size("in_channels"),
         patch: size("patch_size"),
@@ -121,7 +121,7 @@ pub fn transport(key: &str) -> Transport {
 ///
 /// # Panics
 /// When it lacks a setting.
-pub fn training(train: &Entry, model: ModelConfig, batch: usize) -> Training {
+pub fn training(train: &Entry, model: Dit, batch: usize) -> Training {
     let number = |key| train.at(key).number();
     let betas = train.at("betas").numbers();
     let adamw = AdamW {
@@ -136,7 +136,7 @@ pub fn training(train: &Entry, model: ModelConfig, batch: usize) -> Training {
 }
 
 /// A training that is there for its loss.
-pub fn objective(transport: Transport, model: ModelConfig, batch: usize) -> Training {
+pub fn objective(transport: Transport, model: Dit, batch: usize) -> Training {
     let training = Trainer::builder(model).transport(transport);
     training.batch(batch).class_dropout(0.0)
 }
@@ -216,7 +216,7 @@ pub fn n_guided(channels: &Entry) -> usize {
 ///
 /// # Panics
 /// When the program does not offer it.
-pub fn guidance(scale: f64, n_guided: usize, model: &ModelConfig) -> Guidance {
+pub fn guidance(scale: f64, n_guided: usize, model: &Dit) -> Guidance {
     let channels = match n_guided {
         n if n == model.channels => GuidanceChannels::All,
         3 => GuidanceChannels::First3,
@@ -237,13 +237,17 @@ pub fn preset(device: &Device, name: &str) -> (Vec<f32>, Vec<f32>) {
     let file = Fixture::open("sit_presets");
     let models = file.root().at("models");
     let model = models.at(name);
-    let config = ModelConfig::preset(name).expect("a published size");
-    assert_eq!(model.at("params").count(), config.n_params(), "{name}");
+    let config = Dit::preset(name).expect("a published size");
+    assert_eq!(
+        model.at("params").count(),
+        ModelConfig::from(config).n_params(),
+        "{name}"
+    );
     let batch = model.at("batch").count();
     let x = Formula::labelled(file.root().at("note").text(), "x");
     let mut program = net::network(device, &config, batch, &weights(&file.root()));
     let inputs = [
-        ("x", x.values(batch * config.image_len())),
+        ("x", x.values(batch * config.io().image_len())),
         ("t", model.at("t").floats()),
     ];
     for (input, values) in inputs {

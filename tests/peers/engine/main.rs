@@ -9,7 +9,7 @@ use serde_json::json;
 use sit_engine::backend::{Choice, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Graph, Plan, SetId};
-use sit_engine::model::{Inputs, Model, ModelConfig, Network};
+use sit_engine::model::{Dit, Inputs, Model, Network};
 use sit_engine::nn::Params;
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::train::{Trainer, Weights};
@@ -18,10 +18,10 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
-/// What to run; [`ModelConfig`] has the names of the sizes.
+/// What to run; [`Dit`] has the names of the sizes.
 #[derive(Deserialize)]
 struct Sizes {
-    model: ModelConfig,
+    model: Dit,
     batch: usize,
 }
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let forecast = training.forecast(device.max_segment_bytes())?;
     let mut trainer = training.build(&device)?;
     let params = weights(&trainer)?;
-    let mut x = vec![0.0; batch * model.image_len()];
+    let mut x = vec![0.0; batch * model.io().image_len()];
     fill_normal(SEED, Stream::Noise, 1, 0, &mut x);
     let t: Vec<f32> = (0..batch)
         .map(|b| (b as f32 + 0.5) / batch as f32)
@@ -114,7 +114,7 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
 /// The forward of sampling: nothing is kept for a backward.
 fn forward(
     device: &Device,
-    network: &ModelConfig,
+    network: &Dit,
     model: &Model,
     batch: usize,
 ) -> sit_engine::Result<Program> {

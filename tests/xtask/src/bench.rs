@@ -40,7 +40,7 @@ enum Peer {
     Pytorch,
 }
 
-/// A size to measure: its name, sizes by the names of `ModelConfig`, and the batch.
+/// A size to measure: its name, sizes by the names of `Dit`, and the batch.
 type Case = (&'static str, Value, usize);
 
 fn cases(backend: Backend) -> Vec<Case> {

@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
     outputs.reads("CHECKPOINT", &args.source.checkpoint);
     outputs.writes("--out", &args.out, &["safetensors"])?;
     let recipe = &source.recipe;
-    let model = Model::zeros(&Device::Cpu, recipe.model, recipe.transport)?;
+    let model = Model::zeros(&Device::Cpu, recipe.model.clone(), recipe.transport)?;
     source.weights.load(&model)?;
     let mut bad_value = false;
     write_atomically(&args.out, |out| {

@@ -9,8 +9,8 @@ use crate::run::Checkpoint;
 use crate::weights::{self, Weights};
 use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
-use sit_engine::checkpoint::{self, Examination, Sizes};
-use sit_engine::model::{Blueprint, ModelConfig};
+use sit_engine::checkpoint::{self, Examination};
+use sit_engine::model::{Blueprint, ModelConfig, Network as _, Recognized};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
 use sit_engine::transport::{Method, Sampler, Transport};
@@ -80,13 +80,13 @@ pub fn run(args: &Args) -> Result<()> {
             names = file
                 .recipe()?
                 .map_or_else(Vec::new, |recipe| recipe.classes);
-            match sizes(&file, args, &mut text) {
-                Ok(sizes) if sizes.knows_heads && sizes.knows_image => with_model(sizes.model),
+            match recognized(&file, args, &mut text) {
+                Ok(known) if known.knows_heads && known.knows_image => with_model(known.model),
                 outcome => {
-                    if let Ok(sizes) = &outcome {
-                        let count = text::count(sizes.model.n_classes, "class");
-                        describe(&mut text, sizes, &count, &names)?;
-                        text += &open_questions(sizes);
+                    if let Ok(known) = &outcome {
+                        let count = text::count(known.model.io().n_classes, "class");
+                        describe(&mut text, known, &count, &names)?;
+                        text += &open_questions(known);
                     }
                     stdout::print(&text)?;
                     return outcome.map(drop);
@@ -98,25 +98,25 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(batch) = args.batch {
         config.train.batch = batch as usize;
     }
-    config.model.validate()?;
-    let classes = match (config.model.n_classes, config.data.n_classes) {
+    config.model.validate(1)?;
+    let classes = match (config.model.io().n_classes, config.data.n_classes) {
         (0, None) => "as many classes as the data has".to_owned(),
         (n, _) => text::count(n, "class"),
     };
-    let known = Sizes {
-        model: config.model,
-        knows_heads: true,
-        knows_image: true,
-    };
+    let known = Recognized::all(config.model.clone());
     describe(&mut text, &known, &classes, &names)?;
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match Device::open(choice) {
             Ok(device) => {
-                let guidance = if config.model.n_classes > 0 { 1.5 } else { 1.0 };
+                let guidance = if config.model.io().n_classes > 0 {
+                    1.5
+                } else {
+                    1.0
+                };
                 let (batch, most) = (config.train.batch, device.max_segment_bytes());
                 text += &format!("{device}\n{}", memory::training(&config, &device));
-                match Blueprint::new(config.model, config.transport, most) {
+                match Blueprint::new(config.model.clone(), config.transport, most) {
                     Ok(blueprint) => {
                         let sampling = one_step(blueprint, batch, guidance);
                         text += &memory::sampling(&sampling, &device).to_string();
@@ -176,10 +176,10 @@ fn what(path: &Path, file: &Weights) -> String {
 }
 
 /// The sizes that a file tells, and what does not fit them as text; the first tensors of one that is no SiT.
-fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
+fn recognized(file: &Weights, args: &Args, text: &mut String) -> Result<Recognized> {
     let Examination {
         model,
-        sizes,
+        recognized,
         mismatches,
     } = file.examine(args.n_heads, args.input_size);
     for mismatch in mismatches.iter().take(MISMATCHES_SHOWN) {
@@ -189,8 +189,8 @@ fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
         let more = mismatches.len() - MISMATCHES_SHOWN;
         *text += &format!("  and {more} more do not fit\n");
     }
-    if let Some(sizes) = sizes {
-        return Ok(sizes);
+    if let Some(recognized) = recognized {
+        return Ok(recognized);
     }
     for (name, entry) in file.tensors().take(TENSORS_SHOWN) {
         let (name, shape) = (checkpoint::shown(name), &entry.shape);
@@ -205,10 +205,10 @@ fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
 }
 
 /// What a file does not tell, and how to say it.
-fn open_questions(sizes: &Sizes) -> String {
-    let dim = sizes.model.dim;
+fn open_questions(known: &Recognized) -> String {
     let mut text = String::new();
-    if !sizes.knows_heads {
+    if let (ModelConfig::Dit(dit), false) = (&known.model, known.knows_heads) {
+        let dim = dit.dim;
         let heads: Vec<String> = (1..=dim.min(32))
             .filter(|n| dim.is_multiple_of(*n))
             .map(|n| n.to_string())
@@ -218,19 +218,25 @@ fn open_questions(sizes: &Sizes) -> String {
             heads.join(", ")
         );
     }
-    if !sizes.knows_image {
+    if !known.knows_image {
         text += "\nthe file has no pos_embed to tell the image size; give --input-size for its work and memory\n";
     }
     text
 }
 
-fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -> Result<()> {
-    let model = &sizes.model;
-    let (image, tokens) = match sizes.knows_image {
-        true => (model.input_size.to_string(), model.tokens().to_string()),
+/// The sizes and parameters.
+fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[String]) -> Result<()> {
+    let ModelConfig::Dit(model) = &known.model else {
+        let [channels, height, width] = known.model.io().image;
+        *text += &format!("{height}x{width}x{channels}: {}; {classes}\n", known.model);
+        return Ok(());
+    };
+    let n_tokens = model.tokens();
+    let (image, tokens) = match known.knows_image {
+        true => (model.input_size.to_string(), n_tokens.to_string()),
         false => ("?".to_owned(), "?".to_owned()),
     };
-    let heads = match sizes.knows_heads {
+    let heads = match known.knows_heads {
         true => format!("{} heads of {}", model.n_heads, model.dim / model.n_heads),
         false => "? heads".to_owned(),
     };
@@ -267,9 +273,9 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
         ("blocks", count("blocks")),
         ("last layer", count("final_layer")),
     ];
-    match sizes.knows_image {
+    match known.knows_image {
         true => parts.extend([
-            ("positions (fixed)", model.tokens() * model.dim),
+            ("positions (fixed)", n_tokens * model.dim),
             ("all", blueprint.n_params()),
         ]),
         false => parts.push(("all but positions", count(""))),
@@ -277,7 +283,7 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
     for (part, n) in parts {
         *text += &format!("  {part:<20} {n:>13}\n");
     }
-    if !sizes.knows_image {
+    if !known.knows_image {
         return Ok(());
     }
     let macs = one_step(blueprint, 1, 1.0).macs()? as f64;
@@ -294,11 +300,12 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
 
 /// A run's configuration of which only the model counts.
 pub(super) fn with_model(model: ModelConfig) -> RunConfig {
+    let n_classes = model.io().n_classes;
     RunConfig {
         model,
         transport: Transport::default(),
         data: DataConfig {
-            n_classes: Some(model.n_classes),
+            n_classes: Some(n_classes),
             ..DataConfig::digits()
         },
         init: None,

@@ -100,6 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
     describe::settings(&config);
     let (dataset, path) = open_data(&mut config, &run, checkpoint)?;
     let init = init.map(|init| init.fit(&config, dataset.class_names()));
+    let init = init.transpose()?;
     let device = args.backend.open()?;
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
@@ -282,7 +283,7 @@ fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool)
     // It says where the run came from; it does not start there again.
     asked.init.clone_from(&saved.init);
     if asked.data.n_classes.is_none() {
-        asked.model.n_classes = saved.model.n_classes;
+        asked.model.set_n_classes(saved.model.io().n_classes);
         asked.data.n_classes = saved.data.n_classes;
     }
     if asked.data.path == saved.data.path && !is_set("data.path") {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use sit_engine::model::{ModelConfig, PRESETS};
+use sit_engine::model::{Dit, PRESETS};
 use sit_engine::text::shown;
 use toml::{Table, Value};
 
@@ -99,8 +99,8 @@ impl RunConfig {
         let mut config: Self =
             from_value(Value::Table(table)).map_err(|error| blame(unknown(&error, overrides)))?;
         match config.data.n_classes {
-            Some(n_classes) if is_auto => config.model.n_classes = n_classes,
-            None if !is_auto => config.data.n_classes = Some(config.model.n_classes),
+            Some(n_classes) if is_auto => config.model.set_n_classes(n_classes),
+            None if !is_auto => config.data.n_classes = Some(config.model.io().n_classes),
             _ => {}
         }
         if !matches!(source, Source::Saved(..)) {
@@ -332,7 +332,7 @@ fn complete_model(table: &mut Table) -> Result<(), String> {
         let name = preset
             .as_str()
             .ok_or_else(|| format!("model.preset: got {preset}, expected a name in quotes"))?;
-        let size = ModelConfig::preset(name).ok_or_else(|| {
+        let size = Dit::preset(name).ok_or_else(|| {
             let names: Vec<String> = sit_names().collect();
             format!(
                 "model.preset: unknown preset {}, {}",

@@ -18,7 +18,7 @@ pub use tables::{InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationCo
 pub(crate) use value::suggestion;
 
 use serde::{Deserialize, Serialize};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{ModelConfig, Network as _};
 use sit_engine::optim::{AdamW, LearningRate};
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::Transport;
@@ -80,7 +80,7 @@ impl RunConfig {
             ema_decay,
             ema_warmup,
         };
-        Trainer::builder(self.model)
+        Trainer::builder(self.model.clone())
             .transport(self.transport)
             .adamw(adamw)
             .batch(self.train.batch)
@@ -138,7 +138,7 @@ impl RunConfig {
     pub fn resolve(&mut self, dataset: &dyn Dataset) {
         dataset.resolve(&mut self.data);
         if let Some(n_classes) = self.data.n_classes {
-            self.model.n_classes = n_classes;
+            self.model.set_n_classes(n_classes);
         }
     }
 
@@ -168,7 +168,7 @@ impl RunConfig {
     /// [`ConfigError`] for a value out of its range, or tables that contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
-        self.model.validate().map_err(plain)?;
+        self.model.validate(1).map_err(plain)?;
         let in_transport = |e: sit_engine::Error| plain(e.within("transport"));
         self.transport.objective().map_err(in_transport)?;
         self.data
@@ -181,14 +181,14 @@ impl RunConfig {
         };
         self.step().validate().map_err(in_train)?;
         self.train.validate()?;
-        self.train.validate_work(self.model.image_len())?;
+        self.train.validate_work(self.model.io().image_len())?;
         self.log.validate()?;
         if let Some(n_classes) = self.data.n_classes
-            && n_classes != self.model.n_classes
+            && n_classes != self.model.io().n_classes
         {
             return Err(ConfigError::new(format!(
                 "data.n_classes: got {n_classes}, expected model.n_classes = {}",
-                self.model.n_classes
+                self.model.io().n_classes
             )));
         }
         match self.data.kind {
@@ -213,11 +213,11 @@ impl RunConfig {
     pub fn check_dataset(&self, dataset: &dyn Dataset) -> Result<(), ConfigError> {
         self.check_shape(dataset.name(), dataset.shape())?;
         let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
-        self.model.validate().map_err(plain)?;
-        if dataset.n_classes() > self.model.n_classes {
+        self.model.validate(1).map_err(plain)?;
+        if dataset.n_classes() > self.model.io().n_classes {
             return Err(ConfigError::new(format!(
                 "model.n_classes: got {}, expected at least {}, the classes of {}",
-                self.model.n_classes,
+                self.model.io().n_classes,
                 dataset.n_classes(),
                 dataset.name()
             )));
@@ -235,19 +235,10 @@ impl RunConfig {
                 "{data}: got images of {width}x{height}, expected squares"
             )));
         }
+        let [own_channels, own_height, _] = self.model.io().image;
         let sizes = [
-            (
-                "input_size",
-                self.model.input_size,
-                width,
-                "side of the images",
-            ),
-            (
-                "channels",
-                self.model.channels,
-                channels,
-                "channels of the images",
-            ),
+            ("input_size", own_height, width, "side of the images"),
+            ("channels", own_channels, channels, "channels of the images"),
         ];
         for (key, got, expected, what) in sizes {
             if got != expected {

@@ -4,7 +4,7 @@ mod refusals;
 use std::fs;
 use std::path::Path;
 
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Dit, ModelConfig};
 use sit_engine::optim::Schedule;
 use sit_engine::transport;
 
@@ -14,6 +14,13 @@ use crate::data::digits;
 fn preset(name: &str, overrides: &[&str]) -> Result<RunConfig, ConfigError> {
     let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
     RunConfig::load(Source::Preset(name), &overrides)
+}
+
+fn dit(config: &RunConfig) -> Dit {
+    match config.model {
+        ModelConfig::Dit(dit) => dit,
+        ref other => panic!("{other} is no DiT"),
+    }
 }
 
 fn error(overrides: &[&str]) -> String {
@@ -27,7 +34,7 @@ fn every_preset_loads_and_round_trips() {
     assert_eq!(names.len(), 6 + 12);
     for name in &names {
         let config = preset(name, &[]).unwrap();
-        config.model.validate().unwrap();
+        config.model.validate(1).unwrap();
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(
             serde_json::from_str::<RunConfig>(&json).unwrap(),
@@ -75,13 +82,13 @@ fn the_published_sizes_by_either_name() {
 #[test]
 fn a_model_preset_in_a_file_fills_what_is_not_given() {
     let config = preset("image-folder-64", &["model.depth=3"]).unwrap();
-    let ModelConfig {
+    let Dit {
         patch,
         dim,
         depth,
         n_heads,
         ..
-    } = config.model;
+    } = dit(&config);
     assert_eq!((patch, dim, depth, n_heads), (4, 384, 3, 6));
     assert_eq!(
         error(&["model.preset=SiT-S/3"]),

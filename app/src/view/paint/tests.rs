@@ -6,7 +6,7 @@ use crate::state::{
 use eframe::egui_wgpu::RendererOptions;
 use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
 use sit_engine::backend::gpu::Gpu;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{Dit, Network as _};
 use sit_engine::transport::{Diffusion, Guidance, Method, Transport};
 
 const SAMPLES: usize = 5;
@@ -44,15 +44,16 @@ fn recorded(channels: usize, guided: bool) -> State {
         state.apply(LanesAction::SetLane(lane, settings));
     }
     state.apply(LanesAction::SetSamples(SAMPLES));
-    let config = ModelConfig {
+    let config = Dit {
         input_size: 4,
         channels,
-        ..ModelConfig::preset("SiT-S/2").unwrap()
+        ..Dit::preset("SiT-S/2").unwrap()
     };
-    let len = SAMPLES * config.image_len();
+    let len = SAMPLES * config.io().image_len();
     state.apply(Action::ModelReady(Box::new(Model {
         source: Source::File("a test".into()),
-        config,
+        io: config.io(),
+        network: Some(config.into()),
         transport: Transport::default(),
         classes: Vec::new(),
     })));

@@ -173,7 +173,7 @@ mod tests {
     use super::super::{Arenas, Program};
     use super::*;
     use crate::graph::Arena;
-    use crate::model::{Block, ModelConfig};
+    use crate::model::{Block, Dit};
     use crate::ops;
     use crate::train::Trainer;
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn plan(batch: usize) -> Plan {
-        let training = Trainer::builder(ModelConfig {
+        let training = Trainer::builder(Dit {
             input_size: 8,
             channels: 1,
             patch: 1,

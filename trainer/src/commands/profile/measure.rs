@@ -7,7 +7,7 @@ use crate::memory;
 use pollster::block_on;
 use sit_engine::backend::Device;
 use sit_engine::backend::profile::Profile;
-use sit_engine::model::{Blueprint, Model, ModelConfig};
+use sit_engine::model::{Blueprint, Model};
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::sample::Sampling;
 use sit_engine::train::Weights;
@@ -48,9 +48,9 @@ pub fn training(
     if let Some(source) = source {
         source.weights.load(&trainer.model(Weights::Trained))?;
     }
-    let mut images = vec![0.0; config.train.batch * config.model.image_len()];
+    let mut images = vec![0.0; config.train.batch * config.model.io().image_len()];
     fill_normal(config.train.seed, Stream::Noise, 0, 0, &mut images);
-    let labels = labels(&config.model, config.train.batch);
+    let labels = labels(config, config.train.batch);
     let lr = config.train.learning_rate;
     let mut part = Part {
         name: "training step",
@@ -84,20 +84,20 @@ pub fn sampling(
     let (batch, transport) = (config.train.batch, config.transport);
     // The first one warms up.
     let sampler = Sampler::ode(Method::Euler, n_steps + 1);
-    let blueprint = Blueprint::new(config.model, transport, device.max_segment_bytes())?;
+    let blueprint = Blueprint::new(config.model.clone(), transport, device.max_segment_bytes())?;
     let sampling = Sampling::new(blueprint, sampler).batch(batch);
     memory::sampling(&sampling, device).require()?;
     let model = match source {
-        None => Model::init(device, config.model, transport, config.train.seed)?,
+        None => Model::init(device, config.model.clone(), transport, config.train.seed)?,
         Some(source) => {
-            let model = Model::zeros(device, config.model, transport)?;
+            let model = Model::zeros(device, config.model.clone(), transport)?;
             source.weights.load(&model)?;
             model
         }
     };
     let mut session = model.sampler(sampler).batch(batch).session()?;
     let numbers: Vec<u64> = (0..batch as u64).collect();
-    let labels = labels(&config.model, batch);
+    let labels = labels(config, batch);
     session.start(config.train.seed, &numbers, &labels)?;
     let mut part = Part {
         name: "sampling step",
@@ -120,7 +120,7 @@ pub fn sampling(
 }
 
 /// All classes in turn.
-fn labels(model: &ModelConfig, batch: usize) -> Vec<u32> {
-    let n = model.n_classes.max(1);
+fn labels(config: &RunConfig, batch: usize) -> Vec<u32> {
+    let n = config.model.io().n_classes.max(1);
     (0..batch).map(|i| (i % n) as u32).collect()
 }

@@ -17,6 +17,7 @@ use crate::{stdout, weights};
 use clap::ValueEnum;
 use measure::Part;
 use sit_engine::backend::Device;
+use sit_engine::model::Network as _;
 use sit_engine::text::{count, shown};
 use std::path::{Path, PathBuf};
 
@@ -131,7 +132,7 @@ impl Args {
                     true => Checkpoint::open(path)?.state.config,
                     false => RunConfig {
                         transport: source.recipe.transport,
-                        ..with_model(source.recipe.model)
+                        ..with_model(source.recipe.model.clone())
                     },
                 };
                 (config, Some(source))
@@ -155,7 +156,7 @@ impl Args {
         config.train.accumulate = 1;
         config.log.preview.every_steps = 0;
         config.log.validation.every_steps = 0;
-        config.model.validate()?;
+        config.model.validate(1)?;
         config.step().validate()?;
         Ok((config, source))
     }
@@ -180,14 +181,10 @@ impl Args {
 
     /// What is profiled, where.
     fn head(&self, config: &RunConfig, device: &Device) -> String {
-        let model = &config.model;
+        let [channels, height, width] = config.model.io().image;
         format!(
-            "{device}\n{0}x{0}x{1}, patch {2}, width {3}, depth {4}, batch {5}; mean of {6}\n",
-            model.input_size,
-            model.channels,
-            model.patch,
-            model.dim,
-            model.depth,
+            "{device}\n{height}x{width}x{channels}, {}, batch {}; mean of {}\n",
+            config.model,
             config.train.batch,
             count(self.steps, "step"),
         )

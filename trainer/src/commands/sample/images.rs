@@ -8,7 +8,7 @@ use crate::memory;
 use crate::png::Grid;
 use crate::sampling::{Images, Noise};
 use crate::weights;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
 use std::iter;
 use std::ops::Range;
@@ -73,15 +73,15 @@ pub struct Wanted {
 
 impl Args {
     /// Labels of all images, and where the noise comes from.
-    pub fn wanted(&self, model: &ModelConfig, names: &[String]) -> Result<Wanted> {
+    pub fn wanted(&self, io: &NetworkIo, names: &[String]) -> Result<Wanted> {
         let init = self
             .init
             .as_deref()
-            .map(|path| read_init(path, model))
+            .map(|path| read_init(path, io))
             .transpose()?;
         if self.classes.is_some() {
             let why = match &init {
-                _ if model.n_classes == 0 => "this model has no classes",
+                _ if io.n_classes == 0 => "this model has no classes",
                 Some(Init { y: Some(_), .. }) => "the file of --init has labels y",
                 _ => "",
             };
@@ -89,7 +89,7 @@ impl Args {
                 return Err(Failure::Input(format!("--classes: {why}")));
             }
         }
-        let n_classes = model.n_classes;
+        let n_classes = io.n_classes;
         let classes = match &self.classes {
             Some(text) => Known {
                 n: n_classes,
@@ -159,11 +159,11 @@ impl Args {
     /// Refuses guidance of a model that knows no null class, and says that its samples without a class mean nothing.
     pub fn check_null_class(
         &self,
-        model: &ModelConfig,
+        io: &NetworkIo,
         class_dropout: Option<f64>,
         labels: &[u32],
     ) -> Result<()> {
-        let Some(null) = model.null_class().filter(|_| class_dropout == Some(0.0)) else {
+        let Some(null) = io.null_class().filter(|_| class_dropout == Some(0.0)) else {
             return Ok(());
         };
         if self.guidance != 1.0 {
@@ -196,10 +196,10 @@ struct Init {
     y: Option<Vec<u32>>,
 }
 
-fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
+fn read_init(path: &Path, io: &NetworkIo) -> Result<Init> {
     let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
     let mut file = weights::open(path)?;
-    let image = model.image_shape();
+    let image = io.image;
     let [c, h, w] = image;
     let (n, n_states) = match file.shape("x").as_deref() {
         Some(&[n, ref one @ ..]) if n > 0 && *one == image => (n, 1),
@@ -217,14 +217,14 @@ fn read_init(path: &Path, model: &ModelConfig) -> Result<Init> {
         Some(&[m]) if m == n => Some(file.read_labels("y")?),
         Some(shape) => return Err(refuse(format!("y is {shape:?}, expected [{n}]"))),
     };
-    let unknown = |&&label: &&u32| label as usize > model.n_classes;
+    let unknown = |&&label: &&u32| label as usize > io.n_classes;
     if let Some(label) = y.iter().flatten().find(unknown) {
         return Err(refuse(format!(
             "y holds {label}, expected 0 to {}",
-            model.n_classes
+            io.n_classes
         )));
     }
-    let numel = n * model.image_len();
+    let numel = n * io.image_len();
     let bytes = 8 * (numel as u64).saturating_mul(n_states as u64);
     memory::require_host(
         &format!("--init: x of {}", shown(path)),

@@ -35,8 +35,8 @@ impl Judge {
             return Ok(None);
         }
         let held_out = digits::held_out();
-        let fits = recipe.model.image_shape() == held_out.shape();
-        let is_class = |label: u32| (label as usize) < recipe.model.n_classes.min(10);
+        let fits = recipe.model.io().image == held_out.shape();
+        let is_class = |label: u32| (label as usize) < recipe.model.io().n_classes.min(10);
         if !fits || !images.all_labels().all(is_class) {
             return Ok(None);
         }
@@ -49,19 +49,19 @@ impl Judge {
     }
 
     fn of_folder(folder: &Path, recipe: &Recipe, images: &Images) -> Result<Self> {
-        let model = &recipe.model;
+        let io = recipe.model.io();
         let refuse = |what: &str| Err(Failure::Input(format!("this model {what}")));
-        if model.n_classes == 0 {
+        if io.n_classes == 0 {
             return refuse("has no classes");
         }
-        if !png::is_picture(model.channels) {
+        if !png::is_picture(io.channels()) {
             return refuse("makes latents, which are no pictures without a decoder");
         }
         let mut config = DataConfig {
             kind: Kind::Folder,
             path: Some(folder.to_owned()),
-            image_size: Some(model.input_size),
-            channels: Some(model.channels),
+            image_size: Some(io.image[1]),
+            channels: Some(io.channels()),
             disk_cache: Some(false),
             skip_bad: true,
             ..DataConfig::digits()
@@ -73,7 +73,7 @@ impl Judge {
         let names: Vec<String> = (0..real.n_classes())
             .map(|class| classes::name(real.class_names(), class))
             .collect();
-        let known: Vec<String> = (0..model.n_classes)
+        let known: Vec<String> = (0..io.n_classes)
             .map(|class| classes::name(&recipe.classes, class))
             .collect();
         let number = |name: &String| known.iter().position(|other| other == name);
@@ -94,7 +94,7 @@ impl Judge {
                 )));
             }
         }
-        let bytes = 4 * real.len() as u64 * model.image_len() as u64;
+        let bytes = 4 * real.len() as u64 * io.image_len() as u64;
         memory::require_host(
             &format!("--judge: the images of {}", shown(folder)),
             Some(bytes),

@@ -27,9 +27,10 @@ use std::time::Instant;
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
-    let (model, transport) = (source.recipe.model, source.recipe.transport);
-    let wanted = args.wanted(&model, &source.recipe.classes)?;
-    args.check_null_class(&model, source.recipe.class_dropout, wanted.images.labels())?;
+    let (model, transport) = (source.recipe.model.clone(), source.recipe.transport);
+    let io = model.io();
+    let wanted = args.wanted(&io, &source.recipe.classes)?;
+    args.check_null_class(&io, source.recipe.class_dropout, wanted.images.labels())?;
     let n = wanted.images.n();
     let transport = Transport {
         t_eps_sample: args.t_eps_sample.or(transport.t_eps_sample),
@@ -39,24 +40,25 @@ pub fn run(args: &Args) -> Result<()> {
     let batch = n.min(args.batch.into()) as usize;
     // Settings are checked before a device is opened.
     let plain = |max_segment_bytes| -> Result<Sampling<Blueprint>> {
-        let blueprint = Blueprint::new(model, transport, max_segment_bytes)?;
+        let blueprint = Blueprint::new(model.clone(), transport, max_segment_bytes)?;
         let sampling = Sampling::new(blueprint, args.sampler());
         let sampling = sampling.guided(args.guidance()).batch(batch);
         Ok(match &guide {
             None => sampling,
             Some(guide) => {
-                let weak = Blueprint::new(guide.recipe.model, transport, max_segment_bytes)?;
+                let weak =
+                    Blueprint::new(guide.recipe.model.clone(), transport, max_segment_bytes)?;
                 sampling.autoguidance(weak, args.autoguide_scale())
             }
         })
     };
     let steps = plain(u64::MAX)?.schedule()?;
-    args.check_outputs(&wanted, &model)?;
+    args.check_outputs(&wanted, &io)?;
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
     // Noise, the step's noise and the state that is read.
-    let batch_bytes = 3 * 4 * (batch * model.image_len()) as u64;
+    let batch_bytes = 3 * 4 * (batch * io.image_len()) as u64;
     let init_bytes = match &wanted.noise {
         Noise::Drawn => 0,
         Noise::Given(x) => 4 * x.len() as u64,
@@ -64,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_host("batch", batch_bytes)
         .with_host("--init", init_bytes)
-        .with_host("grid", args.grid_bytes(&wanted, &model).unwrap_or(u64::MAX))
+        .with_host("grid", args.grid_bytes(&wanted, &io).unwrap_or(u64::MAX))
         .require()?;
     tracing::info!("weights: {}", source.origin);
     let loaded = Model::zeros(&device, model, transport)?;
@@ -72,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut sampling = loaded.sampler(args.sampler()).guided(args.guidance());
     if let Some(guide) = &mut guide {
         tracing::info!("guide: {}", guide.origin);
-        let weak = Model::zeros(&device, guide.recipe.model, transport)?;
+        let weak = Model::zeros(&device, guide.recipe.model.clone(), transport)?;
         guide.weights.load(&weak)?;
         sampling = sampling.autoguidance(weak, args.autoguide_scale());
     }
@@ -94,7 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut files = Files::create(
         args,
         &wanted,
-        &model,
+        &io,
         &source.recipe.classes,
         &t,
         &settings,

@@ -13,13 +13,13 @@ use crate::png::{self, Canvas};
 use crate::sampling::{Images, State};
 use crate::trajectory::Trajectory;
 use crate::{memory, stdout};
-use sit_engine::model::ModelConfig;
+use sit_engine::model::NetworkIo;
 use sit_engine::text::shown;
 use std::path::Path;
 
 impl Args {
     /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
-    pub fn check_outputs(&self, wanted: &Wanted, model: &ModelConfig) -> Result<()> {
+    pub fn check_outputs(&self, wanted: &Wanted, io: &NetworkIo) -> Result<()> {
         let refuse = |what: String| Err(Failure::Input(what));
         let mut outputs = Outputs::default();
         outputs.reads("CHECKPOINT", &self.source.checkpoint);
@@ -30,11 +30,11 @@ impl Args {
             outputs.reads_data("--judge", judge);
         }
         if let Some(folder) = &self.png {
-            if !png::is_picture(model.channels) {
+            if !png::is_picture(io.channels()) {
                 return refuse(format!(
                     "--png: this model makes latents of {} channels, which are no pictures without a decoder; --npz writes them as \
                      they are",
-                    model.channels
+                    io.channels()
                 ));
             }
             outputs.fills("--png", folder)?;
@@ -62,7 +62,7 @@ impl Args {
             let n = wanted.images.n();
             memory::require_host(
                 &format!("--out: the grid of {n} images"),
-                self.grid_bytes(wanted, model),
+                self.grid_bytes(wanted, io),
                 "--no-grid declines it, or make fewer images at once",
             )?;
         }
@@ -70,18 +70,18 @@ impl Args {
     }
 
     /// Bytes that the grid takes in memory; `None` when no PNG can hold it.
-    pub fn grid_bytes(&self, wanted: &Wanted, model: &ModelConfig) -> Option<u64> {
+    pub fn grid_bytes(&self, wanted: &Wanted, io: &NetworkIo) -> Option<u64> {
         if self.no_grid {
             return Some(0);
         }
         let n = usize::try_from(wanted.images.n()).ok()?;
-        Canvas::forecast(n, model.image_shape(), wanted.place)
+        Canvas::forecast(n, io.image, wanted.place)
     }
 }
 
 /// The outputs of one command on their way. Dropped before [`Files::finish`], nothing of them is left but whole single pictures.
 pub struct Files {
-    model: ModelConfig,
+    io: NetworkIo,
     grid: Option<(Canvas, Pending)>,
     npz: Option<npz::Writer>,
     trajectory: Option<Trajectory>,
@@ -95,13 +95,13 @@ impl Files {
     pub fn create(
         args: &Args,
         wanted: &Wanted,
-        model: &ModelConfig,
+        io: &NetworkIo,
         names: &[String],
         t: &[f32],
         settings: &str,
         judge: Option<Judge>,
     ) -> Result<Self> {
-        let (images, shape) = (&wanted.images, model.image_shape());
+        let (images, shape) = (&wanted.images, io.image);
         let n = images.n();
         let grid = match args.no_grid {
             true => None,
@@ -114,7 +114,7 @@ impl Files {
         let trajectory = args.trajectory.as_deref();
         let pictures = args.png.as_deref();
         Ok(Files {
-            model: *model,
+            io: *io,
             grid,
             npz: npz
                 .map(|path| npz::Writer::create(path, n, shape))
@@ -123,7 +123,7 @@ impl Files {
                 .map(|path| Trajectory::create(path, t, shape, n, images.all_labels(), settings))
                 .transpose()?,
             pictures: pictures
-                .map(|folder| Pictures::create(folder, model, names))
+                .map(|folder| Pictures::create(folder, io, names))
                 .transpose()?,
             judge,
         })
@@ -161,7 +161,7 @@ impl Files {
                 .write(&mut out)
                 .map_err(FileError::of("write", &path))?;
             text += &named(&path, out.finish()?);
-            if let Some(what) = png::shows(self.model.channels) {
+            if let Some(what) = png::shows(self.io.channels()) {
                 text += &format!("{what}\n");
             }
         }

@@ -6,7 +6,7 @@ use crate::files::{FileError, parent, sync_folder};
 use crate::png;
 use crate::sampling::State;
 use crate::stdout;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// time.
 pub struct Pictures {
     folder: PathBuf,
-    model: ModelConfig,
+    io: NetworkIo,
     /// What stands for each class, and for none, in the name of a file.
     classes: Vec<String>,
     /// Whether the folder was made here; without a picture it is taken away again.
@@ -29,7 +29,7 @@ const PARTIAL: &str = ".partial.png";
 
 impl Pictures {
     /// Makes the folder. `names` are those of the classes, as many as are known.
-    pub fn create(folder: &Path, model: &ModelConfig, names: &[String]) -> Result<Self> {
+    pub fn create(folder: &Path, io: &NetworkIo, names: &[String]) -> Result<Self> {
         let made = !folder.exists();
         if made {
             // One that another command has made in the meantime is that one's.
@@ -39,8 +39,8 @@ impl Pictures {
         }
         Ok(Pictures {
             folder: folder.to_owned(),
-            model: *model,
-            classes: match model.n_classes {
+            io: *io,
+            classes: match io.n_classes {
                 0 => Vec::new(),
                 n => (0..n)
                     .map(|class| part_of_name(names, class))
@@ -55,13 +55,13 @@ impl Pictures {
 
     /// Writes the images of a batch.
     pub fn write(&mut self, state: &State<'_>) -> Result<()> {
-        let images = state.x.chunks_exact(self.model.image_len());
+        let images = state.x.chunks_exact(self.io.image_len());
         let partial = self.folder.join(PARTIAL);
         let mut bytes = Vec::new();
         for ((&number, &label), image) in state.numbers.iter().zip(state.labels).zip(images) {
             let path = self.folder.join(self.name(number, label));
             bytes.clear();
-            png::write(&mut bytes, image, self.model.image_shape())
+            png::write(&mut bytes, image, self.io.image)
                 .and_then(|()| fs::write(&partial, &bytes))
                 .and_then(|()| fs::rename(&partial, &path))
                 .map_err(FileError::of("write", &path))?;

@@ -38,7 +38,7 @@ fn a_file_is_named() {
     ] {
         fs::write(&path, text).unwrap();
         assert_eq!(
-            RunConfig::load(Source::File(&path), &[]).unwrap().model.dim,
+            dit(&RunConfig::load(Source::File(&path), &[]).unwrap()).dim,
             32
         );
     }

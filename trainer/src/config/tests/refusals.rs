@@ -274,10 +274,11 @@ fn images_that_the_network_does_not_fit_are_refused() {
     let config = preset("digits", &[]).unwrap();
     config.check_dataset(&digits::train()).unwrap();
     let few = RunConfig {
-        model: ModelConfig {
+        model: Dit {
             n_classes: 4,
-            ..config.model
-        },
+            ..dit(&config)
+        }
+        .into(),
         ..config.clone()
     };
     let message = few.check_dataset(&digits::train()).unwrap_err().to_string();
@@ -286,10 +287,11 @@ fn images_that_the_network_does_not_fit_are_refused() {
         "model.n_classes: got 4, expected at least 10, the classes of digits (train)"
     );
     let big = RunConfig {
-        model: ModelConfig {
+        model: Dit {
             input_size: 28,
-            ..config.model
-        },
+            ..dit(&config)
+        }
+        .into(),
         ..config
     };
     let message = big.check_dataset(&digits::train()).unwrap_err().to_string();
