@@ -72,7 +72,7 @@ struct EmbedLabelDims {
 @group(0) @binding(2) var<storage, read> y: array<u32>; // [B]
 @group(0) @binding(3) var<storage, read_write> e: array<f32>; // [B, D]
 
-// e = table[y]; a label past the table reads its last row, the null class
+// e = table[y]; a label out of range reads the last row, the null class
 // Work: one invocation per element.
 @compute @workgroup_size(LANES)
 fn embed_label_fwd(

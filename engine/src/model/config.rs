@@ -1,4 +1,4 @@
-//! Sizes of the network, and the published ones by name.
+//! The size configuration of a SiT, and the published sizes by name.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -20,9 +20,9 @@ pub struct ModelConfig {
     pub depth: usize,
     /// Heads of the attention; each is D / heads wide.
     pub n_heads: usize,
-    /// Classes; the null class is the number `n_classes`. 0 is an unconditional model without a label table.
+    /// Number of classes; `n_classes` itself is the null class. 0 means an unconditional model without a label table.
     pub n_classes: usize,
-    /// Whether the last layer has 2C outputs a pixel, of which the second half is dropped (SiT's training default).
+    /// Whether the last layer has 2C outputs per pixel, the second half of which is dropped (SiT's training default).
     pub learn_sigma: bool,
     /// How the blocks are conditioned.
     #[serde(default, skip_serializing_if = "Block::is_default")]
@@ -39,8 +39,8 @@ pub enum Block {
     #[default]
     #[serde(rename = "adaln-zero")]
     AdaLnZero,
-    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not say how the modulation
-    /// starts; here as every other linear layer.
+    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not specify how the
+    /// modulation is initialized; here like every other linear layer.
     #[serde(rename = "adaln")]
     AdaLn,
 }
@@ -60,7 +60,7 @@ impl fmt::Display for Block {
     }
 }
 
-/// More tokens than attention can be computed for; it keeps the position embedding a small part of the weights.
+/// Upper limit on tokens, more than attention can handle; it also keeps the position embedding a small part of the weights.
 const MAX_TOKENS: usize = 1 << 16;
 
 /// A published size.
@@ -115,7 +115,7 @@ impl ModelConfig {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, its value and what was expected.
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("input_size", self.input_size, 4096),
@@ -160,7 +160,7 @@ impl ModelConfig {
                 format!("got {dim}, expected a multiple of model.n_heads = {n_heads}"),
             ));
         }
-        // A quarter each for the sine and the cosine of column and row.
+        // A quarter each for sine and cosine of column and row.
         if !dim.is_multiple_of(4) {
             return Err(Error::setting(
                 "model.dim",
@@ -176,11 +176,11 @@ impl ModelConfig {
         self.validate_batch(1)
     }
 
-    /// Checks that work on `batch` images can be counted: far more than any machine holds is refused here, so that sizes
-    /// in bytes and sums of them stay below 2^64. The sizes are within their ranges.
+    /// Rejects work on `batch` images far beyond any machine, so that sizes in bytes and their sums stay below 2^64. The sizes must
+    /// be within their ranges.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the keys and about what they would take.
+    /// [`Error::Setting`] naming the keys and the approximate number of bytes.
     pub fn validate_batch(&self, batch: usize) -> Result<()> {
         const MAX_BYTES: f64 = 1e15;
         let [size, channels, patch, dim, depth, heads, classes, batch] = [
@@ -199,7 +199,7 @@ impl ModelConfig {
             18.0 * depth * dim * dim + dim * (classes + tokens + 3.0 * channels * patch * patch);
         let values = depth * (20.0 * tokens * dim + 2.0 * heads * tokens * tokens)
             + 4.0 * channels * size * size;
-        // Weights, gradients, moments and average.
+        // Weights, gradients, two moments and the average.
         let bytes = 4.0 * (5.0 * params + batch * values);
         if bytes <= MAX_BYTES {
             return Ok(());
@@ -239,7 +239,7 @@ impl ModelConfig {
         (self.n_classes > 0).then_some(self.n_classes as u32)
     }
 
-    /// Number of parameters as SiT counts them: the trained ones and the fixed position embedding. 0 for sizes that do not fit.
+    /// Number of parameters as SiT counts them: the trained ones and the fixed position embedding. 0 for invalid sizes.
     pub fn n_params(&self) -> usize {
         let specs = super::params(self).unwrap_or_default();
         specs.iter().map(|spec| spec.shape.numel()).sum()
@@ -250,7 +250,7 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
-    /// Names with the parameter counts of the official code, with 2C and with C outputs a pixel.
+    /// Names with the parameter counts of the official code, with 2C and with C outputs per pixel.
     const COUNTS: [(&str, usize, usize); 12] = [
         ("SiT-S/2", 32_963_360, 32_957_200),
         ("SiT-S/4", 32_945_024, 32_920_384),
@@ -315,7 +315,7 @@ mod tests {
                 },
                 "model.input_size: got 1024 with model.patch = 2, 262144 tokens, expected at most 65536",
             ),
-            // Within all ranges, and beyond all machines.
+            // Each size within its range, but together beyond all machines.
             (
                 ModelConfig {
                     dim: 65_536,

@@ -1,4 +1,4 @@
-//! Inputs of a program that the host fills before each run.
+//! Program inputs that the host fills before each run.
 
 use crate::backend::Program;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::model::NetworkIo;
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 
-/// Inputs by name, each with a buffer that is kept from run to run.
+/// Inputs by name, each with a reusable host buffer.
 #[derive(Debug)]
 pub struct Ports {
     batch: usize,
@@ -17,7 +17,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// No ports yet, for batches of `batch` images of `io`.
+    /// An empty list of ports, for batches of `batch` images of `io`.
     pub fn new(io: NetworkIo, batch: usize) -> Self {
         Ports {
             batch,
@@ -37,24 +37,24 @@ impl Ports {
         &self.io
     }
 
-    /// An input of floats.
+    /// Declares a float input.
     pub fn float(&mut self, g: &mut Graph, name: &'static str, shape: impl Into<Shape>) -> Var {
         let shape = shape.into();
         self.floats.insert(name, vec![0.0; shape.numel()]);
         g.input(name, shape)
     }
 
-    /// An input of integers.
+    /// Declares an integer input.
     pub fn int(&mut self, g: &mut Graph, name: &'static str, shape: impl Into<Shape>) -> Var {
         let shape = shape.into();
         self.ints.insert(name, vec![0; shape.numel()]);
         g.input_u32(name, shape)
     }
 
-    /// The buffer of an input of floats.
+    /// The buffer of a float input.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the objective has made none of that name.
+    /// [`Error::Shape`] when the objective has not declared that name.
     pub fn fill(&mut self, name: &str) -> Result<&mut [f32]> {
         let buffer = self.floats.get_mut(name);
         buffer
@@ -62,7 +62,7 @@ impl Ports {
             .ok_or_else(|| none(name))
     }
 
-    /// The buffer of an input of integers.
+    /// The buffer of an integer input.
     ///
     /// # Errors
     /// As [`Ports::fill`].
@@ -73,7 +73,7 @@ impl Ports {
             .ok_or_else(|| none(name))
     }
 
-    /// The buffer of an input of floats, to read.
+    /// The buffer of a float input, read-only.
     ///
     /// # Errors
     /// As [`Ports::fill`].
@@ -82,7 +82,7 @@ impl Ports {
         buffer.map(|buffer| &buffer[..]).ok_or_else(|| none(name))
     }
 
-    /// Copies values into the buffer of an input of floats.
+    /// Copies values into the buffer of a float input.
     ///
     /// # Errors
     /// [`Error::Shape`] when there is none of that name, or the length differs.

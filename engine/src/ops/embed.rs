@@ -35,7 +35,7 @@ pub fn embed_pos(g: &mut Graph, x: Var, pos: Var) -> Result<Var> {
 }
 
 /// Sinusoidal time embedding `e = [cos(t f), sin(t f)]` (SiT `TimestepEmbedder`, cosine first): t `[B]`, freqs `[F/2]` -> `[B, F]`.
-/// It has no gradient: t is data.
+/// It has no gradient, since t is data.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
@@ -43,8 +43,8 @@ pub fn embed_time(g: &mut Graph, t: Var, freqs: Var) -> Result<Var> {
     g.apply1(Embed::Time, &[t, freqs])
 }
 
-/// Rows of a label table: table `[N+1, D]`, y `[B]` u32 -> `[B, D]`. Where y is an input, a label past the table is refused when it
-/// is written.
+/// Looks up rows of a label table: table `[N+1, D]`, y `[B]` u32 -> `[B, D]`. If y is an input, labels out of range are rejected
+/// when they are written.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
