@@ -1,4 +1,4 @@
-//! Turns `wgsl/*.wgsl` into validated, reflected Rust data; an error fails `cargo check` with naga's excerpt.
+//! Turns `wgsl/*.wgsl` into validated, reflected Rust data; an error fails `cargo check` with naga's excerpt of the source.
 
 #[path = "build/mod.rs"]
 mod build;
@@ -42,7 +42,7 @@ fn run() -> Result<(), String> {
     )
 }
 
-/// Every entry point of every file; errors of all files are reported at once.
+/// All entry points of all files; the errors of all files are reported together.
 fn shaders() -> Result<Vec<build::Shader>, String> {
     let root = Path::new("wgsl");
     let mut files: Vec<PathBuf> = fs::read_dir(root)

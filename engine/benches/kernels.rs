@@ -1,5 +1,5 @@
-//! The matrix product, attention and the adaptive layer norm of the CPU backend. `elem/s` are floating-point operations of products, two a
-//! multiply-accumulate, or values of the layer norm. Each result is first compared with plain loops in f64.
+//! The matrix product, attention and adaptive layer norm of the CPU backend. `elem/s` are floating-point operations of products,
+//! two per multiply-accumulate, or values of the layer norm. Each result is first compared with plain loops in f64.
 //!
 //! `cargo bench -p sit-engine --bench kernels`
 
@@ -21,7 +21,7 @@ const WIDTH: usize = 384;
 const HEADS: usize = 6;
 const EPS: f32 = 1e-6;
 
-/// Standard normal numbers; `which` tells one tensor from another.
+/// Standard normal numbers; `which` selects the tensor.
 fn normal(which: u32, len: usize) -> Vec<f32> {
     let mut values = vec![0.0; len];
     fill_normal(0, Stream::Noise, which, 0, &mut values);
@@ -39,7 +39,7 @@ fn check(what: &str, got: &[f32], want: &[f64], tol: f64) {
 
 fn products(c: &mut Criterion) {
     let mut group = c.benchmark_group("matrix product");
-    // The products of a block: projection, the MLP's two, and one where rows are few.
+    // The products of a block: the projection, the two of the MLP, and one with few rows.
     for [m, n, k] in [
         [1024, 384, 384],
         [1024, 1536, 384],
@@ -53,7 +53,7 @@ fn products(c: &mut Criterion) {
             gemm(out, Mat::new(&a, m, k), Mat::new(&b, k, n), |_, _, _| ());
         };
         product(&mut out);
-        // Rows at both ends of a tile and in between.
+        // Rows at both ends and in the middle.
         for row in [0, 1, m / 2, m - 1] {
             let want = (0..n).map(|col| {
                 let terms = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + col]));
@@ -69,7 +69,7 @@ fn products(c: &mut Criterion) {
     }
 }
 
-/// A program of the output `y` and of its gradient `g` by `x`, for a gradient `gy` of the output.
+/// A program with the output `y` and its gradient `g` with respect to `x`, given the gradient `gy` of `y`.
 fn program(build: impl FnOnce(&mut Graph) -> (Var, Var), with_gradient: bool) -> Program {
     let mut g = Graph::new();
     let (x, y) = build(&mut g);
@@ -97,7 +97,7 @@ fn read(program: &mut Program, name: &str) -> Vec<f32> {
     block_on(program.read(name)).expect("it is an output")
 }
 
-/// The gradient along one direction against the central difference of `f`.
+/// Compares the gradient along one direction with the central difference of `f`.
 fn check_gradient(what: &str, gx: &[f32], x: &[f32], f: impl Fn(&[f64]) -> f64) {
     const STEP: f64 = 1e-4;
     let direction = normal(9, x.len());

@@ -1,5 +1,5 @@
-//! The planner: the plan of the loss and the gradient of SiT-S/2. `elem/s` are steps of the plan. What it does is first compared with a
-//! formula, and read through: no step reads what none has written.
+//! The planner, on the plan of the loss and gradient of SiT-S/2. `elem/s` are steps of the plan. The plan is first checked: its
+//! work against a formula, and that no step reads a value before it is written.
 //!
 //! `cargo bench -p sit-engine --bench planner`
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const BATCH: usize = 4;
 
-/// The graph of loss and gradient as training builds it, what it is asked for, and the layout of the parameters.
+/// The graph of loss and gradient as in training, the request, and the layout of the parameters.
 fn gradient(model: Dit) -> Result<(Graph, Request, Layout)> {
     let blueprint = Blueprint::new(model, Transport::default(), u64::MAX)?;
     let objective = Matching {
@@ -45,8 +45,8 @@ fn gradient(model: Dit) -> Result<(Graph, Request, Layout)> {
     Ok((g, request, blueprint.layout().clone()))
 }
 
-/// Multiply-accumulates of loss and gradient: each product three times, but for the inputs that have no gradient, and the two of attention
-/// with five for its gradient.
+/// Multiply-accumulates of loss and gradient: every product three times, except for inputs without a gradient; attention has two
+/// products in the forward and five in the backward.
 fn macs(model: &Dit) -> u64 {
     const FREQUENCIES: usize = 256;
     let (t, d) = (model.tokens(), model.dim);
@@ -59,7 +59,7 @@ fn macs(model: &Dit) -> u64 {
     (BATCH * (2 * first + 3 * linear + 7 * attention)) as u64
 }
 
-/// Panics where a step reads a slot that holds nothing yet, or less.
+/// Panics if a step reads more of a slot than earlier steps have written.
 fn check_reads(plan: &Plan) {
     let is_filled = |usage: Use| usage != Use::Scratch;
     let mut holds: Vec<usize> = plan

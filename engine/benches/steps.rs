@@ -1,5 +1,5 @@
-//! Whole steps of a small model on the CPU: a training step and a step of sampling. `elem/s` are images. The first loss is that of a network
-//! which predicts nothing, and a step of the solver is compared with what the network has put out.
+//! Complete steps of a small model on the CPU: a training step and a sampling step. `elem/s` are images. The first loss is compared
+//! with that of a network that outputs 0, and a solver step with the network's output.
 //!
 //! `cargo bench -p sit-engine --bench steps`
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 const BATCH: usize = 64;
 const LEARNING_RATE: f64 = 1e-3;
 
-/// About that of the preset `digits`.
+/// About the size of the preset `digits`.
 fn small() -> Dit {
     Dit {
         input_size: 8,
@@ -37,7 +37,7 @@ fn normal(which: u32, len: usize) -> Vec<f32> {
     values
 }
 
-/// A model that has been trained for some steps, its images and labels; the first loss is checked.
+/// A model trained for some steps, with its images and labels; the first loss is checked.
 fn trained() -> Result<(Trainer, Vec<f32>, Vec<u32>)> {
     let mut trainer = Trainer::builder(small()).batch(BATCH).build(&Device::Cpu)?;
     let len = BATCH * trainer.io().image_len();
@@ -51,7 +51,7 @@ fn trained() -> Result<(Trainer, Vec<f32>, Vec<u32>)> {
     };
     trainer.accumulate(batch)?;
     let loss = trainer.update(LEARNING_RATE)?.loss;
-    // The new network's output is 0: what is left is the velocity, data minus noise.
+    // A new network outputs 0, so the residual is the velocity, data minus noise.
     let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
     let want = x1.iter().zip(&x0).map(square).sum::<f64>() / len as f64;
     assert!(
@@ -77,7 +77,7 @@ fn training(c: &mut Criterion) {
     });
 }
 
-/// A session on its way; a step is checked: `x + h v` for the network's output v.
+/// A started session, after checking one step: `x + h v` for the network's output v.
 fn session(trainer: &Trainer, y: &[u32]) -> Result<Session> {
     let sampling = trainer
         .model(Weights::Trained)

@@ -1,6 +1,6 @@
-//! A loop of your own around the steps of an SDE, with a look at every state: `cargo run --release -p sit-engine --example live_loop`.
+//! Your own loop over the steps of an SDE, with access to every state: `cargo run --release -p sit-engine --example live_loop`.
 //!
-//! The session does one step a call; between the calls the program is yours: draw, stop, or go another way.
+//! The session runs one step per call. Between calls you may draw the state, stop, or change it.
 
 use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model};
@@ -16,7 +16,7 @@ fn main() -> sit_engine::Result<()> {
         ..Dit::preset("SiT-S/2").expect("a published size")
     };
     let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
-    // A model that was not trained says 0; let its last layer say something.
+    // An untrained model outputs 0, so give its last layer a bias.
     let name = "final_layer.linear.bias";
     let n = model
         .layout()
@@ -26,7 +26,7 @@ fn main() -> sit_engine::Result<()> {
     let sampler = Sampler::sde(Method::Heun, Diffusion::default(), 12);
     let mut session = model.sampler(sampler).batch(4).keep_out().session()?;
 
-    // Images number 0 to 3 of seed 7: the same ones in every batch that they are part of.
+    // Images number 0 to 3 of seed 7; they are the same in every batch.
     session.start(7, &[0, 1, 2, 3], &[1, 1, 2, 2])?;
     while !session.is_over() {
         session.step()?;

@@ -1,7 +1,7 @@
 //! Sample from a file of official weights: `cargo run --release -p sit-engine --example official_weights -- SiT-XL-2-256.pt`.
 //!
-//! The file is a safetensors or `.pt` file under the names of the official PyTorch code. The samples are latents `[4, 32, 32]`, which an
-//! autoencoder makes images from; here their mean and spread are printed.
+//! The file is a safetensors or `.pt` file with the names of the official PyTorch code. The samples are latents `[4, 32, 32]`,
+//! which an autoencoder would decode to images; here their mean and standard deviation are printed.
 
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::Reader;
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .ok_or("usage: official_weights FILE")?;
     let mut weights = Reader::new(path.clone(), BufReader::new(File::open(&path)?))?;
-    // A file that this program wrote says what it is; for others the tensors tell the sizes, and SiT's defaults the transport.
+    // Files of this project have metadata; for others the sizes are inferred from the tensors and the transport is SiT's default.
     let transport = match weights.recipe()? {
         Some(recipe) => recipe.transport,
         None => Transport::default(),

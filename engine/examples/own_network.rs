@@ -1,7 +1,7 @@
 //! A network of your own: `cargo run --release -p sit-engine --example own_network`.
 //!
-//! An MLP on points in the plane, conditioned on time. It declares its parameters where it uses them; training, sampling, forecasts and
-//! files then work as for a transformer.
+//! An MLP on points in the plane, conditioned on time. It declares its parameters where it uses them; training, sampling, memory
+//! forecasts and files then work as for a transformer.
 
 use sit_engine::analytic::{Points, Toy};
 use sit_engine::backend::Device;

@@ -1,7 +1,7 @@
 //! A sampler for an ODE method that the engine does not have: `cargo run --release -p sit-engine --example own_solver`.
 //!
-//! Ralston's method of third order is a tableau of numbers. The engine makes its steps from it, for every path and prediction, and runs
-//! them on every device; here they are also compared with the exact flow of a mixture of Gaussians.
+//! Ralston's third-order method is given by its tableau. The engine builds the steps from it for every path and prediction, and
+//! runs them on every device; here they are also compared with the exact flow of a Gaussian mixture.
 
 use sit_engine::analytic::{Points, Toy};
 use sit_engine::backend::Device;

@@ -1,6 +1,6 @@
 //! Train a small model on stripes and sample from it: `cargo run --release -p sit-engine --example train_and_sample`.
 //!
-//! Class 0 has horizontal stripes and class 1 vertical ones, each at a random height; after some seconds the samples have them too.
+//! Class 0 has horizontal stripes and class 1 vertical ones, at random offsets; after some seconds the samples have them too.
 
 use sit_engine::backend::{Choice, Device};
 use sit_engine::model::Dit;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Graph {
     /// Appends the nodes that compute d(loss)/d(w) for every `w` in `wrt`, given `seed` = d(total)/d(loss).
     ///
-    /// Gradients that meet are added by explicit nodes, in the order of the graph, so sums are reproducible.
-    /// Returns one value per entry of `wrt`, of that entry's shape; zeros for one that does not influence the loss. Each is a value
-    /// of its own, so that each can have its own place in memory.
+    /// Gradients that reach a value on several paths are added by explicit nodes, in the order of the graph, so sums are
+    /// reproducible. Returns one value per entry of `wrt`, of that entry's shape; zeros if it does not influence the loss. Each is
+    /// a distinct value, so that each can have its own storage.
     ///
     /// # Errors
     /// [`Error::Shape`] when `seed` does not have the loss's shape, or when an operation on the way has no gradient.

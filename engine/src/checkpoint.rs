@@ -1,5 +1,5 @@
-//! Files of weights under official names, safetensors and PyTorch's `.pt`: headers are checked before anything is read, tensors
-//! are read one at a time, and every refusal names the tensor. Files are the caller's; this module reads and writes streams.
+//! Weight files with official names: safetensors and PyTorch's `.pt`. Headers are checked before any values are read, tensors are
+//! read one at a time, and every error names the tensor. This module reads and writes streams; opening files is up to the caller.
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -55,17 +55,17 @@ use recipe::RECIPE_KEY;
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
-/// A file of weights, or one in parts, that is open for reading, its header checked against its length.
+/// A weight file, or several that make up one model, open for reading; headers are checked against file lengths.
 #[derive(Debug)]
 pub struct Reader<R> {
     name: String,
     parts: Vec<Part<R>>,
     index: Index,
-    /// The set that is read.
+    /// Index of the selected set.
     set: usize,
 }
 
-/// A file that is open.
+/// An open file.
 #[derive(Debug)]
 struct Part<R> {
     name: String,
@@ -73,23 +73,23 @@ struct Part<R> {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads the header of a safetensors or `.pt` file, told by its first bytes; `name` is what messages call the file.
+    /// Reads the header of a safetensors or `.pt` file, detected by its first bytes; `name` is used in messages.
     ///
-    /// Tensors that lie in a dictionary (`ema`, `state_dict`), or whose names a program has put words before (`module.`), are
-    /// under their official names in what is read.
+    /// Tensors in a nested dictionary (`ema`, `state_dict`), or with a prefix that a program has added (`module.`), are found under
+    /// their official names.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] for a file that is truncated or is neither, with what it is instead, or a `.pt` file that holds more
+    /// [`Error::Checkpoint`] for a truncated file, one that is neither, with what it is instead, or a `.pt` file that contains more
     /// than tensors and dictionaries.
     pub fn new(name: impl Into<String>, stream: R) -> Result<Self> {
         let name = name.into();
         Self::in_parts(name.clone(), vec![(name, stream)])
     }
 
-    /// Reads the headers of the files of one model; `name` is what messages call it.
+    /// Reads the headers of the files of one model; `name` is used in messages.
     ///
     /// # Errors
-    /// As [`Reader::new`], naming the part, and for a tensor that is in two of them.
+    /// As [`Reader::new`], naming the file, and for a tensor that is in two of them.
     pub fn in_parts(name: impl Into<String>, files: Vec<(String, R)>) -> Result<Self> {
         let name = name.into();
         let mut parts = Vec::new();
@@ -103,7 +103,7 @@ impl<R: Read + Seek> Reader<R> {
             parts.push(Part { name: part, stream });
         }
         let mut index = whole.ok_or_else(|| refuse(&name, "has no parts"))?;
-        // A file that says what it is has the official names, or those of moments.
+        // A file with a recipe already has official names, or those of moments.
         if index.recipe.is_none() {
             index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
         }
@@ -127,17 +127,17 @@ impl<R: Read + Seek> Reader<R> {
         self.parts.len()
     }
 
-    /// Names of the sets of weights where a file has several, as a training checkpoint of PyTorch has `ema` and `model`, the one
-    /// that is read by default first; none in other files.
+    /// Names of the weight sets if a file has several, such as `ema` and `model` in PyTorch training checkpoints, the default
+    /// first; empty for other files.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
         let sets = self.index.sets.iter().map(|set| &set.name[..]);
         sets.filter(|name| !name.is_empty())
     }
 
-    /// Reads the set `name` from now on.
+    /// Selects the set `name` for reading.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when there is none.
+    /// [`Error::Checkpoint`] when there is no such set.
     pub fn select(&mut self, name: &str) -> Result<()> {
         match self.index.sets.iter().position(|set| set.name == name) {
             Some(set) => self.set = set,
@@ -146,22 +146,22 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    /// Where the set that is read lies in the file, in words, if not at the top: the key of its dictionary, and what stood before
-    /// its names.
+    /// Location of the selected set in the file, for display, unless it is at the top level: the key of its dictionary and the
+    /// prefix of its names.
     pub fn place(&self) -> Option<&str> {
         let place = &self.set().place[..];
         (!place.is_empty()).then_some(place)
     }
 
-    /// Number of tensors beside the set that is read, which belong to another part of the program that saved them.
+    /// Number of tensors next to the selected set that belong to other parts of the program that saved them.
     pub fn n_left_out(&self) -> usize {
         self.set().n_left_out
     }
 
-    /// What the file says of itself, valid; `None` when it was written by another program.
+    /// The file's validated metadata; `None` if another program wrote it.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when it cannot be understood or states what no model has. [`Reader::new`] has then failed.
+    /// [`Error::Checkpoint`] when it cannot be parsed or is invalid, which [`Reader::new`] detects already.
     pub fn recipe(&self) -> Result<Option<Recipe>> {
         let Some(json) = &self.index.recipe else {
             return Ok(None);
@@ -200,16 +200,16 @@ impl<R: Read + Seek> Reader<R> {
         self.entry(tensor).map(|entry| entry.shape.clone())
     }
 
-    /// Checks that the fixed tables among `specs`, such as the position embedding, are those of the file, if it has them.
+    /// Checks that the fixed tables among `specs`, such as the position embedding, equal those of the file, if it has them.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when one is another, or cannot be read.
+    /// [`Error::Checkpoint`] when a table differs or cannot be read.
     pub fn check_tables(&mut self, specs: &[ParamSpec]) -> Result<()> {
         for spec in specs {
             let (Init::Table(table), Some(entry)) = (spec.init, self.entry(&spec.name)) else {
                 continue;
             };
-            // Half a unit in the last place of numbers up to 1, beside the rounding of other programs' sines.
+            // Half an ulp of numbers up to 1, in addition to differences in other programs' sines.
             let rounding = match entry.dtype {
                 Dtype::F16 => 1.0 / 4096.0,
                 Dtype::BF16 => 1.0 / 512.0,
@@ -227,11 +227,11 @@ impl<R: Read + Seek> Reader<R> {
         Ok(())
     }
 
-    /// Loads all tensors of `model` into its weights; nothing is written before the names and shapes of all were checked.
+    /// Loads all tensors of `model` into its weights; nothing is written until all names and shapes have been checked.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] naming the tensor that does not fit, is not finite or cannot be read, or a position embedding
-    /// other than the fixed one; [`Error::Device`] when the device fails.
+    /// [`Error::Checkpoint`] naming the tensor that does not match, is not finite or cannot be read, or a position embedding other
+    /// than the fixed one; [`Error::Device`] when the device fails.
     pub fn load(&mut self, model: &Model) -> Result<()> {
         let specs = model.specs();
         self.check_specs(specs)?;
@@ -270,7 +270,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// The header of a stream.
+/// Reads the header of a stream.
 fn open(stream: &mut (impl Read + Seek)) -> std::result::Result<Index, String> {
     let io = |e: std::io::Error| format!("cannot be read: {e}");
     let len = stream.seek(SeekFrom::End(0)).map_err(io)?;
@@ -278,7 +278,7 @@ fn open(stream: &mut (impl Read + Seek)) -> std::result::Result<Index, String> {
     foreign::read(stream, len)
 }
 
-/// Adds the tensors of part number `part`.
+/// Adds the tensors of file number `part`.
 fn join(whole: &mut Index, index: Index, part: usize) -> std::result::Result<(), String> {
     let ([into], [set]) = (&mut whole.sets[..], &index.sets[..]) else {
         return Err("has several sets of weights, expected one in a file of several".into());

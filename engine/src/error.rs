@@ -1,42 +1,42 @@
-//! The one error type of the engine.
+//! The error type of the engine.
 
-/// What can go wrong in the engine. Every message names the thing, what it got and what was expected.
+/// The errors of the engine. Every message names its subject, what it got and what was expected.
 ///
-/// The engine knows no flags and no controls: a message names a setting by its key, `steps` or `model.patch`, and in the middle of a
-/// text puts it in back-quotes. [`Error::with_names`] puts a host's own names there.
+/// The engine does not know the host's flags or controls. A message names a setting by its key (`steps`, `model.patch`), in
+/// backquotes when it occurs inside the text. [`Error::with_names`] replaces the keys with the host's own names.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Shapes that do not fit together, named by operation and argument.
+    /// The shapes do not match; the message names the operation and the argument.
     #[error("{0}")]
     Shape(String),
-    /// One setting that is out of its range or refused beside the others.
+    /// A setting that is out of range, or not allowed in combination with the others.
     #[error("{key}: {problem}")]
     Setting {
         /// Its key, with dots between the tables of a configuration.
         key: String,
-        /// What it is, what was expected, and what to do about it.
+        /// The value, what was expected, and what to do about it.
         problem: String,
     },
-    /// Settings that do not go together, or a call that is out of turn, with the reason.
+    /// Settings that cannot be combined, or a call in the wrong order, with the reason.
     #[error("{0}")]
     Config(String),
-    /// A plan the device cannot hold or run (limits, memory), with the figure and what to do.
+    /// A plan the device cannot hold or run (limits, memory), with the number and what to do.
     #[error("{0}")]
     Limit(String),
     /// The device failed (lost, out of memory, validation), with what to do.
     #[error("{0}")]
     Device(String),
-    /// A tensor file that is truncated, foreign or does not match the model, named by tensor.
+    /// A tensor file that is truncated, has an unknown format or does not match the model; the message names the tensor.
     #[error("{0}")]
     Checkpoint(String),
-    /// A stream that takes no more, such as a file on a full disk, with the system's error.
+    /// Writing to a stream failed (for example a full disk), with the system's error.
     #[error("cannot be written: {0}")]
     Write(String),
 }
 
 impl Error {
-    /// A setting that is refused: its key, and what is wrong (`got 0, expected 1 to 100`).
+    /// An invalid setting: its key, and what is wrong (`got 0, expected 1 to 100`).
     pub fn setting(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Error::Setting {
             key: key.into(),
@@ -44,7 +44,7 @@ impl Error {
         }
     }
 
-    /// The same for a setting that lies in `table` of a configuration: `patch` becomes `model.patch`.
+    /// Prefixes the key with the name of a configuration `table`: `patch` becomes `model.patch`.
     #[must_use]
     pub fn within(self, table: &str) -> Self {
         match self {
@@ -54,7 +54,7 @@ impl Error {
         }
     }
 
-    /// The message with a host's names in place of keys: `name` gives that of a key, or none where the key itself will do.
+    /// The message with the host's names in place of keys. `name` maps a key to the host's name; `None` keeps the key.
     pub fn with_names(&self, name: impl Fn(&str) -> Option<String>) -> String {
         if let Error::Setting { key, problem } = self {
             let shown = name(key).unwrap_or_else(|| key.clone());
@@ -64,7 +64,7 @@ impl Error {
     }
 }
 
-/// The text with the names of those keys in back-quotes that have one.
+/// Replaces backquoted keys in `text` by their names, where `name` knows one.
 fn quoted_keys(text: &str, name: impl Fn(&str) -> Option<String>) -> String {
     let mut parts = text.split('`');
     let mut out = parts.next().unwrap_or_default().to_owned();

@@ -1,11 +1,11 @@
 //! SiT (Scalable Interpolant Transformers, arXiv 2401.08740) as portable compute: training, sampling and the engine below them, on
-//! any GPU that WebGPU reaches and on the CPU.
+//! every GPU with WebGPU support and on the CPU.
 //!
 //! # Theory
 //! An interpolant `x_t = alpha_t x1 + sigma_t x0` leads from noise x0 at t = 0 to data x1 at t = 1. A network learns its mean velocity
 //! `v(x, t) = E[d x_t / dt | x_t = x]`. The ODE `dX = v dt` and, for every diffusion `D_t`, the SDE
-//! `dX = (v + D_t s) dt + sqrt(2 D_t) dW` with the score `s = grad log p_t` then lead from noise to data with the same distribution at
-//! each time. [`transport`] has the scalars of all this, in f64 and without a tensor.
+//! `dX = (v + D_t s) dt + sqrt(2 D_t) dW` with the score `s = grad log p_t` then lead from noise to data with the same marginal
+//! distribution at each time. [`transport`] computes all scalars of this theory in f64, independent of tensors.
 //!
 //! # Practice
 //! Train a network, and sample from it:
@@ -31,9 +31,9 @@
 //! # }
 //! ```
 //!
-//! The modules that a program uses first: [`model`] (networks, and a network with weights), [`train`], [`sample`], [`checkpoint`]
-//! (files of weights) and [`transport`]. A network of your own is built of [`nn`], an objective of your own implements
-//! [`objective::Objective`]. Calls that wait for a device have a twin that ends in `_async`, for browsers.
+//! Start with these modules: [`model`] (networks, and networks with weights), [`train`], [`sample`], [`checkpoint`] (weight files)
+//! and [`transport`]. Build a network of your own from the layers in [`nn`]; implement [`objective::Objective`] for an objective of
+//! your own. Every call that waits for a device has an `_async` variant for browsers.
 //!
 //! # Below
 //!
@@ -41,9 +41,9 @@
 //! Graph -> (backward, optim) -> Graph -> Plan -> Program
 //! ```
 //!
-//! A [`graph::Graph`] is a list of operations ([`ops`]); [`graph::Graph::backward`] appends gradients; a [`graph::Plan`] gives every
-//! value a place and states the memory before anything is allocated; a [`backend::Program`] is a plan on a device, which allocates
-//! and compiles nothing when it runs.
+//! A [`graph::Graph`] is a list of operations ([`ops`]); [`graph::Graph::backward`] appends the gradients. A [`graph::Plan`]
+//! assigns storage to every value and knows the memory use before anything is allocated. A [`backend::Program`] is a plan on a
+//! device; running it allocates and compiles nothing.
 //!
 //! Conventions: t = 0 is noise and t = 1 is data; x0 is noise, x1 data; velocity points from noise to data; tensors are
 //! contiguous row-major f32.
@@ -56,7 +56,7 @@ pub mod error;
 pub mod graph;
 pub mod model;
 pub mod nn;
-// For this project's benchmarks: not part of the interface.
+// Public only for this project's benchmarks; not part of the interface.
 #[doc(hidden)]
 pub mod num;
 pub mod objective;

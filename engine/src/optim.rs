@@ -7,12 +7,12 @@ use crate::ops::adamw::{self, N_HYPER, N_PARTS};
 use crate::text::float;
 use serde::{Deserialize, Serialize};
 
-/// Name of the update program's input with the numbers of a step.
+/// Name of the update program's input with the hyperparameters of a step.
 pub const HYPER: &str = "hyper";
-/// Name of the update program's output: gradient norm, and 1 when it was not finite and nothing was changed.
+/// Name of the update program's output: the gradient norm, and a flag that is 1 if it was not finite and nothing changed.
 pub const STATS: &str = "stats";
 
-/// The numbers of AdamW (Loshchilov and Hutter 2019) and of the moving average.
+/// The hyperparameters of AdamW (Loshchilov and Hutter 2019) and of the moving average.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
     /// Decay of the two moments, in [0, 1).
@@ -21,11 +21,11 @@ pub struct AdamW {
     pub adam_eps: f64,
     /// Decoupled weight decay, at least 0.
     pub weight_decay: f64,
-    /// Largest gradient norm; 0 does not clip.
+    /// Maximum gradient norm for clipping; 0 disables it.
     pub clip: f64,
-    /// Decay of the moving average of the weights, in [0, 1]; it starts as a copy and is updated every step.
+    /// Decay of the moving average of the weights, in [0, 1]; the average starts as a copy and is updated in every step.
     pub ema_decay: f64,
-    /// Whether the first updates use a smaller decay, so that the initial weights leave the average soon; see
+    /// Whether the first updates use a smaller decay, so that the average forgets the initial weights sooner; see
     /// [`AdamW::ema_decay_at`].
     pub ema_warmup: bool,
 }
@@ -45,10 +45,10 @@ impl Default for AdamW {
 }
 
 impl AdamW {
-    /// Checks the numbers.
+    /// Checks the hyperparameters.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, its value and what was expected.
     pub fn validate(&self) -> Result<()> {
         let refuse = |key: &str, got: f64, expected: &str| {
             Err(Error::setting(
@@ -61,7 +61,7 @@ impl AdamW {
                 return refuse("betas", beta, "two numbers in [0, 1)");
             }
         }
-        // Zero, or below the smallest f32, would divide by zero where a gradient is always zero.
+        // With 0, or a value below the smallest f32, a gradient that is always zero would cause a division by zero.
         if !(1e-30..=1.0).contains(&self.adam_eps) {
             return refuse("adam_eps", self.adam_eps, "a number in [1e-30, 1]");
         }
@@ -85,8 +85,8 @@ impl AdamW {
         Ok(())
     }
 
-    /// Decay of the moving average at the update after `n` others: `ema_decay`, with the warm-up
-    /// `min(ema_decay, (1 + n) / (10 + n))` as in TensorFlow's `ExponentialMovingAverage`.
+    /// Decay of the moving average after `n` earlier updates: `ema_decay`, or with the warm-up `min(ema_decay, (1 + n) / (10 + n))`
+    /// as in TensorFlow's `ExponentialMovingAverage`.
     pub fn ema_decay_at(&self, n: u64) -> f64 {
         if self.ema_warmup {
             self.ema_decay.min((1.0 + n as f64) / (10.0 + n as f64))
@@ -95,23 +95,23 @@ impl AdamW {
         }
     }
 
-    /// What the initial weights still count in the moving average after `n_updates`, in [0, 1]: the product of all decays.
+    /// The weight of the initial parameters in the moving average after `n_updates`, in [0, 1]: the product of all decays.
     pub fn ema_share_of_initial(&self, n_updates: u64) -> f64 {
-        // (1 + n) / (10 + n) passes the decay d at n = (10 d - 1) / (1 - d); a decay of 1 is never reached.
+        // (1 + n) / (10 + n) exceeds the decay d from n = (10 d - 1) / (1 - d) on; it never reaches a decay of 1.
         let end = (10.0 * self.ema_decay - 1.0) / (1.0 - self.ema_decay);
         let n_warm = if self.ema_warmup {
             n_updates.min(end.max(0.0).ceil() as u64)
         } else {
             0
         };
-        // The product of (1 + n) / (10 + n) below m is m! 9! / (m + 9)!.
+        // The product of (1 + n) / (10 + n) for n below m is m! 9! / (m + 9)!.
         let warm: f64 = (1..=9)
             .map(|i| f64::from(i) / (n_warm + i as u64) as f64)
             .product();
         warm * libm::pow(self.ema_decay, (n_updates - n_warm) as f64)
     }
 
-    /// The tensor [`HYPER`] of the update number `n_updates` (the first is 1) at learning rate `lr`.
+    /// The tensor [`HYPER`] for update number `n_updates` (counted from 1) at learning rate `lr`.
     pub fn hyper(&self, lr: f64, n_updates: u64) -> [f32; N_HYPER] {
         let correction = |beta: f64| 1.0 / (1.0 - libm::pow(beta, n_updates as f64));
         let [beta1, beta2] = self.betas;
@@ -137,20 +137,20 @@ pub enum Schedule {
     /// Constant after the warm-up.
     #[default]
     Constant,
-    /// Half a cosine from the learning rate down to its final fraction at the last step.
+    /// A half cosine from the peak down to `final_fraction` of it at the last step.
     Cosine,
 }
 
-/// The learning rate by step.
+/// The learning rate as a function of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LearningRate {
     /// Learning rate after the warm-up.
     pub peak: f64,
     /// Steps over which it rises linearly from `peak / warmup_steps`.
     pub warmup_steps: u64,
-    /// What comes after.
+    /// Schedule after the warm-up.
     pub schedule: Schedule,
-    /// Fraction of the peak at the last step of a cosine.
+    /// Learning rate at the last step of a cosine, as a fraction of the peak.
     pub final_fraction: f64,
     /// Steps of the whole run.
     pub total_steps: u64,
@@ -178,7 +178,7 @@ impl LearningRate {
     }
 }
 
-/// The plan of one update: reads the gradients from `source`, changes parameters, moments and moving average.
+/// The plan of one update: reads gradients from the arena `source`; updates parameters, moments and moving average.
 ///
 /// # Errors
 /// [`Error::Shape`] if `source` is an arena that the update writes.

@@ -1,5 +1,5 @@
-//! Random numbers as a function of (seed, stream, step, index): nothing is stored, so a value does not depend on how a
-//! batch is split, on the platform, or on where a run was resumed.
+//! Random numbers as a function of (seed, stream, step, index). There is no state, so a value does not depend on how a batch is
+//! split, on the platform, or on where a run was resumed.
 //!
 //! The generator is Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011). The seed is
 //! its key; its 128-bit counter is `[block low, block high, step, stream]`. Block `i` holds the uniforms, or the normals,
@@ -12,8 +12,8 @@ pub use brownian::fill_brownian;
 use rand::{TryRng, seq::SliceRandom};
 use std::convert::Infallible;
 
-/// What a draw is for; draws of different streams are independent. The numbers are part of what a seed means: add, never
-/// renumber.
+/// The purpose of a draw; draws of different streams are independent. The numbers determine the values of a seed: add new ones,
+/// never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Stream {
@@ -31,9 +31,9 @@ pub enum Stream {
     Shuffle = 5,
     /// The initial noise of a sample.
     SampleNoise = 6,
-    /// The noise of the SDE's steps.
+    /// The noise of SDE steps.
     SdeNoise = 7,
-    /// The noise of the SDE's steps where finer steps follow the same path; `step` is a node of [`fill_brownian`]'s tree.
+    /// The noise of SDE steps on a path that finer steps share; `step` is a node of [`fill_brownian`]'s tree.
     Brownian = 8,
     /// Points of a synthetic data set; `step` is the number of the coordinate's draw.
     Toy = 9,
@@ -127,7 +127,7 @@ pub fn permutation(seed: u64, epoch: u32, n: u32) -> Vec<u32> {
 
 /// The words of one (seed, stream, step) in sequence, as a generator for the `rand` crate's distributions.
 ///
-/// It walks the same blocks as the indexed functions, so a (stream, step) is read through one or the other, not both.
+/// It reads the same blocks as the indexed functions, so use only one of the two for a (stream, step).
 #[derive(Debug, Clone)]
 pub struct StreamRng {
     seed: u64,
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// A seed's values are part of a run's record: these stay as they are.
+    /// Runs are reproduced from their seeds, so the values of a seed must never change.
     #[test]
     fn values_are_pinned() {
         assert_eq!(uniform(42, Stream::Time, 0, 1), 0.7850700722375236);
@@ -286,7 +286,7 @@ mod tests {
         fill_normal(11, Stream::SdeNoise, 0, 0, &mut x);
         let mean_of =
             |f: &dyn Fn(f64) -> f64| x.iter().map(|&v| f(f64::from(v))).sum::<f64>() / N as f64;
-        // (moment, expected, variance of one term); the mean of N terms lies within five of its deviations.
+        // (moment, expected, variance of one term); the mean of N terms is within five standard errors.
         let moments = [
             ("1", mean_of(&|v| v), 0.0, 1.0),
             ("2", mean_of(&|v| v.powi(2)), 1.0, 2.0),

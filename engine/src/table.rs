@@ -1,4 +1,4 @@
-//! Fixed tensors that are formulas: no file needs to hold them and no optimizer changes them.
+//! Fixed tensors given by formulas, which need not be stored in files and are not trained.
 
 use crate::shape::Shape;
 
@@ -9,7 +9,7 @@ pub enum Table {
     /// `ω_k = 10000^(-k/(dim/4))`, a quarter of `dim` each (MAE and DiT, `get_2d_sincos_pos_embed`). The column comes first, as in
     /// the official code.
     SinCos2d {
-        /// Tokens in a row, and rows.
+        /// Tokens per row, and number of rows.
         side: usize,
         /// Width, a multiple of 4.
         dim: usize,

@@ -1,13 +1,13 @@
-//! Foreign text, made safe to print: names of files, tensors, classes and keys that somebody else chose.
+//! Makes untrusted text safe to print: names of files, tensors, classes and keys from outside.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// No path is longer than this many characters on the systems we run on; a name in a file may be as long as the file.
+/// No path is longer than this on supported systems, but a name in a file may be as long as the file.
 const MAX_CHARS: usize = 4096;
 
-/// A name from outside as it is shown in an error, a log line or a table: on one line, nothing in it moves the cursor, sets
-/// colors or turns the direction of reading, and what is not UTF-8 shows as `\xff`.
+/// An untrusted name for an error, a log line or a table: on one line, without cursor movement, colors or changes of text
+/// direction; bytes that are not UTF-8 appear as `\xff`.
 ///
 /// ```
 /// # use sit_engine::text::shown;
@@ -31,10 +31,11 @@ pub fn shown(name: impl AsRef<OsStr>) -> String {
     text
 }
 
-/// Lines of text that may hold foreign names, for a terminal: as [`shown`], but line ends and tabs stay and it may have any
-/// length.
+/// Several lines of text that may contain untrusted names, for a terminal: as [`shown`], but line ends and tabs are kept and the
+/// length is unlimited.
 ///
-/// It is the last guard, where text leaves the program. A name is shown by [`shown`], or its line end would look like ours.
+/// This is the last line of defense, where text leaves the program. Still pass each name through [`shown`], or its line ends would
+/// look like ours.
 pub fn shown_lines(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -46,7 +47,7 @@ pub fn shown_lines(text: &str) -> String {
     safe
 }
 
-/// A number for a message: 0.05, and 1e300 without its zeros.
+/// A number for a message: 0.05, and 1e300 instead of 300 zeros.
 pub fn float(x: f64) -> String {
     if x == 0.0 || (1e-4..1e16).contains(&x.abs()) || !x.is_finite() {
         x.to_string()
@@ -55,7 +56,7 @@ pub fn float(x: f64) -> String {
     }
 }
 
-/// A number of things, the word in the plural where it is not 1: "1 class", "2 classes", "no images".
+/// A count with its noun, in the plural unless it is 1: "1 class", "2 classes", "no images".
 pub fn count(n: impl TryInto<u64>, one: &str) -> String {
     let plural = match one {
         one if one.ends_with('s') || one.ends_with('x') || one.ends_with("ch") => "es",
@@ -76,16 +77,16 @@ fn push(text: &mut String, c: char) {
     }
 }
 
-/// Whether it is not a mark on the paper but changes how others are printed, or hides. The joiners U+200C and U+200D stay:
-/// writing and emoji need them.
+/// Whether the character is invisible or changes how others are displayed. The joiners U+200C and U+200D are allowed: scripts and
+/// emoji need them.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Directions, and the Arabic one.
+            // Text directions, including the Arabic letter mark.
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // Ends of lines and paragraphs.
+            // Line and paragraph separators.
             | '\u{2028}' | '\u{2029}'
-            // What cannot be seen: soft hyphen, spaces of no width, operators, the byte order mark, notes, tags.
+            // Invisible characters: soft hyphen, zero-width spaces, operators, the byte order mark, annotations, tags.
             | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -1,4 +1,4 @@
-//! House rules that naga does not know: what a reader and a strict browser may rely on.
+//! House rules that naga does not check, for readers and for strict browsers.
 
 use super::Shader;
 use naga::valid::GlobalUse;
@@ -10,7 +10,7 @@ const MAX_STORAGE_BINDINGS: usize = 8;
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_BYTES: u32 = 16 * 1024;
 
-/// Checks every house rule; the error lists all that are broken, one a line.
+/// Checks all house rules; the error lists every violation, one per line.
 pub fn check(shader: &Shader) -> Result<(), String> {
     let mut broken = Broken {
         shader,
@@ -29,19 +29,19 @@ pub fn check(shader: &Shader) -> Result<(), String> {
     }
 }
 
-/// The rules broken so far, each with the line that breaks it.
+/// The violations so far, each with its line.
 struct Broken<'a> {
     shader: &'a Shader,
     rules: Vec<String>,
 }
 
 impl Broken<'_> {
-    /// Notes a broken rule of the entry point as a whole.
+    /// Reports a violation by the entry point as a whole.
     fn push(&mut self, rule: impl Display) {
         self.push_at("@compute", rule);
     }
 
-    /// Notes a broken rule at the first line that contains `part`.
+    /// Reports a violation at the first line that contains `part`.
     fn push_at(&mut self, part: &str, rule: impl Display) {
         let lines = &mut self.shader.source.lines();
         self.push_line(
@@ -65,10 +65,10 @@ fn names(shader: &Shader, broken: &mut Broken) {
     }
 }
 
-/// A function that reaches a barrier says so in its name: its callers owe it uniform control flow.
+/// Functions that contain a barrier must have the prefix `wg_`: their callers must have uniform control flow.
 fn barriers(shader: &Shader, broken: &mut Broken) {
     let mut with_barrier: Vec<Handle<Function>> = Vec::new();
-    // Functions are declared before their callers in naga's arena, so one pass sees every callee first.
+    // In naga's arena, functions come before their callers, so one pass sees every callee first.
     for (handle, function) in shader.module.functions.iter() {
         let name = function.name.as_deref().unwrap_or_default();
         let declared = format!("fn {name}(");
@@ -111,7 +111,7 @@ fn has_barrier(block: &Block, with_barrier: &[Handle<Function>]) -> bool {
     })
 }
 
-/// WGSL leaves infinities and NaN undefined, so a kernel neither writes nor tests them.
+/// WGSL does not guarantee infinities and NaN, so a kernel neither writes nor tests them.
 fn numbers(shader: &Shader, broken: &mut Broken) {
     for (i, line) in shader.source.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
@@ -279,7 +279,7 @@ pub fn entry_comment(source: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The `// [...]` behind the declaration of the storage binding `name`.
+/// The `// [...]` after the declaration of the storage binding `name`.
 pub fn shape_comment<'a>(source: &'a str, name: &str) -> Option<&'a str> {
     let marker = format!("> {name}:");
     let line = source
@@ -290,7 +290,7 @@ pub fn shape_comment<'a>(source: &'a str, name: &str) -> Option<&'a str> {
     comment.starts_with('[').then(|| &comment[..=end])
 }
 
-/// The fields of the struct `name`, each with the comment behind it.
+/// The fields of the struct `name`, each with its trailing comment.
 pub fn field_comments<'a>(source: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
     let head = format!("struct {name} {{");
     let lines = source

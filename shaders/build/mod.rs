@@ -1,4 +1,4 @@
-//! From `wgsl/<stem>.wgsl` to Rust: expand, parse, validate, check, reflect.
+//! The steps from `wgsl/<stem>.wgsl` to Rust: expand, parse, validate, check, reflect.
 
 pub mod check;
 pub mod reflect;
@@ -14,7 +14,7 @@ pub struct Shader {
     pub entry: String,
     /// Expanded WGSL.
     pub source: String,
-    /// `file:line` that each line of `source` comes from.
+    /// The `file:line` from which each line of `source` was expanded.
     pub origins: Vec<String>,
     pub module: naga::Module,
     pub info: ModuleInfo,
@@ -24,7 +24,7 @@ pub struct Shader {
 pub fn compile(stem: &str, entry: &template::Entry) -> Result<Shader, String> {
     let path = format!("{stem}.wgsl ({} expanded)", entry.name);
     let source = entry.source.clone();
-    // naga sees the expanded text; the line to mend is in the file it came from.
+    // naga reports lines of the expanded text; map them to the file that has to be fixed.
     let origin = |location: Option<naga::SourceLocation>| {
         let origin = location.and_then(|at| entry.origins.get(at.line_number as usize - 1));
         origin.map_or(String::new(), |origin| format!("{origin}: "))

@@ -1,8 +1,8 @@
-//! Every entry in the languages of Metal and Direct3D 12, as wgpu writes them there: what cannot be written, or does not fit the limits that
-//! all devices of a platform have, fails the build here and not on somebody's machine.
+//! Translates every entry point for Metal and Direct3D 12 with wgpu's options, so that kernels that cannot be translated or exceed
+//! the limits of a platform fail the build and not on a user's machine.
 //!
-//! Only the build script has this module; the tests read the table that it leaves. The writers belong to naga as it is built for the build
-//! script: as features of the program's own naga they would be compiled for every user.
+//! This module is part of the build script only; tests read the table that it writes. The translators are features of the build
+//! script's own naga: as features of the program's naga they would be compiled for every user.
 
 use super::build::Shader;
 use naga::back::{hlsl, msl};
@@ -10,19 +10,19 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::{AddressSpace, GlobalVariable, ResourceBinding, ShaderStage, StorageAccess};
 use std::fmt::Write;
 
-/// Buffers of a stage on Metal (Metal feature set tables, all families).
+/// Buffers per stage on Metal (Metal feature set tables, all families).
 const METAL_BUFFERS: u32 = 31;
 
-/// Unordered access views of a stage on hardware of binding tier 1 (Direct3D 12, feature level 11.0).
+/// Unordered access views per stage on hardware of binding tier 1 (Direct3D 12, feature level 11.0).
 const D3D_UAVS: u32 = 8;
 
-/// Threads of a group along z in Direct3D and WebGPU.
+/// Maximum workgroup size along z in Direct3D and WebGPU.
 const THREADS_Z: u32 = 64;
 
-/// Threads of a group along x and y in WebGPU.
+/// Maximum workgroup size along x and y in WebGPU.
 const THREADS_XY: u32 = 256;
 
-/// Writes `shader` for each platform; returns a line `ENTRY PLATFORM CHECKS BUFFERS BYTES` for each.
+/// Translates `shader` for each platform; returns one line `ENTRY PLATFORM CHECKS BUFFERS BYTES` for each.
 pub fn write(shader: &Shader) -> Result<String, String> {
     let [x, y, z] = shader.module.entry_points[0].workgroup_size;
     if x.max(y) > THREADS_XY || z > THREADS_Z {
@@ -63,7 +63,7 @@ fn changes(variable: &GlobalVariable) -> bool {
     matches!(variable.space, AddressSpace::Storage { access } if access.contains(StorageAccess::STORE))
 }
 
-/// Metal: all buffers in one table, with one more for the lengths of runtime arrays.
+/// Metal: all buffers in one table, plus one buffer for the lengths of runtime arrays.
 fn metal(shader: &Shader, checked: bool) -> Result<(u32, String), String> {
     let mut resources = msl::EntryPointResources::default();
     let mut buffers: u32 = 0;
@@ -113,7 +113,7 @@ fn metal(shader: &Shader, checked: bool) -> Result<(u32, String), String> {
     Ok((buffers, text))
 }
 
-/// Direct3D 12: registers b, t and u for blocks, inputs and outputs, and the number of workgroups in a block of its own.
+/// Direct3D 12: registers b, t and u for uniform blocks, inputs and outputs; the number of workgroups in a block in space 1.
 fn direct3d(shader: &Shader, checked: bool) -> Result<(u32, String), String> {
     let mut options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V5_1,

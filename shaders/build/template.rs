@@ -11,8 +11,8 @@
 //! #if GELU ... #else ... #end          kept where the expression is not 0
 //! ```
 //!
-//! Lines before the first `#entry` belong to every entry of the file. Expressions know integers, names, `+ - * / %`,
-//! `== != < >` and parentheses; a parameter that is a word can only be written out as `${NAME}`.
+//! Lines before the first `#entry` belong to every entry of the file. Expressions consist of integers, names, `+ - * / %`,
+//! `== != < >` and parentheses; a parameter whose value is a word can only be inserted, as `${NAME}`.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ type Scope = BTreeMap<String, Value>;
 /// A line with its number and its file, for messages.
 type Line<'a> = (usize, &'a str);
 
-/// Where `#include` finds its text.
+/// Loads the text of an `#include`.
 pub type Loader<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 /// Expands the file `path` into one module per `#entry` line.

@@ -1,10 +1,10 @@
 //! WGSL compute kernels of SiT as plain data: expanded source, workgroup size, bindings and uniform layouts.
 //!
-//! `wgsl/<stem>.wgsl` is the only source of truth. The build script expands its templates, validates every entry
-//! point for plain WebGPU, checks the house rules and reflects what is below. This crate knows no GPU API.
+//! `wgsl/<stem>.wgsl` is the only source of truth. The build script expands its templates, validates every entry point for plain
+//! WebGPU, checks the house rules, and generates the Rust data below. This crate uses no GPU API.
 //!
-//! Each kernel is a `static` named like its entry point ([`LINEAR_FWD_64`]); its documentation is the equation and
-//! the work mapping. Each uniform block is a struct ([`LinearDims`]) that [`uniform_bytes`] lays out for the GPU.
+//! Each kernel is a `static` named after its entry point ([`LINEAR_FWD_64`]), documented with its equation and work mapping. Each
+//! uniform block is a struct ([`LinearDims`]), which [`uniform_bytes`] lays out for the GPU.
 
 /// One entry point with the WGSL module that holds it.
 #[derive(Debug, PartialEq)]
@@ -13,32 +13,32 @@ pub struct Kernel {
     pub name: &'static str,
     /// File stem: `wgsl/<stem>.wgsl`.
     pub stem: &'static str,
-    /// Expanded WGSL with this entry point alone.
+    /// Expanded WGSL, with this entry point only.
     pub source: &'static str,
-    /// Invocations of a workgroup.
+    /// Workgroup size in invocations.
     pub workgroup: [u32; 3],
-    /// Work items that one workgroup covers: the WGSL constants `TILE_X`, `TILE_Y`, `TILE_Z`, by default `workgroup`.
+    /// Work items per workgroup: the WGSL constants `TILE_X`, `TILE_Y`, `TILE_Z`, by default `workgroup`.
     pub tile: [u32; 3],
     /// Further `u32` constants of the module, such as `MAX_HEAD_DIM`.
     pub constants: &'static [(&'static str, u32)],
-    /// What the entry point binds, by order of declaration.
+    /// The entry point's bindings, in order of declaration.
     pub bindings: &'static [Binding],
 }
 
 /// One buffer of a kernel.
 #[derive(Debug, PartialEq)]
 pub struct Binding {
-    /// Variable name; the host binds by it.
+    /// Variable name, by which the host binds it.
     pub name: &'static str,
     /// Bind group, always 0.
     pub group: u32,
     /// Index within the group.
     pub index: u32,
-    /// What the kernel does with it.
+    /// How the kernel uses it.
     pub access: Access,
     /// Element type.
     pub elem: Elem,
-    /// Bytes of the uniform block, or of one element of a storage array: the least that may be bound.
+    /// Bytes of the uniform block, or of one element of a storage array: the minimum size of a bound buffer.
     pub size_bytes: u32,
     /// Shape as written in the WGSL, e.g. `[M, K]`; empty for a uniform.
     pub shape: &'static str,
@@ -51,7 +51,7 @@ pub enum Access {
     Uniform,
     /// `var<storage, read>`.
     Read,
-    /// `var<storage, read_write>`: an output, written whole, or an operand changed in place.
+    /// `var<storage, read_write>`: an output, all of which is written, or an operand changed in place.
     ReadWrite,
 }
 
@@ -77,16 +77,16 @@ impl Kernel {
         std::array::from_fn(|axis| items[axis].div_ceil(self.tile[axis]))
     }
 
-    /// Workgroups that cover `items` in a kernel that numbers them `x + y * num_workgroups.x`.
+    /// Workgroups that cover `items`, for a kernel that numbers its workgroups `x + y * num_workgroups.x`.
     ///
-    /// Folded into two axes, since one alone holds at most [`MAX_WORKGROUPS`].
+    /// Folded into two axes, since one axis has at most [`MAX_WORKGROUPS`].
     pub fn grid_flat(&self, items: u32) -> [u32; 3] {
         let workgroups = items.div_ceil(self.tile[0]);
         let x = workgroups.clamp(1, MAX_WORKGROUPS);
         [x, workgroups.div_ceil(x), 1]
     }
 
-    /// The module's constant `name`, if it has one.
+    /// The module's `u32` constant `name`, if it has one.
     pub fn constant(&self, name: &str) -> Option<u32> {
         self.constants
             .iter()
@@ -105,10 +105,10 @@ pub fn kernel(name: &str) -> Option<&'static Kernel> {
     ALL.iter().copied().find(|kernel| kernel.name == name)
 }
 
-/// A uniform block as the GPU reads it.
+/// A uniform block in the GPU's memory layout.
 pub fn uniform_bytes<T: encase::ShaderType + encase::internal::WriteInto>(block: &T) -> Vec<u8> {
     let mut buffer = encase::UniformBuffer::new(Vec::new());
-    // A block is at most a few dozen bytes and a Vec grows as needed.
+    // A block has at most a few dozen bytes, and a Vec grows as needed.
     buffer
         .write(block)
         .expect("a growing buffer holds any block");

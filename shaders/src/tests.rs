@@ -1,9 +1,9 @@
-//! The build script's own modules, on shaders small enough to see the point.
+//! Tests of the build script's modules, on minimal shaders.
 
 use crate::build::{self, check, reflect, template};
 use crate::{ALL, Access, AdalnDims, Elem, LINEAR_FWD_32, LINEAR_FWD_64};
 
-/// A shader that breaks no rule.
+/// A shader that satisfies all rules.
 const GOOD: &str = "
 struct DemoDims {
     n: u32, // elements
@@ -32,7 +32,7 @@ fn expand(text: &str) -> Result<Vec<template::Entry>, String> {
     template::expand("demo.wgsl", text, &no_file)
 }
 
-/// What the build script does with one file.
+/// Runs the build script's steps on one file.
 fn build(text: &str) -> Result<build::Shader, String> {
     let entries = expand(text)?;
     let shader = build::compile("demo", &entries[0])?;
@@ -294,7 +294,7 @@ fn kernels_are_what_they_say() {
     }
 }
 
-/// What naga wrote of each kernel for each platform when this crate was built: `build/platforms.rs`.
+/// Checks the table that `build/platforms.rs` wrote when this crate was built: each kernel as translated by naga for each platform.
 #[test]
 fn every_kernel_is_written_for_every_platform_within_its_limits() {
     let table = include_str!(concat!(env!("OUT_DIR"), "/platforms.txt"));
@@ -305,7 +305,7 @@ fn every_kernel_is_written_for_every_platform_within_its_limits() {
             let bindings = kernel.bindings.iter();
             bindings.filter(|b| b.access == access).count()
         });
-        // What every WebGPU device has.
+        // Guaranteed by every WebGPU device.
         assert!(storage + outputs <= 8, "{}", kernel.name);
         let [x, y, z] = kernel.workgroup;
         assert!(

@@ -23,7 +23,7 @@ const TILE_X: u32 = 1u;
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>; // [B T, 2]
 
 // y = (x - mean) rstd (1 + scale) + shift; stats = mean, rstd = 1 / sqrt(mean((x - mean)^2) + ln_eps)
-// Work: one workgroup per row; the variance takes a second pass over the centered row, which keeps its digits.
+// Work: one workgroup per row; the variance takes a second pass over the centered row, to avoid cancellation.
 @compute @workgroup_size(LANES)
 fn adaln_fwd(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -3,7 +3,7 @@
 
 const LANES: u32 = 256u;
 
-// A squared norm that stands for a gradient that is not finite: WGSL cannot be trusted to carry infinity or NaN.
+// Marks a squared norm that is not finite: WGSL implementations need not preserve infinity and NaN.
 const NOT_FINITE: f32 = -1.0;
 
 fn is_finite(x: f32) -> bool {
@@ -56,7 +56,7 @@ fn adamw_norm_part(
 #entry adamw_norm
 #include "lib/reduce.wgsl" LANES=256
 
-// One workgroup in all.
+// A single workgroup covers everything.
 const TILE_X: u32 = 0xffffffffu;
 
 struct AdamwNormDims {
@@ -104,7 +104,7 @@ struct AdamwDims {
 
 // params = params (1 - lr weight_decay) - lr c1 m / (sqrt(c2 v) + adam_eps), m and v the moments of the clipped gradient;
 // c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t); ema = ema_decay ema + (1 - ema_decay) params
-// Work: one invocation per element; nothing changes when a gradient was not finite.
+// Work: one invocation per element; nothing changes if a gradient was not finite.
 @compute @workgroup_size(LANES)
 fn adamw_step(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -142,7 +142,7 @@ struct AdamwDims {
 
 @group(0) @binding(0) var<uniform> dims: AdamwDims;
 @group(0) @binding(1) var<storage, read> grads: array<f32>; // [n]
-@group(0) @binding(2) var<storage, read> keep: array<f32>; // [1]: 0 at the first micro-batch, whatever acc held
+@group(0) @binding(2) var<storage, read> keep: array<f32>; // [1]: 0 for the first micro-batch, which overwrites acc
 @group(0) @binding(3) var<storage, read_write> acc: array<f32>; // [n]
 
 // acc = acc + grads, or acc = grads when keep = 0

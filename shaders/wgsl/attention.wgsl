@@ -1,7 +1,7 @@
-// Multi-head self-attention without the score matrix in memory (FlashAttention, 2205.14135 and 2307.08691), read from
-// the packed product qkv: a row is [q | k | v], each [H, head_dim].
+// Multi-head self-attention without a score matrix in memory (FlashAttention, 2205.14135 and 2307.08691), on the packed projection
+// qkv: a row is [q | k | v], each [H, head_dim].
 //
-// DEPTH is the largest head dimension of a variant, CHUNK how many rows of it are staged at once.
+// DEPTH is the largest head dimension of a variant, CHUNK the number of rows that are staged at once.
 #params DEPTH CHUNK
 
 #entry attention_fwd_32 DEPTH=32 CHUNK=16
@@ -18,11 +18,11 @@
 #include "lib/product_load.wgsl" NAME=load_keys SOURCE=qkv TARGET=stage AT=128 TILE=64 THREADS=128 FIRST=0 V4=0 ALONG_INNER=1
 #include "lib/attention_load.wgsl" NAME=load_values SOURCE=qkv DEPTH=DEPTH CHUNK=CHUNK
 
-// Far below every score, and finite.
+// Far below every score, but finite.
 const MASKED: f32 = -1e30;
 
 // o = softmax(scale q k^T) v; lse = log sum exp of the scaled scores
-// Work: one workgroup per 32 queries (x) of one head (y) of one sample (z); the softmax is rescaled as keys arrive.
+// Work: one workgroup per 32 queries (x) of one head (y) of one sample (z), with an online softmax over the keys.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let lane_x = lane % 16u;
@@ -35,7 +35,7 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let row_end = first_row + dims.tokens;
 
     var maximum = vec4(MASKED);
-    // Of this invocation's columns alone.
+    // Partial: this invocation's columns only.
     var sum = vec4<f32>();
 #for c in 0..DEPTH / 16
     var result_${c} = vec4<f32>();

@@ -1,4 +1,4 @@
-// Elements in another place: another order of the axes, and parts of an axis.
+// Data movement: permuted axes, and slices of an axis.
 #include "lib/flat.wgsl"
 
 const LANES: u32 = 256u;
@@ -7,15 +7,15 @@ const TILE_X: u32 = 256u;
 #entry axes_permute
 struct AxesPermuteDims {
     n: u32, // elements
-    size1: u32, // of axis 1 of y, which has 5
-    size2: u32, // of axis 2 of y
-    size3: u32, // of axis 3 of y
-    size4: u32, // of axis 4 of y
-    stride0: u32, // elements of x between neighbors along axis 0 of y
-    stride1: u32, // elements of x between neighbors along axis 1 of y
-    stride2: u32, // elements of x between neighbors along axis 2 of y
-    stride3: u32, // elements of x between neighbors along axis 3 of y
-    stride4: u32, // elements of x between neighbors along axis 4 of y
+    size1: u32, // size of axis 1 of y, which has 5 axes
+    size2: u32, // size of axis 2 of y
+    size3: u32, // size of axis 3 of y
+    size4: u32, // size of axis 4 of y
+    stride0: u32, // stride in x of axis 0 of y
+    stride1: u32, // stride in x of axis 1 of y
+    stride2: u32, // stride in x of axis 2 of y
+    stride3: u32, // stride in x of axis 3 of y
+    stride4: u32, // stride in x of axis 4 of y
 }
 
 @group(0) @binding(0) var<uniform> dims: AxesPermuteDims;
@@ -46,9 +46,9 @@ fn axes_permute(
 #entry axes_slice
 struct AxesDims {
     n: u32, // elements that are written
-    width: u32, // of a row of x: sizes from the axis on
-    out_width: u32, // of a row of y
-    first: u32, // where the part begins in the wider row
+    width: u32, // elements of a row of x: product of the sizes from the axis on
+    out_width: u32, // elements of a row of y
+    first: u32, // start of the narrower row in the wider one
 }
 
 @group(0) @binding(0) var<uniform> dims: AxesDims;
@@ -72,9 +72,9 @@ fn axes_slice(
 #entry axes_pad
 struct AxesDims {
     n: u32, // elements that are written
-    width: u32, // of a row of x: sizes from the axis on
-    out_width: u32, // of a row of y
-    first: u32, // where the part begins in the wider row
+    width: u32, // elements of a row of x: product of the sizes from the axis on
+    out_width: u32, // elements of a row of y
+    first: u32, // start of the narrower row in the wider one
 }
 
 @group(0) @binding(0) var<uniform> dims: AxesDims;
@@ -104,16 +104,16 @@ fn axes_pad(
 #entry axes_concat
 struct AxesDims {
     n: u32, // elements that are written
-    width: u32, // of a row of x: sizes from the axis on
-    out_width: u32, // of a row of y
-    first: u32, // where the part begins in the wider row
+    width: u32, // elements of a row of x: product of the sizes from the axis on
+    out_width: u32, // elements of a row of y
+    first: u32, // start of the narrower row in the wider one
 }
 
 @group(0) @binding(0) var<uniform> dims: AxesDims;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // [rows, width]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [rows, out_width]
 
-// y[:, first .. first + width] = x: one part of y, the others are other dispatches'
+// y[:, first .. first + width] = x: one tensor's part of y; other dispatches write the rest
 // Work: one invocation per element of x.
 @compute @workgroup_size(LANES)
 fn axes_concat(

@@ -1,4 +1,4 @@
-// A [B, n D] tensor as n tensors [B, D], and back: the conditioning of adaLN.
+// Splits a [B, n D] tensor into n tensors [B, D], and joins them: the conditioning of adaLN.
 #params PARTS
 #include "lib/flat.wgsl"
 
@@ -7,7 +7,7 @@ const TILE_X: u32 = 64u;
 
 struct ChunkDims {
     batch: u32, // B
-    dim: u32, // D: columns of one part
+    dim: u32, // D: columns of one chunk
 }
 
 @group(0) @binding(0) var<uniform> dims: ChunkDims;
@@ -21,7 +21,7 @@ struct ChunkDims {
 #end
 
 // y_k = x[:, k D .. (k + 1) D]
-// Work: one invocation per (sample, column), which writes all ${PARTS} parts.
+// Work: one invocation per (sample, column), which writes all ${PARTS} chunks.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -47,7 +47,7 @@ fn ${ENTRY}(
 @group(0) @binding(${PARTS + 1}) var<storage, read_write> y: array<f32>; // [B, ${PARTS} D]
 
 // y[:, k D .. (k + 1) D] = x_k
-// Work: one invocation per (sample, column), which reads all ${PARTS} parts.
+// Work: one invocation per (sample, column), which reads all ${PARTS} chunks.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,11 +1,11 @@
-// Rows of a table by number, and the gradient of the table.
+// Rows of a table by index, and the gradient of the table.
 #include "lib/flat.wgsl"
 
 const LANES: u32 = 64u;
 const TILE_X: u32 = 64u;
 
 struct GatherDims {
-    count: u32, // M: numbers
+    count: u32, // M: indices
     rows: u32, // N: rows of the table
     dim: u32, // D: elements of a row
 }
@@ -17,7 +17,7 @@ struct GatherDims {
 @group(0) @binding(2) var<storage, read> index: array<u32>; // [M]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [M, D]
 
-// y = table[index]; a number past the table reads its last row
+// y = table[index]; an index out of range reads the last row
 // Work: one invocation per element.
 @compute @workgroup_size(LANES)
 fn gather_fwd(
@@ -38,7 +38,7 @@ fn gather_fwd(
 @group(0) @binding(3) var<storage, read_write> gtable: array<f32>; // [N, D]
 
 // gtable[r] = sum of g[m] over the m with index r
-// Work: one invocation per (row, column), which adds what it gets in order.
+// Work: one invocation per (row, column), which adds the matching gradients in order.
 @compute @workgroup_size(LANES)
 fn gather_bwd(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,4 +1,4 @@
-// Classifier-free guidance: one batch of 2 B, its first half with the labels, its second with the null class.
+// Classifier-free guidance: a batch of 2 B, the first half with labels, the second half with the null class.
 #include "lib/flat.wgsl"
 
 const LANES: u32 = 256u;

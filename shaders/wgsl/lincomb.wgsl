@@ -1,4 +1,4 @@
-// Linear combinations of tensors with coefficients of each sample: all of SiT's transport.
+// Linear combinations of tensors with per-sample coefficients: all of SiT's transport.
 #params TERMS
 #include "lib/flat.wgsl"
 
@@ -8,7 +8,7 @@ const TILE_X: u32 = 256u;
 struct LincombDims {
     n: u32, // B per
     per: u32, // elements of one sample
-    term: u32, // which coefficient the backward applies; the forward reads the first ones in order
+    term: u32, // index of the coefficient that the backward applies; the forward uses the first ones in order
 }
 
 @group(0) @binding(0) var<uniform> dims: LincombDims;

@@ -1,10 +1,10 @@
 // Matrix products with PyTorch's [out, in] weights: one tiled product in three layouts, with fused epilogues.
 //
-// A workgroup makes a TILE x TILE piece in steps of 16 inner indices; an invocation makes REP x REP pieces of 4 x 4.
-// V4 reads and writes 4 neighbors at once: N and K must then be multiples of 4.
-// A row of the forward depends on that row and on the variant alone: choose the variant by N and K, never by M.
-// FUSE 0: bias, 1: bias and GELU, 2: bias and gated residual; SAVE keeps what the backward needs. Of the backward,
-// FUSE 0: nothing, 1: a factor.
+// A workgroup computes a TILE x TILE block in steps of 16 inner indices; an invocation computes REP x REP blocks of 4 x 4.
+// V4 reads and writes 4 adjacent elements at once: N and K must then be multiples of 4.
+// A row of the forward depends only on that row and on the variant: choose the variant by N and K, never by M.
+// Forward: FUSE 0: bias, 1: bias and GELU, 2: bias and gated residual; SAVE also writes what the backward needs. Backward: FUSE 0:
+// nothing, 1: multiplication by a factor.
 #params TILE REP V4 FUSE SAVE
 #if V4
 alias Element = vec4<f32>;
@@ -173,10 +173,10 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 #entry linear_bwd_w_64 TILE=64 REP=1 V4=1 FUSE=0 SAVE=0
 #entry linear_bwd_w_32 TILE=32 REP=1 V4=0 FUSE=0 SAVE=0
 struct LinearSplitDims {
-    m: u32, // M: rows of x and g, which are added up
+    m: u32, // M: rows of x and g, which are summed over
     n: u32, // N: outputs
     k: u32, // K: inputs
-    slice_rows: u32, // rows that one slice adds up; there are S = ceil(M / slice_rows)
+    slice_rows: u32, // rows per slice; there are S = ceil(M / slice_rows) slices
 }
 
 @group(0) @binding(0) var<uniform> dims: LinearSplitDims;
@@ -185,7 +185,7 @@ struct LinearSplitDims {
 @group(0) @binding(3) var<storage, read_write> gw: array<Element>; // [S, N, K]
 @group(0) @binding(4) var<storage, read_write> gb: array<f32>; // [S, N]
 
-// `row` counts through all slices.
+// `row` is counted through all slices.
 fn finish(row: u32, column: u32, product: Element) {
     gw[row * (dims.k / MULTIPLE) + column] = product;
 }

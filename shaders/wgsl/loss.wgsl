@@ -1,4 +1,4 @@
-// Weighted squared error of a linear combination: every prediction target of SiT.
+// Weighted squared error of a linear combination, for every prediction target of SiT.
 #include "lib/flat.wgsl"
 
 const LANES: u32 = 64u;
@@ -85,7 +85,7 @@ fn loss_bwd(
 #entry loss_mean_fwd
 #include "lib/reduce.wgsl" LANES=64
 
-// One workgroup in all.
+// A single workgroup covers everything.
 const TILE_X: u32 = 0xffffffffu;
 
 struct LossMeanDims {

@@ -1,5 +1,5 @@
-// Batches of matrix products: the tiled product of lib/product.wgsl, one matrix of the batch a workgroup along z.
-// TA and TB: whether the matrices of a and of b lie transposed.
+// Batched matrix products, with the tiled product of lib/product.wgsl; workgroup z computes matrix z of the batch.
+// TA and TB: whether the matrices of a and b are stored transposed.
 #params TA TB
 
 struct MatmulDims {
@@ -26,7 +26,7 @@ struct MatmulDims {
 #end
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [B, M, N]
 
-// `row` counts through the whole batch.
+// `row` is counted through the whole batch.
 fn finish(row: u32, column: u32, product: f32) {
     y[row * dims.n + column] = product;
 }
@@ -49,8 +49,8 @@ fn finish(row: u32, column: u32, product: f32) {
 // Work: one workgroup per 32 columns (x) and 32 rows (y) of y and matrix (z).
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    // Both operands count their inner index through the batch. Where it runs along a row, K long, matrix z thereby begins z K
-    // elements further, and its rows count from z less.
+    // Both operands use an inner index that is counted through the batch, so matrix z starts at z K. If it runs along rows of
+    // length K, this already shifts the address by z rows, so the row base is z (M - 1) instead of z M; likewise the column base.
     let inner_begin = group.z * dims.k;
     let inner_end = inner_begin + dims.k;
 #if TA

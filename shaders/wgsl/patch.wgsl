@@ -14,7 +14,7 @@ struct PatchDims {
 
 @group(0) @binding(0) var<uniform> dims: PatchDims;
 
-// A pixel, and where its token starts.
+// A pixel, and the index of its token.
 struct Pixel {
     sample: u32,
     channel: u32,
@@ -105,8 +105,8 @@ fn patch_join_fwd(
 @group(0) @binding(1) var<storage, read> g: array<f32>; // [B, C, I, I]
 @group(0) @binding(2) var<storage, read_write> gtokens: array<f32>; // [B, T, p p Cout]
 
-// gtokens[b, (r, q), (i, j, c)] = g[b, c, r p + i, q p + j]; the channels that the image drops get 0
-// Work: one invocation per pixel and channel of the image, which also clears every dropped channel c + k C.
+// gtokens[b, (r, q), (i, j, c)] = g[b, c, r p + i, q p + j]; the gradient of dropped channels is 0
+// Work: one invocation per pixel and channel of the image; it also clears every dropped channel c + k C.
 @compute @workgroup_size(LANES)
 fn patch_join_bwd(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,5 +1,5 @@
-// Maps over n elements, whatever their shape.
-// OF is the map; LIB 1: activations, 2: cosine and sine.
+// Elementwise maps over n elements.
+// OF is the map; LIB includes 1: activations, 2: cosine and sine.
 #params OF LIB
 #include "lib/flat.wgsl"
 #if LIB == 1

@@ -1,13 +1,13 @@
-// Sum and maximum over neighboring axes, which are then of size 1, and back: one value for all indices of such axes.
+// Sum and maximum over adjacent axes, which get size 1, and the reverse: broadcasting along such axes.
 #params MAX
 #include "lib/flat.wgsl"
 
 const LANES: u32 = 64u;
 
 struct ReduceDims {
-    outer: u32, // product of the sizes before
-    len: u32, // product of the sizes that are reduced
-    inner: u32, // product of the sizes behind
+    outer: u32, // product of the sizes before the reduced axes
+    len: u32, // product of the reduced sizes
+    inner: u32, // product of the sizes after the reduced axes
 }
 
 @group(0) @binding(0) var<uniform> dims: ReduceDims;
@@ -24,7 +24,7 @@ const TILE_X: u32 = 64u;
 #else
 // y = sum_l x[:, l, :]
 #end
-// Work: one invocation per element of y, which takes its terms in order.
+// Work: one invocation per element of y, which reduces its terms in order.
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(
     @builtin(workgroup_id) group: vec3<u32>,

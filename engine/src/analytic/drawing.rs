@@ -1,11 +1,11 @@
-//! Points along strokes that are drawn by hand.
+//! Point sets along hand-drawn strokes.
 
 use super::mixture::{Component, Mixture};
 use super::points::{Point, Points, distance, point_of};
 use crate::error::Error;
 use std::ops::Range;
 
-/// Strokes drawn by hand, as a mixture of Gaussians along them; a stroke is a class, but for empty ones.
+/// Hand-drawn strokes as a mixture of Gaussians along them; every non-empty stroke is a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawing {
     mixture: Mixture,
@@ -14,11 +14,11 @@ pub struct Drawing {
 }
 
 impl Drawing {
-    /// Components of all strokes together, but for one more each: an exact velocity costs one pass over them.
+    /// Components of all strokes together, plus at most one for each stroke: computing an exact velocity visits all of them.
     const MAX_COMPONENTS: usize = 512;
 
-    /// The density along polylines through these points, spread by the standard deviation `bandwidth`: each stroke has a weight
-    /// in proportion to its length plus one bandwidth, so that a single point counts too.
+    /// The density along the polylines through these points, with standard deviation `bandwidth`. The weight of a stroke is
+    /// proportional to its length plus one bandwidth, so that single points count too.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no point, one is not finite, or the bandwidth is not a finite number above 0.
@@ -39,7 +39,7 @@ impl Drawing {
         }
         let strokes = || strokes.iter().filter(|stroke| !stroke.is_empty());
         let lengths: Vec<f64> = strokes().map(|stroke| length(stroke)).collect();
-        // Components half a bandwidth apart make a smooth line.
+        // Components half a bandwidth apart form a smooth line.
         let spacing =
             (0.5 * bandwidth).max(lengths.iter().sum::<f64>() / Self::MAX_COMPONENTS as f64);
         let (mut components, mut numbers) = (Vec::new(), Vec::new());
@@ -92,7 +92,7 @@ fn length(stroke: &[[f32; 2]]) -> f64 {
         .sum()
 }
 
-/// `n` points along a polyline, each in the middle of an equal share of its length; all on the point if it is only one.
+/// `n` points along a polyline, in the middles of equal shares of its length; all at the same point if it has only one.
 fn along(stroke: &[[f32; 2]], n: usize) -> Vec<[f64; 2]> {
     let total = length(stroke);
     let mut points = Vec::new();
@@ -148,7 +148,7 @@ mod tests {
                 let square = exact(&|c| {
                     c.mean[i] * c.mean[j] + if i == j { c.std[i] * c.std[i] } else { 0.0 }
                 });
-                // Coordinates are below 1.3, so deviations of the means are below 1.7 / sqrt N.
+                // The coordinates are below 1.3, so the standard errors of the means are below 1.7 / sqrt N.
                 assert!((got(&|x| x[i]) - exact(&|c| c.mean[i])).abs() < 0.03);
                 assert!((got(&|x| x[i] * x[j]) - square).abs() < 0.03);
             }

@@ -1,9 +1,8 @@
-//! The exact velocity, score, noise, data and density of a Gaussian mixture on its way from noise, to tell the error of a model
+//! Exact velocity, score, noise, data and density of a Gaussian mixture on its path from noise, to separate the error of a model
 //! from the error of a solver.
 //!
-//! Data is `x1 ~ sum_k w_k N(m_k, diag s_k^2)`, and `x_t = alpha x1 + sigma x0`. Then `x_t` is a mixture of the same weights with
-//! means `alpha m_k` and variances `c_k = alpha^2 s_k^2 + sigma^2`, and with the share `r_k(x)` of component `k` at `x`
-//!
+//! The data is `x1 ~ sum_k w_k N(m_k, diag s_k^2)`, and `x_t = alpha x1 + sigma x0`. Then `x_t` is a mixture with the same weights,
+//! means `alpha m_k` and variances `c_k = alpha^2 s_k^2 + sigma^2`. With the posterior probability `r_k(x)` of component `k` at `x`
 //! ```text
 //! E[x1 | x] = sum_k r_k (m_k + alpha s_k^2 (x - alpha m_k) / c_k),
 //! E[x0 | x] = sum_k r_k sigma (x - alpha m_k) / c_k,
@@ -36,8 +35,8 @@ impl Mixture {
     /// The mixture of these components.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the component: none at all, vectors of different lengths, a weight that is not above 0, a
-    /// deviation below 0, anything not finite.
+    /// [`Error::Config`] naming the component, for no components, vectors of different lengths, a weight that is not above 0, a
+    /// negative standard deviation, or anything not finite.
     pub fn new(mut components: Vec<Component>) -> Result<Self, Error> {
         let d = components.first().map_or(0, |first| first.mean.len());
         if d == 0 {
@@ -70,7 +69,7 @@ impl Mixture {
         Ok(Self { d, components })
     }
 
-    /// A mixture of equally likely points, each spread by the same deviation in every direction.
+    /// A mixture of equally likely points with the same standard deviation in every direction.
     ///
     /// # Errors
     /// As [`Mixture::new`].
@@ -97,7 +96,7 @@ impl Mixture {
             alpha,
             sigma,
             d_alpha: path.d_alpha(t),
-            // On VP d_sigma is infinite at t = 1, the product is not: there and on GVP alpha^2 + sigma^2 = 1.
+            // On VP d_sigma is infinite at t = 1, but sigma d_sigma is finite: on VP and GVP alpha^2 + sigma^2 = 1.
             sigma_d_sigma: match path {
                 Path::Linear => -sigma,
                 Path::Gvp | Path::Vp => -alpha * path.d_alpha(t),
@@ -110,10 +109,10 @@ impl Mixture {
         }
     }
 
-    /// Takes states `x` `[n, d]` through a step with a perfect network in the place of a trained one; `noise` `[n, d]` is standard
-    /// normal and not read where the step adds none.
+    /// Advances states `x` `[n, d]` by one step, with the exact prediction in place of a network; `noise` `[n, d]` is standard
+    /// normal, and ignored if the step adds none.
     ///
-    /// What is left between the end and an end with many more steps is the error of the solver alone.
+    /// The difference to a run with many more steps is then the error of the solver alone.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -130,8 +129,8 @@ impl Mixture {
 
 /// The distribution of `x_t` at one time.
 ///
-/// Where the variance of a coordinate is 0, which is only at `t = 1` and for a deviation of 0, the density is that of a limit:
-/// 0 or infinite; velocity, score and noise are then NaN, so keep away from `t = 1` with points that have no spread.
+/// If the variance of a coordinate is 0, which happens only at `t = 1` with a standard deviation of 0, the density is a limit, 0 or
+/// infinite, and velocity, score and noise are NaN: avoid `t = 1` for points without spread.
 #[derive(Debug, Clone)]
 pub struct Marginal<'a> {
     mixture: &'a Mixture,
@@ -179,7 +178,7 @@ impl Marginal<'_> {
         self.posterior(x, |_, _, _, precise| self.sigma * precise)
     }
 
-    /// What a perfect network with this prediction gives for `x` `[d]`.
+    /// The exact output of a network with this prediction at `x` `[d]`.
     pub fn output(&self, prediction: Prediction, x: &[f64]) -> Vec<f64> {
         match prediction {
             Prediction::Velocity => self.velocity(x),
@@ -189,7 +188,7 @@ impl Marginal<'_> {
         }
     }
 
-    /// The outputs of a perfect network for states `[n, d]` in the f32 of a model.
+    /// Exact outputs for states `[n, d]`, in f32 as a model gives them.
     pub fn outputs(&self, prediction: Prediction, x: &[f32]) -> Vec<f32> {
         let mut out = Vec::with_capacity(x.len());
         for row in x.chunks_exact(self.mixture.d) {

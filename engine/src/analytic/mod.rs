@@ -1,5 +1,5 @@
-//! Distributions that are known exactly, as pure functions of numbers and a seed: mixtures of Gaussians on their way from noise,
-//! and sets of points in the plane.
+//! Distributions with known densities, as pure functions of numbers and a seed: Gaussian mixtures on their path from noise, and
+//! point sets in the plane.
 
 mod drawing;
 mod mixture;

@@ -1,7 +1,7 @@
-//! Points in the plane and what a set of them is.
+//! Points in the plane, and the trait of a point set.
 //!
-//! A point is a function of (seed, index), about within `[-1, 1]`, with the class it belongs to. A model of such data has 2
-//! channels, input size 1 and patch 1: a batch `[n, 2]` is `[n, C = 2, 1, 1]`.
+//! A point is a function of (seed, index), roughly within `[-1, 1]`, and has a class. A model of such data has 2 channels, input
+//! size 1 and patch 1: a batch `[n, 2]` is `[n, C = 2, 1, 1]`.
 
 use super::mixture::{Component, Mixture};
 use crate::rng::{Stream, normal, uniform};
@@ -10,7 +10,7 @@ use std::ops::Range;
 /// A point and its class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Where it is.
+    /// Coordinates.
     pub x: [f32; 2],
     /// Its class, below [`Points::n_classes`].
     pub label: u32,
@@ -21,14 +21,14 @@ pub trait Points {
     /// Number of classes, at least 1.
     fn n_classes(&self) -> u32;
 
-    /// The points of these numbers.
+    /// The points with these indices.
     fn points(&self, seed: u64, indices: Range<u64>) -> Vec<Point>;
 
-    /// The distribution as a mixture, if it is one: then [`Mixture`] knows the exact velocity and density.
+    /// The distribution as a [`Mixture`], if it is one, which has an exact velocity and density.
     fn mixture(&self) -> Option<Mixture>;
 }
 
-/// A point of a mixture; its label is the component.
+/// Draws a point of a mixture; its label is the component.
 pub(super) fn point_of(mixture: &Mixture, seed: u64, index: u64) -> Point {
     let components = mixture.components();
     let mut rest = draw(seed, index, 0);
@@ -36,7 +36,7 @@ pub(super) fn point_of(mixture: &Mixture, seed: u64, index: u64) -> Point {
         rest -= c.weight;
         rest < 0.0
     });
-    // Weights sum to 1 but for rounding.
+    // The weights sum to 1 except for rounding.
     let label = chosen.unwrap_or(components.len() - 1);
     let Component { mean, std, .. } = &components[label];
     let x = |i: usize| (mean[i] + std[i] * draw_normal(seed, index, i)) as f32;

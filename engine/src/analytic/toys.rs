@@ -1,4 +1,4 @@
-//! Named sets of points in the plane: what a small model learns in seconds and the eye checks at once.
+//! Named point sets in the plane: a small model learns them in seconds and errors are easy to see.
 
 use super::mixture::{Component, Mixture};
 use super::points::{Point, Points, draw, draw_normal, point_of};
@@ -28,7 +28,7 @@ pub enum Toy {
 }
 
 impl Toy {
-    /// Every data set, in the order users see.
+    /// All data sets, in display order.
     pub const ALL: &[Self] = &[
         Self::Moons,
         Self::Rings,
@@ -40,7 +40,7 @@ impl Toy {
         Self::Unequal,
     ];
 
-    /// The name that users see and links hold.
+    /// The name in the user interface and in links.
     pub fn name(self) -> &'static str {
         match self {
             Self::Moons => "moons",
@@ -54,7 +54,7 @@ impl Toy {
         }
     }
 
-    /// What it is and what it shows, in one sentence.
+    /// A description in one sentence.
     pub fn about(self) -> &'static str {
         match self {
             Self::Moons => "Two interleaved half circles: no straight line separates the classes.",
@@ -97,7 +97,7 @@ impl Toy {
     }
 }
 
-/// Spread of the Gaussians on the circle and on the grid.
+/// Standard deviation of the Gaussians on the circle and on the grid.
 const SPREAD: f64 = 0.08;
 
 impl Points for Toy {
@@ -153,7 +153,7 @@ impl Points for Toy {
 }
 
 impl Toy {
-    /// A point of a set that is no mixture.
+    /// A point of a set that is not a mixture.
     fn shaped_point(self, seed: u64, index: u64) -> Point {
         let label = (draw(seed, index, 0) * f64::from(self.n_classes())) as u32;
         let (u, v) = (draw(seed, index, 1), draw(seed, index, 2));
@@ -170,7 +170,7 @@ impl Toy {
                 ([radius * cos, radius * sin], 0.04)
             }
             Self::Spiral => {
-                // The square root spreads the points along an arm whose radius grows with the angle.
+                // The square root makes the density uniform along an arm whose radius grows with the angle.
                 let turn = libm::sqrt(0.02 + 0.98 * u);
                 let (sin, cos) = libm::sincos(1.5 * TAU * turn);
                 ([side * 0.95 * turn * cos, side * 0.95 * turn * sin], 0.025)
@@ -207,7 +207,7 @@ mod tests {
         assert!(message.starts_with("data set: got \"moon\", expected one of moons, rings"));
     }
 
-    /// Centered, about within the unit square, neither collapsed nor wider than noise; every class has its share.
+    /// Centered, roughly within the unit square, neither collapsed nor wider than noise; every class is represented.
     #[test]
     fn every_set_has_the_scale_of_images_and_all_its_classes() {
         const N: usize = 4000;
@@ -270,7 +270,7 @@ mod tests {
             );
         }
         for p in Toy::Spiral.points(3, 0..2000) {
-            // Undo the turning: an arm becomes a ray.
+            // Undo the rotation: an arm becomes a ray.
             let x = if p.label == 0 { p.x } else { p.x.map(|x| -x) };
             let radius = distance([0.0; 2], x);
             let angle = 1.5 * TAU * radius / 0.95;

@@ -1,4 +1,4 @@
-//! The CPU backend: runs a plan step by step on plain vectors. `f32` is the product, `f64` the oracle.
+//! The CPU backend: runs a plan step by step on plain vectors, in `f32`; in `f64` it is the test oracle.
 
 mod blocks;
 mod step;
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Segments of an arena.
+/// The segments of an arena.
 type Segments<F> = Arc<Mutex<Vec<Buffer<F>>>>;
 
-/// Most arenas that a program uses: those that training keeps, for two networks.
+/// Maximum number of arenas in a program: those that training keeps, for two networks.
 const MAX_ARENAS: usize = 12;
 
 /// Arenas in memory, shared by programs.
@@ -27,12 +27,12 @@ pub struct Arenas<F> {
     data: BTreeMap<Arena, Segments<F>>,
 }
 
-// A panic while the lock was held leaves values, not broken structures.
+// A panic while a lock is held may leave stale values but no broken invariants, so poisoning is ignored.
 fn lock<F>(segments: &Segments<F>) -> MutexGuard<'_, Vec<Buffer<F>>> {
     segments.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The arenas of a program while it runs.
+/// The arenas of a program, locked while it runs.
 struct Held<'a, F> {
     ids: &'a [(ArenaId, Segments<F>)],
     segments: [&'a mut [Buffer<F>]; MAX_ARENAS],
@@ -92,18 +92,18 @@ impl<F: Real> Arenas<F> {
         Ok(visit(&mut segment[entry.offset..][..entry.shape.numel()]))
     }
 
-    /// Writes one parameter's place in an arena.
+    /// Writes one parameter in an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there or the length differs.
+    /// [`Error::Shape`] when there is no such arena or parameter, or the length differs.
     pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
         self.with(arena, name, |place| fill(place, data, name))?
     }
 
-    /// Reads one parameter's place in an arena.
+    /// Reads one parameter from an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there.
+    /// [`Error::Shape`] when there is no such arena or parameter.
     pub fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
         self.with(arena, name, |place| {
             place.iter().map(|x| x.to_f64() as f32).collect()
@@ -151,7 +151,7 @@ pub struct Program<F> {
     plan: Plan,
     floats: Vec<Buffer<F>>,
     ints: Vec<Vec<u32>>,
-    /// In the order in which they are locked, the same for all programs.
+    /// In locking order, which is the same for all programs, so that they cannot deadlock.
     arenas: Vec<(ArenaId, Segments<F>)>,
     blocks: Vec<Option<Blocks>>,
 }
@@ -160,7 +160,7 @@ impl<F: Scalar> Program<F> {
     /// Allocates the slots of `plan`. `sets` has the arenas of each parameter set.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or it has another layout there.
+    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or an arena has another layout.
     pub fn new(plan: Plan, sets: &[Arenas<F>]) -> Result<Self> {
         let mut arenas = Vec::new();
         for &id in &plan.arenas {
@@ -253,7 +253,7 @@ impl<F: Scalar> Program<F> {
     /// Writes an integer input.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table.
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for an index outside its table.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         let slot = self.input_slot(input, Elem::U32)?;
         self.plan.input(input)?.check_indices(data)?;
@@ -324,20 +324,20 @@ impl<F: Scalar> Program<F> {
     /// Runs all steps.
     ///
     /// # Errors
-    /// None on this backend; the result is that of the others.
+    /// None on this backend; it returns a `Result` like the others.
     pub fn run(&mut self) -> Result<()> {
         self.steps(None);
         Ok(())
     }
 
-    /// Runs each step on all samples, with the same bits, and tells how long it took by `clock`.
+    /// Runs each step on all samples, with the same results bit for bit, and measures it with `clock`.
     pub fn profile(&mut self, clock: &mut Clock<'_>) -> Profile {
         let times = self.steps(Some(clock));
         let spans = (0..self.plan.steps.len()).map(|i| Span::of(&self.plan, i));
         Profile::new(Timing::Clock, spans.collect(), &times)
     }
 
-    /// Runs all steps: groups of them in blocks, or with a clock one after the other; returns begin and end of each by the clock.
+    /// Runs all steps: by blocks of samples, or one by one if there is a clock; returns the start and end time of each step.
     fn steps(&mut self, mut clock: Option<&mut Clock<'_>>) -> Vec<[Duration; 2]> {
         let ids = &self.arenas;
         let mut guards: [_; MAX_ARENAS] = std::array::from_fn(|i| Some(lock(&ids.get(i)?.1)));
@@ -349,7 +349,7 @@ impl<F: Scalar> Program<F> {
         let (floats, ints) = (&mut self.floats, &self.ints);
         let (groups, blocks) = (&self.plan.groups, &self.blocks);
         let steps = &self.plan.steps;
-        // Without a clock it stays empty, which allocates nothing.
+        // Stays empty without a clock, so that a run allocates nothing.
         let mut times = Vec::new();
         par::enter(|| {
             for (group, blocks) in groups.iter().zip(blocks) {

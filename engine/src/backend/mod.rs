@@ -1,6 +1,6 @@
-//! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers made.
+//! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers.
 
-// For this project's tests, which evaluate programs in f64: not part of the interface.
+// Public only for this project's tests, which evaluate programs in f64; not part of the interface.
 #[doc(hidden)]
 pub mod cpu;
 #[cfg(feature = "gpu")]
@@ -42,22 +42,22 @@ impl FromStr for Choice {
     }
 }
 
-/// Whether kernels are compiled with checks: bounds of every access, loops that must end.
+/// Whether kernels are compiled with run-time checks: bounds of every access, termination of loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Checks {
-    /// Without: what fits and what does not is told before anything runs, and an inner loop that checks each access is slower.
+    /// No checks. Everything is validated before a program runs, and checking each access would slow down the inner loops.
     #[default]
     Off,
-    /// With, to tell a fault of a kernel from one of a driver. A browser always checks.
+    /// With checks, to distinguish a kernel bug from a driver bug. Browsers always check.
     On,
 }
 
-/// What [`Device::open`] opens; a [`Choice`] alone will do.
+/// Options of [`Device::open`]; a [`Choice`] converts into them.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which backend.
     pub choice: Choice,
-    /// The GPU to take, by its place in [`gpu::list`] or by a part of its name. It may be a software adapter.
+    /// The GPU to use, by its index in [`gpu::list`] or by a part of its name. It may be a software adapter.
     pub gpu: Option<String>,
     /// Whether kernels are checked.
     pub checks: Checks,
@@ -72,7 +72,7 @@ impl From<Choice> for Options {
     }
 }
 
-/// A place to run programs.
+/// A device that runs programs.
 #[derive(Clone, Debug)]
 pub enum Device {
     /// This machine's processor.
@@ -83,21 +83,21 @@ pub enum Device {
 }
 
 impl Device {
-    /// Opens the device that `options` ask for. The environment's `WGPU_ADAPTER_NAME` names a GPU where they do not, and `WGPU_BACKEND`
-    /// limits all GPUs to graphics systems, as for other programs on wgpu.
+    /// Opens the device that `options` select. If they name no GPU, the environment variable `WGPU_ADAPTER_NAME` may name one;
+    /// `WGPU_BACKEND` restricts the graphics APIs, as in other wgpu programs.
     ///
     /// # Errors
-    /// [`Error::Device`] when a GPU is asked for and there is none, with what to install. [`Error::Config`] when one is named that is not
-    /// there, with the list of those that are, or where the CPU is asked for.
+    /// [`Error::Device`] when a GPU is requested and there is none, with what to install. [`Error::Config`] when the named GPU does
+    /// not exist, with the list of those that do, or when a GPU is named but the CPU is requested.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(options: impl Into<Options>) -> Result<Device> {
         pollster::block_on(Self::open_async(options))
     }
 
-    /// Like [`Self::open`], without waiting: for browsers.
+    /// Async variant of [`Self::open`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::open`].
     pub async fn open_async(options: impl Into<Options>) -> Result<Device> {
         let Options {
             choice,
@@ -116,7 +116,7 @@ impl Device {
             #[cfg(feature = "gpu")]
             (Choice::Auto, None) => match gpu::Gpu::open(false, checks).await {
                 Ok(gpu) => Ok(Device::Gpu(gpu)),
-                // What the environment asks for in vain is no reason to compute elsewhere.
+                // If the environment names a GPU that cannot be used, report it instead of silently using the CPU.
                 Err(error @ Error::Config(_)) => Err(error),
                 Err(_) => Ok(Device::Cpu),
             },
@@ -132,9 +132,9 @@ impl Device {
         }
     }
 
-    /// Has `give_up` asked ten times a second while the host waits for the device, with how long this wait has taken. Once it says true the
-    /// wait ends with [`Error::Device`]: on a GPU, work that never ends cannot be waited for, nor read. The first call counts; the CPU
-    /// backend asks nothing.
+    /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
+    /// far. When it returns true, the wait ends with [`Error::Device`]: GPU work that hangs can neither be waited for nor read.
+    /// Only the first call has an effect; the CPU backend never asks.
     pub fn give_up_when(
         &self,
         give_up: impl Fn(std::time::Duration) -> bool + Send + Sync + 'static,
@@ -146,7 +146,7 @@ impl Device {
         }
     }
 
-    /// Most bytes a segment of an arena may have here.
+    /// Maximum bytes of an arena segment on this device.
     pub fn max_segment_bytes(&self) -> u64 {
         match self {
             Device::Cpu => u64::MAX,
@@ -167,11 +167,11 @@ impl Device {
         }
     }
 
-    /// Makes the buffers (and pipelines) of `plan`, once. `sets` has the arenas of each parameter set of the plan.
+    /// Creates the buffers (and pipelines) of `plan`, once. `sets` has the arenas of each parameter set of the plan.
     ///
     /// # Errors
     /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails,
-    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or one belongs to another device or layout.
+    /// [`Error::Shape`] when `sets` lack an arena that the plan uses, or an arena belongs to another device or layout.
     pub fn program(&self, plan: Plan, sets: &[&Arenas]) -> Result<Program> {
         let sets = sets.iter();
         #[cfg(feature = "gpu")]
@@ -201,7 +201,7 @@ impl Device {
     /// Bytes that [`Device::program`] would allocate for `plan`, before anything is allocated.
     ///
     /// # Errors
-    /// As there, from what can be told without allocating.
+    /// As [`Device::program`], as far as they can be detected without allocating.
     pub fn program_bytes(&self, plan: &Plan) -> Result<u64> {
         match self {
             Device::Cpu => Ok(plan.slot_bytes()),
@@ -244,10 +244,10 @@ impl Arenas {
         }
     }
 
-    /// Writes one parameter's place in an arena.
+    /// Writes one parameter in an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there or the length differs.
+    /// [`Error::Shape`] when there is no such arena or parameter, or the length differs.
     pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
         match self {
             Arenas::Cpu(a) => a.write(arena, name, data),
@@ -256,10 +256,10 @@ impl Arenas {
         }
     }
 
-    /// Reads one parameter's place in an arena.
+    /// Reads one parameter from an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there, [`Error::Device`] when the device fails.
+    /// [`Error::Shape`] when there is no such arena or parameter, [`Error::Device`] when the device fails.
     pub async fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
         match self {
             Arenas::Cpu(a) => a.read(arena, name),
@@ -269,7 +269,7 @@ impl Arenas {
     }
 }
 
-/// A plan with its buffers (and pipelines) made: running it allocates nothing.
+/// A plan with its buffers (and pipelines): running it allocates nothing.
 #[derive(Debug)]
 pub enum Program {
     /// On the CPU.
@@ -289,7 +289,7 @@ impl Program {
         }
     }
 
-    /// Bytes allocated: slots, and on a GPU the uniform blocks and the staging buffer of reads.
+    /// Bytes allocated: slots, and on a GPU the uniform blocks and the staging buffer for reads.
     pub fn bytes(&self) -> u64 {
         match self {
             Program::Cpu(p) => p.bytes(),
@@ -313,7 +313,7 @@ impl Program {
     /// Writes an integer input; it keeps its value until written again.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table.
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for an index outside its table.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         match self {
             Program::Cpu(p) => p.write_u32(input, data),
@@ -322,7 +322,7 @@ impl Program {
         }
     }
 
-    /// Runs all steps. On a GPU the work is submitted, not awaited.
+    /// Runs all steps. On a GPU this submits the work without waiting for it.
     ///
     /// # Errors
     /// [`Error::Device`] when the device is lost.
@@ -334,8 +334,8 @@ impl Program {
         }
     }
 
-    /// Runs all steps with the same result, one after the other, and tells how long each took ([`profile`] says how). `clock` is asked
-    /// before and after each step; a GPU tells its own time where it can.
+    /// Runs all steps one after the other, with the same result, and returns how long each took (see [`profile`]). `clock` is read
+    /// before and after each step, unless the GPU has timestamps.
     ///
     /// # Errors
     /// [`Error::Device`] when the device is lost.
@@ -347,7 +347,7 @@ impl Program {
         }
     }
 
-    /// Copies an output into an input of the same shape, on the device: the next run starts from it.
+    /// Copies an output into an input of the same shape, on the device, as the start of the next run.
     ///
     /// # Errors
     /// [`Error::Shape`] when one of them is not there or the shapes differ.
@@ -359,10 +359,10 @@ impl Program {
         }
     }
 
-    /// Copies a range of an output of the last run into `to` from element `at` on, on the device.
+    /// Copies a range of an output of the last run into `to`, from element `at` on, on the device.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such output, a range is not within, or `to` belongs to another device,
+    /// [`Error::Shape`] when there is no such output, a range is out of bounds, or `to` belongs to another device,
     /// [`Error::Device`] when the device has failed.
     #[cfg(feature = "gpu")]
     pub fn copy(
@@ -387,7 +387,7 @@ impl Program {
         Ok(values)
     }
 
-    /// Reads different outputs of the last run: on a GPU for one wait.
+    /// Reads several outputs of the last run, on a GPU with a single wait.
     ///
     /// # Errors
     /// As [`Program::read`].

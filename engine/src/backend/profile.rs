@@ -1,13 +1,14 @@
 //! Profiles: how long each step of a program takes.
 //!
 //! # Theory
-//! A step does work that its operation counts (multiply-accumulates) and moves at least the bytes of its operands. Work by time and bytes by
-//! time, beside what the device can do, tell what bounds it: a product of large matrices the arithmetic, a normalization the memory,
-//! a small kernel its own launch.
+//! A step does work that its operation counts (multiply-accumulates) and moves at least the bytes of its operands. Comparing both
+//! rates with the peak rates of the device shows what bounds a step: arithmetic for a product of large matrices, memory for a
+//! normalization, launch overhead for a small kernel.
 //!
 //! # Practice
-//! [`Program::profile`](super::Program::profile) runs a program once as [`Program::run`](super::Program::run) does, with the same bits, and
-//! returns a [`Span`] a step, on a GPU one a kernel. The engine has no clock (a browser has none for it), so the caller hands one in:
+//! [`Program::profile`](super::Program::profile) runs a program once, with the same results bit for bit as
+//! [`Program::run`](super::Program::run), and returns one [`Span`] per step (per kernel on a GPU). The engine reads no clock
+//! itself, as wasm32 has none, so the caller passes one:
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -30,16 +31,16 @@
 //! # }
 //! ```
 //!
-//! On the CPU a run takes some samples through several steps before the others ([`Group`](crate::graph::plan::Group)), a profile takes all
-//! samples through each step: caches hold less, and the sum of its spans is mostly more than the time of a run. On a GPU a run has many
-//! kernels in a pass, a profile a pass for each, at whose ends the device writes its own time ([`Timing::Timestamps`]): kernels that would
-//! overlap do not, and the gaps between passes are no one's.
+//! A CPU run takes blocks of samples through several steps at a time ([`Group`](crate::graph::plan::Group)), while a profile runs
+//! each step on all samples. Caches are then less effective, so the spans usually add up to more than the time of a run. A GPU run
+//! puts many kernels into one pass, while a profile uses one pass per kernel, with timestamps at both ends
+//! ([`Timing::Timestamps`]): kernels cannot overlap, and the gaps between passes belong to no span.
 
 use crate::graph::Plan;
 use crate::shape::Type;
 use std::time::Duration;
 
-/// A clock: time since any moment, never less than before.
+/// A clock: the time since an arbitrary start, monotonic.
 pub type Clock<'a> = dyn FnMut() -> Duration + Send + 'a;
 
 /// Where the times of a profile come from.
@@ -48,10 +49,10 @@ pub type Clock<'a> = dyn FnMut() -> Duration + Send + 'a;
 pub enum Timing {
     /// The caller's clock, before and after each step on the CPU.
     Clock,
-    /// The GPU's own time at the begin and the end of each kernel.
+    /// GPU timestamps at the start and the end of each kernel.
     Timestamps,
-    /// The caller's clock around each kernel's submission and the wait for its end, where a GPU tells no time: it counts the way to the
-    /// device and back.
+    /// The caller's clock around each kernel's submission and the wait for it, on GPUs without timestamps; includes the round trip
+    /// to the device.
     Waits,
 }
 
@@ -61,7 +62,7 @@ pub enum Timing {
 pub struct Profile {
     /// Where the times come from.
     pub timing: Timing,
-    /// A span a step (CPU) or a kernel (GPU), in order.
+    /// One span per step (CPU) or per kernel (GPU), in order.
     pub spans: Vec<Span>,
 }
 
@@ -75,14 +76,14 @@ pub struct Span {
     pub op: &'static str,
     /// Name of the kernel, on a GPU.
     pub kernel: Option<&'static str>,
-    /// When it began, since the first span did.
+    /// Start time, relative to the start of the first span.
     pub start: Duration,
     /// How long it took.
     pub time: Duration,
-    /// Multiply-accumulates. Those of an operation of several kernels are shared among them by their time, so that each has the rate of the
-    /// operation.
+    /// Multiply-accumulates. If an operation has several kernels, they are divided in proportion to time, so that every kernel
+    /// shows the rate of the operation.
     pub macs: f64,
-    /// Bytes of the operands that are read; what is changed in place is read and written.
+    /// Bytes of the operands that are read; operands changed in place count as read and as written.
     pub read_bytes: u64,
     /// Bytes of the operands that are written.
     pub written_bytes: u64,
@@ -120,7 +121,7 @@ impl Span {
 }
 
 impl Profile {
-    /// The profile of `spans` that lasted from the first to the second of their `times`.
+    /// A profile of `spans`; each of `times` is the start and the end of one of them.
     pub(super) fn new(timing: Timing, mut spans: Vec<Span>, times: &[[Duration; 2]]) -> Self {
         let first = times.first().map_or(Duration::ZERO, |&[start, _]| start);
         for (span, &[start, end]) in spans.iter_mut().zip(times) {

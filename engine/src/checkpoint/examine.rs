@@ -1,4 +1,4 @@
-//! What model a file's tensors make, and every tensor that does not fit it, from the header alone.
+//! Infers the model from a file's tensors and lists every tensor that does not match it, from the header alone.
 
 use super::{Reader, shown};
 #[cfg(doc)]
@@ -11,24 +11,24 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{Read, Seek};
 
-/// A tensor that does not fit a model.
+/// A tensor that does not match a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mismatch {
-    /// The model has it, the file does not.
+    /// In the model, but not in the file.
     Missing {
         /// Its name.
         name: String,
         /// Its shape in the model.
         expected: Shape,
     },
-    /// The file has it, the model does not.
+    /// In the file, but not in the model.
     Extra {
         /// Its name.
         name: String,
         /// Its shape in the file.
         got: Shape,
     },
-    /// It has another shape.
+    /// The shapes differ.
     Shape {
         /// Its name.
         name: String,
@@ -64,18 +64,18 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// What a file is, told before any value is read.
+/// The result of examining a file's header.
 #[derive(Debug, Clone)]
 pub struct Examination {
-    /// The model that its recipe states or its tensors make; or what is missing to tell.
+    /// The model given by its recipe or inferred from its tensors; or what information is missing.
     pub model: Result<ModelConfig>,
-    /// The same with what tensors do not tell left open, where they tell the rest.
+    /// The sizes that could be inferred, even if some are unknown.
     pub recognized: Option<Recognized>,
-    /// Every tensor that does not fit that model: those of the model in its order, then those it does not have.
+    /// Every tensor that does not match that model: first those of the model, in its order, then extra ones.
     pub mismatches: Vec<Mismatch>,
 }
 
-/// Parts of tensors' names in files of other models, and what these are.
+/// Name components in files of other models, with the name of the model.
 const OTHERS: [(&str, &str); 10] = [
     (
         "transformer_blocks.",
@@ -102,11 +102,11 @@ const OTHERS: [(&str, &str); 10] = [
 ];
 
 impl<R: Read + Seek> Reader<R> {
-    /// Tells the model and lists every tensor that does not fit it; arguments as in [`Reader::model`].
+    /// Determines the model and lists every tensor that does not match it; arguments as in [`Reader::model`].
     pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
         let recognized = self.recognized(n_heads, input_size);
         let mismatches = match &recognized {
-            // The sizes are valid.
+            // `sizes` has validated the sizes.
             Ok(recognized) => self.mismatches(&params(&recognized.model).unwrap_or_default()),
             Err(_) => Vec::new(),
         };
@@ -117,13 +117,13 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// The model that the file states, or else that its tensors make, whether or not all of them are there and fit.
+    /// The model that the file states, or else that its tensors imply, even if some are missing or do not match.
     ///
-    /// Shapes do not tell the number of heads, nor the image size when there is no position embedding; they come from
-    /// `n_heads` and `input_size`, from the recipe, or for the published widths from the published sizes.
+    /// Shapes determine neither the number of heads nor, without a position embedding, the image size. These come from `n_heads`
+    /// and `input_size`, from the recipe, or, for published widths, from the published sizes.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] naming the tensor that is missing or the number that must be given.
+    /// [`Error::Checkpoint`] naming the tensor that is missing or the argument that must be given.
     pub fn model(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<ModelConfig> {
         self.known(self.recognized(n_heads, input_size)?)
     }
@@ -174,7 +174,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// Every tensor that does not fit `specs`, of which fixed tables may be missing.
+    /// Every tensor that does not match `specs`; fixed tables may be missing.
     pub fn mismatches(&self, specs: &[ParamSpec]) -> Vec<Mismatch> {
         let mut list = Vec::new();
         let mut compare = |name: &str, expected: &Shape| {
@@ -209,10 +209,10 @@ impl<R: Read + Seek> Reader<R> {
         list
     }
 
-    /// Checks that the file has exactly the tensors of `network` in their shapes; fixed tables may be missing.
+    /// Checks that the file has exactly the tensors of `network` with their shapes; fixed tables may be missing.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] naming the first of [`Reader::mismatches`] and how many there are.
+    /// [`Error::Checkpoint`] naming the first of [`Reader::mismatches`] and their number.
     pub fn check(&self, network: &dyn Network) -> Result<()> {
         self.check_specs(&params(network)?)
     }

@@ -1,13 +1,13 @@
-//! What a file is that is no file of weights, told from its first bytes.
+//! Identifies files that are not weights by their first bytes.
 
 use super::index::Index;
 use super::{header, legacy, shown, torch};
 use std::io::{Read, Seek};
 
-/// Bytes that tell.
+/// Number of bytes that are inspected.
 const HEAD_BYTES: u64 = 1024;
 
-/// Beginnings of files, and what they are.
+/// Magic bytes, with a description of the file.
 const KINDS: [(&[u8], &str); 22] = [
     (
         b"\x1f\x8b",
@@ -66,7 +66,7 @@ const KINDS: [(&[u8], &str); 22] = [
     (b"\xef\xbb\xbf", "is text, expected .safetensors or .pt"),
 ];
 
-/// Reads the header of a file of weights of `len` bytes, or says what it is instead.
+/// Reads the header of a weight file of `len` bytes, or reports what the file is instead.
 pub(super) fn read(stream: &mut (impl Read + Seek), len: u64) -> Result<Index, String> {
     let io = |e: std::io::Error| format!("cannot be read: {e}");
     let mut head = Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn read(stream: &mut (impl Read + Seek), len: u64) -> Result<Index, S
 }
 
 fn kind(head: &[u8], len: u64) -> Option<String> {
-    // The header's length, of which no real one fills the upper half, then its brace.
+    // A safetensors file: an 8-byte header length, whose upper half is 0 in practice, and an opening brace.
     if head.get(4..9) == Some(b"\0\0\0\0{") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The header of a safetensors file: a length, then names, types, shapes and places as JSON.
+//! The header of a safetensors file: its length, then names, types, shapes and byte offsets as JSON.
 
 use super::index::{Dtype, Entry, Format, Index, Place, Set, Tensors};
 use super::precision::Precision;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::io::{Read, Seek};
 
-/// Largest header that is read; safetensors itself allows no more.
+/// Maximum header size, the same as in the safetensors library.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Reads the header of a stream of `len` bytes that stands at its start, and checks it against the length.
+/// Reads the header of a stream of `len` bytes from its start, and checks it against the length.
 pub(super) fn read(
     stream: &mut (impl Read + Seek),
     len: u64,
@@ -69,7 +69,7 @@ pub(super) fn read(
     })
 }
 
-/// Checks that the tensors lie behind each other, each with the bytes of its shape, up to the end of `len` bytes of values.
+/// Checks that the tensors are contiguous, each with the bytes of its shape, and end at `len`.
 fn check_places(tensors: &[(String, TensorInfo)], len: u64) -> std::result::Result<(), String> {
     let mut by_place: Vec<&(String, TensorInfo)> = tensors.iter().collect();
     by_place.sort_by_key(|(_, info)| info.data_offsets);
@@ -107,7 +107,7 @@ fn check_places(tensors: &[(String, TensorInfo)], len: u64) -> std::result::Resu
     }
 }
 
-/// What the JSON says.
+/// The contents of the JSON.
 #[derive(Default)]
 struct Header {
     /// The text under [`super::recipe::RECIPE_KEY`] of the metadata.
@@ -143,18 +143,18 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 }
 
-/// The one text of the metadata that is read.
+/// The one metadata entry that is read.
 #[derive(Deserialize)]
 struct Texts {
     #[serde(default)]
     sit: Option<String>,
 }
 
-/// The header of a safetensors file of these tensors in this order, with one text of metadata; their values follow, see
+/// The header of a safetensors file with these tensors in this order and one metadata entry; write the values after it with
 /// [`super::write_values`].
 ///
 /// # Errors
-/// [`Error::Checkpoint`] when a name stands twice.
+/// [`Error::Checkpoint`] for a duplicate name.
 pub fn header(
     tensors: &[(String, Shape)],
     precision: Precision,
@@ -168,7 +168,7 @@ pub fn header(
     header_of(&tensors.iter().map(of).collect::<Vec<_>>(), metadata)
 }
 
-/// As [`header`], for tensors of whole bytes of several types.
+/// As [`header`], for tensors of several types whose elements are whole bytes.
 ///
 /// # Errors
 /// As [`header`].
@@ -191,7 +191,7 @@ pub fn header_of(
     let refuse = |e: String| Error::Checkpoint(e);
     let metadata = Metadata::new(text, infos.collect()).map_err(|e| refuse(e.to_string()))?;
     let mut json = serde_json::to_vec(&metadata).map_err(|e| refuse(e.to_string()))?;
-    // Values start at a multiple of 8 bytes.
+    // The format aligns values to 8 bytes.
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend(json);

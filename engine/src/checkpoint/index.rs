@@ -1,4 +1,4 @@
-//! What a file of tensors holds and where it lies, told from its header: one form for all formats.
+//! The contents of a tensor file and their locations, read from its header, in one form for all formats.
 
 use crate::shape::Shape;
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ pub use safetensors::tensor::Dtype;
 pub enum Format {
     /// A header in JSON, then the values.
     Safetensors,
-    /// What `torch.save` writes since PyTorch 1.6: a zip archive of a pickle and of stored arrays.
+    /// The `torch.save` format since PyTorch 1.6: a zip archive with a pickle and uncompressed arrays.
     Torch,
-    /// What it wrote before: five pickles, then the arrays.
+    /// The older format: five pickles, then the arrays.
     TorchLegacy,
 }
 
@@ -27,30 +27,30 @@ impl fmt::Display for Format {
     }
 }
 
-/// Where a tensor's values lie.
+/// Location of a tensor's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// First byte of the first value, from the start of the file.
+    /// Offset of the first value from the start of the file, in bytes.
     pub start: u64,
-    /// Values from one index of each axis to the next; `None` for contiguous rows.
+    /// Stride of each axis, in values; `None` for contiguous rows.
     pub strides: Option<Vec<u64>>,
 }
 
-/// A tensor as it lies in a file.
+/// A tensor in a file.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its sizes.
     pub shape: Shape,
     /// Type of its values, which are little-endian.
     pub dtype: Dtype,
-    /// Number of the file among those of a model in parts.
+    /// Index of the file, for a model in several files.
     pub(super) part: usize,
-    /// Where its values lie, or why they cannot be read.
+    /// Location of the values, or why they cannot be read.
     pub(super) place: Result<Place, String>,
 }
 
 impl Entry {
-    /// Bytes of all values; `None` when they are more than a file has.
+    /// Bytes of all values; `None` on overflow.
     pub(super) fn n_bytes(&self) -> Option<u64> {
         let mut sizes = self.shape.iter();
         let numel = sizes.try_fold(1_u64, |n, &size| n.checked_mul(size as u64));
@@ -71,14 +71,14 @@ impl Entry {
 /// Tensors by name.
 pub(super) type Tensors = BTreeMap<String, Entry>;
 
-/// Tensors that belong together.
+/// Tensors that belong to one model.
 #[derive(Debug, Default)]
 pub(super) struct Set {
-    /// `ema` or `model` where a file has both; the only one of a file has no name.
+    /// `ema` or `model` if a file has both; empty if the file has only one set.
     pub name: String,
-    /// Where it lies in the file: a key, and what stands before every name.
+    /// Its location in the file: the key of its dictionary, and the prefix of its names.
     pub place: String,
-    /// Tensors that lie in the same place and belong to something else.
+    /// Number of tensors in the same dictionary that belong to something else.
     pub n_left_out: usize,
     pub tensors: Tensors,
 }
@@ -87,13 +87,13 @@ pub(super) struct Set {
 #[derive(Debug)]
 pub(super) struct Index {
     pub format: Format,
-    /// At least one, the one that is read by default first.
+    /// At least one; the first is the default.
     pub sets: Vec<Set>,
-    /// The file's text metadata under [`super::recipe::RECIPE_KEY`].
+    /// The text under [`super::recipe::RECIPE_KEY`] in the file's metadata.
     pub recipe: Option<String>,
 }
 
-/// A text from a file as messages show it: one line without control characters, its end cut off when it is long.
+/// Text from a file, for messages: one line without control characters, truncated if long.
 pub fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let plain = |c: char| if c.is_control() { '?' } else { c };

@@ -1,5 +1,5 @@
-//! What `torch.save` wrote before PyTorch 1.6: five pickles (a number to know it by, a version, the machine, the state dict, names
-//! of arrays), then for each array its number of values as i64 and the values.
+//! The `torch.save` format before PyTorch 1.6: five pickles (a magic number, a version, system information, the state dict, the
+//! names of arrays), then for each array its number of values as i64 and the values.
 
 use super::index::{Dtype, Format, Index};
 use super::pickle::{self, MAX_PICKLE_BYTES, Pickle, Value};
@@ -8,13 +8,13 @@ use super::state_dict::{Archive, Arrays};
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 
-/// The number in the first pickle, as it stands there.
+/// The magic number, as encoded in the first pickle.
 pub(super) const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 /// Version of the format.
 const VERSION: i64 = 1001;
 
-/// Reads the header of a stream of `len` bytes that stands at its start.
+/// Reads the header of a stream of `len` bytes from its start.
 pub(super) fn read(stream: &mut (impl Read + Seek), len: u64) -> Result<Index, String> {
     let io = |e: std::io::Error| format!("cannot be read: {e}");
     let mut bytes = Vec::new();
@@ -56,7 +56,7 @@ fn is_little_endian(machine: &Pickle) -> bool {
     !machine.items(machine_dict).any(big)
 }
 
-/// The arrays behind the pickles, in the order of their names.
+/// The arrays after the pickles, in the order of their names.
 fn arrays(
     stream: &mut (impl Read + Seek),
     pickle: &Pickle,

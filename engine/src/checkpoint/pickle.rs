@@ -1,8 +1,8 @@
-//! The pickles that `torch.save` writes of state dicts (protocols 2 to 5), read as data: nothing in them is ever called.
+//! Reads the pickles that `torch.save` writes for state dicts (protocols 2 to 5) as data: nothing in them is ever called.
 //!
-//! A pickle is a program for a stack machine. This one knows the instructions and the few names that dictionaries of tensors
-//! need, and refuses any other by name. An instruction has at least a byte and makes at most two values of 16 bytes, whatever it
-//! refers to: texts stay where they are in the pickle and tuples share one array, so that no copy has a size of its own.
+//! A pickle is a program for a stack machine. This one implements only the instructions and names that dictionaries of tensors
+//! need, and rejects all others by name. Memory is bounded: an instruction takes at least one byte and creates at most two values
+//! of 16 bytes, since strings stay in the pickle and tuples share one array.
 
 mod call;
 mod held;
@@ -13,10 +13,10 @@ pub(super) use held::{Pickle, Slice, Storage, Value, View};
 use held::Item;
 use std::collections::HashMap;
 
-/// Larger pickles are refused; the one of SiT-XL/2 with its optimizer has less than a megabyte.
+/// Larger pickles are rejected; that of SiT-XL/2 with its optimizer has less than a megabyte.
 pub(super) const MAX_PICKLE_BYTES: u64 = 16 << 20;
 
-/// So are those of more values: with [`MAX_PICKLE_BYTES`] a tensor with its name takes about 25.
+/// Pickles with more values are rejected; a tensor with its name takes about 25.
 const MAX_VALUES: usize = 1 << 22;
 
 /// More axes than any weight has.
@@ -24,7 +24,7 @@ const MAX_AXES: usize = 8;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Reads the pickle that `bytes` begin with; returns what is in it and where it ends.
+/// Reads the pickle at the start of `bytes`; returns its contents and its length.
 pub(super) fn read(bytes: &[u8]) -> Result<(Pickle<'_>, usize)> {
     let mut machine = Machine {
         at: 0,
@@ -54,22 +54,22 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Pickle<'_>, usize)> {
 }
 
 struct Machine<'a> {
-    /// The next byte.
+    /// Position of the next byte.
     at: usize,
     stack: Vec<Value>,
-    /// Heights of the stack.
+    /// Stack heights of the open marks.
     marks: Vec<usize>,
-    /// What was remembered under 0, 1, 2, ...
+    /// Memo entries 0, 1, 2, ...
     memo: Vec<Value>,
-    /// What was remembered under other numbers.
+    /// Memo entries with other numbers.
     far_memo: HashMap<u32, Value>,
-    /// Dictionaries and lists.
+    /// Number of dictionaries and lists so far.
     n_containers: u32,
     pickle: Pickle<'a>,
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; returns the outermost value at the end.
+    /// Executes one instruction; returns the outermost value at the end.
     fn step(&mut self) -> Result<Option<Value>> {
         let [op] = self.take()?;
         let value = match op {
@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
                     .map_err(|e| format!("has a text that is not UTF-8 ({e})"))?;
                 Value::Text(text)
             }
-            // SHORT_BINSTRING, BINSTRING: texts of Python 2, or its bytes.
+            // SHORT_BINSTRING, BINSTRING: str or bytes of Python 2.
             b'U' | b'T' => {
                 let text = self.counted(op, b'U', b'T')?;
                 match std::str::from_utf8(self.pickle.text(text)) {
@@ -193,7 +193,7 @@ impl<'a> Machine<'a> {
                 let (_named, args, function) = (self.pop()?, self.pop()?, self.pop()?);
                 self.call(function, args)?
             }
-            // BUILD: attributes of a state dict or of an object.
+            // BUILD: attributes of a state dict or of an object, ignored for tensors.
             b'b' => {
                 self.pop()?;
                 match self.stack.last() {
@@ -234,7 +234,7 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    /// A tuple of the values from a height of the stack on.
+    /// Pops the values above a height of the stack into a tuple.
     fn tuple(&mut self, from: usize) -> Value {
         let parts = &mut self.pickle.parts;
         let at = parts.len() as u32;
@@ -266,7 +266,7 @@ impl<'a> Machine<'a> {
                 self.pickle.items.extend(pairs.iter().map(item));
             }
             (Some(Value::List(of)), b'a' | b'e') => {
-                // Names of arrays; no tensor depends on a list of anything else.
+                // Only lists of array names matter; no tensor depends on other lists.
                 let texts = values.filter(|value| matches!(value, Value::Text(_)));
                 let key = Value::Other;
                 self.pickle
@@ -284,7 +284,7 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(|| "lacks a value".into())
     }
 
-    /// A height of the stack that is above the last mark and has at least one value above it.
+    /// Checks that a stack height is above the last mark and has at least one value above it.
     fn above_mark(&self, from: usize) -> Result<usize> {
         let least = self.marks.last().copied().unwrap_or(0);
         if from < least || from >= self.stack.len() {
@@ -293,9 +293,9 @@ impl<'a> Machine<'a> {
         Ok(from)
     }
 
-    /// The last mark, which is gone then.
+    /// Pops the last mark.
     fn mark(&mut self) -> Result<usize> {
-        // A value below a mark is never taken, so no mark is above the stack.
+        // Values below a mark are never popped, so a mark is never above the top of the stack.
         self.marks.pop().ok_or_else(|| "lacks a mark".into())
     }
 
@@ -306,7 +306,7 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// Bytes behind their number, which has 1 byte for the instruction `short`, 4 for `medium`, else 8.
+    /// Bytes after their count, which has 1 byte for the instruction `short`, 4 for `medium`, else 8.
     fn counted(&mut self, op: u8, short: u8, medium: u8) -> Result<Slice> {
         let n = self.length(match op {
             _ if op == short => 1,
@@ -346,7 +346,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Two's complement, little-endian; one of more than 64 bits counts nothing.
+/// Two's complement, little-endian; integers of more than 64 bits are ignored, as they cannot be sizes.
 fn integer(bytes: &[u8]) -> Value {
     let mut wide = match bytes.last() {
         Some(top) if *top >= 0x80 => [0xff; 8],

@@ -1,20 +1,20 @@
-//! The type of the values of a file that is written.
+//! The number format of a written file.
 
 use crate::error::{Error, Result};
 use std::str::FromStr;
 
-/// Type of the values of a file that is written.
+/// The number format of a written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// As they are.
+    /// Unchanged.
     #[default]
     F32,
-    /// Rounded to the nearest half, half the bytes. A model that is trained on or compared bit for bit stays f32.
+    /// Rounded to the nearest half, with half the bytes. Use f32 for models to train further or to compare bit for bit.
     F16,
 }
 
 impl Precision {
-    /// Bytes of a value.
+    /// Bytes per value.
     pub fn bytes(self) -> usize {
         match self {
             Precision::F32 => 4,

@@ -1,43 +1,43 @@
-//! What a file of weights says of itself.
+//! The metadata that a weight file has about its model.
 
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Network as _};
 use crate::transport::Transport;
 use serde::{Deserialize, Serialize};
 
-/// Key of the file's metadata that holds the [`Recipe`] as JSON.
+/// Key of the [`Recipe`] in the file's metadata, stored as JSON.
 pub(super) const RECIPE_KEY: &str = "sit";
 
-/// What a file of weights says of itself: all that sampling needs to know beside the tensors.
+/// The metadata of a weight file: everything besides the tensors that sampling needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The network.
     pub model: ModelConfig,
-    /// What it was trained to do.
+    /// The transport that it was trained with.
     pub transport: Transport,
-    /// What it was trained on, where that is known.
+    /// The training data, if known.
     #[serde(default)]
     pub data: Option<Data>,
-    /// Names of the classes in their order, as many as are known; a class without one is called by its number.
+    /// Names of the classes in order, as many as are known; the others are identified by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// Share of the training labels that were replaced by the null class, where that is known; without any, guidance has nothing
-    /// to compare with.
+    /// Fraction of training labels replaced by the null class, if known. If it was 0, classifier-free guidance has no unconditional
+    /// prediction to use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_dropout: Option<f64>,
 }
 
-/// What a model was trained on.
+/// The training data of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
-    /// Its name, in the words of the program that trained.
+    /// Its name in the training program.
     pub name: String,
     /// How it was scaled: `x = 2 · level / max_level - 1`.
     pub max_level: u8,
 }
 
 impl Recipe {
-    /// A network and what it was trained to do, and nothing known beside them.
+    /// A network and its transport, with everything else unknown.
     pub fn new(model: impl Into<ModelConfig>, transport: Transport) -> Self {
         Recipe {
             model: model.into(),
@@ -48,10 +48,10 @@ impl Recipe {
         }
     }
 
-    /// Checks all numbers, so that what reads a file can rely on them.
+    /// Checks all numbers, so that readers of a file can rely on them.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, its value and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.model.validate(1)?;
         self.transport

@@ -1,30 +1,30 @@
-//! Which of a file's tensors are weights, and their official names: wrappers and other parts of a program put words before them.
+//! Finds the weight sets among a file's tensors and restores official names: wrappers and enclosing modules add prefixes.
 
 use super::index::{Entry, Set, Tensors};
 use super::shown;
 use crate::model::LANDMARK;
 use std::collections::BTreeSet;
 
-/// Parts of a name that PyTorch's wrappers add (`torch.compile`, FSDP, checkpointing), anywhere.
+/// Name components that PyTorch's wrappers insert anywhere (`torch.compile`, FSDP, checkpointing).
 const WRAPPERS: [&str; 3] = [
     "_orig_mod",
     "_fsdp_wrapped_module",
     "_checkpoint_wrapped_module",
 ];
 
-/// What else stands before all names (`DistributedDataParallel`).
+/// The prefix that `DistributedDataParallel` adds to all names.
 const MODULE: &str = "module.";
 
-/// More beginnings than the modules of a program have.
+/// More prefixes than any program has.
 const MAX_PREFIXES: usize = 8;
 
-/// The sets of weights under official names, the moving average first.
+/// The weight sets under official names, the moving average first.
 pub(super) fn named(found: Vec<Set>) -> Result<Vec<Set>, String> {
     let mut sets = Vec::new();
     for set in found {
         sets.extend(split(unwrapped(set)?)?);
     }
-    // In the order of the official `find_model`.
+    // The official `find_model` also prefers the average.
     sets.sort_by_key(|set: &Set| !is_average(&set.place));
     let several = sets.len() > 1;
     let mut taken = BTreeSet::new();
@@ -50,7 +50,7 @@ fn is_average(place: &str) -> bool {
     words.any(|word| ["ema", "shadow", "averaged"].contains(&&word.to_ascii_lowercase()[..]))
 }
 
-/// Without the parts that wrappers add to names.
+/// Removes the components that wrappers add to names.
 fn unwrapped(mut set: Set) -> Result<Set, String> {
     if set
         .tensors
@@ -77,7 +77,7 @@ fn unwrapped(mut set: Set) -> Result<Set, String> {
     Ok(set)
 }
 
-/// One set for each network of a program: the part of a name before [`LANDMARK`] tells them apart.
+/// Splits a set into one per network: their names differ in the prefix before [`LANDMARK`].
 fn split(mut set: Set) -> Result<Vec<Set>, String> {
     let prefix = |name: &String| {
         let prefix = name.strip_suffix(LANDMARK)?;
@@ -95,7 +95,7 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
     }
     let n = set.tensors.len();
     let mut sets: Vec<Set> = Vec::new();
-    // Names without a beginning of their own are what the others leave.
+    // Names without a prefix of their own form the set with the empty prefix.
     for prefix in prefixes.iter().rev() {
         let mut mine = Tensors::new();
         let mut others = Tensors::new();

@@ -1,4 +1,4 @@
-//! The dictionaries of tensors in a pickle, and where the values of a tensor lie.
+//! The dictionaries of tensors in a pickle, and the location of each tensor's values.
 
 use super::index::{Entry, Place, Set, Tensors};
 use super::pickle::{Pickle, Slice, Value, View};
@@ -10,31 +10,31 @@ use std::ops::Range;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Dictionaries in dictionaries that are looked into.
+/// Maximum nesting depth of dictionaries that are searched.
 const MAX_DEPTH: usize = 3;
 
-/// Dictionaries that are looked into in all.
+/// Maximum number of dictionaries that are searched.
 const MAX_DICTS: usize = 1000;
 
-/// More sets of weights than a file has.
+/// More weight sets than any real file has.
 const MAX_SETS: usize = 8;
 
-/// More tensors than the largest pickle that is read has names for.
+/// More tensors than the largest accepted pickle can name.
 const MAX_TENSORS: usize = 1 << 17;
 
-/// Arrays by name: their bytes in the file, or why they cannot be read.
+/// Arrays by name: their byte range in the file, or why they cannot be read.
 pub(super) type Arrays = HashMap<Vec<u8>, Result<Range<u64>>>;
 
 /// A pickle and the arrays that it refers to, in a file of `len` bytes.
 pub(super) struct Archive<'a> {
     pickle: &'a Pickle<'a>,
-    /// What messages call an array and its bytes, found once however many tensors lie in it.
+    /// Display name and byte range of each array, looked up once even if many tensors share it.
     arrays: HashMap<Slice, (String, Result<Range<u64>>)>,
     len: u64,
 }
 
 impl<'a> Archive<'a> {
-    /// `folder` stands before the name of an array in messages.
+    /// `folder` is the prefix of array names in messages.
     pub fn new(pickle: &'a Pickle<'a>, arrays: &Arrays, folder: &str, len: u64) -> Self {
         let keys: HashSet<Slice> = pickle.storages.iter().map(|storage| storage.key).collect();
         let find = |key| {
@@ -51,7 +51,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// All dictionaries of weights.
+    /// All dictionaries that are weight sets.
     pub fn sets(&self) -> Result<Vec<Set>> {
         let top = match self.pickle.top {
             Value::Dict(top) => top,
@@ -61,7 +61,7 @@ impl<'a> Archive<'a> {
         let mut found = Vec::new();
         let mut n_left = MAX_DICTS;
         self.find(top, String::new(), 0, &mut found, &mut n_left);
-        // Counters and metrics of the training are tensors too.
+        // Counters and metrics of a training run are tensors too, so keep only SiTs or else the largest dictionary.
         if found.iter().any(|dict| dict.is_sit) {
             found.retain(|dict| dict.is_sit);
         } else if let Some(most) = found.iter().map(|dict| dict.n_tensors).max() {
@@ -98,7 +98,7 @@ impl<'a> Archive<'a> {
         found.into_iter().map(set).collect()
     }
 
-    /// The dictionaries that have tensors, outermost first.
+    /// The dictionaries that contain tensors, outermost first.
     fn find(
         &self,
         dict: u32,
@@ -141,7 +141,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// The items of a dictionary whose keys are texts.
+    /// The items of a dictionary with string keys.
     fn items(&self, dict: u32) -> impl Iterator<Item = (&'a [u8], Value)> {
         let pickle = self.pickle;
         pickle.items(dict).filter_map(|item| match item {
@@ -150,10 +150,10 @@ impl<'a> Archive<'a> {
         })
     }
 
-    /// The tensors among the items of a dictionary; a count of steps beside them is none.
+    /// The tensors among the items of a dictionary; other values, such as a step count, are skipped.
     fn tensors(&self, dict: u32) -> Result<Tensors> {
         let mut tensors = Tensors::new();
-        // The last item of a key counts. A text that was remembered is the same bytes, and is not compared again.
+        // The last item with a key wins. Memoized strings are the same bytes of the pickle, so they are not compared twice.
         let mut seen = HashSet::new();
         let items: Vec<_> = self.pickle.items(dict).collect();
         let mut n_bytes = 0_u64;
@@ -177,7 +177,7 @@ impl<'a> Archive<'a> {
                 return Err(format!("has more than {MAX_TENSORS} tensors"));
             }
         }
-        // Tensors may share an array, and repeat its values.
+        // Tensors may share an array and repeat its values, which could exhaust memory.
         if n_bytes > self.len.saturating_mul(16).max(1 << 20) {
             return Err(format!(
                 "has tensors of {n_bytes} bytes in a file of {}: they repeat the same values",
@@ -198,7 +198,7 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Where a tensor lies in its array.
+    /// Location of a tensor in its array.
     fn place(&self, view: &View, sizes: &[u64]) -> Result<Place> {
         let storage = &self.pickle.storages[view.storage as usize];
         let strides = self.pickle.strides(view);
@@ -242,7 +242,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// A dictionary that has tensors.
+/// A dictionary that contains tensors.
 struct Found {
     dict: u32,
     path: String,

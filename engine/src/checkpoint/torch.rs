@@ -1,5 +1,5 @@
-//! PyTorch's `.pt` files since 1.6: a zip archive with `data.pkl`, a pickle of dictionaries of tensors, and a stored file `data/KEY`
-//! for each array.
+//! PyTorch's `.pt` files since 1.6: a zip archive with `data.pkl`, a pickle of dictionaries of tensors, and an uncompressed file
+//! `data/KEY` for each array.
 
 use super::index::{Format, Index};
 use super::pickle::{self, MAX_PICKLE_BYTES};
@@ -15,7 +15,7 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Where each file's bytes are; `None` when they are compressed or encrypted.
+/// Byte range of each file; `None` for a compressed or encrypted one.
 type Files = HashMap<String, Option<Range<u64>>>;
 
 /// Reads the header of a stream of `len` bytes that starts with [`MAGIC`].
@@ -87,7 +87,7 @@ pub(super) fn read(stream: &mut (impl Read + Seek), len: u64) -> Result<Index> {
     })
 }
 
-/// The name of the one pickle, or what the archive is without it.
+/// The name of the only pickle, or what the archive is if it has none.
 fn pickle_of(files: &Files) -> Result<&str> {
     let is_pickle = |name: &&String| name.ends_with("/data.pkl") && name.matches('/').count() == 1;
     let mut pickles: Vec<&String> = files.keys().filter(is_pickle).collect();

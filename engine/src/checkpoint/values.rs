@@ -1,4 +1,4 @@
-//! Reading the values of one tensor.
+//! Reads the values of one tensor.
 
 use super::index::{Dtype, Entry};
 use super::{Reader, shown};
@@ -7,11 +7,11 @@ use half::{bf16, f16};
 use std::io::{self, Read, Seek, SeekFrom};
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads a tensor of any shape; f16 and bf16 are widened, which is exact, f64 is rounded to f32.
+    /// Reads a tensor of any shape. f16 and bf16 are widened exactly, f64 is rounded to f32.
     ///
     /// # Errors
-    /// [`crate::Error::Checkpoint`] when it is missing, has another type, holds a NaN, an infinity or a number that f32 cannot
-    /// hold, or cannot be read.
+    /// [`crate::Error::Checkpoint`] when it is missing, has another type, contains NaN, an infinity or a number beyond f32's range,
+    /// or cannot be read.
     pub fn read(&mut self, tensor: &str) -> Result<Vec<f32>> {
         let (dtype, bytes) =
             self.bytes(tensor, &[Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64])?;
@@ -45,7 +45,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(values)
     }
 
-    /// Reads a tensor of class labels, i64, i32 or u8 in the file.
+    /// Reads a tensor of class labels, stored as i64, i32 or u8.
     ///
     /// # Errors
     /// [`crate::Error::Checkpoint`] when it is missing, has another type or a negative label, or the file cannot be read.
@@ -73,7 +73,7 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
-    /// The bytes of a tensor of one of these types, row by row.
+    /// The bytes of a tensor of one of these types, in row-major order.
     fn bytes(&mut self, tensor: &str, dtypes: &[Dtype]) -> Result<(Dtype, Vec<u8>)> {
         let Some(entry) = self.entry(tensor).cloned() else {
             return self.refuse(format_args!("has no tensor {}", shown(tensor)));
@@ -105,7 +105,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// The bytes of a tensor whose place is known, row by row.
+/// The bytes of a tensor with a known location, in row-major order.
 fn gather(stream: &mut (impl Read + Seek), entry: &Entry) -> io::Result<Vec<u8>> {
     let unknown = || io::Error::other("its place is not known");
     let place = entry.place.as_ref().map_err(|_| unknown())?;
@@ -122,7 +122,7 @@ fn gather(stream: &mut (impl Read + Seek), entry: &Entry) -> io::Result<Vec<u8>>
     let mut at = 0;
     while bytes.len() < n_bytes {
         bytes.extend_from_slice(&all[at * width..][..width]);
-        // The next index: the last axis first, and the one before it when that is through.
+        // Advance to the next index: the last axis first, carrying to the previous one when it is exhausted.
         for axis in (0..index.len()).rev() {
             let stride = strides[axis] as usize;
             index[axis] += 1;

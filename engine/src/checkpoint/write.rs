@@ -1,4 +1,4 @@
-//! Writing tensors of a model, one in memory at a time.
+//! Writes the tensors of a model, with one in memory at a time.
 
 use super::header;
 use super::precision::Precision;
@@ -13,21 +13,21 @@ use half::f16;
 use std::io::{self, Write};
 
 impl Model {
-    /// Writes the weights under their official names as a safetensors file that says what it is: the fixed tables first, as in the
-    /// official files. `recipe.model` is this network.
+    /// Writes the weights under their official names as a safetensors file with a `recipe`: the fixed tables first, as in the
+    /// official files. `recipe.model` must be this network.
     ///
     /// # Errors
-    /// [`Error::Write`] when the stream refuses, [`Error::Checkpoint`] naming the value that f16 cannot hold, [`Error::Device`]
-    /// when the device fails.
+    /// [`Error::Write`] when the stream fails, [`Error::Checkpoint`] naming a value beyond f16's range, [`Error::Device`] when the
+    /// device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, out: &mut impl Write, recipe: &Recipe, precision: Precision) -> Result<()> {
         pollster::block_on(self.save_async(out, recipe, precision))
     }
 
-    /// Like [`Self::save`], without waiting: for browsers.
+    /// Async variant of [`Self::save`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::save`].
     pub async fn save_async(
         &self,
         out: &mut impl Write,
@@ -57,7 +57,7 @@ impl Model {
     }
 }
 
-/// The moments of AdamW, `exp_avg.NAME` and `exp_avg_sq.NAME` in PyTorch's terms, with the parameter and the arena of each.
+/// The moments of AdamW under PyTorch's names `exp_avg.NAME` and `exp_avg_sq.NAME`, with the parameter and the arena of each.
 pub(super) fn moments(
     specs: &[ParamSpec],
 ) -> impl Iterator<Item = (String, &ParamSpec, Arena)> + Clone {

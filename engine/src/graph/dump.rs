@@ -1,4 +1,4 @@
-//! Text forms of graphs and plans, one line a node or step: for people and for golden tests.
+//! Text dumps of graphs and plans, one node or step per line: for people and for golden tests.
 
 use super::plan::{Operand, Place, Plan};
 use super::{Graph, Kind, SetId};

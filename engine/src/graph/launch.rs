@@ -1,6 +1,6 @@
-//! The kernel dispatches of a plan with their operands resolved, refused unless every binding is right.
+//! The kernel dispatches of a plan with their operands resolved and every binding validated.
 //!
-//! Shaders run without bounds checks unless they are asked for; what is checked here is what makes that sound.
+//! Kernels run without bounds checks unless requested; these checks make that sound.
 
 use super::plan::{ALIGN, Operand, Place, Plan, Step};
 use super::{Arg, Io, Launch};
@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::shape::{Elem, Type};
 use sit_shaders::{Access, Binding, Kernel, MAX_WORKGROUPS};
 
-/// What a device can bind and allocate.
+/// The limits of a device on bindings and buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of one storage binding.
+    /// Maximum bytes of one storage binding.
     pub binding_bytes: u64,
-    /// Most bytes of one buffer.
+    /// Maximum bytes of one buffer.
     pub buffer_bytes: u64,
 }
 
@@ -60,7 +60,7 @@ pub fn dispatches(plan: &Plan, limits: &Limits) -> Result<Vec<Dispatch>> {
             ins: &step.in_types,
             outs: &step.out_types,
         };
-        // A plan is plain values, which may have been changed since the planner made them.
+        // A plan has public fields, which may have changed since the planner filled them.
         if step.op.infer(&step.in_types)? != step.out_types {
             return Err(Error::Shape(format!(
                 "{}: {:?} do not make {:?}",
@@ -170,7 +170,7 @@ impl Checker<'_> {
             return self.refuse(format_args!("{} is not bound", missing.name));
         }
         self.check_aliasing(&bound)?;
-        // What this launch writes only a later launch of the step may read.
+        // Outputs that this launch writes can be read by later launches of the step only.
         for &(name, arg) in &self.launch.bind {
             if self
                 .storage()
@@ -296,7 +296,7 @@ impl Checker<'_> {
     }
 }
 
-/// The buffer of a place, and the offset there.
+/// Identifies the buffer of a place, with the offset in it.
 fn spot(place: &Place) -> ((Option<super::ArenaId>, usize), usize) {
     match *place {
         Place::Slot(slot) => ((None, slot), 0),

@@ -1,9 +1,9 @@
 //! The graph: an append-only list of nodes. A node refers only to earlier nodes, so it is acyclic by construction.
 //!
 //! # Theory
-//! `Graph -> (backward) -> Graph -> Plan -> Program`: each is a plain value and a function of the one before. A node is a parameter, an
-//! input, a constant or an operation. Differentiation appends nodes; what a backward needs is an output of the forward, so a plan
-//! states it in bytes before anything is allocated. An output that nobody reads is not computed where its operation can leave it out.
+//! `Graph -> (backward) -> Graph -> Plan -> Program`: each is a plain value computed from the previous one. A node is a parameter,
+//! an input, a constant or an operation. Differentiation appends nodes. Whatever the backward needs is an output of the forward, so
+//! the plan counts its bytes before anything is allocated. Unused outputs are dropped if the operation supports it.
 //!
 //! # Practice
 //!
@@ -31,7 +31,7 @@
 //! ```
 
 mod dump;
-// For this project's tests: not part of the interface, as operations cannot be added elsewhere.
+// Public only for this project's tests: other crates cannot add operations.
 #[doc(hidden)]
 pub mod launch;
 #[doc(hidden)]
@@ -60,10 +60,10 @@ pub struct Var {
     pub(crate) out: u32,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// A trained tensor of a parameter set, by its official PyTorch name; it lives in an arena.
+    /// A trainable tensor of a parameter set, identified by its official PyTorch name and stored in an arena.
     Param(SetId, String),
     /// A tensor that the caller writes, by name. It keeps its value from run to run.
     Input(String),
@@ -75,16 +75,16 @@ pub enum Kind {
     Arena(ArenaId, usize),
     /// Its input with another shape; no data moves.
     Reshape,
-    /// Its input as a constant of differentiation; no data moves.
+    /// Its input, treated as a constant by differentiation; no data moves.
     StopGradient,
     /// A computation.
     Op(Arc<dyn Op>),
 }
 
-/// A node: what it is, its inputs and the types of its outputs.
+/// A node: its kind, its inputs and the types of its outputs.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// Inputs, all earlier in the graph.
     pub ins: Vec<Var>,
@@ -133,12 +133,12 @@ impl Graph {
         &self.ty(v).shape
     }
 
-    /// A trained tensor of [`SetId::MAIN`] by its official name.
+    /// A trainable tensor of [`SetId::MAIN`], by its official name.
     pub fn param(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
         self.param_of(SetId::MAIN, name, shape)
     }
 
-    /// A trained tensor of a parameter set by its official name.
+    /// A trainable tensor of a parameter set, by its official name.
     pub fn param_of(
         &mut self,
         set: SetId,
@@ -148,7 +148,7 @@ impl Graph {
         self.leaf(Kind::Param(set, name.into()), Type::f32(shape))
     }
 
-    /// A fixed table; a program computes it once, when it is made.
+    /// A fixed table; a program computes it once, when it is created.
     pub fn table(&mut self, table: Table) -> Var {
         self.leaf(Kind::Table(table), Type::f32(table.shape()))
     }
@@ -203,7 +203,7 @@ impl Graph {
         Ok(Var { node: id, out: 0 })
     }
 
-    /// The same data, through which no gradient flows: [`Graph::backward`] takes it for a constant.
+    /// The same data, but no gradient flows through it: [`Graph::backward`] treats it as a constant.
     pub fn stop_gradient(&mut self, x: Var) -> Var {
         let ty = self.ty(x).clone();
         let id = self.push(Kind::StopGradient, vec![x], vec![ty]);
@@ -218,7 +218,7 @@ impl Graph {
         self.append(Arc::new(op), ins)
     }
 
-    /// [`Graph::apply`] for an operation whose type is not known.
+    /// [`Graph::apply`] for an operation behind a trait object.
     ///
     /// # Errors
     /// [`Error::Shape`] from the operation's shape rule.
@@ -249,7 +249,7 @@ impl Graph {
         id
     }
 
-    /// The value whose storage `v` shares: `v` itself, or what a chain of reshapes and stopped gradients starts from.
+    /// The value whose storage `v` shares: the start of its chain of reshapes and stopped gradients, or `v` itself.
     pub fn root(&self, mut v: Var) -> Var {
         while let Kind::Reshape | Kind::StopGradient = self.node(v.node).kind {
             v = self.node(v.node).ins[0];
@@ -257,7 +257,7 @@ impl Graph {
         v
     }
 
-    /// Multiply-accumulates of one run of all nodes (matrix products only, as the papers count).
+    /// Multiply-accumulates of one run of all nodes (matrix products only, as in the papers).
     pub fn macs(&self) -> u64 {
         let of = |n: &Node| match &n.kind {
             Kind::Op(op) => op.macs(

@@ -1,4 +1,4 @@
-//! What an operation is: shape rule, GPU launches, CPU evaluation and gradient, side by side.
+//! The operation traits: shape rule, GPU launches, CPU evaluation and gradient in one implementation.
 
 use super::{Graph, NodeId, Var};
 use crate::error::{Error, Result};
@@ -8,23 +8,23 @@ use sit_shaders::Kernel;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Most inputs or outputs an operation can have (a compute stage has 8 storage bindings).
+/// Maximum inputs or outputs of an operation (a compute stage has 8 storage bindings).
 pub const MAX_ARGS: usize = 8;
 
-/// Most elements of a tensor on a GPU, 4 GiB of them: no device binds more, and no index of a kernel wraps around below.
+/// Maximum elements of a tensor on a GPU (4 GiB): no device binds more, and `u32` indices in kernels cannot overflow below it.
 pub const MAX_ELEMENTS: usize = 1 << 30;
 
 mod sealed {
-    /// Implemented for the operations of this crate alone. Kernels run without bounds checks, so an operation whose launches do not
-    /// fit its tensors would read and write foreign memory: to write one is not for safe code elsewhere.
+    /// Implemented only for this crate's operations. Kernels run without bounds checks, so an operation whose launches do not match
+    /// its tensors would access memory out of bounds; safe code outside this crate must not be able to define one.
     pub trait Sealed {}
 }
 pub(crate) use sealed::Sealed;
 
-/// An operation of the graph as its author writes it; [`Op`] is the object-safe form that the graph stores.
+/// The trait that an operation implements; [`Op`] is the object-safe form that the graph stores.
 ///
-/// One file `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`. Other crates can use operations
-/// but cannot add any: kernels run without bounds checks, and rely on an operation's launches to fit its tensors.
+/// `ops/<stem>.rs` implements it for the operations of one stem, next to `wgsl/<stem>.wgsl`. Other crates can use operations but
+/// cannot define any: kernels run without bounds checks and rely on launches that match the tensors.
 ///
 /// ```compile_fail,E0277
 /// use sit_engine::graph::{CpuIo, Define, Io, Launch};
@@ -47,44 +47,44 @@ pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
     /// Types of the outputs from the types of the inputs.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming the operation, the argument, what it is and what was expected.
+    /// [`Error::Shape`] naming the operation, the argument, its shape and what was expected.
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>>;
 
-    /// Inputs the operation changes in place (arena operands of the optimizer); none for all others.
+    /// Indices of the inputs that the operation changes in place (arena operands of the optimizer); empty for all others.
     fn in_place(&self) -> &'static [usize] {
         &[]
     }
 
-    /// Says that the operation computes each sample by itself: sample b of every output is a function of sample b of the inputs, along
-    /// their first axes, and of the inputs listed here, which each sample reads whole (weights, tables). `None` where an output mixes
-    /// samples, as a mean over the batch does. A backend may then compute some samples before others.
+    /// Declares that the operation treats samples independently: sample b of every output depends only on sample b of the inputs,
+    /// along their first axes, and on the inputs whose indices are returned, which every sample reads whole (weights, tables).
+    /// `None` if an output mixes samples, such as a mean over the batch. A backend may process independent samples in blocks.
     fn shared(&self, _ins: &[Type]) -> Option<&'static [usize]> {
         None
     }
 
-    /// The integer input whose values are rows of a table, with the number of rows: what is written there must stay below.
+    /// The index of an integer input that holds row indices of a table, and the table's number of rows: indices must be below it.
     fn index_bound(&self, _ins: &[Type]) -> Option<(usize, usize)> {
         None
     }
 
-    /// Multiply-accumulates of one run, counted as the papers do: matrix products only.
+    /// Multiply-accumulates of one run, counted as in the papers: matrix products only.
     fn macs(&self, _ins: &[Type]) -> u64 {
         0
     }
 
-    /// The operation with its first `n` outputs alone, where nobody reads the others and leaving them out saves work: what the
-    /// forward keeps for a backward that never comes.
+    /// The operation reduced to its first `n` outputs, if the others are unused and dropping them saves work: typically values that
+    /// the forward saves for the backward.
     fn first_outputs(&self, _n: usize) -> Option<Self> {
         None
     }
 
-    /// The kernel dispatches that compute it on a GPU, in order. Sizes fit `u32` here: [`Op::launch`] has checked them.
+    /// The kernel dispatches that compute the operation on a GPU, in order. [`Op::launch`] has checked that sizes fit `u32`.
     ///
     /// # Errors
     /// [`Error::Limit`] when no kernel handles these sizes.
     fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
 
-    /// The same equation on the CPU: the product in f32, the oracle in f64.
+    /// The same computation on the CPU: in f32 for the CPU backend, in f64 as the test oracle.
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>);
 
     /// Appends the gradient nodes of `node`, given the gradients of its outputs (`None`: not needed by the loss).
@@ -101,17 +101,17 @@ pub trait Define: Sealed + Debug + Clone + Send + Sync + 'static {
         no_gradient(self)
     }
 
-    /// Appends the nodes that say what the operation is in simpler ones, and returns one value for each of its outputs: the same
-    /// numbers but for rounding, and the same gradients. `None` for a primitive, for the gradient of another operation, which
-    /// follows from that one, and for what no primitive says, such as a change in place.
+    /// Appends nodes that express the operation in simpler ones and returns one value for each output, with equal numbers up to
+    /// rounding and equal gradients. `None` for primitives, for gradient operations (their forward operation is expanded instead),
+    /// and for operations that primitives cannot express, such as in-place updates.
     ///
-    /// It is what a fused kernel is tested against, and what serves where there is none.
+    /// Fused kernels are tested against this expansion, and it is the fallback where there is none.
     fn expand(&self, _g: &mut Graph, _ins: &[Var]) -> Option<Result<Vec<Var>>> {
         None
     }
 }
 
-/// The refusal of an operation without a gradient.
+/// The error for an operation without a gradient.
 ///
 /// # Errors
 /// Always [`Error::Shape`], naming the operation.
@@ -126,7 +126,7 @@ pub trait Op: Sealed + Debug + Send + Sync {
     /// See [`Define::infer`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Define::infer`].
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>>;
     /// See [`Define::in_place`].
     fn in_place(&self) -> &'static [usize];
@@ -138,27 +138,27 @@ pub trait Op: Sealed + Debug + Send + Sync {
     fn macs(&self, ins: &[Type]) -> u64;
     /// See [`Define::first_outputs`].
     fn first_outputs(&self, n: usize) -> Option<Arc<dyn Op>>;
-    /// [`Define::launch`], refused where a kernel could not count the elements.
+    /// [`Define::launch`], after a check that every tensor has few enough elements for a kernel's indices.
     ///
     /// # Errors
-    /// As there, or [`Error::Limit`] naming the operation, the tensor and the limit.
+    /// As [`Define::launch`], or [`Error::Limit`] naming the operation, the tensor and the limit.
     fn launch(&self, io: &Io) -> Result<Vec<Launch>>;
     /// [`Define::cpu`] in f32.
     fn cpu_f32(&self, io: CpuIo<'_, f32>);
-    /// [`Define::cpu`] in f64; a page for users leaves it out.
+    /// [`Define::cpu`] in f64; web builds for users leave it out.
     #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn cpu_f64(&self, io: CpuIo<'_, f64>);
     /// See [`Define::backward`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Define::backward`].
     fn backward(
         &self,
         g: &mut Graph,
         node: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>>;
-    /// See [`Define::expand`]; a page for users leaves it out, and the primitives with it.
+    /// See [`Define::expand`]; web builds for users leave it out together with the primitives.
     #[cfg(any(feature = "oracle", not(target_arch = "wasm32")))]
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>>;
 }
@@ -227,7 +227,7 @@ pub struct Io<'a> {
 }
 
 impl Io<'_> {
-    /// Sizes of input `i`, whose first `N` axes `infer` has checked to be there.
+    /// The first `N` sizes of input `i`; `infer` has checked that it has that many axes.
     pub fn sizes<const N: usize>(&self, i: usize) -> [u32; N] {
         std::array::from_fn(|axis| self.ins[i].shape[axis] as u32)
     }
@@ -243,7 +243,8 @@ impl Io<'_> {
     }
 }
 
-/// The data of a node on the CPU. Arrays have [`MAX_ARGS`] entries, the unused ones empty, so that a step allocates nothing.
+/// The data of a node on the CPU. Arrays have [`MAX_ARGS`] entries, the unused ones empty, so that running a step allocates
+/// nothing.
 pub struct CpuIo<'a, F> {
     /// Types of the inputs.
     pub in_types: &'a [Type],
@@ -251,9 +252,9 @@ pub struct CpuIo<'a, F> {
     pub out_types: &'a [Type],
     /// Float inputs that are only read.
     pub ins: [&'a [F]; MAX_ARGS],
-    /// Unsigned integer inputs, at their input position.
+    /// Unsigned integer inputs, at the index of the input.
     pub ins_u32: [&'a [u32]; MAX_ARGS],
-    /// Outputs. On entry they hold garbage: every element must be written.
+    /// Outputs. Their contents are undefined on entry: every element must be written.
     pub outs: [&'a mut [F]; MAX_ARGS],
     /// Inputs that are changed in place, in the order of [`Define::in_place`].
     pub in_place: [&'a mut [F]; MAX_ARGS],
@@ -271,7 +272,7 @@ impl<F> CpuIo<'_, F> {
     }
 }
 
-/// Which tensor of a node a binding takes.
+/// The tensor of a node that a binding refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arg {
     /// Input at this position.
@@ -285,7 +286,7 @@ pub enum Arg {
 pub struct Launch {
     /// The kernel, reflected from its WGSL.
     pub kernel: &'static Kernel,
-    /// Storage bindings by the names in the WGSL. Missing, unknown or wrongly accessed names are refused by the plan.
+    /// Storage bindings by their names in the WGSL. Creating a program rejects missing, unknown or wrongly accessed names.
     pub bind: Vec<(&'static str, Arg)>,
     /// Bytes of the uniform block `dims` in WGSL layout.
     pub dims: Vec<u8>,

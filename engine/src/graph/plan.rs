@@ -1,4 +1,4 @@
-//! The plan: live nodes only, every value with a place, exact bytes before anything is allocated. Needs no device.
+//! The plan: live nodes only, storage for every value, exact byte counts before anything is allocated. Needs no device.
 
 use super::{Op, Var};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Offsets in arenas are multiples of this many floats (256 bytes, the binding alignment of WebGPU).
 pub(super) const ALIGN: usize = 64;
 
-/// Flat storage that outlives a program: parameters, and what the optimizer keeps for each of them at the same offsets.
+/// Flat storage that outlives a program: parameters and their optimizer state, all with the same offsets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Arena {
     /// Trained parameters.
@@ -29,7 +29,7 @@ pub enum Arena {
     Ema,
 }
 
-/// A set of parameters with names and arenas of its own: a program can hold several networks, or one network with several
+/// A set of parameters with its own names and arenas. A program can hold several networks, or one network with several sets of
 /// weights.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SetId(pub u8);
@@ -44,14 +44,14 @@ impl SetId {
 /// An arena of a parameter set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArenaId {
-    /// Whose parameters.
+    /// The parameter set.
     pub set: SetId,
-    /// What of them.
+    /// The kind of arena.
     pub arena: Arena,
 }
 
 impl From<Arena> for ArenaId {
-    /// Of the first set.
+    /// The arena of the first set.
     fn from(arena: Arena) -> Self {
         let set = SetId::MAIN;
         ArenaId { set, arena }
@@ -67,7 +67,7 @@ impl fmt::Debug for ArenaId {
     }
 }
 
-/// Where one parameter lies in every arena.
+/// Location of one parameter, the same in every arena.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// Official PyTorch name.
@@ -80,7 +80,7 @@ pub struct Entry {
     pub offset: usize,
 }
 
-/// Where each parameter lies in the arenas: the same offsets in all of them, cut into segments that fit a binding.
+/// Location of each parameter, the same in all arenas, which are split into segments that fit a binding.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Layout {
     entries: Vec<Entry>,
@@ -92,7 +92,7 @@ impl Layout {
     /// Lays out `params` in order; a segment holds at most `max_segment_bytes`.
     ///
     /// # Errors
-    /// [`Error::Limit`] when one parameter alone exceeds a segment, [`Error::Shape`] when a name stands twice.
+    /// [`Error::Limit`] when a single parameter exceeds a segment, [`Error::Shape`] for a duplicate name.
     pub fn new(params: &[(String, Shape)], max_segment_bytes: u64) -> Result<Self> {
         let mut layout = Layout::default();
         for (name, shape) in params {
@@ -152,7 +152,7 @@ impl Layout {
     }
 }
 
-/// Where a value lies.
+/// Storage location of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// A buffer of the program, shared by values whose lifetimes do not overlap.
@@ -161,17 +161,17 @@ pub enum Place {
     Arena(ArenaId, usize, usize),
 }
 
-/// One operand of a step: where it lies and what it is.
+/// One operand of a step: its location and length.
 #[derive(Clone, Debug)]
 pub struct Operand {
-    /// Where it lies.
+    /// Location.
     pub place: Place,
     /// Elements.
     pub len: usize,
 }
 
 impl Operand {
-    /// The slot, where it lies in one.
+    /// The slot, unless it is in an arena.
     pub fn slot(&self) -> Option<usize> {
         match self.place {
             Place::Slot(slot) => Some(slot),
@@ -180,7 +180,7 @@ impl Operand {
     }
 }
 
-/// One operation of the plan with the places of its operands.
+/// One operation of the plan with the locations of its operands.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The operation.
@@ -196,7 +196,8 @@ pub struct Step {
 }
 
 impl Step {
-    /// Number of samples which it computes one by one: the size of the first axes, or their common divisor; 1 where it mixes samples.
+    /// Number of samples that the step can process independently: the smallest of the first axes, if it divides the others. 1
+    /// otherwise, or if the step mixes samples.
     pub fn samples(&self) -> usize {
         let Some(shared) = self.op.shared(&self.in_types) else {
             return 1;
@@ -213,42 +214,43 @@ impl Step {
         }
     }
 
-    /// Whether every sample sees input `i` whole.
+    /// Whether every sample reads all of input `i`.
     pub fn shares(&self, i: usize) -> bool {
         let shared = self.op.shared(&self.in_types);
         shared.is_some_and(|shared| shared.contains(&i))
     }
 
-    /// Whether every sample sees all of what the slot holds.
+    /// Whether every sample reads the whole contents of the slot.
     pub fn reads_whole(&self, slot: usize) -> bool {
         let mut ins = self.ins.iter().enumerate();
         ins.any(|(i, operand)| operand.slot() == Some(slot) && self.shares(i))
     }
 }
 
-/// Steps that each sample goes through on its own: a backend may take some samples through all of them before the others. A slot
-/// that they write has values of one length here, and is read by sample: so none of them disturbs another sample's.
+/// Consecutive steps that treat samples independently, so that a backend may run some samples through all of them before the
+/// others. Within a group all values in a slot that the group writes have the same length and are accessed per sample, so samples
+/// cannot interfere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Indices of [`Plan::steps`].
     pub steps: Range<usize>,
     /// Number of samples; 1 for a step that mixes them.
     pub samples: usize,
-    /// Slots that are written, and the length of the values.
+    /// Slots that the group writes, with the length of their values.
     pub slots: Vec<(usize, usize)>,
 }
 
 impl Group {
-    /// Where a slot stands among those that are written.
+    /// Index of a slot in [`Group::slots`], if the group writes it.
     pub fn place(&self, slot: usize) -> Option<usize> {
         self.slots.iter().position(|&(s, _)| s == slot)
     }
 }
 
-/// Most slots that a group writes.
+/// Maximum number of slots that a group writes.
 pub const MAX_GROUP_SLOTS: usize = 32;
 
-/// What a slot is used for; only scratch slots are shared.
+/// What a slot is used for; only scratch slots are reused.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Use {
     /// Written by the caller, keeps its value.
@@ -279,17 +281,17 @@ pub struct Port {
     pub name: String,
     /// Type.
     pub ty: Type,
-    /// Where it lies.
+    /// Location.
     pub place: Place,
-    /// What values of an integer input must stay below: the rows of the smallest table that they point into.
+    /// Exclusive upper bound of an integer input: the row count of the smallest table that it indexes.
     pub below: Option<usize>,
 }
 
 impl Port {
-    /// Refuses indices past the table that they point into. Kernels would read its last row, the CPU would panic.
+    /// Rejects indices out of range of the table. GPU kernels would clamp them to the last row, the CPU would panic.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the input, the element, what it is and what was expected.
+    /// [`Error::Config`] naming the input, the element, its value and its bound.
     pub(crate) fn check_indices(&self, data: &[u32]) -> Result<()> {
         let Some(below) = self.below else {
             return Ok(());
@@ -304,14 +306,14 @@ impl Port {
     }
 }
 
-/// What a program keeps and leaves: its outputs, and where parameters are read and gradients written.
+/// What a program outputs, which arenas it reads parameters from, and which gradients it writes.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Values the caller reads after a run, by name.
     pub outputs: Vec<(String, Var)>,
-    /// Arena that the parameters of each set are read from; [`Arena::Params`] where none is given.
+    /// For each set, the arena that its parameters are read from; [`Arena::Params`] by default.
     pub weights: Vec<Arena>,
-    /// Gradients by parameter name of the first set, written into its [`Arena::Grads`].
+    /// Gradients by name of a parameter of the first set, written into that set's [`Arena::Grads`].
     pub grads: Vec<(String, Var)>,
 }
 
@@ -320,7 +322,7 @@ pub struct Request {
 pub struct Plan {
     /// Steps in order.
     pub steps: Vec<Step>,
-    /// The steps in groups.
+    /// The steps, partitioned into groups.
     pub groups: Vec<Group>,
     /// Buffers of the program.
     pub slots: Vec<Slot>,
@@ -330,7 +332,7 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Layout of each set's arenas.
     pub layouts: Vec<Layout>,
-    /// Arenas the steps touch.
+    /// Arenas that the steps use.
     pub arenas: BTreeSet<ArenaId>,
 }
 

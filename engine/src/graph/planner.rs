@@ -1,4 +1,4 @@
-//! From a graph to a plan: which nodes live, which steps make a group, and where every value lies.
+//! From a graph to a plan: live nodes, groups of steps, and storage for every value.
 
 use super::plan::{Arena, ArenaId, Entry, Layout, Plan, SetId};
 use super::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Port, Request, Slot, Step, Use};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Plan {
-    /// Plans the nodes of `graph` that `request` needs; `layouts` has that of each parameter set.
+    /// Plans the nodes of `graph` that `request` needs; `layouts` has one layout for each parameter set.
     ///
     /// # Errors
     /// [`Error::Shape`] when a parameter is missing from its layout or has another shape there, or when a step would read and
@@ -24,11 +24,11 @@ struct Planner<'a> {
     request: &'a Request,
     layouts: &'a [&'a Layout],
     live: Vec<bool>,
-    /// Last node that uses a value; values that outlive the run stand at `usize::MAX`.
+    /// Last node that uses a value; `usize::MAX` for values that outlive the run.
     last_use: BTreeMap<Var, usize>,
     place: BTreeMap<Var, Place>,
     free: Vec<usize>,
-    /// Slots that became free in the current group, and the length of their values; `None` for one that was read whole.
+    /// Slots freed within the current group, with the length of their values; `None` if a step reads the slot whole.
     ended: Vec<(usize, Option<usize>)>,
     plan: Plan,
 }
@@ -59,7 +59,7 @@ impl<'a> Planner<'a> {
         Ok(planner)
     }
 
-    /// A node lives when an output, a gradient or an in-place change depends on it.
+    /// A node is live if an output, a gradient or an in-place change depends on it.
     fn mark_live(&mut self) {
         let nodes = self.graph.nodes();
         let asked = self.request.outputs.iter().chain(&self.request.grads);
@@ -180,7 +180,7 @@ impl<'a> Planner<'a> {
             node: NodeId(i as u32),
             out: out as u32,
         };
-        // Outputs that nobody reads are left out where the operation can.
+        // Unused trailing outputs are dropped if the operation supports it.
         let is_read = |&out: &usize| self.last_use.contains_key(&var(out));
         let n_read = (0..node.outs.len()).rfind(is_read).map_or(0, |out| out + 1);
         let (op, n_outs) = match op.first_outputs(n_read) {
@@ -220,7 +220,7 @@ impl<'a> Planner<'a> {
         let read = node.ins.iter().map(|&v| self.graph.root(v));
         let mut ended: BTreeMap<Var, Operand> = own.chain(read.zip(step.ins.clone())).collect();
         self.plan.steps.push(step);
-        // Freed only now: an output never shares the buffer of an input of the same step.
+        // Freed only after the outputs are placed: an output never shares a buffer with an input of the same step.
         ended.retain(|v, _| self.last_use.get(v).is_none_or(|&last| last == i));
         for operand in ended.values() {
             self.end(operand);
@@ -240,7 +240,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Begins a group with the step, or lets it join the one before.
+    /// Adds the step to the current group, or starts a new group with it.
     fn join_group(&mut self, step: &Step, samples: usize) {
         let next = self.plan.steps.len();
         if let Some(group) = self.plan.groups.last_mut() {
@@ -275,8 +275,8 @@ impl<'a> Planner<'a> {
         Place::Slot(self.plan.slots.len() - 1)
     }
 
-    /// A slot that became free in this group and had values as long; or the best fit among the others, where the largest grows
-    /// when none is large enough.
+    /// Prefers a slot that was freed in this group and held values of the same length; otherwise the best fit among the free slots,
+    /// growing the largest one if none is large enough.
     fn scratch_slot(&mut self, len: usize) -> usize {
         let slot = match self.ended.iter().position(|&(_, had)| had == Some(len)) {
             Some(i) => self.ended.swap_remove(i).0,
@@ -314,7 +314,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// A buffer cannot be read and written in one dispatch, whatever the ranges.
+/// WebGPU: a buffer cannot be read and written in one dispatch, even in disjoint ranges.
 fn check_aliasing(step: &Step) -> Result<()> {
     let buffer = |p: &Place| match *p {
         Place::Slot(s) => (None, s),

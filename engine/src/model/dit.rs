@@ -29,8 +29,8 @@ impl Network for Dit {
         self.check(batch)
     }
 
-    /// With `c = mlp(sincos(t)) + table[y]` and `h = patches(x) + positions`, the blocks change h as [`Block`] tells; at last
-    /// `linear(adaln(h, shift, scale))` is put together to an image (SiT `SiT.forward`).
+    /// With `c = mlp(sincos(t)) + table[y]` and `h = patches(x) + positions`, the blocks update h as described at [`Block`];
+    /// finally `linear(adaln(h, shift, scale))` is assembled into an image (SiT `SiT.forward`).
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
         let (side, d) = (self.input_size / self.patch, self.dim);
         let x_embedder = PatchEmbed::new(s, side, self.patch, self.channels, d)?;
@@ -51,7 +51,7 @@ impl Network for Dit {
             let y = embedder.forward(g, y)?;
             c = pointwise::add(g, c, y)?;
         }
-        // The same for every block, so evaluated once.
+        // Shared by all blocks, so computed once.
         let c = pointwise::silu(g, c)?;
         for block in &blocks {
             h = block.forward(g, h, c)?;
@@ -123,21 +123,21 @@ impl DitBlock {
         }
     }
 
-    /// Attention up to its last projection.
+    /// Attention, up to its output projection.
     fn attend(&self, g: &mut Graph, h: Var, shift: Var, scale: Var) -> Result<Var> {
         let x = adaln::adaln(g, h, shift, scale, LN_EPS)?;
         let qkv = self.qkv.forward(g, x)?;
         attention::attention(g, qkv, self.n_heads)
     }
 
-    /// The MLP up to its last projection.
+    /// The MLP, up to its output projection.
     fn widen(&self, g: &mut Graph, h: Var, shift: Var, scale: Var) -> Result<Var> {
         let x = adaln::adaln(g, h, shift, scale, LN_EPS)?;
         self.fc1.gelu(g, x)
     }
 }
 
-/// From tokens to patches of the output.
+/// The final layer: from tokens to patches of the output.
 struct FinalLayer {
     linear: Linear,
     modulation: Linear,

@@ -1,9 +1,9 @@
 //! Networks and their weights.
 //!
 //! # Theory
-//! A [`Network`] predicts, from a state x at time t and a label y, what its transport asks for: velocity, score, noise or data. It is one
-//! traversal over a [`Scope`](crate::nn::Scope): parameters are declared where they are used, so that names, shapes, initial values
-//! and the graph come from the same lines. A [`Model`] is a network with its transport and with weights on a device.
+//! A [`Network`] predicts the transport's target (velocity, score, noise or data) from a state x at time t and a label y. It is a
+//! single traversal over a [`Scope`](crate::nn::Scope): parameters are declared where they are used, so that names, shapes, initial
+//! values and the graph come from the same code. A [`Model`] is a network with its transport and its weights on a device.
 //!
 //! # Practice
 //! [`Dit`] is SiT's transformer. [`ModelConfig`] is any network that a configuration or a file of weights can name; a network of your
@@ -40,7 +40,7 @@ use crate::transport::Transport;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The parameters of a network, in order: fixed tables too.
+/// The parameters of a network, in order, including fixed tables.
 ///
 /// # Errors
 /// Those of [`Network::validate`].
@@ -57,7 +57,7 @@ pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
     Ok(params.into_specs())
 }
 
-/// A network and its transport, its parameters and where they lie: all of a [`Model`] that needs no device.
+/// A network, its transport, its parameters and their layout: the part of a [`Model`] that needs no device.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     network: Arc<dyn Network>,
@@ -70,8 +70,8 @@ impl Blueprint {
     /// Lays out the trained parameters in segments of at most `max_segment_bytes` ([`Device::max_segment_bytes`]).
     ///
     /// # Errors
-    /// [`crate::Error::Setting`] for sizes or a transport that are refused, [`crate::Error::Limit`] when one parameter alone exceeds a
-    /// segment.
+    /// [`crate::Error::Setting`] for invalid sizes or an invalid transport, [`crate::Error::Limit`] when a single parameter exceeds
+    /// a segment.
     pub fn new(
         network: impl Network + 'static,
         transport: Transport,
@@ -96,17 +96,17 @@ impl Blueprint {
         &*self.network
     }
 
-    /// Shapes of what goes into the network and comes out.
+    /// Shapes of the network's inputs and outputs.
     pub fn io(&self) -> NetworkIo {
         self.network.io()
     }
 
-    /// What the network is trained to do.
+    /// The prediction, path and loss weight that the network is trained for.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// The parameters, in order: fixed tables too.
+    /// The parameters, in order, including fixed tables.
     pub fn specs(&self) -> &[ParamSpec] {
         &self.specs
     }
@@ -121,12 +121,12 @@ impl Blueprint {
         })
     }
 
-    /// Where each trained parameter lies.
+    /// The location of each trained parameter.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Trained parameters and fixed tables, in numbers.
+    /// Number of values in trained parameters and fixed tables.
     pub fn n_params(&self) -> usize {
         self.specs.iter().map(|spec| spec.shape.numel()).sum()
     }
@@ -162,10 +162,10 @@ impl Deref for Model {
 }
 
 impl Model {
-    /// A model whose weights are all zero, to be written.
+    /// A model whose weights are all zero, to be overwritten.
     ///
     /// # Errors
-    /// Those of [`Blueprint::new`]; [`crate::Error::Limit`] and [`crate::Error::Device`] when the device cannot hold it.
+    /// Those of [`Blueprint::new`]; [`crate::Error::Limit`] and [`crate::Error::Device`] when it does not fit on the device.
     pub fn zeros(
         device: &Device,
         network: impl Network + 'static,
@@ -193,7 +193,7 @@ impl Model {
         Ok(model)
     }
 
-    /// A model over arenas that exist.
+    /// A model over existing arenas.
     pub(crate) fn over(
         blueprint: Blueprint,
         device: &Device,
@@ -213,12 +213,12 @@ impl Model {
         &self.device
     }
 
-    /// What a program with this model in it is made with.
+    /// The arenas, to create programs that contain this model.
     pub fn arenas(&self) -> &Arenas {
         &self.arenas
     }
 
-    /// The arena of the weights.
+    /// Which of the arenas has the weights.
     pub fn weights(&self) -> Arena {
         self.weights
     }
@@ -240,10 +240,10 @@ impl Model {
         pollster::block_on(self.read_async(name))
     }
 
-    /// Like [`Self::read`], without waiting: for browsers.
+    /// Async variant of [`Self::read`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read`].
     pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
         self.arenas.read(self.weights, name).await
     }

@@ -1,4 +1,4 @@
-//! What a network is to its host.
+//! The interface between a network and its host.
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Shapes of what goes into a network and comes out of it: all that a host needs to know.
+/// Shapes of a network's inputs and outputs: all that a host needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkIo {
     /// Shape of one image, `[C, H, W]`.
     pub image: [usize; 3],
-    /// Classes; the null class is the number `n_classes`. 0 is an unconditional network, which reads no labels.
+    /// Number of classes; `n_classes` itself is the null class. 0 means an unconditional network, which reads no labels.
     pub n_classes: usize,
 }
 
@@ -48,10 +48,10 @@ impl NetworkIo {
         (self.n_classes > 0).then_some(self.n_classes as u32)
     }
 
-    /// Refuses labels that are not one an image, or beyond the null class. Those of an unconditional network are not read.
+    /// Rejects a wrong number of labels, or labels beyond the null class. An unconditional network accepts any.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another number of labels, [`Error::Config`] naming a label beyond the null class.
+    /// [`Error::Shape`] for a wrong number of labels, [`Error::Config`] naming a label beyond the null class.
     pub fn check_labels(&self, y: &[u32], batch: usize) -> Result<()> {
         let Some(null) = self.null_class() else {
             return Ok(());
@@ -76,7 +76,7 @@ impl NetworkIo {
 /// Names and shapes of a file's tensors.
 pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a Shape>;
 
-/// What a network is evaluated on.
+/// The inputs of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// The state `[B, C, H, W]`.
@@ -87,28 +87,28 @@ pub struct Inputs {
     pub y: Option<Var>,
 }
 
-/// What a network says.
+/// The outputs of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs {
     /// The prediction `[B, C, H, W]`.
     pub out: Var,
-    /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance its half stands behind the prediction. A program
-    /// in which nobody reads it does not compute it.
+    /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance, the second half follows the prediction. Not
+    /// computed in programs that do not use it.
     pub all: Var,
 }
 
-/// A function of a state, a time and a label with parameters.
+/// A function of a state, a time and a label, with parameters.
 pub trait Network: Debug + Send + Sync {
-    /// Shapes of what goes in and comes out.
+    /// Shapes of the inputs and outputs.
     fn io(&self) -> NetworkIo;
 
-    /// Checks the sizes, and that work on `batch` images can be counted.
+    /// Checks the sizes, and that the work and memory for `batch` images stay within countable limits.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, its value and what was expected.
     fn validate(&self, batch: usize) -> Result<()>;
 
-    /// Declares the parameters, in the order of their numbers, and evaluates the network.
+    /// Declares the parameters, in the order that determines their indices, and evaluates the network.
     ///
     /// # Errors
     /// [`Error::Shape`] when the inputs do not fit the network.

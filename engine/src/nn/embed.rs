@@ -6,10 +6,10 @@ use crate::graph::{Graph, Var};
 use crate::ops::{embed, gather, linear, patch, pointwise};
 use crate::table::Table;
 
-/// Frequencies of the time embedding; it is twice as wide.
+/// Number of frequencies of the time embedding, which has a sine and a cosine for each.
 const N_FREQS: usize = 128;
 
-/// Standard deviation of the weights that embed times and labels.
+/// Standard deviation of the initial weights of the time and label embeddings.
 const STD: f64 = 0.02;
 
 /// Patches of an image as tokens, with a fixed position embedding.
@@ -47,7 +47,7 @@ impl PatchEmbed {
         })
     }
 
-    /// x `[B, C, I, I]` -> tokens `[B, T, D]`, row by row.
+    /// x `[B, C, I, I]` -> tokens `[B, T, D]`, in row-major order.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -59,7 +59,7 @@ impl PatchEmbed {
     }
 }
 
-/// `mlp([cos(t f), sin(t f)])` with the frequencies of [`Table::TimeFreqs`]; SiT feeds t in [0, 1] as it is.
+/// `mlp([cos(t f), sin(t f)])` with the frequencies of [`Table::TimeFreqs`]; like SiT, t in [0, 1] is not rescaled.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeEmbed {
     freqs: Var,
@@ -68,7 +68,7 @@ pub struct TimeEmbed {
 }
 
 impl TimeEmbed {
-    /// Declares `mlp.0` and `mlp.2` behind `name`.
+    /// Declares `mlp.0` and `mlp.2` under the prefix `name`.
     ///
     /// # Errors
     /// As [`Scope::param`].
@@ -94,14 +94,14 @@ impl TimeEmbed {
     }
 }
 
-/// A row of a table for each class, and one for none.
+/// A table with a row for each class, and one for the null class.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelEmbed {
     table: Var,
 }
 
 impl LabelEmbed {
-    /// Declares `embedding_table.weight` `[n_classes + 1, dim]` behind `name`.
+    /// Declares `embedding_table.weight` `[n_classes + 1, dim]` under the prefix `name`.
     ///
     /// # Errors
     /// As [`Scope::param`].

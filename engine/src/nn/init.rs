@@ -4,17 +4,17 @@ use crate::rng::{Stream, normal, uniform};
 use crate::shape::Shape;
 use crate::table::Table;
 
-/// How a parameter starts.
+/// Initialization of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Zeros.
     Zeros,
-    /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010), with the first axis as fan out and all others as fan
-    /// in.
+    /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010); fan out is the first axis, fan in the product of the
+    /// others.
     Xavier,
     /// Normal with this standard deviation.
     Normal(f64),
-    /// A fixed table: not trained and not averaged.
+    /// A fixed table: neither trained nor averaged.
     Table(Table),
 }
 
@@ -35,7 +35,7 @@ impl Init {
         }
     }
 
-    /// Whether the values are drawn, so that they are not all zero.
+    /// Whether the values are random, hence not all zero.
     pub fn is_random(&self) -> bool {
         matches!(self, Init::Xavier | Init::Normal(_))
     }

@@ -1,4 +1,4 @@
-//! PyTorch's `nn.Linear`, with what is fused into the product.
+//! PyTorch's `nn.Linear`, with fused epilogues.
 
 use super::{Init, Scope};
 use crate::error::Result;
@@ -13,7 +13,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `name.weight`, with these initial values, and `name.bias` of zeros; `sizes` are `[out, in]`.
+    /// Declares `name.weight`, initialized by `init`, and `name.bias`, initialized to zeros; `sizes` are `[out, in]`.
     ///
     /// # Errors
     /// As [`Scope::param`].

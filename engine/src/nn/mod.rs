@@ -1,10 +1,10 @@
 //! Layers, and the scope in which they declare their parameters.
 //!
 //! # Theory
-//! A network is a function of its inputs and of named tensors. PyTorch keeps the two apart: modules register parameters when they are
-//! made, in an order that file formats and seeds depend on, and use them later, in another order. Here a network does both in one
-//! traversal: each layer first declares its parameters in a [`Scope`], with name, shape and initial values, and then appends
-//! operations to the graph. So the list of parameters, the initial weights, the check of a file and the graph cannot disagree.
+//! A network is a function of its inputs and of named tensors. PyTorch separates the two: modules register parameters at
+//! construction, in an order that file formats and seeds depend on, and use them later, possibly in another order. Here one
+//! traversal does both: each layer first declares its parameters in a [`Scope`] (name, shape, initial values) and then appends
+//! operations to the graph. So the list of parameters, the initial weights, the validation of a file and the graph cannot disagree.
 //!
 //! # Practice
 //! A layer is a small struct of [`Var`](crate::graph::Var)s. `new` declares, `forward` computes:
@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! Declarations stand in the order of the official module's `__init__`: the number of a parameter is part of the key of its initial
-//! values.
+//! Declare parameters in the order of the official module's `__init__`: the index of a parameter is part of the key of its random
+//! initial values.
 
 mod embed;
 mod init;

@@ -1,4 +1,4 @@
-//! Where parameters are declared: one traversal gives names, shapes, initial values and graph.
+//! Declaration of parameters: one traversal yields names, shapes, initial values and the graph.
 
 use super::Init;
 use crate::error::{Error, Result};
@@ -13,20 +13,20 @@ use std::fmt::Display;
 pub struct ParamSpec {
     /// Official PyTorch name.
     pub name: String,
-    /// Shape in files.
+    /// Shape in checkpoint files.
     pub shape: Shape,
     /// Initial values.
     pub init: Init,
 }
 
 impl ParamSpec {
-    /// Whether it is trained; a fixed table is not, files carry it for other programs.
+    /// Whether it is trained. Fixed tables are not, but files contain them for other programs.
     pub fn is_trained(&self) -> bool {
         !matches!(self.init, Init::Table(_))
     }
 }
 
-/// The parameters of one set in a graph. A network that is evaluated several times in the graph declares them once.
+/// The parameters of one set in a graph. They are declared once, even if the network is evaluated several times.
 #[derive(Debug)]
 pub struct Params {
     set: SetId,
@@ -44,7 +44,7 @@ impl Params {
         }
     }
 
-    /// The scope without a prefix, to declare in.
+    /// The root scope, without a prefix.
     pub fn scope<'a>(&'a mut self, graph: &'a mut Graph) -> Scope<'a> {
         Scope {
             graph,
@@ -63,14 +63,14 @@ impl Params {
         self.specs
     }
 
-    /// The trained parameters with their values in the graph, in order.
+    /// The trained parameters with their graph values, in order.
     pub fn trained(&self) -> impl Iterator<Item = (&str, Var)> {
         let trained = self.specs.iter().filter(|spec| spec.is_trained());
         trained.map(|spec| (&spec.name[..], self.vars[&spec.name].1))
     }
 }
 
-/// A graph with a place for parameters under a common prefix.
+/// A graph, and the list of parameters to declare in it under a common prefix.
 #[derive(Debug)]
 pub struct Scope<'a> {
     graph: &'a mut Graph,
@@ -84,7 +84,7 @@ impl Scope<'_> {
         self.graph
     }
 
-    /// The scope of a part: its names stand behind `part` and a dot.
+    /// A sub-scope, whose names have the prefix `part` and a dot.
     pub fn at(&mut self, part: impl Display) -> Scope<'_> {
         Scope {
             prefix: self.name(part) + ".",
@@ -93,7 +93,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Declares a parameter, or finds it where it was declared before.
+    /// Declares a parameter, or returns the existing one of that name.
     ///
     /// # Errors
     /// [`Error::Shape`] when it was declared with another shape or initial values.
@@ -104,7 +104,7 @@ impl Scope<'_> {
         })
     }
 
-    /// Declares a fixed table under a name that files carry, where it has the shape `shape`; the value has the table's own shape.
+    /// Declares a fixed table. Files store it under `name` with the shape `shape`; the returned value has the table's own shape.
     ///
     /// # Errors
     /// As [`Scope::param`].

@@ -1,12 +1,12 @@
-//! Storage whose vectors never lie across two cache lines.
+//! Storage aligned to cache lines, so that no SIMD vector straddles two of them.
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes; no vector is longer.
+/// In bytes; no SIMD vector is longer.
 const CACHE_LINE: usize = 64;
 
-/// Values from the beginning of a cache line on. An allocator puts a long [`Vec`] 16 bytes past one, and every vector of 64 bytes then
-/// lies across two: a forward took 3 to 6 % longer.
+/// A slice that starts at a cache line. Allocators place a long [`Vec`] 16 bytes past one, so that every 64-byte vector straddles
+/// two lines, which made a forward 3 to 6 % slower.
 #[derive(Debug, Default)]
 pub struct Buffer<F> {
     values: Vec<F>,

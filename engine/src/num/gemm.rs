@@ -1,8 +1,7 @@
-//! Matrix products on packed panels, with the same bits however the rows are batched or shared among threads.
+//! Matrix products on packed panels, bit for bit the same however rows are batched or shared among threads.
 //!
-//! Every element is one chain of (fused) multiply-adds over k, from zero, cut into blocks of `KC` that are added in
-//! order: neither the number of rows nor a neighbor, a tile size or a thread enters its bits. [`gemm_row_sums`] cuts long
-//! chains once more.
+//! Every element is one chain of (fused) multiply-adds over k, from zero, in blocks of `KC` that are added in order. Its bits do
+//! not depend on the number of rows, its neighbors, the tile size or the threads. [`gemm_row_sums`] splits long chains further.
 
 use super::mat::{Mat, MatMut};
 use super::pack::{Packed, add_columns, pack_panels, pack_rows};
@@ -16,18 +15,18 @@ use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-/// Inner dimension of a block: a panel of `KC * NR` values stays in the first-level cache.
+/// Block size along k: a panel of `KC * NR` values stays in the first-level cache.
 const KC: usize = 256;
-/// Inner dimension of a part of a long sum: a fixed one, so that the bits do not depend on the threads.
+/// Length along k of a partial sum: constant, so that the bits do not depend on the threads.
 const PART: usize = 2 * KC;
-/// Inner dimension below which a product is all writing.
+/// Inner dimension below which writing the result dominates a product.
 const FEW: usize = 16;
-/// Multiply-adds below which a product is not worth a second thread.
+/// Multiply-adds below which a second thread does not pay off.
 const SERIAL_WORK: usize = 1 << 17;
 
 /// out = a b for a `[m, k]` and b `[k, n]`, with the rows shared among the threads.
 ///
-/// `epilogue(row, col, values)` then gets every finished piece of a row, its values from column `col` on.
+/// `epilogue(row, col, values)` is then called on every finished piece of a row; its values start at column `col`.
 pub fn gemm<F: Real>(
     out: MatMut<'_, F>,
     a: Mat<'_, F>,
@@ -44,8 +43,8 @@ pub fn gemm<F: Real>(
     );
 }
 
-/// out = a b with a second result of the same shape: `epilogue(row, col, values, second)` gets every finished piece of a
-/// row and the place of the second result, and leaves both as they shall be.
+/// out = a b with a second result of the same shape: `epilogue(row, col, values, second)` gets every finished piece of a row and
+/// the same piece of the second result, and computes the final values of both.
 pub fn gemm_pair<F: Real>(
     out: &mut [F],
     second: &mut [F],
@@ -61,9 +60,10 @@ pub fn gemm_pair<F: Real>(
     product.run(rows, b, epilogue);
 }
 
-/// out = a b and the sums of the rows of a, for an a whose columns are contiguous (a transpose), in one pass over it.
+/// out = a b and the sums of the rows of a, for an a with contiguous columns (a transpose), in one pass over it.
 ///
-/// A small result of a long sum is the sum of parts of 512 of k: a thread then has what it copies for the product in its own cache.
+/// If the result is small and the sums are long, they are split into parts of 512 along k and added up afterwards: each thread then
+/// packs only its own part of the operands, which stays in its cache.
 pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: Mat<'_, F>) {
     assert!(a.row_stride == 1 && sums.len() == a.rows);
     let (len, parts) = (out.len(), a.cols.div_ceil(PART));
@@ -105,7 +105,7 @@ pub fn gemm_row_sums<F: Real>(out: &mut [F], sums: &mut [F], a: Mat<'_, F>, b: M
     });
 }
 
-/// The blocks that a task writes: one result, or two of the same shape.
+/// The output rows of a task: one result, or two of the same shape.
 trait Results<'a, F> {
     fn into_pair(self) -> (&'a mut [F], &'a mut [F]);
 }
@@ -122,15 +122,15 @@ impl<'a, F> Results<'a, F> for (&'a mut [F], &'a mut [F]) {
     }
 }
 
-/// Everything of a product but its output and the packed b.
+/// The parameters of a product, except the output and the packed b.
 #[derive(Clone, Copy)]
 struct Product<'a, F> {
     a: Mat<'a, F>,
     cols: usize,
     row_stride: usize,
-    /// The second result is the sums of the rows of a.
+    /// If true, the second result is the sums of the rows of a.
     sum_rows: bool,
-    /// Whether to add to what is there.
+    /// Whether to add to the existing values.
     add: bool,
 }
 
@@ -176,8 +176,8 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    /// Computes all rows, so few that the columns are what the threads share: each packs some of b, no more than stays in the
-    /// second-level cache, and needs it once.
+    /// For few rows: the threads share the columns instead. Each packs its own part of b, in groups that fit the second-level
+    /// cache, since every panel is used only once.
     fn few_rows<'o, B: Results<'o, F>>(
         &self,
         threads: usize,
@@ -188,7 +188,7 @@ impl<'a, F: Real> Product<'a, F> {
         let (out, second) = block.into_pair();
         let (rows, panels) = (self.a.rows, b.cols.div_ceil(NR));
         let most = panels.div_ceil(threads).max(1);
-        // As long rows of b at a time as a block of k leaves room for.
+        // Use the longest rows of b that fit the cache together with a block of k.
         let depth = b.rows.min(KC);
         let group = (IN_CACHE / (depth * NR).max(1)).clamp(1, most);
         let width = group * NR;
@@ -226,7 +226,7 @@ impl<'a, F: Real> Product<'a, F> {
         });
     }
 
-    /// Computes the rows from `first` on that `block` holds.
+    /// Computes the rows of `block`, which start at row `first`.
     fn block<'o, B: Results<'o, F>>(
         &self,
         first: usize,
@@ -249,11 +249,11 @@ impl<'a, F: Real> Product<'a, F> {
         simd::dispatch(TileRows::<F>(PhantomData))
     }
 
-    /// Rows of a task: whole tiles, few enough that their part of a stays in the second-level cache.
+    /// Rows per task: whole tiles, few enough that their part of a stays in the second-level cache.
     ///
-    /// A task first fetches each panel of b into the first-level cache, which takes about a third of a tile's time: so even the
-    /// last ones have several tiles. The columns of a transpose are better read as far as they go: each task gets as many. Where
-    /// they are few it matters more that the results are written to few rows at a time.
+    /// A task first loads each panel of b into the first-level cache, which takes about a third of a tile's time, so even the last
+    /// (shortest) tasks have several tiles. Columns of a transpose are best read in long runs, so there all tasks get the same,
+    /// large number of rows; with a short inner dimension it matters more that each task writes to few rows.
     fn rows_per_task(&self, threads: usize) -> RangeInclusive<usize> {
         let tile_rows = self.tile_rows();
         let tiles = self.a.rows.div_ceil(tile_rows);
@@ -272,10 +272,10 @@ impl<'a, F: Real> Product<'a, F> {
     }
 }
 
-/// Columns that get the epilogue together: long enough for its vector loops, and still in the cache.
+/// Columns per call of the epilogue: long enough for its vector loops, short enough to stay in the cache.
 const STRIP: usize = 512;
 
-/// Asks for [`tile_rows`] here.
+/// Dispatches to [`tile_rows`].
 struct TileRows<F>(PhantomData<F>);
 
 impl<F> WithSimd for TileRows<F> {
@@ -340,7 +340,7 @@ where
         if sum_rows {
             second.fill(F::ZERO);
         }
-        // All of a is packed at once where that stays in the cache, else block by block of k and then for all columns.
+        // All of a is packed at once if it stays in the cache; else one block of k at a time, for all columns.
         let tiles = rows.div_ceil(MR);
         let whole = tiles * depth * TILE_STRIDE <= IN_CACHE;
         let (strip, packed_len) = if whole {
@@ -364,7 +364,7 @@ where
                             }
                             pack_rows::<F, MR>(a, first..first + rows, k0, kc, block);
                         }
-                        // Tiles of one panel or of several, and the rest of them one by one.
+                        // Tiles of two panels where possible, then single panels.
                         let mut columns = strip.clone();
                         while !columns.is_empty() {
                             let col = columns.start;

@@ -1,6 +1,6 @@
 //! Matrices as slices with strides.
 
-/// A matrix seen through strides; nothing is copied by transposing.
+/// A matrix as a strided view; transposing copies nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Mat<'a, F> {
     pub(super) data: &'a [F],
@@ -74,7 +74,7 @@ impl<'a, F> MatMut<'a, F> {
         Self::strided(data, rows, cols, cols)
     }
 
-    /// Rows of `cols` values that start `row_stride` values apart; what lies between them is left alone.
+    /// Rows of `cols` values that start `row_stride` values apart; the gaps are left unchanged.
     pub fn strided(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
         assert!(
             fits(data.len(), rows, cols, row_stride),
@@ -89,7 +89,7 @@ impl<'a, F> MatMut<'a, F> {
         }
     }
 
-    /// The values from the first to the last of the matrix.
+    /// The values from the first to the last element of the matrix.
     pub(super) fn used(self) -> &'a mut [F] {
         let len = if self.cols == 0 {
             0
@@ -100,7 +100,7 @@ impl<'a, F> MatMut<'a, F> {
     }
 }
 
-/// Whether `len` values hold the rows without overlap.
+/// Whether the rows fit into `len` values without overlap.
 fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
     rows == 0 || cols == 0 || (row_stride >= cols && (rows - 1) * row_stride + cols <= len)
 }

@@ -1,4 +1,4 @@
-//! Operands of a product copied to the order in which its tiles read them.
+//! Operands of a product, copied to the order in which the register tiles read them (packed panels).
 
 use super::mat::Mat;
 use super::real::Real;
@@ -6,7 +6,7 @@ use super::simd;
 use super::tile::{NR, TILE_STRIDE};
 use std::ops::Range;
 
-/// A matrix cut into panels of `NR` columns, each row by row: `[panel][row][NR]`. What lies past the last column is any value.
+/// A matrix as panels of `NR` columns, each row-major: `[panel][row][NR]`. Padding past the last column is unspecified.
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a, F> {
     pub(super) panels: &'a [[F; NR]],
@@ -15,7 +15,7 @@ pub struct Packed<'a, F> {
 }
 
 impl<'a, F: Real> Packed<'a, F> {
-    /// Values that the panels of a `[rows, cols]` matrix take.
+    /// Number of values in the panels of a `[rows, cols]` matrix.
     pub fn len_of(rows: usize, cols: usize) -> usize {
         cols.div_ceil(NR) * rows * NR
     }
@@ -27,13 +27,13 @@ impl<'a, F: Real> Packed<'a, F> {
         Packed::of(panels.as_chunks().0, b.rows, b.cols)
     }
 
-    /// Panels that are there.
+    /// Wraps existing panels.
     pub fn of(panels: &'a [[F; NR]], rows: usize, cols: usize) -> Self {
         assert_eq!(panels.len(), cols.div_ceil(NR) * rows, "panels of a matrix");
         Packed { panels, rows, cols }
     }
 
-    /// `n` columns from `first` on, a multiple of `NR`.
+    /// `n` columns from `first` on; `first` must be a multiple of `NR`.
     #[inline(always)]
     pub fn cols(self, first: usize, n: usize) -> Self {
         assert!(first.is_multiple_of(NR) && first + n <= self.cols);
@@ -45,8 +45,7 @@ impl<'a, F: Real> Packed<'a, F> {
     }
 }
 
-/// Copies columns of b, from panel `first` on, to panels `[k][NR]`; what lies past the last column is any value
-/// of b, or 0.
+/// Copies columns of b, from panel `first` on, to panels `[k][NR]`; padding past the last column is any value of b, or 0.
 pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]) {
     let panels = panels.as_chunks_mut::<NR>().0;
     simd::vectorize(
@@ -64,10 +63,10 @@ pub(super) fn pack_panels<F: Real>(b: Mat<'_, F>, first: usize, panels: &mut [F]
     );
 }
 
-/// Rows of b copied together: a panel gets more at a time.
+/// Rows of b copied at a time, so that each panel gets more per visit.
 const PACK_ROWS: usize = 4;
 
-/// Rows after rows, so that b is read in the order in which it lies.
+/// Row by row, so that b is read in memory order.
 #[inline(always)]
 fn pack_rows_of_panels<F: Real>(b: Mat<'_, F>, col: usize, panels: &mut [[F; NR]]) {
     let whole = b.rows / PACK_ROWS * PACK_ROWS;
@@ -123,10 +122,10 @@ fn pack_columns_of_panel<F: Real>(b: Mat<'_, F>, col: usize, n: usize, panel: &m
     }
 }
 
-/// Columns of a transpose packed at a time: their cache lines are still there for the next tile.
+/// Columns of a transpose packed at a time: their cache lines are still cached for the next tile.
 const PACK_COLUMNS: usize = 16;
 
-/// Copies columns k0 to k0 + kc of some rows of a to tiles `[kc][TILE_STRIDE]`; what lies past the last row is any value.
+/// Copies columns k0 to k0 + kc of some rows of a to tiles `[kc][TILE_STRIDE]`; padding past the last row is unspecified.
 #[inline(always)]
 pub(super) fn pack_rows<F: Real, const MR: usize>(
     a: Mat<'_, F>,

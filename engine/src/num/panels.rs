@@ -1,4 +1,4 @@
-//! Products of packed matrices: small ones, which stay in the cache and go into several products each (those of attention).
+//! Products of packed matrices, small enough to stay in the cache and used in several products each (attention).
 
 use super::mat::MatMut;
 use super::pack::Packed;
@@ -6,9 +6,9 @@ use super::real::Real;
 use super::tile::{NR, Sink, tile_panels, tile_rows};
 use pulp::{Simd, WithSimd};
 
-/// out = aᵀ b, or out + aᵀ b (`add`), for packed a `[k, m]` and b `[k, n]`, read where they lie.
+/// out = aᵀ b, or out + aᵀ b if `add`, for packed a `[k, m]` and b `[k, n]`, which are not copied.
 ///
-/// Every element is one chain of (fused) multiply-adds over k, from zero.
+/// Every element is a single chain of (fused) multiply-adds over k, from zero.
 #[inline(always)]
 pub fn product_packed<S: Simd, F: Real>(
     simd: S,
@@ -20,7 +20,7 @@ pub fn product_packed<S: Simd, F: Real>(
     product::<S, F, false>(simd, out, NR, add, a, b);
 }
 
-/// [`product_packed`] with a result that is packed too, in the first [`Packed::len_of`] values of `out`.
+/// [`product_packed`] with a packed result, in the first [`Packed::len_of`] values of `out`.
 #[inline(always)]
 pub fn product_to_panels<'o, S: Simd, F: Real>(
     simd: S,
@@ -40,7 +40,7 @@ pub fn product_to_panels<'o, S: Simd, F: Real>(
     out.as_chunks_mut().0
 }
 
-/// [`product_packed`] with a itself in place of its transpose: out = a b for packed a `[m, k]`.
+/// [`product_packed`] without the transpose: out = a b for packed a `[m, k]`.
 #[inline(always)]
 pub fn product_of_rows<S: Simd, F: Real>(
     simd: S,
@@ -68,7 +68,7 @@ fn product<S: Simd, F: Real, const OF_ROWS: bool>(
     };
     assert_eq!(depth, b.rows, "inner dimensions of a product");
     assert_eq!((out.rows, out.cols), (rows, b.cols), "shape of a product");
-    // A call, where inlining would repeat the tiles at each place.
+    // A call: inlining would duplicate the tile code at each call site.
     simd.vectorize(ProductPacked::<F, OF_ROWS> {
         out,
         panel_stride,
@@ -80,7 +80,7 @@ fn product<S: Simd, F: Real, const OF_ROWS: bool>(
 
 struct ProductPacked<'a, F, const OF_ROWS: bool> {
     out: MatMut<'a, F>,
-    /// Where the next `NR` columns of the result lie.
+    /// Offset of the next `NR` columns of the result.
     panel_stride: usize,
     add: bool,
     a: Packed<'a, F>,
@@ -127,7 +127,7 @@ impl<F: Real, const OF_ROWS: bool> ProductPacked<'_, F, OF_ROWS> {
         let panels: [_; P] = std::array::from_fn(|p| &b.panels[(first + p) * b.rows..][..b.rows]);
         let cols = (P * NR).min(cols - first * NR);
         for row in (0..rows).step_by(NR) {
-            // Tiles that together have the rows of a panel.
+            // Tiles that together cover the `NR` rows of a panel.
             macro_rules! tiles {
                 ($($first:literal: $n:literal),*) => {{$(
                     if row + $first < rows {
@@ -150,7 +150,7 @@ impl<F: Real, const OF_ROWS: bool> ProductPacked<'_, F, OF_ROWS> {
                 )*}};
             }
             match (tile_rows::<S, F>(), P) {
-                // As many registers as with two panels.
+                // 16 rows of one panel use as many registers as 8 rows of two.
                 (8, 1) => tiles!(0: 16),
                 (8, _) => tiles!(0: 8, 8: 8),
                 (6, _) => tiles!(0: 6, 6: 5, 11: 5),

@@ -1,7 +1,7 @@
-//! Parallel loops over rows: rayon natively, one after another on wasm32, which has no threads.
+//! Parallel loops over rows: on rayon natively, sequential on wasm32, which has no threads.
 //!
-//! How the work is cut never changes a result: every row has one writer, and [`reduce`] combines in a tree that
-//! depends on the length alone.
+//! The partition of the work never affects a result: every row has a single writer, and [`reduce`] combines in a tree that depends
+//! on the length alone.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Runs both closures, in parallel where there are threads.
+/// Runs both closures, in parallel if there are threads.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn join<A: Send, B: Send>(
     a: impl FnOnce() -> A + Send,
@@ -35,9 +35,9 @@ pub fn join<A: Send, B: Send>(
 #[cfg(not(target_arch = "wasm32"))]
 static KEEPS_AWAKE: AtomicBool = AtomicBool::new(true);
 
-/// Whether the threads of rayon's pool are kept awake while a program runs on the CPU; they are unless this says otherwise. A thread
-/// that is kept awake takes its core from others for up to ten milliseconds when it has nothing to do: an embedder whose own work
-/// shares the pool or the cores may switch it off, and small networks then take longer. In a browser it does nothing.
+/// Sets whether the threads of rayon's pool are kept awake while a program runs on the CPU, which is the default. A thread that is
+/// kept awake without work occupies its core for up to ten milliseconds. An embedder whose own work shares the pool or the cores
+/// may switch it off; small networks then run slower. No effect in a browser.
 pub fn keep_threads_awake(keep: bool) {
     #[cfg(not(target_arch = "wasm32"))]
     KEEPS_AWAKE.store(keep, Ordering::Relaxed);
@@ -45,9 +45,8 @@ pub fn keep_threads_awake(keep: bool) {
     let _ = keep;
 }
 
-/// Runs `work` on a thread of the pool, so that the parallel loops in it start without a hand-over, and keeps the others awake
-/// meanwhile ([`keep_threads_awake`]): those that wait for work fall asleep after some microseconds, and to wake one takes longer
-/// than many a loop.
+/// Runs `work` on a thread of the pool, so that its parallel loops start without a hand-over, and keeps the other threads awake
+/// meanwhile ([`keep_threads_awake`]): idle threads soon fall asleep, and waking one takes longer than many of the loops.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let over = Flag::default();
@@ -65,11 +64,11 @@ pub fn enter<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     result
 }
 
-/// Keeps as many threads awake until it is `over`.
+/// Keeps `threads` threads of the pool awake until `over` is set.
 #[cfg(not(target_arch = "wasm32"))]
 fn keep_awake(threads: usize, over: &Flag) {
-    /// Some ten milliseconds. The loop must end by itself: a thread that waits for another task may have taken this one up
-    /// meanwhile, and `over` may then be set only after it has gone back to that task.
+    /// About ten milliseconds. The loop needs its own bound: a thread may have picked up this task while waiting inside another
+    /// one, and `over` may be set only after it returns to that task.
     const TURNS: u32 = 1 << 16;
     if threads > 1 {
         rayon::join(
@@ -87,10 +86,10 @@ fn keep_awake(threads: usize, over: &Flag) {
     }
 }
 
-/// Waits a moment, the longer the more turns it has been, and returns the next turn.
+/// Waits briefly, at first by spinning, then by yielding; returns the next turn.
 #[cfg(not(target_arch = "wasm32"))]
 fn wait(turn: u32) -> u32 {
-    /// Some microseconds; after that whoever else has work gets the core.
+    /// Some microseconds; later turns yield the core to others.
     const SPINS: u32 = 256;
     if turn < SPINS {
         std::hint::spin_loop();
@@ -100,7 +99,7 @@ fn wait(turn: u32) -> u32 {
     turn.saturating_add(1)
 }
 
-/// Set once.
+/// A flag that is set once.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Default)]
 struct Flag(AtomicBool);
@@ -115,7 +114,7 @@ impl Flag {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Sets it when what is returned goes, after a panic too.
+    /// Sets the flag when the returned guard drops, also after a panic.
     fn set_later(&self) -> impl Drop {
         struct Later<'a>(&'a Flag);
         impl Drop for Later<'_> {
@@ -151,11 +150,11 @@ pub fn threads() -> usize {
 
 #[cfg(not(target_arch = "wasm32"))]
 thread_local! {
-    /// Whether this thread shares nothing.
+    /// Whether this thread runs its loops alone.
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`, which must not wait for other threads, on this one: the loops in it are cut for one thread.
+/// Runs `work`, which must not wait for other threads, on this thread only: its loops are not split.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     struct Before(bool);
@@ -174,9 +173,9 @@ pub fn alone<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Slices cut into rows that can be handed out in blocks; tuples hand out the same rows of each member.
+/// Slices divided into rows that can be handed out in blocks; a tuple hands out the same rows of each member.
 pub trait Rows: Sized + Send {
-    /// What a task receives: the slice of its rows, or a tuple of slices.
+    /// What a task receives: a slice of rows, or a tuple of such slices.
     type Block;
 
     /// The number of rows.
@@ -189,13 +188,13 @@ pub trait Rows: Sized + Send {
     fn into_block(self) -> Self::Block;
 }
 
-/// A mutable slice cut into rows of `row_len` elements, the last of them possibly shorter; see [`rows_mut`].
+/// A mutable slice divided into rows of `row_len` elements, the last possibly shorter; see [`rows_mut`].
 pub struct RowsMut<'a, T> {
     data: &'a mut [T],
     row_len: usize,
 }
 
-/// Cuts `data` into rows of `row_len` elements; a shorter last row counts as one.
+/// Divides `data` into rows of `row_len` elements; a shorter last row counts as one.
 pub fn rows_mut<T>(data: &mut [T], row_len: usize) -> RowsMut<'_, T> {
     RowsMut {
         data,
@@ -279,7 +278,7 @@ impl<A: Rows, B: Rows, C: Rows> Rows for (A, B, C) {
 impl<'a, T: Send, const N: usize> Rows for [RowsMut<'a, T>; N] {
     type Block = [&'a mut [T]; N];
 
-    /// Those of the first; others may be empty.
+    /// The rows of the first member; other members may be empty.
     fn n_rows(&self) -> usize {
         self.first().map_or(0, Rows::n_rows)
     }
@@ -307,11 +306,11 @@ pub fn for_rows<R: Rows>(rows: R, grain: usize, work: impl Fn(usize, R::Block) +
     for_rows_within(rows, grain..=grain, work);
 }
 
-/// [`for_rows`] with blocks of between `grain.start()` and `grain.end()` rows, in multiples of the former: long ones first,
-/// and short ones when the end is near, so that no thread waits long for the last.
+/// [`for_rows`] with blocks of `grain.start()` to `grain.end()` rows, in multiples of the former: long blocks first, short ones
+/// near the end, so that no thread waits long for the last.
 ///
-/// Half of the threads take blocks from the front and half from the back. Loops over the same rows, one after another,
-/// thus find them where they left them, in the cache of their core.
+/// Half of the threads take blocks from the front and half from the back. In successive loops over the same rows, a thread thus
+/// mostly gets rows that are still in the cache of its core.
 pub fn for_rows_within<R: Rows>(
     rows: R,
     grain: RangeInclusive<usize>,
@@ -347,7 +346,7 @@ pub fn for_rows_within<R: Rows>(
     });
 }
 
-/// Calls `work` with every number of `threads`, in parallel where there are as many.
+/// Calls `work` with every index in `threads`, in parallel if there are as many threads.
 #[cfg(not(target_arch = "wasm32"))]
 fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
     let mid = threads.start + threads.len() / 2;
@@ -359,7 +358,7 @@ fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
             rayon::join(
                 || {
                     on_threads(threads.start..mid, work);
-                    // Awake, where rayon would soon sleep. What has not begun is done here as soon as this ends.
+                    // Spin, so that rayon does not put this thread to sleep. If the other half has not begun, `join` runs it here.
                     let mut turn = 0;
                     while begun.is_set() && !ended.is_set() {
                         turn = wait(turn);
@@ -375,21 +374,21 @@ fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
     }
 }
 
-/// Calls `work` with every number of `threads`.
+/// Calls `work` with every index in `threads`.
 #[cfg(target_arch = "wasm32")]
 fn on_threads(threads: Range<usize>, work: &(impl Fn(usize) + Sync)) {
     threads.for_each(work);
 }
 
-/// Rows of `row_len` elements that make a task worth handing to another thread.
+/// Minimum rows of `row_len` elements that are worth a task of their own.
 pub fn grain(row_len: usize) -> usize {
     const TASK_LEN: usize = 1 << 14;
     (TASK_LEN / row_len.max(1)).max(1)
 }
 
-/// Maps fixed ranges of `0..n` of `grain` items in parallel and combines the values in a fixed tree.
+/// Maps ranges of `grain` items of `0..n` in parallel and combines the values in a fixed tree.
 ///
-/// The order depends on `n` and `grain` alone, never on the threads. `None` when `n` is 0.
+/// The order depends on `n` and `grain` only, never on the threads. `None` when `n` is 0.
 pub fn reduce<T: Send>(
     n: usize,
     grain: usize,

@@ -1,4 +1,4 @@
-//! The scalar types of the CPU backend: `f32` computes, `f64` is the oracle.
+//! The scalar types of the CPU backend: `f32`, and `f64` for the test oracle.
 
 use super::buffer::Buffer;
 use super::tile::Tile;
@@ -9,13 +9,13 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 use std::thread::LocalKey;
 
-/// Buffers that a thread keeps for its next call.
+/// Buffers that a thread keeps for reuse.
 pub(super) type Scratch<F> = LocalKey<RefCell<Vec<Buffer<F>>>>;
 
 /// A floating-point scalar.
 ///
-/// The elementary functions of `f32` are branch-free polynomials that loops vectorize (within 1 ulp, NaN included),
-/// with the same bits on every machine with fused multiply-adds; those of `f64` are libm's.
+/// The elementary functions of `f32` are branch-free polynomials that vectorize (within 1 ulp, NaN included), with the same bits on
+/// every machine with fused multiply-adds; those of `f64` come from libm.
 pub trait Real:
     Copy
     + Debug
@@ -50,8 +50,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
-    /// `self * a + b`, rounded once where there is an instruction for it: wasm has none, and its library call takes far
-    /// longer. So does the call elsewhere, outside of code that knows of the instruction.
+    /// `self * a + b`, rounded once if the target has an instruction for it (wasm has none). Use it in vectorized code only:
+    /// elsewhere it becomes a library call, which is far slower.
     fn fused(self, a: Self, b: Self) -> Self;
     /// The larger value; NaN if `other` is NaN.
     #[inline(always)]
@@ -149,7 +149,7 @@ impl Real for f32 {
         // e^x = 2^n e^r with |r| <= ln 2 / 2: Cody and Waite's reduction by ln 2 in two parts, then a minimax polynomial of
         // degree 6 (found by Remez exchange). Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum.
         const ROUND: f32 = 12_582_912.0;
-        // Between the logarithms of the smallest normal and of the largest number.
+        // Clamped to the logarithms of the smallest normal and the largest finite number.
         let x = Real::max(-87.336_54, Real::min(88.722_83, self));
         let shifted = x.fused(std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
@@ -160,7 +160,7 @@ impl Real for f32 {
         let q = q.fused(r, 1.666_652_1e-1);
         let q = q.fused(r, 4.999_999_3e-1);
         let significand = 1.0 + q.fused(r * r, r);
-        // The exponent gets n: what is above it in the sum is shifted out.
+        // Adds n to the exponent; the shift drops the higher bits of the sum.
         f32::from_bits(significand.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
 
@@ -182,10 +182,10 @@ impl Real for f32 {
         let q = q.fused(f, 3.333_333e-1);
         let square = f * f;
         let tail = (-0.5f32).fused(square, (f * square).fused(q, n * LN2_LOW));
-        // The product with 0 keeps a NaN.
+        // The product with 0 propagates a NaN.
         n.fused(LN2_HIGH, self.fused(0.0, f + tail))
     }
-    // Through f64: same bits on every machine, and correctly rounded but for a vanishing share of arguments.
+    // Through f64: same bits on every machine, and correctly rounded except for rare arguments.
     fn sin(self) -> Self {
         libm::sin(f64::from(self)) as f32
     }
@@ -194,7 +194,7 @@ impl Real for f32 {
     }
 }
 
-/// ln 2 in two parts; 355 / 512 is exact with few bits, so that small multiples of it are exact too.
+/// ln 2 in two parts; 355 / 512 has few bits, so that its small multiples are exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
@@ -202,7 +202,7 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 mod tests {
     use super::*;
 
-    /// The largest error of `f` against `exact` in units of the result's last place.
+    /// The largest error of `f` against `exact`, in ulps of the result.
     fn worst_ulp(lo: f32, hi: f32, f: fn(f32) -> f32, exact: fn(f64) -> f64) -> f64 {
         let n = 400_000;
         (0..=n)
@@ -229,7 +229,7 @@ mod tests {
             ln(1e-30, 1e30),
         ];
         assert!(worst.iter().all(|&w| w <= 1.0), "{worst:?}");
-        // Three roundings after those of the exponential.
+        // Sigmoid adds three roundings to those of the exponential.
         let worst = [sigmoid(-80.0, 80.0), sigmoid(-3.0, 3.0)];
         assert!(worst.iter().all(|&w| w <= 2.5), "{worst:?}");
     }

@@ -1,11 +1,11 @@
 //! Vectorized functions of scalars and slices, with the same bits on every machine with fused multiply-adds.
 //!
-//! The scalar functions vectorize inside [`vectorize`]; the slice functions do that themselves.
+//! The scalar functions vectorize inside [`vectorize`]; the slice functions call it themselves.
 
 use super::real::Real;
 use super::simd::vectorize;
 
-/// Partial results of a reduction: element i goes to lane i mod `LANES`, and the lanes meet in a fixed tree.
+/// Accumulators of a reduction: element i goes to lane i mod `LANES`, and the lanes are combined in a fixed tree.
 const LANES: usize = 16;
 
 /// GELU with the tanh approximation: x / 2 (1 + tanh u) = x s with s = sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
@@ -21,10 +21,10 @@ pub fn gelu<F: Real>(x: F) -> F {
 pub fn gelu_with_slope<F: Real>(x: F) -> (F, F) {
     const SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::SQRT_2;
     const CUBIC: f64 = 0.044715;
-    // Beyond 10 no float tells s from 0 and 1, and nothing overflows before it.
+    // Beyond ±10 s rounds to 0 or 1 in f32; the clamp also prevents overflow.
     let c = Real::max(-F::of(10.0), Real::min(F::of(10.0), x));
     let square = c * c;
-    // e^-2u, and so 1 - s is e s without a cancellation.
+    // With e = e^-2u, 1 - s equals e s, which avoids cancellation.
     let e = (c * square.fused(F::of(-SLOPE * CUBIC), F::of(-SLOPE))).exp();
     let s = F::ONE / (F::ONE + e);
     let dv = square.fused(F::of(3.0 * SLOPE * CUBIC), F::of(SLOPE));
@@ -34,7 +34,7 @@ pub fn gelu_with_slope<F: Real>(x: F) -> (F, F) {
 /// s = sigmoid(x) and s (1 - s), without the cancellation of 1 - s.
 #[inline(always)]
 fn sigmoid_with_slope<F: Real>(x: F) -> (F, F) {
-    // 0 where exp saturates: even the cube of a large x times it vanishes.
+    // 0 where exp saturates: then the product vanishes even with the cube of a large x.
     let size = x.abs();
     let e = if size > F::of(87.0) {
         F::ZERO
@@ -59,8 +59,7 @@ pub fn silu_grad<F: Real>(x: F) -> F {
     s + x * slope
 }
 
-/// Brings x to the cache in the order in which it lies, faster than reading its columns would. Inline it where loops are
-/// vectorized.
+/// Loads x into the cache in memory order, which is faster than reading it by columns. Inline it in vectorized code.
 #[inline(always)]
 pub fn fetch<F: Real>(x: &[F]) {
     const CACHE_LINE: usize = 16;
@@ -70,7 +69,7 @@ pub fn fetch<F: Real>(x: &[F]) {
             *sum += lines[i * CACHE_LINE];
         }
     }
-    // Who needs no sum would not read.
+    // Keeps the compiler from removing the unused reads.
     std::hint::black_box(sums);
 }
 
@@ -168,8 +167,8 @@ pub fn axpy<F: Real>(out: &mut [F], scale: F, x: &[F]) {
     );
 }
 
-/// Replaces x by e^(scale x - max) with the largest `scale x` of its column, and returns of each column the sum of that and the
-/// log of sum e^(scale x): softmax(scale x) but for the division by the sum. Inline it where loops are vectorized.
+/// Replaces x by e^(scale x - max), with max the largest `scale x` of its column. Returns for each column the sum of the new values
+/// and log sum e^(scale x): a softmax(scale x) without the final division. Inline it in vectorized code.
 #[inline(always)]
 pub fn exp_columns<F: Real, const N: usize>(x: &mut [[F; N]], scale: F) -> ([F; N], [F; N]) {
     let mut max = [F::of(f64::NEG_INFINITY); N];
@@ -200,8 +199,8 @@ pub fn exp_columns<F: Real, const N: usize>(x: &mut [[F; N]], scale: F) -> ([F; 
     (totals, logs)
 }
 
-/// The backward of a softmax: replaces each row of scores by p = e^(scale scores - log) with its `log`, and of the gradients of p by
-/// those of the scores, p (g - delta) scale with its `delta`. Inline it where loops are vectorized.
+/// Softmax backward: replaces each row of scores by p = e^(scale scores - log), with the row's `log`, and the gradients of p by
+/// those of the scores, p (g - delta) scale, with the row's `delta`. Inline it in vectorized code.
 #[inline(always)]
 pub fn softmax_rows_bwd<F: Real, const N: usize>(
     scores: &mut [[F; N]],
@@ -219,7 +218,7 @@ pub fn softmax_rows_bwd<F: Real, const N: usize>(
     }
 }
 
-/// The sum of `term` over the elements of slices of one length, lane by lane.
+/// The sum of `term` over the elements of equally long slices, lane by lane.
 #[inline(always)]
 pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) -> F) -> F {
     let mut lanes = [F::ZERO; LANES];
@@ -231,7 +230,7 @@ pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) 
             #[inline(always)]
             |s| &s.0[i],
         );
-        // Arrays from arrays become whole vectors, where a loop over the lanes would be taken apart.
+        // Mapping arrays to arrays compiles to whole vectors; a loop over the lanes would be scalarized.
         let terms: [F; LANES] = std::array::from_fn(
             #[inline(always)]
             |j| {
@@ -261,7 +260,7 @@ pub fn sum_of<F: Real, const N: usize>(slices: [&[F]; N], term: impl Fn([F; N]) 
 /// Combines the lanes in a fixed tree.
 #[inline(always)]
 fn fold<F: Real>(lanes: [F; LANES], combine: impl Fn(F, F) -> F) -> F {
-    // Arrays of a known length become vectors, a loop over halves does not.
+    // Arrays of constant length become vectors; a loop over halves does not.
     macro_rules! halve {
         ($from:expr, $n:literal) => {{
             let from = $from;
@@ -329,7 +328,7 @@ mod tests {
     fn activations_hold_at_the_ends() {
         for big in [100.0f32, 1e4, 1e8, 1e12] {
             assert_eq!((gelu(big), silu(big)), (big, big));
-            // Of e^-big no more is left than of the smallest number.
+            // exp saturates: e^-big is the smallest normal number.
             let nothing = 2.0 * big * f32::MIN_POSITIVE;
             assert!(gelu(-big).abs() <= nothing && silu(-big).abs() <= nothing);
             assert_eq!(gelu_with_slope(big).1, 1.0);

@@ -1,33 +1,32 @@
-//! The register tile of a matrix product: the one loop where nearly all time of a network goes.
+//! The register tile of a matrix product, the loop in which a network spends nearly all of its time.
 
 use pulp::Simd;
 
 /// Columns of a tile and of a packed panel.
 pub const NR: usize = 16;
 
-/// Where the sums of a tile go: rows of up to `NR` values a panel that start `row_stride` values apart in `data`.
+/// Destination of a tile's sums: rows of up to `NR` values per panel, `row_stride` values apart in `data`.
 pub struct Sink<'a, F> {
-    /// From the first value of the tile on.
+    /// Starts at the first value of the tile.
     pub data: &'a mut [F],
-    /// Values from row to row.
+    /// Distance between rows, in values.
     pub row_stride: usize,
     /// Rows to store; the tile may compute more.
     pub rows: usize,
     /// Columns to store; the tile always computes whole panels.
     pub cols: usize,
-    /// Whether to add to what is there.
+    /// Whether to add to the existing values.
     pub add: bool,
 }
 
-/// Values of a for each k, side by side, where a is packed for tiles: at least as many as a tile has rows, and one wide copy
-/// packs them.
+/// Width of a packed row of a (the values of one k): at least the rows of a tile, and a size that one wide copy fills.
 pub const TILE_STRIDE: usize = 8;
 
-/// Steps of k that the loop of a tile does at once. Counting then costs little beside the multiply-adds: two threads that
-/// share a core share what decodes their instructions.
+/// Unrolling of the loop over k, so that loop overhead is small next to the multiply-adds: two hyper-threads share the instruction
+/// decoder of a core.
 const UNROLL: usize = 4;
 
-/// Rows of a register tile. Of 16 registers of 256 bits twelve hold sums, two of them a row.
+/// Rows of a register tile. With 16 registers of 256 bits, twelve hold sums, two per row.
 #[inline(always)]
 pub fn tile_rows<S: Simd, F>() -> usize {
     match (size_of::<F>(), S::F32_LANES) {
@@ -37,8 +36,8 @@ pub fn tile_rows<S: Simd, F>() -> usize {
     }
 }
 
-/// Panels that a register tile has side by side where there are as many: of 32 registers of 512 bits sixteen hold sums. With one
-/// panel every multiply-add would need a load, and loads are slower than multiply-adds.
+/// Maximum panels side by side in a register tile: with 32 registers of 512 bits, sixteen hold sums. With a single panel every
+/// multiply-add would need its own load, and loads are slower than multiply-adds.
 #[inline(always)]
 pub fn tile_panels<S: Simd, F>() -> usize {
     match (size_of::<F>(), S::F32_LANES) {
@@ -49,10 +48,10 @@ pub fn tile_panels<S: Simd, F>() -> usize {
 
 /// Scalars with a vectorized register tile.
 pub trait Tile: Sized {
-    /// Stores the sums over k of `a[k][i] * panel[k][j]` for `MR` of i from `FIRST` on, for each of `P` panels, each sum one chain
-    /// of multiply-adds from zero, fused where the machine can. All have as many k.
+    /// Stores the sums over k of `a[k][i] * panel[k][j]` for `MR` values of i from `FIRST` on, for each of `P` panels. Each sum is
+    /// one chain of multiply-adds from zero, fused if the machine supports it. All operands have the same number of k.
     ///
-    /// Explicit vectors, since the compiler keeps plain arrays of sums in memory instead of registers.
+    /// Explicit vectors, because the compiler keeps plain arrays of sums in memory instead of registers.
     fn tile<S: Simd, const MR: usize, const P: usize, const WIDTH: usize, const FIRST: usize>(
         simd: S,
         panels: [&[[Self; NR]]; P],
@@ -60,8 +59,8 @@ pub trait Tile: Sized {
         sink: Sink<'_, Self>,
     );
 
-    /// [`Tile::tile`] with an a cut into panels of `NR` columns, `stride` rows each: `a[k / NR * stride + i][k % NR]` in place of
-    /// `a[k][i]`. What lies past the last row is any value.
+    /// [`Tile::tile`] for an a in panels of `NR` columns with `stride` rows each: `a[k / NR * stride + i][k % NR]` replaces
+    /// `a[k][i]`. Values past the last row are unspecified.
     fn tile_of_rows<S: Simd, const MR: usize, const P: usize>(
         simd: S,
         panels: [&[[Self; NR]]; P],
@@ -108,7 +107,7 @@ macro_rules! impl_tile {
             ) {
                 let mut sums = [[[simd.$splat(0.0); VECTORS]; P]; MR];
                 let (a_blocks, a_rest) = a.as_chunks::<UNROLL>();
-                // Cut to one length here, they are read without checks.
+                // Equal lengths let the compiler drop the bounds checks.
                 let panels = panels.map(|panel| panel[..a.len()].as_chunks::<UNROLL>());
                 for (k, a) in a_blocks.iter().enumerate() {
                     let b = panels.map(|panel| &panel.0[k]);
@@ -175,7 +174,7 @@ macro_rules! impl_tile {
                     cols,
                     add,
                 } = sink;
-                // One store for whole tiles and, in a place of their own, for others: a second one, or one in a loop, would
+                // Whole tiles and partial ones (through a spare buffer) share this store: a second store, or one in a loop, would
                 // make the compiler keep the sums in memory.
                 let whole = rows >= MR && cols == P * NR;
                 let mut spare = (!whole).then(|| [[[0.0; NR]; P]; MR]);

@@ -1,15 +1,15 @@
-//! Columns of a transpose copied side by side: what packing an operand costs.
+//! Transposed copies, the main cost of packing an operand.
 
-/// Scalars of matrices that can be turned over.
+/// Scalars whose matrices can be transposed.
 pub trait Transpose: Copy {
-    /// `to[k][j] = from[min(j, n - 1) * stride + k]` for all k and j. Inline it where the loops are vectorized.
+    /// `to[k][j] = from[min(j, n - 1) * stride + k]` for all k and j. Inline it in vectorized code.
     ///
     /// # Panics
-    /// If `from` has less, or n is 0.
+    /// If `from` is too short, or n is 0.
     fn transpose<const N: usize>(from: &[Self], stride: usize, n: usize, to: &mut [[Self; N]]);
 }
 
-/// Rows of the result that are written while they stay in the first-level cache.
+/// Rows of the result written at a time, so that they stay in the first-level cache.
 const ROWS: usize = 64;
 
 #[inline(always)]
@@ -50,7 +50,7 @@ impl Transpose for f32 {
     }
 }
 
-/// Twice as fast as one by one on Zen 3: the compiler does not turn that into shuffles by itself.
+/// On Zen 3 twice as fast as the scalar loop, which the compiler does not turn into shuffles.
 #[cfg(target_arch = "x86_64")]
 mod avx {
     use pulp::{cast, x86::V3};
@@ -65,7 +65,7 @@ mod avx {
         n: usize,
         to: &mut [[[f32; N]; 8]],
     ) {
-        // Cut to one length here, they are read without checks.
+        // Equal lengths let the compiler drop the bounds checks.
         let len = to.len();
         let mut columns: [&[[f32; 8]]; N] = [&[]; N];
         for (j, column) in columns.iter_mut().enumerate() {
@@ -84,8 +84,8 @@ mod avx {
         }
     }
 
-    /// The transpose of 8 x 8 values. Registers are filled with halves that lie four columns apart: so pairs and then fours change
-    /// places, and nothing need cross the middle of a register.
+    /// Transposes 8 x 8 values. Each register is loaded with the halves of two columns that are four apart, so that interleaving
+    /// pairs and then quads suffices, without crossing 128-bit lanes.
     #[inline(always)]
     fn turn(simd: V3, columns: [[f32; 8]; 8]) -> [[f32; 8]; 8] {
         let avx = simd.avx;

@@ -9,8 +9,8 @@ use crate::ops::{lincomb, loss};
 use crate::rng::{Stream, fill_normal, uniform};
 use crate::transport::{Interpolant, LossCoefs, Transport};
 
-/// The network predicts what the transport says at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss is
-/// the weighted mean square of the residual.
+/// The network predicts the transport's target at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss
+/// is the weighted mean square of the residual.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matching {
     /// Path, prediction and weight.
@@ -71,7 +71,7 @@ impl Objective for Matching {
         let objective = self.transport.objective()?;
         for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
             let u = uniform(seed, Stream::Time, step, number + b as u64);
-            // The network sees the f32 time, so the coefficients are of that one too.
+            // The network gets t in f32, so the coefficients are computed for that rounded value.
             *t = objective.sample_t(u) as f32;
         }
         for b in 0..ports.batch() {
@@ -99,7 +99,7 @@ impl Objective for Matching {
     }
 }
 
-/// Writes the row of sample `b`.
+/// Writes the coefficients of sample `b`.
 fn put(rows: &mut [f32], b: usize, row: [f64; 4]) {
     rows[4 * b..][..4].copy_from_slice(&row.map(|c| c as f32));
 }

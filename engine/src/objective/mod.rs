@@ -1,9 +1,9 @@
-//! What a network is trained to do: the loss as a graph, and what is drawn for each image.
+//! Training objectives: the loss as a graph, and the random draws for each image.
 //!
 //! # Theory
-//! An objective is two halves of one formula. Its graph takes a batch of images and what was drawn for them, evaluates the network and
-//! gives a loss for each image. Its draw fills in, for each image, what the formula leaves to chance: noise, time, a dropped label. All
-//! of it is a function of the seed and of the image's number ([`SampleKey`]), so that neither the batch size nor a resume changes it.
+//! An objective has two parts. `build` appends a graph that maps a batch of images and its random inputs to a loss per image.
+//! `draw` fills in the random inputs of each image: noise, time, a dropped label. They are all functions of the seed and the
+//! image's number ([`SampleKey`]), so that neither the batch size nor resuming changes them.
 //!
 //! # Practice
 //! [`Matching`] is SiT's: the network predicts velocity, score, noise or data at a point between noise and image. An objective of your
@@ -76,32 +76,32 @@ use std::fmt::Debug;
 /// The times of the images, `[B]`: by them a trainer tells the loss by time. An objective without this port has none.
 pub const TIMES: Port<f32> = Port::new("t");
 
-/// Images and labels of one forward and backward.
+/// Images and labels of one forward and backward pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// Images in [-1, 1], `[B, C, H, W]`.
     pub x1: &'a [f32],
-    /// Labels up to the null class, `[B]`; not read by an unconditional network.
+    /// Labels up to the null class, `[B]`; ignored by an unconditional network.
     pub y: &'a [u32],
-    /// The noise that belongs to each image, `[B, C, H, W]`, where pairs are fixed (reflow, arXiv 2209.03003); drawn without.
+    /// The noise paired with each image, `[B, C, H, W]`, for fixed pairs (reflow, arXiv 2209.03003); drawn if `None`.
     pub x0: Option<&'a [f32]>,
     /// Number of the first image since the run began.
     pub first: u64,
 }
 
-/// Which image this is: all that is random about it is a function of the key.
+/// Identifies an image; its random draws are functions of this key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleKey {
     /// The run's seed.
     pub seed: u64,
     /// Number of the image since the run began, or in the validation set.
     pub number: u64,
-    /// Whether it is only measured: other numbers than any that are trained on, and no dropped label.
+    /// Whether the image is only used for validation: its draws differ from all training draws, and no label is dropped.
     pub is_validation: bool,
 }
 
 impl SampleKey {
-    /// `step` of the generator's counter.
+    /// The `step` in the random generator's counter.
     fn step(self) -> u32 {
         u32::from(self.is_validation)
     }
@@ -115,17 +115,17 @@ pub struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    /// `network` with its parameters in `params`.
+    /// `network`, with its parameters declared in `params`.
     pub fn new(network: &'a dyn Network, params: &'a mut Params) -> Self {
         Net { network, params }
     }
 
-    /// Shapes of what goes in and comes out.
+    /// Shapes of the inputs and outputs.
     pub fn io(&self) -> NetworkIo {
         self.network.io()
     }
 
-    /// Evaluates it; an objective may do so several times.
+    /// Evaluates the network; an objective may do so several times.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the inputs do not fit the network.
@@ -134,7 +134,7 @@ impl<'a> Net<'a> {
     }
 }
 
-/// What a network is trained to do.
+/// A training objective.
 pub trait Objective: Debug + Send + Sync {
     /// Checks the settings for a network of these shapes.
     ///
@@ -142,15 +142,15 @@ pub trait Objective: Debug + Send + Sync {
     /// [`crate::Error::Setting`] or [`crate::Error::Config`] with the reason.
     fn validate(&self, io: &NetworkIo) -> Result<()>;
 
-    /// Appends the loss of each image of a batch, `[B]`; what comes from outside comes in by `ports`.
+    /// Appends the loss of each image of a batch, `[B]`; external inputs are declared in `ports`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var>;
 
-    /// Fills the ports for a batch. `key` is that of its first image.
+    /// Fills the ports for a batch. `key` identifies its first image.
     ///
     /// # Errors
-    /// [`crate::Error::Shape`] for data of another length, [`crate::Error::Config`] for a label beyond the null class.
+    /// [`crate::Error::Shape`] for data of a wrong length, [`crate::Error::Config`] for a label beyond the null class.
     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()>;
 }

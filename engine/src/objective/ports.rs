@@ -1,4 +1,4 @@
-//! Inputs of a program that the host fills before each run.
+//! Program inputs that the host fills before each run.
 
 use crate::backend::Program;
 use crate::error::{Error, Result};
@@ -84,7 +84,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// No ports yet, for batches of `batch` images of `io`.
+    /// An empty list of ports, for batches of `batch` images of `io`.
     pub fn new(io: NetworkIo, batch: usize) -> Self {
         Ports {
             batch,

@@ -131,10 +131,10 @@ impl Define for AdaLn {
     }
 }
 
-/// Most rows that go through a pass before the next one begins: short loops, that wait for each other's results, take longer.
+/// Maximum rows per pass: the loops over short rows are latency-bound, so several rows go through a pass together.
 const ROWS: usize = 16;
 
-/// Rows of `d` values that go through a pass: few enough that the next pass finds them in the first-level cache.
+/// Rows of `d` values per pass: few enough that the next pass finds them in the first-level cache.
 fn rows_per_pass(d: usize) -> usize {
     (1024 / d.max(1)).clamp(1, ROWS)
 }
@@ -224,7 +224,7 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
                         let ins = g.chunks_exact(d).zip(x.chunks_exact(d));
                         for ((gx, stats), (g, x)) in rows.zip(ins) {
                             let (mean, rstd) = (stats[0], stats[1]);
-                            // Seen here to have one length, they are read without checks.
+                            // Equal lengths let the compiler drop the bounds checks.
                             let (g, x, scale, gx) = (&g[..d], &x[..d], &scale[..d], &mut gx[..d]);
                             let (gshift, gscale) = (&mut gshift[..d], &mut gscale[..d]);
                             for j in 0..d {

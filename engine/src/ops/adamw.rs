@@ -12,10 +12,10 @@ use sit_shaders::{
     AdamwNormPartDims,
 };
 
-/// Partial sums of the gradient norm: enough to fill a GPU, few enough to add in one workgroup.
+/// Number of partial sums of the gradient norm: enough to fill a GPU, few enough for one workgroup to add.
 pub const N_PARTS: usize = 256;
 
-/// A partial sum that stands for one that is not finite: WGSL cannot be trusted to carry infinity or NaN.
+/// Marks a partial sum that is not finite: WGSL implementations need not preserve infinity and NaN.
 const NOT_FINITE: f64 = -1.0;
 
 /// Entries of the tensor `hyper`: lr, beta1, beta2, adam_eps, weight_decay, ema_decay, `1 / (1 - beta1^t)`, `1 / (1 - beta2^t)`, clip.
@@ -54,8 +54,8 @@ pub fn norm(g: &mut Graph, part: Var) -> Result<Var> {
 /// One AdamW step (Loshchilov and Hutter 2019, in PyTorch's order) and the moving average, on segments `[n]`:
 ///
 /// `g' = g · min(1, clip / (norm + 1e-6))` (clip 0: off), `p = p (1 - lr·wd)`, `m = β1 m + (1-β1) g'`, `v = β2 v + (1-β2) g'²`,
-/// `p = p - lr (m c1) / (sqrt(v c2) + adam_eps)`, `ema = d·ema + (1-d) p`. With the flag of `stats` set nothing changes.
-/// `hyper` is [`N_HYPER`] numbers.
+/// `p = p - lr (m c1) / (sqrt(v c2) + adam_eps)`, `ema = d·ema + (1-d) p`. If the flag in `stats` is set, nothing changes.
+/// `hyper` has [`N_HYPER`] numbers.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.

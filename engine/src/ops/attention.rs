@@ -1,4 +1,4 @@
-//! Multi-head self-attention on the packed product `[q | k | v]`.
+//! Multi-head self-attention on the packed projection `[q | k | v]`.
 
 mod cpu;
 
@@ -26,8 +26,7 @@ enum Attention {
 }
 
 /// `o = softmax(q kᵀ / √hd) v` for each of `n_heads` heads: qkv `[B, T, 3D]` with rows `[q | k | v]`, the heads contiguous in each,
-/// -> `[B, T, D]` (timm `Attention`, no dropout, no qk-norm). Saves log-sum-exp; the backward computes the scores again.
-///
+/// -> `[B, T, D]` (timm `Attention`, no dropout, no qk-norm). Saves the log-sum-exp; the backward recomputes the scores.
 /// # Errors
 /// [`Error::Shape`] when 3·heads does not divide the width.
 pub fn attention(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Var> {
@@ -101,7 +100,7 @@ impl Define for Attention {
         let [b, tokens, width] = io.sizes(0);
         let n_heads = self.n_heads() as u32;
         let head_dim = width / 3 / n_heads;
-        // The smallest variant that holds the head.
+        // The smallest variant that fits the head dimension.
         let variant = |kernels: [&'static Kernel; 4]| {
             let most = |kernel: &Kernel| kernel.constant("MAX_HEAD_DIM").unwrap_or(0);
             let holds = |kernel: &&Kernel| head_dim <= most(kernel);
@@ -203,7 +202,7 @@ impl Define for Attention {
     }
 }
 
-/// Heads are an axis: `[B, T, 3D]` to q, k and v `[B, H, T, hd]`, and the scores `[B, H, T, T]` lie in memory.
+/// With heads as an axis: `[B, T, 3D]` to q, k and v `[B, H, T, hd]`; the scores `[B, H, T, T]` are materialized.
 fn in_primitives(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Vec<Var>> {
     let (b, t, width) = (g.shape(qkv)[0], g.shape(qkv)[1], g.shape(qkv)[2] / 3);
     let head_dim = width / n_heads;
@@ -216,7 +215,7 @@ fn in_primitives(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Vec<Var>> {
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let scores = matmul::matmul(g, q, k, false, true)?;
     let scores = pointwise::scale(g, scores, 1.0 / (head_dim as f64).sqrt())?;
-    // Any number in place of the largest score makes the same result: no gradient flows through it.
+    // Subtracting any constant gives the same softmax, so no gradient needs to flow through the maximum.
     let most = reduce::max(g, scores, &[3])?;
     let most = g.stop_gradient(most);
     let all = reduce::broadcast(g, most, [b, n_heads, t, t])?;
@@ -250,7 +249,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(1, 65, 2, 40),
         case(1, 70, 1, 72),
         case(1, 34, 1, 128),
-        // More than the keys of a block.
+        // More keys than fit a block.
         case(1, 150, 1, 8),
     ]
 }

@@ -1,4 +1,4 @@
-//! Elements in another place: axes in another order, a part of an axis, several tensors along one.
+//! Data movement: permuting axes, slicing and padding an axis, concatenating tensors.
 
 use super::Case;
 use crate::error::{Error, Result};
@@ -9,26 +9,26 @@ use crate::shape::{Shape, Type, expect};
 use sit_shaders::{AXES_CONCAT, AXES_PAD, AXES_PERMUTE, AXES_SLICE, AxesDims, AxesPermuteDims};
 use std::ops::Range;
 
-/// Most axes that change their order.
+/// Maximum number of axes in a permutation.
 pub const MAX_AXES: usize = 5;
 
 #[derive(Clone, Debug)]
 enum Axes {
     /// x -> y, axis k of y is axis `order[k]` of x
     Permute { order: Vec<usize> },
-    /// x -> y, of the axis only `part`
+    /// x -> y, the range `part` of the axis
     Slice { axis: usize, part: Range<usize> },
-    /// x -> y, of size `size` along the axis, where x begins at `first` and the rest is 0
+    /// x -> y, padded with 0 to `size` along the axis; x begins at `first`
     Pad {
         axis: usize,
         first: usize,
         size: usize,
     },
-    /// x0, x1, .. -> y, one behind the other along the axis
+    /// x0, x1, .. -> y, concatenated along the axis
     Concat { axis: usize },
 }
 
-/// The axes in another order, axis k of y being axis `order[k]` of x (PyTorch `permute`): at most [`MAX_AXES`].
+/// Permutes the axes: axis k of y is axis `order[k]` of x (PyTorch `permute`), for at most [`MAX_AXES`] axes.
 ///
 /// # Errors
 /// [`Error::Shape`] when `order` does not name every axis once.
@@ -40,12 +40,12 @@ pub fn permute(g: &mut Graph, x: Var, order: &[usize]) -> Result<Var> {
 /// `y = x[.., part, ..]` along one axis.
 ///
 /// # Errors
-/// [`Error::Shape`] when x has no such axis, or it no such part.
+/// [`Error::Shape`] when x has no such axis, or the range exceeds it.
 pub fn slice(g: &mut Graph, x: Var, axis: usize, part: Range<usize>) -> Result<Var> {
     g.apply1(Axes::Slice { axis, part }, &[x])
 }
 
-/// x with zeros before and behind it along one axis, which then has `size` elements; x begins at `first`. The adjoint of [`slice()`].
+/// Pads x with zeros along one axis to `size` elements, x beginning at `first`. The adjoint of [`slice()`].
 ///
 /// # Errors
 /// [`Error::Shape`] when x has no such axis, or does not fit.
@@ -53,7 +53,7 @@ pub fn pad(g: &mut Graph, x: Var, axis: usize, first: usize, size: usize) -> Res
     g.apply1(Axes::Pad { axis, first, size }, &[x])
 }
 
-/// The tensors one behind the other along one axis (PyTorch `cat`): at most [`MAX_ARGS`], equal but for their sizes there.
+/// Concatenates the tensors along one axis (PyTorch `cat`): at most [`MAX_ARGS`], equal except for their sizes along the axis.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit or there are too many.
@@ -67,12 +67,12 @@ fn with_size(shape: &Shape, axis: usize, size: usize) -> Shape {
     Shape::from(sizes)
 }
 
-/// Elements of a row: sizes from the axis on.
+/// Elements from the axis on: the product of its size and the inner sizes.
 fn width(shape: &[usize], axis: usize) -> usize {
     shape[axis..].iter().product()
 }
 
-/// Elements of x between neighbors along each axis of y.
+/// The stride in x of each axis of y.
 fn strides(x: &[usize], order: &[usize]) -> Vec<usize> {
     let along = order.iter().map(|&axis| width(x, axis + 1));
     along.collect()

@@ -1,4 +1,4 @@
-//! Cutting the modulation vector into its chunks (shift, scale, gate, ...) and joining their gradients.
+//! Splits the modulation vector into chunks (shift, scale, gate, ...) and joins their gradients.
 
 use super::{Case, axes};
 use crate::error::{Error, Result};

@@ -27,7 +27,7 @@ pub fn embed_pos(g: &mut Graph, x: Var, pos: Var) -> Result<Var> {
 }
 
 /// Sinusoidal time embedding `e = [cos(t f), sin(t f)]` (SiT `TimestepEmbedder`, cosine first): t `[B]`, freqs `[F/2]` -> `[B, F]`.
-/// It has no gradient: t is data.
+/// It has no gradient, since t is data.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.

@@ -88,7 +88,7 @@ impl Define for GateBwd {
                     || {
                         let rows = gbranch.chunks_exact_mut(d).zip(g.chunks_exact(d));
                         for ((gbranch, g), branch) in rows.zip(branch.chunks_exact(d)) {
-                            // Seen here to have one length, they are read without checks.
+                            // Equal lengths let the compiler drop the bounds checks.
                             let (g, branch, gate) = (&g[..d], &branch[..d], &gate[..d]);
                             let (gbranch, ggate) = (&mut gbranch[..d], &mut ggate[..d]);
                             for j in 0..d {

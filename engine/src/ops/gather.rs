@@ -1,4 +1,4 @@
-//! Rows of a table by number.
+//! Rows of a table by index.
 
 use super::Case;
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ enum Gather {
     Bwd { rows: usize },
 }
 
-/// `y = table[index]`: table `[N, D]`, index `[..]` u32 -> `[.., D]`. Where index is an input, a number past the table is refused
-/// when it is written.
+/// `y = table[index]`: table `[N, D]`, index `[..]` u32 -> `[.., D]`. If index is an input, values out of range are rejected when
+/// they are written.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.

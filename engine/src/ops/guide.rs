@@ -1,4 +1,4 @@
-//! Classifier-free guidance: the doubled batch and the mix of its halves. It is applied while sampling and has no gradient.
+//! Classifier-free guidance: the doubled batch and the mix of its halves. Used for sampling only, so it has no gradient.
 
 use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! Linear combinations with one coefficient per sample and term: the whole of the transport on the device.
+//! Linear combinations with one coefficient per sample and term: all that the transport computes on the device.
 
 use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use sit_shaders::{
     LINCOMB_BWD, LINCOMB_FWD1, LINCOMB_FWD2, LINCOMB_FWD3, LINCOMB_FWD4, LincombDims,
 };
 
-/// Most terms of one combination, and the columns of its coefficient table.
+/// Maximum terms of a combination, and the columns of its coefficient table.
 pub const MAX_TERMS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Lincomb {
 
 /// `y[b] = Σ_k coef[b, k] · xs[k][b]`: one to four tensors `[B, ...]` of one shape, coef `[B, 4]`.
 ///
-/// The interpolant, the conversions between velocity, score and noise, guidance and every solver step are of this form.
+/// The interpolant, the conversions between velocity, score and noise, guidance and every solver step have this form.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit or the number of terms is not 1 to 4.
@@ -159,7 +159,7 @@ impl Define for Lincomb {
     }
 }
 
-/// Column k of a table of coefficients `[B, 4]`, the same for all elements of a sample of `shape` `[B, ...]`.
+/// Column k of a table of coefficients `[B, 4]`, broadcast over each sample of `shape` `[B, ...]`.
 pub(super) fn column(g: &mut Graph, coef: Var, k: usize, shape: &Shape) -> Result<Var> {
     let column = axes::slice(g, coef, 1, k..k + 1)?;
     let mut sizes = vec![1; shape.len()];
@@ -168,7 +168,7 @@ pub(super) fn column(g: &mut Graph, coef: Var, k: usize, shape: &Shape) -> Resul
     reduce::broadcast(g, column, shape.clone())
 }
 
-/// `Σ coef[:, k] · x` over the (k, x) in primitives.
+/// `Σ coef[:, k] · x` over all (k, x), in primitives.
 pub(super) fn weighted_sum(g: &mut Graph, coef: Var, terms: &[(usize, Var)]) -> Result<Var> {
     let term = |g: &mut Graph, &(k, x): &(usize, Var)| {
         let shape = g.shape(x).clone();

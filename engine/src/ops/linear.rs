@@ -1,4 +1,4 @@
-//! Matrix products with PyTorch's `[out, in]` weights, and what is fused into them.
+//! Matrix products with PyTorch's `[out, in]` weights and fused epilogues.
 
 mod cases;
 mod cpu;
@@ -19,7 +19,7 @@ use sit_shaders::{
     LinearSumDims,
 };
 
-/// What happens to a product while it is still in registers.
+/// The operation applied to a product while it is still in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Epilogue {
     /// `y = x wᵀ + b`
@@ -32,12 +32,13 @@ enum Epilogue {
 
 #[derive(Clone, Debug)]
 enum Linear {
-    /// x `[.., K]`, w `[N, K]`, b `[N]` (Gate: res `[B, T, N]`, gate `[B, N]`) -> y `[.., N]` (and what the backward needs, if `save`).
+    /// x `[.., K]`, w `[N, K]`, b `[N]` (Gate: res `[B, T, N]`, gate `[B, N]`) -> y `[.., N]` (and, if `save`, what the backward
+    /// needs).
     Fwd { epilogue: Epilogue, save: bool },
     /// g `[.., N]`, w `[N, K]` (mul: factor `[.., K]`) -> gx `[.., K]`
     BwdX { mul: bool },
-    /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]` (and, with more than one slice of rows, what the GPU adds up:
-    /// `[S, N, K]`, `[S, N]`; the CPU leaves them alone)
+    /// g `[.., N]`, x `[.., K]` -> gw `[N, K]`, gb `[N]` (and, with more than one slice of rows, the GPU's partial sums
+    /// `[S, N, K]`, `[S, N]`, which the CPU does not use)
     BwdW,
 }
 
@@ -55,7 +56,7 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     )
 }
 
-/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). Its second output is the slope there, for the backward.
+/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). The second output is its derivative, for the backward.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -69,9 +70,9 @@ pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     )
 }
 
-/// `y = res + gate ⊙ (x wᵀ + b)`, the gated residual of adaLN-Zero (DiT, section 3.2): x `[B, T, K]`, res `[B, T, N]`,
-/// gate `[B, N]` -> `[B, T, N]`. Its second output is the branch `x wᵀ + b`, for the backward: the gate is 0 at the start, so the gradient of
-/// the gate cannot be had from y.
+/// `y = res + gate ⊙ (x wᵀ + b)`, the gated residual of adaLN-Zero (DiT, section 3.2): x `[B, T, K]`, res `[B, T, N]`, gate
+/// `[B, N]` -> `[B, T, N]`. The second output is the branch `x wᵀ + b`, for the backward: the gate is initially 0, so the branch
+/// cannot be recovered from y.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
@@ -187,7 +188,7 @@ impl Define for Linear {
         }
     }
 
-    /// Samples of one row stay together: each block of them would need all of the weight.
+    /// Not split for `[B, K]`, one row per sample: every block would have to read the whole weight.
     fn shared(&self, ins: &[Type]) -> Option<&'static [usize]> {
         match self {
             _ if ins[0].shape.len() < 3 => None,
@@ -198,7 +199,7 @@ impl Define for Linear {
     }
 
     fn macs(&self, ins: &[Type]) -> u64 {
-        // x or g rows times both sizes of the weight, whichever of the three products it is.
+        // The rows of x or g times both sizes of the weight, in all three products.
         let other = match self {
             Linear::Fwd { .. } => ins[1].shape[0],
             Linear::BwdX { .. } => ins[1].shape[1],
@@ -289,8 +290,7 @@ impl Define for Linear {
 
 const BWD_X: &str = "linear_bwd_x";
 
-/// `grad · factor`, in the product's own pass where the gradient is a product: the node that `grad` comes from is then no
-/// longer needed, and a plan leaves it out.
+/// `grad · factor`. If `grad` is a product, the factor is fused into it: the original node is then unused, and the plan drops it.
 fn times(g: &mut Graph, grad: Var, factor: Var) -> Result<Var> {
     let node = g.node(grad.node);
     match (&node.kind, &node.ins[..]) {
@@ -301,7 +301,7 @@ fn times(g: &mut Graph, grad: Var, factor: Var) -> Result<Var> {
     }
 }
 
-/// The second output, which only a node made with `save` has.
+/// The second output, which exists only on nodes with `save`.
 fn saved(g: &Graph, node: NodeId) -> Result<Var> {
     if g.node(node).outs.len() < 2 {
         return Err(crate::Error::Shape(
@@ -311,7 +311,7 @@ fn saved(g: &Graph, node: NodeId) -> Result<Var> {
     Ok(g.var(node, 1))
 }
 
-/// The kernel for a weight `[N, K]`. It does not depend on the rows: a row's bits do not depend on its batch.
+/// The kernel for a weight `[N, K]`. It must not depend on the number of rows, so that a row's bits do not depend on its batch.
 fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'static Kernel {
     let multiple = wide.constant("MULTIPLE").unwrap_or(1);
     if n.is_multiple_of(multiple) && k.is_multiple_of(multiple) {
@@ -321,11 +321,11 @@ fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'sta
     }
 }
 
-/// Rows of `g [M, N]` and `x [M, K]` that one workgroup adds into its tile of gw. A weight has few tiles and a batch many
-/// rows, so the rows are sliced until there is work for a large GPU.
+/// Rows of `g [M, N]` and `x [M, K]` that one workgroup accumulates into its tile of gw. A weight has few tiles and a batch has
+/// many rows, so the rows are split into slices until there are enough workgroups for a large GPU.
 fn slice_rows(m: usize, n: usize, k: usize) -> usize {
     const ENOUGH_WORKGROUPS: usize = 256;
-    // Shorter slices cost more to add up than they gain.
+    // With shorter slices, adding them up costs more than the parallelism gains.
     const MIN_ROWS: usize = 256;
     let tile = LINEAR_BWD_W_64.tile[0] as usize;
     let slices = ENOUGH_WORKGROUPS

@@ -1,4 +1,4 @@
-//! The training loss: per sample, weighted, with the target formed on the fly; and its mean over the batch.
+//! The training loss: per sample and weighted, with the target computed on the fly; and its mean over the batch.
 
 use super::lincomb::{column, weighted_sum};
 use super::{Case, pointwise, reduce};
@@ -28,7 +28,7 @@ enum Loss {
 /// `per_sample[b] = w_b · mean(r²)` with the residual `r = c_b·out + a_b·x0 + d_b·x1` and coef rows `[w, c, a, d]`:
 /// out, x0, x1 `[B, ...]`, coef `[B, 4]` -> `[B]`.
 ///
-/// Velocity, noise and score matching (SiT `training_losses`) are rows of coefficients, see [`crate::transport`].
+/// Velocity, noise and score matching (SiT `training_losses`) are choices of the coefficients, see [`crate::transport`].
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
@@ -169,7 +169,7 @@ impl Define for Loss {
                             let r = c[1] * out + c[2] * x0 + c[3] * x1;
                             (r * r).to_f64()
                         });
-                    // Summed in f64: a sum over a whole image, of which there are few.
+                    // Summed in f64 for accuracy, which is cheap: there is only one sum per image.
                     *y = c[0] * F::of(squares.sum::<f64>() / per as f64);
                 }
             }),

@@ -1,4 +1,4 @@
-//! Matrix products of two tensors, matrix by matrix.
+//! Batched matrix products of two tensors.
 
 use super::Case;
 use crate::error::{Error, Result};
@@ -18,8 +18,8 @@ struct Matmul {
     trans_b: bool,
 }
 
-/// `y = a b` for each pair of matrices: a `[.., M, K]`, b `[.., K, N]` -> `[.., M, N]`, with the same sizes before. With `trans_a` the
-/// matrices of a lie transposed, `[.., K, M]`; with `trans_b` those of b, `[.., N, K]`.
+/// `y = a b` for each pair of matrices: a `[.., M, K]`, b `[.., K, N]` -> `[.., M, N]`, with equal batch axes. With `trans_a` the
+/// matrices of a are stored transposed, `[.., K, M]`; with `trans_b` those of b, `[.., N, K]`.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
@@ -27,7 +27,7 @@ pub fn matmul(g: &mut Graph, a: Var, b: Var, trans_a: bool, trans_b: bool) -> Re
     g.apply1(Matmul { trans_a, trans_b }, &[a, b])
 }
 
-/// The last two sizes, swapped where the matrices lie transposed.
+/// The last two sizes, swapped for matrices stored transposed.
 fn sides(shape: &[usize], transposed: bool) -> [usize; 2] {
     let [.., rows, cols] = *shape else {
         unreachable!("checked by infer")
@@ -83,7 +83,7 @@ impl Define for Matmul {
         Ok(vec![Type::f32(with([m, n]))])
     }
 
-    /// Matrices of a batch are apart; the rows of one matrix stay together, since each would need all of the other matrix.
+    /// The matrices of a batch are independent; a single matrix is not split by rows, since each row needs all of the other one.
     fn shared(&self, ins: &[Type]) -> Option<&'static [usize]> {
         (ins[0].shape.len() > 2).then_some(&[])
     }
@@ -141,7 +141,7 @@ impl Define for Matmul {
         });
     }
 
-    /// With A and B the matrices as they are multiplied, `gA = g Bᵀ` and `gB = Aᵀ g`, transposed where they lie so.
+    /// With A and B the matrices as multiplied, `gA = g Bᵀ` and `gB = Aᵀ g`, transposed if the operand is stored transposed.
     fn backward(
         &self,
         g: &mut Graph,

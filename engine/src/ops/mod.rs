@@ -1,8 +1,8 @@
-//! The operations: one file a stem, next to `shaders/wgsl/<stem>.wgsl`. Each has its shape rule, its GPU launches, its CPU
-//! evaluation and its gradient side by side, and the cases that every backend is tested with.
+//! The operations, one file per stem, next to `shaders/wgsl/<stem>.wgsl`. Each file has the shape rules, GPU launches, CPU
+//! evaluation and gradients together, and the test cases for all backends.
 //!
-//! The primitives are [`pointwise`], [`reduce`], [`matmul`], [`axes`] and [`gather`]. The others are fused for a network, and say what
-//! they are in primitives ([`crate::graph::Define::expand`]).
+//! The primitives are [`pointwise`], [`reduce`], [`matmul`], [`axes`] and [`gather`]. The others are fused for speed and can be
+//! expanded into primitives ([`crate::graph::Define::expand`]).
 
 pub mod adaln;
 pub mod adamw;
@@ -25,8 +25,8 @@ use crate::graph::Op;
 use crate::shape::Type;
 use std::sync::Arc;
 
-/// One test case of an operation. The test suite checks the forward of every backend against the f64 CPU forward, and the
-/// f64 gradient against central differences of the f64 forward; and both against what the operation says it is in primitives.
+/// One test case of an operation. The test suite checks the forward of every backend against the f64 CPU forward, the f64 gradient
+/// against central differences of the f64 forward, and both against the expansion into primitives.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -36,7 +36,7 @@ pub struct Case {
     pub ins: Vec<Type>,
     /// Inputs whose gradient is checked.
     pub wrt: Vec<usize>,
-    /// Outputs that are differentiated: the first ones.
+    /// Number of outputs that are differentiated, from the first on.
     pub n_outs: usize,
     /// Integer inputs are drawn from `0..n_labels`.
     pub n_labels: u32,
@@ -54,7 +54,7 @@ impl Case {
         }
     }
 
-    /// A case whose first output is differentiated by the inputs `wrt`.
+    /// A case whose first output is differentiated with respect to the inputs `wrt`.
     pub fn with_grad(op: impl Op + 'static, ins: &[Type], wrt: &[usize]) -> Self {
         Case {
             wrt: wrt.to_vec(),
@@ -67,7 +67,7 @@ impl Case {
 #[doc(hidden)]
 pub type Stem = (&'static str, fn() -> Vec<Case>);
 
-/// Every stem with its cases; an operation that is not here does not exist.
+/// Every stem with its cases; an operation must be listed here to be tested.
 #[doc(hidden)]
 pub const ALL: &[Stem] = &[
     ("adaln", adaln::cases),

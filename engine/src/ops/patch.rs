@@ -8,7 +8,7 @@ use crate::num::par::{for_rows, rows_mut};
 use crate::shape::{Type, expect, expect_axes};
 use sit_shaders::{PATCH_JOIN_BWD, PATCH_JOIN_FWD, PATCH_SPLIT_BWD, PATCH_SPLIT_FWD, PatchDims};
 
-/// The two layouts of a token's pixels.
+/// The two orders of the values in a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Inner {
     /// (channel, row, column), as the weight `[D, C, p, p]` of the patch convolution.
@@ -25,7 +25,7 @@ struct Patch {
     patch: usize,
     /// Channels of the image.
     channels: usize,
-    /// Channels in a token; those beyond `channels` are dropped on the way to the image and 0 on the way back.
+    /// Channels in a token; those beyond `channels` are dropped when an image is made, and 0 in its gradient.
     token_channels: usize,
 }
 
@@ -73,7 +73,7 @@ impl Patch {
         self.patch * self.patch * self.token_channels
     }
 
-    /// Place of a pixel in its token.
+    /// Index of a pixel in its token.
     fn at(&self, c: usize, row: usize, col: usize) -> usize {
         match self.inner {
             Inner::Split => (c * self.patch + row) * self.patch + col,
@@ -83,7 +83,7 @@ impl Patch {
 }
 
 impl Patch {
-    /// `[B, C, G, p, G, p]` to `[B, G, G, C, p, p]`, in two steps of fewer axes: first a row of patches, then the channels.
+    /// `[B, C, G, p, G, p]` to `[B, G, G, C, p, p]` in two permutations of fewer axes: first rows of patches, then channels.
     fn split_in_primitives(&self, g: &mut Graph, x: Var) -> Result<Var> {
         let (p, c) = (self.patch, self.channels);
         let (batch, grid) = (g.shape(x)[0], g.shape(x)[3] / p);
@@ -94,7 +94,7 @@ impl Patch {
         g.reshape(x, [batch, grid * grid, c * p * p])
     }
 
-    /// `[B, G, G, p, p, C]` to `[B, C, G, p, G, p]`, in two steps of fewer axes; the last channels are dropped.
+    /// `[B, G, G, p, p, C]` to `[B, C, G, p, G, p]` in two permutations of fewer axes; the last channels are dropped.
     fn join_in_primitives(&self, g: &mut Graph, tokens: Var) -> Result<Var> {
         let (p, c) = (self.patch, self.token_channels);
         let (batch, grid) = (g.shape(tokens)[0], g.shape(tokens)[1].isqrt());
@@ -197,7 +197,7 @@ impl Define for Patch {
         let pixel = |c: usize, token: usize, row: usize, col: usize| {
             (c * size + token / grid * p + row) * size + token % grid * p + col
         };
-        // (place in the tokens, place in the image) of every pixel of one sample.
+        // (index in the tokens, index in the image) of every pixel of one sample.
         let places = || {
             (0..grid * grid * channels * p * p).map(move |i| {
                 let (token, c, row, col) = (

@@ -1,4 +1,4 @@
-//! Operations on every element by itself.
+//! Elementwise operations.
 
 mod cases;
 mod rare;
@@ -18,7 +18,7 @@ use sit_shaders::{
     PointwiseAffineDims, PointwiseDims,
 };
 
-/// x -> y, but for the backward ones g, x -> gx and the binary ones a, b -> y.
+/// x -> y; for backward kinds g, x -> gx; for binary ones a, b -> y.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Neg,
@@ -122,13 +122,13 @@ unary! {
     gelu, Gelu, true;
     /// `y = max(x, 0)`, any shape; the slope at 0 is 0.
     relu, Relu, true;
-    /// `y = 1` where x is positive, else 0, any shape. Its slope is taken for 0 everywhere.
+    /// `y = 1` where x is positive, else 0, any shape. Its derivative is defined as 0.
     step, Step, true;
     /// `y = cos x`, any shape; on a GPU for |x| below 1e4.
     cos, Cos, true;
     /// `y = sin x`, any shape; on a GPU for |x| below 1e4.
     sin, Sin, true;
-    /// `y = x`, any shape, in memory of its own.
+    /// `y = x`, any shape, with storage of its own.
     copy, Copy, false;
 }
 
@@ -145,7 +145,7 @@ macro_rules! binary {
 }
 
 binary! {
-    /// `y = a + b`, equal shapes: where gradients meet.
+    /// `y = a + b`, equal shapes; also sums gradients.
     add, Add, false;
     /// `y = a - b`, equal shapes.
     sub, Sub, true;
@@ -153,7 +153,7 @@ binary! {
     mul, Mul, false;
     /// `y = a / b` element by element, equal shapes.
     div, Div, true;
-    /// `y = max(a, b)` element by element, equal shapes; where they are equal the gradient is a's.
+    /// `y = max(a, b)` element by element, equal shapes; the gradient goes to a where they are equal.
     maximum, Maximum, true;
 }
 
@@ -306,7 +306,7 @@ impl<const RARE: bool> Define for Pointwise<RARE> {
         Ok(vec![Some(flow)])
     }
 
-    /// The activations, by the logistic function. All others are primitives.
+    /// Expands the activations, using the logistic function. All others are primitives.
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
         let factor = match self.0 {
             Kind::SiluFwd => sigmoid(g, ins[0]),

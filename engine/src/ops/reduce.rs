@@ -1,4 +1,4 @@
-//! Sum and maximum over axes, and a value for all indices of an axis.
+//! Sum and maximum over axes, and broadcasting.
 
 use super::{Case, pointwise};
 use crate::error::{Error, Result};
@@ -14,18 +14,18 @@ use sit_shaders::{
 };
 use std::ops::Range;
 
-/// The axes of one operation are neighbors: a tensor then is `[outer, len, inner]`. Others are made of several.
+/// The axes of one operation are adjacent: the tensor is viewed as `[outer, len, inner]`. Other reductions are composed of several.
 #[derive(Clone, Debug)]
 enum Reduce {
     /// x -> y, of size 1 along the axes
     Sum { axes: Range<usize> },
     /// x -> y, of size 1 along the axes
     Max { axes: Range<usize> },
-    /// x, of size 1 along the axes -> y, of these sizes there
+    /// x, of size 1 along the axes -> y, of `sizes` there
     Broadcast { axes: Range<usize>, sizes: Shape },
 }
 
-/// `y = Σ x` over the axes, which stay with size 1: `[2, 3, 4]` over axes 0 and 2 -> `[1, 3, 1]`.
+/// `y = Σ x` over the axes, which are kept with size 1: `[2, 3, 4]` over axes 0 and 2 -> `[1, 3, 1]`.
 ///
 /// # Errors
 /// [`Error::Shape`] when x has no such axis.
@@ -34,7 +34,7 @@ pub fn sum(g: &mut Graph, x: Var, axes: &[usize]) -> Result<Var> {
     over_runs(g, "reduce_sum", x, axes, reduce)
 }
 
-/// The mean over the axes, which stay with size 1.
+/// The mean over the axes, which are kept with size 1.
 ///
 /// # Errors
 /// [`Error::Shape`] when x has no such axis.
@@ -44,7 +44,7 @@ pub fn mean(g: &mut Graph, x: Var, axes: &[usize]) -> Result<Var> {
     pointwise::scale(g, total, 1.0 / n as f64)
 }
 
-/// The largest value over the axes, which stay with size 1. It has no gradient: put [`Graph::stop_gradient`] behind it.
+/// The maximum over the axes, which are kept with size 1. It has no gradient: apply [`Graph::stop_gradient`] to the result.
 ///
 /// # Errors
 /// [`Error::Shape`] when x has no such axis.
@@ -53,10 +53,10 @@ pub fn max(g: &mut Graph, x: Var, axes: &[usize]) -> Result<Var> {
     over_runs(g, "reduce_max", x, axes, reduce)
 }
 
-/// `y = x` for all indices of the axes where x has size 1: `[2, 1, 4]` -> `[2, 3, 4]`.
+/// Repeats x along the axes where it has size 1: `[2, 1, 4]` -> `[2, 3, 4]`.
 ///
 /// # Errors
-/// [`Error::Shape`] when the number of axes differs, or a size that is not 1.
+/// [`Error::Shape`] when the numbers of axes differ, or a size of x is neither 1 nor that of `shape`.
 pub fn broadcast(g: &mut Graph, x: Var, shape: impl Into<Shape>) -> Result<Var> {
     let (from, to) = (g.shape(x).clone(), shape.into());
     let fits = |(&a, &b): (&usize, &usize)| a == 1 || a == b;
@@ -72,13 +72,13 @@ pub fn broadcast(g: &mut Graph, x: Var, shape: impl Into<Shape>) -> Result<Var> 
     })
 }
 
-/// x `[B, D]` for every token: `[B, T, D]`, the `shape`.
+/// Repeats x `[B, D]` for every token: `[B, T, D]`, the `shape`.
 pub(super) fn over_tokens(g: &mut Graph, x: Var, shape: &Shape) -> Result<Var> {
     let x = g.reshape(x, [shape[0], 1, shape[2]])?;
     broadcast(g, x, shape.clone())
 }
 
-/// Rising numbers as ranges.
+/// Groups ascending numbers into contiguous ranges.
 fn runs(axes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for axis in axes {
@@ -90,7 +90,7 @@ fn runs(axes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     runs
 }
 
-/// Applies `reduce` to each run of the axes that have more than one element; the last first, which reads along rows.
+/// Applies `reduce` to each contiguous run of axes that have more than one element; the last run first, which reads along rows.
 fn over_runs(
     g: &mut Graph,
     name: &str,
@@ -116,7 +116,7 @@ impl Reduce {
         }
     }
 
-    /// outer, len and inner of the longer tensor.
+    /// The sizes outer, len and inner of the longer tensor.
     fn sizes(&self, long: &[usize]) -> [usize; 3] {
         let axes = self.axes();
         [
@@ -171,14 +171,14 @@ impl Define for Reduce {
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
-        // Fewer terms leave most of a workgroup idle.
+        // With fewer terms, most of a workgroup would be idle.
         const MIN_ROW: u32 = 64;
         let long = match self {
             Reduce::Broadcast { .. } => io.outs,
             _ => io.ins,
         };
         let [outer, len, inner] = self.sizes(&long[0].shape).map(|size| size as u32);
-        // By the length alone: a sample's bits do not depend on its batch.
+        // Depends on the length alone, so that a sample's bits do not depend on its batch.
         let rows = inner == 1 && len >= MIN_ROW;
         let kernel = match self {
             Reduce::Sum { .. } if rows => &REDUCE_SUM_ROWS,

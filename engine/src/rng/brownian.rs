@@ -1,4 +1,4 @@
-//! Brownian motion that a finer run refines: Levy's construction (P. Levy 1948; Karatzas and Shreve, section 2.3) with its
+//! Brownian motion that can be refined consistently: Levy's construction (P. Levy 1948; Karatzas and Shreve, section 2.3) with its
 //! increments scaled to unit variance.
 //!
 //! Step `k` of `2^L` equal steps is the leaf `k` of a binary tree. With independent standard normal `z`,
@@ -7,14 +7,14 @@
 //! n_0[0] = z_0,    n_l[2j] = (n_{l-1}[j] + z_{l,j}) / sqrt 2,    n_l[2j+1] = (n_{l-1}[j] - z_{l,j}) / sqrt 2.
 //! ```
 //!
-//! All `n_l` are standard normal and independent of each other, as a rotation of independent normals, and
-//! `n_{l-1}[j] = (n_l[2j] + n_l[2j+1]) / sqrt 2`: the increment `sqrt(dt) n` of a step is the sum of those of its halves.
+//! The `n_l` of one level are independent standard normals, as a rotation of independent normals, and
+//! `n_{l-1}[j] = (n_l[2j] + n_l[2j+1]) / sqrt 2`: the increment `sqrt(dt) n` of a step is the sum of the increments of its halves.
 
 use super::{Stream, normal_pair};
 use std::f64::consts::FRAC_1_SQRT_2;
 
-/// Fills `out` with the scaled increments over step `k` of `2^level` of the Brownian motions of index `first_index`,
-/// `first_index + 1`, ..., each rounded to f32. It costs `level + 1` normals an element.
+/// Fills `out` with the scaled increments over step `k` of `2^level` of the Brownian motions with indices `first_index`,
+/// `first_index + 1`, ..., each rounded to f32. The cost is `level + 1` normals per element.
 ///
 /// # Panics
 /// If `level` is above 31 or `k` is not below `2^level`.
@@ -39,7 +39,7 @@ pub fn fill_brownian(seed: u64, level: u32, k: u32, first_index: u64, out: &mut 
 
 /// The increments of the two indices of a block.
 fn pair(seed: u64, level: u32, k: u32, block: u64) -> [f64; 2] {
-    // The stream's step numbers the nodes: 0 is the root's increment, 2^(l-1) + j the split of node j into level l.
+    // The stream's step is the tree node: 0 is the root's increment, 2^(l-1) + j splits node j of level l - 1 into its halves.
     let mut n = normal_pair(seed, Stream::Brownian, 0, block);
     for l in 1..=level {
         let parent = k >> (level - l + 1);
@@ -71,7 +71,7 @@ mod tests {
                 for (i, &n) in n.iter().enumerate() {
                     let sum = f64::from(fine[2 * k][i]) + f64::from(fine[2 * k + 1][i]);
                     let difference = (f64::from(n) - sum * FRAC_1_SQRT_2).abs();
-                    // Three roundings to f32 of numbers below 8.
+                    // Error of three roundings to f32 of numbers below 8.
                     assert!(
                         difference < 1e-6,
                         "step {k} of {}: {difference}",
@@ -82,7 +82,7 @@ mod tests {
         }
     }
 
-    /// Means, variances and all correlations between steps, each within five of its deviations.
+    /// Means, variances and all correlations between steps, each within five standard deviations.
     #[test]
     fn steps_are_standard_normal_and_independent() {
         const N: usize = 20_000;
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// A seed's values are part of what a shared link means: these stay as they are.
+    /// Shared links contain seeds, so the values of a seed must never change.
     #[test]
     fn values_are_pinned_and_depend_on_the_seed() {
         let one = |seed| {
@@ -157,8 +157,8 @@ mod tests {
         const N: usize = 256;
         const FINE: u32 = 14;
         let (s, x0) = (0.8_f64, 1.3);
-        // X_1 = e^-1 x0 + s times the integral of e^(u-1) dW_u; a step's share is its increment times the mean of e^(u-1),
-        // up to a variance of dt^3 / 12 a step, which is 5e-6 in the end.
+        // X_1 = e^-1 x0 + s times the integral of e^(u-1) dW_u; the share of a step is its increment times the mean of e^(u-1), up
+        // to a variance of dt^3 / 12 per step, 5e-6 in total.
         let mut exact = vec![x0 * libm::exp(-1.0); N];
         let dt = 1.0 / f64::from(1_u32 << FINE);
         let mut n = vec![0.0; N];
@@ -189,7 +189,7 @@ mod tests {
             let ratio = pair[0] / pair[1];
             assert!((1.8..2.2).contains(&ratio), "{ratio}, {errors:?}");
         }
-        // Another path does not converge to this one.
+        // A run on another path does not converge to this one.
         assert!(error(9, 2) > 0.5, "{}", error(9, 2));
     }
 }

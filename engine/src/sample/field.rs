@@ -1,4 +1,4 @@
-//! What a solver evaluates: a network, or a mix of two evaluations that guides it.
+//! The function that a solver integrates: a network, or a guided mix of two evaluations.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, SetId, Var};
@@ -7,17 +7,17 @@ use crate::nn::Params;
 use crate::ops::{guide, lincomb};
 use crate::transport::GuidanceChannels;
 
-/// The networks of a field, and how they are mixed.
+/// The networks of a field, and how their outputs are combined.
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     pub model: &'a Blueprint,
-    /// The worse network of autoguidance; without it the model itself, with the null class.
+    /// The weak network of autoguidance; without it the model itself, with the null class.
     pub guide: Option<&'a Blueprint>,
     pub channels: GuidanceChannels,
     pub batch: usize,
 }
 
-/// The field in a graph: parameters are declared once, evaluations may be several.
+/// The field in a graph. Parameters are declared once, even for several evaluations.
 pub(super) struct FieldGraph<'a> {
     field: Field<'a>,
     main: Params,
@@ -28,13 +28,13 @@ pub(super) struct FieldGraph<'a> {
 
 /// One evaluation.
 pub(super) struct Evaluation {
-    /// What is integrated, `[B, C, H, W]`.
+    /// The prediction that is integrated, `[B, C, H, W]`.
     pub out: Var,
-    /// The network's output as it is: with classifier-free guidance `[2B, C, H, W]`, the classes' and then the null class's.
+    /// The raw output of the network; with classifier-free guidance `[2B, C, H, W]`, conditional first, then unconditional.
     pub raw: Var,
 }
 
-/// Refuses a guide that predicts something else than the model.
+/// Rejects a guide whose shapes, path or prediction differ from the model's.
 pub(super) fn check_guide(model: &Blueprint, guide: &Blueprint) -> Result<()> {
     let (a, b) = (model.io(), guide.io());
     if a != b {
@@ -77,7 +77,7 @@ impl<'a> Field<'a> {
 }
 
 impl FieldGraph<'_> {
-    /// Evaluates the field at x `[B, C, H, W]`; the inputs `t{at}` and, with guidance, `scale{at}` are of this evaluation.
+    /// Evaluates the field at x `[B, C, H, W]`. Evaluation number `at` has its own inputs `t{at}` and, with guidance, `scale{at}`.
     pub fn evaluate(&mut self, g: &mut Graph, x: Var, at: usize) -> Result<Evaluation> {
         let (field, y) = (self.field, self.y);
         let n = match y {

@@ -1,18 +1,17 @@
 //! Sampling: from noise to images.
 //!
 //! # Theory
-//! Sampling is three things. The *field* is what is evaluated at a state and a time: the network, or a mix of two evaluations that
-//! guides it. The *form* of a step says how often the field is evaluated and whether noise is added; a program is made for each form.
-//! The *schedule* says which steps follow each other, as rows of f64 coefficients ([`crate::transport::schedule`]); a device only
-//! applies them.
+//! Sampling has three parts. The *field* is evaluated at a state and a time: the network, or a guided mix of two evaluations. The
+//! *form* of a step is how often it evaluates the field and whether it adds noise; there is one program per form. The *schedule* is
+//! the sequence of steps, as rows of f64 coefficients ([`crate::transport::schedule`]), which the device only applies.
 //!
-//! Guidance (Ho and Salimans 2022) moves the prediction away from a worse one: `worse + scale (good - worse)`. Classifier-free
-//! guidance takes the same network without the label for the worse one; autoguidance (Karras et al., arXiv 2406.02507) a smaller
-//! network or one of fewer steps.
+//! Guidance (Ho and Salimans 2022) moves the prediction away from a worse one: `worse + scale (good - worse)`. In classifier-free
+//! guidance the worse one is the same network without the label; in autoguidance (Karras et al., arXiv 2406.02507) it is a smaller
+//! network or one with less training.
 //!
 //! # Practice
-//! [`Sampling`] has the settings, tells the memory before anything is allocated and makes a [`Session`], which takes a batch from
-//! noise to images step by step. [`Sampling::sample`] does it all:
+//! [`Sampling`] has the settings, reports the memory use before anything is allocated, and creates a [`Session`], which takes a
+//! batch from noise to images step by step. [`Sampling::sample`] does all of that in one call:
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -43,10 +42,10 @@ use crate::transport::{Guidance, Sampler, Step, schedule};
 use field::Field;
 use plan::Form;
 
-/// Most images at a time.
+/// Maximum images per batch.
 const MAX_BATCH: usize = 1 << 20;
 
-/// What to sample and how. Of a [`Blueprint`] it tells the memory, of a [`Model`] it also samples.
+/// What to sample and how. With a [`Blueprint`] it can report memory; with a [`Model`] it can also sample.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Sampling<M> {
@@ -61,14 +60,14 @@ pub struct Sampling<M> {
 }
 
 impl Model {
-    /// Sampling from these weights by `sampler`.
+    /// Sampling from these weights with `sampler`.
     pub fn sampler(&self, sampler: Sampler) -> Sampling<Model> {
         Sampling::new(self.clone(), sampler)
     }
 }
 
 impl<M: AsRef<Blueprint>> Sampling<M> {
-    /// Sampling from `model` by `sampler`: without guidance, 64 images at a time, seed 0.
+    /// Sampling from `model` with `sampler`: without guidance, in batches of 64 images, seed 0.
     pub fn new(model: M, sampler: Sampler) -> Self {
         Sampling {
             model,
@@ -82,7 +81,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
-    /// Classifier-free guidance of this scale at all times; 1 is none.
+    /// Classifier-free guidance with this scale at all times; 1 means none.
     pub fn guidance(mut self, scale: f64) -> Self {
         self.guidance.scale = scale;
         self
@@ -93,20 +92,20 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         Sampling { guidance, ..self }
     }
 
-    /// Autoguidance: `weak` takes the place of the network without the label, `weak + scale (this - weak)`. It may be another network
-    /// for the same images, classes and transport.
+    /// Autoguidance: `weak` replaces the unconditional evaluation, `weak + scale (this - weak)`. It may be a different network, for
+    /// the same images, classes and transport.
     pub fn autoguidance(mut self, weak: M, scale: f64) -> Self {
         self.guide = Some(weak);
         self.guidance.scale = scale;
         self
     }
 
-    /// Images at a time: memory and speed depend on it, the images do not.
+    /// Images per batch. Memory and speed depend on it, the images do not.
     pub fn batch(self, batch: usize) -> Self {
         Sampling { batch, ..self }
     }
 
-    /// Key of the noise.
+    /// Seed of the noise.
     pub fn seed(self, seed: u64) -> Self {
         Sampling { seed, ..self }
     }
@@ -137,15 +136,15 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         &self.guidance
     }
 
-    /// Images at a time.
+    /// Images per batch.
     pub fn batch_size(&self) -> usize {
         self.batch
     }
 
-    /// The schedule, after a check of all settings.
+    /// The schedule, after validating all settings.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Config`] for a setting or a combination that is refused, with the reason.
+    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
     pub fn schedule(&self) -> Result<Vec<Step>> {
         self.validate()?;
         schedule(self.model.as_ref().transport(), &self.sampler)
@@ -199,7 +198,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         plan::plan(&self.field(), form, self.keep_out, Vec::new())
     }
 
-    /// Device memory of sampling by part, in bytes, before anything is allocated.
+    /// Device memory needed for sampling, in bytes per category, before anything is allocated.
     ///
     /// # Errors
     /// As [`Sampling::schedule`].
@@ -223,27 +222,27 @@ impl Sampling<Model> {
         &self.model
     }
 
-    /// Makes the programs of the schedule.
+    /// Creates the programs for the schedule.
     ///
     /// # Errors
-    /// As [`Sampling::schedule`]; [`Error::Limit`] and [`Error::Device`] when the device cannot hold it.
+    /// As [`Sampling::schedule`]; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn session(self) -> Result<Session> {
         let steps = self.schedule()?;
         Session::new(self, steps)
     }
 
-    /// The same with the steps given: part of a schedule, one that starts on the way ([`crate::transport::schedule_from`]), or steps of
-    /// your own. Of the settings the sampler is not read.
+    /// As [`Sampling::session`], with the given steps: part of a schedule, one that starts later
+    /// ([`crate::transport::schedule_from`]), or steps of your own. The sampler setting is not used.
     ///
     /// # Errors
-    /// As [`Sampling::session`]; [`Error::Config`] without a step.
+    /// As [`Sampling::session`]; [`Error::Config`] when there are no steps.
     pub fn session_of(self, steps: Vec<Step>) -> Result<Session> {
         self.validate()?;
         Session::new(self, steps)
     }
 
-    /// An image for each label, `[N, C, H, W]`; those of an unconditional model are counted but not read. Image n has the noise of
-    /// number n.
+    /// Samples one image per label, `[N, C, H, W]`; an unconditional model uses only the number of labels. Image n always gets the
+    /// noise number n.
     ///
     /// # Errors
     /// As [`Sampling::session`]; [`Error::Config`] for a label beyond the null class.
@@ -252,10 +251,10 @@ impl Sampling<Model> {
         pollster::block_on(self.sample_async(labels))
     }
 
-    /// Like [`Self::sample`], without waiting: for browsers.
+    /// Async variant of [`Self::sample`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::sample`].
     pub async fn sample_async(self, labels: &[u32]) -> Result<Vec<f32>> {
         let batch = self.batch.min(labels.len().max(1));
         let (seed, len) = (self.seed, self.model.io().image_len());

@@ -1,4 +1,4 @@
-//! The noise of sampling: a function of the seed and of each image's number, so that a sample does not depend on its batch.
+//! The noise of sampling, a function of the seed and each image's number, so that a sample does not depend on its batch.
 
 use crate::error::{Error, Result};
 use crate::model::NetworkIo;
@@ -7,7 +7,7 @@ use crate::rng::{Stream, fill_brownian, fill_normal};
 
 /// Standard normal noise for the images numbered `first..` of a sampling run, `[.., C, I, I]`: the initial noise.
 ///
-/// A function of (seed, image number), so a sample does not depend on how the images are batched.
+/// It depends on (seed, image number) only, not on how the images are batched.
 pub fn initial_noise(io: &NetworkIo, seed: u64, first: u64, out: &mut [f32]) {
     fill(io, seed, Stream::SampleNoise, 0, first, out);
 }
@@ -17,8 +17,8 @@ pub fn step_noise(io: &NetworkIo, seed: u64, step: usize, first: u64, out: &mut 
     fill(io, seed, Stream::SdeNoise, step as u32, first, out);
 }
 
-/// The noise of SDE step number `step` of `n_steps` equal ones for the images numbered `first..`, `[.., C, I, I]`, such that a
-/// run of twice as many steps follows the same Brownian path: `noise = (noise' of 2 step + noise' of 2 step + 1) / sqrt 2`.
+/// The noise of step number `step` of `n_steps` equal SDE steps for the images numbered `first..`, `[.., C, I, I]`. A run with
+/// twice as many steps follows the same Brownian path: `noise = (noise' of 2 step + noise' of 2 step + 1) / sqrt 2`.
 ///
 /// # Errors
 /// [`Error::Config`] when `n_steps` is not a power of two, or `step` not below it.
@@ -61,7 +61,7 @@ fn fill(io: &NetworkIo, seed: u64, stream: Stream, step: u32, first: u64, out: &
     });
 }
 
-/// Fills the rows of `x`, one an image, for each run of numbers that follow each other: `fill(first number, rows)`.
+/// Calls `fill(first number, rows)` for each run of consecutive numbers; `x` has one row per image.
 pub(super) fn by_run(
     numbers: &[u64],
     len: usize,

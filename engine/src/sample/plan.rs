@@ -1,4 +1,4 @@
-//! The plan of a step of each form.
+//! The plan of a step, for each form.
 
 use super::field::Field;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::ops::lincomb::{MAX_TERMS, lincomb};
 use crate::ops::loss;
 use crate::transport::{Guidance, Step, StepForm};
 
-/// Which program computes a step.
+/// Determines the program that computes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
     pub step: StepForm,
@@ -17,7 +17,7 @@ pub(super) struct Form {
     pub has_error: bool,
 }
 
-/// The form of each step. One program serves all steps of an SDE, the last one with a noise of 0; none of an ODE's has noise.
+/// The form of each step. All steps of an SDE share one program (the last one with noise 0); the steps of an ODE have no noise.
 pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
     let is_noisy = |n_stages: usize| {
         let mut alike = steps.iter().filter(|s| s.form().n_stages == n_stages);
@@ -37,7 +37,7 @@ pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Ve
     steps.iter().map(form).collect()
 }
 
-/// Each form once.
+/// The distinct forms.
 pub(super) fn unique(forms: &[Form]) -> Vec<Form> {
     let mut list = Vec::new();
     for &form in forms {
@@ -85,8 +85,8 @@ impl Names {
     }
 }
 
-/// The plan of a step: inputs `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs `x` and, if asked for, `out` and `error`. The
-/// parameters of each network are read from `weights`.
+/// The plan of a step. Inputs: `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs: `x` and, if requested, `out` and
+/// `error`. The parameters of each network are read from `weights`.
 pub(super) fn plan(
     field: &Field<'_>,
     form: Form,
@@ -105,7 +105,7 @@ pub(super) fn plan(
     let mut terms = vec![start];
     let mut kept = None;
     for i in 0..form.step.n_stages {
-        // The first evaluation is at the start itself.
+        // The first evaluation is at the start state.
         let state = match i {
             0 => start,
             _ => combine(&mut g, &format!("row{i}"), &terms, field.batch)?,
@@ -117,7 +117,7 @@ pub(super) fn plan(
     let mut outputs = Vec::new();
     if form.has_error {
         let error = combine(&mut g, "error", &terms, field.batch)?;
-        // The mean square of each sample: a loss whose residual is the error alone.
+        // The mean square per sample, computed as a loss whose residual is the error.
         let coef = g.input("square", [field.batch, MAX_TERMS]);
         let square = loss::loss(&mut g, error, error, error, coef)?;
         outputs.push(("error".into(), square));
@@ -138,8 +138,8 @@ pub(super) fn plan(
     Plan::new(&g, &request, &layouts)
 }
 
-/// Names of the coefficient inputs of a row of `n_terms`, with the places of its coefficients: `name` has the first four, `name+`
-/// the sum so far and three more, and so on.
+/// Splits a row of `n_terms` coefficients into inputs of at most four: their names and the ranges of coefficients. `name` has the
+/// first four, `name+` has the sum so far and three more, and so on.
 pub(super) fn pieces(name: &str, n_terms: usize) -> impl Iterator<Item = (String, usize, usize)> {
     let mut name = name.to_owned();
     let mut from = 0;

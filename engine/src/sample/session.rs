@@ -1,4 +1,4 @@
-//! A batch on its way from noise to images.
+//! Sessions: one batch, step by step from noise to images.
 
 mod read;
 
@@ -12,7 +12,7 @@ use crate::ops::lincomb::MAX_TERMS;
 use crate::text::count;
 use crate::transport::Step;
 
-/// A batch on its way from noise to images, step by step.
+/// Takes one batch from noise to images, step by step.
 #[derive(Debug)]
 pub struct Session {
     sampling: Sampling<Model>,
@@ -23,11 +23,11 @@ pub struct Session {
     programs: Vec<FormProgram>,
     /// Steps done.
     done: usize,
-    /// The state at the start; empty before.
+    /// The initial state; empty before the start.
     start: Vec<f32>,
-    /// Program that ran last: its output is the state.
+    /// Index of the program that ran last; its output is the state.
     last: Option<usize>,
-    /// Seed and numbers of the images, where the session draws the noise.
+    /// Seed and numbers of the images, if the session generates the noise.
     seed: u64,
     numbers: Vec<u64>,
     noise: Vec<f32>,
@@ -91,12 +91,12 @@ impl Session {
         &self.sampling
     }
 
-    /// Shapes of the images and labels.
+    /// Shapes of images and labels.
     pub fn io(&self) -> &NetworkIo {
         &self.io
     }
 
-    /// Images at a time.
+    /// Images per batch.
     pub fn batch(&self) -> usize {
         self.sampling.batch
     }
@@ -111,7 +111,7 @@ impl Session {
         self.done
     }
 
-    /// Whether all steps are done: the state is the images.
+    /// Whether all steps are done, so that the state holds the images.
     pub fn is_over(&self) -> bool {
         self.done == self.steps.len()
     }
@@ -135,11 +135,11 @@ impl Session {
         self.programs[self.forms[i]].program.plan().macs()
     }
 
-    /// Adds a step to the schedule: one that a controller has chosen after the last one. It has the form of a step that was there when
-    /// the session was made, so that its program is there.
+    /// Appends a step to the schedule, for example one from a step size controller. Its form must be that of a step that was given
+    /// when the session was created, so that its program exists.
     ///
     /// # Errors
-    /// [`Error::Config`] for a step of another form, or one that does not start where the last one ends.
+    /// [`Error::Config`] for a step of another form, or one that does not start at the end of the last step.
     pub fn push(&mut self, step: Step) -> Result<()> {
         let form = self.sampling.forms(&[step])[0];
         let fits = |known: &Form| {
@@ -167,11 +167,12 @@ impl Session {
         }
     }
 
-    /// Starts from the noise of the images of these numbers, at most a batch of them, with a label for each. A batch that is not
-    /// full is filled up with what the buffers hold: a sample does not depend on its neighbors.
+    /// Starts from the noise of the images with these numbers, at most a batch of them, with a label for each. A partial batch is
+    /// padded with the buffers' previous contents, since samples do not depend on each other.
     ///
     /// # Errors
-    /// [`Error::Shape`] for more images than a batch or another number of labels, [`Error::Config`] for a label beyond the null class.
+    /// [`Error::Shape`] for more images than a batch or a wrong number of labels, [`Error::Config`] for a label beyond the null
+    /// class.
     pub fn start(&mut self, seed: u64, numbers: &[u64], y: &[u32]) -> Result<()> {
         let (io, len) = (self.io, self.io.image_len());
         let mut x = std::mem::take(&mut self.noise);
@@ -185,7 +186,7 @@ impl Session {
         started
     }
 
-    /// As [`Session::start`], from the states x `[B, C, H, W]`; the numbers are the key of an SDE's noise.
+    /// As [`Session::start`], but from the states x `[B, C, H, W]`; the numbers determine the noise of an SDE.
     ///
     /// # Errors
     /// As [`Session::start`].
@@ -209,11 +210,11 @@ impl Session {
         Ok(())
     }
 
-    /// Starts before step number `step` from the states x `[B, C, H, W]` of that time, with the labels y `[B]`, the null class
-    /// included; y is not read by an unconditional model. The noise of the steps is the caller's, by [`Session::step_with`].
+    /// Starts before step number `step` from the states x `[B, C, H, W]` at that time, with labels y `[B]` up to the null class; an
+    /// unconditional model ignores y. The caller provides the noise of the steps, with [`Session::step_with`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for another length, [`Error::Config`] for a label beyond the null class or when there is no such step.
+    /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class or when there is no such step.
     pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
         let Some(&at) = self.forms.get(step) else {
             return Err(Error::Config(format!(
@@ -246,20 +247,20 @@ impl Session {
         next.is_some_and(|step| step.noise() != 0.0)
     }
 
-    /// Does the next step, with noise that is a function of the seed, the step and each image's number.
+    /// Runs the next step; its noise is a function of the seed, the step and each image's number.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is no next step, or it needs the noise of images whose numbers are not known; [`Error::Device`]
-    /// when the device fails.
+    /// [`Error::Config`] when there is no next step, or when it needs noise but the numbers of the images are not known;
+    /// [`Error::Device`] when the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step(&mut self) -> Result<()> {
         pollster::block_on(self.step_async())
     }
 
-    /// Like [`Self::step`], without waiting: for browsers.
+    /// Async variant of [`Self::step`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::step`].
     pub async fn step_async(&mut self) -> Result<()> {
         let mut noise = std::mem::take(&mut self.noise);
         if self.needs_noise() {
@@ -278,20 +279,20 @@ impl Session {
         done
     }
 
-    /// Does the next step with standard normal `noise` `[B, C, H, W]`, which is read if [`Session::needs_noise`].
+    /// Runs the next step with standard normal `noise` `[B, C, H, W]`, which is only read if [`Session::needs_noise`].
     ///
     /// # Errors
-    /// [`Error::Config`] when there is no next step, [`Error::Shape`] for noise of another length, [`Error::Device`] when the
+    /// [`Error::Config`] when there is no next step, [`Error::Shape`] for noise of a wrong length, [`Error::Device`] when the
     /// device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step_with(&mut self, noise: &[f32]) -> Result<()> {
         pollster::block_on(self.step_with_async(noise))
     }
 
-    /// Like [`Self::step_with`], without waiting: for browsers.
+    /// Async variant of [`Self::step_with`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::step_with`].
     pub async fn step_with_async(&mut self, noise: &[f32]) -> Result<()> {
         let Some(&step) = self.steps.get(self.done) else {
             return Err(Error::Config(format!(
@@ -317,7 +318,7 @@ impl Session {
         Ok(())
     }
 
-    /// Times and scales of the evaluations.
+    /// Writes the times and guidance scales of the evaluations.
     fn write_times(&mut self, at: usize, step: &Step) -> Result<()> {
         let FormProgram {
             form,
@@ -339,7 +340,7 @@ impl Session {
         Ok(())
     }
 
-    /// Coefficients of the states and of the result.
+    /// Writes the coefficients of the intermediate states and of the result.
     fn write_rows(&mut self, at: usize, step: &Step) -> Result<()> {
         let FormProgram {
             form,

@@ -1,14 +1,13 @@
-//! Training: one program for the loss and its gradient, one for the update, over shared arenas; and the loss of images that
-//! are not trained on.
+//! Training: one program for the loss and its gradient and one for the update, over shared arenas; and the loss on held-out images.
 //!
 //! # Theory
-//! A step draws noise, times and dropped labels for a batch ([`crate::objective`]), computes the mean loss and its gradient, and lets
-//! AdamW change the weights ([`crate::optim`]). Between gradient and update the host looks at the loss: a step that is not finite
-//! changes nothing. Everything random is a function of the seed and of the number of the image since the run began, so a run that is
-//! interrupted and resumed ends with the same bits.
+//! A step draws noise, times and dropped labels for a batch ([`crate::objective`]), computes the mean loss and its gradient, and
+//! updates the weights with AdamW ([`crate::optim`]). The host checks the loss before the update: a step with a non-finite loss or
+//! gradient changes nothing. All randomness is a function of the seed and the number of the image since the run began, so a run
+//! that is interrupted and resumed gives the same bits.
 //!
 //! # Practice
-//! [`Training`] has the settings, tells the memory before anything is allocated and makes a [`Trainer`]:
+//! [`Training`] has the settings, reports the memory use before anything is allocated, and creates a [`Trainer`]:
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -47,10 +46,10 @@ use std::io::{Read, Seek, Write};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What of a model in training is sampled or saved.
+/// The weights to sample from or to save.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weights {
-    /// The moving average of the weights, which samples better.
+    /// The moving average of the weights, which gives better samples.
     #[default]
     Average,
     /// The weights as they are trained.
@@ -66,7 +65,7 @@ impl Weights {
     }
 }
 
-/// What a step did.
+/// Result of a step.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
@@ -93,7 +92,7 @@ pub struct Trainer {
     ports: Ports,
     n_updates: u64,
     n_images: u64,
-    /// Batches of the step under way.
+    /// Batches accumulated in the current step.
     n_batches: usize,
     report: Report,
 }
@@ -165,12 +164,12 @@ impl Trainer {
         self.n_updates
     }
 
-    /// Images trained on so far: the number of the next one.
+    /// Images trained on so far, which is also the number of the next one.
     pub fn n_images(&self) -> u64 {
         self.n_images
     }
 
-    /// Goes on from a state in which so many updates were done on so many images; weights and moments are loaded by the caller.
+    /// Continues from a state with this many updates and images; the caller loads weights and moments.
     pub fn resume_at(&mut self, n_updates: u64, n_images: u64) {
         (self.n_updates, self.n_images) = (n_updates, n_images);
     }
@@ -185,7 +184,7 @@ impl Trainer {
         self.grad.plan().macs()
     }
 
-    /// Writes the moments of AdamW as a safetensors file: with both [`Weights`] all that going on needs.
+    /// Writes the moments of AdamW as a safetensors file; with both [`Weights`], this is all that is needed to resume.
     ///
     /// # Errors
     /// As [`Model::save`].
@@ -194,10 +193,10 @@ impl Trainer {
         pollster::block_on(self.save_moments_async(out, recipe))
     }
 
-    /// Like [`Self::save_moments`], without waiting: for browsers.
+    /// Async variant of [`Self::save_moments`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::save_moments`].
     pub async fn save_moments_async(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
         checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
     }
@@ -210,21 +209,21 @@ impl Trainer {
         file.load_moments(&self.blueprint, &self.arenas)
     }
 
-    /// A step on `batch` images x1 `[B, C, H, W]` in [-1, 1] with labels y `[B]`, at the learning rate `lr`. With
-    /// [`Training::accumulate`] it takes that many batches at once, one after the other in x1 and y.
+    /// One step at learning rate `lr` on `batch` images x1 `[B, C, H, W]` in [-1, 1] with labels y `[B]`. With
+    /// [`Training::accumulate`], x1 and y hold that many batches, one after the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes, [`Error::Device`] when the
-    /// device fails.
+    /// [`Error::Shape`] for a wrong batch size, [`Error::Config`] for a label beyond the classes, [`Error::Device`] when the device
+    /// fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
         pollster::block_on(self.step_async(x1, y, lr))
     }
 
-    /// Like [`Self::step`], without waiting: for browsers.
+    /// Async variant of [`Self::step`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::step`].
     pub async fn step_async(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
         let (batch, len) = (self.training.batch, self.io().image_len());
         let n = self.training.images_per_step();
@@ -234,7 +233,7 @@ impl Trainer {
                 x1.len()
             )));
         }
-        // Labels are not read by an unconditional model.
+        // An unconditional model does not read the labels, so there may be fewer.
         let labels = |i: usize| y.get(i * batch..(i + 1) * batch).unwrap_or(y);
         for (i, x1) in x1.chunks_exact(batch * len).enumerate() {
             let y = labels(i);
@@ -250,20 +249,20 @@ impl Trainer {
         self.update_async(lr).await
     }
 
-    /// Adds the loss and gradient of a batch to the step. After [`Training::accumulate`] of them follows [`Trainer::update`].
+    /// Adds the loss and gradient of a batch to the step. Call [`Trainer::update`] after [`Training::accumulate`] batches.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the batch has another size, [`Error::Config`] for a label beyond the classes, or when the step has all its
-    /// batches, [`Error::Device`] when the device fails. A batch that failed has not been added.
+    /// [`Error::Shape`] for a wrong batch size, [`Error::Config`] for a label beyond the classes, or when the step already has all
+    /// its batches, [`Error::Device`] when the device fails. A batch that failed is not added.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
         pollster::block_on(self.accumulate_async(batch))
     }
 
-    /// Like [`Self::accumulate`], without waiting: for browsers.
+    /// Async variant of [`Self::accumulate`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::accumulate`].
     pub async fn accumulate_async(&mut self, batch: Batch<'_>) -> Result<()> {
         let accumulate = self.training.accumulate;
         if self.n_batches == accumulate {
@@ -302,10 +301,10 @@ impl Trainer {
         pollster::block_on(self.update_async(lr))
     }
 
-    /// Like [`Self::update`], without waiting: for browsers.
+    /// Async variant of [`Self::update`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::update`].
     pub async fn update_async(&mut self, lr: f64) -> Result<&Report> {
         let (n, expected) = (self.n_batches, self.training.accumulate);
         if n != expected {
@@ -333,8 +332,8 @@ impl Trainer {
         Ok(&self.report)
     }
 
-    /// Does the gradient of the last batch and the update of the last step again, with the time of each kernel
-    /// ([`Program::profile`]). The weights change as by one more update, the counts do not.
+    /// Repeats the gradient of the last batch and the update of the last step, measuring each kernel ([`Program::profile`]). The
+    /// weights change as in another update; the counts do not.
     ///
     /// # Errors
     /// [`Error::Device`] when the device fails.
@@ -343,7 +342,7 @@ impl Trainer {
         Ok([grad, self.update.profile(clock).await?])
     }
 
-    /// Drops the batches of a step that cannot be finished; the next one starts a new step.
+    /// Discards the batches of an unfinished step; the next batch starts a new step.
     pub fn abandon_step(&mut self) {
         self.n_batches = 0;
     }

@@ -13,7 +13,7 @@ use crate::optim;
 /// Name of the output with the loss of each image.
 pub(super) const LOSS: &str = "loss";
 
-/// Name of the input that says whether the sum of gradients goes on (1) or starts (0).
+/// Name of the input that selects whether gradients are added to the sum (1) or start a new one (0).
 pub(super) const KEEP: &str = "keep";
 
 /// The plans of a training step.
@@ -25,7 +25,7 @@ pub struct Plans {
     pub update: Plan,
 }
 
-/// The loss of each image `[B]` in a graph, with the parameters that it reads and the ports that it is fed by.
+/// Builds the loss of each image `[B]` in a graph; returns it with the parameters that it reads and its input ports.
 fn objective(training: &Training, g: &mut Graph) -> Result<(Params, Ports, Var)> {
     let mut params = Params::new(SetId::MAIN);
     let mut ports = Ports::new(training.network.io(), training.batch);
@@ -45,7 +45,7 @@ impl Training {
         Ok(plans(self, blueprint)?.0)
     }
 
-    /// Device memory of a training run by part, in bytes, before anything is allocated.
+    /// Device memory of a training run, in bytes per category, before anything is allocated.
     ///
     /// # Errors
     /// Those of [`Training::validate`] and [`Blueprint::new`].
@@ -98,7 +98,7 @@ pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans
     Ok((plans, ports))
 }
 
-/// The plan of the loss of each image under the weights in `weights`, and its ports.
+/// The plan of the loss of each image, with the weights in the arena `weights`, and its ports.
 pub(super) fn loss_plan(
     training: &Training,
     blueprint: &Blueprint,

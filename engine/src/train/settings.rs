@@ -1,4 +1,4 @@
-//! The settings of a training.
+//! The settings of a training run.
 
 use super::Trainer;
 use crate::backend::Device;
@@ -10,10 +10,10 @@ use crate::optim::AdamW;
 use crate::transport::Transport;
 use std::sync::Arc;
 
-/// Most images of a batch, and most batches of a step.
+/// Maximum images per batch, and maximum batches per step.
 const MAX_BATCH: usize = 1 << 20;
 
-/// What a training step is made of. Without settings: SiT's objective and AdamW, 64 images a step, 10 % of labels dropped, seed 0.
+/// The settings of a training run. Defaults: SiT's objective and AdamW, 64 images per step, 10 % of labels dropped, seed 0.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Training {
@@ -41,12 +41,12 @@ impl Training {
         }
     }
 
-    /// What the network predicts, along which path, and how the loss is weighted.
+    /// The network's prediction, the path and the weight of the loss.
     pub fn transport(self, transport: Transport) -> Self {
         Training { transport, ..self }
     }
 
-    /// Another objective than [`Matching`] of the transport.
+    /// An objective that replaces the transport's [`Matching`].
     pub fn objective(self, objective: impl Objective + 'static) -> Self {
         Training {
             objective: Some(Arc::new(objective)),
@@ -59,7 +59,7 @@ impl Training {
         Training { adamw, ..self }
     }
 
-    /// Images of one forward and backward.
+    /// Images per forward and backward pass.
     pub fn batch(self, batch: usize) -> Self {
         Training { batch, ..self }
     }
@@ -77,15 +77,15 @@ impl Training {
         }
     }
 
-    /// Key of noise, times, label dropout and initial weights.
+    /// Seed of noise, times, label dropout and initial weights.
     pub fn seed(self, seed: u64) -> Self {
         Training { seed, ..self }
     }
 
-    /// Makes the programs and arenas; parameters and moving average start from the initial values of the seed.
+    /// Creates the programs and arenas; parameters and moving average start from the seed's initial values.
     ///
     /// # Errors
-    /// Those of [`Training::validate`]; [`Error::Limit`] and [`Error::Device`] when the device cannot hold it.
+    /// Those of [`Training::validate`]; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn build(self, device: &Device) -> Result<Trainer> {
         Trainer::new(self, device)
     }
@@ -95,17 +95,17 @@ impl Training {
         &self.adamw
     }
 
-    /// Images of one batch.
+    /// Images per batch.
     pub fn batch_size(&self) -> usize {
         self.batch
     }
 
-    /// Batches of one step.
+    /// Batches per step.
     pub fn batches_per_step(&self) -> usize {
         self.accumulate
     }
 
-    /// Images of one step.
+    /// Images per step.
     pub fn images_per_step(&self) -> usize {
         self.batch * self.accumulate
     }
@@ -124,7 +124,7 @@ impl Training {
     /// Checks everything that needs no device.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming the key, what it is and what was expected.
+    /// [`Error::Setting`] naming the key, its value and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.network.validate(1)?;
         self.chosen_objective().validate(&self.network.io())?;
@@ -140,7 +140,7 @@ impl Training {
         self.network.validate(self.batch)
     }
 
-    /// All of the model that needs no device.
+    /// The part of the model that needs no device.
     ///
     /// # Errors
     /// Those of [`Blueprint::new`].

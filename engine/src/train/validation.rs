@@ -1,4 +1,4 @@
-//! The loss of images that are not trained on.
+//! The loss on held-out images.
 
 use super::{Trainer, Training, Weights, by_image, plans};
 use crate::backend::Program;
@@ -7,10 +7,10 @@ use crate::model::Blueprint;
 use crate::objective::{Batch, Objective, Ports, SampleKey};
 use std::sync::Arc;
 
-/// The training loss (mean over images, weighted as in training) of a model in training at times and noise that are the
-/// same every time, so that the change from one call to the next is the model's. No label is dropped.
+/// The training loss (mean over images, weighted as in training), measured at fixed times and with fixed noise, so that changes
+/// between calls are due to the model. Labels are not dropped.
 ///
-/// Noise and time of image n are functions of (seed, n), and other ones than training draws.
+/// Noise and time of image n are functions of (seed, n), independent of those drawn in training.
 #[derive(Debug)]
 pub struct Validation {
     seed: u64,
@@ -20,10 +20,10 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Makes the program for these weights.
+    /// Creates the program for these weights.
     ///
     /// # Errors
-    /// [`crate::Error::Limit`] and [`crate::Error::Device`] when the device cannot hold it.
+    /// [`crate::Error::Limit`] and [`crate::Error::Device`] when it does not fit on the device.
     pub fn new(trainer: &Trainer, weights: Weights) -> Result<Self> {
         let training = trainer.training();
         let (plan, ports) = plans::loss_plan(training, trainer, weights.arena())?;
@@ -44,10 +44,10 @@ impl Validation {
         pollster::block_on(self.losses_async(batch))
     }
 
-    /// Like [`Self::losses`], without waiting: for browsers.
+    /// Async variant of [`Self::losses`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::losses`].
     pub async fn losses_async(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
         let key = SampleKey {
             seed: self.seed,
@@ -63,7 +63,7 @@ impl Validation {
 }
 
 impl Training {
-    /// Device memory of a [`Validation`] beside the training's, in bytes.
+    /// Device memory of a [`Validation`] in addition to the training's, in bytes.
     ///
     /// # Errors
     /// As [`Training::forecast`].

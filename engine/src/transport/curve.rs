@@ -1,16 +1,16 @@
-//! A function of time drawn by hand.
+//! A hand-drawn function of time.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A piecewise linear function of `t` in `[0, 1]`, given by its values at [`Curve::POINTS`] equally spaced times, which are
-/// finite and at least 0. Files hold the list of values.
+/// A piecewise linear function of `t` in `[0, 1]`, given by its values at [`Curve::POINTS`] equally spaced times. They are finite
+/// and at least 0. Files contain the list of values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "[f32; Curve::POINTS]", into = "[f32; Curve::POINTS]")]
 pub struct Curve([f32; Curve::POINTS]);
 
 impl Curve {
-    /// Number of values: one at every sixteenth.
+    /// Number of values, one for every sixteenth.
     pub const POINTS: usize = 17;
 
     const SEGMENTS: f64 = (Self::POINTS - 1) as f64;

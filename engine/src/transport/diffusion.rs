@@ -7,10 +7,10 @@ use std::f64::consts::PI;
 use std::fmt;
 
 named_enum! {
-    /// The shape of `D_t` over time, of size `norm`.
+    /// The shape of `D_t` over time, scaled by `norm`.
     ///
-    /// Differs from SiT: `constant` and `increasing-decreasing` work (there the first is a type error and the second's
-    /// key is misspelt).
+    /// Differs from SiT: `constant` and `increasing-decreasing` work (in SiT the former raises a type error and the latter's key is
+    /// misspelled).
     #[derive(Default)]
     pub enum DiffusionForm: "diffusion form" {
         /// `norm`.
@@ -23,7 +23,7 @@ named_enum! {
         Sigma = "sigma",
         /// `norm (1 - t)`.
         Linear = "linear",
-        /// `(norm cos(pi t) + 1)^2 / 4`: here norm shapes the curve, and norm 0 means 1/4, not 0.
+        /// `(norm cos(pi t) + 1)^2 / 4`: here norm changes the shape, and norm 0 gives the constant 1/4, not 0.
         Decreasing = "decreasing",
         /// `norm sin(pi t)^2`.
         IncreasingDecreasing = "increasing-decreasing",
@@ -36,9 +36,9 @@ named_enum! {
 pub struct Diffusion {
     /// The shape over time.
     pub form: DiffusionForm,
-    /// The size, at least 0; [`DiffusionForm`] says how it enters each form.
+    /// The scale, at least 0; see [`DiffusionForm`] for its meaning in each form.
     pub norm: f64,
-    /// A shape drawn by hand that takes the place of `form`: `D_t = norm curve_t`.
+    /// A hand-drawn shape that replaces `form`: `D_t = norm curve_t`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curve: Option<Curve>,
 }
@@ -70,7 +70,7 @@ impl Diffusion {
         }
     }
 
-    /// Checks the size.
+    /// Checks the norm.
     pub(super) fn validate(&self) -> Result<()> {
         let Self { norm, .. } = *self;
         if !(norm >= 0.0 && is_finite_f32(norm)) {
@@ -88,7 +88,7 @@ impl Diffusion {
         }
     }
 
-    /// The curve through this diffusion's values, to go on from by hand with norm 1.
+    /// The curve through this diffusion's values, with norm 1, as a start for editing by hand.
     ///
     /// SBDM's infinite start is replaced by the value half a segment later.
     pub fn to_curve(&self, path: Path) -> Curve {
@@ -118,14 +118,14 @@ impl Diffusion {
                 root * root
             }
             DiffusionForm::IncreasingDecreasing => {
-                // The smaller distance to an end, so that both ends are exactly 0.
+                // Uses the distance to the nearer end, so that both ends are exactly 0.
                 let sin = libm::sin(PI * t.min(1.0 - t));
                 self.norm * sin * sin
             }
         }
     }
 
-    /// Whether `D_t` is 0 at every time, which makes the SDE the ODE.
+    /// Whether `D_t` is 0 at every time, so that the SDE is the ODE.
     pub(super) fn is_zero(&self) -> bool {
         match &self.curve {
             Some(curve) => self.norm == 0.0 || curve.max() == 0.0,
@@ -139,7 +139,7 @@ impl Diffusion {
             return Some(0.0);
         }
         if let Some(curve) = &self.curve {
-            // Here, and not in the product, a curve that does not end in 0 has no limit: on VP it would be infinity times 0.
+            // Checked before multiplying: on VP the other factor is 0, and infinity times 0 would be NaN.
             let ratio = curve.over_remaining_time_at_one();
             return ratio
                 .is_finite()
@@ -149,9 +149,9 @@ impl Diffusion {
             DiffusionForm::Sbdm => self.norm * path.drift_var_over_sigma(1.0),
             DiffusionForm::Sigma => self.norm,
             DiffusionForm::Linear => self.norm * path.remaining_time_over_sigma_at_one(),
-            // Vanishes as (1 - t)^2, sigma at most as 1 - t.
+            // Vanishes as (1 - t)^2, and sigma no faster than 1 - t.
             DiffusionForm::IncreasingDecreasing => 0.0,
-            // Vanishes as (1 - t)^4 with norm 1 and not at all otherwise.
+            // Vanishes as (1 - t)^4 if norm is 1, and not at all otherwise.
             DiffusionForm::Decreasing if self.norm == 1.0 => 0.0,
             DiffusionForm::Decreasing | DiffusionForm::Constant => f64::INFINITY,
         };

@@ -1,4 +1,4 @@
-//! Classifier-free guidance: when it applies and to which channels.
+//! Guidance settings: scale, channels and time interval.
 
 use super::names::named_enum;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ named_enum! {
         /// Every channel.
         #[default]
         All = "all",
-        /// Channels 0 to 2, as SiT and DiT do and as their published scores were made.
+        /// Channels 0 to 2, as in SiT and DiT and in their published results.
         First3 = "3",
     }
 }
@@ -21,7 +21,7 @@ named_enum! {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Guidance {
-    /// The scale; 1 is the conditional output alone and needs no unconditional evaluation.
+    /// The scale; 1 gives the conditional output and needs no unconditional evaluation.
     pub scale: f64,
     /// The channels that are guided.
     pub channels: GuidanceChannels,

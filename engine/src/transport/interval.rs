@@ -1,5 +1,4 @@
-//! Which times are trained on and integrated over, and the one place where singular ends are handled: SiT's
-//! `Transport.check_interval`.
+//! The time intervals of training and sampling, and the only place that handles singular ends: SiT's `Transport.check_interval`.
 
 use super::{Path, Prediction, Sampler, Transport, is_finite_f32};
 use crate::error::{Error, Result};
@@ -23,8 +22,8 @@ impl Interval {
 impl Transport {
     /// The interval of training times, `[e, 1 - e]`, on VP `[0, 1 - e]` (its alpha is never 0).
     ///
-    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and data and 1e-3 for score and noise.
-    /// Differs from SiT: a given distance also counts for velocity on Linear and GVP.
+    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and data and 1e-3 for score and noise. Differs from SiT: an
+    /// explicit value also applies to velocity on Linear and GVP.
     ///
     /// # Errors
     /// [`Error::Config`] from [`Transport::validate`].
@@ -38,11 +37,11 @@ impl Transport {
         Ok(self.interval(self.t_eps_train.unwrap_or(default), None))
     }
 
-    /// The interval a sampler integrates over, at whose ends every coefficient it needs is finite.
+    /// The interval that a sampler integrates over; every coefficient that it needs is finite at both ends.
     ///
-    /// `[e, 1 - e]`, on VP `[0, 1 - e]`; before a last step it ends at 1 minus the last step's size instead. Without a
-    /// `t_eps_sample`, `e` is 0 for velocity and data on Linear and GVP, else 1e-3.
-    /// Differs from SiT: a given distance counts for every combination, and one that is not finite is refused.
+    /// `[e, 1 - e]`, on VP `[0, 1 - e]`; with a last step it ends at 1 minus the last step's size instead. Without a
+    /// `t_eps_sample`, `e` is 0 for velocity and data on Linear and GVP, else 1e-3. Differs from SiT: an explicit value applies to
+    /// every combination, and a combination that is not finite is rejected.
     ///
     /// # Errors
     /// [`Error::Setting`] for an invalid setting, and [`Error::Config`] for a singular end, naming the settings that avoid it.
@@ -84,7 +83,7 @@ impl Transport {
         }
     }
 
-    /// Refuses an end at which a coefficient is infinite; between the ends all are finite.
+    /// Rejects an end at which a coefficient is infinite; in between all are finite.
     fn check_ends(&self, sampler: &Sampler, Interval { t0, t1 }: Interval) -> Result<()> {
         let drift = |t| self.sampler_drift(sampler, t);
         let advise =
@@ -193,7 +192,7 @@ mod tests {
         }
     }
 
-    /// The reference ignores the distances for velocity, and reads one where it means the other.
+    /// SiT ignores the distances for velocity, and confuses the two in one place.
     #[test]
     fn given_distances_count_for_every_combination_and_only_where_they_belong() {
         for &path in Path::ALL {
@@ -252,7 +251,7 @@ mod tests {
         );
     }
 
-    /// The reference gives NaN images here (its issue 22).
+    /// SiT produces NaN images here (its issue 22).
     #[test]
     fn sbdm_from_an_infinite_start_names_the_flag() {
         let sbdm = sde(Method::Euler, DiffusionForm::Sbdm, LastStep::Mean);
@@ -270,7 +269,7 @@ mod tests {
         );
     }
 
-    /// The reference gives NaN images for Heun without a last step, whatever the diffusion.
+    /// SiT produces NaN images for Heun without a last step, for every diffusion.
     #[test]
     fn heun_to_one_has_its_limit_or_names_the_flags() {
         for path in [Path::Linear, Path::Gvp] {
@@ -368,7 +367,7 @@ mod tests {
             refusal(late, sampler(1.0, 0.7, 10))
                 .starts_with("last_step_size: the last step would start at t = ")
         );
-        // So short that it starts at 1 in f64.
+        // A last step so short that it starts at 1 in f64.
         let short = Sampler::Sde {
             method: Method::Euler,
             diffusion: Diffusion::new(DiffusionForm::Constant, 1.0),

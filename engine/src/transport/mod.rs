@@ -2,14 +2,14 @@
 //! `transport/`).
 //!
 //! # Theory
-//! Interpolant, training target, the conversions between velocity, score, noise and data, and the steps of all solvers are linear in
-//! tensors, with coefficients that depend on `t` alone. This module computes the coefficients in f64 and knows no tensor; whoever
-//! holds the tensors applies them. A solver is a [`Tableau`] of an explicit Runge-Kutta method; a [`Step`] is its rows of
-//! coefficients for one path, one prediction and one pair of times.
+//! The interpolant, the training target, the conversions between velocity, score, noise and data, and the steps of all solvers are
+//! linear in tensors, with coefficients that depend on `t` alone. This module computes the coefficients in f64; the code that holds
+//! the tensors applies them. A solver is the [`Tableau`] of an explicit Runge-Kutta method; a [`Step`] has its coefficients for one
+//! path, one prediction and one pair of times.
 //!
 //! # Practice
-//! [`schedule`] gives the steps of a [`Sampler`], and [`Step::apply`] does one in f64. With the exact velocity of data which is always
-//! 2, the ODE ends there:
+//! [`schedule`] returns the steps of a [`Sampler`], and [`Step::apply`] applies one in f64. Here the exact velocity for data that
+//! is always 2 takes the ODE there:
 //!
 //! ```
 //! use sit_engine::transport::{Method, Sampler, Transport, schedule};
@@ -27,9 +27,9 @@
 //!
 //! # Conventions
 //!
-//! `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (the paper's
-//! time runs the other way). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is
-//! `2 D_t`. A combination of settings is valid, with finite coefficients everywhere, or refused with the reason.
+//! `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (time runs the other way in the
+//! paper). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is `2 D_t`. A combination of
+//! settings either has finite coefficients everywhere or is rejected with the reason.
 
 mod curve;
 mod diffusion;
@@ -61,8 +61,7 @@ pub use tableau::Tableau;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a model was trained to do: the path, what the network predicts, how its loss is weighted and how far training and
-/// sampling stay away from singular ends.
+/// How a model was trained: path, prediction and weight of the loss; and the distance of all times from singular ends.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Transport {
@@ -72,10 +71,10 @@ pub struct Transport {
     pub prediction: Prediction,
     /// The weight of a score, noise or data loss; `none` with velocity.
     pub loss_weight: LossWeight,
-    /// Distance of training times from the ends, in `[0, 0.5)`; [`Transport::train_interval`] has the defaults.
+    /// Distance of training times from the ends, in `[0, 0.5)`; for defaults see [`Transport::train_interval`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_train: Option<f64>,
-    /// Distance of sampling times from the ends, in `[0, 0.5)`; [`Transport::sample_interval`] has the defaults.
+    /// Distance of sampling times from the ends, in `[0, 0.5)`; for defaults see [`Transport::sample_interval`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_sample: Option<f64>,
 }
@@ -83,7 +82,7 @@ pub struct Transport {
 impl Transport {
     /// Checks the combination of settings.
     ///
-    /// Differs from SiT: a weight on the velocity loss, which SiT ignores without a word, is refused.
+    /// Differs from SiT: a weight on the velocity loss, which SiT silently ignores, is rejected.
     ///
     /// # Errors
     /// [`Error::Config`] for a weighted velocity loss or a distance outside `[0, 0.5)`.
@@ -120,7 +119,7 @@ impl Transport {
     }
 }
 
-/// A tensor as a combination `x * X + out * O` of the state `X` and the network's output `O` at it.
+/// A tensor as a linear combination `x * X + out * O` of the state `X` and the network's output `O` for it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefs {
     /// Coefficient of the state.
@@ -151,7 +150,7 @@ impl Coefs {
     }
 }
 
-/// Whether a coefficient is still finite in the f32 in which it meets tensors.
+/// Whether a coefficient is still finite when rounded to f32, in which it is applied.
 fn is_finite_f32(value: f64) -> bool {
     (value as f32).is_finite()
 }

@@ -1,5 +1,5 @@
-/// Declares an enum whose variants are known to users by name: serde writes the name, `Display` shows it, `FromStr`
-/// takes it in any case, and `ALL` lists the variants for command lines and menus.
+/// Declares an enum with user-visible names: serde and `Display` use the name, `FromStr` parses it ignoring case, and `ALL` lists
+/// the variants for command lines and menus.
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*
@@ -14,10 +14,10 @@ macro_rules! named_enum {
         }
 
         impl $Enum {
-            /// Every variant, in the order users see.
+            /// Every variant, in display order.
             pub const ALL: &[Self] = &[$(Self::$Variant,)+];
 
-            /// The name users type and files hold.
+            /// The name in the user interface and in files.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $name,)+

@@ -12,7 +12,7 @@ pub struct Interpolant {
     pub x1: f64,
 }
 
-/// One sample's loss `weight * mean(r^2)` with the residual `r = out O + x0 X0 + x1 X1` of the network's output `O`.
+/// The loss `weight * mean(r^2)` of one sample, with the residual `r = out O + x0 X0 + x1 X1` of the network's output `O`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossCoefs {
     /// Weight of the mean square.
@@ -25,7 +25,7 @@ pub struct LossCoefs {
     pub x1: f64,
 }
 
-/// The training objective of a valid [`Transport`]: finite at every time of its interval.
+/// The training objective of a valid [`Transport`]; finite at every time of its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     transport: Transport,
@@ -43,7 +43,7 @@ impl Transport {
             transport: *self,
             interval: self.train_interval()?,
         };
-        // Weights and coefficients have their largest values at the ends.
+        // Weights and coefficients are largest at the ends.
         for t in [objective.interval.t0, objective.interval.t1] {
             let LossCoefs {
                 weight,
@@ -72,7 +72,7 @@ impl Objective {
         self.interval
     }
 
-    /// The training time of a uniform number `u` in `[0, 1)`.
+    /// Maps a uniform number `u` in `[0, 1)` to a training time.
     pub fn sample_t(&self, u: f64) -> f64 {
         self.interval.at(u)
     }
@@ -143,7 +143,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Rows of the official code's weights: t, velocity, likelihood.
+    /// Rows of values from the official code: t, velocity weight, likelihood weight.
     #[expect(
         clippy::approx_constant,
         reason = "digits as the official code printed them"

@@ -6,8 +6,8 @@ use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 named_enum! {
     /// How `x_t` moves from noise (`t = 0`) to data (`t = 1`); SiT (arXiv 2401.08740) section 3 and `transport/path.py`.
     ///
-    /// Every function takes `t` in `[0, 1]` and never gives a NaN. What has no finite value is infinite: `d_log_alpha`
-    /// and `drift_var` of Linear and GVP at `t = 0`, `d_sigma` of VP at `t = 1`.
+    /// Every function takes `t` in `[0, 1]` and never returns NaN. Singular values are infinite: `d_log_alpha` and `drift_var` of
+    /// Linear and GVP at `t = 0`, `d_sigma` of VP at `t = 1`.
     #[derive(Default)]
     pub enum Path: "path" {
         /// `alpha = t`, `sigma = 1 - t`.
@@ -21,8 +21,8 @@ named_enum! {
     }
 }
 
-/// The smallest sigma that a data prediction is divided by: a network's error of the image would count without bound near the end
-/// (JiT's `t_eps`, there on the Linear path).
+/// The minimum sigma that data predictions are divided by: otherwise a network's error in the image would be amplified without
+/// bound near the end (JiT's `t_eps`, there on the Linear path).
 pub const DATA_MIN_SIGMA: f64 = 0.05;
 
 const VP_BETA_MIN: f64 = 0.1;
@@ -85,7 +85,7 @@ impl Path {
         }
     }
 
-    /// `d ln alpha_t / dt`, the velocity's coefficient of `x` when the score is given.
+    /// `d ln alpha_t / dt`, the coefficient of `x` in the velocity when the score is given.
     pub fn d_log_alpha(self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0 / t,
@@ -94,7 +94,7 @@ impl Path {
         }
     }
 
-    /// `(d ln alpha / dt) sigma^2 - sigma d_sigma`, the velocity's coefficient of the score: SiT's `compute_drift()[1]`.
+    /// `(d ln alpha / dt) sigma^2 - sigma d_sigma`, the coefficient of the score in the velocity: SiT's `compute_drift()[1]`.
     ///
     /// As a diffusion it is the paper's `w^KL / 2`.
     pub fn drift_var(self, t: f64) -> f64 {
@@ -123,7 +123,7 @@ impl Path {
         }
     }
 
-    /// `d_alpha sigma - alpha d_sigma`: over sigma the velocity's coefficient of the data.
+    /// `d_alpha sigma - alpha d_sigma`; divided by sigma it is the coefficient of the data in the velocity.
     pub(super) fn data_slope(self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
@@ -133,12 +133,12 @@ impl Path {
         }
     }
 
-    /// Sigma, and near the end [`DATA_MIN_SIGMA`].
+    /// Sigma, clamped to at least [`DATA_MIN_SIGMA`].
     pub(super) fn clamped_sigma(self, t: f64) -> f64 {
         self.sigma(t).max(DATA_MIN_SIGMA)
     }
 
-    /// `E[x0 | x]` from `x` and the velocity: with [`Path::data_from_velocity`] the solution of `x = alpha x1 + sigma x0`,
+    /// `E[x0 | x]` from `x` and the velocity: together with [`Path::data_from_velocity`] it solves `x = alpha x1 + sigma x0`,
     /// `v = d_alpha x1 + d_sigma x0`. Finite on `[0, 1]`.
     pub(super) fn noise_from_velocity(self, t: f64) -> Coefs {
         let (alpha, sigma) = (self.alpha(t), self.sigma(t));
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::transport::testing::assert_near;
 
-    /// Rows of the official code's values: t, alpha, d_alpha, sigma, d_sigma, drift_var.
+    /// Rows of values from the official code: t, alpha, d_alpha, sigma, d_sigma, drift_var.
     #[expect(
         clippy::approx_constant,
         reason = "digits as the official code printed them"
@@ -318,7 +318,8 @@ mod tests {
                 let (x0, x1) = (0.7, -1.3);
                 let (noise, data) = (path.noise_from_velocity(t), path.data_from_velocity(t));
                 if path == Path::Vp && t == 1.0 {
-                    // The velocity of one pair is infinite here; of the coefficients the limit is what x alone says.
+                    // A single pair has infinite velocity here; compare with the limit of the coefficients, where x alone
+                    // determines both.
                     assert_eq!(
                         (noise, data),
                         (Coefs { x: 0.0, out: -0.0 }, Coefs { x: 1.0, out: 0.0 })

@@ -5,7 +5,7 @@ use super::{Coefs, Diffusion, Path, Transport, names::named_enum};
 use crate::error::{Error, Result};
 
 named_enum! {
-    /// What the network's output stands for.
+    /// The meaning of the network's output.
     #[derive(Default)]
     pub enum Prediction: "prediction" {
         /// The velocity `E[d_alpha x1 + d_sigma x0 | x_t]`.
@@ -15,7 +15,7 @@ named_enum! {
         Score = "score",
         /// The noise `E[x0 | x_t]`.
         Noise = "noise",
-        /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). What is divided by sigma is divided by at least
+        /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). Divisions by sigma use at least
         /// [`DATA_MIN_SIGMA`](super::DATA_MIN_SIGMA).
         Data = "data",
     }
@@ -28,10 +28,10 @@ named_enum! {
         /// 1.
         #[default]
         None = "none",
-        /// `(drift_var / sigma)^2`: the loss then equals the velocity's (paper, appendix A.4). With data
+        /// `(drift_var / sigma)^2`, which makes the loss equal to the velocity loss (paper, appendix A.4). For data
         /// `((d_alpha sigma - alpha d_sigma) / sigma)^2`, JiT's loss.
         Velocity = "velocity",
-        /// `drift_var / sigma^2`: a bound of the likelihood; not for data.
+        /// `drift_var / sigma^2`, a likelihood bound; not available for data.
         Likelihood = "likelihood",
     }
 }
@@ -113,7 +113,7 @@ impl Transport {
         self.finite("predicted data", t, coefs)
     }
 
-    /// The SDE's drift `v + D_t s`, by its analytic limit where the score alone is infinite.
+    /// The SDE's drift `v + D_t s`, using the analytic limit of `D_t s` where the score alone is infinite.
     ///
     /// # Errors
     /// [`Error::Config`] where the velocity is not finite, or `D_t s` has no finite limit.
@@ -132,7 +132,7 @@ impl Transport {
         self.finite(&what, t, diffusion_score.map(|coefs| velocity.plus(coefs)))
     }
 
-    /// The score where it is finite; `None` where sigma vanishes and no limit exists.
+    /// The score if it is finite; `None` where sigma vanishes and there is no limit.
     fn score_coefs(&self, t: f64) -> Option<Coefs> {
         match (self.prediction, self.path) {
             (Prediction::Score, _) => Some(Coefs { x: 0.0, out: 1.0 }),
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// Rows of the official code's values: t, score of v = 1 and x = 1, velocity of s = 1 and x = 1.
+    /// Rows of values from the official code: t, score for v = 1 and x = 1, velocity for s = 1 and x = 1.
     #[expect(
         clippy::approx_constant,
         reason = "digits as the official code printed them"
@@ -219,7 +219,7 @@ mod tests {
                         Prediction::Velocity => velocity,
                         Prediction::Score => score,
                         Prediction::Noise => x0,
-                        // Below the smallest sigma it is divided by another one.
+                        // Below the minimum sigma, the division uses the clamped value.
                         Prediction::Data if path.sigma(t) < DATA_MIN_SIGMA => continue,
                         Prediction::Data => x1,
                     };
@@ -297,7 +297,7 @@ mod tests {
                         ("noise", Ok(transport.noise(t)), Ok(transport.noise(near))),
                     ] {
                         if let (Ok(end), Ok(inside)) = (end, inside) {
-                            // VP's sigma is a square root here: 1e-10 away from the end it is 3e-6.
+                            // VP's sigma behaves like a square root here: at 1e-10 from the end it is 3e-6.
                             assert_near(
                                 &format!("{what} of {at} by x at {t}"),
                                 end.x,
@@ -325,7 +325,7 @@ mod tests {
         );
     }
 
-    /// The reference multiplies an infinite score by a vanishing diffusion at `t = 1` and returns NaN.
+    /// SiT multiplies an infinite score by a vanishing diffusion at `t = 1` and gets NaN.
     #[test]
     fn the_drift_at_one_is_the_limit_from_inside() {
         let mut n_limits = 0;

@@ -1,10 +1,10 @@
-//! How to get from noise to data: methods, last steps and their settings (SiT's `Sampler`).
+//! Sampling methods, last steps and their settings (SiT's `Sampler`).
 
 use super::{Coefs, Diffusion, Step, Tableau, Transport, names::named_enum};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// More steps than any use has; beyond it a schedule would only exhaust memory.
+/// More steps than any use needs; a longer schedule would only exhaust memory.
 const MAX_STEPS: u32 = 1_000_000;
 
 /// The default size of the SDE's last step (paper, table 10; SiT's `sample_sde`).
@@ -13,24 +13,24 @@ pub const DEFAULT_LAST_STEP_SIZE: f64 = 0.04;
 named_enum! {
     /// The integration method, of an ODE or an SDE.
     pub enum Method: "method" {
-        /// Euler, or Euler-Maruyama: order 1, one network evaluation a step.
+        /// Euler, or Euler-Maruyama: order 1, one network evaluation per step.
         Euler = "euler",
-        /// Explicit midpoint: order 2, two evaluations a step. Of an ODE alone.
+        /// Explicit midpoint: order 2, two evaluations per step. ODE only.
         Midpoint = "midpoint",
-        /// Heun (explicit trapezoid), with the SDE's noise added before it: order 2 for the ODE, two evaluations a step.
+        /// Heun (explicit trapezoid), in an SDE with the noise added first: order 2 for the ODE, two evaluations per step.
         Heun = "heun",
-        /// The classical Runge-Kutta method: order 4, four evaluations a step. Of an ODE alone.
+        /// The classical Runge-Kutta method: order 4, four evaluations per step. ODE only.
         Rk4 = "rk4",
-        /// Kutta's 3/8 rule, the `rk4` of the official code: order 4, four evaluations a step. Of an ODE alone.
+        /// Kutta's 3/8 rule, the `rk4` of the official code: order 4, four evaluations per step. ODE only.
         Rk438 = "rk4-38",
     }
 }
 
 impl Method {
-    /// Those that integrate an SDE.
+    /// The methods that can integrate an SDE.
     pub const OF_SDE: [Method; 2] = [Method::Euler, Method::Heun];
 
-    /// Its coefficients.
+    /// Its Butcher tableau.
     pub fn tableau(self) -> &'static Tableau {
         match self {
             Self::Euler => &Tableau::EULER,
@@ -58,7 +58,7 @@ named_enum! {
     }
 }
 
-/// How to get from noise to data.
+/// How samples are generated: the ODE or SDE, its method and number of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Sampler {
@@ -77,7 +77,7 @@ pub enum Sampler {
         diffusion: Diffusion,
         /// The last step.
         last_step: LastStep,
-        /// Size of the last step in `(0, 1)`, 0.04 by default; without a last step it has no meaning.
+        /// Size of the last step in `(0, 1)`, 0.04 by default; unused without a last step.
         last_step_size: f64,
         /// Number of steps before the last step, at least 1.
         n_steps: u32,
@@ -90,7 +90,7 @@ impl Sampler {
         Self::Ode { method, n_steps }
     }
 
-    /// The SDE with this diffusion in `n_steps` steps and a last one, the mean of size 0.04.
+    /// The SDE with this diffusion in `n_steps` steps, followed by a `mean` last step of size 0.04.
     pub const fn sde(method: Method, diffusion: Diffusion, n_steps: u32) -> Self {
         Self::Sde {
             method,
@@ -108,7 +108,7 @@ impl Sampler {
         }
     }
 
-    /// Number of steps on the grid, without the last step.
+    /// Number of steps on the grid, not counting the last step.
     pub fn n_steps(&self) -> u32 {
         match *self {
             Self::Ode { n_steps, .. } | Self::Sde { n_steps, .. } => n_steps,
@@ -117,7 +117,7 @@ impl Sampler {
 }
 
 impl Sampler {
-    /// Checks the settings that need no transport.
+    /// Checks the settings that do not depend on the transport.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the key.
@@ -172,7 +172,7 @@ impl Sampler {
 }
 
 impl Transport {
-    /// The drift a sampler integrates: the velocity, or the SDE's `v + D s`.
+    /// The drift that a sampler integrates: the velocity, or the SDE's `v + D s`.
     pub(super) fn sampler_drift(&self, sampler: &Sampler, t: f64) -> Result<Coefs> {
         match sampler {
             Sampler::Ode { .. } => self.velocity(t),

@@ -3,16 +3,16 @@
 use super::{Interval, Sampler, Step, Transport};
 use crate::error::{Error, Result};
 
-/// Number of network evaluations of a schedule (each of twice the batch where guidance is active).
+/// Number of network evaluations of a schedule (with guidance, each has twice the batch).
 pub fn nfe(steps: &[Step]) -> usize {
     steps.iter().map(|step| step.times().len()).sum()
 }
 
 /// The steps of a sampler: `n_steps` equal ones over [`Transport::sample_interval`], then the SDE's last step if it has one.
 ///
-/// Differs from SiT: `n_steps` counts steps, not grid points, and one network evaluation serves the velocity and the score
-/// of an SDE step (the reference evaluates the network twice on the same input). With a diffusion of 0 the coefficients
-/// are those of the ODE, bit for bit.
+/// Differs from SiT: `n_steps` counts steps, not grid points, and one network evaluation gives both the velocity and the score of
+/// an SDE step (SiT evaluates the network twice on the same input). With a diffusion of 0 the coefficients are those of the ODE,
+/// bit for bit.
 ///
 /// # Errors
 /// [`crate::error::Error::Config`] from [`Transport::sample_interval`].
@@ -21,8 +21,8 @@ pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
     steps(transport, sampler, interval, sampler.n_steps())
 }
 
-/// The steps of a sampler from time `t` on: as many equal ones to the end of its interval as come nearest to the size of
-/// [`schedule`]'s, then its last step.
+/// The steps of a sampler from time `t` on: equal steps to the end of its interval, with a size as close as possible to that of
+/// [`schedule`], then its last step.
 ///
 /// # Errors
 /// As [`schedule`]; [`crate::error::Error::Config`] for a time before the sampler's interval or after its last step.

@@ -1,9 +1,9 @@
-//! One step of a solver: a row of coefficients for every state at which the network is evaluated, and one for the result.
+//! One step of a solver: a row of coefficients for the state of every network evaluation, and one for the result.
 
 use super::{Coefs, Tableau};
 use crate::error::Result;
 
-/// Most evaluations of the network in a step.
+/// Maximum network evaluations per step.
 pub const MAX_STAGES: usize = 7;
 
 /// Coefficients of the state `Y` and of the outputs `O_0, O_1, ...` of a step's evaluations.
@@ -17,7 +17,7 @@ type Row = [f64; MAX_STAGES + 1];
 /// X' = end · [Y, O_0, ..] + noise E                  (noise last: with one evaluation)
 /// ```
 ///
-/// Everything that a solver does is linear in these tensors, so a solver is rows of numbers, not code of a device.
+/// Every solver is linear in these tensors, so a solver is given by its coefficients; it needs no device code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Time of the state before the step.
@@ -32,7 +32,7 @@ pub struct Step {
     noise: f64,
 }
 
-/// Which program computes a step: all steps of one form differ in numbers alone.
+/// Determines the program that computes a step: steps of the same form differ only in their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StepForm {
     /// Evaluations of the network.
@@ -42,7 +42,7 @@ pub struct StepForm {
 }
 
 impl StepForm {
-    /// Whether the noise is added before the first evaluation; with a single one it is added after it.
+    /// Whether the noise is added before the first evaluation; with a single evaluation it is added afterwards.
     pub fn is_noise_first(&self) -> bool {
         self.is_noisy && self.n_stages > 1
     }
@@ -66,8 +66,8 @@ impl Step {
         step
     }
 
-    /// A step of an explicit Runge-Kutta method for `dX = drift dt`, whose drift at a time is a combination of the state and of the
-    /// network's output there. `noise` is the size of the noise that is added.
+    /// A step of an explicit Runge-Kutta method for `dX = drift dt`. `drift` gives the drift at a time, as coefficients of the
+    /// state and of the network's output. `noise` is the standard deviation of the added noise.
     ///
     /// # Errors
     /// Those of `drift`.
@@ -80,7 +80,7 @@ impl Step {
         let dt = t_next - t;
         let mut step = Self::euler(t, t_next, Coefs::ZERO, noise);
         step.n_stages = tableau.weights.len();
-        // The drift of each evaluation, as a row.
+        // The drift at each evaluation, as a row of coefficients.
         let mut drifts = [[0.0; MAX_STAGES + 1]; MAX_STAGES];
         let combine = |weights: &[f64], drifts: &[Row]| -> Row {
             std::array::from_fn(|k| {
@@ -107,7 +107,7 @@ impl Step {
         Ok(step)
     }
 
-    /// Which program computes it.
+    /// The form of the step.
     pub fn form(&self) -> StepForm {
         StepForm {
             n_stages: self.n_stages,
@@ -115,7 +115,7 @@ impl Step {
         }
     }
 
-    /// Size of the noise that it adds; 0 in an ODE and in a last step.
+    /// Standard deviation of the added noise; 0 for an ODE and for a last step.
     pub fn noise(&self) -> f64 {
         self.noise
     }
@@ -135,13 +135,13 @@ impl Step {
         &self.end[..=self.n_stages]
     }
 
-    /// Coefficients of `[Y, O_0, ..]` in the difference to the method's companion of lower order, which estimates the error of the
-    /// step; none for a method without one.
+    /// Coefficients of `[Y, O_0, ..]` for the difference to the embedded method of lower order, which estimates the error of the
+    /// step; `None` if the method has none.
     pub fn error(&self) -> Option<&[f64]> {
         self.error.as_ref().map(|row| &row[..=self.n_stages])
     }
 
-    /// Does the step in f64: `net(state, time)` gives the network's output. `noise` is not read where the step adds none.
+    /// Applies the step in f64; `net(state, time)` is the network. `noise` is ignored if the step adds none.
     pub fn apply(
         &self,
         x: &mut [f64],

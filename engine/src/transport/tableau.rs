@@ -6,11 +6,11 @@
 pub struct Tableau {
     /// c, from 0 to 1; the first is 0.
     pub nodes: &'static [f64],
-    /// a: for each stage the weights of those before it.
+    /// a: for each stage, the weights of the earlier stages.
     pub stages: &'static [&'static [f64]],
     /// b.
     pub weights: &'static [f64],
-    /// b minus the weights of a method of lower order with the same stages: what it weighs is an estimate of the step's error.
+    /// b minus the weights of an embedded method of lower order: applied to the stages, it estimates the error of a step.
     pub error: Option<&'static [f64]>,
 }
 
@@ -31,7 +31,7 @@ impl Tableau {
         error: Some(&[-1.0, 1.0]),
     };
 
-    /// Heun's method, the explicit trapezoid, order 2; its companion is Euler's.
+    /// Heun's method, the explicit trapezoid, order 2; the embedded method is Euler's.
     pub const HEUN: Tableau = Tableau {
         nodes: &[0.0, 1.0],
         stages: &[&[], &[1.0]],
@@ -47,7 +47,7 @@ impl Tableau {
         error: None,
     };
 
-    /// Kutta's 3/8 rule, order 4: `rk4` of torchdiffeq, and so of the official SiT.
+    /// Kutta's 3/8 rule, order 4: the `rk4` of torchdiffeq and thus of the official SiT.
     pub const RK4_38: Tableau = Tableau {
         nodes: &[0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0],
         stages: &[&[], &[1.0 / 3.0], &[-1.0 / 3.0, 1.0], &[1.0, -1.0, 1.0]],
@@ -55,7 +55,7 @@ impl Tableau {
         error: None,
     };
 
-    /// Whether it evaluates at the end of the step.
+    /// Whether it has a stage at the end of the step.
     pub fn reaches_end(&self) -> bool {
         self.nodes.contains(&1.0)
     }

@@ -1,4 +1,4 @@
-//! What the tests of several files share.
+//! Shared test helpers.
 
 use super::{Curve, Diffusion, DiffusionForm, Path, Prediction};
 
@@ -11,7 +11,7 @@ pub(crate) fn assert_near(what: &str, got: f64, want: f64, tol: f64) {
     );
 }
 
-/// Every form with norms 0.7 and 1, and two curves: one that ends in 0 and one that does not.
+/// Every form with norms 0.7 and 1, and two curves, one ending in 0 and one not.
 pub(crate) fn diffusions() -> Vec<Diffusion> {
     let mut list = Vec::new();
     for &form in DiffusionForm::ALL {

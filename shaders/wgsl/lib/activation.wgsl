@@ -1,9 +1,9 @@
-// Exponents and arguments are clamped where the result no longer changes, so nothing overflows; a NaN in x stays one.
+// Exponents and arguments are clamped where the result no longer changes, so nothing overflows; NaN in x is propagated.
 fn sigmoid(x: f32) -> f32 {
     return 1.0 / (1.0 + exp(clamp(-x, -80.0, 80.0)));
 }
 
-// 2 sqrt(2/pi) (x + 0.044715 x^3): with s = sigmoid of it, gelu_tanh(x) = x s, because (1 + tanh u) / 2 = sigmoid(2 u).
+// 2 sqrt(2/pi) (x + 0.044715 x^3): with s its sigmoid, gelu_tanh(x) = x s, because (1 + tanh u) / 2 = sigmoid(2 u).
 fn gelu_argument(x: f32) -> f32 {
     let c = clamp(x, -30.0, 30.0);
     return 1.5957691216057308 * (c + 0.044715 * c * c * c);

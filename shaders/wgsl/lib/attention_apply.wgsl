@@ -1,5 +1,5 @@
 #params INTO LOAD AT STRIDE DEPTH CHUNK
-        // Adds weights times the rows that the columns stand for to ${INTO}_c: 4 rows of dimension 16 c + lane_x.
+        // Adds the product of the weights and the rows of the current columns to ${INTO}_c: 4 rows of dimension 16 c + lane_x.
         for (var first = 0u; first < 64u && column_begin + first < row_end; first += ${CHUNK}u) {
             ${LOAD}(lane, column_begin + first, row_end, ${AT}, ${STRIDE});
             workgroupBarrier();

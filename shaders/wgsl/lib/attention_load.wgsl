@@ -1,5 +1,5 @@
 #params NAME SOURCE DEPTH CHUNK
-// Copies ${CHUNK} rows of ${SOURCE}, `stride` elements long, at dimensions `at` .. `at` + head_dim to the stage.
+// Copies ${CHUNK} rows of ${SOURCE}, `stride` elements long, at dimensions `at` .. `at` + head_dim to `stage`.
 fn ${NAME}(lane: u32, begin: u32, end: u32, at: u32, stride: u32) {
     for (var item = lane; item < ${CHUNK * DEPTH / 4}u; item += LANES) {
         let row = begin + item / ${DEPTH / 4}u;

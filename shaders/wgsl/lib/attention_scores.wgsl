@@ -1,5 +1,5 @@
 #params INTO LOAD_ROWS ROWS_AT ROWS_STRIDE LOAD_COLUMNS COLUMNS_AT COLUMNS_STRIDE
-        // Leaves ${INTO}_j: 4 rows of column 4 lane_x + j of the product of rows and columns, over the head dimension.
+        // Defines ${INTO}_j: 4 rows of column 4 lane_x + j of the product of rows and columns over the head dimension.
 #for j in 0..4
         var ${INTO}_${j} = vec4<f32>();
 #end

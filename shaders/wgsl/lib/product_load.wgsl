@@ -1,5 +1,5 @@
 #params NAME SOURCE TARGET AT TILE THREADS FIRST V4 ALONG_INNER
-// Copies ${TILE} outer by 16 inner indices of ${SOURCE} to ${TARGET}, inner index first; what lies outside is 0.
+// Copies ${TILE} outer by 16 inner indices of ${SOURCE} to ${TARGET}, with the inner index outermost; elements out of range are 0.
 #if ALONG_INNER
 // The inner index runs along a row of ${SOURCE}, which is `stride` elements long.
 #else
@@ -7,7 +7,7 @@
 #end
 fn ${NAME}(lane: u32, outer_begin: u32, outer_end: u32, inner_begin: u32, inner_end: u32, stride: u32) {
 #if V4 * ALONG_INNER
-    // One invocation reads 4 x 4 and transposes them in registers.
+    // Each invocation reads 4 x 4 elements and transposes them in registers.
     let item = lane - ${FIRST}u;
     if (item < ${TILE}u) {
         let i = (item % 4u) * 4u;

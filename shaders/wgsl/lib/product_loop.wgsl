@@ -1,6 +1,6 @@
 #params TILE REP SUMS
-    // Needs lane, row_begin, rows, left_stride, column_begin, columns, right_stride, inner_begin, inner_end in scope;
-    // leaves acc_r_i_c: row 4 (r SIDE + y) + i, columns 4 (c SIDE + x) .. + 4 of the tile.
+    // Requires lane, row_begin, rows, left_stride, column_begin, columns, right_stride, inner_begin, inner_end in scope. Defines
+    // acc_r_i_c: row 4 (r SIDE + y) + i, columns 4 (c SIDE + x) .. + 4 of the tile.
     let tile_x = lane % SIDE;
     let tile_y = lane / SIDE;
 #for r in 0..REP

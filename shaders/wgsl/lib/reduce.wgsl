@@ -1,6 +1,5 @@
 #params LANES
-// Every lane reads all partial sums in the same order: two barriers where a tree takes log2(lanes), and the same bits
-// in every lane.
+// Every lane reads all partial sums in the same order: two barriers instead of a tree's log2(lanes), and equal bits in every lane.
 var<workgroup> partial_sums: array<f32, ${LANES}>;
 
 fn wg_sum(lane: u32, value: f32) -> f32 {

@@ -1,5 +1,5 @@
-// WGSL allows cos and sin an error of 2^-11; these stay near 1e-7 for |x| < 1e4.
-// x = k pi/2 + r with pi/2 in three parts (Cody and Waite), then the Taylor series on |r| <= pi/4.
+// WGSL allows cos and sin an error of 2^-11; this version has about 1e-7 for |x| < 1e4.
+// x = k pi/2 + r, with pi/2 split into three parts (Cody and Waite), then the Taylor series for |r| <= pi/4.
 fn cos_sin(x: f32) -> vec2<f32> {
     let k = round(x * 0.63661977);
     let r = ((x - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789948768648e-8;

@@ -1,4 +1,4 @@
-//! Mixtures against quadrature, differences and the solvers.
+//! Mixtures compared with quadrature, finite differences and the solvers.
 
 use super::*;
 use crate::rng::{Stream, fill_brownian, fill_normal};
@@ -38,7 +38,7 @@ fn plane() -> Mixture {
     .unwrap()
 }
 
-/// Trapezoid rule from -8 to 8, which for smooth functions that vanish at the ends is as good as exact.
+/// Trapezoid rule from -8 to 8, practically exact for smooth functions that vanish at the ends.
 fn integral(f: impl Fn(f64) -> f64) -> f64 {
     let n = 8000;
     (0..=n)
@@ -124,7 +124,7 @@ fn one_component_is_the_gaussian() {
             );
             near(&at, marginal.score(&[x])[0], -z, 1e-14);
             near(&at, marginal.noise(&[x])[0], sigma * z, 1e-14);
-            // The velocity of the flow that scales and shifts one marginal into the next, by central differences.
+            // The velocity of the flow that maps one marginal to the next by scaling and shifting, by central differences.
             if t > 0.0 && t < 1.0 {
                 let h = 1e-5;
                 let moved = |t: f64| {
@@ -214,12 +214,12 @@ fn ends_are_finite_limits() {
                 let end = mixture.at(path, end).output(prediction, &x);
                 let inside = mixture.at(path, inside).output(prediction, &x);
                 for (end, inside) in end.iter().zip(&inside) {
-                    // Near t = 1 VP's sigma is a square root: 1e-5 at 1e-9 from the end.
+                    // VP's sigma is like a square root near t = 1: about 1e-5 at a distance of 1e-9.
                     near(&format!("{path} {prediction}"), *inside, *end, 2e-4);
                 }
             }
         }
-        // Points without spread have all but their density's limit at t = 0.
+        // Points without spread are degenerate at t = 1 only; at t = 0 everything is finite.
         let points = Mixture::of_points(&[[1.0, 0.0], [-1.0, 0.5]], 0.0).unwrap();
         let start = points.at(Path::Linear, 0.0);
         near("score", start.score(&x)[1], 0.5, 1e-12);
@@ -269,7 +269,7 @@ fn bad_components_are_named() {
     );
 }
 
-/// Starts from the same noise and goes to the end; the SDE on one Brownian path, whatever the steps.
+/// Runs from fixed noise to the end; an SDE follows the same Brownian path for any number of steps.
 fn run(sampler: &Sampler, transport: &Transport, n: usize) -> Vec<f64> {
     let mixture = plane();
     let mut noise = vec![0.0; 2 * n];
@@ -296,7 +296,7 @@ fn solver_error_falls_with_the_order_of_the_method() {
         let transport = Transport {
             path: Path::Gvp,
             prediction,
-            // Near the end data is divided by another sigma than the path's.
+            // Near the end, a data prediction is divided by a clamped sigma instead of the path's.
             t_eps_sample: (prediction == Prediction::Data).then_some(0.06),
             ..Transport::default()
         };

@@ -1,5 +1,5 @@
-//! A group of steps, block of samples by block: what a step leaves in the cache of its core is there for the next one, and the
-//! threads wait for each other once a group instead of once a step.
+//! Runs a group of steps by blocks of samples: the output of one step is still in the core's cache for the next, and the threads
+//! synchronize once per group instead of once per step.
 
 use super::{Held, Scalar};
 use crate::graph::plan::{Group, MAX_GROUP_SLOTS, Operand, Place, Plan, Step};
@@ -8,25 +8,25 @@ use crate::num::Buffer;
 use crate::num::par::{self, rows_mut};
 use crate::shape::{Elem, Type};
 
-/// Rows (tokens) that a block has at least: each of them packs the weights anew.
+/// Minimum rows (tokens) of a block: every block packs the weights again.
 const ROWS: usize = 512;
 
 /// Types of a step's inputs and outputs.
 type Types = (Vec<Type>, Vec<Type>);
 
-/// How a group is cut.
+/// How a group is split into blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// Samples of a block; the last one may have fewer.
+    /// Samples per block; the last one may have fewer.
     samples: usize,
-    /// What the steps see of a block.
+    /// Types of each step's operands for one block.
     types: Vec<Types>,
-    /// The same for a last one with fewer samples.
+    /// The same for a shorter last block.
     last_types: Vec<Types>,
 }
 
 impl Blocks {
-    /// As many blocks as threads, or a multiple; `None` where that would make short ones.
+    /// As many blocks as threads, or a multiple; `None` if the blocks would be too short.
     pub fn new(plan: &Plan, group: &Group) -> Option<Self> {
         let steps = &plan.steps[group.steps.clone()];
         if steps.len() < 2 {
@@ -90,7 +90,7 @@ impl Blocks {
     }
 }
 
-/// What `step` sees of so many samples.
+/// Types of the step's operands for a block of `samples` samples.
 fn types(step: &Step, group: &Group, samples: usize) -> Types {
     let cut = |ty: &Type| Type {
         shape: ty.shape.with_first(ty.shape[0] / group.samples * samples),
@@ -101,19 +101,19 @@ fn types(step: &Step, group: &Group, samples: usize) -> Types {
     (ins.collect(), step.out_types.iter().map(cut).collect())
 }
 
-/// Some samples of a group.
+/// A block of samples of a group.
 struct Block<'a, F> {
     group: &'a Group,
     first: usize,
     samples: usize,
-    /// What no step of the group writes.
+    /// Slots that no step of the group writes.
     floats: &'a [Buffer<F>],
     ints: &'a [Vec<u32>],
     arenas: &'a Held<'a, F>,
 }
 
 impl<F: Scalar> Block<'_, F> {
-    /// Runs the step on the samples' part of the slots that the group writes.
+    /// Runs the step on this block's samples.
     fn run(&self, step: &Step, types: &Types, written: &mut [&mut [F]; MAX_GROUP_SLOTS]) {
         let mut taken: [&mut [F]; MAX_ARGS] = Default::default();
         for (to, operand) in taken.iter_mut().zip(&step.outs) {
@@ -161,7 +161,7 @@ impl<F: Scalar> Block<'_, F> {
         }
     }
 
-    /// Where an output lies among the slots that the group writes.
+    /// Index of an output's slot in the group's list.
     fn place(&self, out: &Operand) -> usize {
         let place = out.slot().and_then(|slot| self.group.place(slot));
         place.expect("a group lists the slots that it writes")
@@ -279,7 +279,7 @@ mod tests {
         training.plans(&blueprint).unwrap().grad
     }
 
-    /// What a group promises.
+    /// The guarantee that [`Group`] documents.
     #[test]
     fn samples_of_a_group_share_no_place() {
         let plan = plan(6);
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn blocks_change_no_bit() {
-        // Blocks of one and of two sizes.
+        // With equal blocks, and with a shorter last one.
         for (batch, threads) in [(24, 1), (25, 1), (25, 2), (25, 3)] {
             let whole = plan(batch);
             let mut steps = whole.clone();

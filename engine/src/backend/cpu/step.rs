@@ -1,4 +1,4 @@
-//! One step on the buffers of a program.
+//! Runs one step on the buffers of a program.
 
 use super::{Held, Scalar};
 use crate::graph::plan::{Operand, Place, Step};
@@ -6,7 +6,7 @@ use crate::graph::{CpuIo, MAX_ARGS};
 use crate::num::{Buffer, Real};
 use crate::shape::Elem;
 
-/// Takes the buffers that the step writes out of their places, runs it on them, and puts them back: plain borrows, no copies.
+/// Moves the buffers that the step writes out of their storage, runs the step, and moves them back: plain borrows, no copies.
 pub(super) fn run<F: Scalar>(
     step: &Step,
     floats: &mut [Buffer<F>],
@@ -16,7 +16,7 @@ pub(super) fn run<F: Scalar>(
     let in_place = step.op.in_place();
     let mut taken: [Buffer<F>; MAX_ARGS] = Default::default();
     for (i, operand) in written(step).enumerate() {
-        // Two outputs in one arena segment: the first holds it for both.
+        // Two written operands may be in one arena segment: the first entry then holds the buffer for both.
         taken[i] = std::mem::take(place_of(floats, arenas, &operand.place));
     }
 
@@ -62,14 +62,14 @@ pub(super) fn run<F: Scalar>(
     }
 }
 
-/// What a step writes: its outputs, then its in-place operands.
+/// The operands that a step writes: its outputs, then its in-place inputs.
 fn written(step: &Step) -> impl Iterator<Item = &Operand> {
     step.outs
         .iter()
         .chain(step.op.in_place().iter().map(|&i| &step.ins[i]))
 }
 
-/// The range of each written operand in the buffers taken for them; operands of one buffer share the first one's.
+/// The range of each written operand in the taken buffers; operands in one buffer share the entry of the first of them.
 fn carve<'a, F: Real>(
     step: &Step,
     taken: &'a mut [Buffer<F>; MAX_ARGS],

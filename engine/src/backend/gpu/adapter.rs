@@ -1,49 +1,49 @@
-//! The GPUs of this machine: which there are, which can be used, which is chosen.
+//! The GPUs of this machine: which exist, which are usable, and which one is chosen.
 
 use super::fault::{caught_while, one_line};
 use crate::error::{Error, Result};
 use wgpu::DeviceType;
 
-/// Allocations are refused beyond this percentage of the memory that the driver says is left: beyond it drivers page to
-/// the host, or the system ends the process.
+/// Allocations beyond this percentage of the free memory that the driver reports are refused: otherwise drivers page to host
+/// memory, or the system kills the process.
 const MEMORY_PERCENT: u8 = 95;
 
-/// wgpu's own names of these two: what other programs on it obey as well.
+/// Environment variables that wgpu programs share.
 const ADAPTER_NAME: &str = "WGPU_ADAPTER_NAME";
 const BACKENDS: &str = "WGPU_BACKEND";
 
-/// A GPU of this machine, as it is listed for people.
+/// A GPU of this machine, for display to users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Name, graphics system and driver: `NVIDIA H200 (Vulkan, NVIDIA 570.86)`.
     pub name: String,
-    /// Why it cannot be used.
+    /// Why it cannot be used, if so.
     pub refused: Option<String>,
 }
 
-/// What stands before a message about a name that [`named_by_environment`] found.
+/// Prefix of messages about a name from [`named_by_environment`].
 pub(super) const FROM_ENVIRONMENT: &str = "WGPU_ADAPTER_NAME: ";
 
-/// Which GPU is asked for.
+/// The GPU that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'a> {
-    /// The fastest; a software adapter only if it may be one and there is nothing else.
+    /// The fastest; a software adapter only if `software` is true and there is nothing else.
     Fastest { software: bool },
-    /// The one with this number in the list, or else the first one with this in its name, a software adapter included.
+    /// The one with this index in the list, or else the first whose name contains the text; may be a software adapter.
     Named(&'a str),
 }
 
-/// What the environment names.
+/// The GPU named by the environment, if any.
 pub(super) fn named_by_environment() -> Option<String> {
     let name = std::env::var(ADAPTER_NAME).ok();
     name.filter(|name| !name.trim().is_empty())
 }
 
-/// All GPUs of this machine, the fastest first: a GPU is chosen by its place here. Those that cannot be used tell why. The
-/// environment's `WGPU_BACKEND` limits them to graphics systems, as in `vulkan,dx12`.
+/// All GPUs of this machine, fastest first; the index in this list selects a GPU. Unusable ones come with a reason. The environment
+/// variable `WGPU_BACKEND` restricts the graphics APIs, as in `vulkan,dx12`.
 ///
 /// # Errors
-/// [`Error::Device`] when a driver fails while it is asked, [`Error::Config`] for a `WGPU_BACKEND` that names none.
+/// [`Error::Device`] when a driver fails to respond, [`Error::Config`] for a `WGPU_BACKEND` that names none.
 pub async fn list() -> Result<Vec<Listed>> {
     let adapters = adapters().await?;
     let listed = adapters.iter().map(|adapter| Listed {
@@ -53,7 +53,7 @@ pub async fn list() -> Result<Vec<Listed>> {
     Ok(listed.collect())
 }
 
-/// The adapters to try, in order; `from` says where a name comes from.
+/// The adapters to try, in order; `from` is the prefix of error messages about the name.
 pub(super) async fn candidates(asked: Asked<'_>, from: &str) -> Result<Vec<wgpu::Adapter>> {
     let mut adapters = adapters().await?;
     let Asked::Named(text) = asked else {
@@ -66,11 +66,11 @@ pub(super) async fn candidates(asked: Asked<'_>, from: &str) -> Result<Vec<wgpu:
     }
 }
 
-/// The place of the GPU that `text` names: a number of the list, else a part of a name in any case.
+/// Index of the GPU that `text` selects: a number in the list, else a part of a name, ignoring case.
 fn choose(text: &str, names: &[String]) -> Option<usize> {
     let text = text.trim();
     if let Ok(number) = text.parse::<usize>() {
-        // "4090" is a name where there is no such number; "3" is no part of "Direct3D".
+        // "4090" is a name if the list is shorter; "3" must not match "Direct3D".
         let has_word = |n: &String| n.split(|c: char| !c.is_alphanumeric()).any(|w| w == text);
         return Some(number)
             .filter(|&number| number < names.len())
@@ -106,7 +106,7 @@ async fn adapters() -> Result<Vec<wgpu::Adapter>> {
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         });
         if cfg!(target_arch = "wasm32") {
-            // A browser lists no adapters, it offers one.
+            // A browser does not list adapters; it offers one.
             let options = wgpu::RequestAdapterOptions {
                 power_preference: wgpu::PowerPreference::HighPerformance,
                 ..Default::default()
@@ -132,10 +132,10 @@ async fn adapters() -> Result<Vec<wgpu::Adapter>> {
     })
 }
 
-/// Graphics systems made for computing. OpenGL is not, and wgpu has it only where another package of the build asks for it.
+/// APIs that support compute well. OpenGL is excluded; wgpu has it only if another crate of the build enables it.
 const COMPUTING: wgpu::Backends = wgpu::Backends::PRIMARY;
 
-/// The graphics systems to look for GPUs in.
+/// The graphics APIs to search for GPUs.
 fn backends() -> Result<wgpu::Backends> {
     let Ok(text) = std::env::var(BACKENDS) else {
         return Ok(COMPUTING);
@@ -160,7 +160,7 @@ fn parse_backends(text: &str) -> Result<wgpu::Backends> {
     })
 }
 
-/// The limits to ask `adapter` for, or why it cannot be used.
+/// The limits to request from `adapter`, or why it cannot be used.
 pub(super) fn required_limits(
     adapter: &wgpu::Adapter,
     allow_software: bool,
@@ -170,7 +170,7 @@ pub(super) fn required_limits(
     }
     let (has, web) = (adapter.limits(), wgpu::Limits::default());
     check_limits(&has)?;
-    // Images are of no interest here, so that a device may have smaller ones than WebGPU asks for.
+    // Textures are not used, so a device may support smaller ones than WebGPU requires.
     Ok(wgpu::Limits {
         max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
         max_buffer_size: has.max_buffer_size,
@@ -178,7 +178,7 @@ pub(super) fn required_limits(
     })
 }
 
-/// Refuses a device whose limits are below the least of WebGPU, for which the kernels are written.
+/// Rejects a device below WebGPU's default limits, which the kernels rely on.
 pub(super) fn check_limits(has: &wgpu::Limits) -> std::result::Result<(), String> {
     let web = wgpu::Limits::default();
     let needs = [
@@ -209,7 +209,7 @@ pub(super) fn check_limits(has: &wgpu::Limits) -> std::result::Result<(), String
     }
 }
 
-/// `NVIDIA H200 (Vulkan, NVIDIA 570.86)`.
+/// Display name, as in `NVIDIA H200 (Vulkan, NVIDIA 570.86)`.
 pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     let software = (info.device_type == DeviceType::Cpu).then_some("software");
     let driver = format!("{} {}", info.driver, info.driver_info);
@@ -234,12 +234,12 @@ pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{name} ({})", parts.join(", "))
 }
 
-/// What a limit of the environment adds where no GPU is found.
+/// Suffix of the error message if the environment restricts the graphics APIs.
 fn limited() -> String {
     std::env::var(BACKENDS).map_or(String::new(), |b| format!(" for {BACKENDS}={b}"))
 }
 
-/// The refusal where no GPU is left; `refused` has the names and the reasons.
+/// The error when no usable GPU is left; `refused` has the names and the reasons.
 pub(super) fn none(refused: &[String]) -> Error {
     let install = if cfg!(target_arch = "wasm32") {
         "use a browser with WebGPU switched on"

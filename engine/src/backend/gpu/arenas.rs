@@ -1,4 +1,4 @@
-//! Arenas in device memory: one buffer a segment and kind.
+//! Arenas in device memory: one buffer per segment and kind.
 
 use super::{Gpu, bytes_of, check_len};
 use crate::error::{Error, Result};
@@ -61,11 +61,10 @@ impl Arenas {
         Ok((&self.segments(arena)?[entry.segment], entry))
     }
 
-    /// Writes one parameter's place in an arena.
+    /// Writes one parameter in an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there or the length differs, [`Error::Device`] when the device
-    /// has failed.
+    /// [`Error::Shape`] when there is no such arena or parameter, or the length differs; [`Error::Device`] for a failed device.
     pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
         let (buffer, entry) = self.find(arena, name)?;
         check_len(name, data.len(), entry.shape.numel())?;
@@ -73,14 +72,14 @@ impl Arenas {
             .upload(buffer, entry.offset as u64 * 4, bytes_of(data))
     }
 
-    /// Reads one parameter's place in an arena.
+    /// Reads one parameter from an arena.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the arena or the name is not there, [`Error::Device`] when the device fails.
+    /// [`Error::Shape`] when there is no such arena or parameter, [`Error::Device`] when the device fails.
     pub async fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
         let (buffer, entry) = self.find(arena, name)?;
         let len = entry.shape.numel();
-        // Whole arenas are read for checkpoints, which are rare: the memory is freed in between.
+        // Arenas are read for checkpoints only, which is rare, so the staging buffer is not kept.
         let staging = self.gpu.staging(len as u64 * 4)?;
         let source = (buffer, entry.offset as u64 * 4, len);
         let [values] = self.gpu.read(&staging, [source]).await?;

@@ -1,4 +1,4 @@
-//! Opening a device.
+//! Opens a device.
 
 use super::adapter::{self, Asked, check_limits, describe, none, required_limits};
 use super::fault::{Failure, Queue, Watch, caught_while, one_line};
@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::graph::launch::Limits;
 use std::sync::{Arc, Mutex};
 
-/// wgpu and drivers count bytes of a binding in 32 signed bits here and there.
+/// wgpu and some drivers store binding sizes as signed 32-bit integers.
 const MAX_BINDING_BYTES: u64 = (2 << 30) - ALIGN_BYTES;
 const ALIGN_BYTES: u64 = 256;
 
-/// Opens the first adapter that can be used; `from` says where a name comes from.
+/// Opens the first usable adapter; `from` is the prefix of error messages about the name.
 pub(super) async fn open(asked: Asked<'_>, from: &str, checks: Checks) -> Result<Gpu> {
     let software = !matches!(asked, Asked::Fastest { software: false });
     let mut refused = Vec::new();
@@ -41,21 +41,21 @@ async fn connect(
 ) -> std::result::Result<Gpu, String> {
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("sit"),
-        // Read by profiles alone.
+        // Used for profiles only.
         required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: limits.clone(),
-        // Few buffers that live long: blocks that are filled in advance would only waste memory.
+        // Few, long-lived buffers: preallocated blocks would only waste memory.
         memory_hints: wgpu::MemoryHints::MemoryUsage,
         ..Default::default()
     };
-    // wgpu makes pipelines of its own here, with the driver's compiler.
+    // wgpu compiles internal pipelines here, in which the driver's compiler may fail.
     let opened = caught_while(async { adapter.request_device(&descriptor).await }).await;
     let opened = opened.map_err(|panic| format!("its driver fails ({})", one_line(&panic)))?;
     let (device, queue) = opened.map_err(|error| one_line(&error.to_string()))?;
     Ok(wrap(device, queue, info, &limits, checks))
 }
 
-/// A device that someone else has opened, for example to draw a window.
+/// Wraps a device that the caller has opened, for example to draw a window.
 pub(super) fn share(
     device: wgpu::Device,
     queue: wgpu::Queue,

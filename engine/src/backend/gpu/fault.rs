@@ -1,4 +1,4 @@
-//! What becomes of a device's failures: errors, never panics.
+//! Turns device failures into errors; they never panic.
 
 use super::{Gpu, Shared, lock};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use wgpu::{PollError, PollType};
 
-/// Refusal of a buffer beyond the device's limits.
+/// The error for a buffer beyond the device's limits.
 pub(super) fn too_large(label: &str, bytes: u64, limits: &Limits) -> Error {
     Error::Limit(format!(
         "{label} needs {} MiB: over the {} MiB buffer limit of this device; use a smaller batch or `backend` cpu",
@@ -31,7 +31,7 @@ fn lost_device(message: &str) -> Error {
     ))
 }
 
-/// What went wrong and what to do; `what` was asked for.
+/// The error message and its advice; `what` is the request that failed.
 fn refusal(what: Option<(&str, u64)>, error: &wgpu::Error) -> Error {
     let subject = match what {
         None => "its work".into(),
@@ -53,22 +53,22 @@ pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first failure of a device. It stays: what the device computed after it cannot be trusted.
+/// The first failure of a device. It is permanent: later results of the device cannot be trusted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Failure(Arc<Mutex<Option<Error>>>);
 
 impl Failure {
-    /// Keeps what wgpu says when the device is lost.
+    /// Stores wgpu's message that the device is lost.
     pub(super) fn lost(&self, message: &str) -> Error {
         self.set(lost_device(message))
     }
 
-    /// Keeps an error of wgpu that no one caught.
+    /// Stores an uncaptured wgpu error.
     pub(super) fn refused(&self, error: &wgpu::Error) {
         self.set(refusal(None, error));
     }
 
-    /// Keeps `error` if it is the first, and returns the first.
+    /// Stores `error` unless there was an earlier one, and returns the first.
     fn set(&self, error: Error) -> Error {
         lock(&self.0).get_or_insert(error).clone()
     }
@@ -78,16 +78,16 @@ impl Failure {
     }
 }
 
-/// How often a wait for the device looks whether it is to be given up.
+/// How often a wait for the device asks whether to give up.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Asked while the host waits for the device, with how long it has waited: whether to give the device up.
+/// The callback that decides, from the time waited so far, whether to give up on the device.
 #[derive(Default)]
 pub(super) struct Watch(OnceLock<Box<dyn Fn(Duration) -> bool + Send + Sync>>);
 
 impl Watch {
     pub(super) fn set(&self, give_up: impl Fn(Duration) -> bool + Send + Sync + 'static) {
-        // The first one stays: a device has one host.
+        // Later calls are ignored: a device has one host.
         self.0.set(Box::new(give_up)).ok();
     }
 
@@ -103,14 +103,14 @@ impl fmt::Debug for Watch {
 }
 
 thread_local! {
-    /// Whether this thread is inside wgpu for this backend, where a panic is an error that its caller gets.
+    /// Whether this thread is inside a [`caught`] call, where a panic becomes an error.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` of wgpu; a panic in it is returned, and not printed.
+/// Runs wgpu code and returns a panic in it as an error, without printing it.
 ///
-/// wgpu 30 has no other way to tell that a device is lost while it is polled, and some answers that it does not expect of a driver reach an
-/// `unwrap`; it holds no lock then. A build whose panics abort ends there all the same.
+/// wgpu 30 panics when a device is lost while being polled, and unwraps some unexpected driver responses; it holds no lock then.
+/// Builds with `panic = "abort"` still abort.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
     quiet();
     let before = INSIDE.replace(true);
@@ -132,10 +132,10 @@ pub(super) async fn caught_while<T>(
     .await
 }
 
-/// Keeps the panic hook, which prints, from what [`caught`] returns as an error anyway. The hook that was there has all other panics.
+/// Installs a panic hook that ignores panics that [`caught`] returns as errors, and passes all others to the previous hook.
 fn quiet() {
     static HOOK: Once = Once::new();
-    // A hook cannot be changed by a thread that panics.
+    // A panicking thread cannot change the hook.
     if cfg!(target_arch = "wasm32") || std::thread::panicking() {
         return;
     }
@@ -156,13 +156,13 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Gpu {
-    /// Frees the device and all that lies on it, at once; arenas and programs of it fail from now on.
+    /// Frees the device and all its memory at once; its arenas and programs fail from now on.
     ///
-    /// Dropping everything does the same in its time, which in a browser may be long.
+    /// Dropping everything does the same eventually, which in a browser may take long.
     pub fn destroy(&self) {
         let closed = "the GPU was given back: open it again".into();
         self.shared.failure.set(Error::Device(closed));
-        // What it cannot free now goes with the process.
+        // Memory that cannot be freed now is freed when the process ends.
         caught(|| self.shared.device.destroy()).ok();
     }
 
@@ -171,10 +171,10 @@ impl Gpu {
         self.shared.failure.get().map_or(Ok(()), Err)
     }
 
-    /// Runs `make`, and returns the error that the device reports meanwhile: it made `what`, of `bytes` (0: unknown).
+    /// Runs `make` in error scopes and returns the first error; its message has `what` and `bytes` (0: unknown).
     pub(super) fn guarded<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
         if cfg!(target_arch = "wasm32") {
-            // An error scope answers later in a browser. There the error becomes the device's failure.
+            // In a browser an error scope resolves later, so the error becomes the device's failure instead.
             return Ok(make());
         }
         use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
@@ -220,7 +220,7 @@ impl Gpu {
                     waited += LOOK_EVERY;
                 }
                 Ok(Err(error)) => return Err(failure.lost(&error.to_string())),
-                // The message is wgpu's list of causes, all of which say that the device is lost.
+                // The panic message lists wgpu's causes, which all mean that the device is lost.
                 Err(_) => return Err(failure.lost("while waiting for it")),
             }
         }
@@ -229,15 +229,14 @@ impl Gpu {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // wgpu waits for the queue's work where the queue is dropped, without end for work that has none. A device that has failed is left
-        // to the end of the process.
+        // Dropping a queue makes wgpu wait for its work, forever if the work hangs: after a failure, leak the queue.
         if self.failure.get().is_some() {
             std::mem::forget(wgpu::Queue::clone(&self.queue));
         }
     }
 }
 
-/// A queue whose end is quiet: wgpu panics when the driver fails there.
+/// A queue that does not panic on drop, as wgpu's does when the driver fails.
 #[derive(Debug)]
 pub(super) struct Queue(Option<wgpu::Queue>);
 
@@ -258,7 +257,7 @@ impl Deref for Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let queue = self.0.take();
-        // All that was asked of it has been read, or was not wanted.
+        // Nobody waits for the remaining work, so its failure does not matter.
         caught(|| drop(queue)).ok();
     }
 }
@@ -270,7 +269,7 @@ fn given_up(waited: Duration) -> Error {
     ))
 }
 
-/// The value of a future that is ready, as error scopes are on native platforms.
+/// The value of a future that is already resolved, as error scopes are on native platforms.
 fn at_once<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -282,7 +281,7 @@ fn at_once<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
 mod tests {
     use super::*;
 
-    /// In a process of its own: what a panic prints is the process's.
+    /// Runs in a child process, to capture what a panic prints.
     #[test]
     fn a_panic_inside_is_an_error_and_prints_nothing() {
         const CHILD: &str = "SIT_TEST_PANICS";
@@ -305,7 +304,7 @@ mod tests {
             .unwrap();
         let printed = String::from_utf8_lossy(&child.stderr);
         assert!(child.status.success(), "{printed}");
-        // The name of this test may be printed.
+        // The test harness may print the name of this test.
         assert!(!printed.contains("inside: "), "{printed}");
         assert!(printed.contains("outside"), "{printed}");
     }

@@ -1,7 +1,7 @@
 //! The GPU backend: runs a plan on a wgpu device (Vulkan, Metal, DX12, browser WebGPU).
 //!
-//! Whatever waits is async. On native platforms the wait happens in place, by polling the device; in a browser the
-//! event loop resolves it. Failures of the device never panic: they are kept and returned by the next call.
+//! Everything that waits is async. On native platforms the wait polls the device in place; in a browser the event loop resolves it.
+//! Device failures never panic: they are stored and returned by the next call.
 
 mod adapter;
 mod arenas;
@@ -30,11 +30,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Submissions that may be under way. The next waits for the oldest, so that a loop which never reads cannot queue work
-/// and upload buffers without end. (A browser cannot wait here; there the caller must read now and then.)
+/// Maximum submissions in flight. The next one waits for the oldest, so that a loop that never reads cannot queue work and upload
+/// buffers without bound. (A browser cannot wait here; there the caller must read now and then.)
 const MAX_IN_FLIGHT: usize = 8;
 
-/// Bytes of uploads that are collected before they are sent to the device, which frees their staging memory.
+/// Uploads are submitted after this many bytes, which frees their staging memory.
 const UPLOAD_BYTES: usize = 16 << 20;
 
 /// An open wgpu device. Clones share it.
@@ -56,7 +56,7 @@ struct Shared {
     work: Mutex<Work>,
 }
 
-/// What the queue has been given.
+/// Work given to the queue.
 #[derive(Debug, Default)]
 struct Work {
     in_flight: VecDeque<wgpu::SubmissionIndex>,
@@ -64,27 +64,27 @@ struct Work {
     made: Made,
 }
 
-/// What a device has made so far; none of it grows while programs run.
+/// Counts of objects created on a device; none of them grows while programs run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Made {
     /// Compute pipelines: one for each kernel in use, shared by all programs.
     pub pipelines: usize,
-    /// Buffers, those freed since included.
+    /// Buffers, including those freed since.
     pub buffers: usize,
 }
 
-// A panic while a lock was held leaves values, not broken structures.
+// A panic while a lock is held may leave stale values but no broken invariants, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {
-    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else. The environment's
-    /// `WGPU_ADAPTER_NAME` names another one, as for other programs on wgpu.
+    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else. The environment variable
+    /// `WGPU_ADAPTER_NAME` can name another one, as in other wgpu programs.
     ///
     /// # Errors
-    /// [`Error::Device`] naming the adapters that were refused, and what to install or to use instead; [`Error::Config`] when the
-    /// environment names none that can be used.
+    /// [`Error::Device`] naming the adapters that were rejected, and what to install or use instead; [`Error::Config`] when the
+    /// environment names a GPU that cannot be used.
     pub async fn open(allow_software: bool, checks: Checks) -> Result<Gpu> {
         match adapter::named_by_environment() {
             Some(name) => {
@@ -97,7 +97,7 @@ impl Gpu {
         }
     }
 
-    /// Opens the GPU that `name` names: its place in [`list`], or a part of its name in any case. It may be a software adapter.
+    /// Opens the GPU that `name` selects: its index in [`list`], or a part of its name, ignoring case. It may be a software one.
     ///
     /// # Errors
     /// [`Error::Config`] with the list when there is no such GPU, or with the reason why it cannot be used.
@@ -105,37 +105,38 @@ impl Gpu {
         device::open(Asked::Named(name), "", checks).await
     }
 
-    /// Has `give_up` asked ten times a second while the host waits for the device, with how long this wait has taken. Once it says true the wait
-    /// ends with an error, and the device is left alone: work that never ends cannot be waited for. The first call counts.
+    /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
+    /// far. When it returns true, the wait ends with an error and the device is abandoned, since hung work cannot be waited for.
+    /// Only the first call has an effect.
     pub fn give_up_when(&self, give_up: impl Fn(Duration) -> bool + Send + Sync + 'static) {
         self.shared.watch.set(give_up);
     }
 
-    /// Computes on a device that someone else has opened, for example to draw a window; `info` is its adapter's. Its errors that
-    /// no one catches come here from now on, and end the work.
+    /// Uses a device that the caller has opened, for example to draw a window; `info` describes its adapter. From now on its
+    /// uncaptured errors are handled here and fail the work.
     ///
     /// # Errors
-    /// [`Error::Device`] when its limits are below the least of WebGPU.
+    /// [`Error::Device`] when its limits are below WebGPU's defaults.
     pub fn share(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Result<Gpu> {
         device::share(device, queue, info)
     }
 
-    /// Most bytes a segment of an arena may have: what a storage binding can span.
+    /// Maximum bytes of an arena segment: the size of a storage binding.
     pub fn max_segment_bytes(&self) -> u64 {
         self.shared.limits.binding_bytes
     }
 
-    /// What the device can bind and allocate.
+    /// Binding and buffer limits of the device.
     pub fn limits(&self) -> Limits {
         self.shared.limits
     }
 
-    /// True for an adapter that computes on the processor.
+    /// True for an adapter that runs on the CPU.
     pub fn is_software(&self) -> bool {
         self.shared.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// What has been made on the device so far.
+    /// Counts of what has been created on the device so far.
     pub fn made(&self) -> Made {
         lock(&self.shared.work).made
     }
@@ -148,7 +149,7 @@ impl Gpu {
         Arenas::new(self, layout, kinds)
     }
 
-    /// Makes the buffers, pipelines and bind groups of `plan`.
+    /// Creates the buffers, pipelines and bind groups of `plan`.
     ///
     /// # Errors
     /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails, [`Error::Shape`]
@@ -160,7 +161,7 @@ impl Gpu {
     /// Bytes that [`Gpu::program`] would allocate for `plan`.
     ///
     /// # Errors
-    /// As there, from what can be told without allocating.
+    /// As [`Gpu::program`], as far as they can be detected without allocating.
     pub fn program_bytes(&self, plan: &Plan) -> Result<u64> {
         program::bytes(plan, &self.shared.limits)
     }
@@ -187,7 +188,7 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Writes `bytes` into `buffer` before whatever is submitted next.
+    /// Writes `bytes` into `buffer` before the next submission.
     fn upload(&self, buffer: &wgpu::Buffer, mut offset: u64, bytes: &[u8]) -> Result<()> {
         self.check()?;
         for chunk in bytes.chunks(UPLOAD_BYTES) {
@@ -210,7 +211,7 @@ impl Gpu {
         self.shared.device.create_command_encoder(&descriptor)
     }
 
-    /// Submits pending uploads, then `encoder`. Returns what to wait for.
+    /// Submits pending uploads, then `encoder`. Returns the index to wait for.
     fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> Result<wgpu::SubmissionIndex> {
         let queue = &self.shared.queue;
         let submitted = fault::caught(|| {
@@ -247,7 +248,7 @@ fn bytes_of<T: bytemuck::NoUninit>(data: &[T]) -> &[u8] {
     bytemuck::cast_slice(data)
 }
 
-/// Refuses `got` values for `name`, which has `expected`.
+/// Rejects `got` values for `name`, which expects `expected`.
 fn check_len(name: &str, got: usize, expected: usize) -> Result<()> {
     if got == expected {
         return Ok(());

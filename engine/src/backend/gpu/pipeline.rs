@@ -1,4 +1,4 @@
-//! Kernels as compute pipelines: compiled once a device, shared by its programs.
+//! Compute pipelines of the kernels: compiled once per device, shared by its programs.
 
 use super::{Gpu, lock};
 use crate::backend::Checks;
@@ -14,9 +14,9 @@ pub(super) struct Pipeline {
 }
 
 impl Gpu {
-    /// The pipeline of `kernel`, compiled when it is first asked for.
+    /// The pipeline of `kernel`, compiled on first use.
     pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Result<Pipeline> {
-        // Held while compiling, so that no kernel is compiled twice.
+        // Locked while compiling, so that no kernel is compiled twice.
         let mut pipelines = lock(&self.shared.pipelines);
         if let Some(pipeline) = pipelines.get(kernel.name) {
             return Ok(pipeline.clone());
@@ -63,7 +63,7 @@ impl Gpu {
             module: &self.module(kernel),
             entry_point: Some(kernel.name),
             compilation_options: wgpu::PipelineCompilationOptions {
-                // Every kernel writes its workgroup memory before it reads it.
+                // Not needed: every kernel writes its workgroup memory before reading it.
                 zero_initialize_workgroup_memory: false,
                 ..Default::default()
             },
@@ -81,9 +81,9 @@ impl Gpu {
             return self.shared.device.create_shader_module(source);
         }
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: the source is our own, with no loop without an end. Operations are this crate's alone (`graph::op::Sealed`): the launch of
-        // each derives grid and sizes from the shapes of its tensors, which `graph::launch` has checked against the operation's own rule and
-        // against the kernel; every operation is tested with checks and without. Label indices are clamped in the shader.
+        // SAFETY: the source is our own, and all its loops terminate. Only this crate defines operations (`graph::op::Sealed`):
+        // their launches derive grid and sizes from tensor shapes, which `graph::launch` has checked against the operation's shape
+        // rule and against the kernel. Every operation is tested with and without checks. Label indices are clamped in the shader.
         #[expect(
             unsafe_code,
             reason = "bounds checks in the inner loop of every kernel"

@@ -1,4 +1,4 @@
-//! Running a program kernel by kernel, with the time of each.
+//! Runs a program kernel by kernel and measures the time of each.
 
 use super::Program;
 use super::program::MAX_DISPATCHES;
@@ -9,12 +9,12 @@ use sit_shaders::Access;
 use std::time::Duration;
 use wgpu::{BufferUsages, ComputePassDescriptor, ComputePassTimestampWrites};
 
-/// Bytes of a time.
+/// Bytes of a timestamp.
 const STAMP_BYTES: usize = 8;
 
 impl Program {
-    /// Runs all steps as [`Program::run`] does, each kernel in a pass of its own, and tells how long each took. `clock` is asked only where
-    /// the device has no timestamps.
+    /// Runs all steps as [`Program::run`] does, but with one pass per kernel, and returns how long each kernel took. `clock` is
+    /// read only if the device has no timestamps.
     ///
     /// # Errors
     /// [`crate::Error::Device`] or [`crate::Error::Limit`] when the device has failed, now or earlier.
@@ -32,7 +32,7 @@ impl Program {
         Ok(Profile::new(Timing::Waits, spans, &times))
     }
 
-    /// What a dispatch does, without its times: what a kernel can write it may also read, where its step says so.
+    /// The span of a dispatch, without times. A writable binding counts as read only if the step changes it in place.
     fn span(&self, dispatch: &Dispatch) -> Span {
         let mut span = Span::of(&self.plan, dispatch.step);
         let step = &self.plan.steps[dispatch.step];
@@ -55,7 +55,7 @@ impl Program {
         span
     }
 
-    /// Begin and end of each dispatch by the device's time.
+    /// Start and end of each dispatch, from GPU timestamps.
     async fn stamped(&self) -> Result<Vec<[Duration; 2]>> {
         let gpu = &self.gpu;
         let most = 2 * MAX_DISPATCHES;
@@ -91,7 +91,7 @@ impl Program {
             let n = 2 * range.len();
             encoder.resolve_query_set(&queries, 0..n as u32, &resolved, 0);
             gpu.submit(Some(encoder))?;
-            // Two floats are the bytes of a time.
+            // A timestamp has the size of two floats.
             let [words] = gpu.read(&staging, [(&resolved, 0, 2 * n)]).await?;
             let stamps = words.chunks_exact(2).map(|two| {
                 let [low, high] = [two[0], two[1]].map(|word| u64::from(word.to_bits()));
@@ -105,10 +105,10 @@ impl Program {
         Ok(times)
     }
 
-    /// Begin and end of each dispatch by `clock`, with a wait after each.
+    /// Start and end of each dispatch by `clock`, waiting for each.
     fn waited(&self, clock: &mut Clock<'_>) -> Result<Vec<[Duration; 2]>> {
         let gpu = &self.gpu;
-        // What was submitted before, and uploads, are not the first one's.
+        // Finish earlier submissions and uploads first, so that they do not count for the first dispatch.
         let before = gpu.submit(None)?;
         gpu.wait(&before)?;
         let mut times = Vec::with_capacity(self.commands.len());
@@ -135,7 +135,7 @@ mod tests {
     use crate::ops::pointwise;
     use pollster::block_on;
 
-    /// The first adapter, without what its devices need not have.
+    /// A device on the first adapter, without optional features.
     fn without_timestamps() -> Gpu {
         let any = Asked::Fastest { software: true };
         let adapters = block_on(adapter::candidates(any, "")).expect("drivers can be asked");
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(profile.timing, Timing::Waits);
         let times = profile.spans.iter().map(|span| [span.start, span.time]);
         let millis: Vec<[u128; 2]> = times.map(|two| two.map(|t| t.as_millis())).collect();
-        // 1 to 4, then 9 to 16.
+        // The clock reads 1 and 4, then 9 and 16.
         assert_eq!(millis, [[0, 3], [8, 7]]);
         assert_eq!(profile.time(), Duration::from_millis(10));
         assert!(profile.spans.iter().all(|span| span.bytes() == 36));

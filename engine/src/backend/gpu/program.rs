@@ -1,4 +1,4 @@
-//! A plan with its buffers, pipelines and bind groups: running it encodes and submits, and makes nothing.
+//! A plan with its buffers, pipelines and bind groups: running it encodes and submits, and creates no resources.
 
 use super::read::Staging;
 use super::{Arenas, Gpu, bytes_of, check_len};
@@ -12,14 +12,14 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use wgpu::BufferUsages;
 
-/// Uniform blocks start at multiples of this (WebGPU's default `minUniformBufferOffsetAlignment`).
+/// Alignment of uniform blocks (WebGPU's default `minUniformBufferOffsetAlignment`).
 const UNIFORM_ALIGN: usize = 256;
 
-/// A submission ends after this many dispatches or multiply-accumulates. Systems reset a GPU that works on one for seconds.
+/// Maximum dispatches and multiply-accumulates of a submission: systems reset a GPU whose submission takes seconds.
 pub(super) const MAX_DISPATCHES: usize = 128;
 const MAX_MACS: u64 = 100_000_000_000;
 
-/// Constants are filled in pieces of this many floats.
+/// Constants are filled in chunks of this many floats.
 const FILL_LEN: usize = 1 << 18;
 
 /// A plan with its buffers, pipelines and bind groups.
@@ -53,7 +53,7 @@ impl Command {
     }
 }
 
-/// Bytes of the buffers a program of `plan` has: slots, uniform blocks, and one staging buffer for its outputs.
+/// Bytes of a program's buffers: slots, uniform blocks, and one staging buffer for its outputs.
 pub(super) fn bytes(plan: &Plan, limits: &Limits) -> Result<u64> {
     let uniforms = Uniforms::new(&dispatches(plan, limits)?);
     Ok(plan.slot_bytes() + uniforms.data.len() as u64 + staging_bytes(plan))
@@ -63,7 +63,7 @@ fn staging_bytes(plan: &Plan) -> u64 {
     plan.outputs.iter().map(|port| port.ty.bytes()).sum()
 }
 
-/// The uniform blocks of all dispatches in one buffer; equal blocks stand in it once.
+/// The uniform blocks of all dispatches in one buffer; equal blocks are stored once.
 struct Uniforms {
     data: Vec<u8>,
     offsets: Vec<u64>,
@@ -151,7 +151,7 @@ impl Program {
         })
     }
 
-    /// The buffer of a place, and the offset there in bytes.
+    /// The buffer of a place, with the offset in bytes.
     pub(super) fn buffer(&self, place: &Place) -> Result<(&wgpu::Buffer, u64)> {
         match *place {
             Place::Slot(slot) => Ok((&self.slots[slot], 0)),
@@ -173,7 +173,7 @@ impl Program {
         &self.plan
     }
 
-    /// Bytes allocated: slots, uniform blocks and the staging buffer of reads.
+    /// Bytes allocated: slots, uniform blocks and the staging buffer for reads.
     pub fn bytes(&self) -> u64 {
         let buffers = self.slots.iter().chain(&self.uniforms);
         buffers.map(wgpu::Buffer::size).sum::<u64>() + self.staging.bytes
@@ -190,7 +190,8 @@ impl Program {
     /// Writes an integer input, before the next run.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for a label past its table,
+    /// [`Error::Shape`] when there is no such input or the length differs, [`Error::Config`] for an index out of range of its
+    /// table,
     /// [`Error::Device`] when the device has failed.
     pub fn write_u32(&mut self, input: &str, data: &[u32]) -> Result<()> {
         self.plan.input(input)?.check_indices(data)?;
@@ -210,7 +211,7 @@ impl Program {
         self.gpu.upload(buffer, offset, bytes_of(data))
     }
 
-    /// Submits all steps; their end is not awaited.
+    /// Submits all steps without waiting for them.
     ///
     /// # Errors
     /// [`Error::Device`] or [`Error::Limit`] when the device has failed, now or earlier.
@@ -229,7 +230,7 @@ impl Program {
         Ok(())
     }
 
-    /// Copies an output into an input of the same shape, on the device: the next run starts from it.
+    /// Copies an output into an input of the same shape, on the device, as the start of the next run.
     ///
     /// # Errors
     /// [`Error::Shape`] when one of them is not there or the shapes differ, [`Error::Device`] when the device has failed.
@@ -257,7 +258,7 @@ impl Program {
         Ok(())
     }
 
-    /// Reads different outputs of the last run, with one wait.
+    /// Reads several outputs of the last run, with one wait.
     ///
     /// # Errors
     /// [`Error::Shape`] when one of them is not there, [`Error::Device`] when the device fails.
@@ -301,7 +302,7 @@ fn slots(gpu: &Gpu, plan: &Plan) -> Result<Vec<wgpu::Buffer>> {
     let mut slots = Vec::with_capacity(plan.slots.len());
     for (i, slot) in plan.slots.iter().enumerate() {
         let buffer = gpu.buffer(&format!("slot {i}"), slot.len as u64 * 4, usage)?;
-        // New buffers are zero.
+        // New buffers are zero-filled.
         if let Use::Const(value) = slot.usage
             && value.to_bits() != 0
         {
@@ -319,7 +320,7 @@ fn slots(gpu: &Gpu, plan: &Plan) -> Result<Vec<wgpu::Buffer>> {
     Ok(slots)
 }
 
-/// Cuts the dispatches into submissions.
+/// Splits the dispatches into submissions.
 fn cut(plan: &Plan, dispatches: &[Dispatch]) -> Vec<Range<usize>> {
     let mut submissions = Vec::new();
     let (mut start, mut macs) = (0, 0);

@@ -1,4 +1,4 @@
-//! Reading device memory: a copy into a buffer that the host can map, then the wait for the map.
+//! Reads device memory: a copy into a mappable buffer, then a wait for the mapping.
 
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use wgpu::{BufferAsyncError, BufferUsages, MapMode};
 
-/// A buffer that reads go through.
+/// A staging buffer for reads.
 #[derive(Debug)]
 pub(super) struct Staging {
     pub(super) bytes: u64,
-    /// Taken while a read is under way; a second read at the same time makes its own.
+    /// Taken while a read is in progress; a concurrent read creates its own.
     buffer: Mutex<Option<wgpu::Buffer>>,
 }
 
-/// Where the callback of a map leaves its answer.
+/// The result of a buffer mapping, filled in by its callback.
 #[derive(Debug, Default)]
 struct Answer {
     result: Option<std::result::Result<(), BufferAsyncError>>,
@@ -40,7 +40,7 @@ impl Gpu {
         self.buffer("a staging buffer", bytes, usage)
     }
 
-    /// Reads floats of buffers, after all work submitted so far, with one wait: of each source its offset in bytes and the length.
+    /// Reads floats with one wait, after all work submitted so far. A source is a buffer, an offset in bytes and a length.
     pub(super) async fn read<const N: usize>(
         &self,
         staging: &Staging,
@@ -96,9 +96,9 @@ impl Gpu {
             };
             waker.inspect(Waker::wake_by_ref);
         });
-        // Not for what others have submitted since: a frame of the window may wait for the screen.
+        // Waits for this copy only: later submissions of others, such as a frame of a window, may depend on the display.
         self.wait(&copied)?;
-        // Mostly there by now on native platforms; another thread that polls the device may be about to bring it.
+        // On native platforms the result is usually there by now, unless another thread is polling the device.
         let mapped = poll_fn(|context| {
             let mut answer = lock(&answer);
             match answer.result.take() {

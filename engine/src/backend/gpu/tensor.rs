@@ -1,11 +1,11 @@
-//! Numbers that stay on the device when the program that computed them goes on.
+//! Tensors in device memory that outlive the run that computed them.
 
 use super::{Gpu, Program, bytes_of, check_len};
 use crate::error::{Error, Result};
 use std::ops::Range;
 use wgpu::BufferUsages;
 
-/// Floats in device memory, zeros at first. Clones share it; the last one frees it.
+/// Floats in device memory, initially zero. Clones share the memory; the last one frees it.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     gpu: Gpu,
@@ -41,12 +41,12 @@ impl Tensor {
         (self.buffer.size() / 4) as usize
     }
 
-    /// True without a float.
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where they lie, for shaders of others on the same device to read.
+    /// The buffer, for other shaders on the same device to read.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }
@@ -54,7 +54,7 @@ impl Tensor {
     /// Writes all of it from the host.
     ///
     /// # Errors
-    /// [`Error::Shape`] for another length, [`Error::Device`] when the device has failed.
+    /// [`Error::Shape`] for a wrong length, [`Error::Device`] when the device has failed.
     pub fn write(&self, data: &[f32]) -> Result<()> {
         check_len("a tensor", data.len(), self.len())?;
         self.gpu.upload(&self.buffer, 0, bytes_of(data))

@@ -1,10 +1,10 @@
-//! What the calls in a pickle would make.
+//! The results that calls in a pickle would have.
 
 use super::names::{GLOBALS, Global};
 use super::{MAX_AXES, Machine, Result, Slice, Storage, Value, View};
 
 impl Machine<'_> {
-    /// What a call would make.
+    /// The value that a call would return.
     pub(super) fn call(&mut self, function: Value, args: Value) -> Result<Value> {
         let Value::Tuple(args) = args else {
             return Err("calls with what is no tuple".into());
@@ -12,7 +12,7 @@ impl Machine<'_> {
         let args = self.pickle.tuple(args);
         match (function, args) {
             (Value::Global(Global::Beside), _) => Ok(Value::Other),
-            // A defaultdict has the kind of its values.
+            // The argument of a defaultdict is the type of its values.
             (Value::Global(Global::Dictionary), [] | [Value::Global(Global::Beside)]) => {
                 Ok(Value::Dict(self.container()))
             }
@@ -54,8 +54,8 @@ impl Machine<'_> {
         }
     }
 
-    /// A storage by its persistent id, `("storage", type, key, device, numel)`; before PyTorch 1.6 the part of another array that
-    /// it is, or none, came last.
+    /// A storage from its persistent id, `("storage", type, key, device, numel)`; before PyTorch 1.6 a last element gave the view
+    /// of another storage, or None.
     pub(super) fn storage(&mut self, id: Value) -> Result<Value> {
         const REFUSED: &str = "has a persistent id that is no storage";
         let Value::Tuple(id) = id else {
@@ -98,7 +98,7 @@ impl Machine<'_> {
     }
 }
 
-/// A number that counts something.
+/// A non-negative integer.
 fn natural(value: Value) -> Result<u64> {
     match value {
         Value::Int(n) => u64::try_from(n).map_err(|_| format!("counts {n}")),

@@ -1,19 +1,19 @@
-//! What a pickle holds, in few flat arrays.
+//! The contents of a pickle, in a few flat arrays.
 
 use super::super::index::Dtype;
 use super::names::Global;
 
-/// A part of an array: of the pickle's bytes for a text, of [`Pickle::parts`] for a tuple.
+/// A range: of the pickle's bytes for a string, of [`Pickle::parts`] for a tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in super::super) struct Slice {
     pub(super) at: u32,
     pub(super) len: u32,
 }
 
-/// A value. What has parts is a number, so that copies are cheap and nothing nests in memory.
+/// A value. Compound values are stored as indices, so that copies are cheap and nothing nests in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Value {
-    /// What no tensor depends on: none, a float, bytes, an object.
+    /// A value that no tensor depends on: None, a float, bytes, an object.
     Other,
     Bool(bool),
     Int(i64),
@@ -38,16 +38,16 @@ pub(in super::super) struct Storage {
 /// A view of a storage.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct View {
-    /// Number of the storage.
+    /// Index of the storage.
     pub storage: u32,
     /// First element.
     pub offset: u64,
-    /// Sizes and strides, as many of these as of those, at most [`super::MAX_AXES`].
+    /// Sizes and strides, equally many, at most [`super::MAX_AXES`].
     pub(super) sizes: Slice,
     pub(super) strides: Slice,
 }
 
-/// An item of a dictionary or a list, which has no keys.
+/// An item of a dictionary, or of a list, where the key is unused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
     pub of: u32,
@@ -55,7 +55,7 @@ pub(super) struct Item {
     pub value: Value,
 }
 
-/// What a pickle holds.
+/// The contents of a pickle.
 #[derive(Debug)]
 pub(in super::super) struct Pickle<'a> {
     pub(super) bytes: &'a [u8],
@@ -63,14 +63,14 @@ pub(in super::super) struct Pickle<'a> {
     pub top: Value,
     /// Elements of all tuples.
     pub(super) parts: Vec<Value>,
-    /// Items of all dictionaries and lists; of each one in the order they were set, and those of one behind each other.
+    /// Items of all dictionaries and lists, grouped by container, in the order of insertion.
     pub(super) items: Vec<Item>,
     pub storages: Vec<Storage>,
     pub views: Vec<View>,
 }
 
 impl Pickle<'_> {
-    /// The bytes of a text, which are UTF-8.
+    /// The bytes of a string; they are valid UTF-8.
     pub fn text(&self, text: Slice) -> &[u8] {
         &self.bytes[text.at as usize..][..text.len as usize]
     }
@@ -92,7 +92,7 @@ impl Pickle<'_> {
         self.naturals(view.sizes)
     }
 
-    /// In elements.
+    /// The strides in elements.
     pub fn strides(&self, view: &View) -> Vec<u64> {
         self.naturals(view.strides)
     }

@@ -1,18 +1,18 @@
-//! The names that a pickle may refer to. None is ever called; what it would make is written down instead.
+//! The names that a pickle may refer to. They are never called; the reader records what a call would return.
 
 use super::super::index::Dtype;
 
-/// What a name stands for.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Global {
-    /// A dictionary, empty when it is made.
+    /// A dictionary, initially empty.
     Dictionary,
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
-    /// `argparse.Namespace`, in which training scripts keep their flags; it stays shut.
+    /// `argparse.Namespace`, in which training scripts keep their flags; its contents are ignored.
     Namespace,
-    /// What stands beside tensors and makes none: numbers of numpy, paths, dates, settings.
+    /// Objects next to tensors that contain none: numpy numbers, paths, dates, settings.
     Beside,
 }
 
@@ -39,7 +39,7 @@ pub(super) const GLOBALS: [(&str, Global); 17] = [
     ("argparse.Namespace", Global::Namespace),
 ];
 
-/// Packages of which training scripts keep objects beside the weights.
+/// Packages whose objects training scripts save next to the weights.
 const BESIDE_PACKAGES: [&str; 8] = [
     "numpy",
     "omegaconf",
@@ -51,7 +51,7 @@ const BESIDE_PACKAGES: [&str; 8] = [
     "ml_collections",
 ];
 
-/// Single names of the same kind, from modules that also have names of another.
+/// Single harmless names, from modules that also have other names.
 const BESIDE: [&str; 24] = [
     "_codecs.encode",
     "types.SimpleNamespace",
@@ -79,10 +79,10 @@ const BESIDE: [&str; 24] = [
     "__builtin__.complex",
 ];
 
-/// A name longer than this is none.
+/// Longer names are rejected.
 const MAX_NAME_BYTES: usize = 200;
 
-/// What `module.name` stands for, or why it is refused.
+/// The meaning of `module.name`, or why it is rejected.
 pub(super) fn global(module: &[u8], name: &[u8]) -> Result<Global, String> {
     if module.len() + name.len() > MAX_NAME_BYTES {
         return Err("refers to a name of more than 200 bytes".into());

@@ -6,7 +6,7 @@ use crate::num::Real;
 use crate::shape::Shape;
 use sit_shaders::{ADALN_FWD, AdalnDims, LINEAR_FWD_64, LinearDims, POINTWISE_ADD, PointwiseDims};
 
-/// An operation with the launches and outputs it is given.
+/// An operation with given launches and outputs.
 #[derive(Clone, Debug)]
 struct Fake {
     launches: Vec<Launch>,
@@ -32,7 +32,7 @@ impl Define for Fake {
     fn cpu<F: Real>(&self, _: CpuIo<'_, F>) {}
 }
 
-/// Inputs and outputs, all of type `ty`, of an operation that changes none of them.
+/// An operation without in-place inputs, whose outputs all have type `ty`.
 fn fake(launches: Vec<Launch>, n_outs: usize, ty: &Type) -> Fake {
     Fake {
         launches,
@@ -65,7 +65,7 @@ fn add() -> Launch {
     Launch::new(&POINTWISE_ADD, &PointwiseDims { n: 5 }, grid)
 }
 
-/// The refusal of one launch with inputs `[5]`, `[5]` and one output `[5]`.
+/// The error message for a single launch with inputs `[5]`, `[5]` and one output `[5]`.
 fn refusal(launch: Launch) -> String {
     refused(&plan_of(launch), &Limits::default()).to_string()
 }
@@ -202,7 +202,7 @@ fn aliasing_is_refused() {
     dispatches(&two, &Limits::default()).expect("disjoint ranges may both be written");
     two.steps[0].outs[1].place = place(0);
     refused(&two, &Limits::default());
-    // One range read and another of the same buffer written: WebGPU tracks whole buffers.
+    // Reading one range and writing another of the same buffer: WebGPU tracks whole buffers.
     two.steps[0].outs[1].place = place(64);
     two.steps[0].ins[0].place = place(128);
     refused(&two, &Limits::default());

@@ -22,9 +22,9 @@ pub struct Dit {
     pub depth: usize,
     /// Heads of the attention; each is D / heads wide.
     pub n_heads: usize,
-    /// Classes; the null class is the number `n_classes`. 0 is an unconditional model without a label table.
+    /// Number of classes; `n_classes` itself is the null class. 0 means an unconditional model without a label table.
     pub n_classes: usize,
-    /// Whether the last layer has 2C outputs a pixel, of which the second half is dropped (SiT's training default).
+    /// Whether the last layer has 2C outputs per pixel, the second half of which is dropped (SiT's training default).
     pub learn_sigma: bool,
     /// How the blocks are conditioned.
     #[serde(default, skip_serializing_if = "Block::is_default")]
@@ -41,8 +41,8 @@ pub enum Block {
     #[default]
     #[serde(rename = "adaln-zero")]
     AdaLnZero,
-    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not say how the modulation
-    /// starts; here as every other linear layer.
+    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not specify how the
+    /// modulation is initialized; here like every other linear layer.
     #[serde(rename = "adaln")]
     AdaLn,
 }
@@ -71,7 +71,7 @@ impl fmt::Display for Dit {
     }
 }
 
-/// More tokens than attention can be computed for; it keeps the position embedding a small part of the weights.
+/// Upper limit on tokens, more than attention can handle; it also keeps the position embedding a small part of the weights.
 const MAX_TOKENS: usize = 1 << 16;
 
 /// A published size.
@@ -168,7 +168,7 @@ impl Dit {
                 format!("got {dim}, expected a multiple of model.n_heads = {n_heads}"),
             ));
         }
-        // A quarter each for the sine and the cosine of column and row.
+        // A quarter each for sine and cosine of column and row.
         if !dim.is_multiple_of(4) {
             return Err(Error::setting(
                 "model.dim",
@@ -204,7 +204,7 @@ impl Dit {
             18.0 * depth * dim * dim + dim * (classes + tokens + 3.0 * channels * patch * patch);
         let values = depth * (20.0 * tokens * dim + 2.0 * heads * tokens * tokens)
             + 4.0 * channels * size * size;
-        // Weights, gradients, moments and average.
+        // Weights, gradients, two moments and the average.
         let bytes = 4.0 * (5.0 * params + batch * values);
         if bytes <= MAX_BYTES {
             return Ok(());
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::model::ModelConfig;
 
-    /// Names with the parameter counts of the official code, with 2C and with C outputs a pixel.
+    /// Names with the parameter counts of the official code, with 2C and with C outputs per pixel.
     const COUNTS: [(&str, usize, usize); 12] = [
         ("SiT-S/2", 32_963_360, 32_957_200),
         ("SiT-S/4", 32_945_024, 32_920_384),
@@ -300,7 +300,7 @@ mod tests {
                 },
                 "model.input_size: got 1024 with model.patch = 2, 262144 tokens, expected at most 65536",
             ),
-            // Within all ranges, and beyond all machines.
+            // Each size within its range, but together beyond all machines.
             (
                 Dit {
                     dim: 65_536,

@@ -27,7 +27,7 @@ pub(crate) fn recognize(tensors: &Shapes<'_>) -> Option<Result<Found, String>> {
     }
     let (dim, channels, patch) = (proj[0], proj[1], proj[2]);
     let first = |name: &str| Some(*tensors.get(name)?.first()?);
-    // What is neither C nor 2C outputs a pixel is a mismatch of the usual 2C.
+    // If the outputs per pixel are neither C nor 2C, report a mismatch with the usual 2C.
     let plain = patch
         .checked_mul(patch)
         .and_then(|n| n.checked_mul(channels));

@@ -4,7 +4,7 @@ fn wave<F: Real>(n: usize, step: f64) -> Vec<F> {
     (0..n).map(|i| F::of((i as f64 * step).sin())).collect()
 }
 
-/// A stored matrix of shape `[rows, cols]`, transposed or not, with room between the stored rows.
+/// A matrix of shape `[rows, cols]`, stored transposed or not, with gaps between the stored rows.
 fn mat<F: Real>(data: &[F], rows: usize, cols: usize, transposed: bool) -> Mat<'_, F> {
     if transposed {
         Mat::strided(data, cols, rows, rows + 3).t()

@@ -17,7 +17,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Of o `[B, T, D]`.
+    /// From the shape `[B, T, D]` of o.
     fn new(o: &[usize], n_heads: usize) -> Self {
         let &[_, tokens, width] = o else {
             unreachable!("checked by infer")
@@ -33,12 +33,12 @@ impl Sizes {
         F::ONE / F::of(self.head_dim as f64).sqrt()
     }
 
-    /// Where head `h` of row `row` begins in `[T, D]`.
+    /// Offset of head `h` of row `row` in `[T, D]`.
     fn at(self, h: usize, row: usize) -> usize {
         row * self.width + h * self.head_dim
     }
 
-    /// Where column block `part` (0 q, 1 k, 2 v) of that begins in `[T, 3D]`.
+    /// Offset of head `h` of row `row` in column block `part` (0 q, 1 k, 2 v) of `[T, 3D]`.
     fn part_at(self, part: usize, h: usize, row: usize) -> usize {
         (3 * row + part) * self.width + h * self.head_dim
     }
@@ -49,14 +49,14 @@ impl Sizes {
         Mat::strided(qkv, self.tokens, self.head_dim, 3 * self.width)
     }
 
-    /// Queries or keys whose scores stay in the first-level cache: whole panels, and at least one.
+    /// Number of queries or keys whose scores stay in the first-level cache: whole panels, at least one.
     fn block(self) -> usize {
         const IN_FIRST_CACHE: usize = 1 << 13;
         let most = self.tokens.next_multiple_of(NR);
         (IN_FIRST_CACHE / self.tokens / NR * NR).clamp(NR, most)
     }
 
-    /// Values of a packed `[hd, T]` and of a packed `[T, hd]`.
+    /// Lengths of a packed `[hd, T]` and of a packed `[T, hd]`.
     fn packed<F: Real>(self) -> (usize, usize) {
         (
             Packed::<F>::len_of(self.head_dim, self.tokens),
@@ -65,7 +65,7 @@ impl Sizes {
     }
 }
 
-/// Cuts `n` lengths off a scratch buffer.
+/// Splits the first `N` lengths off a scratch buffer.
 #[inline(always)]
 fn cut<const N: usize, F>(mut scratch: &mut [F], lens: [usize; N]) -> [&mut [F]; N] {
     lens.map(
@@ -101,8 +101,8 @@ struct Forward<'a, F> {
 impl<F: Real> WithSimd for Forward<'_, F> {
     type Output = ();
 
-    /// Some queries at a time. Their scores lie in columns below each other: as one product leaves them and the next one reads them,
-    /// and so that the softmax runs along whole vectors.
+    /// Processes a block of queries at a time. Scores are stored as packed panels with one query per column: one product writes
+    /// them that way, the next one reads them that way, and the softmax runs along whole vectors.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sizes, qkv, o, lse } = self;
@@ -178,7 +178,7 @@ struct Backward<'a, F> {
     delta: &'a mut [F],
 }
 
-/// Most keys at a time: the gradients of their scores stay in the cache until they are multiplied by the keys.
+/// Maximum keys at a time: the gradients of their scores stay in the cache until they are multiplied by the keys.
 const KEYS: usize = 128;
 
 impl<F: Real> WithSimd for Backward<'_, F> {
@@ -186,7 +186,7 @@ impl<F: Real> WithSimd for Backward<'_, F> {
 
     /// With `p = exp(s - lse)` and `delta = rows of g · o`: `gv = pᵀ g`, `gs = p (g vᵀ - delta) / √hd`, `gk = gsᵀ q`, `gq = gs k`.
     ///
-    /// Some keys at a time, whose p and gs lie as the products for gv, gk and gq read them.
+    /// Processes a block of keys at a time; p and gs are stored as the packed operands of the products for gv, gk and gq.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {

@@ -1,4 +1,4 @@
-//! The cases that every backend is tested with.
+//! The test cases for all backends.
 
 use super::{Epilogue, Linear};
 use crate::ops::Case;
@@ -41,7 +41,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         plain(Epilogue::None, false, 3, 5, 7, &[0, 1, 2]),
         plain(Epilogue::None, false, 65, 33, 70, &[0, 1, 2]),
         plain(Epilogue::None, false, 16, 384, 384, &[]),
-        // Enough rows for the gradient of w to be added up in slices.
+        // Enough rows for the gradient of w to be split into slices.
         plain(Epilogue::None, false, 515, 3, 5, &[0, 1, 2]),
         plain(Epilogue::None, false, 300, 8, 12, &[0, 1, 2]),
         plain(Epilogue::Gelu, false, 5, 8, 4, &[]),

@@ -1,4 +1,4 @@
-//! The cases that every backend is tested with.
+//! The test cases for all backends.
 
 use super::{Kind, Pointwise};
 use crate::ops::Case;
@@ -13,7 +13,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             _ => &[0, 1][..n_ins],
         };
         let case = |&n: &usize| {
-            // One sample: the test of samples in groups compares numbers, and tries 0 and negative ones, of which some have no result.
+            // A single sample: the test of grouped samples uses 0 and negative numbers, where these operations are undefined.
             let x = if let Ln | Sqrt | Rsqrt | Div = op {
                 Type::f32([1, n])
             } else {

@@ -111,7 +111,7 @@ pub(super) fn backward(
             let flow = mul(g, grad, x)?;
             scale(g, flow, 2.0)?
         }
-        // By sigmoids of both signs: 1 less a number near 1 would have few digits.
+        // From sigmoids of both signs: 1 - tanh^2 would cancel where it is near 0.
         Kind::Tanh => {
             let twice = scale(g, x, 2.0)?;
             let slope = sigmoid_slope(g, twice)?;

@@ -1,4 +1,4 @@
-//! What a session tells: its states, the outputs of the network, the estimated errors, a profile of its last step.
+//! Results of a session: states, network outputs, estimated errors, and a profile of the last step.
 
 use super::{FormProgram, Session};
 use crate::backend::Program;
@@ -6,7 +6,7 @@ use crate::backend::profile::{Clock, Profile};
 use crate::error::{Error, Result};
 
 impl Session {
-    /// The estimated error of the last step for each sample, as root mean square over its values, `[B]`.
+    /// The estimated error of the last step for each sample, as a root mean square over its values, `[B]`.
     ///
     /// # Errors
     /// [`Error::Config`] before the first step, without [`Sampling::keep_error`](crate::sample::Sampling::keep_error) or after a step without an estimate;
@@ -16,10 +16,10 @@ impl Session {
         pollster::block_on(self.read_error_async())
     }
 
-    /// Like [`Self::read_error`], without waiting: for browsers.
+    /// Async variant of [`Self::read_error`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read_error`].
     pub async fn read_error_async(&self) -> Result<Vec<f64>> {
         let last = self.last.map(|at| &self.programs[at]);
         let Some(FormProgram { program, .. }) = last.filter(|p| p.form.has_error) else {
@@ -31,8 +31,9 @@ impl Session {
         Ok(squares.iter().map(|&x| f64::from(x).sqrt()).collect())
     }
 
-    /// The network's output `[B, C, H, W]` at the state and time before the last step (of several evaluations the first, after the
-    /// step's noise); with classifier-free guidance `[2B, C, H, W]`, first the classes' and then the null class's.
+    /// The network's output `[B, C, H, W]` at the state and time before the last step (in a step with several evaluations the first
+    /// one, after the step's noise was added); with classifier-free guidance `[2B, C, H, W]`, first conditional, then
+    /// unconditional.
     ///
     /// # Errors
     /// [`Error::Config`] before the first step or without [`Sampling::keep_out`](crate::sample::Sampling::keep_out), [`Error::Device`] when the device fails.
@@ -41,15 +42,15 @@ impl Session {
         pollster::block_on(self.read_out_async())
     }
 
-    /// Like [`Self::read_out`], without waiting: for browsers.
+    /// Async variant of [`Self::read_out`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read_out`].
     pub async fn read_out_async(&self) -> Result<Vec<f32>> {
         self.kept()?.read("out").await
     }
 
-    /// What [`Session::read`] and [`Session::read_out`] return, on a GPU for one wait.
+    /// Returns both [`Session::read`] and [`Session::read_out`], on a GPU with a single wait.
     ///
     /// # Errors
     /// As [`Session::read_out`].
@@ -58,10 +59,10 @@ impl Session {
         pollster::block_on(self.read_both_async())
     }
 
-    /// Like [`Self::read_both`], without waiting: for browsers.
+    /// Async variant of [`Self::read_both`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read_both`].
     pub async fn read_both_async(&self) -> Result<[Vec<f32>; 2]> {
         self.kept()?.read_all(["x", "out"]).await
     }
@@ -75,13 +76,14 @@ impl Session {
         })
     }
 
-    /// The program of the last step, none before the first: its outputs are the state `x` and, with [`Sampling::keep_out`](crate::sample::Sampling::keep_out), the
-    /// network's output `out`, as [`Session::read`] and [`Session::read_out`] tell.
+    /// The program of the last step; `None` before the first. Its outputs are the state `x` and, with
+    /// [`Sampling::keep_out`](crate::sample::Sampling::keep_out), the network's output `out`, as in [`Session::read`] and
+    /// [`Session::read_out`].
     pub fn program(&self) -> Option<&Program> {
         self.last.map(|at| &self.programs[at].program)
     }
 
-    /// Does the last step again, from the same state, with the time of each kernel ([`Program::profile`]).
+    /// Repeats the last step, from the same state, and measures each kernel ([`Program::profile`]).
     ///
     /// # Errors
     /// [`Error::Config`] before the first step, [`Error::Device`] when the device fails.
@@ -101,10 +103,10 @@ impl Session {
         pollster::block_on(self.read_async())
     }
 
-    /// Like [`Self::read`], without waiting: for browsers.
+    /// Async variant of [`Self::read`], for browsers.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::read`].
     pub async fn read_async(&self) -> Result<Vec<f32>> {
         match self.last {
             Some(at) => self.programs[at].program.read("x").await,

@@ -9,7 +9,7 @@ const DATA: Gaussian = Gaussian {
     std: 0.5,
 };
 
-/// Predictions whose conversions are exact up to the end; data is divided by a smaller sigma there.
+/// Predictions whose conversions are exact up to the end; for data, sigma is clamped there.
 const EXACT: [Prediction; 3] = [Prediction::Velocity, Prediction::Score, Prediction::Noise];
 
 fn transport(path: Path, prediction: Prediction) -> Transport {
@@ -30,7 +30,7 @@ fn sde(method: Method, diffusion: Diffusion, last_step: LastStep, n_steps: u32) 
     }
 }
 
-/// A step with the exact network on Gaussian data: noise of this size is added before and after an affine map.
+/// A step with the exact network on Gaussian data: an affine map, with noise of these sizes added before and after it.
 fn exact_step(transport: &Transport, step: &Step) -> (f64, Affine, f64) {
     let net = |x: &[f64], t| {
         let output = DATA.output(transport.path, transport.prediction, t);
@@ -48,8 +48,7 @@ fn exact_step(transport: &Transport, step: &Step) -> (f64, Affine, f64) {
     }
 }
 
-/// Mean and variance after all steps, from the exact marginal at the first time. Steps are affine, so there is no
-/// sampling error.
+/// Mean and variance after all steps, from the exact marginal at the first time. Affine steps have no sampling error.
 fn moments(transport: &Transport, steps: &[Step]) -> (f64, f64) {
     steps.iter().fold(
         DATA.marginal(transport.path, steps[0].t),
@@ -83,10 +82,10 @@ fn ode_orders_on_a_gaussian() {
             for (&method, expected) in Method::ALL.iter().zip(orders) {
                 let mut transport = transport(path, prediction);
                 if prediction == Prediction::Data {
-                    // Sigma stays above its smallest value.
+                    // Keeps sigma above its minimum.
                     transport.t_eps_sample = Some(0.06);
                 }
-                // Where the error is the method's, not that of rounding.
+                // Sizes at which the method's error dominates rounding.
                 let sizes = match expected {
                     4.0 => [160, 200, 240, 280, 320],
                     _ => [40, 80, 160, 320, 640],
@@ -102,7 +101,7 @@ fn ode_orders_on_a_gaussian() {
                     (n_steps, (end - exact).abs())
                 });
                 let got = order(&errors);
-                // With some of these the largest term of the error vanishes.
+                // For some of these the leading error term vanishes.
                 let may_exceed = method == Method::Midpoint || prediction == Prediction::Data;
                 assert!(
                     got > expected - 0.1 && (may_exceed || got < expected + 0.1),
@@ -113,7 +112,7 @@ fn ode_orders_on_a_gaussian() {
     }
 }
 
-/// Whether a default transport refuses an SDE, by the closed-form argument rather than the code's arithmetic.
+/// Whether a default transport must reject an SDE, from a closed-form argument, independent of the code's arithmetic.
 fn is_singular(
     path: Path,
     prediction: Prediction,
@@ -134,7 +133,7 @@ fn is_singular(
             || stays_positive && method == Method::Heun && last_step == LastStep::None)
 }
 
-/// The mean and variance that an exact integration followed by the last step has.
+/// The mean and variance after an exact integration followed by the last step.
 fn expected_moments(path: Path, diffusion: Diffusion, last_step: LastStep, t: f64) -> (f64, f64) {
     let marginal = DATA.marginal(path, t);
     let velocity = DATA.output(path, Prediction::Velocity, t);
@@ -159,8 +158,8 @@ fn expected_moments(path: Path, diffusion: Diffusion, last_step: LastStep, t: f6
     (last.at(marginal.0), last.slope.powi(2) * marginal.1)
 }
 
-/// Every SDE keeps the marginals: its moments are off by a discretization error alone, below 0.2 % of the standard
-/// deviation and 1 % of the variance at 500 steps, and half as large at 1000 (weak order 1).
+/// Every SDE preserves the marginals: the moments have a discretization error only, below 0.2 % of the standard deviation and 1 %
+/// of the variance at 500 steps, and half of that at 1000 (weak order 1).
 #[test]
 fn sde_moments_of_every_combination() {
     let mut n_checked = 0;
@@ -249,7 +248,7 @@ fn step_bits(step: &Step) -> Vec<u64> {
     all.map(f64::to_bits).collect()
 }
 
-/// The schedule against the reference's step as it is written there, on arbitrary states and outputs.
+/// The schedule against SiT's formulas as written in its code, on arbitrary states and outputs.
 #[test]
 fn steps_are_the_references_formulas() {
     for &path in Path::ALL {
@@ -367,7 +366,7 @@ fn the_last_step_is_without_noise() {
     }
 }
 
-/// The companion of Heun's method is Euler's: the estimate is the difference of the two.
+/// Heun's embedded method is Euler's: the error estimate is the difference of the two.
 #[test]
 fn the_error_of_a_step_is_estimated_by_its_companion() {
     let transport = transport(Path::Gvp, Prediction::Velocity);
@@ -405,7 +404,7 @@ fn a_schedule_from_the_way_has_the_size_and_the_end_of_the_whole() {
                 assert_near("t_next", a.t_next, b.t_next, 1e-12);
             }
         }
-        // Between two steps, and so near to the end that less than half a step is left.
+        // Between two steps, and so close to the end that less than half a step is left.
         let interval = transport.sample_interval(&sampler).unwrap();
         for t in [0.503, interval.t1 - 1e-3] {
             let rest = schedule_from(&transport, &sampler, t).unwrap();
