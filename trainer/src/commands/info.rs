@@ -43,7 +43,7 @@ pub struct Args {
     input_size: Option<usize>,
 }
 
-/// More tensors that do not fit tell no more.
+/// The most mismatched tensors that are listed; more would not help.
 const MISMATCHES_SHOWN: usize = 10;
 
 /// Runs it.
@@ -131,10 +131,10 @@ pub fn run(args: &Args) -> Result<()> {
     stdout::print(&text)
 }
 
-/// Tensors of a file that is no SiT that are shown.
+/// The most tensors that are listed of a file that is not a SiT.
 const TENSORS_SHOWN: usize = 5;
 
-/// What computes here, without a model.
+/// Shows the devices of this machine, without a model.
 fn machine() -> Result<()> {
     let mut text = String::new();
     for choice in [Choice::Cpu, Choice::Gpu] {
@@ -175,7 +175,7 @@ fn what(path: &Path, file: &Weights) -> String {
     text + "\n"
 }
 
-/// The sizes that a file tells, and what does not fit them as text; the first tensors of one that is no SiT.
+/// The model sizes found in a file. Writes mismatched tensors to `text`, or the first tensors if the file is not a SiT.
 fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
     let Examination {
         model,
@@ -204,7 +204,7 @@ fn sizes(file: &Weights, args: &Args, text: &mut String) -> Result<Sizes> {
     Err(Failure::input("a file whose tensors tell no sizes"))
 }
 
-/// What a file does not tell, and how to say it.
+/// Sizes that the file does not state, and the flags that state them.
 fn open_questions(sizes: &Sizes) -> String {
     let dim = sizes.model.dim;
     let mut text = String::new();
@@ -292,7 +292,7 @@ fn describe(text: &mut String, sizes: &Sizes, classes: &str, names: &[String]) -
     Ok(())
 }
 
-/// A run's configuration of which only the model counts.
+/// A configuration in which only the model matters.
 pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     RunConfig {
         model,
@@ -307,7 +307,7 @@ pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     }
 }
 
-/// Sampling a batch; every step of the ODE is like the first.
+/// Sampling of a batch in a single step, since every step of the ODE is alike.
 fn one_step(blueprint: Blueprint, batch: usize, guidance: f64) -> Sampling<Blueprint> {
     let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
     sampling.batch(batch).guidance(guidance)
