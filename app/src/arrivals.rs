@@ -1,5 +1,5 @@
-//! What is done with files that arrive: a picture restores its session, weights are stepped, data is trained on, and the
-//! checkpoints of a run are laid side by side.
+//! What happens to files that arrive: a picture restores its session, weights are sampled from, data is trained on, and the
+//! checkpoints of a run are shown side by side.
 
 use crate::drops::Drops;
 use crate::export;
@@ -19,18 +19,18 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// What files that came together are.
+/// The kind of the files that arrived together.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     /// A folder: a run, or data.
     Folder(PathBuf),
     /// More than one.
     Folders,
-    /// Weights of several training steps.
+    /// Several files of weights, from different training steps.
     Checkpoints,
     /// Images, archives or IDX files.
     Data,
-    /// Each for itself: a picture or weights.
+    /// Files to be opened one by one: a picture or weights.
     Single,
 }
 
@@ -45,7 +45,7 @@ impl Kind {
         match folders.pop() {
             Some(folder) if files.len() == 1 => Kind::Folder(folder),
             Some(_) => Kind::Folders,
-            // A picture alone may carry a session.
+            // A single picture may contain a session.
             None if files.len() > 1 && all(is_weights) => Kind::Checkpoints,
             None if files.len() > 1 && all(is_data) || all(is_set) => Kind::Data,
             None => Kind::Single,
@@ -61,7 +61,7 @@ fn is_weights(name: &str) -> bool {
     ends(name, &[".safetensors", ".pt"])
 }
 
-/// Whether it is a data set by itself.
+/// Whether a single file is a data set.
 fn is_set(name: &str) -> bool {
     ends(name, &[".zip"]) || is_idx(name)
 }
@@ -82,7 +82,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// None yet. `max_segment_bytes`: most bytes of a buffer on the device.
+    /// No files yet. `max_segment_bytes` is the most bytes of a buffer on the device.
     pub fn new(max_segment_bytes: u64) -> Self {
         Arrivals {
             drops: Drops::default(),
@@ -93,7 +93,7 @@ impl Arrivals {
         }
     }
 
-    /// What the file that arrived last is, if it was no picture.
+    /// What the last file was that arrived, if it was not a picture.
     pub fn card(&self) -> Option<&Card> {
         self.card.as_ref()
     }
@@ -104,7 +104,7 @@ impl Arrivals {
         self.drops.choose(ctx, choice);
     }
 
-    /// Does what is to be done with the files that have arrived.
+    /// Handles the files that have arrived.
     pub fn take(&mut self, ctx: &Context, state: &mut State, job: &Job) {
         while let Some(arrived) = self.drops.next(ctx) {
             let mut files = Vec::new();
@@ -144,7 +144,7 @@ impl Arrivals {
             }
             Kind::Data => {
                 let place = match &files[..] {
-                    // Its labels lie beside it.
+                    // Keep the path: the labels are in the same folder.
                     [(name, Bytes::Disk(path))] if is_idx(name) => Place::Disk(path.clone()),
                     _ => Place::Files(files),
                 };

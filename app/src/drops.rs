@@ -1,4 +1,4 @@
-//! Files that are dropped on the window or chosen in a dialog. A browser reads them in its own time.
+//! Files that are dropped on the window or chosen in a dialog. A browser reads them asynchronously.
 
 use crate::state::Bytes;
 #[cfg(not(target_arch = "wasm32"))]
@@ -9,7 +9,7 @@ use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 /// A file's name, and its contents or why they cannot be read.
 type Dropped = (String, Result<Bytes, String>);
 
-/// Where files arrive, those that were dropped together at once.
+/// Receives files; those dropped together arrive together.
 pub struct Drops {
     arrived: UnboundedReceiver<Vec<Dropped>>,
     send: UnboundedSender<Vec<Dropped>>,
@@ -34,7 +34,7 @@ impl Drops {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn read(&self, _ctx: &Context, files: Vec<DroppedFileHandle>) {
-        // What is on the disk stays there until it is needed.
+        // A file on the disk is read only when it is needed.
         let contents = |file: &DroppedFileHandle| match file.path().exists() {
             true => Ok(Bytes::Disk(file.path().to_owned())),
             false => file.bytes().map(|bytes| Bytes::Memory(bytes.into())),

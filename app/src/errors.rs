@@ -1,23 +1,23 @@
-//! Whose fault it is: the error of an ODE lane at its points, apart into the network's and the solver's.
+//! Splits the error of an ODE lane at its points into the network's part and the solver's.
 //!
-//! With the exact field of the data the true way of a point is known. Let `x` be the lane's point, `c` the point that the lane's
-//! steps reach with the exact field, and `f` the true one. Then `c - f` is the solver's error and `x - c` the network's.
+//! With the exact field of the data, the true trajectory of a point is known. Let `x` be the lane's point, `c` the point that the
+//! lane's steps reach with the exact field, and `f` the true one. Then `c - f` is the solver's error and `x - c` the network's.
 
 use crate::state::{LaneStep, Record};
 use sit_engine::analytic::Mixture;
 use sit_engine::transport::{Path, Transport};
 
-/// Steps of order 4 within each of the lane's that make the true way.
+/// Order-4 steps within each step of the lane, for the true trajectory.
 const FINE: usize = 8;
 
 /// Points that are followed.
 const N_POINTS: usize = 64;
 
-/// The exact ways of a run's points, as far as they were needed.
+/// The exact trajectories of a run's points, computed as far as they were needed.
 #[derive(Debug, Clone, Default)]
 pub struct Ways {
     run: u64,
-    /// After each step: with the lane's steps, and the true points.
+    /// The points after each step: with the lane's own steps, and the true ones.
     coarse: Vec<Vec<f64>>,
     fine: Vec<Vec<f64>>,
 }
@@ -34,7 +34,7 @@ pub struct Errors {
 }
 
 impl Ways {
-    /// The errors of a lane's points after `n` steps; `None` where a step adds noise, so that there is no true way.
+    /// The errors of a lane's points after `n` steps; `None` if a step adds noise, because then there is no true trajectory.
     pub fn errors(
         &mut self,
         record: &Record,
@@ -109,7 +109,7 @@ mod tests {
     use sit_engine::transport::Method;
     use std::sync::Arc;
 
-    /// A lane that follows the exact field, pushed aside by `wrong` in each step, as a network that is off would.
+    /// A lane in the exact field, with an error of `wrong` in each step as from an imperfect network.
     fn lane(n: u32, wrong: f64) -> (Record, Mixture, Transport) {
         let (mixture, transport) = (Toy::TwoGaussians.mixture().unwrap(), Transport::default());
         let settings = Settings {
@@ -147,7 +147,7 @@ mod tests {
         let (record, mixture, transport) = lane(n, wrong);
         let mut ways = Ways::default();
         let end = n as usize;
-        // Asked for on the way or at once: the same.
+        // Computing all at once gives the same as computing on the way.
         ways.errors(&record, end / 2, &mixture, &transport).unwrap();
         let errors = ways.errors(&record, end, &mixture, &transport).unwrap();
         let at_once = Ways::default().errors(&record, end, &mixture, &transport);

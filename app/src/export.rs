@@ -1,4 +1,4 @@
-//! Pictures and animations of the lanes that carry their recipe: dropping one on the window restores the session.
+//! Pictures and animations of the lanes. Each contains a link to its session: dropping it on the window restores the session.
 
 use crate::state::{Export, Link, PlaybackAction, Quantity, State};
 use crate::view::picture;
@@ -12,7 +12,7 @@ const KEY: &str = "sit-link";
 /// A sample is enlarged by a whole factor to at least this side, in pixels.
 const LEAST_SIDE: usize = 32;
 
-/// Hundredths of a second that a frame of an animation stands, and the last one.
+/// Display time of an animation's frame, and of its last one, in hundredths of a second.
 const DELAYS: [u16; 2] = [6, 150];
 
 /// Name of the file.
@@ -57,7 +57,7 @@ fn gif(state: &State) -> Result<Vec<u8>, String> {
     let mut at = state.clone();
     for cursor in 0..=last {
         at.apply(PlaybackAction::Seek(cursor));
-        // A quantity that some steps lack, such as the noise of the first state, has no frame there.
+        // Skip steps that lack the quantity, such as the noise of the first state.
         frames.extend(lanes(&at));
     }
     let [width, height] = frames.last().ok_or("There is nothing to draw yet")?.size;
@@ -98,7 +98,7 @@ pub fn link(bytes: &[u8]) -> Option<String> {
             .map(|t| t.text.clone());
     }
     if bytes.starts_with(b"GIF8") {
-        // The comment follows the header; its parts are at most 255 bytes long, each after its length.
+        // The comment follows the header. It is stored in chunks of at most 255 bytes, each after its length.
         let start = [0x21, gif::Extension::Comment as u8];
         let at = bytes.windows(2).position(|w| w == start)?;
         let mut rest = &bytes[at + 2..];
@@ -113,7 +113,7 @@ pub fn link(bytes: &[u8]) -> Option<String> {
     None
 }
 
-/// The state that a picture carries.
+/// The state that a picture contains.
 ///
 /// # Errors
 /// A link that cannot be read, in words.

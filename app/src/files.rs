@@ -1,11 +1,11 @@
-//! Files to the person: a dialog on the desktop, a download in a browser.
+//! Saves files for the user: with a dialog on the desktop, as a download in a browser.
 
 use crate::job::Answers;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::Action;
 use std::sync::Arc;
 
-/// Offers `bytes` to be kept as a file whose name starts as `name`. It does not wait; what comes of it is told by `answers`.
+/// Offers to save `bytes` as a file whose name starts with `name`. It returns at once; `answers` receives the outcome.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
     use std::io::Write;

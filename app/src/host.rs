@@ -1,4 +1,4 @@
-//! What the hosts share: how the window looks and which GPU draws it.
+//! What desktop and browser share: the look of the window, and the GPU that draws it.
 
 use eframe::egui_wgpu::{WgpuConfiguration, WgpuSetup, WgpuSetupCreateNew};
 use std::sync::Arc;
@@ -8,12 +8,12 @@ pub const TITLE: &str = "SiT: ODE against SDE";
 
 /// A wgpu device with everything its adapter has, so that the engine can compute on it.
 ///
-/// eframe alone would ask for WebGPU's least limits, which bind 128 MiB at a time.
+/// eframe alone would ask for WebGPU's minimum limits, with at most 128 MiB in a binding.
 pub fn wgpu() -> WgpuConfiguration {
     let mut setup = WgpuSetupCreateNew::without_display_handle();
     setup.device_descriptor = Arc::new(|adapter| wgpu::DeviceDescriptor {
         label: Some("sit"),
-        // Those of the standard; the others are experiments that a device refuses unless it is told so.
+        // The features of the standard. The others are experimental, and a device refuses them by default.
         required_features: adapter.features() & wgpu::Features::all_webgpu_mask(),
         required_limits: adapter.limits(),
         ..Default::default()

@@ -1,8 +1,8 @@
 //! The program to watch SiT sample: the ODE beside the SDE, step by step.
 //!
-//! One program for the desktop and the browser. A host ([`host`] has what they share) opens a window or a page and hands [`App`]
-//! what it alone knows: a [`Start`]. The program is a [`state::State`] that changes by [`state::Action`]s alone: panels and keys
-//! ask for them, and the work behind the window ([`job`]) answers with them.
+//! The program is the same on the desktop and in the browser. A host ([`host`] has what they share) opens a window or a page and
+//! passes [`App`] what only it knows, as a [`Start`]. The state is a [`state::State`] that changes only by [`state::Action`]s:
+//! panels and keys ask for them, and background work ([`job`]) answers with them.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
@@ -49,14 +49,14 @@ use view::{Painter, Pictures};
 pub struct Start {
     /// The state to restore, as a link carries it after its `#`.
     pub link: Option<String>,
-    /// The person asked the system for less motion: nothing moves before it is told to.
+    /// The user asked the system for reduced motion: nothing moves until the user starts it.
     pub reduced_motion: bool,
-    /// What stands before the state in a link that is copied: the page's address and `#`. Empty where there is no page.
+    /// Prefix of a copied link: the page's address and `#`. Empty on the desktop.
     pub address: String,
-    /// What the person is told first, if there is something.
+    /// A first message to the user, if any.
     pub notice: Option<String>,
-    /// Measure for this long from the start of the program, then most of a minute how fast it goes. On the desktop the figures are
-    /// printed and the program ends; a page shows them.
+    /// Measure for this long from the start of the program, and then measure the speed for most of a minute. The desktop prints the
+    /// figures and ends the program; a page shows them.
     pub measure: Option<(web_time::Instant, web_time::Duration)>,
 }
 
@@ -65,19 +65,19 @@ pub struct App {
     state: State,
     job: Job,
     device: String,
-    /// Whether that is the processor, which also makes the frames.
+    /// Whether the CPU is the device; it also draws the frames.
     on_cpu: bool,
     redraw: Redraw,
-    /// What a copied link begins with.
+    /// Prefix of a copied link.
     address: String,
     pictures: Pictures,
     findings: Findings,
     arrivals: Arrivals,
     /// The form of the training.
     form: Form,
-    /// The network that was asked of the job last.
+    /// The network last requested from the job.
     asked: Option<Source>,
-    /// Number of the reading of training data that was begun last.
+    /// Number of the last reading of training data.
     read: u64,
     measure: Option<measure::Measure>,
 }
@@ -143,7 +143,7 @@ impl App {
             read: 0,
             measure,
         };
-        // Before the first frame, so that this one may begin the lanes.
+        // Load before the first frame, so that this frame can start the lanes.
         app.load();
         Ok(app)
     }
@@ -173,7 +173,7 @@ impl App {
         self.state.apply(action);
     }
 
-    /// Says the figures when they are there.
+    /// Reports the figures when they are ready.
     fn measure(&mut self, ctx: &egui::Context, frame: &eframe::Frame) {
         let Some(measure) = &mut self.measure else {
             return;
@@ -295,11 +295,11 @@ impl eframe::App for App {
         }
         self.load();
         self.job.want(&self.state);
-        // Between two steps nothing moves, and a step that is computed asks for a frame by itself.
+        // Nothing moves between two steps, and each computed step requests a frame.
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
             ctx.request_repaint_after(web_time::Duration::from_secs_f64(seconds));
         }
-        // The first step of a lane is drawn as soon as it is there.
+        // Draw the first step of a lane as soon as it is ready.
         let playback = &self.state.playback;
         let waits = playback.cursor > 0 && playback.waits(self.state.n_steps());
         let trains = self.state.training.status == Status::Running;
@@ -313,7 +313,7 @@ fn device(cc: &eframe::CreationContext<'_>) -> Device {
         return Device::Cpu;
     };
     let info = render.adapter.get_info();
-    // A software adapter computes slower than the CPU backend, and WebGL computes nothing.
+    // A software adapter computes more slowly than the CPU backend, and WebGL has no compute.
     if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
         return Device::Cpu;
     }
@@ -331,13 +331,13 @@ fn draws_by_software(cc: &eframe::CreationContext<'_>) -> bool {
     #[cfg(target_arch = "wasm32")]
     if let Some(gl) = &cc.gl {
         use eframe::glow::HasContext as _;
-        // What WebGL has for this is a name alone: Chrome's, Mesa's and Windows' own.
+        // WebGL tells only by the renderer's name: those of Chrome, Mesa and Windows.
         const UNMASKED_RENDERER_WEBGL: u32 = 0x9246;
         #[expect(
             unsafe_code,
             reason = "glow marks every call so; this one reads a string"
         )]
-        // SAFETY: the context is alive, and one that does not know the name answers with an empty string.
+        // SAFETY: the context is alive, and one without this parameter returns an empty string.
         let renderer = unsafe { gl.get_parameter_string(UNMASKED_RENDERER_WEBGL) };
         return ["SwiftShader", "llvmpipe", "Microsoft Basic Render"]
             .iter()

@@ -1,4 +1,4 @@
-//! Reads folders and training data behind the window: on the desktop on threads of its own, in a browser between two frames.
+//! Reads folders and training data in the background: on the desktop on threads, in a browser between two frames.
 
 use crate::job::{Answers, FRAME_BUDGET};
 use crate::source::stream;
@@ -15,10 +15,10 @@ use web_time::Instant;
 /// Images that are shown of a data set.
 const EXAMPLES: usize = 16;
 
-/// Cropped images are kept in memory if they fit in this; else each step reads its own again.
+/// Keep cropped images in memory up to this size; beyond it, each step reads its images again.
 const CACHE_MIB: u64 = 256;
 
-/// Tells whether a folder is a run or data, and asks for it unless something else has arrived meanwhile: `arrived` counts that.
+/// Finds out whether a folder is a run or data, and opens it unless something else has arrived since: `arrived` counts arrivals.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn sort(path: std::path::PathBuf, arrived: Arc<AtomicU64>, answers: Answers) {
     let number = arrived.load(Relaxed);
@@ -62,7 +62,7 @@ fn sorted(path: std::path::PathBuf) -> Result<Action, String> {
     }
 }
 
-/// Reads training data; it does not wait for it.
+/// Starts to read training data, without waiting for it.
 pub fn read(wanted: Wanted, answers: Answers) {
     #[cfg(not(target_arch = "wasm32"))]
     std::thread::spawn(move || pollster::block_on(answer(wanted, answers)));
@@ -138,7 +138,7 @@ async fn open(wanted: Wanted, progress: &Progress) -> Result<Opened, String> {
     })
 }
 
-/// How the data is read: as its headers suggest, less what was asked for.
+/// How to read the data: as its headers suggest, changed by the user's settings.
 fn configure(suggested: DataConfig, wanted: &Wanted) -> DataConfig {
     if suggested.kind != Kind::Folder {
         return suggested;
@@ -162,7 +162,7 @@ fn whole((name, bytes): &(String, Bytes)) -> Result<File, String> {
     Ok((name.clone(), contents.into()))
 }
 
-/// Says how far a reading is, as often as a frame may show it; in a browser the window's thread goes no longer without one.
+/// Reports the progress of a reading, at most once per [`FRAME_BUDGET`]. In a browser, the page draws after each report.
 struct Progress {
     number: u64,
     answers: Answers,
@@ -170,7 +170,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Whether it was time to say it.
+    /// Reports the progress if it is due; returns whether it was.
     fn tell(&self, done: usize, total: usize) -> bool {
         let Ok(mut told) = self.told.try_lock() else {
             return false;

@@ -2,7 +2,7 @@
 
 use egui::{Color32, Context, FontDefinitions, FontFamily, Ui, Visuals, style::ScrollAnimation};
 
-/// Sets the fonts: each of egui's two text fonts also stands in for the other, so that the signs of the equations are there.
+/// Sets the fonts: each of egui's two text fonts is also the fallback of the other, so that the symbols in equations are found.
 pub fn set(ctx: &Context) {
     let mut fonts = FontDefinitions::default();
     let mono = fonts.families[&FontFamily::Monospace].clone();
@@ -21,7 +21,7 @@ pub fn set(ctx: &Context) {
         });
     }
     ctx.set_fonts(fonts);
-    // The window is cleared in their color: where a software adapter draws, painting over all of it again is dear.
+    // The window is cleared in the panels' color, because filling it again is expensive on a software adapter.
     ctx.all_styles_mut(|style| style.visuals.panel_fill = Color32::TRANSPARENT);
 }
 
@@ -30,7 +30,7 @@ pub fn background(visuals: &Visuals) -> Color32 {
     visuals.window_fill
 }
 
-/// Nothing slides or fades.
+/// Turns animations off.
 pub fn still(ctx: &Context) {
     ctx.all_styles_mut(|style| {
         style.animation_time = 0.0;

@@ -26,7 +26,7 @@ fn main() -> eframe::Result {
     eframe::run_native(host::TITLE, host::native(), make)
 }
 
-/// What the command line asks for: two words at most, too few for a parser of their own.
+/// Reads the command line. It has at most two arguments, so it needs no parser library.
 fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start, String> {
     let mut start = Start::default();
     while let Some(arg) = args.next() {
@@ -39,7 +39,7 @@ fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start
         } else if arg.starts_with('-') || start.link.is_some() {
             return Err(format!("{arg}: not expected\n{USAGE}"));
         } else {
-            // A whole address or the part of it that counts.
+            // Accept a whole address or only the part after its `#`.
             let state = arg.split_once('#').map(|(_, state)| state.to_owned());
             start.link = Some(state.unwrap_or(arg));
         }

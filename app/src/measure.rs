@@ -12,31 +12,30 @@ use sit_engine::transport::Method;
 use std::future::Future;
 use web_time::{Duration, Instant};
 
-/// Samples of a lane while the speed is measured: the work is all computing.
+/// Samples of a lane while the speed is measured: so many that computing takes nearly all of the time.
 const MANY: usize = 1024;
 
-/// Steps of that lane: no more than can be recorded.
+/// Steps of that lane; more could not be recorded.
 const MANY_STEPS: u32 = 250;
 
-/// Steps a second that nothing reaches: every step is shown as soon as it is there. A person may set no more than
-/// [`crate::state::SPEEDS`].
+/// A speed beyond any computation: every step is shown as soon as it is ready. Users may set at most [`crate::state::SPEEDS`].
 const AT_ONCE: f64 = 1e6;
 
-/// Steps of a turn that are not counted: the first one shows how many samples to take at a time, and with it the panels find their
-/// places, which takes frames.
+/// Steps of a turn that are not counted: the first one determines how many samples to take at a time, and the panels settle their
+/// layout, which takes several frames.
 const WARM_UP: usize = 2;
 
-/// Rounds in which the window and the engine alone take turns, so that both meet what else the machine does; and the time of a turn.
+/// Rounds in which window and engine take turns, so that other load on the machine affects both; then the time of a turn.
 const ROUNDS: usize = 9;
 const TURN: Duration = Duration::from_secs(2);
 
-/// Time for a step that is under way to end.
+/// Time for a step in progress to end.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How often the clock is looked at while the lane rests. Else frames come when something moves.
+/// How often the clock is checked while the lane is idle. Otherwise frames are drawn only when something moves.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What came out.
+/// The results.
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
     /// Milliseconds from the start of the program, or the opening of the page, to the first frame with another step than the first.
@@ -46,13 +45,13 @@ pub struct Figures {
     frame_ms_median: f64,
     frame_ms_p99: f64,
     frame_ms_worst: f64,
-    /// Resident memory a tenth into the time, and after it; zero where the system does not tell.
+    /// Resident memory after a tenth of the time, and at its end; 0 if the system does not report it.
     rss_mib_early: f64,
     rss_mib_late: f64,
     /// Steps of a lane of 1024 samples a second, in the window and by the engine alone.
     steps_per_second: f64,
     engine_steps_per_second: f64,
-    /// The first over the second in each round, and the median of that: what else the machine does in one round counts little.
+    /// Window speed over engine speed in each round, and their median, so that other load in one round has little effect.
     ratios: Vec<f64>,
     ratio: f64,
     /// Frames a second while the window computes those.
@@ -65,11 +64,11 @@ enum Phase {
     Plays,
     /// The lane of many samples begins: its programs are made.
     Begins,
-    /// That lane goes as fast as it can since then, from so many steps on; and how many there were a frame ago.
+    /// The lane runs as fast as it can: start time, steps done at the start, and steps done at the last frame.
     Window(Instant, usize, usize),
-    /// It is told to stop since then, and the engine's turn comes.
+    /// The lane was stopped at this time; the engine is next.
     Stops(Instant),
-    /// The engine has its turn.
+    /// The engine runs alone.
     Alone(Receiver<Result<(Engine, Turn)>>),
 }
 
@@ -87,7 +86,7 @@ fn rate<'a>(turns: impl IntoIterator<Item = &'a Turn>) -> f64 {
     steps as f64 / took.as_secs_f64()
 }
 
-/// Measures for some time, then for most of a minute how fast it goes.
+/// Measures for some time, and then the speed for most of a minute.
 pub struct Measure {
     begin: Instant,
     time: Duration,
@@ -193,7 +192,7 @@ impl Measure {
                 if self.alone.len() == ROUNDS {
                     return Ok(Some(self.figures()));
                 }
-                // From other noise, so that no lane ends.
+                // Start again from other noise, so that the lane does not reach its end.
                 state.apply(LanesAction::SetSeed(self.alone.len() as u64));
                 state.apply(PlaybackAction::Home);
                 state.apply(PlaybackAction::TogglePlay);
@@ -243,7 +242,7 @@ fn one_lane(state: &mut State) {
     state.apply(PlaybackAction::TogglePlay);
 }
 
-/// The engine alone with the same lane, all samples at once, as `sit sample` does it.
+/// The engine alone, with the same lane and all samples at once, as in `sit sample`.
 struct Engine {
     session: Session,
     labels: Vec<u32>,
@@ -265,7 +264,7 @@ impl Engine {
         })
     }
 
-    /// Steps for a turn's time, each of them read, after one that is not counted.
+    /// Does steps for the time of a turn and reads each of them, after one that is not counted.
     async fn turn(mut self) -> Result<(Self, Turn)> {
         let numbers: Vec<u64> = (0..MANY as u64).collect();
         self.session.start(0, &numbers, &self.labels)?;
@@ -295,7 +294,7 @@ impl Figures {
     }
 }
 
-/// Does it now; in a browser, where nothing may wait for a GPU, when the page's thread comes to it.
+/// Runs a task now; in a browser, where nothing may block on a GPU, when the page's thread is free.
 fn spawn(work: impl Future<Output = ()> + 'static) {
     #[cfg(not(target_arch = "wasm32"))]
     pollster::block_on(work);

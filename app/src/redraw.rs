@@ -4,14 +4,14 @@ use egui::Context;
 use std::sync::{Arc, Mutex};
 use web_time::{Duration, Instant};
 
-/// Least time between two frames that only show how far the processor's work has come. What a person does is drawn at once all the
-/// same, and so is what plays at its speed.
+/// Least time between two frames that only show progress of computations on the CPU. User actions and playback at its set speed are
+/// always drawn at once.
 const BETWEEN_NEWS: Duration = Duration::from_millis(100);
 
-/// That time where the processor draws, too: a frame takes 40 ms of two cores, of which the work shall lose less than a tenth.
+/// The same if the CPU also draws: a frame takes 40 ms on two cores, and drawing must cost less than a tenth of the time.
 const BETWEEN_NEWS_BY_SOFTWARE: Duration = Duration::from_millis(500);
 
-/// At once, but not zero: for that egui draws two frames.
+/// At once, but not zero: egui draws two frames for zero.
 const SOON: Duration = Duration::from_nanos(1);
 
 /// Asks for frames.
@@ -19,12 +19,12 @@ const SOON: Duration = Duration::from_nanos(1);
 pub struct Redraw {
     ctx: Context,
     between: Duration,
-    /// When news may be drawn.
+    /// The earliest time to draw progress.
     next: Arc<Mutex<Instant>>,
 }
 
 impl Redraw {
-    /// Of a window that the processor draws (`by_software`) or something else.
+    /// For a window; `by_software`: the processor draws it.
     pub fn new(ctx: Context, by_software: bool) -> Self {
         let between = if by_software {
             BETWEEN_NEWS_BY_SOFTWARE
@@ -35,14 +35,14 @@ impl Redraw {
         Redraw { ctx, between, next }
     }
 
-    /// There is something new to draw. Any thread may say so.
+    /// Requests a frame because there is something new. Can be called on any thread.
     pub fn news(&self) {
         let next = *self.next.lock().expect("nothing panics with it");
         let wait = next.saturating_duration_since(Instant::now());
         self.ctx.request_repaint_after(wait.max(SOON));
     }
 
-    /// A frame is drawn, and the processor is `busy` with what the person waits for.
+    /// Must be called for each frame. `busy`: the user is waiting for the processor.
     pub fn frame(&self, busy: bool) {
         let wait = if busy { self.between } else { Duration::ZERO };
         *self.next.lock().expect("nothing panics with it") = Instant::now() + wait;

@@ -1,4 +1,4 @@
-//! Where networks come from: the program itself, or a file that was dropped. A file's header is read before anything else.
+//! Where networks come from: the program itself, or a dropped file. The header of a file is read before anything else.
 
 use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::words::in_controls;
@@ -36,7 +36,7 @@ pub fn mixtures() -> impl Iterator<Item = (Toy, Mixture)> {
     Toy::ALL.iter().filter_map(known)
 }
 
-/// The mixture that a source has learned or is, where it is one.
+/// The mixture that a source is, or was trained on, if any.
 pub fn mixture(source: &Source) -> Option<Mixture> {
     match source {
         Source::Exact(name) | Source::Trained(name) => Toy::from_name(name).ok()?.mixture(),
@@ -47,7 +47,7 @@ pub fn mixture(source: &Source) -> Option<Mixture> {
 /// Opens the network of a source.
 ///
 /// # Errors
-/// Says what to do where a network is not at hand, and what is wrong with a file.
+/// An explanation of what to do if a network is not available, or of what is wrong with a file.
 pub fn open(source: &Source) -> Result<Origin, String> {
     match source {
         Source::Digits => {
@@ -170,7 +170,7 @@ pub struct Card {
     pub refusals: Vec<String>,
 }
 
-/// Reads the header of a dropped file: what it is, and the network if it fits and there is room for it.
+/// Reads the header of a dropped file: a description, and the network if it fits and there is memory for it.
 ///
 /// `n_samples` at a time are sampled; a buffer of the device may have `max_segment_bytes`.
 pub fn examine(

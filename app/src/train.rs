@@ -10,13 +10,13 @@ use sit_engine::transport::Transport;
 use sit_trainer::data::{DataError, Dataset, digits};
 use std::sync::{Arc, LazyLock};
 
-/// Points that a data set in the plane has: more than a training sees.
+/// Points of a data set in the plane: more than a training uses.
 const N_POINTS: usize = 1 << 18;
 
 /// Standard deviation of points around a line drawn by hand.
 const BANDWIDTH: f64 = 0.03;
 
-/// Most tokens of an image: attention grows with their square.
+/// The most tokens of an image: the cost of attention grows with the square.
 const MAX_TOKENS: usize = 256;
 
 /// The embedded digits, unpacked once.
@@ -91,7 +91,7 @@ impl Data {
     }
 }
 
-/// What the form of the training holds.
+/// The values of the training form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Form {
     /// What to learn.
@@ -180,7 +180,7 @@ fn network(channels: usize, size: usize, n_classes: usize) -> Dit {
     }
 }
 
-/// Side of a patch: 2 or the next that leaves at most [`MAX_TOKENS`], but 1 where fewer than 4 would lie in a row.
+/// Side of a patch: 2, or the next size that gives at most [`MAX_TOKENS`]; 1 if a row would have fewer than 4 patches.
 fn patch(size: usize) -> usize {
     let fits = |p: &usize| size.is_multiple_of(*p) && (size / p).pow(2) <= MAX_TOKENS;
     let mut sides = (1..=size).filter(fits);
@@ -188,7 +188,7 @@ fn patch(size: usize) -> usize {
     rough.or_else(|| sides.next()).unwrap_or(size)
 }
 
-/// What a training takes, in words; made again when the network is another one.
+/// A description of what a training needs, updated when the network changes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Estimate {
     of: Option<(Dit, usize)>,

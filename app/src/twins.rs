@@ -1,13 +1,13 @@
-//! Recorded arrays that lie on the GPU as well, so that they are drawn from there.
+//! Copies of recorded arrays on the GPU, so that they can be drawn from there.
 
 use sit_engine::backend::gpu::{Gpu, Tensor};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The twins on the GPU of recorded arrays: the work makes them, the view draws from them. Clones share them.
+/// The twins: copies on the GPU of recorded arrays. Background work makes them, and the view draws from them. Clones share them.
 ///
-/// A twin belongs to an array, not to a step, so that lanes that branch share what they inherit, and it is freed after the
-/// array. An array without one is drawn by the CPU: nothing fails for lack of room.
+/// A twin belongs to an array, not to a step, so that branches share the twins of inherited steps. It is freed after the array. An
+/// array without a twin is drawn by the CPU: lack of memory is not an error.
 #[derive(Clone, Debug)]
 pub struct Twins {
     gpu: Gpu,
@@ -15,11 +15,11 @@ pub struct Twins {
     all: Arc<Mutex<All>>,
 }
 
-/// By the address of the array, which is nobody else's as long as the weak reference is there.
+/// Keyed by the address of the array, which stays unique while the weak reference exists.
 type All = BTreeMap<usize, (Weak<[f32]>, Tensor)>;
 
 impl Twins {
-    /// None yet, and at most `budget` bytes of them.
+    /// No twins yet; they will take at most `budget` bytes.
     pub fn new(gpu: Gpu, budget: u64) -> Self {
         Twins {
             gpu,
@@ -28,20 +28,20 @@ impl Twins {
         }
     }
 
-    /// A place for an array of `len` numbers; `None` where there is no room.
+    /// A buffer for an array of `len` numbers; `None` if there is no room.
     pub fn place(&self, len: usize) -> Option<Tensor> {
         self.sweep();
         let fits = len > 0 && self.bytes() + 4 * len as u64 <= self.budget;
         fits.then(|| self.gpu.tensor(len).ok()).flatten()
     }
 
-    /// From now on `twin`, which holds the same numbers, is the array's.
+    /// Makes `twin`, which holds the same numbers, the twin of the array.
     pub fn put(&self, array: &Arc<[f32]>, twin: Tensor) {
         let entry = (Arc::downgrade(array), twin);
         self.lock().insert(array.as_ptr().addr(), entry);
     }
 
-    /// Gives an array that the host made a twin.
+    /// Makes a twin of an array from host memory.
     pub fn upload(&self, array: &Arc<[f32]>) {
         let twin = self.place(array.len());
         if let Some(twin) = twin.filter(|twin| twin.write(array).is_ok()) {
@@ -56,7 +56,7 @@ impl Twins {
             .map(|(_, twin)| twin.clone())
     }
 
-    /// Frees the twins of arrays that are gone.
+    /// Frees the twins of dropped arrays.
     pub fn sweep(&self) {
         self.lock().retain(|_, (array, _)| array.strong_count() > 0);
     }
@@ -68,7 +68,7 @@ impl Twins {
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
-        // A panic elsewhere leaves whole entries.
+        // A panic elsewhere cannot leave an incomplete entry.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,7 +89,7 @@ mod tests {
         // The same array in another lane.
         let twin = twins.get(&Arc::clone(&a)).expect("there was room");
         assert_eq!(block_on(twin.read()).unwrap(), [1.0; 6]);
-        // An equal one is not the same.
+        // An equal array is not the same array.
         assert!(twins.get(&Arc::from([1.0; 6])).is_none());
         twins.upload(&b);
         assert!(twins.get(&b).is_none(), "44 bytes in 40");

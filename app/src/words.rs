@@ -1,6 +1,6 @@
-//! The engine's messages as a person at the window reads them.
+//! The engine's messages, in the terms of the window.
 
-/// What the window calls a setting of the engine, where it does not call it by its key.
+/// The window's name for a setting of the engine, if it is not its key.
 fn control(key: &str) -> Option<String> {
     let name = match key {
         "backend" => "the backend",
@@ -16,7 +16,7 @@ fn control(key: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The engine's message with controls where it names settings.
+/// The engine's message, with names of controls in place of settings.
 pub fn in_controls(error: &sit_engine::Error) -> String {
     error.with_names(control)
 }

@@ -1,4 +1,4 @@
-//! Files of weights: what is read back, and what is refused by name.
+//! Files of weights: what is read back, and errors that name what is wrong.
 
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
@@ -158,7 +158,7 @@ fn what_a_half_cannot_hold_is_refused_by_name() {
     );
 }
 
-/// Bits of halves that differ in every way two formats can: subnormal, largest, negative zero.
+/// Bits of halves in which two formats can differ: subnormal, largest, negative zero.
 #[test]
 fn halves_of_other_programs_are_widened_exactly() {
     let f16: [(u16, f32); 5] = [
@@ -192,7 +192,7 @@ fn halves_of_other_programs_are_widened_exactly() {
     }
 }
 
-/// All of it, not the first alone.
+/// The check covers all values, not only the first.
 #[test]
 fn every_tensor_that_does_not_fit_is_listed() {
     let mut file = bare(&TINY);

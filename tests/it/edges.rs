@@ -1,4 +1,4 @@
-//! Operations where it is hard: values that are not finite or huge, first and last steps, batches; on the CPU and on the GPU.
+//! Operations at their limits: values that are not finite or huge, first and last steps, batches; on the CPU and on the GPU.
 
 use sit_engine::backend::Device;
 use sit_engine::graph::plan::Request;
@@ -68,7 +68,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() -> Result<()> {
         ops::adamw::step(&mut g, first, stats, hyper, operands)?;
         let ones = vec![1.0; N];
         let arenas = ARENAS.map(|arena| (arena, &ones[..]));
-        // The last one's square is not finite.
+        // The square of the last value is not finite.
         for bad in [0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e25] {
             let mut grads = uniform(1, N);
             grads[N - 2] = bad;
@@ -169,7 +169,7 @@ fn activations_are_finite_in_their_tails() -> Result<()> {
     })
 }
 
-/// With `q = k = 100 I` every token attends to itself alone, by scores in the thousands.
+/// With `q = k = 100 I`, every token attends only to itself, with scores in the thousands.
 #[test]
 fn attention_survives_large_scores() -> Result<()> {
     on_both(|device| {
@@ -199,7 +199,7 @@ fn attention_survives_large_scores() -> Result<()> {
     })
 }
 
-/// One sample alone and the same one among others: the same bits.
+/// A sample alone and the same sample among others give the same bits.
 #[test]
 fn a_sample_does_not_depend_on_its_batch() -> Result<()> {
     on_both(|device| {

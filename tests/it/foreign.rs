@@ -1,4 +1,4 @@
-//! Files that are no weights, each named as what it is, and weights under other names.
+//! Files that are not weights, each identified as what it is, and weights under other names.
 
 use sit_engine::checkpoint::{Mismatch, Reader};
 use sit_tests::fixture;
@@ -45,7 +45,7 @@ fn other_files_are_named_as_what_they_are() {
     gz.write_all(&training).unwrap();
     let mut tar = vec![b'a'; 1024];
     tar[257..262].copy_from_slice(b"ustar");
-    // What a program that reserves the file's length first leaves when it is stopped.
+    // The result of a program that reserves the file's length first and is then stopped.
     let mut reserved = training.clone();
     reserved[20_000..].fill(0);
     let rows: [(&str, Vec<u8>, &str); 22] = [
@@ -134,7 +134,7 @@ fn other_files_are_named_as_what_they_are() {
     }
 }
 
-/// Two entries of one name: which one is meant nobody knows.
+/// Two entries of the same name are ambiguous.
 #[test]
 fn an_archive_with_a_name_twice_is_refused() {
     let mut bytes = archive(&[("a/data.pkl", b"\x80\x02}."), ("a/data_pkl", b"\x80\x02].")]);
@@ -182,7 +182,7 @@ fn a_header_that_contradicts_itself_is_refused() {
     }
 }
 
-/// What reads a file relies on the numbers in its recipe.
+/// Whoever reads a file relies on the numbers in its recipe.
 #[test]
 fn a_recipe_of_no_model_is_refused_when_the_file_is_opened() {
     let model = |change: &str| {
@@ -230,7 +230,7 @@ fn a_recipe_of_no_model_is_refused_when_the_file_is_opened() {
     }
 }
 
-/// Names in a file are data: a terminal does not get their control characters, nor all of a long one.
+/// Names in a file are untrusted: messages escape control characters and shorten long names.
 #[test]
 fn names_are_shown_on_one_short_line() {
     let long = "n".repeat(100_000);

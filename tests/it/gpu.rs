@@ -17,7 +17,7 @@ use sit_tests::net::sine;
 use sit_tests::{assert_close, gpu, gpus};
 use std::collections::BTreeSet;
 
-/// A device of its own, for tests that count what is made on it or give it back.
+/// A separate device, for tests that count what is created on it or that release it.
 fn own() -> Gpu {
     block_on(Gpu::open(true, Checks::Off)).expect("the shared device opens too")
 }
@@ -72,7 +72,7 @@ fn inputs_keep_their_values_and_outputs_feed_inputs() {
     }
     assert_eq!(read(&p, "y"), [6.0, 7.0, 8.0, 9.0, 10.0]);
     assert_eq!(read(&p, "y"), [6.0, 7.0, 8.0, 9.0, 10.0], "read again");
-    // What is written after a feed counts.
+    // A write after a feed takes precedence.
     p.feed("y", "x").unwrap();
     p.write("x", &[-1.5; 5]).unwrap();
     p.run().unwrap();
@@ -81,7 +81,7 @@ fn inputs_keep_their_values_and_outputs_feed_inputs() {
 
 #[test]
 fn constants_fill_their_whole_tensor() {
-    // Past the piece that fills are cut into, and with a rest.
+    // Longer than a piece of a fill, with a remainder.
     let n = (1 << 18) + 77;
     for c in [-0.25, 0.0] {
         let mut p = program(gpu(), shift(n, c));
@@ -91,7 +91,7 @@ fn constants_fill_their_whole_tensor() {
     }
 }
 
-/// A block of the network with labels, loss and gradients: what its program reads and leaves.
+/// A block of the network with labels, loss and gradients: what its program reads and writes.
 struct Block {
     params: Vec<(String, Shape)>,
     layout: Layout,
@@ -135,7 +135,7 @@ impl Block {
             weights: Vec::new(),
             grads: names.zip(grads).collect(),
         };
-        // Several segments, so that one step's operands lie in different buffers.
+        // Several segments, so that the operands of one step are in different buffers.
         let layout = Layout::new(&params, 1024).unwrap();
         assert_eq!(layout.segments().len(), 3);
         let plan = Plan::new(&g, &request, &[&layout]).unwrap();
@@ -355,7 +355,7 @@ fn a_device_that_was_given_back_fails_with_the_reason() {
     }
 }
 
-/// Every launch of the training step of real models fits what any WebGPU device has. Needs no device.
+/// Every launch of the training step of real models is within the limits of any WebGPU device. Needs no device.
 #[test]
 fn presets_train_within_the_limits_of_webgpu() {
     for (preset, batch) in [("SiT-S/2", 16), ("SiT-B/4", 16), ("SiT-XL/2", 4)] {

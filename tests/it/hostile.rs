@@ -1,4 +1,4 @@
-//! Files made to take memory or time: whatever is in a file, reading it takes a small multiple of its size.
+//! Files made to use much memory or time. Reading any file must take at most a small multiple of its size.
 
 use crate::memory::peak;
 use sit_engine::checkpoint::Reader;
@@ -8,10 +8,10 @@ use std::time::Instant;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// Bytes of memory for a byte of a file, and for a file of any size.
+/// Limit of memory: bytes per byte of the file, and bytes for any file.
 const MOST: (usize, usize) = (64, 2 << 20);
 
-/// Reads all that can be read, and checks what it took.
+/// Reads everything that can be read, and checks the memory that it took.
 #[track_caller]
 fn read_all(what: &str, bytes: &[u8]) -> Result<(), String> {
     let (done, most) = peak(|| {
@@ -66,7 +66,7 @@ fn storage(key: &str, numel: u8) -> Vec<u8> {
     [b"(", &kind[..], class, &key, &device, b"K", &[numel], b"tQ"].concat()
 }
 
-/// Each refers many times to something large.
+/// Each file refers many times to something large.
 #[test]
 fn pickles_that_repeat_themselves_stay_small() {
     let one = storage("0", 4);
@@ -107,7 +107,7 @@ fn pickles_that_repeat_themselves_stay_small() {
         &b"h\x02h\x01".repeat(35_000),
         b"u.",
     ];
-    // Tensors of a long key, under short names: the messages name it.
+    // Tensors with a long key and short names: the messages contain the key.
     let far: Vec<u8> = [REBUILD, b"(", &long, b"K\0K\x04\x85K\x01\x85tRq\x01"].concat();
     let short: Vec<u8> = (0..30_000)
         .flat_map(|i| [&text(&i.to_string())[..], b"h\x01"].concat())
@@ -175,13 +175,13 @@ fn pickles_that_repeat_themselves_stay_small() {
                 "{what}: {error}"
             ),
         }
-        // A square of its length would take minutes.
+        // Quadratic time would take minutes.
         let seconds = started.elapsed().as_secs_f64();
         assert!(seconds < 60.0, "{what}: {seconds} s");
     }
 }
 
-/// A tensor that repeats one value is small in its file; it is read up to a small multiple of that.
+/// A tensor that repeats one value is small in its file; it is read only up to a small multiple of the file's size.
 #[test]
 fn an_expanded_tensor_is_read_within_bounds() {
     let tensor = |sizes: &[u8]| {
@@ -204,7 +204,7 @@ fn an_expanded_tensor_is_read_within_bounds() {
     }
 }
 
-/// Its time grows with its length: ten times the tensors, about ten times as long.
+/// Time grows linearly: ten times the tensors take about ten times as long.
 #[test]
 fn a_header_of_many_tensors_is_read_in_one_pass() {
     let file = |n: usize| {
@@ -224,7 +224,7 @@ fn a_header_of_many_tensors_is_read_in_one_pass() {
     assert!(large < 60.0 * small + 0.5, "{small} s, then {large} s");
 }
 
-/// A generator whose numbers depend on nothing.
+/// A generator of numbers that are the same everywhere.
 struct Numbers(u64);
 
 impl Numbers {

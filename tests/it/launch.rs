@@ -1,4 +1,4 @@
-//! What operations dispatch on a GPU: every kernel, within the limits. No device is needed.
+//! What operations dispatch on a GPU: every kernel is within the limits. No device is needed.
 
 use sit_engine::graph::launch::{Dispatch, Limits, dispatches};
 use sit_engine::graph::plan::Request;
@@ -22,7 +22,7 @@ fn every_kernel_is_launched_by_a_case_and_every_file_is_an_operation() -> Result
     Ok(())
 }
 
-/// Dispatches that make `var` on a device that binds anything.
+/// Dispatches that make `var` on a device without limits on bindings.
 fn without_limits(g: &Graph, var: Var) -> Result<Vec<Dispatch>> {
     let request = Request {
         outputs: vec![("y".into(), var)],
@@ -87,7 +87,7 @@ fn a_long_grid_is_folded() -> Result<()> {
     let [x, y, z] = dispatch.grid.map(u64::from);
     let per_group = u64::from(dispatch.kernel.tile[0]);
     assert!(x <= MAX_WORKGROUPS.into() && z == 1);
-    // All elements, and less than one row of groups too many.
+    // All elements are covered, with less than one row of excess groups.
     assert!((n as u64..n as u64 + x * per_group).contains(&(x * y * per_group)));
     Ok(())
 }

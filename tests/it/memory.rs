@@ -1,21 +1,21 @@
-//! How much memory a piece of work takes at most, counted where it is allocated.
+//! Measures the peak memory of a piece of work in the allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, which keeps count for each thread.
+/// The system's allocator with a count for each thread.
 struct Counting;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
 thread_local! {
-    /// Bytes that this thread holds, and the most that it held.
+    /// The bytes that this thread holds, and its peak.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
 fn count(change: isize) {
-    // A thread that ends frees after its variables are gone.
+    // A thread that ends frees memory after its thread-locals are gone.
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
         held.set((now + change, most.max(now + change)));
@@ -38,7 +38,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `work` and returns what it returns and the most bytes that it held at a time on this thread.
+/// Runs `work` and returns its result and this thread's peak memory in bytes.
 pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.with(|held| {
         let (now, _) = held.get();

@@ -33,7 +33,7 @@ fn gpu_matches_the_f64_cpu() {
     }
 }
 
-/// What rounding in f64 leaves between two orders of the same sums.
+/// Rounding error in f64 between two orders of the same sums.
 const F64_TOL: f64 = 1e-12;
 
 #[test]
@@ -61,7 +61,7 @@ fn fused_operations_and_their_gradients_are_those_of_their_expansions() {
     report(&worst, &failures);
 }
 
-/// No operation is forgotten: these are all that say nothing of themselves, gradients of others aside.
+/// No operation is forgotten: apart from the gradients of others, these are all operations without an expansion.
 #[test]
 fn every_fused_operation_has_an_expansion() {
     let silent: BTreeSet<&str> = cases()
@@ -70,10 +70,10 @@ fn every_fused_operation_has_an_expansion() {
         .filter(|name| !name.contains("_bwd"))
         .collect();
     let expected = BTreeSet::from([
-        // They change arenas in place.
+        // These change arenas in place.
         "adamw_accumulate",
         "adamw_step",
-        // They tell by a flag what is not finite.
+        // These set a flag for values that are not finite.
         "adamw_norm",
         "adamw_norm_part",
         // Primitives.
@@ -142,7 +142,7 @@ fn axes_that_are_no_neighbors_are_reduced_and_repeated_too() {
     });
     let row = [14.0, 14.0, 22.0, 22.0, 30.0, 30.0];
     assert_eq!(repeated, ([2, 3, 2].into(), [row, row].concat()));
-    // Nothing to do: the same value.
+    // With nothing to do, the value stays the same.
     let mut g = Graph::new();
     let x = g.input("x", [2, 1]);
     assert_eq!(reduce::sum(&mut g, x, &[1]), Ok(x));
@@ -280,8 +280,8 @@ impl<'a> Loss<'a> {
         (self.at(name, &up) - self.at(name, &down)) / (2.0 * f64::from(STEP))
     }
 
-    /// Distance of `want` from the differences: element by element, at most 192 of them, and along random signs of all
-    /// elements, which no wrong one survives.
+    /// Distance of `want` from the differences: element by element, at most 192 of them, and along random signs of all elements,
+    /// which detects any wrong element.
     fn gradient_error(&mut self, name: &str, want: &[f64]) -> f64 {
         let x = self.bench.input(name);
         let norm = want.iter().map(|g| g * g).sum::<f64>().sqrt();

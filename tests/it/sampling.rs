@@ -1,4 +1,4 @@
-//! What holds for every combination of settings of a solver.
+//! Properties of every combination of a solver's settings.
 
 use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model, Network};
@@ -57,7 +57,7 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
     }
 }
 
-/// Image 5 of a run: alone, and between others, with guidance and the SDE's noise.
+/// Image 5 of a run is the same alone and among others, with guidance and the SDE's noise.
 #[test]
 fn a_sample_does_not_depend_on_its_neighbors() {
     let sampler = Sampler::Sde {
@@ -85,7 +85,7 @@ fn a_sample_does_not_depend_on_its_neighbors() {
     assert_eq!(bits(&sample(5, 64, &[4; 64])[..len]), bits(&alone));
 }
 
-/// Guidance within an interval changes programs on the way; outside of it the conditional output alone is used.
+/// Guidance within an interval changes programs during sampling; outside of it only the conditional output is used.
 #[test]
 fn guidance_applies_within_its_interval_only() {
     let sampler = Sampler::Ode {
@@ -230,8 +230,8 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
     assert!(error.contains("no classes"), "{error}");
 }
 
-/// What the app records: the network's outputs of each step explain the next state, and a session that starts on the way
-/// from a recorded state goes on with the same bits.
+/// What the app records: the network's outputs of each step explain the next state, and a session started from a recorded state in
+/// the middle continues with the same bits.
 #[test]
 fn kept_outputs_and_a_start_on_the_way() {
     let ode = |method, n_steps| Sampler::Ode { method, n_steps };
@@ -327,7 +327,7 @@ fn autoguidance_mixes_two_models() {
     let error = strong.sampler(euler).autoguidance(other, 2.0).schedule();
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("autoguide: got a model of"), "{error}");
-    // The same weights twice are one arena, which a program cannot lock twice.
+    // Two models with the same weights have a single arena, which a program cannot lock twice.
     let error = strong
         .sampler(euler)
         .autoguidance(strong.clone(), 2.0)

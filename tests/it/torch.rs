@@ -1,4 +1,4 @@
-//! PyTorch's files: what is broken, changed or no file of weights is refused without a panic. `fixtures/torch` has the script.
+//! PyTorch's files: broken and changed ones, and ones without weights, are refused without a panic. The script: `fixtures/torch`.
 
 use sit_engine::checkpoint::Reader;
 use sit_tests::fixture::path;
@@ -95,7 +95,7 @@ fn an_archive_with_64_bit_sizes_is_the_same() {
     assert_eq!(file.read("f32").unwrap(), whole.read("f32").unwrap());
 }
 
-/// Nothing in a pickle is called, whatever its name.
+/// Nothing in a pickle is called, whatever its name is.
 #[test]
 fn what_no_state_dict_needs_is_refused_by_name() {
     let ordinary = b"ctorch._utils\n_rebuild_tensor_v2\n";
@@ -148,7 +148,7 @@ fn what_no_state_dict_needs_is_refused_by_name() {
     }
 }
 
-/// Tensors that do not lie in their storage fail alone, when they are read.
+/// If a tensor exceeds its storage, only this tensor fails, and only when it is read.
 #[test]
 fn a_tensor_beyond_its_array_is_refused_by_name() {
     // The first of 6 x 3, with other sizes.
@@ -255,7 +255,7 @@ fn no_cut_and_no_changed_byte_panics() {
             }
         }
     }
-    // The pickle and the directory of the archive, byte by byte; tensors of changed values are no error.
+    // Changes the pickle and the archive's directory byte by byte; tensors with changed values are not an error.
     let whole = fixture("views.pt");
     let mut n_refused = 0;
     for at in 0..whole.len() {

@@ -1,4 +1,4 @@
-//! Accumulation, the moving average, resume and steps that are skipped.
+//! Accumulation, the moving average, resuming, and skipped steps.
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
@@ -69,7 +69,7 @@ fn gradient_accumulation_is_the_big_batch() {
         );
         assert!((a[0] - b[0]).abs() <= 1e-6 * a[0], "{a:?} {b:?}");
     }
-    // AdamW divides by the root of tiny second moments, which magnifies rounding: the moments are what must agree.
+    // AdamW divides by the root of tiny second moments, which magnifies rounding, so the moments are compared instead.
     assert_close(
         "first moment",
         &all(&small, Arena::MomentM),
@@ -81,7 +81,7 @@ fn gradient_accumulation_is_the_big_batch() {
 /// The warm-up of the moving average: update n (n before it) has the decay min(d, (1 + n) / (10 + n)).
 fn warm_average(device: &Device) {
     let adamw = AdamW {
-        // Reached at n = 3.5.
+        // The limit is reached at n = 3.5.
         ema_decay: 1.0 / 3.0,
         ema_warmup: true,
         ..ADAMW
@@ -94,7 +94,7 @@ fn warm_average(device: &Device) {
         for (average, weight) in average.iter_mut().zip(all(&trainer, Arena::Params)) {
             *average = decay * *average + (1.0 - decay) * weight;
         }
-        // Six roundings, whether or not the product and the sum are fused.
+        // Covers six roundings, whether or not product and sum are fused.
         let name = format!("average after {} updates", n + 1);
         assert_close(&name, &all(&trainer, Arena::Ema), &average, 1e-6);
     }
@@ -147,7 +147,7 @@ fn resumed(config: Training) {
     }
 }
 
-/// A NaN in one image: the step changes nothing and says so, and the next step goes on.
+/// A NaN in one image: the step changes nothing and reports it, and the next step trains as usual.
 fn not_finite(device: &Device) {
     let mut trainer = config().build(device).unwrap();
     steps(&mut trainer, 0, 1);
@@ -227,7 +227,7 @@ fn the_memory_forecast_is_what_is_allocated_on_the_gpu() {
     forecast(gpu(), config().batch(16));
 }
 
-/// A step has its batches before its update, and no more of them.
+/// A step needs all of its batches before its update, and accepts no more.
 #[test]
 fn calls_out_of_turn_are_refused() {
     let mut trainer = trainer(config().accumulate(2));
@@ -287,7 +287,7 @@ fn blocks_without_gates_are_trained_and_sampled() {
     assert!(images.iter().all(|x| x.is_finite()));
 }
 
-/// Reflow: with the noise that training would have drawn as fixed pairs, the step is the same.
+/// Reflow: if the fixed pairs use the noise that training would have drawn, the step is the same.
 #[test]
 fn fixed_pairs_take_the_place_of_drawn_noise() {
     let (mut drawn, mut paired) = (trainer(config()), trainer(config()));

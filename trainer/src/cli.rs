@@ -47,8 +47,8 @@ enum Command {
     Data(data::Command),
 }
 
-/// The command line, in which every flag takes a negative number for a value: `--seed -1` is a wrong number, not an unknown
-/// argument.
+/// The command line. Every flag accepts a negative number as its value: `--seed -1` is reported as a wrong number, not as an
+/// unknown argument.
 fn command() -> clap::Command {
     fn with_negative_numbers(command: clap::Command) -> clap::Command {
         command
@@ -75,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match parse(args.clone()) {
         Ok(cli) => cli,
         Err(e) => {
-            // An argument, perhaps the name of somebody's file, may hold what a terminal obeys.
+            // An argument, such as the name of a downloaded file, may contain terminal control characters.
             let safe = args.iter().map(|arg| shown(arg).into());
             let e = parse(safe.collect()).err().unwrap_or(e);
             // Help and version go to stdout, the rest to stderr; nothing can be done when that fails.

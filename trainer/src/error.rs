@@ -34,7 +34,7 @@ impl Failure {
         Failure::Input(message.to_string())
     }
 
-    /// The same message for what has failed on the way, where checks have passed before it.
+    /// The same message as a failure of the work itself, for errors that occur after the checks have passed.
     #[must_use]
     pub fn on_the_way(self) -> Self {
         match self {
@@ -53,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// A file that cannot be written or read, found before the work: the argument is wrong, unless the disk is full.
+    /// A file error found before the work starts: the argument is wrong, unless the disk is full.
     pub fn beforehand(error: FileError) -> Self {
         match error.source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::Run(error.to_string()),
@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// Puts what can be done about it on a line of its own.
+    /// Adds a hint on a line of its own.
     #[must_use]
     pub fn hint(self, hint: impl fmt::Display) -> Self {
         match self {
@@ -81,7 +81,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Settings of the engine that are flags of the command; the others are keys of a configuration.
+/// Engine settings that are flags of the command; the others are keys of a configuration.
 const FLAGS: [&str; 14] = [
     "autoguide",
     "backend",
@@ -99,7 +99,7 @@ const FLAGS: [&str; 14] = [
     "t_eps_sample",
 ];
 
-/// The engine's message with flags where it names settings.
+/// The engine's message, with flags instead of the names of settings.
 pub fn in_flags(error: &sit_engine::Error) -> String {
     error.with_names(|key| {
         let is_flag = FLAGS.contains(&key);
@@ -126,8 +126,8 @@ impl From<DataError> for Failure {
     }
 }
 
-/// A file that cannot be written on the way: where it is an argument that is checked beforehand, the check says
-/// [`Failure::Input`], and so does a file that holds something else than it should.
+/// A file error during the work is [`Failure::Run`], because arguments are checked beforehand, with [`Failure::Input`]. A file with
+/// unexpected content is [`Failure::Input`], too.
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         match error.source.kind() {

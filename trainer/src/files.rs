@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Files that are either complete or absent.
 
 use crate::pending::Pending;
 use sit_engine::text::shown;
@@ -30,12 +30,11 @@ impl FileError {
     }
 }
 
-/// Prefix and suffix of files that are being written. The name between them is short, so that every name that the file system
-/// takes can be written.
+/// Prefix and suffix of temporary files. The part between them is short, so that a file with the longest valid name can be written.
 pub(crate) const PARTIAL: (&str, &str) = (".sit-", ".partial");
 
-/// Checks that a file can be written at `path`, and leaves nothing there: before long work rather than after it. It also
-/// deletes what killed processes left unfinished in that folder.
+/// Checks before long work that a file can be written at `path`, and leaves nothing there. Also deletes unfinished files of killed
+/// processes in that folder.
 ///
 /// # Errors
 /// [`FileError`] naming `path`, when it is a folder or the name of one, when its name is too long, or when its folder is not
@@ -64,20 +63,20 @@ pub fn check_writable(path: &Path) -> Result<(), FileError> {
     attempt().map_err(FileError::of("write", path))
 }
 
-/// Whether it ends as only the name of a folder does: in a slash, `.` or `..`.
+/// Whether the path can only name a folder: it ends in a slash, `.` or `..`.
 pub(crate) fn names_a_folder(path: &Path) -> bool {
     let text = path.as_os_str().to_string_lossy();
     path.file_name().is_none() || text.ends_with(std::path::is_separator) || text.ends_with("/.")
 }
 
-/// Whether it is there and no regular file: `/dev/null`, a pipe.
+/// Whether the path exists and is not a regular file: `/dev/null`, a pipe.
 pub(crate) fn is_special(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| !m.is_file())
 }
 
-/// Where a write to `path` ends: links are followed, also to what is not there yet.
+/// The file that a write to `path` changes: links are followed, also to files that do not exist yet.
 pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
-    // As many as Linux follows.
+    // The limit of Linux.
     const MOST: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST {
@@ -89,11 +88,11 @@ pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links that lead to links"))
 }
 
-/// Writes a file so that its name holds the whole new content or what it held before, whatever happens in between.
+/// Writes a file atomically: whatever happens in between, its name holds either the complete new content or the old content.
 ///
-/// `write` fills a file of a temporary name in the same folder, which is flushed to the disk and then renamed; the folder is
-/// flushed too. A link is followed. What is no regular file, such as `/dev/null`, is written to and not replaced. After an error nothing is
-/// left of it; after a power cut a `.sit-NAME.partial` may be, which the next check of an output in that folder deletes.
+/// `write` fills a temporary file in the same folder, which is flushed to the disk and then renamed; the folder is flushed too. A
+/// link is followed. A path that is not a regular file, such as `/dev/null`, is written to and not replaced. After an error nothing
+/// remains. After a power cut a `.sit-NAME.partial` may remain, which the next check of an output in that folder deletes.
 ///
 /// # Errors
 /// [`FileError`] naming `path`, for an error of `write` or of the system, such as a full disk.
@@ -106,19 +105,19 @@ pub fn write_atomically(
     file.finish().map(drop)
 }
 
-/// A new file that is locked as long as it is open, so that [`remove_partial`] of another process leaves it alone.
+/// A new temporary file, locked while it is open, so that [`remove_partial`] in another process leaves it alone.
 pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
-    // The system's own words for a folder that is not there; tempfile keeps the kind of its error alone.
+    // Fail here if the folder is missing, with the system's message: tempfile keeps only the kind of the error.
     folder.metadata()?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(PARTIAL.0).suffix(PARTIAL.1);
-    // The temporary file becomes the file, and gets its usual rights.
+    // The temporary file becomes the final file, so it gets the usual permissions.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     loop {
         let file = builder.tempfile_in(folder).map_err(unnamed)?;
         match file.as_file().try_lock() {
-            // Between the two lines another process may have taken it for a leftover.
+            // Between the two calls, another process has locked the file to delete it as a leftover.
             Err(TryLockError::WouldBlock) => {}
             _ if file.path().exists() => return Ok(file),
             _ => {}
@@ -126,7 +125,7 @@ pub(crate) fn partial(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// The system's error without the temporary name.
+/// The system's error without the temporary file name.
 fn unnamed(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
@@ -134,7 +133,7 @@ fn unnamed(error: io::Error) -> io::Error {
     }
 }
 
-/// Deletes what killed processes left unfinished in `folder`. What cannot be deleted now will be tried again next time.
+/// Deletes unfinished files of killed processes in `folder`. Files that cannot be deleted now are tried again next time.
 pub fn remove_partial(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -143,7 +142,7 @@ pub fn remove_partial(folder: &Path) {
             continue;
         }
         let path = entry.path();
-        // A process that writes it holds a lock. Where there are no locks it is left.
+        // A process that is writing the file holds a lock on it. Without lock support the file stays.
         if let Ok(file) = File::options().write(true).open(&path)
             && file.try_lock().is_ok()
         {
@@ -152,18 +151,18 @@ pub fn remove_partial(folder: &Path) {
     }
 }
 
-/// What tells one file from another, whatever its path is spelled like.
+/// Identifies a file, however its path is spelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// Device and inode.
     #[cfg(unix)]
     Inode(u64, u64),
-    /// The path without links; of a file that is not there, that of its folder and its name.
+    /// The path with links resolved; for a file that does not exist, that of its folder plus its name.
     Path(PathBuf),
 }
 
 impl Identity {
-    /// Of what `path` leads to, or would lead to if it were there.
+    /// The identity of the file that `path` leads to, or would lead to if it existed.
     pub fn of(path: &Path) -> Self {
         #[cfg(unix)]
         if let Ok(m) = path.metadata() {
@@ -177,7 +176,7 @@ impl Identity {
             folder.join(target.file_name().unwrap_or_default())
         });
         if cfg!(any(windows, target_vendor = "apple")) {
-            // Their file systems take a.png and A.png for one.
+            // The file systems of Windows and macOS treat a.png and A.png as the same file.
             return Self::Path(whole.to_string_lossy().to_lowercase().into());
         }
         Self::Path(whole)
@@ -192,7 +191,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Flushes a folder's entries to the disk, so that a rename in it survives a power cut; does nothing off Unix, where folders
+/// Flushes a folder's entries to the disk, so that a rename in it survives a power cut. Does nothing outside of Unix, where folders
 /// cannot be opened.
 ///
 /// # Errors

@@ -1,11 +1,10 @@
-//! What this machine has left for the process: memory, and space on a disk.
+//! What this machine has free for the process: memory and disk space.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes of memory that the process can still get: what the machine has available with its swap, less where the control groups
-/// it is in (containers, cluster jobs) or its limits (`ulimit -v`, `ulimit -d`) leave less. `None` where the system does not
-/// tell.
+/// Bytes of memory that the process can still allocate: the available memory and swap of the machine, or less if its control groups
+/// (containers, cluster jobs) or its limits (`ulimit -v`, `ulimit -d`) leave less. `None` if the system does not report them.
 pub fn free_memory() -> Option<u64> {
     free_memory_of(Path::new("/"))
 }
@@ -58,7 +57,7 @@ fn limits(root: &Path) -> Vec<u64> {
         .collect()
 }
 
-/// What each control group from the process's own up to the root leaves.
+/// What each control group leaves, from the process's own group up to the root.
 fn control_groups(root: &Path, free_swap: u64) -> Vec<u64> {
     let (Some(mounts), Some(groups)) = (
         read(root, "proc/self/mountinfo"),
@@ -94,7 +93,7 @@ fn control_groups(root: &Path, free_swap: u64) -> Vec<u64> {
             found.then_some(path)
         });
         let Some(own) = own else { continue };
-        // A container sees its own part of the tree, and its path may be told from outside.
+        // A container sees only its part of the tree, but its path may be stated as seen from outside.
         let inside = own.strip_prefix(top.trim_end_matches('/')).unwrap_or(own);
         let at = PathBuf::from(at.trim_start_matches('/'));
         let mut group = at.clone();
@@ -115,7 +114,7 @@ fn control_groups(root: &Path, free_swap: u64) -> Vec<u64> {
     left
 }
 
-/// The number that is all of a file; "max" is none.
+/// The number that a file holds; `None` for "max".
 fn value(group: &Path, file: &str) -> Option<u64> {
     fs::read_to_string(group.join(file))
         .ok()?
@@ -124,7 +123,7 @@ fn value(group: &Path, file: &str) -> Option<u64> {
         .ok()
 }
 
-/// Pages of files, which make room when it is needed.
+/// Cached file pages, which the system frees on demand.
 fn cached(group: &Path, prefix: &str) -> u64 {
     let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     ["inactive_file", "active_file"]
@@ -147,21 +146,21 @@ fn left_v2(group: &Path, free_swap: u64) -> Option<u64> {
 }
 
 fn left_v1(group: &Path, free_swap: u64) -> Option<u64> {
-    // Without a limit it is the largest multiple of a page.
+    // Without a limit, the file holds the largest multiple of the page size.
     let limit = |file| value(group, file).filter(|&limit| limit < 1 << 62);
     let cached = cached(group, "total_");
     let left = |limit: u64, used: &str| {
         Some(limit.saturating_sub(value(group, used)?.saturating_sub(cached)))
     };
     let memory = left(limit("memory.limit_in_bytes")?, "memory.usage_in_bytes")?;
-    // Memory and swap together.
+    // This limit covers memory and swap together.
     let with_swap = limit("memory.memsw.limit_in_bytes")
         .and_then(|limit| left(limit, "memory.memsw.usage_in_bytes"))
         .unwrap_or(u64::MAX);
     Some((memory + free_swap).min(with_swap))
 }
 
-/// Bytes that a user's files may still take on the disk of `folder`; `None` where the system does not tell.
+/// Bytes that are free for a user's files on the disk of `folder`; `None` if the system does not report them.
 #[cfg(feature = "cli")]
 pub fn free_disk(folder: &Path) -> Option<u64> {
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! The weights that a new run starts from: which tensors of another model fit, and what becomes of the rest.
+//! The weights that a new run starts from: which tensors of another model fit, and how the other parameters start.
 
 mod flags;
 mod labels;
@@ -22,7 +22,7 @@ const TIME_BIAS: &str = "t_embedder.mlp.2.bias";
 const PATCHES: &str = "x_embedder.proj.weight";
 const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"];
 
-/// Other weights that a run starts from, checked against its model. Nothing but their header was read.
+/// Other weights that a run starts from, checked against its model. Only the header of the file has been read.
 pub struct Init {
     /// The file's name.
     name: String,
@@ -35,21 +35,21 @@ pub struct Init {
 /// How a parameter of the run starts.
 #[derive(Debug, Clone, PartialEq)]
 enum Part {
-    /// As the file's tensor of this name.
+    /// Copied from the file's tensor of this name.
     Kept,
-    /// As without the file.
+    /// Initialized as in a run without the file.
     New,
-    /// Each row as that row of the file's tensor, or as without the file.
+    /// Each row copied from the given row of the file's tensor, or initialized as without the file.
     Rows(Vec<Option<usize>>),
-    /// As the file's tensor and the embedding of its null class, which a model without classes always adds.
+    /// The file's tensor plus the embedding of its null class, which a model without classes always adds.
     PlusNull,
 }
 
 impl Init {
-    /// Opens what `config.init` asks for, if anything, and writes into it which checkpoint and which weights that is.
+    /// Opens the weights that `config.init` asks for, if any, and records in it which checkpoint and which weights these are.
     ///
     /// # Errors
-    /// [`Failure::Input`] when it cannot be read, is no SiT, or has other blocks than the run's model.
+    /// [`Failure::Input`] when it cannot be read, is not a SiT, or its blocks differ from those of the run's model.
     pub fn open(config: &mut RunConfig) -> Result<Option<Self>> {
         let Some(InitConfig { from, weights }) = &mut config.init else {
             return Ok(None);
@@ -84,7 +84,7 @@ impl Init {
         Ok(Some(init))
     }
 
-    /// Refuses what is no whole SiT, and blocks that do not fit those of `new`.
+    /// Refuses a file that is not a complete SiT, and blocks that do not fit those of `new`.
     fn check(&self, new: &Dit) -> Result<()> {
         let (extra, bad): (Vec<_>, Vec<_>) = self
             .file
@@ -141,7 +141,7 @@ impl Init {
         )))
     }
 
-    /// Whether the size of a patch is all that keeps patch embedding and last layer from being taken.
+    /// Whether only the patch size prevents taking over patch embedding and last layer.
     fn keeps_patches(&self, new: &Dit) -> bool {
         let old = &self.old;
         old.patch != new.patch
@@ -149,7 +149,7 @@ impl Init {
             && new.input_size.is_multiple_of(old.patch)
     }
 
-    /// Decides what a run of `config` takes from the file, and says it; `names` are those of the run's classes.
+    /// Decides what a run of `config` takes from the file, and logs it; `names` are those of the run's classes.
     ///
     /// # Errors
     /// [`Failure::Input`] when the run's network is no DiT.
@@ -257,7 +257,7 @@ impl Init {
         }
     }
 
-    /// Whether the file tells the size of its images.
+    /// Whether the file determines the size of its images.
     fn knows_size(&self) -> bool {
         self.recipe.is_some() || self.file.entry("pos_embed").is_some()
     }
@@ -324,7 +324,7 @@ fn dit<'a>(name: &str, model: &'a ModelConfig) -> Result<&'a Dit> {
     }
 }
 
-/// Opens the weights of a run's checkpoint or of a file; `which` is the moving average by default, where there are both.
+/// Opens the weights of a run's checkpoint or of a file. `which` defaults to the moving average if there are both.
 fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkpoint>)> {
     if weights::is_run(path)? {
         let checkpoint = Checkpoint::open(path)?;
@@ -353,9 +353,9 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkp
     Ok((file, None))
 }
 
-/// The model of a file that does not say it. The number of heads shows in no tensor: it is the configuration's where the width is.
+/// The model of a file that does not record it. No tensor shows the number of heads: for equal widths it is the configuration's.
 fn model_of(name: &str, file: &Weights, new: &Dit) -> Result<Dit> {
-    // A side that any patch divides stands for one that is not known.
+    // If the image side is unknown, use the patch size: the patch divides it.
     let proj = file
         .shape(PATCHES)
         .filter(|_| file.entry("pos_embed").is_none());
@@ -395,7 +395,7 @@ fn part(name: &str, old: &Dit, new: &Dit, rows: Option<&[Option<usize>]>) -> Par
     }
 }
 
-/// Rows of the last layer by those of another that has a sigma half or has none: both have the channels first.
+/// Maps rows of the last layer to those of a model with or without the sigma half; in both, the channels come first.
 fn pixel_rows(old: &Dit, new: &Dit) -> Vec<Option<usize>> {
     let row = |i: usize| {
         let (pixel, channel) = (i / new.out_channels(), i % new.out_channels());

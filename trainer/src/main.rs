@@ -5,9 +5,10 @@ fn main() -> std::process::ExitCode {
     sit_trainer::cli::run(std::env::args_os())
 }
 
-/// Keeps Mesa's layer that sorts GPUs from looking for a Wayland display. It does so whenever GPUs are listed, and where there is no desktop (as root,
-/// in a container, under cron) libwayland prints "error: XDG_RUNTIME_DIR is invalid" each time, which sounds as if the command
-/// had failed. The command draws nothing and sorts the GPUs itself. Whoever configures the layer keeps it.
+/// Keeps Mesa's device-select layer, which sorts GPUs, from looking for a Wayland display. It does so whenever GPUs are listed.
+/// Without a desktop (as root, in a container, under cron) libwayland then prints "error: XDG_RUNTIME_DIR is invalid" each time, as
+/// if the command had failed. The command draws nothing and sorts the GPUs itself. A layer that the user has configured is left
+/// alone.
 fn silence_device_select() {
     const SWITCH: &str = "NODEVICE_SELECT";
     if !cfg!(target_os = "linux") || std::env::var_os("MESA_VK_DEVICE_SELECT").is_some() {

@@ -11,7 +11,7 @@ use sit_engine::model::Blueprint;
 use sit_engine::sample::Sampling;
 use std::fmt;
 
-/// What a job needs on a device and on the machine around it, and what is free there.
+/// The memory that a job needs on a device and on the host, and what is free there.
 #[derive(Debug)]
 pub struct Forecast {
     what: String,
@@ -19,19 +19,19 @@ pub struct Forecast {
     device: std::result::Result<Vec<Part>, Error>,
     /// Bytes beside it, in the memory of the process, by part.
     host: Vec<Part>,
-    /// Whether the device has the process's memory.
+    /// Whether the device uses the memory of the process.
     is_cpu: bool,
-    /// Bytes that the process can still have, where the system tells.
+    /// Bytes that the process can still allocate, if the system reports them.
     free: Option<u64>,
 }
 
-/// What it is, and its bytes.
+/// The name of a part, and its bytes.
 type Part = (&'static str, u64);
 
 /// The memory of a training run.
 pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let image = 4 * config.model.io().image_len() as u64;
-    // Of each batch the host has its noise too.
+    // The host also holds the noise of each batch.
     let batch = config.train.batch as u64 * 2 * image;
     let most = device.max_segment_bytes();
     let training = config.step();
@@ -80,12 +80,12 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
                     .saturating_add(batch),
             ),
             ("packed weights", if is_cpu { packed } else { 0 }),
-            // Its images, and what the program is given.
+            // The images of a batch, and the inputs of the program.
             (
                 "held-out images",
                 if validates { batch / 2 + batch } else { 0 },
             ),
-            // One tensor at a time.
+            // Tensors are written one at a time.
             ("checkpoint writing", largest.unwrap_or(0)),
         ],
         is_cpu,
@@ -114,7 +114,7 @@ fn total(parts: &[Part]) -> u64 {
 }
 
 impl Forecast {
-    /// Adds what the process keeps in its own memory, whatever the device.
+    /// Adds memory that the process uses on any device.
     #[must_use]
     pub fn with_host(mut self, part: &'static str, bytes: u64) -> Self {
         self.host.push((part, bytes));
@@ -127,7 +127,7 @@ impl Forecast {
         total(&self.host).saturating_add(device)
     }
 
-    /// Refuses what the machine has no memory for; the system would end the process in the middle of it.
+    /// Refuses a job that does not fit in memory; the system would kill the process in the middle of it.
     ///
     /// # Errors
     /// [`Failure::Input`] with what is needed and what is free.
@@ -175,7 +175,7 @@ impl fmt::Display for Forecast {
     }
 }
 
-/// Refuses `what`, which takes `bytes` of the process's memory (nothing: more than can be), when they are not free.
+/// Refuses `what` if its `bytes` of the process's memory are not free; `None` is more than any memory.
 ///
 /// # Errors
 /// [`Failure::Input`] with what is needed, what is free, and what to do `instead`.

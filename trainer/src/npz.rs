@@ -10,11 +10,12 @@ use zip::write::SimpleFileOptions;
 
 /// An archive that is written batch by batch: `arr_0` `[N, H, W, C]`, then `label` (i64 `[N]`).
 ///
-/// Pictures, of one channel or three, are u8 levels as in [`level`]; of any other number of channels they are latents, f32 as they are.
+/// Images of one or three channels are written as u8 levels (see [`level`]). With other numbers of channels they are latents,
+/// written as f32.
 pub struct Writer {
     path: PathBuf,
     zip: ZipWriter<Quiet>,
-    /// Of an image, `[C, H, W]`.
+    /// Shape of an image, `[C, H, W]`.
     shape: [usize; 3],
     n_images: u64,
     /// Images written.
@@ -52,7 +53,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// What the file will be called.
+    /// The path that the file will have.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -117,8 +118,8 @@ impl Writer {
     }
 }
 
-/// A file that takes no more after the first error: the archive's destructor writes its end, and would print to stderr what it
-/// cannot write.
+/// A file that ignores writes after the first error. The archive's destructor writes its end, and would print to stderr if that
+/// failed.
 struct Quiet {
     out: Pending,
     broken: bool,
@@ -162,7 +163,7 @@ fn start(
     dtype: &str,
     shape: &[u64],
 ) -> io::Result<()> {
-    // The entry's size is not known beforehand; the flag makes room for more than 4 GiB.
+    // The entry's size is unknown beforehand; the flag allows more than 4 GiB.
     zip.start_file(name, SimpleFileOptions::default().large_file(true))?;
     let shape: String = shape.iter().map(|size| format!("{size}, ")).collect();
     let mut header =

@@ -1,4 +1,4 @@
-//! What a command may write: nothing that it reads, nothing twice, and no format under another one's name.
+//! Checks what a command may write: nothing that it reads, nothing twice, and no file with the extension of another format.
 
 use crate::error::{Failure, Result};
 use crate::files::{FileError, Identity, check_writable, parent};
@@ -8,20 +8,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The files that a command reads and writes. Files are compared, not spellings: links and hard links are seen through.
+/// The files that a command reads and writes. It compares files, not paths: links and hard links are recognized.
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// Each file in use, and what the command does with it.
     taken: Vec<(Identity, String)>,
     /// Folders of runs and checkpoints that are read.
     runs: Vec<PathBuf>,
-    /// Folders of which everything is read or written, and by what argument.
+    /// Folders that are read or written as a whole, and the argument that names each.
     data: Vec<(PathBuf, String)>,
 }
 
 impl Outputs {
-    /// Marks `path` as read by the argument `name`: a file of weights with all parts of the model, or the folder of a run or of a
-    /// checkpoint, or a file in one, with all that belongs to the run.
+    /// Marks `path` as read by the argument `name`. For a file of weights this includes all parts of the model; for the folder of a
+    /// run or checkpoint, or a file in one, everything that belongs to the run.
     pub fn reads(&mut self, name: &str, path: &Path) {
         let folder = if path.is_dir() { path } else { parent(path) };
         if let Ok(folder) = folder.canonicalize() {
@@ -41,14 +41,14 @@ impl Outputs {
         }
     }
 
-    /// Marks the folder `path` of images as read by the argument `name`, with all that is in it.
+    /// Marks the folder `path` of images, and everything in it, as read by the argument `name`.
     pub fn reads_data(&mut self, name: &str, path: &Path) {
         self.data
             .extend(path.canonicalize().map(|path| (path, name.to_owned())));
     }
 
-    /// Checks the file `path` that the argument `flag` names, before the work rather than after it. Its name ends in one of
-    /// `extensions` (without the dot), or has no extension, or is a device such as `/dev/null`.
+    /// Checks before the work that the file `path`, named by the argument `flag`, can be written. Its name must have one of
+    /// `extensions` (without the dot) or none, unless it is a device such as `/dev/null`.
     ///
     /// # Errors
     /// [`Failure::Run`] for a full disk; [`Failure::Input`] naming `flag` and `path`: it cannot be written, it has another extension, it is
@@ -58,7 +58,7 @@ impl Outputs {
         let refuse = |why: String| Err(Failure::Input(format!("{flag}: {name}{why}")));
         check_writable(path).map_err(|e| Failure::beforehand(e).context(flag))?;
         if path.metadata().is_ok_and(|m| !m.is_file()) {
-            // A device or a pipe takes what it gets, and several times.
+            // A device or a pipe accepts anything, any number of times.
             return Ok(());
         }
         if let Some(extension) = path.extension()
@@ -75,7 +75,7 @@ impl Outputs {
         self.take(flag, path).or_else(refuse)
     }
 
-    /// Notes that `flag` writes `path`, or says why it must not.
+    /// Records that `flag` writes `path`, or says why it must not.
     fn take(&mut self, flag: &str, path: &Path) -> std::result::Result<(), String> {
         let identity = Identity::of(path);
         if let Some((_, how)) = self.taken.iter().find(|(other, _)| *other == identity) {
@@ -90,7 +90,7 @@ impl Outputs {
         if self.runs.iter().any(belongs) {
             return Err(" is in use: it belongs to the run that is read".into());
         }
-        // Nor what another run has, which would go on with it.
+        // Nor a file of another run, which that run would use when it goes on.
         let is_of_run = |path: &PathBuf| {
             let folder = parent(path);
             let is_run = [run::STATE, "config.toml"].map(|file| folder.join(file).is_file());
@@ -104,7 +104,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Checks the folder that the argument `flag` names, before the work: it is empty, or it can be made.
+    /// Checks before the work that the folder named by the argument `flag` is empty or can be made.
     ///
     /// # Errors
     /// [`Failure::Run`] for a full disk, else [`Failure::Input`], naming `flag` and `folder`.
@@ -152,7 +152,7 @@ impl Outputs {
     }
 }
 
-/// The path without links, of a file that may not be there: as a link inside a folder, and as what it leads to.
+/// The canonical paths of a file that may not exist: that of a link itself, and that of its target.
 fn whole(path: &Path) -> Vec<PathBuf> {
     let mut missing = vec![path.file_name().unwrap_or_default()];
     let mut above = parent(path);

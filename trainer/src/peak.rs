@@ -1,4 +1,4 @@
-//! How fast a device multiplies matrices, as the measure of a training step.
+//! How fast a device multiplies matrices, as a reference for training steps.
 
 use pollster::block_on;
 use sit_engine::backend::Device;
@@ -8,10 +8,10 @@ use sit_engine::graph::{Graph, Layout, Plan};
 use sit_engine::ops::linear;
 use std::time::{Duration, Instant};
 
-/// Products in a row, so that starting them counts little.
+/// Matrix products in sequence, so that the cost of starting them is small.
 const CHAIN: usize = 4;
 
-/// A product that takes longer than this is large enough.
+/// Larger sizes are not tried after a product that takes this long.
 const LONG_ENOUGH: Duration = Duration::from_millis(5);
 
 /// Floating-point operations per second, two a multiply-accumulate, of f32 products of square matrices: the best of three runs at
@@ -46,7 +46,7 @@ fn products(device: &Device, size: usize) -> Result<Duration> {
     let layout = Layout::default();
     let arenas = device.arenas(&layout, &[])?;
     let mut program = device.program(Plan::new(&g, &request, &[&layout])?, &[&arenas])?;
-    // Products of an orthogonal matrix, the identity, neither grow nor vanish.
+    // The identity is orthogonal: repeated products neither grow nor vanish.
     let mut identity = vec![0.0; size * size];
     identity.iter_mut().step_by(size + 1).for_each(|x| *x = 1.0);
     program.write("w", &identity)?;

@@ -1,4 +1,4 @@
-//! A file that is written piece by piece, and takes its name when it is whole.
+//! A file that is written piece by piece and gets its name when it is complete.
 
 use crate::files::{self, FileError};
 use std::fs::File;
@@ -6,17 +6,17 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// A file that is written at any place and in any order. [`Pending::finish`] gives it its name; dropped before, nothing of it is left.
+/// A file that can be written at any position. [`Pending::finish`] gives it its name; if it is dropped before, nothing remains.
 #[derive(Debug)]
 pub struct Pending {
     path: PathBuf,
     out: BufWriter<File>,
-    /// The file, and where it will lie; nothing for what is no regular file, such as `/dev/null`, which is written to and not replaced.
+    /// The temporary file and its final path; `None` if that is not a regular file, such as `/dev/null`, but written to directly.
     partial: Option<(NamedTempFile, PathBuf)>,
 }
 
 impl Pending {
-    /// Makes it, under a temporary name in the folder where it will lie. A link is followed.
+    /// Makes it under a temporary name in the folder of its final path. A link is followed.
     ///
     /// # Errors
     /// [`FileError`] naming `path`.
@@ -41,12 +41,12 @@ impl Pending {
         })
     }
 
-    /// What it will be called.
+    /// The path that it will have.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is written goes here.
+    /// The writer of its content.
     pub fn writer(&mut self) -> &mut BufWriter<File> {
         &mut self.out
     }

@@ -10,7 +10,7 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 use std::io::{self, Write};
 
-/// Values of latents that are black and white: most lie between, at about unit variance.
+/// Latents beyond this are drawn black or white; most are within it, at about unit variance.
 const LATENT_RANGE: f32 = 3.0;
 
 /// The 8-bit level of a pixel in [-1, 1]: `clamp(round(127.5 x + 127.5), 0, 255)`, and 0 for what is not a number.
@@ -19,12 +19,12 @@ pub fn level(x: f32) -> u8 {
     (127.5 * x + 127.5).round() as u8
 }
 
-/// Whether images of so many channels are pictures, grey or RGB; else they are latents of an autoencoder.
+/// Whether images with this number of channels are pictures, grey or RGB; others are latents of an autoencoder.
 pub fn is_picture(channels: usize) -> bool {
     channels == 1 || channels == 3
 }
 
-/// What a grid of latents shows; nothing to say of pictures.
+/// What a grid of latents shows, as text; `None` for pictures.
 pub fn shows(channels: usize) -> Option<String> {
     (!is_picture(channels)).then(|| {
         format!(

@@ -17,8 +17,8 @@ use std::path::Path;
 /// Images in a row of the grid of a model without classes.
 const COLUMNS: usize = 10;
 
-/// The classes of `count` images of a model of `n_classes`, and where they lie: as many of each class, or one of each of
-/// `count` classes that are spread evenly.
+/// The classes of `count` images of a model with `n_classes`, and their layout: the same number of each class, or one image of each
+/// of `count` evenly spread classes.
 fn arrange(n_classes: usize, count: usize) -> (Vec<u32>, Grid) {
     match n_classes {
         0 => (vec![0; count], Grid::rows(COLUMNS)),
@@ -42,12 +42,12 @@ pub struct Previews {
     place: Grid,
 }
 
-/// How previews are sampled from `model`, in batches no larger than those of training; nothing when there are none.
+/// How previews are sampled from `model`, in batches no larger than those of training; `None` if there are none.
 fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Sampling<M>> {
     let (preview, n_classes) = (&config.log.preview, config.model.io().n_classes);
     let (labels, _) = arrange(n_classes, preview.count);
     let scale = match (n_classes, config.train.class_dropout) {
-        // Nothing to compare with.
+        // Without a trained null class, guidance has nothing to compare with.
         (0, _) | (_, 0.0) => 1.0,
         _ => preview.guidance,
     };
@@ -68,7 +68,7 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result
         return Ok((0, 0));
     };
     let parts = sampling.forecast()?;
-    // The average of the weights is one of training.
+    // The moving average is already counted as a part of training.
     let program = parts.iter().filter(|(part, _)| *part != "parameters");
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
     let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();

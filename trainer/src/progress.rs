@@ -1,5 +1,5 @@
-//! What a person sees while a command works: a bar with rate and time left on a terminal, plain lines elsewhere, and logs
-//! beside it. Nothing here fails or panics where stderr cannot be written: the work goes on without its messages.
+//! What the user sees while a command works: a bar with rate and remaining time on a terminal, plain lines elsewhere, and log
+//! lines. Nothing here fails or panics if stderr cannot be written: the work goes on without its messages.
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use sit_engine::text::shown_lines;
@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
-/// The bar that is shown, so that a log line does not tear it. indicatif's own collection of bars panics where stderr cannot be
-/// written; a bar alone does not.
+/// The visible bar, so that log lines are written above it. indicatif's own collection of bars panics if stderr cannot be written;
+/// a single bar does not.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Writes lines to stderr, above the bar. That they cannot be written is not an error: there is nobody to tell.
+/// Writes lines to stderr, above the bar. A failure to write is not an error, because nobody could be told.
 pub fn message(lines: &[u8]) {
     let write = || {
         let mut err = io::stderr().lock();
@@ -28,8 +28,8 @@ pub fn message(lines: &[u8]) {
 
 /// Log lines to stderr; `SIT_LOG` filters them as in `SIT_LOG=debug`.
 pub fn start_logging() {
-    // What the Vulkan loader says while it looks for a driver is no news: whether there is a GPU is told anyway. Nor is what the allocator
-    // lists of a device that failed while it was opened.
+    // Hide what the Vulkan loader says while it looks for a driver: whether there is a GPU is reported anyway. Also hide what the
+    // allocator lists when opening a device fails.
     const DEFAULT: &str = "info,wgpu_core=warn,wgpu_hal=warn,wgpu_hal::vulkan::instance=off,gpu_allocator=off,naga=warn";
     let asked = std::env::var("SIT_LOG").unwrap_or_else(|_| DEFAULT.into());
     let (filter, wrong) = match EnvFilter::try_new(&asked) {
@@ -40,10 +40,10 @@ pub fn start_logging() {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        // It would tell on stderr that stderr cannot be written, and panic.
+        // It would report on stderr that stderr cannot be written, and panic.
         .log_internal_errors(false)
         .with_writer(|| BesideBars);
-    // Only a second call fails, and the first one's logging stays.
+    // Only a second call fails; then the first logger stays.
     format.without_time().try_init().ok();
     if let Some(e) = wrong {
         tracing::warn!("SIT_LOG={asked}: {e}; expected a level such as debug, info or warn");
@@ -54,7 +54,7 @@ struct BesideBars;
 
 impl Write for BesideBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The logger escapes the escapes in names and sets its own for colors; the rest is done here.
+        // The logger escapes escape characters in names and adds its own for colors; other control characters are escaped here.
         let text = String::from_utf8_lossy(line);
         let safe: Vec<String> = text.split('\u{1b}').map(shown_lines).collect();
         message(safe.join("\u{1b}").as_bytes());
@@ -93,7 +93,7 @@ impl Progress {
             "{{prefix}} {{wide_bar}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{left}} left {{msg}}"
         );
         let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
-            // Only a bar without this word would come of it.
+            // If this fails, the bar only lacks this word.
             write!(out, "{}", duration(state.eta().as_secs_f64())).ok();
         };
         // The template is ours; if it were wrong the default bar would do.
@@ -120,14 +120,14 @@ impl Progress {
     pub fn shared(what: &'static str, unit: &'static str) -> impl Fn(usize, usize) + Sync {
         let bar = Mutex::new(None);
         move |done, total| {
-            // A bar that another thread left in the middle of a move is still a bar.
+            // A bar is still usable if another thread panicked while it moved the bar.
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             bar.get_or_insert_with(|| Progress::new(what, unit, 0, total as u64))
                 .set(done as u64, String::new);
         }
     }
 
-    /// Moves to item `at`; `message` stands beside the bar.
+    /// Moves to item `at`; `message` appears beside the bar.
     pub fn set(&mut self, at: u64, message: impl FnOnce() -> String) {
         match &mut self.plain {
             None => {

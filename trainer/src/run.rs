@@ -29,10 +29,10 @@ const OPTIM: &str = "optim.safetensors";
 /// Everything else.
 pub const STATE: &str = "state.json";
 
-/// No state is longer.
+/// More bytes than any state has.
 const MAX_STATE_BYTES: u64 = 16 << 20;
 
-/// What is in a checkpoint beside tensors. It holds no clock time: two runs of the same bits have the same files.
+/// What is in a checkpoint beside tensors. It contains no clock time, so that two identical runs write identical files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
@@ -44,8 +44,8 @@ pub struct State {
     pub step: u64,
     /// Updates done: steps that were not skipped.
     pub n_updates: u64,
-    /// Samples drawn from the data: the next one's number. With the seed of the configuration it is the whole state of the
-    /// random numbers and of the data order.
+    /// Number of samples drawn from the data, which is also the number of the next one. With the seed of the configuration it is
+    /// the whole state of the random numbers and of the data order.
     pub n_samples: u64,
     /// Steps skipped in all.
     pub skipped: u64,
@@ -57,7 +57,7 @@ pub struct State {
     pub device: String,
     /// How data was scaled: `x = 2 · level / max_level - 1`.
     pub max_level: u8,
-    /// Images that it is trained on; 0 where it is not known, in runs made before this key.
+    /// Number of training images; 0 if unknown, in runs made before this key.
     #[serde(default)]
     pub n_images: u64,
     /// The resolved configuration.
@@ -65,7 +65,7 @@ pub struct State {
 }
 
 impl State {
-    /// What each file of weights says of itself.
+    /// What each file of weights records about itself.
     pub fn recipe(&self) -> Recipe {
         Recipe {
             model: self.config.model.clone(),
@@ -87,7 +87,7 @@ pub const TIME_BINS: usize = 10;
 /// Sums of losses since the last line of metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// Sum of the steps' losses that were finite.
+    /// Sum of the steps' finite losses.
     pub loss: f64,
     /// Number of them.
     pub n: u64,
@@ -138,7 +138,7 @@ pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
         (EMA, Some(Weights::Average)),
         (OPTIM, None),
     ];
-    // Messages name the files as they would be called.
+    // Errors name the files by their final paths.
     for (file, weights) in files {
         let name = target.join(file);
         let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
@@ -163,7 +163,7 @@ pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
     };
     write().map_err(|e| at(&name, e))?;
     fs::rename(unfinished.path(), &target).map_err(|e| at(&target, e))?;
-    // It has another name now.
+    // The folder has its final name now: do not delete it.
     let _ = unfinished.keep();
     sync_folder(run).map_err(|e| at(&target, e))?;
     Ok(target)
@@ -243,7 +243,7 @@ impl Checkpoint {
                 value["format"]
             )));
         }
-        // A run from before the warm-up of the moving average goes on without it.
+        // A run made before the warm-up of the moving average goes on without it.
         if let Some(train) = value
             .pointer_mut("/config/train")
             .and_then(serde_json::Value::as_object_mut)

@@ -6,19 +6,19 @@ use crate::signals::interrupted;
 use sit_engine::sample::Session;
 use std::ops::Range;
 
-/// Images to make. In the whole list each has a number from 0, the key of its noise; all of the list or a part of it is made.
+/// Images to make: a whole list or a part of it. Each image has a number in the whole list, from 0, which is the key of its noise.
 #[derive(Debug, Clone)]
 pub struct Images {
     /// Labels of the list; of any value for a model without classes.
     labels: Vec<u32>,
-    /// Images in a row of the list that have the same label, before the next label's turn.
+    /// Consecutive images of the list with the same label.
     each: u64,
     /// Numbers of the images that are made, in order.
     picked: Vec<Range<u64>>,
 }
 
 impl Images {
-    /// A list of `n` images: `each` of every label, and then of the first label again.
+    /// A list of `n` images: `each` of every label in turn, and then of the first label again.
     ///
     /// # Panics
     /// Without a label, or with 0 of each.
@@ -31,7 +31,7 @@ impl Images {
         }
     }
 
-    /// These images of the list alone.
+    /// Keeps only these images of the list.
     #[must_use]
     pub fn pick(self, picked: Vec<Range<u64>>) -> Self {
         Images { picked, ..self }
@@ -80,7 +80,7 @@ pub enum Noise {
 /// Images of a batch on their way.
 #[derive(Debug)]
 pub struct State<'a> {
-    /// Place of the first of them among those that are made.
+    /// Index of the first of them among the images that are made.
     pub first: u64,
     /// Their numbers in the list.
     pub numbers: &'a [u64],

@@ -1,4 +1,4 @@
-//! Signals: what asks a run to stop or to save, from a keyboard, a closed terminal or a cluster.
+//! Signals that ask a run to stop or to save, from a keyboard, a closed terminal or a cluster.
 //!
 //! Ctrl-C, SIGTERM, SIGHUP, SIGUSR2 and SIGXCPU ask to stop, SIGUSR1 to save and go on. SIGHUP that is ignored, as under
 //! `nohup`, stays ignored.
@@ -11,7 +11,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static STOP_SEEN: AtomicBool = AtomicBool::new(false);
 static SAVE: AtomicBool = AtomicBool::new(false);
 
-/// A step that takes longer than that after a signal is said to hang.
+/// If a step takes longer than this after a signal, the user is told that it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether the work is to stop.
@@ -28,8 +28,8 @@ pub fn save_asked() -> bool {
     SAVE.swap(false, Ordering::Relaxed)
 }
 
-/// Tells that the work will stop, and later, if it does not, what can be done. In a thread of its own: where stderr takes
-/// nothing, as behind a stopped terminal, only the message waits.
+/// Logs that the work will stop, and later, if it has not, what the user can do. It has a thread of its own: if stderr blocks, as
+/// behind a stopped terminal, only the message waits.
 fn announce(name: &'static str) {
     let tell = move || {
         tracing::warn!("{name}: stopping after this step; Ctrl-C or SIGTERM again stops at once");
@@ -42,7 +42,7 @@ fn announce(name: &'static str) {
             );
         }
     };
-    // Without the thread the work stops all the same.
+    // Without this thread the work stops all the same.
     thread::Builder::new().name("stop".into()).spawn(tell).ok();
 }
 
@@ -62,13 +62,13 @@ mod unix {
     /// `timeout`, shells and service managers send a signal twice at once; a person takes longer.
     const TWICE_AT_ONCE: Duration = Duration::from_millis(300);
 
-    /// A write beyond `ulimit -f` fails from now on, with a message; without this the process ends in the middle of it.
+    /// From now on a write beyond `ulimit -f` fails with an error. Without this, the signal would end the process in mid-write.
     pub fn file_limit_is_an_error() {
-        // What cannot be caught does what it did.
+        // If the signal cannot be caught, it keeps its default action.
         signal_hook::flag::register(SIGXFSZ, Arc::default()).ok();
     }
 
-    /// SIGUSR1, which asks a run to save and go on, changes nothing before there is anything to save.
+    /// Ignores SIGUSR1, which asks a run to save and go on, until there is something to save.
     pub fn usr1_goes_on() {
         signal_hook::flag::register(SIGUSR1, Arc::default()).ok();
     }
@@ -103,7 +103,7 @@ mod unix {
                     let name = low_level::signal_name(signal).unwrap_or("signal");
                     announce(if signal == SIGINT { "Ctrl-C" } else { name });
                 }
-                // A closed terminal and a limit of time come several times.
+                // The signals of a closed terminal and of a time limit are sent several times.
                 Some(since)
                     if since.elapsed() > TWICE_AT_ONCE && [SIGINT, SIGTERM].contains(&signal) =>
                 {

@@ -4,7 +4,7 @@ use crate::error::{Failure, Result};
 use sit_engine::text::shown_lines;
 use std::io::{self, Write};
 
-/// Prints a result. That a reader such as `head` has gone is not an error.
+/// Prints a result. It is not an error if a reader such as `head` has closed the pipe.
 ///
 /// # Errors
 /// [`Failure::Run`] when stdout cannot be written, as on a full disk.

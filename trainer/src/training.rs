@@ -41,7 +41,7 @@ pub struct Job {
     health: Health,
     /// Updates that the last checkpoint holds.
     saved_updates: u64,
-    /// Whether a checkpoint is due and waits for a step that changes something.
+    /// Whether a checkpoint is due and waits for a step that is not skipped.
     is_due: bool,
 }
 
@@ -118,7 +118,7 @@ impl Job {
             validation: held_out
                 .map(|images| Validation::new(&config, &trainer, images))
                 .transpose()?,
-            // Without it only the share of it is not known.
+            // Without it only `mfu` is unknown.
             peak_flops: peak::measure(device).unwrap_or_else(|e| {
                 tracing::warn!("mfu is not measured: {e}");
                 f64::NAN
@@ -171,7 +171,7 @@ impl Job {
         );
         forecast::check_disk(&self.config, &path);
         let outcome = self.steps(folder, &mut logs);
-        // It may have moved.
+        // The run folder may have moved.
         let path = folder.path().map_or(path, Path::to_owned);
         let go_on = format!("go on with: sit train --resume {}", shown(&path));
         if let Some(warning) = self.health.warning() {
@@ -197,7 +197,7 @@ impl Job {
             .hint(self.advice(&path))),
             Err(Stop::Saving(failure)) => Err(failure.on_the_way().hint(go_on)),
             Err(Stop::Failed(failure)) => {
-                // What was learned is not lost with it.
+                // Save what was learned so far.
                 match self.save(folder) {
                     Ok(true) => tracing::info!("saved step {}", self.state.step),
                     Ok(false) => {}
@@ -248,13 +248,13 @@ impl Job {
             let every = |n: u64| n > 0 && step.is_multiple_of(n) || step == total;
             bar.set(step, || format!("loss {loss:.4}"));
             if every(self.config.log.every_steps) {
-                // A folder that has gone is noticed here, before the next checkpoint.
+                // Notices a deleted folder before the next checkpoint.
                 folder.path()?;
                 let steps = (step - since.1) as f64;
                 self.log(logs, steps / since.0.elapsed().as_secs_f64())?;
                 since = (Instant::now(), step);
             }
-            // Previews and checkpoints are not training.
+            // Do not count previews and checkpoints as training time.
             let before = Instant::now();
             if let Some(seconds) = pace.left(step, total) {
                 forecast::tell(seconds, &pace, &self.config, folder.path()?);
@@ -275,7 +275,7 @@ impl Job {
         Ok(())
     }
 
-    /// One step; returns its loss. A step that fails on the way has not begun.
+    /// One step; returns its loss. A step that fails counts as not begun.
     fn step(&mut self) -> Result<f64> {
         let n_samples = self.state.n_samples;
         self.try_step().inspect_err(|_| {
@@ -363,8 +363,8 @@ impl Job {
         Ok(logs.image(self.state.step, "preview", &image)?)
     }
 
-    /// Writes a checkpoint, unless the last one holds all that was learned, and deletes old ones, though no good one of a run that
-    /// has diverged. Says whether it wrote one.
+    /// Writes a checkpoint, unless the last one already has everything that was learned, and deletes old ones, but keeps a good one
+    /// of a run that has diverged. Returns whether it wrote one.
     fn save(&mut self, folder: &mut RunFolder) -> Result<bool> {
         self.is_due = false;
         let path = folder.path()?;
@@ -384,7 +384,7 @@ impl Job {
     }
 }
 
-/// Why the steps end before their number.
+/// Why training ends before its last step.
 enum Stop {
     /// It was asked for, and a checkpoint is written.
     Interrupted,

@@ -11,8 +11,8 @@ use std::path::Path;
 /// Key of the file's metadata that holds the settings as JSON.
 const SETTINGS: &str = "sample";
 
-/// A file of `y` i64 `[B]`, `t` f32 `[n+1]` and `x` f32 `[n+1, B, C, H, W]`, the states of n steps, that is written batch by batch:
-/// each state goes to its place.
+/// A file of `y` i64 `[B]`, `t` f32 `[n+1]` and `x` f32 `[n+1, B, C, H, W]`, the states of n steps. It is written batch by batch,
+/// each state at its position.
 #[derive(Debug)]
 pub struct Trajectory {
     out: Pending,
@@ -26,7 +26,7 @@ impl Trajectory {
     /// Starts a file of states at the times `t`, of `n_images` images of `shape` `[C, H, W]` with as many `labels`; `settings` is JSON.
     ///
     /// # Errors
-    /// [`Failure::Input`] when it is larger than a file can be; the file cannot be written.
+    /// [`Failure::Input`] when it is larger than a file can be; an error when the file cannot be written.
     pub fn create(
         path: &Path,
         t: &[f32],
@@ -64,7 +64,7 @@ impl Trajectory {
                 out.write_all(&i64::from(label).to_le_bytes())?;
             }
             checkpoint::write_values(&mut out, t)?;
-            // What cannot go to a place is found now.
+            // Fails now if the file cannot be written at any position.
             out.stream_position()
         };
         let x_at = write().map_err(FileError::of("write", path))?;
@@ -76,7 +76,7 @@ impl Trajectory {
         })
     }
 
-    /// What the file will be called.
+    /// The path that the file will have.
     pub fn path(&self) -> &Path {
         self.out.path()
     }

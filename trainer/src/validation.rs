@@ -19,7 +19,7 @@ pub struct Images {
 }
 
 /// The images to train on, and those to validate on if the configuration asks for it: the share `data.hold_out`, or else the test
-/// images of data that comes with some, in the folder `path` where that was found.
+/// images of data that has some, in the folder `path` where the data was found.
 ///
 /// # Errors
 /// Data without either, or test images that do not fit.
@@ -88,7 +88,7 @@ pub fn split(
 pub struct Validation {
     session: train::Validation,
     images: Arc<dyn Dataset>,
-    /// Which images, a whole number of batches: the last one is filled up with the first images, which then do not count.
+    /// Order of the images, in whole batches: the last batch is filled up with the first images, which are not counted again.
     order: Vec<u32>,
     n: usize,
     x1: Vec<f32>,

@@ -10,20 +10,20 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// A file that is open, or all those of a model in parts.
+/// An open file of weights, or all files of a model in parts.
 pub type Weights = Reader<BufReader<File>>;
 
 /// End of the names of files that list the parts of a model.
 const INDEX: &str = ".index.json";
 
-/// More than any list of tensors has.
+/// More bytes than any index has.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
 /// More parts than a model has.
 const MAX_PARTS: usize = 1000;
 
-/// Opens a .safetensors or .pt file; where it is a part of a model in several, the index of these or the folder with it, all of
-/// them.
+/// Opens a .safetensors or .pt file. If `path` is one part of a model in several files, their index, or the folder that holds it,
+/// opens all parts.
 ///
 /// # Errors
 /// [`Failure::Input`] when it cannot be read or is no file of weights, or a part is missing.
@@ -57,7 +57,7 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 /// The files of one model.
 struct Files {
     parts: Vec<PathBuf>,
-    /// The file that lists them, and the number of tensors that it names.
+    /// The index file, and the number of tensors that it names.
     index: Option<(PathBuf, usize)>,
 }
 
@@ -101,7 +101,7 @@ pub fn index_in(folder: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether an argument is a run or a checkpoint, not a file of weights nor the folder of one in parts.
+/// Whether an argument is a run or a checkpoint, rather than a file of weights or the folder of a model in parts.
 ///
 /// # Errors
 /// [`Failure::Input`] for a folder with several models in parts.
@@ -225,7 +225,7 @@ fn in_index(path: &Path) -> Result<Files> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut parts = Vec::new();
     for file in files {
-        // A name, not a way to somewhere else.
+        // It must be a plain file name, not a path to another folder.
         if Path::new(file).file_name() != Some(file.as_ref()) {
             return Err(refuse(
                 path,

@@ -1,4 +1,4 @@
-// Keeps the page for offline use. What is on the server wins while it can be reached.
+// Keeps the page for offline use. The server's files are used while it can be reached.
 const CACHE = "sit-VERSION";
 const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "sit_bg.wasm?VERSION"];
 

@@ -1,4 +1,4 @@
-//! What the browser is asked.
+//! Access to the browser.
 
 use eframe::Renderer;
 use eframe::wasm_bindgen::JsValue;
@@ -32,7 +32,7 @@ pub fn measure() -> Result<Option<(Instant, Duration)>, JsValue> {
     )))
 }
 
-/// Puts a state into the address, without a step in the browser's history.
+/// Puts a state into the address, without an entry in the browser's history.
 pub fn show(link: &str) -> Result<(), JsValue> {
     window()?
         .history()?
@@ -50,10 +50,10 @@ pub fn now_ms() -> Option<f64> {
     Some(window().ok()?.performance()?.now())
 }
 
-/// What draws on `canvas`, and what the person is told of it. The address may ask for it: `?renderer=webgpu` or `?renderer=webgl`.
+/// Chooses what draws on `canvas`, and a message for the user. The address may ask for `?renderer=webgpu` or `?renderer=webgl`.
 ///
 /// # Errors
-/// When it asks for something else.
+/// When the address asks for an unknown renderer.
 pub async fn renderer(canvas: &HtmlCanvasElement) -> Result<(Renderer, Option<String>), JsValue> {
     let (renderer, why) = match asked("renderer")?.as_deref() {
         Some("webgpu") => (Renderer::Wgpu, None),
@@ -75,15 +75,15 @@ pub async fn renderer(canvas: &HtmlCanvasElement) -> Result<(Renderer, Option<St
     Ok((renderer, notice))
 }
 
-/// Why WebGL has to draw and the processor to compute; nothing where a graphics card does both with WebGPU.
+/// Why WebGL has to draw and the CPU to compute; `None` if a graphics card does both with WebGPU.
 async fn without_webgpu() -> Result<Option<String>, JsValue> {
     let mut webgpu = wgpu::InstanceDescriptor::new_without_display_handle();
     webgpu.backends = wgpu::Backends::BROWSER_WEBGPU;
     let adapter = wgpu::Instance::new(webgpu).request_adapter(&Default::default());
     let why = match adapter.await {
         Ok(adapter) if adapter.get_info().device_type != wgpu::DeviceType::Cpu => return Ok(None),
-        // Such an adapter computes slower than the CPU backend, and takes four times as long as WebGL for a frame: egui's shader
-        // for WebGPU has branches that only a graphics card skips.
+        // Such an adapter computes more slowly than the CPU backend, and takes four times as long as WebGL for a frame: egui's
+        // shader for WebGPU has branches that only a graphics card skips.
         Ok(_) => {
             return Ok(Some(
                 "This browser's WebGPU has no graphics card to work with".into(),
@@ -102,7 +102,7 @@ async fn without_webgpu() -> Result<Option<String>, JsValue> {
     )))
 }
 
-/// Gives `canvas` its WebGL context, which eframe then finds there: without the browser's antialiasing, as egui smooths edges itself.
+/// Creates the WebGL context of `canvas` that eframe then finds, without the browser's antialiasing: egui smooths edges itself.
 fn plain_webgl(canvas: &HtmlCanvasElement) -> Result<(), JsValue> {
     let options = WebGlContextAttributes::new();
     options.set_antialias(false);
@@ -110,7 +110,7 @@ fn plain_webgl(canvas: &HtmlCanvasElement) -> Result<(), JsValue> {
     Ok(())
 }
 
-/// The value that the address has for `?name=`.
+/// The value of `?name=` in the address.
 fn asked(name: &str) -> Result<Option<String>, JsValue> {
     let search = window()?.location().search()?;
     Ok(UrlSearchParams::new_with_str(&search)?.get(name))

@@ -1,4 +1,4 @@
-//! Where the controls are, by the names that people who cannot see the window hear.
+//! Positions of the controls, found by the roles and names that screen readers use.
 
 use egui::accesskit::{Node, NodeId};
 use egui::{Context, FullOutput, Plugin};
@@ -19,7 +19,7 @@ impl Controls {
         Some([(at.x0 + at.x1) / 2.0, (at.y0 + at.y1) / 2.0])
     }
 
-    /// The control's own name, or that of the text beside it.
+    /// The control's own name, or that of its label.
     fn name<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
         node.label().or_else(|| {
             let label = node.labelled_by().first()?;
@@ -35,7 +35,7 @@ impl Plugin for Controls {
     }
 
     fn output_hook(&mut self, _ctx: &Context, output: &mut FullOutput) {
-        // None until somebody asks.
+        // There is no tree until it has been requested.
         if let Some(tree) = output.platform_output.accesskit_update.take() {
             self.nodes = tree.nodes;
         }

@@ -1,4 +1,4 @@
-//! Between the page and the program.
+//! Connects the page and the program.
 
 use crate::browser;
 use crate::controls::Controls;
@@ -75,7 +75,7 @@ impl Program {
         Some(place.map(|at| at * zoom).to_vec())
     }
 
-    /// Why it has stopped, if a bug ended it.
+    /// Why it has stopped, if it panicked.
     pub fn panic(&self) -> Option<String> {
         self.runner.panic_summary().map(|panic| panic.message())
     }
@@ -88,12 +88,12 @@ struct Page {
     reduced_motion: bool,
     /// The state in the address.
     link: String,
-    /// When the state was last compared with it, in egui's seconds.
+    /// When the link was last compared with the state, in egui's seconds.
     looked: f64,
 }
 
 impl Page {
-    /// Puts a state that rests into the address, so that a reload finds it again.
+    /// Puts the state into the address unless it is playing, so that a reload restores it.
     fn address(&mut self) {
         if self.app.state().playback.playing {
             return;
@@ -101,7 +101,7 @@ impl Page {
         let now = self.ctx.input(|input| input.time);
         let wait = self.looked + ADDRESS_SECS - now;
         if wait > 0.0 {
-            // Another frame, unless one comes by itself.
+            // Request another frame, in case none comes by itself.
             self.ctx
                 .request_repaint_after(Duration::from_secs_f64(wait));
             return;
@@ -109,7 +109,7 @@ impl Page {
         self.looked = now;
         let link = self.app.link();
         if link != self.link {
-            // An address that cannot be shown loses nothing.
+            // If the address cannot be changed, nothing is lost.
             browser::show(&link).ok();
             self.link = link;
         }

@@ -1,11 +1,11 @@
-//! What the program does right now, for tests that look at it from outside.
+//! What the program is doing now, for tests that observe it from outside.
 
 use serde_json::json;
 use sit_app::App;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A line of JSON: the `device` that computes, the `link`, `playing`, the `cursor`, of each
-/// lane its `steps`, those `done`, why it `failed` and the bits it shows as a number (`picture`), the step of the training, the notices.
+/// A line of JSON: the `device` that computes, the `link`, `playing`, the `cursor`; for each lane its `steps`, those `done`, why it
+/// `failed` and a hash of the bits it shows (`picture`); the step of the training, and the notices.
 pub fn json(app: &App, reduced_motion: bool) -> String {
     let state = app.state();
     let lanes = state.records.iter().enumerate().map(|(lane, record)| {

@@ -5,7 +5,7 @@ use crate::state::{State, TIME_EPS};
 use crate::stats::Verdict;
 use std::collections::HashMap;
 
-/// Samples of a lane that are tested: more would take longer than a frame has.
+/// The most samples of a lane that are tested: more would take longer than a frame.
 pub const MOST: usize = 128;
 
 /// Relabelings of the test.
@@ -17,16 +17,16 @@ const PAUSE: f64 = 0.2;
 /// Verdicts that are kept.
 const KEPT: usize = 1 << 14;
 
-/// What can be said of two lanes.
+/// The result of comparing two lanes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Badge {
     /// Nothing was computed yet.
     Waiting,
     /// Their samples are the same numbers, as at the start.
     Same,
-    /// They are asked for other classes.
+    /// They have different classes.
     OtherClasses,
-    /// They are not at the same time.
+    /// They are at different times.
     Apart {
         /// The next time that both stop at, or else the last one.
         common: Option<f64>,
@@ -35,7 +35,7 @@ pub enum Badge {
     Tested {
         /// What it found.
         verdict: Verdict,
-        /// The time it is about, which while the lanes play may be a little before the one shown.
+        /// The time of the test. While the lanes play, it may be a little before the time shown.
         t: f64,
     },
 }

@@ -1,4 +1,4 @@
-//! What a network learned from, to compare its samples with.
+//! The training data of a network, to compare its samples with.
 
 use crate::state::{Model, Source};
 use crate::stats::nearest::HeldOut;
@@ -14,16 +14,16 @@ const POINTS: usize = 2048;
 
 /// The data of a source.
 pub struct Known {
-    /// All of it, the points of a distribution in part.
+    /// The data; of a distribution in the plane, some points.
     pub all: Group,
     /// Its first principal component, `[d]`.
     pub principal: Vec<f32>,
-    /// How near images of the same kind that were not trained on are to it, for images.
+    /// The distances from held-out images to it, for images.
     pub held_out: Option<HeldOut>,
 }
 
 impl Known {
-    /// The data of a model's source; `None` where it is not at hand.
+    /// The data of a model's source; `None` if it is not available.
     pub fn of(model: &Model) -> Option<Self> {
         let data = match &model.source {
             Source::Digits => Data::Digits,
@@ -53,8 +53,8 @@ impl Known {
         })
     }
 
-    /// At most `most` members whose classes are in the proportions of `labels`; of all classes where a label is none of the
-    /// data's, as the null class.
+    /// At most `most` members with classes in the proportions of `labels`. If a label is not a class of the data, such as the null
+    /// class, all classes are used.
     pub fn like(&self, labels: &[u32], most: usize) -> Group {
         let mut wanted = BTreeMap::<u32, usize>::new();
         for &label in labels {
@@ -125,7 +125,7 @@ mod tests {
         let threes = like.labels().iter().filter(|l| **l == 3).count();
         let sevens = like.labels().iter().filter(|l| **l == 7).count();
         assert_eq!((threes, threes + sevens), (2 * sevens, like.len()));
-        // Without a class all of them count, as one class.
+        // Without a class, all members count as one class.
         let null = model.io.null_class().unwrap();
         let like = known.like(&[null; 8], 100);
         assert_eq!(like.labels(), [null; 100]);

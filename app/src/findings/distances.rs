@@ -19,13 +19,13 @@ const RESAMPLES: u32 = 50;
 /// Share of the resampled values that a band holds.
 pub const LEVEL: f64 = 0.9;
 
-/// Relabelings that say what distance chance alone gives.
+/// Relabelings that estimate the distance from chance alone.
 const RELABELINGS: u32 = 20;
 
 /// Bins of a histogram.
 const BINS: usize = 24;
 
-/// Least seconds between two pieces of work while the lanes play.
+/// Least seconds between two measurements while the lanes play.
 const PAUSE: f64 = 0.1;
 
 /// One of the two things that are compared.
@@ -62,10 +62,10 @@ pub enum Along {
     Random(u32),
 }
 
-/// What a distance was made of.
+/// Identifies what a distance was computed from.
 type Key = (Place, Option<Place>);
 
-/// A distance that is measured in two pieces, a frame each: the sliced one is there, and the groups for the other.
+/// A distance that is measured in two parts, one per frame: the sliced distance is done, and the energy distance needs the groups.
 struct Half {
     lane: usize,
     side: Side,
@@ -112,8 +112,8 @@ impl Distances {
         Some(at(&like, path, time(state, lane), state.seed))
     }
 
-    /// The distance of a lane from another or from the data, and whether it is that of what is shown; else the last one.
-    /// `None` where there is none. A call measures half of one at most, and while the lanes play it begins one after `PAUSE`.
+    /// The distance of a lane from another or from the data, and whether it is that of the present state; else the last one. `None`
+    /// if there is none. A call measures at most half a distance, and while the lanes play it starts one only after `PAUSE`.
     pub fn distance(
         &mut self,
         state: &State,
@@ -127,7 +127,7 @@ impl Distances {
         };
         let key: Key = (place(state, lane), other);
         let waited = self.worked.map_or(f64::INFINITY, |worked| now - worked);
-        // Whosever it is: what began it may not be shown any more.
+        // Finish any half-measured distance: the one that started it may no longer be shown.
         if waited > 0.0
             && let Some(half) = self.half.take()
         {
@@ -217,8 +217,8 @@ impl Distances {
         Some(Histogram::new(&values, BINS))
     }
 
-    /// The training image nearest to `x`, and the share of held-out images that are nearer to theirs; `None` where no images
-    /// are known.
+    /// The training image nearest to `x`, and the share of held-out images with a smaller nearest distance; `None` if no images are
+    /// known.
     pub fn nearest(&mut self, state: &State, x: &[f32]) -> Option<(Nearest, &Known, f64)> {
         let known = self.known(state)?;
         let nearest = nearest(x, &known.all)?;

@@ -1,5 +1,5 @@
-//! What is found out about the lanes at the time that is shown, each thing once: as long as runs and positions are the same, so is
-//! what was found. A frame finds out one thing, of some milliseconds.
+//! Results about the lanes at the time shown. Each is computed once and kept while runs and positions stay the same. A frame
+//! computes one of them, in a few milliseconds.
 
 mod badge;
 mod data;
@@ -13,7 +13,7 @@ pub use trace::{Row, Traces};
 use crate::state::State;
 use crate::stats::Group;
 
-/// All of it.
+/// All results.
 #[derive(Default)]
 pub struct Findings {
     /// Whether two lanes agree.
@@ -24,10 +24,10 @@ pub struct Findings {
     pub traces: Traces,
 }
 
-/// A lane after some steps: its run and their number. As long as it is the same, so is the state.
+/// Identifies the state of a lane: its run and the number of steps done.
 type Place = (u64, usize);
 
-/// Where a lane is.
+/// The run and position of a lane.
 fn place(state: &State, lane: usize) -> Place {
     (state.records[lane].run, state.position(lane))
 }

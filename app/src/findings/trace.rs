@@ -1,11 +1,11 @@
-//! Numbers of every step of a lane: sizes of what moved it, its local error, how straight the way is.
+//! Numbers for every step of a lane: norms of its terms, its local error, how straight the trajectory is.
 
 use crate::state::{Record, State, evaluation};
 use crate::stats::path::{Norms, Straightness, local_error, rms};
 use sit_engine::transport::{Coefs, Transport};
 use web_time::{Duration, Instant};
 
-/// Time that a frame has for these numbers.
+/// Time budget of a frame for these numbers.
 const BUDGET: Duration = Duration::from_millis(3);
 
 /// Numbers of a step; root mean squares over all values.
@@ -17,12 +17,12 @@ pub struct Row {
     pub norms: Option<Norms>,
     /// The difference of the velocities with and without the class, where guidance is active.
     pub guide: Option<f64>,
-    /// The estimated local error, Heun minus Euler. `None` for a step with noise, whose velocity changes by the noise most of
-    /// all, and where the velocity at the end of the step was not computed (yet).
+    /// The estimated local error, Heun minus Euler. `None` for a step with noise, whose velocity changes mostly by that noise, and
+    /// if the velocity at the end of the step has not been computed.
     pub error: Option<f64>,
-    /// Length of the way so far over that of its chord.
+    /// Length of the trajectory so far divided by the length of its chord.
     pub length_ratio: Option<f64>,
-    /// How far the way so far is from straight and even: 0 is straight.
+    /// How far the trajectory so far is from a straight line at constant speed: 0 is straight.
     pub bend: Option<f64>,
 }
 
@@ -42,8 +42,8 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// The numbers of a lane's steps, as far as they were computed. A long way takes some frames; the bool says whether this
-    /// is all.
+    /// The numbers of a lane's steps, as far as they have been computed. A long trajectory takes several frames; the bool says
+    /// whether these are all.
     pub fn rows(&mut self, state: &State, lane: usize) -> (&[Row], bool) {
         self.lanes.resize_with(state.lanes.len(), || None);
         let record = &state.records[lane];
@@ -74,7 +74,7 @@ impl Traces {
 }
 
 impl Trace {
-    /// The next step that was computed.
+    /// Adds the numbers of the next computed step.
     fn push(&mut self, record: &Record, transport: &Transport) {
         let k = self.rows.len();
         let (planned, frame) = (&record.steps[k], &record.frames[k]);
@@ -87,7 +87,7 @@ impl Trace {
             .and_then(|(x, out)| Norms::new(transport, sampler, step, x, out, noise));
         let coefs = transport.velocity(step.t).ok();
         let velocity = coefs.zip(seen).map(|(c, (x, out))| combine(c, &x, &out));
-        // A method that adds its noise first sees the state after the kick, which is not where the step before ended.
+        // A method that adds its noise first evaluates the velocity after the noise, not where the step before ended.
         let kicked = step.form().is_noise_first();
         if let Some(last) = k.checked_sub(1)
             && record.steps[last].noise() == 0.0
@@ -134,7 +134,7 @@ mod tests {
     use sit_engine::transport::{Guidance, Method};
     use std::sync::Arc;
 
-    /// Points of the plane that all move along `velocity(t)` times (3, 4) in four Euler steps; without a class they stand still.
+    /// Points of the plane that all move along `velocity(t)` times (3, 4) in four Euler steps; without a class they do not move.
     fn state(velocity: impl Fn(f64) -> f64, guidance: Guidance) -> State {
         let Ok(Origin::Exact(model, _)) = open(&Source::Exact("two-gaussians".into())) else {
             panic!("a mixture is known exactly");
@@ -212,7 +212,7 @@ mod tests {
         let (rows, _) = traces.rows(&state, 0);
         // h/2 (v(t + h) - v(t)) = h^2.
         near(rows[1].error, 0.0625 * RMS);
-        // Straight, but not even.
+        // Straight, but not at constant speed.
         near(rows[3].length_ratio, 1.0);
         assert!(rows[3].bend.unwrap() > 0.1);
     }

@@ -1,4 +1,4 @@
-//! Measuring what a sampler's steps are worth: a run with many of them as the reference, then runs with few.
+//! Measures the cost of a sampler: a run with many steps as the reference, then runs with few steps.
 
 use super::Pace;
 use super::run::{Field, Plan, Run};
@@ -15,10 +15,10 @@ const DIRECTIONS: u32 = 48;
 /// Relabelings that say what distance chance alone gives.
 const RELABELINGS: u32 = 20;
 
-/// Steps of the reference between two of its news.
+/// Steps of the reference between two progress updates.
 const NEWS_EVERY: usize = 16;
 
-/// A curve under way.
+/// A measurement in progress.
 pub struct Ladder {
     id: u64,
     of: Subject,
@@ -56,7 +56,7 @@ impl Ladder {
         self.done < RUNGS.len()
     }
 
-    /// One piece: some samples of a step.
+    /// Does one piece of work: some samples of a step.
     pub async fn work(&mut self, pace: &Pace) -> Option<Measured> {
         let news = self.piece(pace).await;
         news.unwrap_or_else(|error| {
@@ -81,7 +81,7 @@ impl Ladder {
                 let news = self.reference.is_none() && done.is_multiple_of(NEWS_EVERY);
                 return Ok((stepped.is_some() && news).then_some(Measured::Reference(done)));
             }
-            // Few steps may lead to numbers that are not finite, and more do not.
+            // A run with few steps may give numbers that are not finite although more steps do not.
             Err(Error::Config(_)) if self.reference.is_some() => None,
             Err(error) => return Err(error),
         };
@@ -184,7 +184,7 @@ mod tests {
     fn paths_converge_with_the_order_of_the_solver() {
         let (_, euler) = curve(ode(Method::Euler, 1));
         let (_, heun) = curve(ode(Method::Heun, 1));
-        // Additive noise: Euler-Maruyama has order 1 on one Brownian path. Its reference errs by an eighth of the last point.
+        // Additive noise: Euler-Maruyama has order 1 on one Brownian path. The reference has an eighth of the last point's error.
         let (_, noisy) = curve(sde(Method::Euler, Diffusion::default(), 50));
         for (what, points, order, within) in [
             ("Euler", &euler, 1.0, 0.15),
@@ -211,7 +211,7 @@ mod tests {
             of(1) > 3.0 * chance && of(128) < 0.5 * chance,
             "{points:?}, chance {chance}"
         );
-        // Along a line the distance of two crowds is at most the mean one of their members.
+        // In one dimension, the Wasserstein distance of two groups is at most the mean distance of their members.
         for point in &points {
             assert!(
                 point.sliced <= point.path.map(|path| 1.5 * path),

@@ -1,7 +1,7 @@
-//! The work behind the window: sampling and training, asked for by [`Request`]s and answered by [`Action`]s.
+//! Background work of the window: sampling and training. [`Request`]s ask for it and [`Action`]s answer.
 //!
-//! One asynchronous loop serves both hosts. On the desktop it has a thread of its own; in a browser it shares the only thread with the
-//! window, and gives it back after a few milliseconds ([`Pace`]).
+//! Desktop and browser use the same asynchronous loop. On the desktop it has its own thread; in a browser it shares the only thread
+//! with the window, and yields after a few milliseconds ([`Pace`]).
 
 mod cost;
 mod pace;
@@ -36,31 +36,31 @@ use train::Training;
 
 /// What the window asks for.
 pub enum Request {
-    /// This network for the runs that follow; runs of another one end.
+    /// Use this network for the next runs; runs of another network end.
     Network {
         /// Sizes and transport, as the header says.
         model: Box<Model>,
         /// The weights.
         weights: Reader<Box<dyn Weights>>,
     },
-    /// The exact field of a mixture, in the place of a network.
+    /// Use the exact field of a mixture instead of a network.
     Exact {
-        /// What the lanes are told of it.
+        /// Its description for the lanes.
         model: Box<Model>,
         /// The data.
         mixture: Mixture,
     },
     /// Begin this run.
     Run(Box<Plan>),
-    /// Number and steps to do of the runs that are still wanted, the most urgent first.
+    /// Numbers of the runs that are still wanted, each with its steps to do, the most urgent first.
     Targets(Vec<(u64, usize)>),
-    /// Measure these curves, by their numbers, and no others; those under way go on.
+    /// Measure these curves, each with its number, and no others; those in progress continue.
     Measure(Vec<(u64, Subject)>),
-    /// Train this; a training under way ends.
+    /// Train this; a training in progress ends.
     Train(Box<TrainPlan>),
-    /// Stop training for now, or go on.
+    /// Pause training, or resume it.
     PauseTraining(bool),
-    /// Hand out the averaged weights.
+    /// Export the averaged weights.
     Keep,
     /// Sample from the averaged weights as they are now.
     UseTrained,
@@ -79,7 +79,7 @@ pub enum Request {
     },
 }
 
-/// Serves requests until the window is gone. `twins` are there if `device` also draws the window.
+/// Serves requests until the window is closed. `twins` are given if `device` also draws the window.
 pub async fn serve(
     device: Device,
     twins: Option<Twins>,
@@ -100,7 +100,7 @@ pub async fn serve(
         answers,
     };
     loop {
-        // The window may have changed its mind since the last piece of work: all it said counts before the next one.
+        // Requests may have changed since the last piece of work: handle all of them before the next one.
         while let Ok(request) = requests.try_recv() {
             worker.take(request).await;
         }
@@ -123,7 +123,7 @@ struct Worker {
     training: Option<Training>,
     sweep: Option<Sweeping>,
     ladders: Vec<Ladder>,
-    /// Whether training comes next where both have work.
+    /// Whether training is next when lanes and training both have work.
     turn: bool,
     answers: Answers,
 }
@@ -260,8 +260,8 @@ impl Worker {
         self.answers.say(RunAction::Failed { run, message });
     }
 
-    /// One piece of work, of the lanes and of the training in turn, of a timeline or a measurement when these have none; false when
-    /// there is none.
+    /// Does one piece of work: lanes and training in turn, or else a timeline or a measurement. Returns false if there is nothing
+    /// to do.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
         self.turn && self.train().await
@@ -301,7 +301,7 @@ impl Worker {
             Ok(None) => {}
             Ok(Some(action)) => self.answers.say(action),
             Err(error) => {
-                // What was learned stays: an image may be there again when it goes on.
+                // Pause and keep what was learned: a missing image may be back when training resumes.
                 training.running = false;
                 self.answers.say(TrainingAction::Paused(true));
                 self.answers.say(Action::Notify(in_controls(&error)));

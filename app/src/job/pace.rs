@@ -1,4 +1,4 @@
-//! How long the work may go on before the window has its turn.
+//! How long background work may run before the window gets its turn.
 
 use web_time::Duration;
 #[cfg(target_arch = "wasm32")]
@@ -8,42 +8,42 @@ use {
     web_time::Instant,
 };
 
-/// Time that a piece of work should take, and in a browser all work between two turns of the window.
+/// Time that a piece of work should take; in a browser, time for all work between two turns of the window.
 ///
 /// 8 ms leave half of a frame at 60 a second to the window.
 pub const FRAME_BUDGET: Duration = Duration::from_millis(8);
 
-/// That time in a browser whose frames the processor draws. One takes about 50 ms of it, so that the window would gain nothing by
-/// shorter turns.
+/// The same in a browser whose frames the processor draws. A frame takes about 50 ms, so the window would gain nothing from shorter
+/// turns.
 #[cfg(target_arch = "wasm32")]
 const BUDGET_BY_SOFTWARE: Duration = Duration::from_millis(32);
 
-/// On a thread of its own a piece may take longer; it delays only the answer to a change of mind.
+/// On its own thread a piece may take longer; it only delays the response to a new request.
 #[cfg(not(target_arch = "wasm32"))]
 const THREAD_BUDGET: Duration = Duration::from_millis(50);
 
-/// The clock of the work.
+/// Limits the time of background work.
 pub struct Pace {
     budget: Duration,
     #[cfg(target_arch = "wasm32")]
     window: Window,
 }
 
-/// The window, on whose thread the work is in a browser.
+/// The window that shares its thread with the work in a browser.
 #[cfg(target_arch = "wasm32")]
 struct Window {
-    /// When it has its turn.
+    /// When the window gets its next turn.
     next: Instant,
-    /// Messages to itself: the event loop comes to them after the frames and keys that are due. A timer would wait 4 ms.
+    /// Messages from this thread to itself: the event loop handles them after due frames and keys. A timer would wait 4 ms.
     to: web_sys::MessagePort,
     from: web_sys::MessagePort,
     arrived: UnboundedReceiver<()>,
-    /// Hands on what comes from `from`.
+    /// Forwards the messages from `from`.
     _on_message: Closure<dyn FnMut()>,
 }
 
 impl Pace {
-    /// For a thread of its own. On a GPU that also draws the window (`shares_gpu`) a piece of work is cut as in a browser.
+    /// For work on its own thread. If the GPU also draws the window (`shares_gpu`), pieces are as short as in a browser.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn thread(shares_gpu: bool) -> Self {
         let budget = if shares_gpu {
@@ -54,7 +54,7 @@ impl Pace {
         Pace { budget }
     }
 
-    /// For the thread of a window that the processor draws (`by_software`) or something else.
+    /// For work on the window's thread. `by_software`: the processor draws the window.
     ///
     /// # Errors
     /// In a browser without message channels.
@@ -88,7 +88,7 @@ impl Pace {
         self.budget
     }
 
-    /// Lets the window have its turn, if it is time.
+    /// Yields to the window if it is time.
     pub async fn rest(&mut self) {
         #[cfg(target_arch = "wasm32")]
         if Instant::now() >= self.window.next {
@@ -101,7 +101,7 @@ impl Pace {
 #[cfg(target_arch = "wasm32")]
 impl Window {
     async fn turn(&mut self) {
-        // A port that takes no message sends none either.
+        // If the message cannot be sent, none will arrive.
         if self.to.post_message(&JsValue::NULL).is_ok() {
             self.arrived.recv().await.ok();
         }

@@ -1,4 +1,4 @@
-//! A step under way, as its pieces bring it.
+//! A step in progress, assembled from its pieces.
 
 use crate::state::Frame;
 use crate::twins::Twins;
@@ -8,7 +8,7 @@ use sit_engine::error::Result;
 use std::ops::Range;
 use web_time::Duration;
 
-/// What is there of a step.
+/// What has been computed of a step.
 #[derive(Default)]
 pub struct Part {
     pub x: Vec<f32>,
@@ -16,15 +16,15 @@ pub struct Part {
     pub uncond: Vec<f32>,
     pub noise: Vec<f32>,
     pub time: Duration,
-    /// Of the piece that took least.
+    /// The time of the fastest piece.
     pub shortest: Option<Duration>,
-    /// Places on the GPU for the first three, in this order, where there is room.
+    /// Buffers on the GPU for the first three, in this order, if there is room.
     twins: Vec<Option<Tensor>>,
 }
 
 impl Part {
-    /// Copies the numbers `piece` of the step's `len` on the GPU, from the outputs of `program`; the outputs of the null class
-    /// begin at `uncond` there, if any.
+    /// Copies the range `piece` of the step's `len` numbers on the GPU, from the outputs of `program`. The outputs of the null
+    /// class, if any, begin at `uncond`.
     pub fn copy(
         &mut self,
         twins: &Twins,
@@ -50,7 +50,7 @@ impl Part {
         Ok(())
     }
 
-    /// The step, now that all of it is there.
+    /// The finished step.
     pub fn frame(self, twins: Option<&Twins>) -> Frame {
         let frame = Frame {
             x: self.x.into(),

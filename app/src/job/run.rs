@@ -31,7 +31,7 @@ pub struct Plan {
     pub seed: u64,
     /// The number N of samples.
     pub n: usize,
-    /// Where it goes on: the state `[N, C, I, I]` after the first `done` steps. `None`: from the noise.
+    /// Where to continue: the state `[N, C, I, I]` after the first `done` steps; `None` starts from noise.
     pub from: Option<(usize, Arc<[f32]>)>,
 }
 
@@ -52,12 +52,12 @@ impl Plan {
     }
 }
 
-/// What gives the velocity.
+/// The source of the velocity.
 #[derive(Debug)]
 pub enum Field {
     /// A network with its weights.
     Network(model::Model),
-    /// The exact velocity of a mixture, in the place of a network.
+    /// The exact velocity of a mixture, instead of a network.
     Exact {
         /// Shapes of the points.
         io: NetworkIo,
@@ -105,11 +105,11 @@ impl Field {
     }
 }
 
-/// A run under way.
+/// A run in progress.
 pub struct Run {
     plan: Plan,
     field: Rc<Field>,
-    /// Where the GPU that computes also draws.
+    /// Set if the device also draws the window.
     twins: Option<Twins>,
     /// State `[N, C, I, I]` after `done` steps.
     x: Vec<f32>,
@@ -119,9 +119,9 @@ pub struct Run {
     session: Option<Open>,
     /// Samples at a time.
     chunk: usize,
-    /// The shortest time that a piece of the last step took with these.
+    /// The shortest time of a piece in the last step with this chunk size.
     took: Option<Duration>,
-    /// What it takes to wait for an answer, for one sample as for many, once that is known.
+    /// The time spent waiting for an answer, independent of the number of samples; `None` until it is measured.
     wait: Option<Duration>,
 }
 
@@ -133,7 +133,7 @@ struct Open {
     session: Session,
 }
 
-/// Samples to begin with, before it is known how long one takes; and where the window has to wait for them.
+/// Number of samples per piece at first, before the time of one is known; the second if the window has to wait for them.
 const FIRST_CHUNK: usize = 64;
 const FIRST_SHARED_CHUNK: usize = 4;
 
@@ -217,9 +217,9 @@ impl Run {
             unreachable!("opened above");
         };
         let step = self.done - *first_step;
-        // A session that takes all samples at once is where it should be after its own steps.
+        // If a session takes all samples at once, its own state is already right.
         if self.chunk < self.plan.n || session.done() != step || step == 0 {
-            // The last piece is filled up with its last sample, which is computed again and not kept.
+            // The last piece is filled up with copies of its last sample, whose results are dropped.
             let mut x = self.x[first * len..][..count * len].to_vec();
             let mut y = self.plan.labels[planned.segment][first..][..count].to_vec();
             for _ in count..self.chunk {
@@ -232,7 +232,7 @@ impl Run {
         let [next, out] = session.read_both_async().await?;
         let time = begin.elapsed();
         if self.wait.is_none() {
-            // Again: that is nothing but the wait.
+            // A second read measures only the wait.
             session.read_async().await?;
             self.wait = Some(begin.elapsed() - time);
         }
@@ -277,7 +277,7 @@ impl Run {
         let planned = self.plan.steps[self.done];
         self.chunk = self.plan.n;
         let noise = self.noise(&planned, 0)?;
-        // The output at what a network would see.
+        // Compute the output for the state that a network would get.
         let mut seen = self.x.clone();
         if planned.step.form().is_noise_first() {
             let kicks = seen.iter_mut().zip(&noise);
@@ -323,7 +323,7 @@ impl Run {
         }
         let io = self.field.io();
         let settings = &self.plan.settings[planned.segment];
-        // The high half, so that no path's seed is another session's.
+        // The seed uses the high half, so that no path's seed equals that of another session.
         let seed = self.plan.seed ^ settings.noise_seed << 32;
         let mut noise = vec![0.0; self.chunk * io.image_len()];
         let (step, first) = (planned.number, first as u64);
@@ -337,13 +337,13 @@ impl Run {
         Ok(noise)
     }
 
-    /// Chooses how many samples to take at a time from the shortest time `took` of a piece in the last two steps: a frame that is
-    /// drawn meanwhile can make it several times as long.
+    /// Chooses the number of samples per piece from the shortest time `took` of a piece in the last two steps. The shortest counts
+    /// because a frame that is drawn at the same time can slow a piece down several times.
     fn fit(&mut self, took: Duration, budget: Duration) {
         let before = self.took.replace(took);
         let took = before.map_or(took, |before| before.min(took));
         let chunk = chunk(self.plan.n, self.chunk, took, budget);
-        // Making the programs costs time: only for a clear gain.
+        // Making the programs again takes time, so do it only for a clear gain.
         if chunk < self.chunk * 3 / 4 || chunk > self.chunk * 2 {
             self.chunk = chunk;
             self.took = None;
@@ -352,7 +352,7 @@ impl Run {
     }
 }
 
-/// How many of `n` samples fit the budget, when `done` of them took this long: such that all pieces are about equal.
+/// The number of samples out of `n` that fits the budget if `done` of them took this long; all pieces are about equal.
 fn chunk(n: usize, done: usize, took: Duration, budget: Duration) -> usize {
     let per_sample = took.as_secs_f64() / done as f64;
     let fits = (budget.as_secs_f64() / per_sample.max(1e-9)) as usize;

@@ -1,4 +1,4 @@
-//! Starting the work: on a thread, or in a browser on the window's event loop.
+//! Starts the background work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
 use crate::state::{Action, State, Subject, Tab};
@@ -7,10 +7,10 @@ use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
 use std::sync::Arc;
 
-/// Called when an answer is there: it asks for a frame.
+/// Called when an answer is ready; it requests a frame.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// The window's end of the work. Dropping it ends the work.
+/// The window's handle of the background work. Dropping it ends the work.
 pub struct Job {
     requests: UnboundedSender<Request>,
     actions: UnboundedReceiver<Action>,
@@ -55,11 +55,11 @@ impl Job {
 
     /// Asks for something.
     pub fn ask(&self, request: Request) {
-        // The other end lives as long as this one.
+        // The receiver lives as long as this sender.
         self.requests.unbounded_send(request).ok();
     }
 
-    /// Where others that work behind the window send what they have done.
+    /// A sender for other background tasks to report their results.
     pub fn answers(&self) -> Answers {
         self.answers.clone()
     }
@@ -71,10 +71,10 @@ impl Job {
         }
     }
 
-    /// Asks for what `state` wants, if that is something else than what was asked for last.
+    /// Asks for what `state` wants, if that differs from the last request.
     ///
-    /// The last thing of a frame: a cursor that this frame moved may wait for a step that nobody was asked for, and no answer would
-    /// ever bring the next frame.
+    /// Must come last in a frame: the cursor moved in this frame may wait for a step that was not requested yet, and then no answer
+    /// would ever trigger the next frame.
     pub fn want(&mut self, state: &State) {
         let mut targets = Vec::new();
         for (lane, record) in state.records.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Job {
             self.targets.clone_from(&targets);
             self.ask(Request::Targets(targets));
         }
-        // Nobody looks at the timeline but in its tab.
+        // The timeline is visible only in its own tab.
         let is_open = state.view.tab == Tab::Timeline;
         let sweep = state.timeline.wanted().filter(|_| is_open);
         if sweep != self.sweep {

@@ -1,4 +1,4 @@
-//! What the checkpoints of a run make of one sample's noise, a step of one checkpoint at a time.
+//! What the checkpoints of a run make of one sample's noise, computed one step of one checkpoint at a time.
 
 use crate::source::checkpoint;
 use crate::state::{CELLS_BUDGET, COLUMNS, Cell, STRIDE, Sweep, TimelineAction, ode, row_bytes};
@@ -9,12 +9,12 @@ use sit_engine::model::{Model, ModelConfig};
 use sit_engine::sample::Session;
 use sit_engine::transport::{Method, Transport};
 
-/// Rows under way.
+/// A sweep in progress.
 pub struct Sweeping {
     sweep: Sweep,
-    /// The row that is computed, among those of the sweep.
+    /// Index of the row being computed, among those of the sweep.
     at: usize,
-    /// Bytes that the rows take, as far as they were begun.
+    /// Bytes of the rows that are done or begun.
     bytes: u64,
     network: Option<Network>,
     /// Whether the row's weights are in the network.
@@ -41,7 +41,7 @@ impl Sweeping {
         }
     }
 
-    /// One piece: a checkpoint is loaded, or does one step. False when there is nothing left to do.
+    /// Does one piece of work: loads a checkpoint, or does one step. Returns false when nothing is left to do.
     pub async fn work(&mut self, device: &Device, say: impl Fn(TimelineAction)) -> bool {
         let Some((row, _)) = self.sweep.rows.get(self.at) else {
             return false;
@@ -127,7 +127,7 @@ impl Network {
         })
     }
 
-    /// One step; the cells that it makes known.
+    /// Does one step and returns the cells that are now known.
     async fn step(&mut self) -> Result<Vec<Cell>> {
         let session = &mut self.session;
         let (k, n) = (session.done(), session.steps().len());

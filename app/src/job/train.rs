@@ -39,10 +39,10 @@ pub struct TrainPlan {
     pub flip: bool,
 }
 
-/// Samples that show how far it is: as many as make this many tokens, and at most [`PREVIEW_SAMPLES`].
+/// Preview samples contain this many tokens in total, in at most [`PREVIEW_SAMPLES`] samples.
 const PREVIEW_TOKENS: usize = 4096;
 
-/// Most samples that show how far it is.
+/// The most samples of a preview.
 const PREVIEW_SAMPLES: usize = 64;
 
 /// Steps of the ODE that makes them.
@@ -51,7 +51,7 @@ const PREVIEW_STEPS: u32 = 20;
 /// Steps between two previews.
 const PREVIEW_EVERY: u64 = 25;
 
-/// Tokens at a time, so that a piece of work stays short; where the window has only this thread, very short.
+/// Tokens at a time, so that a piece of work stays short; shorter still if the window shares this thread.
 const PIECE_TOKENS: usize = if cfg!(target_arch = "wasm32") {
     256
 } else {
@@ -59,7 +59,7 @@ const PIECE_TOKENS: usize = if cfg!(target_arch = "wasm32") {
 };
 
 impl TrainPlan {
-    /// The same images in each step, in pieces that are short enough: equal within rounding.
+    /// Splits each step into short pieces of the same images; the result is equal within rounding.
     fn in_pieces(&self) -> train::Training {
         let most = (PIECE_TOKENS / self.model.tokens()).max(1);
         let pieces = self.batch.div_ceil(most);
@@ -101,10 +101,10 @@ pub struct Training {
     /// Numbers and labels of the preview.
     numbers: Vec<u64>,
     labels: Vec<u32>,
-    /// Steps of the preview under way that are left.
+    /// Remaining steps of the preview in progress.
     preview_left: usize,
     step: u64,
-    /// Batches of the step under way.
+    /// Batches done of the step in progress.
     micro: usize,
     begin: Option<Instant>,
     /// Whether it goes on.
@@ -193,7 +193,7 @@ impl Training {
 
     async fn preview(&mut self) -> Result<Option<TrainingAction>> {
         self.preview.step_async().await?;
-        // A piece ends when it is done, or a GPU that also draws the window would have several of them to do first.
+        // Wait for the result: a GPU that also draws the window would otherwise queue several pieces before a frame.
         let x = self.preview.read_async().await?.into();
         self.preview_left -= 1;
         if self.preview_left > 0 {

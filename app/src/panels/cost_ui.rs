@@ -1,4 +1,4 @@
-//! What network evaluations buy: the distance from a reference with many steps, lane by lane.
+//! The value of network evaluations: the distance from a reference with many steps, lane by lane.
 
 use super::Scene;
 use crate::look;
@@ -95,7 +95,7 @@ fn progress(ui: &mut Ui, lane: usize, curve: &Curve) {
     });
 }
 
-/// A distance over network evaluations on logarithmic axes. The plot knows linear ones: it is given logarithms to base 2 and 10.
+/// A distance over network evaluations on logarithmic axes. The plot has only linear axes, so it gets logarithms (base 2 and 10).
 fn plot(
     ui: &mut Ui,
     state: &State,
@@ -160,7 +160,7 @@ fn present(state: &State, lane: usize, line: &[[f64; 2]]) -> Option<[f64; 2]> {
     Some([nfe, height(line, nfe)?])
 }
 
-/// Marks at whole numbers and these parts after them.
+/// Grid marks at whole numbers, and at these offsets from them.
 fn marks(input: &GridInput, parts: &[f64]) -> Vec<GridMark> {
     let (from, to) = (input.bounds.0.floor() as i32, input.bounds.1.ceil() as i32);
     let wholes = (from..=to).map(f64::from);

@@ -44,7 +44,7 @@ pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
     if let Some(opened) = ready {
         facts(ui, opened);
     }
-    // Of an IDX file nothing can be chosen: its images stay as they are.
+    // IDX images keep their size, so there is nothing to choose.
     let is_idx = ready.is_some_and(|opened| opened.config.kind == Kind::Idx);
     if files.progress.is_none() && !is_idx {
         options(ui, wanted, ready, actions);
@@ -73,7 +73,7 @@ fn facts(ui: &mut Ui, opened: &Opened) {
     ui.label(text);
 }
 
-/// The last data that could be read, in the place of what could not.
+/// Offers the last readable data in place of data that could not be read.
 fn back(ui: &mut Ui, files: &Files, actions: &mut Vec<Action>) {
     if let Some(opened) = &files.opened {
         let name = format!("Back to {}", opened.wanted.name);

@@ -10,7 +10,7 @@ use sit_engine::transport::{Curve, Diffusion, DiffusionForm, Path, Sampler};
 /// Points of a plotted curve.
 const POINTS: usize = 128;
 
-/// Top of a plot that has nothing higher; a form that is infinite is cut at the second.
+/// Top of the axis for small values, and the most it can be; infinite forms are cut off there.
 const TOPS: [f64; 2] = [1.5, 4.0];
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -73,7 +73,7 @@ fn edit(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, new: &mut Setti
     }
 }
 
-/// Menu of the named forms; choosing one leaves what was drawn by hand.
+/// Menu of the named forms; choosing one discards a curve drawn by hand.
 pub fn form(ui: &mut Ui, diffusion: &mut Diffusion) {
     ui.horizontal(|ui| {
         let id = ui.label("Diffusion D(t)").id;
@@ -101,7 +101,7 @@ pub fn norm(ui: &mut Ui, diffusion: &mut Diffusion) {
     });
 }
 
-/// The same diffusion as a curve of norm 1, to go on from by hand.
+/// Converts the diffusion to a curve of norm 1, to continue by hand.
 fn by_hand(diffusion: &mut Diffusion, path: Path) {
     diffusion.curve = Some(diffusion.to_curve(path));
     diffusion.norm = 1.0;
@@ -117,7 +117,7 @@ fn plot(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, diffusion: &mut
         [t, diffusion.at(path, t).min(1e6)]
     };
     let curve: Vec<[f64; 2]> = (0..=POINTS).map(at).collect();
-    // The scale stays while a curve is drawn, so that the pointer stays on it.
+    // The scale stays fixed while a curve is drawn, so that the curve stays under the pointer.
     let top = match diffusion.curve {
         Some(_) => TOPS[1] / 2.0,
         None => {
@@ -154,19 +154,19 @@ fn plot(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, diffusion: &mut
     if let Some(curve) = &mut diffusion.curve
         && let Some([from, to]) = stroke(ui, &shown.response, &shown.transform)
     {
-        // The curve has norm 1 where the pointer is; the norm scales what is drawn.
+        // The plot shows the curve times the norm, so divide by the norm.
         let scale = diffusion.norm.max(1e-3);
         *curve = draw(curve, [from, to].map(|[t, d]| [t, d / scale]));
     }
 }
 
-/// The way of the pointer since the last frame, in the plot's units, while it is dragged.
+/// The pointer's movement since the last frame, in the plot's units, while it is dragged.
 fn stroke(ui: &Ui, response: &Response, transform: &PlotTransform) -> Option<[[f64; 2]; 2]> {
     if !response.dragged() {
         return None;
     }
     let to = response.interact_pointer_pos()?;
-    // Where the pointer came from before it was pressed is no part of it.
+    // Ignore the movement before the button was pressed.
     let from = if response.drag_started() {
         to
     } else {
@@ -178,7 +178,7 @@ fn stroke(ui: &Ui, response: &Response, transform: &PlotTransform) -> Option<[[f
     }))
 }
 
-/// `curve` with its values between two points of a stroke on the line between them; the nearest value is always set.
+/// `curve`, with its values between the two points of a stroke set to the line between them; at least the nearest value is set.
 fn draw(curve: &Curve, [from, to]: [[f64; 2]; 2]) -> Curve {
     let index = |t: f64| (t.clamp(0.0, 1.0) * (Curve::POINTS - 1) as f64).round() as usize;
     let (first, last) = (index(from[0].min(to[0])), index(from[0].max(to[0])));
@@ -212,7 +212,7 @@ mod tests {
             };
             assert!((f64::from(value) - expected).abs() < 1e-6, "{value} at {t}");
         }
-        // A pointer at rest sets the value nearest to it; below the axis is 0, beside it the end.
+        // A pointer that does not move sets the nearest value; a position below the axis counts as 0, one beside it as the end.
         let point = draw(&flat, [[0.49, 3.0], [0.49, 3.0]]);
         assert_eq!(point.values()[8], 3.0);
         assert_eq!(point.values().iter().filter(|v| **v == 1.0).count(), 16);

@@ -45,7 +45,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let record = &state.records[lane];
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
-    // A line each, so that the lanes' samples are at one height.
+    // One line each, so that the samples of all lanes start at the same height.
     ui.label(RichText::new(title(settings)).strong().size(16.0));
     ui.label(RichText::new(equation(settings)).italics());
     ui.monospace(format!(
@@ -99,7 +99,7 @@ fn size(ui: &Ui, sheet: &Sheet) -> egui::Vec2 {
     vec2(width, height) * (ui.available_width() / width)
 }
 
-/// The sheet that a lane without a picture will show, if that is known: it keeps the place, so that nothing moves when it comes.
+/// The sheet that a lane without a picture will show, if that is known. It reserves the space, so that nothing moves later.
 fn coming(state: &State) -> Option<Sheet> {
     let side = state.model.as_ref()?.io.image[1];
     let is_grid = state.view.layout == crate::state::Layout::Grid;

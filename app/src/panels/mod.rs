@@ -1,4 +1,4 @@
-//! The window's parts, one file each. A part reads the state and says what is to change; it changes nothing itself.
+//! The panels of the window, one file each. A panel reads the state and returns actions; it changes nothing itself.
 
 mod badge_ui;
 mod cost_ui;
@@ -29,19 +29,19 @@ use egui::{CentralPanel, Panel, ScrollArea, Ui};
 /// Below this width, in points, everything is in one column.
 const NARROW: f32 = 700.0;
 
-/// What a part sees of the program.
+/// What a panel can access of the program.
 pub struct Scene<'a> {
     /// What is shown.
     pub state: &'a State,
-    /// What is to change.
+    /// The actions asked for in this frame.
     pub actions: &'a mut Vec<Action>,
-    /// What is asked of the work.
+    /// The requests to the background work.
     pub requests: &'a mut Vec<Request>,
     /// What the form of the training holds.
     pub form: &'a mut Form,
-    /// Pictures made so far.
+    /// Pictures drawn so far.
     pub pictures: &'a mut Pictures,
-    /// What was found out about the lanes.
+    /// Results about the lanes.
     pub findings: &'a mut Findings,
     /// The file that was dropped last.
     pub card: Option<&'a Card>,

@@ -1,4 +1,4 @@
-//! The training image nearest to the picked sample: whether the network remembers or makes something new.
+//! The training image nearest to the picked sample: shows whether the network copies its data or makes something new.
 
 use super::Scene;
 use crate::state::{Quantity, terms, total};

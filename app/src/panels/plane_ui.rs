@@ -1,4 +1,4 @@
-//! Points in the plane: where they are and how they came there, the field that moves them, and a sheet to draw on.
+//! Points in the plane: their positions and trajectories, the field that moves them, and a canvas to draw on.
 
 use super::Scene;
 use crate::errors::{Errors, Ways};
@@ -20,10 +20,10 @@ const DENSITY_SIDE: usize = 48;
 /// Arrows of a field along a side.
 const FIELD_SIDE: usize = 13;
 
-/// Points whose ways are drawn.
+/// Points whose trajectories are drawn.
 const WAYS: usize = 48;
 
-/// Okabe and Ito's colors, which people with any color vision tell apart, without those of the velocity scale's ends.
+/// Okabe and Ito's colors, which people with any color vision can tell apart, without those of the velocity scale's ends.
 const CLASS_COLORS: [Color32; 6] = [
     Color32::from_rgb(0, 158, 115),
     Color32::from_rgb(204, 121, 167),
@@ -36,7 +36,7 @@ const CLASS_COLORS: [Color32; 6] = [
 /// Feet and tips of arrows.
 type Field = (Vec<[f64; 2]>, Vec<[f64; 2]>);
 
-/// The frame, the same at every step: what leaves it is cut off.
+/// The plot's frame, the same at every step: points outside of it are cut off.
 fn plane(id: &str) -> Plot<'static> {
     Plot::new(id.to_owned())
         .data_aspect(1.0)
@@ -61,7 +61,7 @@ pub fn scatter(ui: &mut Ui, id: &str, x: &[f32]) {
     });
 }
 
-/// A lane's points after `n` steps, the ways of some of them and the velocities there.
+/// A lane's points after `n` steps, with trajectories and velocities of some of them.
 pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
     let state = scene.state;
     let record = &state.records[lane];
@@ -166,7 +166,7 @@ fn field(exact: &Marginal<'_>) -> Field {
     .unzip()
 }
 
-/// The ways of the first points so far.
+/// The trajectories of the first points so far.
 fn ways(record: &Record, n: usize) -> Vec<Vec<[f64; 2]>> {
     let count = record.start.len() / 2;
     (0..count.min(WAYS))
@@ -180,7 +180,7 @@ fn ways(record: &Record, n: usize) -> Vec<Vec<[f64; 2]>> {
         .collect()
 }
 
-/// Velocities of the points whose ways are drawn, a tenth of their length.
+/// Velocities of the points whose trajectories are drawn, a tenth of their length.
 fn arrows(state: &State, record: &Record, n: usize) -> Option<Field> {
     let model = state.model.as_ref()?;
     let x = record.state(n)?;

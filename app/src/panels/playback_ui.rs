@@ -57,7 +57,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         } else {
             ui.separator();
         }
-        // Following the computation and walking through what it left look different.
+        // Show whether the cursor follows the computation or moves through recorded steps.
         if playback.live {
             ui.colored_label(look::good(ui), "● live");
         } else {

@@ -23,7 +23,7 @@ pub enum Export {
     Animation,
 }
 
-/// One change.
+/// A change of the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Of the cursor.
@@ -49,11 +49,11 @@ pub enum Action {
     Choose(Choice),
     /// Put a link to this state on the clipboard.
     CopyLink,
-    /// Go where a link says.
+    /// Restore the state in a link.
     Restore(Box<Link>),
-    /// Say something, mostly a refusal.
+    /// Show a message, usually a refusal.
     Notify(String),
-    /// It was read.
+    /// The message was read.
     Dismiss,
     /// Ask for another network.
     Load(Source),
@@ -61,7 +61,7 @@ pub enum Action {
     ModelReady(Box<Model>),
 }
 
-/// An action of a part is one of the whole.
+/// Converts the actions of a part of the state to [`Action`]s.
 macro_rules! parts {
     ($($part:ident($action:ty),)*) => {$(
         impl From<$action> for Action {

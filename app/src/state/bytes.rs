@@ -1,4 +1,4 @@
-//! Where the bytes of a file are.
+//! Where the content of a file is stored.
 
 use std::path::PathBuf;
 use std::sync::Arc;

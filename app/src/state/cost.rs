@@ -1,4 +1,4 @@
-//! What a lane's samples cost: how far they are from those of many steps, by the number of network evaluations.
+//! The cost of a lane's samples: their distance from those of many steps, by the number of network evaluations.
 
 use super::{Classes, Lane, LaneStep, Noise, Settings, State};
 use sit_engine::error::Result;
@@ -7,16 +7,16 @@ use sit_engine::transport::{Method, Sampler, Transport, nfe};
 /// Numbers of steps that are measured.
 pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
-/// Steps of the reference. It errs too: where its method has order 1, an eighth as much as the last rung.
+/// Steps of the reference. It has an error too: with a method of order 1, an eighth of that of the last rung.
 pub const REFERENCE_STEPS: u32 = 1024;
 
 /// Most samples that are measured.
 const MOST: usize = 256;
 
-/// Curves that are kept.
+/// The most curves that are kept.
 const KEPT: usize = 32;
 
-/// What a curve is about. Lanes that differ in nothing but their number of steps have the same one.
+/// What a curve depends on. Lanes that differ only in their number of steps have the same curve.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Subject {
     /// The settings, with one step.
@@ -32,13 +32,13 @@ pub struct Subject {
 /// A sampler's distances from its reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// Its number, which answers name.
+    /// Its number, which answers refer to.
     pub id: u64,
-    /// What it is about.
+    /// What it depends on.
     pub of: Subject,
     /// Steps of the reference done.
     pub reference: usize,
-    /// The sliced distance that chance alone gives as many samples from other noise; `None` before the reference is there.
+    /// The sliced distance that chance alone gives as many samples from other noise; `None` until the reference is done.
     pub chance: Option<f64>,
     /// What was measured, by the number of steps.
     pub points: Vec<Point>,
@@ -53,19 +53,19 @@ pub struct Point {
     pub n_steps: u32,
     /// Network evaluations of a sample.
     pub nfe: usize,
-    /// Strong error: the mean distance of a sample from the reference's from the same noise; `None` where samples are not finite.
+    /// Strong error: the mean distance between a sample and the reference's from the same noise; `None` if samples are not finite.
     pub path: Option<f64>,
-    /// Sliced Wasserstein distance of the two crowds. Noise in common makes it less random, and never too small on average: it
-    /// is convex in both.
+    /// Sliced Wasserstein distance of the two groups of samples. Common noise makes it less random, and on average it is never too
+    /// small, because it is convex in both distributions.
     pub sliced: Option<f64>,
 }
 
-/// News of a curve.
+/// Progress of a measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measured {
     /// Steps of the reference done.
     Reference(usize),
-    /// The reference is there, and this is what chance alone gives.
+    /// The reference is done, and this is the distance from chance alone.
     Chance(f64),
     /// One more point.
     Point(Point),
@@ -78,19 +78,19 @@ pub enum Measured {
 pub enum CostAction {
     /// Measure what the lanes' samplers cost.
     Measure,
-    /// No longer.
+    /// Stop measuring.
     Stop,
     /// Something was measured.
     Measured {
         /// The curve.
         curve: u64,
-        /// What.
+        /// The result.
         news: Measured,
     },
 }
 
 impl Subject {
-    /// What the curve of a lane is about: the settings it ends with, from the start.
+    /// What the curve of a lane depends on: the settings of its last segment, used from the start.
     pub fn of(state: &State, lane: usize) -> Self {
         let settings = state.lanes[lane].settings();
         Subject {
@@ -101,8 +101,8 @@ impl Subject {
         }
     }
 
-    /// The settings with this many steps. An SDE's steps refine one Brownian path, whatever noise the lane takes: its increments
-    /// have the same distribution, and paths can be compared.
+    /// The settings with this many steps. An SDE always uses one Brownian path, which its steps refine, whatever noise the lane
+    /// uses. The increments have the same distribution, and paths can be compared.
     pub fn rung(&self, n_steps: u32) -> Settings {
         Settings {
             noise: Noise::Brownian,
@@ -110,8 +110,8 @@ impl Subject {
         }
     }
 
-    /// The settings of the reference: Heun's method for an ODE, which with so many steps is as good as exact, and for an SDE its
-    /// own one.
+    /// The settings of the reference. An ODE uses Heun's method, which is practically exact with so many steps; an SDE uses its own
+    /// method.
     pub fn reference(&self) -> Settings {
         let mut settings = self.rung(REFERENCE_STEPS);
         if let Sampler::Ode { method, .. } = &mut settings.sampler {
@@ -128,7 +128,7 @@ fn with_steps(settings: &Settings, n: u32) -> Settings {
     settings
 }
 
-/// The steps of these settings from the start, and the network evaluations that they take; one with guidance counts twice.
+/// The steps of these settings from the start, and their network evaluations; an evaluation with guidance counts twice.
 ///
 /// # Errors
 /// As of [`Lane::steps`].
@@ -144,20 +144,20 @@ pub fn priced(settings: &Settings, transport: &Transport) -> Result<(Vec<LaneSte
 }
 
 impl Curve {
-    /// Whether nothing more will come.
+    /// Whether no more results will come.
     pub fn is_done(&self) -> bool {
         self.failure.is_some() || self.points.len() == RUNGS.len()
     }
 
-    /// The points whose distance is known, by network evaluations; those of no distance have no place on a logarithmic axis.
+    /// The points with a known distance, by network evaluations, without distances of 0, which a logarithmic axis cannot show.
     pub fn line(&self, distance: impl Fn(&Point) -> Option<f64>) -> Vec<[f64; 2]> {
         let place = |p: &Point| Some([p.nfe as f64, distance(p).filter(|d| *d > 0.0)?]);
         self.points.iter().filter_map(place).collect()
     }
 }
 
-/// The slope of a line on logarithmic axes, by least squares over its last five points: minus the order of the solver where
-/// distances are those of paths. `None` with fewer.
+/// The slope of a line on logarithmic axes, by least squares over its last five points: minus the order of the solver if the
+/// distances are those of paths. `None` with fewer points.
 pub fn slope(line: &[[f64; 2]]) -> Option<f64> {
     const LAST: usize = 5; // 8 to 128 steps
     let last = &line[line.len().checked_sub(LAST)?..];
@@ -191,7 +191,7 @@ impl State {
         self.cost.iter().filter(wanted).collect()
     }
 
-    /// Measures, or takes what was measured.
+    /// Starts or stops measuring, or stores a result.
     pub(super) fn price(&mut self, action: CostAction) {
         match action {
             CostAction::Measure => self.measure(),
@@ -235,7 +235,7 @@ impl State {
             Measured::Reference(done) => curve.reference = done,
             Measured::Chance(chance) => curve.chance = Some(chance),
             Measured::Failed(message) => curve.failure = Some(message),
-            // A curve that was given up and taken up again brings its first points twice.
+            // A curve that is measured again after a stop gets its first points twice.
             Measured::Point(point) => {
                 let at = curve.points.partition_point(|p| p.n_steps < point.n_steps);
                 let end = at
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(state.measuring().len(), 1);
         state.apply(LanesAction::SetSeed(7));
         assert!(state.measuring().is_empty());
-        // Going back finds it again; two equal lanes have one curve.
+        // Returning to the earlier seed finds the earlier curve; two equal lanes share a curve.
         state.apply(LanesAction::SetSeed(0));
         state.apply(LanesAction::SetLane(0, settings(Method::Euler, 20)));
         state.apply(LanesAction::SetLane(1, settings(Method::Euler, 30)));
@@ -315,12 +315,12 @@ mod tests {
         }
         let line = state.curve(0).unwrap().line(|p| p.path);
         assert_eq!(line, [[1.0, 0.9], [2.0, 0.5], [4.0, 0.3]]);
-        // News of a curve that is not wanted any more change nothing.
+        // Results of a curve that is no longer wanted change nothing.
         state.apply(CostAction::Stop);
         let news = Measured::Failed("late".into());
         state.apply(CostAction::Measured { curve: id, news });
         assert!(state.curve(0).is_none());
-        // What is done stays.
+        // A finished curve stays.
         state.apply(CostAction::Measure);
         let id = state.curve(0).unwrap().id;
         for n in RUNGS {
@@ -365,7 +365,7 @@ mod tests {
         let transport = Transport::default();
         let end = |settings: &Settings| {
             let (steps, _) = priced(settings, &transport).unwrap();
-            // The last noisy step ends where the path does.
+            // The last step with noise ends at the end of the path.
             steps[steps.len() - 2].step.t_next
         };
         for n in RUNGS {

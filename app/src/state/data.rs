@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// Sides that images can be resized and cropped to.
 pub const SIZES: [usize; 4] = [8, 16, 32, 64];
 
-/// Most of these that is taken unless it is asked for: a processor trains on it in minutes.
+/// The largest of these that is used by default: a processor trains on it in minutes.
 pub const DEFAULT_SIZE: usize = 32;
 
-/// Where the data lies.
+/// Where the data is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Place {
     /// A folder of images or of IDX files, or one of these files.
@@ -24,13 +24,13 @@ pub enum Place {
 /// What is to be read, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
-    /// The number of the reading, which answers name.
+    /// The number of the reading, which answers refer to.
     pub number: u64,
     /// What the data is called.
     pub name: String,
-    /// Where it lies.
+    /// Where it is stored.
     pub place: Place,
-    /// Side that images are cropped to; `None`: what fits them, at most [`DEFAULT_SIZE`].
+    /// Side that images are cropped to; `None` chooses one that fits them, at most [`DEFAULT_SIZE`].
     pub size: Option<usize>,
     /// Go on without images that cannot be read.
     pub skip_bad: bool,
@@ -68,17 +68,17 @@ pub enum FilesAction {
     Ask {
         /// What they are called.
         name: String,
-        /// Where they lie.
+        /// Where they are stored.
         place: Place,
     },
-    /// Read the same ones in another way.
+    /// Read the same files with other settings.
     Change {
         /// Side of the images.
         size: Option<usize>,
         /// Leave out images that cannot be read.
         skip_bad: bool,
     },
-    /// Go back to the last data that could be read.
+    /// Go back to the last readable data.
     Keep,
     /// A reading has come this far.
     Progress {
@@ -100,7 +100,7 @@ pub enum FilesAction {
     },
 }
 
-/// Data from files: what is wanted, and what came of it.
+/// Data from files: what was requested, and the result.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     /// What was asked for last.
@@ -116,7 +116,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Does `action`; answers of an earlier reading do not count.
+    /// Applies `action`; answers of an earlier reading are ignored.
     pub fn apply(&mut self, action: FilesAction) {
         match action {
             FilesAction::Ask { name, place } => self.want(Wanted {
@@ -177,7 +177,7 @@ impl Files {
         self.progress.is_some() && wanted.is_some_and(|wanted| wanted.number == number)
     }
 
-    /// The data, if what is wanted has been read.
+    /// The data, if the requested data has been read.
     pub fn ready(&self) -> Option<&Opened> {
         let number = self.wanted.as_ref()?.number;
         self.opened
@@ -185,7 +185,7 @@ impl Files {
             .filter(|opened| opened.wanted.number == number)
     }
 
-    /// What to do, or to wait for, before there is something to train on.
+    /// What the user must do or wait for before training can start.
     pub fn missing(&self) -> &'static str {
         match (&self.wanted, self.progress) {
             (None, _) => "Drop or choose files first.",

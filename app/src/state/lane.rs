@@ -1,4 +1,4 @@
-//! A lane: one sampler's way from noise to data, with the branches taken on the way.
+//! A lane: one sampler's path from noise to data, with its branches.
 
 use serde::{Deserialize, Serialize};
 use sit_engine::error::Result;
@@ -28,7 +28,7 @@ pub struct Settings {
     pub guidance: Guidance,
     /// The SDE's noise.
     pub noise: Noise,
-    /// Added to the session's seed for the SDE's noise: another number is another path from the same start.
+    /// Added to the session's seed for the SDE's noise: another number gives another path from the same start.
     pub noise_seed: u64,
     /// One class for every sample, in place of the session's classes.
     pub class: Option<u32>,
@@ -72,9 +72,9 @@ pub fn sde(method: Method, diffusion: Diffusion, n: u32) -> Sampler {
 /// Settings from a time on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
-    /// First time; of the first segment it is not read: that starts where its sampler does.
+    /// Start time. Ignored for the first segment, which starts where its sampler does.
     pub from: f64,
-    /// What is done from there.
+    /// The settings from there on.
     pub settings: Settings,
 }
 
@@ -92,7 +92,7 @@ pub struct LaneStep {
     pub step: Step,
     /// Segment it belongs to.
     pub segment: usize,
-    /// Its number in the lane, which names its noise.
+    /// Its number in the lane, which determines its noise.
     pub number: usize,
 }
 
@@ -114,7 +114,7 @@ impl Lane {
         }
     }
 
-    /// What it does at time `t`.
+    /// The settings at time `t`.
     pub fn settings_at(&self, t: f64) -> &Settings {
         let later = self.segments[1..]
             .iter()
@@ -123,7 +123,7 @@ impl Lane {
         &later.unwrap_or(&self.segments[0]).settings
     }
 
-    /// The settings of its last segment, which are those that its controls show.
+    /// The settings of its last segment, which its controls show.
     pub fn settings(&self) -> &Settings {
         &self.segments[self.segments.len() - 1].settings
     }

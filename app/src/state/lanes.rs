@@ -1,4 +1,4 @@
-//! The lanes together: their number, their common noise, and where each begins again.
+//! The lanes together: their number, their common noise, and when each of them is restarted.
 
 use super::{
     Classes, Lane, MAX_LANES, MAX_SAMPLES, Model, RECORD_BUDGET, Record, Settings, State,
@@ -23,8 +23,8 @@ pub enum LanesAction {
     AddLane,
     /// One lane less.
     RemoveLane(usize),
-    /// A lane that leaves lane number .0 at the cursor with settings .1; `None`: the lead lane, its ODE an SDE or the
-    /// reverse. It is a new lane, or the last one when there is no room.
+    /// A new lane that branches from lane number .0 at the cursor, with settings .1. `None` branches from the lead lane and swaps
+    /// ODE and SDE. If there is no room, it replaces the last lane.
     Branch(Option<(usize, Settings)>),
 }
 
@@ -76,7 +76,7 @@ impl State {
         self.rerun(self.lanes.len() - 1);
     }
 
-    /// A lane without branches starts again; of a branch what it has in common with its parent stays.
+    /// Restarts a lane without branches. A branch keeps the steps that it has in common with its parent.
     fn set_lane(&mut self, lane: usize, settings: Settings) {
         let segments = &mut self.lanes[lane].segments;
         let last = segments.len() - 1;
@@ -106,7 +106,7 @@ impl State {
         self.records[at].inherit(&past);
     }
 
-    /// All lanes from their start.
+    /// Restarts all lanes.
     pub(super) fn restart(&mut self) {
         self.records = vec![Record::default(); self.lanes.len()];
         for lane in 0..self.lanes.len() {
@@ -115,7 +115,7 @@ impl State {
         self.playback.live = true;
     }
 
-    /// One lane from its start.
+    /// Restarts one lane.
     fn rerun(&mut self, lane: usize) {
         self.runs += 1;
         let mut record = Record {
@@ -139,7 +139,7 @@ impl State {
         self.records[lane] = record;
     }
 
-    /// Why the records would not fit, if so.
+    /// Why the records would not fit in memory, if so.
     fn over_budget(&self, record: &Record, model: &Model) -> Option<String> {
         let guided = record.settings.iter().any(|s| s.guidance.scale != 1.0);
         let len = model.io.image_len();

@@ -1,4 +1,4 @@
-//! The state that a link carries: all that is needed to compute the same picture again.
+//! The state in a link: everything needed to compute the same picture again.
 
 use super::{Classes, Lane, Record, Source, State, View};
 use base64::Engine;
@@ -9,10 +9,10 @@ use std::fmt;
 /// Version of the format; a link of another one is refused.
 const VERSION: u32 = 1;
 
-/// Longest text that is read.
+/// The longest text that is read.
 const MAX_LEN: usize = 1 << 16;
 
-/// What a link, a picture or an animation carries.
+/// The content of a link, also stored in pictures and animations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
@@ -52,7 +52,7 @@ impl Link {
     /// The current version's number.
     pub const VERSION: u32 = VERSION;
 
-    /// As text that a URL may hold after its `#`: JSON in base 64.
+    /// Encodes it for a URL, to follow the `#`: JSON in base 64.
     pub fn encode(&self) -> String {
         let json = serde_json::to_vec(self).expect("plain numbers and names are JSON");
         BASE64.encode(&json)
@@ -110,7 +110,7 @@ impl Link {
 }
 
 impl State {
-    /// What a link to this state carries.
+    /// A link to this state.
     pub fn link(&self) -> Link {
         Link {
             version: Link::VERSION,
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// Goes where a link says.
+    /// Restores the state of a link.
     pub(super) fn restore(&mut self, link: Link) {
         let Link {
             version: _,

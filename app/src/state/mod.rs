@@ -83,15 +83,15 @@ pub struct State {
     pub cost: Vec<Curve>,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
-    /// A picture to be kept, which the host takes.
+    /// A picture to be saved, which the host takes.
     pub exported: Option<Export>,
-    /// Files that the person wants to choose, which the host asks for.
+    /// Which files the user wants to choose; the host shows the dialog.
     pub choice: Option<Choice>,
-    /// A link to be put on the clipboard, which the host takes.
+    /// A link for the clipboard, which the host takes.
     pub copied: Option<String>,
-    /// What the user is told, the oldest first.
+    /// Messages to the user, the oldest first.
     pub notices: Vec<String>,
-    /// Runs and curves started so far; each has a number of its own, so that steps of one that was given up are told apart.
+    /// Runs and curves started so far. Each has its own number, so that results of an abandoned one are recognized.
     runs: u64,
 }
 
@@ -199,7 +199,7 @@ impl State {
         record.t(self.playback.cursor.min(record.steps.len()))
     }
 
-    /// Steps of `lane` before the state that is shown: as far as the lead lane in time.
+    /// Steps of `lane` until the time of the state that is shown.
     pub fn position(&self, lane: usize) -> usize {
         if lane == self.lead() || self.playback.cursor == 0 {
             self.playback.cursor.min(self.records[lane].steps.len())
@@ -216,7 +216,7 @@ impl State {
         let steps = if lane == lead {
             ahead_of_lead
         } else {
-            // One more than the lead's time, for the evaluation at the state that is shown.
+            // One more, for the evaluation at the state that is shown.
             record.steps_until(self.records[lead].t(ahead_of_lead)) + 1
         };
         steps.min(record.steps.len())

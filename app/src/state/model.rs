@@ -59,7 +59,7 @@ pub enum Classes {
 }
 
 impl Classes {
-    /// Labels of `n` samples of `n_classes`, the null class for no condition; zeros, which are not read, for a model without classes.
+    /// Labels of `n` samples of `n_classes`; the null class if there is no condition. A model without classes ignores them: zeros.
     pub fn labels(self, n_classes: usize, n: usize) -> Vec<u32> {
         if n_classes == 0 {
             return vec![0; n];

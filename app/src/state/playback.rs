@@ -1,15 +1,15 @@
-//! The transport bar: where the cursor is and how it moves.
+//! The playback bar: the cursor and how it moves.
 
 use super::State;
 
 /// Slowest and fastest playing, in steps a second.
 pub const SPEEDS: [f64; 2] = [0.5, 120.0];
 
-/// Seconds that a loop rests on its last step.
+/// Pause of a loop at its last step, in seconds.
 const REST: f64 = 1.5;
 
-/// The most seconds that pass in a frame. Frames come when something moves, and seldom where the processor draws, so that a pause
-/// below this is no sign of trouble.
+/// The longest time step of a frame, in seconds. Frames are drawn only when something moves, and rarely if the processor draws, so
+/// a shorter pause is normal.
 pub const LONGEST_FRAME: f64 = 0.5;
 
 /// The cursor and how it moves. It counts steps of the lead lane.
@@ -17,7 +17,7 @@ pub const LONGEST_FRAME: f64 = 0.5;
 pub struct Playback {
     /// Steps of the lead lane before the state that is shown.
     pub cursor: usize,
-    /// Whether it goes on by itself.
+    /// Whether it moves by itself.
     pub playing: bool,
     /// Whether it starts again after the end.
     pub looping: bool,
@@ -43,7 +43,7 @@ impl Default for Playback {
 }
 
 impl Playback {
-    /// Time goes on by `dt` seconds; `shown(n)` tells whether the state after `n` of `total` steps can be shown.
+    /// Advances the time by `dt` seconds; `shown(n)` says whether the state after `n` of `total` steps can be shown.
     pub fn tick(&mut self, dt: f64, total: usize, shown: impl Fn(usize) -> bool) {
         if !self.playing || total == 0 {
             return;
@@ -63,14 +63,14 @@ impl Playback {
                 self.cursor += 1;
                 self.phase -= 1.0;
             } else {
-                // The computation is slower than the speed asked for: wait, and do not hurry after it.
+                // The computation is slower than the speed: wait, and do not catch up afterwards.
                 self.phase = 1.0;
                 return;
             }
         }
     }
 
-    /// Seconds until the picture changes by itself; `None` while it does not, or waits for the computation.
+    /// Seconds until the picture changes by itself; `None` if it does not, or if it waits for the computation.
     pub fn due(&self, total: usize) -> Option<f64> {
         let rest = if self.cursor >= total {
             REST * self.speed
@@ -81,12 +81,12 @@ impl Playback {
         (self.playing && left > 0.0).then_some(left)
     }
 
-    /// Whether it would go on if the computation were faster.
+    /// Whether the cursor waits for the computation.
     pub fn waits(&self, total: usize) -> bool {
         self.playing && self.due(total).is_none()
     }
 
-    /// Steps ahead of the cursor to compute, so that playing does not wait for a message's way, nor the work for the next frame.
+    /// Steps to compute ahead of the cursor. Playback then need not wait for a message, nor the computation for the next frame.
     pub fn ahead(&self) -> usize {
         if self.playing {
             2 + (self.speed * LONGEST_FRAME) as usize
@@ -95,7 +95,7 @@ impl Playback {
         }
     }
 
-    /// To `cursor`, by hand.
+    /// Moves to `cursor`.
     pub fn seek(&mut self, cursor: usize) {
         self.cursor = cursor;
         self.phase = 0.0;
@@ -195,13 +195,13 @@ mod tests {
         p.tick(0.35, 5, |_| true);
         assert_eq!(p.cursor, 3);
         assert!((p.due(5).unwrap() - 0.05).abs() < 1e-9);
-        // Steps that are not there yet are waited for, and then not hurried after.
+        // Waits for steps that are not computed yet, and does not catch up afterwards.
         p.tick(9.0, 5, |n| n <= 4);
         assert_eq!((p.cursor, p.due(5)), (4, None));
         assert!(p.waits(5));
         p.tick(0.0, 5, |_| true);
         assert_eq!(p.cursor, 5);
-        // It rests at the end, then begins again.
+        // It pauses at the end, then starts again.
         p.tick(1.0, 5, |_| true);
         assert_eq!((p.cursor, p.playing), (5, true));
         assert!(!p.waits(5));

@@ -32,10 +32,10 @@ pub fn total(terms: &[Term]) -> Option<Vec<f32>> {
     Some(sum)
 }
 
-/// `quantity` of a lane after `n` steps, as a sum; empty where there is none, such as the noise of an ODE.
+/// `quantity` of a lane after `n` steps, as a sum; empty if it does not exist, such as the noise of an ODE.
 ///
-/// The network's output is the one at the state that is shown, which the next step makes; at the end of the way, and as long
-/// as the next step is under way, the last one there is. Of a Heun step it is the first evaluation, after the step's noise.
+/// The network's output is the one at the state that is shown, which the next step computes. At the end of the path, and until the
+/// next step is done, it is the last output. For a Heun step it is the first evaluation, after the step's noise.
 pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transport) -> Vec<Term> {
     let Some(state) = record.state(n) else {
         return Vec::new();
@@ -66,7 +66,7 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
     };
     let t = planned.step.t;
     let guidance = &record.settings[planned.segment].guidance;
-    // Shares of the two outputs in the one that is integrated. Channels that are not guided are not told apart here.
+    // Weights of the two outputs in the one that is integrated. This ignores that some channels may be unguided.
     let scale = guidance.scale_at(t);
     let (cond, uncond) = match (&frame.uncond, quantity) {
         (Some(_), Quantity::VelocityUncond) => (0.0, 1.0),
@@ -80,10 +80,10 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
         _ => transport.velocity(t),
     };
     let Ok(Coefs { x, out }) = coefs else {
-        // At a singular start there is no prediction: the state says as much.
+        // There is no prediction at a singular start.
         return Vec::new();
     };
-    // A difference of two velocities has no part of the state.
+    // The state cancels out in a difference of two velocities.
     let x = if quantity == Quantity::VelocityGuide {
         0.0
     } else {
@@ -100,9 +100,9 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
     sum
 }
 
-/// What the network saw in step `k` and its output there, guided as the step is; `None` before the step was computed.
+/// The network's input in step `k` and its output there, with the guidance of the step; `None` before the step was computed.
 ///
-/// Channels that are not guided are not told apart.
+/// This ignores that some channels may be unguided.
 pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
     let (planned, frame) = (record.steps.get(k)?, record.frames.get(k)?);
     let x = total(&input(record, k, planned)?)?;
@@ -119,7 +119,7 @@ pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
     Some((x, total(&shares)?))
 }
 
-/// What the network saw in a step: the state before it, and with Heun the step's noise.
+/// The network's input in a step: the state before it, and for methods that add their noise first, that noise.
 fn input(record: &Record, step: usize, planned: &LaneStep) -> Option<Vec<Term>> {
     let mut input: Vec<Term> = term(1.0, record.state(step)?).into_iter().collect();
     if let Some(array) = &record.frames[step].noise

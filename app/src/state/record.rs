@@ -1,4 +1,4 @@
-//! What was computed: every step of every lane, within a budget of memory, so that scrubbing recomputes nothing.
+//! Recorded results: every step of every lane, within a memory budget, so that moving the cursor recomputes nothing.
 
 use super::{LaneStep, Settings, State, TIME_EPS};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Frame {
 /// A lane's steps so far.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// The run's number, which steps that arrive name.
+    /// The run's number, which results refer to.
     pub run: u64,
     /// Settings of the lane's segments.
     pub settings: Vec<Settings>,
@@ -72,7 +72,7 @@ impl Record {
         }
     }
 
-    /// Steps that lie before time `t`, whether done or not.
+    /// Number of steps before time `t`, whether done or not.
     pub fn steps_until(&self, t: f64) -> usize {
         self.steps
             .iter()
@@ -80,7 +80,7 @@ impl Record {
             .count()
     }
 
-    /// Takes over what `past` has computed of the same steps.
+    /// Copies the steps that `past` has computed in the same way.
     pub fn inherit(&mut self, past: &Record) {
         let same = |k: &usize| {
             let (new, old) = (&self.steps[*k], &past.steps[*k]);
@@ -120,7 +120,7 @@ impl Record {
     }
 }
 
-/// What the work computes of a run.
+/// Results of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunAction {
     /// The initial noise of a run.
@@ -147,7 +147,7 @@ pub enum RunAction {
 }
 
 impl State {
-    /// Takes what was computed of a run; what comes of one that was given up does not count.
+    /// Stores a result of a run; results of an abandoned run are ignored.
     pub(super) fn record(&mut self, action: RunAction) {
         let (RunAction::Started { run, .. }
         | RunAction::Stepped { run, .. }

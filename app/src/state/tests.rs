@@ -1,4 +1,4 @@
-//! Walks through the state as a user takes them, with steps that arrive from a job that only pretends.
+//! Uses the state as a user does, with steps from a simulated job.
 
 use super::*;
 use sit_engine::model::{Block, Dit, Network as _};
@@ -192,7 +192,7 @@ fn a_branch_shares_the_past() {
     assert_eq!(state.records[2].frames.len(), 20);
     assert_eq!(state.labels(state.lanes[2].settings_at(0.9)), [1, 1]);
     assert_eq!(state.labels(state.lanes[2].settings_at(0.1)), [0, 1]);
-    // With four lanes the last one gives way.
+    // With four lanes, the branch replaces the last one.
     state.apply(LanesAction::AddLane);
     assert_eq!(state.lanes.len(), 4);
     state.apply(LanesAction::Branch(None));

@@ -13,7 +13,7 @@ pub const COLUMNS: usize = 8;
 /// Steps of the ODE between two of them.
 pub const STRIDE: usize = 4;
 
-/// Most checkpoints that are shown; of more, evenly chosen ones.
+/// The most checkpoints that are shown; of a larger number, evenly spaced ones.
 pub const MAX_ROWS: usize = 64;
 
 /// Bytes that all cells together may take.
@@ -29,7 +29,7 @@ pub enum Weights {
     Raw,
 }
 
-/// Where a row's weights lie.
+/// Where a row's weights are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checkpoint {
     /// In a run folder, of this training step.
@@ -45,7 +45,7 @@ pub struct Cell {
     pub t: f64,
     /// The state, `[C, I, I]`.
     pub x: Arc<[f32]>,
-    /// The network's output there; none at the end of the way.
+    /// The network's output there; `None` at the end of the path.
     pub out: Option<Arc<[f32]>>,
 }
 
@@ -54,11 +54,11 @@ pub struct Cell {
 pub struct Row {
     /// `step 1000`, or the name of a file.
     pub name: String,
-    /// Its weights.
+    /// Where its weights are stored.
     pub checkpoint: Checkpoint,
-    /// What it is, once it was opened.
+    /// Its sizes and transport, once it was opened.
     pub model: Option<(ModelConfig, Transport)>,
-    /// What it makes, in order of time, as far as it was computed.
+    /// Its cells in order of time, as far as they were computed.
     pub cells: Vec<Cell>,
     /// Why it cannot go on.
     pub error: Option<String>,
@@ -89,13 +89,13 @@ pub struct Start {
 /// Rows to compute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
-    /// Its number, which answers name.
+    /// Its number, which answers refer to.
     pub number: u64,
     /// What the rows start from.
     pub start: Start,
     /// Which weights.
     pub weights: Weights,
-    /// Number in the timeline and checkpoint of each.
+    /// Row number in the timeline and checkpoint, for each.
     pub rows: Vec<(usize, Checkpoint)>,
     /// Bytes of the rows that are done.
     pub held_bytes: u64,
@@ -151,16 +151,16 @@ pub struct Timeline {
     pub weights: Weights,
     /// The checkpoints, by training step.
     pub rows: Vec<Row>,
-    /// Checkpoints that the run has.
+    /// Number of checkpoints of the run.
     pub of: usize,
     /// What the rows start from.
     pub start: Start,
-    /// Sweeps so far: what one that was given up still answers is told apart.
+    /// Sweeps so far, to recognize answers of an abandoned one.
     number: u64,
 }
 
 impl Timeline {
-    /// Does `action`; answers of an earlier sweep do not count.
+    /// Applies `action`; answers of an earlier sweep are ignored.
     pub fn apply(&mut self, action: TimelineAction) {
         match action {
             TimelineAction::Open { name, rows } => self.open(name, rows),
@@ -209,7 +209,7 @@ impl Timeline {
         self.number += 1;
     }
 
-    /// Begins again if the rows start from something else by now.
+    /// Starts again if the rows now start from something else.
     pub fn follow(&mut self, start: Start) {
         if self.start != start {
             self.start = start;
@@ -225,7 +225,7 @@ impl Timeline {
         }
     }
 
-    /// Number of what is shown: another run, start or choice of weights has another one.
+    /// Identifies what is shown: it changes with the run, the start and the choice of weights.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -278,7 +278,7 @@ pub fn row_bytes(len: usize) -> u64 {
     4 * ((2 * COLUMNS - 1) * len) as u64
 }
 
-/// At most `most` of the numbers below `n`, the first and the last among them.
+/// At most `most` evenly spaced numbers below `n`, including the first and the last.
 fn evenly(n: usize, most: usize) -> Vec<usize> {
     if n <= most {
         return (0..n).collect();
@@ -330,7 +330,7 @@ mod tests {
             ..Start::default()
         });
         assert_eq!(timeline.sweep().rows.len(), 2);
-        // What the earlier sweep still says does not count.
+        // Answers of the earlier sweep are ignored.
         assert!(timeline.row_mut(number, 0).is_none());
         assert_eq!(timeline.bytes(), 0);
     }

@@ -1,4 +1,4 @@
-//! Six stops that show what there is to see, each one click away.
+//! A tour of six stops, each one click away.
 
 use super::{DEFAULT_STEPS, Lane, Link, Noise, Settings, Source, State, View, ode, sde};
 use sit_engine::transport::{Diffusion, DiffusionForm, LastStep, Method, Sampler};
@@ -28,7 +28,7 @@ fn sigma(norm: f64) -> Diffusion {
     Diffusion { norm, ..SIGMA }
 }
 
-/// An SDE on a fixed interval, so that other numbers of steps refine it.
+/// An SDE on a fixed interval, so that other numbers of steps refine the same path.
 fn refined(n_steps: u32) -> Sampler {
     Sampler::Sde {
         method: Method::Euler,
@@ -112,7 +112,7 @@ pub const STOPS: [Stop; 6] = [
 ];
 
 impl Stop {
-    /// Where the tour goes: everything but the tab, the speed and the seed.
+    /// The state at this stop: everything but the tab, the speed and the seed.
     pub fn link(&self, state: &State) -> Link {
         let noise = if self.brownian {
             Noise::Brownian

@@ -1,14 +1,14 @@
-//! What is known of the network that is trained.
+//! The state of the training, as the window knows it.
 
 use std::sync::Arc;
 
 /// Bins of the time axis in the loss by time.
 pub const TIME_BINS: usize = 10;
 
-/// Steps that the loss by time looks back: its memory falls to 1/e in as many.
+/// Memory of the loss by time, in steps: weights fall to 1/e after this many.
 const MEMORY: f64 = 100.0;
 
-/// Points of the loss curve that are kept; beyond them every other one goes.
+/// The most points of the loss curve; beyond this, every other point is dropped.
 const MAX_POINTS: usize = 2000;
 
 /// One training step.
@@ -26,7 +26,7 @@ pub struct Learned {
     pub ms: f64,
 }
 
-/// How it is going.
+/// The status of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
     /// Nothing was started.
@@ -56,7 +56,7 @@ pub enum TrainingAction {
     Paused(bool),
     /// A training step.
     Learned(Box<Learned>),
-    /// Samples `[N, C, I, I]` that the training makes by now.
+    /// Samples `[N, C, I, I]` from the present state of the training.
     Previewed {
         /// Steps done.
         step: u64,
@@ -84,7 +84,7 @@ pub struct TrainingView {
     pub skipped: u64,
     /// Milliseconds of a step, averaged.
     pub ms: f64,
-    /// Steps and losses, each the mean of as many steps as lie between two points.
+    /// Steps and losses; each loss is the mean over the steps since the point before.
     pub curve: Vec<[f64; 2]>,
     /// Steps in a point of the curve.
     stride: u64,
@@ -92,9 +92,9 @@ pub struct TrainingView {
     point: (f64, u64),
     /// Mean loss by time, with its weight.
     by_t: [(f64, f64); TIME_BINS],
-    /// Samples `[N, C, I, I]` that it makes by now, and the step they were made at.
+    /// Samples `[N, C, I, I]` from the last preview, and the step it was made at.
     pub preview: Option<(u64, Arc<[f32]>)>,
-    /// The averaged weights as a file, when they were asked for, until the host has taken them.
+    /// The averaged weights as a file, when requested, until the host has taken them.
     pub kept: Option<Arc<[u8]>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is looked at.
+//! What the window shows.
 
 use super::State;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantity {
-    /// The data that the network expects at the end, `E[x1 | x_t]`.
+    /// The network's prediction of the data at the end, `E[x1 | x_t]`.
     #[default]
     Predicted,
     /// The state x_t.
@@ -18,7 +18,7 @@ pub enum Quantity {
     VelocityCond,
     /// The velocity for the null class.
     VelocityUncond,
-    /// The difference of these two, which guidance enlarges.
+    /// The difference of these two velocities, which guidance multiplies.
     VelocityGuide,
     /// The noise that the step added.
     Noise,
@@ -53,7 +53,7 @@ impl Quantity {
         }
     }
 
-    /// Whether it has a sign, to be drawn on a scale with two ends around 0.
+    /// Whether it is signed, and so drawn on a diverging color scale around 0.
     pub fn is_signed(self) -> bool {
         !matches!(self, Quantity::Predicted | Quantity::State)
     }
@@ -70,7 +70,7 @@ pub enum Layout {
     Film,
 }
 
-/// The part of the window beside the lanes.
+/// The tab beside the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tab {
@@ -85,7 +85,7 @@ pub enum Tab {
     Diffusion,
     /// Numbers of the step.
     Step,
-    /// Six things to see.
+    /// The tour: six things to see.
     Tour,
     /// Training.
     Train,
@@ -110,7 +110,7 @@ impl Tab {
     ];
 }
 
-/// What is looked at.
+/// The settings of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct View {
@@ -118,13 +118,13 @@ pub struct View {
     pub quantity: Quantity,
     /// How it is laid out.
     pub layout: Layout,
-    /// What stands beside the lanes.
+    /// The open tab.
     pub tab: Tab,
     /// The sample whose numbers are shown, if one is picked.
     pub sample: Option<usize>,
 }
 
-/// What can happen to what is looked at.
+/// Changes of the view.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ViewAction {
     /// What is drawn.
@@ -142,7 +142,7 @@ pub enum ViewAction {
 }
 
 impl State {
-    /// Looks at something else.
+    /// Changes the view.
     pub(super) fn look(&mut self, action: ViewAction) {
         let view = &mut self.view;
         match action {

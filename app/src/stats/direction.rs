@@ -39,9 +39,9 @@ pub struct Principal {
 
 /// The first principal components, by power iteration on the covariance with those found before taken out.
 ///
-/// Fewer than `k` if the group varies in fewer directions. Components of nearly the same variance come in any rotation.
+/// Fewer than `k` if the group varies in fewer directions. Components of nearly equal variance may come out rotated.
 pub fn principal(group: &Group, k: usize) -> Vec<Principal> {
-    // Components that need more have nearly equal variances, and then any mixture of them does.
+    // If more iterations are needed, the variances are nearly equal, and any mixture of the components is as good.
     const MAX_ITERATIONS: usize = 100;
     let (n, d) = (group.len(), group.d());
     if n < 2 {
@@ -76,7 +76,7 @@ pub fn principal(group: &Group, k: usize) -> Vec<Principal> {
                 break;
             }
         }
-        // What rounding leaves of a covariance of lower rank.
+        // What is left is rounding error: the covariance has a lower rank.
         if variance <= 1e-6 * total {
             break;
         }
@@ -99,7 +99,7 @@ fn add_scaled(sum: &mut [f32], x: &[f32], factor: f32) {
     sum.iter_mut().zip(x).for_each(|(s, x)| *s += factor * x);
 }
 
-/// Scales to length 1 and gives the length there was.
+/// Scales to length 1 and returns the original length.
 fn normalize(x: &mut [f32]) -> f64 {
     let length = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if length > 0.0 {

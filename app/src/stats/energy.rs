@@ -4,7 +4,7 @@
 use super::{Band, Group, resample::Strata, squared_distance};
 use std::ops::Range;
 
-/// The distances between all members of two groups, from which the statistics follow by sums.
+/// The distances between all members of two groups. The statistics are sums of these.
 #[derive(Debug)]
 pub struct Energy {
     strata: Strata,
@@ -66,14 +66,14 @@ impl Energy {
 
     /// The energy distance `2 E|X - Y| - E|X - X'| - E|Y - Y'|`, by means over pairs of different members.
     ///
-    /// It has no bias: for groups of one distribution it is 0 on average, hence below 0 about as often as above. Unit: that
-    /// of the vectors. The square root of its expectation is a metric of distributions.
+    /// It is unbiased: for groups of one distribution it is 0 on average, so it is negative about half of the time. Unit: that of
+    /// the vectors. The square root of its expectation is a metric of distributions.
     pub fn distance(&self) -> f64 {
         let a: Vec<u32> = (0..self.n_a as u32).collect();
         self.between(&a)
     }
 
-    /// The energy distance of these members, ascending, and all others.
+    /// The energy distance between these members, in ascending order, and all others.
     fn between(&self, a: &[u32]) -> f64 {
         // The sum over pairs within a; those across and within the others follow from the sums of rows.
         let (mut within, mut rows) = (0.0, 0.0);
@@ -95,7 +95,7 @@ impl Energy {
     /// The p-value is `(1 + #{relabelings at least as far apart}) / (1 + permutations)` (Phipson and Smyth, SAGMB 2010).
     pub fn test(&self, permutations: u32, seed: u64) -> Test {
         let statistic = self.distance();
-        // Relabelings that are equally far apart sum in another order; they count.
+        // Equal distances may differ by rounding, because sums are taken in another order; they count.
         let scale = self.row_sums.iter().sum::<f64>() / (self.n * self.n) as f64;
         let least = statistic - 1e-9 * scale;
         let n_as_far = (0..permutations)
@@ -112,11 +112,11 @@ impl Energy {
 
     /// The energy distance with a bootstrap band.
     ///
-    /// Members drawn twice are no pair of different members and left out, which keeps the resampled values free of bias. Near
-    /// 0 the band is too wide (the bootstrap adds a spread that a degenerate statistic does not have; Arcones and Gine, Ann.
-    /// Stat. 1992): it shows a size, and whether there is a difference is for [`Energy::test`] to say.
+    /// Pairs of a member drawn twice with itself are left out, which keeps the resampled values unbiased. Near 0 the band is too
+    /// wide (the bootstrap adds a spread that a degenerate statistic does not have; Arcones and Gine, Ann. Stat. 1992): it shows a
+    /// size, and [`Energy::test`] decides whether there is a difference.
     pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
-        // Resamples side by side, so that it vectorizes.
+        // Compute several resamples side by side, so that it vectorizes.
         const K: usize = 8;
         let (mut of_one, mut values) = (Vec::new(), Vec::new());
         let mut counts = vec![[0.0; K]; self.n];
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// With as few members as this there are 70 relabelings; the p-value is near the share of those at least as far apart.
+    /// With so few members there are 70 relabelings; the p-value is near the share of those at least as far apart.
     #[test]
     fn p_value_is_the_share_of_relabelings() {
         let energy = groups(3, 4, 2, 0.8);

@@ -1,7 +1,7 @@
-//! What the app says about samples, as pure functions: no drawing, no device, no clock, and everything random from a seed.
+//! Statistics of samples, as pure functions: no drawing, no device, no clock, and all randomness from a seed.
 //!
-//! Two groups of samples are compared by [`energy`] (a distance and an exact test), by [`sliced`] (a distance in pixel units)
-//! and by [`histogram`]s along [`direction`]s; [`verdict`] puts the test into words. [`path`] describes the way from noise to
+//! Two groups of samples are compared by [`energy`] (a distance and an exact test), by [`sliced`] (a distance in pixel units) and
+//! by [`histogram`]s along [`direction`]s; [`verdict`] puts the test into words. [`path`] describes the trajectory from noise to
 //! data, [`nearest`] a sample's nearest training image.
 
 pub mod direction;

@@ -1,5 +1,5 @@
-//! The training image nearest to a sample, and how near held-out images have theirs: a model that remembers its data makes
-//! samples nearer than those.
+//! The training image nearest to a sample, and the nearest distances of held-out images: the samples of a model that copies its
+//! data are nearer than those.
 
 use super::{Group, resample::quantile, squared_distance};
 
@@ -30,7 +30,7 @@ pub fn nearest(x: &[f32], data: &Group) -> Option<Nearest> {
     })
 }
 
-/// How far held-out images are from the nearest training image.
+/// The distances from held-out images to their nearest training images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldOut {
     distances: Vec<f64>,
@@ -55,7 +55,7 @@ impl HeldOut {
 
     /// The share of held-out images that are nearer to their nearest training image than this; NaN if there are no images.
     ///
-    /// Of samples that are as new as held-out images, a tenth is at 0.1 or below.
+    /// If samples are as new as held-out images, a tenth of them is at 0.1 or below.
     pub fn share_nearer(&self, distance: f64) -> f64 {
         let n_nearer = self.distances.partition_point(|d| *d < distance);
         n_nearer as f64 / self.distances.len() as f64

@@ -1,4 +1,4 @@
-//! The way from noise to data: sizes of what moves it, how straight it is, how far a step errs.
+//! The trajectory from noise to data: the norms of what moves it, how straight it is, and the error of a step.
 
 use sit_engine::transport::{Coefs, Sampler, Step, Transport};
 
@@ -85,7 +85,7 @@ pub fn local_error(h: f64, v: &[f32], v_next: &[f32]) -> f64 {
     0.5 * h * rms_of(MINUS, v, v_next)
 }
 
-/// How straight the paths of `n` samples are, from the states as they come.
+/// How straight the paths of `n` samples are, computed state by state.
 ///
 /// With steps `dx_i` over `dt_i` from `x_0` to `x_N` over `T`, the rectified flow's `S = E int |(x_N - x_0) / T - v_t|^2 dt` (Liu,
 /// Gong and Liu, arXiv 2209.03003, section 2.2) is, for a path that is straight within a step,
@@ -125,7 +125,7 @@ impl Straightness {
         }
     }
 
-    /// Goes on to `x` `[n, d]` at time `t`.
+    /// Adds the states `x` `[n, d]` at time `t`.
     ///
     /// # Panics
     /// If `t` is not after the time before or the length is another.

@@ -3,7 +3,7 @@
 use sit_engine::rng::{Stream, uniform};
 use std::collections::BTreeMap;
 
-/// The members of two groups, numbered through (those of the first group, then those of the second), class by class.
+/// The members of two groups, numbered consecutively (first group, then second group), class by class.
 #[derive(Debug)]
 pub(super) struct Strata {
     /// Members of a class and how many of them are in the first group.
@@ -55,8 +55,8 @@ impl Strata {
 
     /// How often each member is in bootstrap sample number `number`: each group drawn from itself with replacement.
     ///
-    /// Not by class: a class of a few members would be drawn as nearly itself and the band too narrow. With classes that
-    /// differ, the band is rather too wide.
+    /// It is not drawn by class: a class of a few members would be drawn almost unchanged, and the band would be too narrow. If
+    /// classes differ, the band is rather too wide.
     pub fn bootstrap(&self, seed: u64, number: u32, counts: &mut Vec<u32>) {
         counts.clear();
         counts.resize(self.n_a + self.n_b, 0);
@@ -76,8 +76,8 @@ fn below(seed: u64, number: u32, n_drawn: &mut u64, n: usize) -> usize {
     (uniform(seed, Stream::Resample, number, *n_drawn - 1) * n as f64) as usize
 }
 
-/// An estimate with a bootstrap band: between `low` and `high` lies the stated share of the values that the estimate takes on
-/// samples drawn from the groups with replacement (percentile method, Efron 1979).
+/// An estimate with a bootstrap band. The stated share of the values that the estimate has on samples drawn from the groups with
+/// replacement is between `low` and `high` (percentile method, Efron 1979).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Band {
     /// The estimate.

@@ -2,7 +2,7 @@
 
 use super::{Band, Group, direction, resample::Strata};
 
-/// Two groups along random directions, from which the distance follows for any weights of the members.
+/// Two groups projected on random directions, to compute the distance for any weights of the members.
 #[derive(Debug)]
 pub struct Sliced {
     strata: Strata,
@@ -53,7 +53,7 @@ impl Sliced {
         self.between(&steps)[0]
     }
 
-    /// What member `i` of its group adds to the difference of the distribution functions if it counts so many times.
+    /// The contribution of member `i` of its group to the difference of the distribution functions if it counts `count` times.
     fn step(&self, i: usize, count: u32) -> f32 {
         let (n_a, n_b) = (self.n_a as f32, (self.n - self.n_a) as f32);
         if i < self.n_a {
@@ -63,7 +63,7 @@ impl Sliced {
         }
     }
 
-    /// The distances for `K` weightings of the members, side by side so that it vectorizes, from what each member adds to the
+    /// The distances for `K` weightings of the members, side by side so that it vectorizes. `steps` is what each member adds to the
     /// difference of the distribution functions.
     fn between<const K: usize>(&self, steps: &[[f32; K]]) -> [f64; K] {
         let mut sums = [0.0_f64; K];
@@ -85,7 +85,7 @@ impl Sliced {
         sums.map(|sum| sum / n_lines)
     }
 
-    /// The distances for weightings number 0 to `count`; `weigh` gives what each member adds to the difference.
+    /// The distances for `count` weightings; `weigh` computes what each member adds to the difference.
     fn resampled(&self, count: u32, mut weigh: impl FnMut(u32, &mut [f32])) -> Vec<f64> {
         const K: usize = 8;
         let mut steps = vec![[0.0; K]; self.n];
@@ -105,7 +105,7 @@ impl Sliced {
         distances
     }
 
-    /// The distance that chance alone gives groups of these sizes: its mean over random relabelings within classes.
+    /// The distance expected from chance alone for groups of these sizes: its mean over random relabelings within classes.
     pub fn noise(&self, relabelings: u32, seed: u64) -> f64 {
         let distances = self.resampled(relabelings, |number, steps| {
             steps.fill(self.step(self.n_a, 1));
@@ -118,8 +118,8 @@ impl Sliced {
 
     /// The distance with a bootstrap band.
     ///
-    /// Resampling adds noise of its own, so the band sits rather high, the more so the nearer the distance is to
-    /// [`Sliced::noise`]. It shows a size; whether there is a difference is for the test of [`super::Energy`] to say.
+    /// Resampling adds its own noise, so the band is rather too high, the more so the nearer the distance is to [`Sliced::noise`].
+    /// It shows a size; the test of [`super::Energy`] decides whether there is a difference.
     pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
         let mut counts = Vec::new();
         let values = self.resampled(resamples, |number, steps| {

@@ -82,7 +82,7 @@ impl fmt::Display for Verdict {
                 Digits(test.p_value),
                 100.0 * LEVEL
             ),
-            // An exact network leaves the step alone to blame; a trained one has a score that is not its velocity's.
+            // With an exact network only the step can be the cause. In a trained one, score and velocity do not match exactly.
             Self::Differs(test) => write!(
                 f,
                 "differs (p = {}): step too coarse, or model inexact",

@@ -1,4 +1,4 @@
-//! Walks with links, pictures and weights that arrive.
+//! Tests with links, pictures and weights that arrive.
 
 use super::{cursor, drop_file, go_to, open, still, until};
 use crate::state::{Classes, Export, LanesAction, Source};
@@ -50,7 +50,7 @@ fn pictures_carry_their_recipe() {
         assert_eq!(cursor(other.state()), 9, "{kind:?}");
         assert_eq!(other.state().state().link(), state.link());
     }
-    // A picture of something else restores nothing, and says so.
+    // An unrelated picture restores nothing, and the user is told so.
     let mut png = Vec::new();
     image::DynamicImage::new_rgb8(4, 4)
         .write_to(&mut Cursor::new(&mut png), image::ImageFormat::Png)
@@ -120,7 +120,7 @@ fn a_good_file_is_stepped_and_bad_ones_are_explained() {
             "{what}: {:?}",
             harness.state().card()
         );
-        // What was there goes on.
+        // The earlier session continues.
         assert_eq!(cursor(harness.state()), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Walks to what is found out about the lanes: the badge and the panels beside them.
+//! Tests of the results about the lanes: the badge and the panels beside the lanes.
 
 use super::{choose, go_to, shot, still, until};
 use crate::App;
@@ -30,7 +30,7 @@ fn the_badge_compares_two_lanes_at_one_time() {
     go_to(&mut harness, 50);
     harness.get_by_label_contains("at t = 1.000: equal within noise");
     shot(&mut harness, "badge");
-    // Two steps of an SDE are not a hundred of an ODE.
+    // Two steps of an SDE do not give the distribution of a hundred steps of an ODE.
     let coarse = sde(Method::Euler, Diffusion::default(), 2);
     let fine = ode(Method::Euler, 100);
     for (lane, sampler) in [fine, coarse].into_iter().enumerate() {
@@ -64,7 +64,7 @@ fn marginals_are_compared_with_each_other_and_with_the_data() {
     for (lane, side) in [(0, Side::Lane(1)), (0, Side::Data), (1, Side::Data)] {
         let distance = findings.distances.distance(state, lane, side, 0.0);
         let (distance, fresh) = distance.unwrap();
-        // What was shown is what is asked for here. The network is good: its samples are near to the data.
+        // The distance is that of the state shown. The network is good: its samples are near to the data.
         assert!(fresh && distance.t == 1.0);
         let ratio = distance.sliced.estimate / distance.chance;
         assert!((0.5..2.0).contains(&ratio), "{side:?}: {distance:?}");
@@ -170,7 +170,7 @@ fn measure(harness: &mut Harness<'_, App>) {
     harness.step();
     assert_eq!(harness.state().state().measuring().len(), 2);
     harness.get_by_label("Stop measuring");
-    // Thousands of network evaluations: what must not stand still is each of them.
+    // This takes thousands of network evaluations: the timeout is for each of them, not for all.
     let measured = |app: &App| -> usize {
         let cost = app.state().cost.iter();
         cost.map(|curve| curve.reference + curve.points.len()).sum()
@@ -229,7 +229,7 @@ fn both_lanes_of_the_digits_are_measured_and_a_change_ends_it() {
     shot(&mut harness, "cost");
     light(&mut harness);
     shot(&mut harness, "cost-light");
-    // Another seed is another measurement, which is asked for anew; it ends with the next change.
+    // With another seed the measurement must be requested again; the next change ends it.
     harness.state_mut().apply(LanesAction::NewNoise);
     harness.step();
     harness.get_by_label("Measure").click();
@@ -239,7 +239,7 @@ fn both_lanes_of_the_digits_are_measured_and_a_change_ends_it() {
     harness.step();
     harness.step();
     assert!(harness.state().state().measuring().is_empty());
-    // Scrubbing and other tabs leave what was measured.
+    // Moving the cursor and changing tabs keep the measurements.
     harness.state_mut().apply(LanesAction::SetSeed(0));
     go_to(&mut harness, 5);
     assert_eq!(path_line(harness.state(), 1).len(), 8);

@@ -1,8 +1,8 @@
-//! Pictures of the page and of every panel, in `tests/snapshots`: what changes how they look shows there. After a change that is
-//! meant, `UPDATE_SNAPSHOTS=1 cargo test -p sit-app` makes them anew; look at them before they are committed.
+//! Pictures of the page and of every panel, in `tests/snapshots`, to show changes in how they look. After an intended change,
+//! `UPDATE_SNAPSHOTS=1 cargo test -p sit-app` makes them again; look at them before you commit them.
 //!
-//! Nothing in them is a time or names a machine. The panels show an exact field, which is computed in f64 with libm and has the
-//! same bits everywhere.
+//! They contain no time and nothing about the machine. The panels show an exact field, which is computed in f64 with libm and has
+//! the same bits everywhere.
 
 use super::{go_to, until, wait_for_noise, with_background};
 use crate::job::Request;
@@ -23,7 +23,7 @@ fn options() -> SnapshotOptions {
     SnapshotOptions::new().threshold(2.1).max_failed_pixels(0)
 }
 
-/// Compares a picture with the one that is kept, or keeps it, in half the bytes that kittest takes.
+/// Compares a picture with the stored one, or stores it, in half the bytes that kittest takes.
 fn compare(name: &str, picture: &RgbaImage) -> SnapshotResult {
     let options = options();
     let result = try_image_snapshot_options(picture, name, &options);
@@ -38,7 +38,7 @@ fn compare(name: &str, picture: &RgbaImage) -> SnapshotResult {
     result
 }
 
-/// A still window of this size that says nothing of the machine.
+/// A paused window of this size that shows nothing about the machine.
 fn window(size: [f32; 2], theme: Theme) -> Harness<'static, App> {
     let start = Start {
         reduced_motion: true,
@@ -55,8 +55,8 @@ fn window(size: [f32; 2], theme: Theme) -> Harness<'static, App> {
     harness
 }
 
-/// Frames until everything is there: the step after the one shown, whose evaluation is drawn, and what is found out a little a
-/// frame.
+/// Draws frames until everything is computed: the step after the one shown, whose evaluation is drawn, and the results about the
+/// lanes, of which each frame computes a few.
 fn settle(harness: &mut Harness<'_, App>) {
     until(harness, "every lane's steps", |app| {
         let state = app.state();
@@ -114,7 +114,7 @@ fn every_panel_looks_as_it_did() {
     }
 }
 
-/// What a panel needs to show all it has. Without clicks: the pointer would be in the picture.
+/// Sets up everything that a panel can show. It does not click, because the pointer would be in the picture.
 fn fill(harness: &mut Harness<'_, App>, tab: Tab) {
     match tab {
         Tab::Cost => {

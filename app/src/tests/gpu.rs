@@ -1,5 +1,5 @@
-//! A walk where the engine computes on the GPU that draws the window. Here that is a software one, which a window would refuse:
-//! few samples and few steps.
+//! A test with the engine on the GPU that draws the window. Here that is a software adapter, which a window would not use to
+//! compute, so the test has few samples and few steps.
 
 use super::{cursor, go_to, shot, still, until, with_background};
 use crate::state::{LanesAction, Layout, Quantity, Record, Settings, State, ViewAction, ode, sde};
@@ -127,7 +127,7 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
         .state_mut()
         .apply(ViewAction::SetLayout(Layout::Grid));
     assert_eq!(cursor(harness.state()), 2);
-    // A branch draws its past from its parent's twins.
+    // A branch draws the steps before it from its parent's twins.
     let before = twins.bytes();
     harness
         .get_all_by_label("Branch here")
@@ -145,14 +145,14 @@ fn lanes_on_the_gpu_that_draws_are_never_uploaded() {
     ));
     let new: usize = branch.frames[2..].iter().map(|f| f.bytes() as usize).sum();
     assert_eq!(twins.bytes(), before + new as u64);
-    // Other noise: what was recorded goes, and with it what lies on the GPU.
+    // With other noise, the records and their twins are dropped.
     harness.state_mut().apply(LanesAction::RemoveLane(2));
     harness.state_mut().apply(LanesAction::SetSeed(3));
     drop(records);
     all_done(&mut harness);
     assert_eq!(twins.bytes(), bytes(&harness));
     assert_eq!(uploaded(&harness), 0);
-    // Where the CPU computes, it draws and uploads.
+    // If the CPU computes, it also draws, and the pictures are uploaded.
     let mut by_cpu = still();
     go_to(&mut by_cpu, 1);
     assert!(uploaded(&by_cpu) > 0);

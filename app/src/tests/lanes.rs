@@ -1,4 +1,4 @@
-//! Walks along the lanes.
+//! Tests of the lanes.
 
 use super::{choose, cursor, go_to, open, press, shot, still, until};
 use crate::source::mixture;
@@ -31,21 +31,21 @@ fn it_moves_by_itself_and_ends_in_digits() {
         .unwrap();
 }
 
-/// A browser that draws by software takes long between frames, so that several steps pass in one.
+/// If a browser draws by software, frames take so long that several steps pass in one.
 #[test]
 fn frames_that_are_asked_for_are_enough_to_go_on() {
     let builder = Harness::builder().with_step_dt(LONGEST_FRAME as f32);
     let mut harness = builder.build_eframe(|cc| App::new(cc, Start::default()).expect("a thread"));
     let (ask, asked) = std::sync::mpsc::channel();
     harness.ctx.set_request_repaint_callback(move |_| {
-        // The last frame's wishes come when nobody listens.
+        // The receiver is gone when the last frame makes its requests.
         ask.send(()).ok();
     });
     harness.step();
     while cursor(harness.state()) < 20 {
         let frame = asked.recv_timeout(Duration::from_secs(20));
         frame.unwrap_or_else(|_| panic!("it stands at step {}", cursor(harness.state())));
-        // All that may be computed is.
+        // Wait until everything requested is computed.
         std::thread::sleep(Duration::from_millis(300));
         while asked.try_recv().is_ok() {}
         harness.step();

@@ -1,4 +1,4 @@
-//! Walks through the whole program as a person takes them: by keys, and by controls found through role and label.
+//! Tests of the whole program as a user operates it: by keys, and by controls found through role and label.
 
 mod arrivals;
 mod findings;
@@ -26,14 +26,14 @@ fn open(start: Start) -> Harness<'static, App> {
     with_background(builder.build_eframe(|cc| App::new(cc, start).expect("a thread")))
 }
 
-/// A window is cleared in the panels' color, a picture is not.
+/// A real window is cleared in the panels' color; a test picture is not.
 fn with_background(harness: Harness<'_, App>) -> Harness<'_, App> {
     let fill = |style: &mut egui::Style| style.visuals.panel_fill = background(&style.visuals);
     harness.ctx.all_styles_mut(fill);
     harness
 }
 
-/// Frames until `done`, which the work behind the window brings about.
+/// Draws frames until `done`, which depends on the background work.
 fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
     let begin = Instant::now();
     while !done(harness.state()) {
@@ -48,7 +48,7 @@ fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool
     harness.step();
 }
 
-/// A picture of the window in the target folder, to be looked at.
+/// Saves a picture of the window in the target folder, for people to look at.
 fn shot(harness: &mut Harness<'_, App>, name: &str) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/app-walks");
     std::fs::create_dir_all(&folder).unwrap();
@@ -60,7 +60,7 @@ fn cursor(app: &App) -> usize {
     app.state().playback.cursor
 }
 
-/// A window that does not move by itself, once the noise is there.
+/// A paused window, once its noise has been drawn.
 fn still() -> Harness<'static, App> {
     let start = Start {
         reduced_motion: true,

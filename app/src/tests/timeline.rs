@@ -1,4 +1,4 @@
-//! Walks along the checkpoints of a run.
+//! Tests of the timeline: the checkpoints of a run.
 
 use super::{drop_files, go_to, shot, still, until};
 use crate::App;
@@ -136,7 +136,7 @@ fn broken_checkpoints_say_so_in_their_rows() {
     }
     harness.get_by_label_contains("16 of 16 cells");
     shot(&mut harness, "timeline-broken");
-    // What was read once and is gone by now is told, and the lanes go on.
+    // A checkpoint that was deleted after it was listed is reported, and the lanes go on.
     fs::remove_dir_all(&folder).unwrap();
     harness.get_by_label("step 5, t = 1.00").click();
     until(&mut harness, "the reason", |app| {

@@ -1,4 +1,4 @@
-//! Walks that train: on points in the plane and on files.
+//! Tests that train: on points in the plane and on files.
 
 use super::{drop_file, drop_files, go_to, shot, still, until};
 use crate::App;
@@ -70,7 +70,7 @@ fn drop_path(harness: &mut Harness<'_, App>, path: &Path) {
     drop_files(harness, [(path.to_owned(), Vec::new())]);
 }
 
-/// Frames until the data has been read that the window then describes like this.
+/// Draws frames until data has been read that the window describes like this.
 fn ready(harness: &mut Harness<'_, App>, expected: &str) {
     let facts = |app: &App| {
         let opened = app.state().files.ready()?;
@@ -83,7 +83,7 @@ fn ready(harness: &mut Harness<'_, App>, expected: &str) {
     harness.get_by_label(expected);
 }
 
-/// Frames until data was refused, for this reason.
+/// Draws frames until data was refused for this reason.
 fn refused(harness: &mut Harness<'_, App>, expected: &str) {
     let error = |app: &App| app.state().files.error.clone();
     until(harness, expected, |app| {
@@ -116,7 +116,7 @@ fn a_folder_of_images_is_trained_on_and_stepped() {
     drop_path(&mut harness, &path);
     ready(&mut harness, "18 images of 16×16×3, 2 classes: orange, sky");
     harness.get_by_label_contains("patch 2: 64 tokens");
-    // Another size is read again, and the network fits it.
+    // Another size reads the data again, and the network fits it.
     harness.get_by_label("8×8").click();
     ready(&mut harness, "18 images of 8×8×3, 2 classes: orange, sky");
     harness.get_by_label_contains("patch 2: 16 tokens");
@@ -161,7 +161,7 @@ fn an_idx_file_finds_its_labels() {
     // The file, or its folder.
     for path in [&*file, root.path()] {
         drop_path(&mut harness, path);
-        // What a folder is, is found out behind the window.
+        // The folder's kind is determined in the background.
         let name = path.file_name().unwrap().to_string_lossy();
         until(&mut harness, &name, |app| {
             let wanted = app.state().files.wanted.as_ref();
@@ -173,7 +173,7 @@ fn an_idx_file_finds_its_labels() {
     drop_pair(&mut harness);
     ready(&mut harness, "1797 images of 8×8×1, 10 classes");
     harness.get_by_label("2 files");
-    // Labels that are not there, and images that are cut off.
+    // Missing labels, and a truncated file of images.
     drop_file(&mut harness, "images-idx3-ubyte.gz", images.to_vec());
     refused(&mut harness, "0 files called labels");
     fs::write(&file, &images[..images.len() / 2]).unwrap();
@@ -186,7 +186,7 @@ fn what_is_dropped_last_is_what_is_wanted() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path());
     let mut harness = still();
-    // The folder is still being looked at when the others come.
+    // The folder is still being examined when the other files arrive.
     drop_files(&mut harness, [(root.path().to_owned(), Vec::new())]);
     drop_pair(&mut harness);
     ready(&mut harness, "1797 images of 8×8×1, 10 classes");
@@ -249,7 +249,7 @@ fn bad_folders_are_explained_and_nothing_is_lost() {
     harness.step();
     harness.step();
     ready(&mut harness, "17 images of 16×16×3, 2 classes: orange, sky");
-    // The training still stands where it was paused, and the data can be had back.
+    // The training is still paused, and the earlier data can be restored.
     drop_path(&mut harness, &empty);
     refused(&mut harness, "no images");
     harness.get_by_label("Back to folder mixed").click();

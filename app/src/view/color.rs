@@ -1,4 +1,4 @@
-//! Color scales: images as they are, signed numbers on a scale with two ends that people with any color vision tell apart.
+//! Color scales: images unchanged, and signed numbers on a diverging scale that people with any color vision can read.
 
 use crate::state::Quantity;
 use egui::Color32;
@@ -12,13 +12,13 @@ pub enum Scale {
     Signed(f32),
 }
 
-/// The two ends of the signed scale: blue and vermillion of Okabe and Ito's palette, which differ in lightness to every eye
-/// through white in the middle.
+/// The two ends of the signed scale: blue and vermillion of Okabe and Ito's palette, with white in the middle. They also differ in
+/// lightness.
 pub(super) const NEGATIVE: [f32; 3] = [0.0, 114.0, 178.0];
 pub(super) const POSITIVE: [f32; 3] = [213.0, 94.0, 0.0];
 pub(super) const ZERO: [f32; 3] = [250.0, 250.0, 250.0];
 
-/// Largest number that the scale of a quantity tells apart. It is fixed, so that colors mean the same at every step.
+/// The largest number on a quantity's scale. It is fixed, so that a color means the same at every step.
 pub fn range(quantity: Quantity) -> f32 {
     match quantity {
         Quantity::Predicted | Quantity::State => 1.0,

@@ -1,4 +1,4 @@
-//! A picture before it is drawn: sums of recorded arrays, how they lie, how they become colors.
+//! A picture before it is drawn: sums of recorded arrays, their layout and their colors.
 
 use super::{Scale, Sheet, sheet};
 use crate::state::{Layout, Quantity, Record, State, Term, terms, total};
@@ -10,17 +10,17 @@ const FILM_SAMPLES: usize = 8;
 /// Columns of a film strip.
 const FILM_STEPS: usize = 10;
 
-/// What is drawn of each number of a lane after some steps: a sum of recorded arrays, less another one.
+/// A sum of recorded arrays of a lane after some steps, minus another sum.
 #[derive(Debug, Clone)]
 pub struct Sum {
     /// At least one term.
     pub terms: Vec<Term>,
-    /// The lead lane's, for the difference from it.
+    /// The lead lane's terms, to subtract for a difference.
     pub less: Vec<Term>,
 }
 
 impl Sum {
-    /// That of a lane after `n` steps; `None` while there is nothing to draw.
+    /// The sum for a lane after `n` steps; `None` while there is nothing to draw.
     pub fn of(state: &State, lane: usize, n: usize) -> Option<Self> {
         let (model, record) = (state.model.as_ref()?, &state.records[lane]);
         let quantity = state.view.quantity;
@@ -53,12 +53,12 @@ pub struct Figure {
     pub channels: usize,
     /// How its numbers become colors.
     pub scale: Scale,
-    /// Parts of the sheet from left to right, equally wide: all of it, or a step each.
+    /// Parts of the sheet from left to right, equally wide: a single one, or one per step.
     pub strips: Vec<Sum>,
 }
 
 impl Figure {
-    /// That of a lane as the state has it; `None` while there is nothing to show.
+    /// The figure of a lane in its present state; `None` while there is nothing to show.
     pub fn of(state: &State, lane: usize) -> Option<Self> {
         let io = state.model.as_ref()?.io;
         let side = io.image[1];
@@ -109,7 +109,7 @@ pub fn picture(state: &State, lane: usize) -> Option<(Sheet, ColorImage)> {
     Some((figure.sheet, figure.image()?))
 }
 
-/// Steps of a film strip: evenly from the start to where the lane is.
+/// Steps of a film strip: evenly spaced from the start to the lane's present step.
 fn film_steps(record: &Record, position: usize) -> Vec<usize> {
     let last = position.min(record.frames.len());
     let columns = last.min(FILM_STEPS - 1);

@@ -1,7 +1,7 @@
 //! Numbers to pictures: color scales, sheets of samples, and the textures that show them.
 //!
-//! A picture is a [`Figure`] until it is drawn: by the GPU, where the engine computes on the one that draws the window and all of
-//! its arrays have a twin there, else by the CPU. Files, thumbnails and the preview of a training are drawn by the CPU.
+//! A picture is a [`Figure`] until it is drawn. The GPU draws it if the engine computes on the GPU that draws the window and all
+//! arrays have a twin there; otherwise the CPU does. Files, thumbnails and previews of a training are drawn by the CPU.
 
 mod color;
 mod figure;
@@ -21,7 +21,7 @@ use egui::load::SizedTexture;
 use egui::{ColorImage, TextureHandle, TextureOptions};
 use paint::Canvas;
 
-/// What a lane's picture was made of: as long as this is the same, the picture is.
+/// Identifies the content of a lane's picture: while it is the same, so is the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Key {
     run: u64,
@@ -38,7 +38,7 @@ struct Key {
 enum Shown {
     /// Drawn by the CPU and uploaded.
     Uploaded(TextureHandle),
-    /// Drawn by the GPU from what lies there.
+    /// Drawn by the GPU from arrays there.
     Painted(Canvas),
 }
 
@@ -53,13 +53,13 @@ impl Shown {
     }
 }
 
-/// The lanes' pictures. A picture is made again only when something of it has changed.
+/// The lanes' pictures. A picture is drawn again only when its content has changed.
 #[derive(Default)]
 pub struct Pictures {
-    /// The exact ways of the points of each lane in the plane.
+    /// The exact trajectories of each lane's points in the plane.
     pub(crate) ways: Vec<Ways>,
     lanes: Vec<Option<(Key, Sheet, Shown)>>,
-    /// Where the engine computes on the GPU that draws the window.
+    /// Set if the engine computes on the GPU that draws the window.
     pub(crate) painter: Option<Painter>,
     /// Bytes of pictures that the CPU has drawn and uploaded.
     uploaded_bytes: u64,
@@ -68,7 +68,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Pictures by `painter`, if there is one, of all that lies on its GPU.
+    /// No pictures yet. `painter`, if there is one, draws those whose arrays are on its GPU.
     pub fn new(painter: Option<Painter>) -> Self {
         Pictures {
             painter,

@@ -1,4 +1,4 @@
-//! Pictures made where the numbers are: sums of arrays on the GPU become a texture that egui shows.
+//! Draws pictures on the GPU that has the numbers: sums of arrays become a texture that egui shows.
 
 use super::color::{NEGATIVE, POSITIVE, ZERO};
 use super::{Figure, Scale, Sum};
@@ -46,7 +46,7 @@ impl Drop for Canvas {
     }
 }
 
-/// A strip with the arrays of its sums found.
+/// The arrays and factors of a strip.
 struct Strip {
     coef: [f32; 2 * TERMS],
     arrays: Vec<Tensor>,
@@ -74,7 +74,7 @@ impl Painter {
         }
     }
 
-    /// Draws `figure`, on `canvas` if that has its size; `None` if something of it is not on the GPU.
+    /// Draws `figure`, on `canvas` if its size fits; `None` if an array is not on the GPU.
     pub fn paint(&self, figure: &Figure, canvas: Option<Canvas>) -> Option<Canvas> {
         let strips = figure.strips.iter().map(|sum| self.strip(sum));
         let strips: Vec<Strip> = strips.collect::<Option<_>>()?;
@@ -108,7 +108,7 @@ impl Painter {
     fn strip(&self, sum: &Sum) -> Option<Strip> {
         let mut coef = [0.0; 2 * TERMS];
         let first = self.twins.get(&sum.terms.first()?.data)?;
-        // A place without a term takes nothing of an array that is there.
+        // Unused bindings get any array, with the factor 0.
         let mut arrays = vec![first; 2 * TERMS];
         let mut set = |at: usize, terms: &[Term]| {
             for (k, term) in terms.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! Pictures of a timeline: one a row, made again when the row has changed.
+//! Pictures of a timeline: one per row, drawn again when the row has changed.
 
 use super::{Pictures, Scale, Sheet, sheet};
 use crate::state::{Cell, Quantity, Row, State};
 use egui::{TextureHandle, TextureOptions};
 use sit_engine::transport::{Coefs, Transport};
 
-/// What a row's picture was made of.
+/// Identifies the content of a row's picture.
 #[derive(Clone, Copy, PartialEq)]
 struct Key {
     number: u64,
@@ -21,11 +21,11 @@ pub struct RowPicture {
     pub sheet: Sheet,
     /// The pixels.
     pub texture: TextureHandle,
-    /// Place in the picture of each of the row's cells; `None` for one that has nothing to show.
+    /// Place in the picture of each of the row's cells; `None` for one with nothing to show.
     pub places: Vec<Option<usize>>,
 }
 
-/// What is drawn of a quantity: the state, the velocity, or the predicted data in the place of all others.
+/// The quantity that is drawn in a timeline: the state, the velocity, or else the predicted data.
 pub fn of_cells(quantity: Quantity) -> Quantity {
     match quantity {
         Quantity::State | Quantity::Velocity => quantity,

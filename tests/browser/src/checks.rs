@@ -1,11 +1,11 @@
-//! Each check answers with a line of JSON, or rejects with what is wrong.
+//! Checks that run in the browser. Each returns a line of JSON, or rejects with what is wrong.
 
 use serde_json::json;
 use sit_engine::backend::{Choice, Device};
 use sit_tests::ops::{CPU_TOL, GPU_TOL, compare_all};
 use wasm_bindgen::prelude::*;
 
-/// A panic is a line of the console, which the tests read.
+/// Writes panics to the console, which the tests read.
 #[wasm_bindgen(start)]
 fn start() {
     std::panic::set_hook(Box::new(|panic| {
@@ -15,7 +15,7 @@ fn start() {
 
 /// The operations' cases in f32 on the CPU backend (`gpu` false) or on WebGPU against the f64 oracle.
 ///
-/// On WebGPU that makes every kernel a pipeline of the browser's own WGSL compiler, which is stricter than naga.
+/// On WebGPU this compiles every kernel with the browser's own WGSL compiler, which is stricter than naga.
 #[wasm_bindgen]
 pub async fn ops(gpu: bool) -> Result<String, String> {
     let start = js_sys::Date::now();

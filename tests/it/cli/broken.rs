@@ -1,4 +1,4 @@
-//! Files that something is wrong with.
+//! Files with something wrong.
 
 use super::tensors::{Tensors, edit, f32s, i64s, read, truncate, write};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const QKV: &str = "blocks.0.attn.qkv.bias";
 
-/// Makes or changes files in `folder`; the first word of `how` is what, the rest what is wrong with it.
+/// Creates or changes files in `folder`. The first word of `how` names the file, the rest what is wrong with it.
 pub fn make(folder: &Path, how: &str) {
     let (what, how) = how.split_once(": ").unwrap_or((how, ""));
     match what {

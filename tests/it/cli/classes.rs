@@ -1,4 +1,4 @@
-//! Classes by name: from folders and files of labels into runs, exports, samples; what a run keeps, and where it finds its data.
+//! Classes by name: from folders and files of labels to runs, exports and samples; what a run keeps, and where it finds its data.
 
 use image::RgbImage;
 use sit_tests::sit::{run, run_ok, sit};
@@ -71,7 +71,7 @@ fn a_run_knows_its_classes_by_name() {
         let rows = "a row each, from the top: 2 cat, small, 1 bee, none\n";
         assert!(done.stdout.contains(rows), "{}", done.stdout);
     }
-    // All three colors of a class are nearer to another class's, and the samples of two steps of training are noise.
+    // Each image is nearest to one of another class, and after two steps of training the samples are noise.
     let text = run_ok(
         path,
         "sample run --backend cpu --steps 1 --per-class 2 --judge data",
@@ -130,10 +130,10 @@ fn a_run_keeps_its_classes() {
             "moved: ant (from 0 to 1), bee (from 1 to 0)",
         ],
     );
-    // Left to the data, it is what it was.
+    // If the number of classes is left to the data, it stays what it was.
     run_ok(path, &format!("{resume} --set model.n_classes=auto"));
 
-    // A run from before names were kept takes them now, and says so.
+    // A run made before names were stored takes them now, and reports it.
     let state = path.join("run/step-00000003/state.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
     let table = json["config"]["data"].as_object_mut().unwrap();
@@ -149,7 +149,7 @@ fn a_run_keeps_its_classes() {
     let text = fs::read_to_string(path.join("run/step-00000004/state.json")).unwrap();
     assert!(text.contains("\"ant\""), "{text}");
 
-    // Another picture is no other class, but changes what the run sees.
+    // Another image adds no class, but it changes the training data.
     fs::copy(data.join("ant/0.png"), data.join("ant/9.png")).unwrap();
     let longer = "train --resume run --backend cpu --set train.steps=5";
     for part in [
@@ -162,7 +162,7 @@ fn a_run_keeps_its_classes() {
     }
 }
 
-/// A run started with a relative path goes on from elsewhere with the same bytes, also after it was moved with its data.
+/// A run started with a relative path can be resumed from another folder with the same bytes, also after moving it with its data.
 #[test]
 fn a_run_finds_its_data_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();

@@ -65,7 +65,7 @@ fn a_folder_of_images_trains_and_samples() {
     ] {
         assert!(report.contains(part), "{part}:\n{report}");
     }
-    // A file that the decoder panics on is a bad one, without the decoder's words.
+    // A file on which the decoder panics is a bad file, and the panic message is not shown.
     let odd = folder.path().join("odd");
     fs::create_dir(&odd).unwrap();
     let file = concat!(
@@ -79,7 +79,7 @@ fn a_folder_of_images_trains_and_samples() {
         .stderr
         .contains("odd/a.jpg: the decoder fails on this kind of file");
     assert!(is_said && !done.stderr.contains("panic"), "{}", done.stderr);
-    // The command that it ends with.
+    // The report ends with a command.
     let command = report.trim_end().rsplit_once("\nsit ").unwrap().1;
     assert!(command.contains("--set data.path=data"), "{report}");
     run_ok(folder.path(), &format!("{command} --backend cpu --dry-run"));
@@ -113,7 +113,7 @@ fn a_folder_of_images_trains_and_samples() {
     }
 }
 
-/// What the cache holds is what a file decodes to.
+/// The cache contains what the files decode to.
 #[test]
 fn a_folder_without_a_cache_trains_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `sit export`, and files that say what they are.
+//! `sit export`, and files that record what they are.
 
 use super::TINY_RUN;
 use super::tensors::read;
@@ -7,7 +7,7 @@ use sit_tests::sit::run_ok;
 use std::fs;
 use std::path::Path;
 
-/// What sampling prints, and the bytes of all states. Beside them the file says where the weights lay.
+/// The output of sampling, and the bytes of all states. The trajectory also records the path of the weights.
 fn sample(folder: &Path, what: &str) -> (String, Vec<u8>) {
     let text = run_ok(
         folder,

@@ -1,4 +1,4 @@
-//! Runs without anybody to watch them: streams that take nothing, signals, folders that others touch, limits.
+//! Runs without a user to watch them: streams that accept nothing, signals, folders changed by others, limits.
 
 use super::{TINY_RUN, checkpoints, names, tree};
 use sit_tests::sit::{Done, run, run_ok, sit};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A run that ends when it is told to.
+/// A run that continues until it is stopped.
 const ENDLESS: &str = "train --preset digits-smoke --backend cpu --out run --set train.steps=1000000 --set model.dim=16 \
      --set model.depth=1 --set log.checkpoint_every_steps=0 --set log.preview.every_steps=0";
 
@@ -61,7 +61,7 @@ fn end(child: Child) -> Done {
     child.wait_with_output().unwrap().into()
 }
 
-/// Lines of metrics that an endless run writes before it is disturbed.
+/// Lines of metrics to wait for before an endless run is disturbed.
 const SOME: usize = 3;
 
 #[test]
@@ -111,7 +111,7 @@ fn no_stream_makes_a_command_panic() {
     }
 }
 
-/// Whether these tests run with SIGHUP ignored, as under `nohup`, which their children inherit.
+/// Whether these tests run with SIGHUP ignored, as under `nohup`; their child processes inherit this.
 fn hangups_are_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -138,7 +138,7 @@ fn signals_leave_a_checkpoint() {
         }
         let is_ignored = !first.is_empty() || name == "HUP" && hangups_are_ignored();
         if name == "USR1" || is_ignored {
-            // It goes on.
+            // The run continues.
             let lines = n_lines(&run);
             wait_until(&mut child, || n_lines(&run) >= lines + SOME);
             signal("INT", &child);
@@ -184,7 +184,7 @@ fn runs_that_start_together_get_a_folder_each() {
     }
 }
 
-/// Before its configuration is written there is a folder, and what was being written.
+/// Before its configuration is written, a run folder contains at most an unfinished file.
 #[test]
 fn a_run_that_was_killed_at_once_starts_again() {
     let again = [
@@ -221,7 +221,7 @@ fn one_command_starts_a_run_and_goes_on_with_it() {
         child.wait().unwrap();
         assert!(!checkpoints(&run).is_empty());
     }
-    // The end, with and without the configuration; then there is nothing left to do.
+    // Runs to the end, with and without the configuration; then there is nothing left to do.
     let last: u64 = checkpoints(&run).pop().unwrap()["step-".len()..]
         .parse()
         .unwrap();
@@ -234,7 +234,7 @@ fn one_command_starts_a_run_and_goes_on_with_it() {
         format!("step-{:08}", last + 2)
     );
     assert_eq!(names(folder.path()), ["run"]);
-    // The default folder has no number.
+    // The default folder has no number in its name.
     let words = TINY_RUN.replace("--out run", "--auto-resume");
     run_ok(folder.path(), &words);
     run_ok(folder.path(), &words);
@@ -326,7 +326,7 @@ fn a_limit_of_file_sizes_has_a_message() {
     assert_eq!(names(folder.path()), ["run"]);
 }
 
-/// A failure that is none of the files of the run's.
+/// A failure that does not come from the run's own files.
 #[test]
 fn what_was_learned_before_a_failure_is_saved() {
     let folder = tempfile::tempdir().unwrap();

@@ -102,7 +102,7 @@ fn a_device_is_chosen_by_number_name_or_environment() {
     }
 }
 
-/// As in a container or under cron.
+/// The environment of a container or a cron job.
 #[test]
 fn without_a_desktop_nothing_is_said_of_one() {
     let folder = tempfile::tempdir().unwrap();

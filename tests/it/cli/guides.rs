@@ -1,4 +1,4 @@
-//! Guidance by another checkpoint, methods of the ODE, blocks without gates and data prediction, as a user asks for them.
+//! Guidance by another checkpoint, ODE methods, blocks without gates, and data prediction, used as a user would.
 
 use super::TINY_RUN;
 use super::tensors::read;
@@ -84,7 +84,7 @@ fn every_method_of_the_ode_comes_to_the_same_end() {
     assert!(done.stderr.contains(expected), "{}", done.stderr);
 }
 
-/// Trained in one go and with a stop in between: the same bits; then sampled, exported and described.
+/// Training in one go and training with a stop in between give the same bits. The result is then sampled, exported and described.
 #[test]
 fn other_blocks_and_predictions_train_resume_and_sample() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,12 +8,12 @@ use sit_trainer::data::{Dataset, digits};
 use std::fs;
 use std::path::Path;
 
-/// What a run starts from shows after a step that changes nothing.
+/// One step that changes nothing, so that the checkpoint shows what the run started from.
 const STAND: &str = "--backend cpu --set train.steps=1 --set train.learning_rate=1e-30";
 
 const TABLE: &str = "y_embedder.embedding_table.weight";
 
-/// Trains with `words` and returns what it said.
+/// Trains with `words` and returns the messages.
 #[track_caller]
 fn train(folder: &Path, words: &str) -> String {
     let done = run(folder, &format!("train {words}"));
@@ -43,7 +43,7 @@ fn weights(folder: &Path, file: &str) -> Tensors {
     tensors::read(&folder.join(file))
 }
 
-/// What a run of one step started from.
+/// The weights that a run of one step started from.
 fn started(folder: &Path, name: &str) -> Tensors {
     weights(folder, &format!("{name}/step-00000001/model.safetensors"))
 }
@@ -56,7 +56,7 @@ fn assert_same(got: &Tensors, want: &Tensors) {
     }
 }
 
-/// What was 0 may be 1e-30 after [`STAND`].
+/// Values that were 0 may be 1e-30 after [`STAND`].
 #[track_caller]
 fn assert_near(name: &str, got: &Tensor, want: &Tensor) {
     let (got, want) = (got.values(), want.values());
@@ -118,7 +118,7 @@ fn a_branch_starts_from_the_average_or_the_weights_as_trained() {
     train(folder, &format!("raw/config.toml --out again {STAND}"));
     assert_same(&started(folder, "again"), &raw);
 
-    // A file says nothing of data and training, but what it was trained to predict.
+    // A file of weights records nothing about data and training, except what it was trained to predict.
     run_ok(folder, "export run --out x.safetensors");
     let preset = "--preset digits-smoke --set model.dim=16 --set model.depth=1 --set log.preview.every_steps=0";
     let said = train(
@@ -176,11 +176,11 @@ fn the_label_table_follows_the_names_of_the_classes() {
         assert!((0..4).all(|i| row(&old, i) != new_row));
     }
 
-    // A branch keeps what it knows.
+    // A branch keeps the classes that it knows.
     let said = train(folder, &format!("--init-from run --out branch {STAND}"));
     assert_said(&said, &["label table: kept, for the same 3 classes"]);
     assert_same(&started(folder, "branch"), &old);
-    // Of other data it takes the classes too.
+    // With other data, a branch also takes the classes of that data.
     let said = train(
         folder,
         &format!("--init-from run --out moved --set data.path=new {STAND}"),
@@ -201,7 +201,7 @@ fn the_label_table_follows_the_names_of_the_classes() {
     assert_eq!(row(&started(folder, "other-run"), 2), row(&old, 3));
 }
 
-/// Each computes what the old model does, so the first loss is the same.
+/// Each model computes the same as the old one, so the first loss is the same.
 #[test]
 fn a_last_layer_without_sigma_and_a_model_without_classes_go_on_from_the_old_loss() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,7 +373,7 @@ fn a_branch_resumes_to_the_same_bytes_without_what_it_came_from() {
             metrics(&folder.join("whole"))
         );
     };
-    // Before the first checkpoint it starts from there again.
+    // A run stopped before its first checkpoint starts from the other weights again.
     fs::create_dir(folder.join("stopped")).unwrap();
     fs::copy(
         folder.join("whole/config.toml"),
@@ -382,7 +382,7 @@ fn a_branch_resumes_to_the_same_bytes_without_what_it_came_from() {
     .unwrap();
     train(folder, "--resume stopped --backend cpu");
     same();
-    // After one it needs nothing but the checkpoint.
+    // With a checkpoint, the run goes on without the other weights.
     fs::remove_dir_all(folder.join("stopped")).unwrap();
     copy(&folder.join("whole"), &folder.join("stopped"));
     for name in checkpoints(&folder.join("stopped")).iter().skip(3) {
@@ -409,7 +409,7 @@ fn halves_of_the_digits(folder: &Path) {
     }
 }
 
-/// What blocks and embeddings know of strokes serves other digits too.
+/// What blocks and embeddings have learned about strokes is useful for other digits, too.
 #[test]
 fn other_classes_take_a_fifth_of_the_steps() {
     let folder = tempfile::tempdir().unwrap();
@@ -429,7 +429,7 @@ fn other_classes_take_a_fifth_of_the_steps() {
     loss("base", "low", 1000, "--set model.n_classes=5");
     let scratch = loss("scratch", "high", 300, "--set model.n_classes=5");
     let short = loss("short", "high", 60, "--set model.n_classes=5");
-    // A table of six rows is a new one.
+    // With six classes, the label table is new.
     let fine = loss(
         "fine",
         "high",

@@ -1,4 +1,4 @@
-//! Bad input: each is an error that names the thing, exit code 2, and nothing is written or lost.
+//! Bad input: each is an error that names its cause, with exit code 2, and no file is written or lost.
 
 use super::broken;
 use super::{TINY_RUN, copy, tree};
@@ -6,7 +6,7 @@ use sit_tests::sit::{Done, run, run_ok, sit};
 use std::fs;
 use std::path::Path;
 
-/// Command lines that begin with one of these words begin with what it stands for.
+/// Abbreviations for the beginnings of command lines.
 const BEGINNINGS: [(&str, &str); 4] = [
     (
         "SMOKE",
@@ -20,7 +20,7 @@ const BEGINNINGS: [(&str, &str); 4] = [
     ("SAMPLE", "sample run --backend cpu --out old.png"),
 ];
 
-/// What is wrong | how `broken::make` brings it about | command line | what the message must hold, each part after a `;`.
+/// What is wrong | the argument of `broken::make` | the command line | what the message must contain, separated by `;`.
 ///
 /// The folder holds a run `run` with checkpoints of steps 1 and 2, and a file `old.png`.
 const CONFIG: &str = "
@@ -216,7 +216,7 @@ fn bad_checkpoints_and_flags_are_refused_by_name() {
     check([CHECKPOINTS, SAMPLING]);
 }
 
-/// A failure on the way, not bad input.
+/// A failure during the work, not bad input.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_fills_up_is_a_failure() {
@@ -246,7 +246,7 @@ fn skip_bad_goes_on_without_the_corrupt_image() {
     }
 }
 
-/// A GPU that is asked for is a GPU or an error.
+/// If a GPU is requested, a missing GPU is an error.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_gpu_the_gpu_backend_is_refused() {

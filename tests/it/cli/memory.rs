@@ -1,4 +1,4 @@
-//! The memory forecast beside what a process takes.
+//! Compares the memory forecast with the memory that a process uses.
 
 use sit_tests::sit::sit;
 use std::fs;
@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A run with everything that takes memory: previews, held-out images, checkpoints.
+/// A run with everything that uses memory: previews, held-out images, checkpoints.
 const RUN: &str = "train --preset digits-smoke --backend cpu --set train.steps=2 --set train.batch=64 \
      --set log.checkpoint_every_steps=1 --set log.preview.every_steps=1 --set log.preview.steps=1 \
      --set log.validation.every_steps=1 --set log.validation.images=64";
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// `sit` on as many threads everywhere: what each of them keeps for itself is forecast in the rough.
+/// `sit` with a fixed number of threads, because the memory of each thread is only roughly forecast.
 fn command(folder: &Path, words: &str) -> Command {
     let mut command = sit(folder);
     command.args(words.split_whitespace());
@@ -22,7 +22,7 @@ fn command(folder: &Path, words: &str) -> Command {
     command
 }
 
-/// The most memory that `sit` had, of the files it maps those pages that it touched.
+/// The peak memory of `sit`. Of mapped files it counts only the pages that were touched.
 fn peak_bytes(folder: &Path, words: &str) -> f64 {
     let mut child = command(folder, words)
         .stdout(Stdio::null())
@@ -32,7 +32,7 @@ fn peak_bytes(folder: &Path, words: &str) -> f64 {
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0.0_f64;
     let exit = loop {
-        // It only grows. Of a process that has ended there is none.
+        // The peak only grows. A process that has ended has no such line.
         let line = fs::read_to_string(&status).unwrap_or_default();
         let line = line.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
@@ -46,7 +46,7 @@ fn peak_bytes(folder: &Path, words: &str) -> f64 {
     peak
 }
 
-/// What `--dry-run` says of all parts together.
+/// The total that `--dry-run` states.
 fn forecast_bytes(folder: &Path, words: &str) -> f64 {
     let done = command(folder, &format!("{words} --dry-run")).output();
     let said = String::from_utf8(done.unwrap().stdout).unwrap();
@@ -76,7 +76,7 @@ fn a_training_takes_the_memory_that_was_forecast() {
         "tiny",
         "--set model.dim=16 --set model.depth=1 --set train.batch=1",
     );
-    // What the program takes by itself: its code, its threads, the data.
+    // Memory of the program itself: its code, its threads, the data.
     let program = tiny - tiny_forecast;
     for (out, set) in [
         ("weights", "--set model.dim=256 --set model.depth=5"),

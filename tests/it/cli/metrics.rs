@@ -1,4 +1,4 @@
-//! What a run measures, and the loss of held-out images.
+//! The measurements of a run, and the loss of held-out images.
 
 use super::{TINY_RUN, metrics};
 use sit_tests::sit::{run, run_ok};
@@ -23,13 +23,13 @@ fn held_out_images_have_a_loss_of_their_own() {
             losses[0].is_none() && losses[2].is_none(),
             "{said}: {losses:?}"
         );
-        // A network of zeros predicts nothing: the loss is the variance of data minus noise, 1 and that of the digits.
+        // A network of zeros predicts 0, so its loss is the variance of data minus noise: 1 plus that of the digits.
         let (first, last) = (losses[1].unwrap(), losses[3].unwrap());
         assert!((1.0..3.0).contains(&first) && (1.0..3.0).contains(&last));
-        // The same times and noise each time: it falls with the weights, by little.
+        // Times and noise are the same each time, so the loss falls with the weights, by little.
         assert!(last < first && first - last < 0.2, "{losses:?}");
     }
-    // What is measured changes nothing in what is trained, but for the images that are left out.
+    // Validation does not change training, except for the images that are left out.
     run_ok(
         folder.path(),
         &format!("{TINY_RUN} --set train.steps=4 --out plain").replace("--out run ", ""),

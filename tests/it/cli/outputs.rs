@@ -1,4 +1,4 @@
-//! What `sit sample` writes: parts of a list, single pictures, latents, trajectories, and nothing when it is stopped.
+//! What `sit sample` writes: parts of a list, single PNGs, latents, trajectories, and nothing when it is stopped.
 
 use super::sample::{array, sit_files};
 use super::tensors::{f32s, read, write};
@@ -72,14 +72,14 @@ fn a_folder_of_single_pictures() {
         assert_eq!(picture.into_luma8().as_raw(), want);
     }
     assert_eq!(names(folder), ["new", "run", "x.npz"]);
-    // One alone has its number; a folder that is empty will do.
+    // A single image keeps its number; an empty folder is accepted.
     fs::create_dir(folder.join("one")).unwrap();
     run_ok(
         folder,
         &format!("sample run --backend cpu {sample} --no-grid --index 1 --png one"),
     );
     assert_eq!(names(&folder.join("one")), [files[1]]);
-    // A second time it is in use.
+    // The second time, the folder is in use.
     let before = tree(folder);
     let again = run(
         folder,
@@ -174,14 +174,14 @@ fn a_trajectory_tells_how_it_was_made_and_is_started_from() {
     assert_eq!(a["y"].shape, [3]);
     let labels: Vec<u8> = a["y"].bytes.chunks(8).map(|b| b[0]).collect();
     assert_eq!(labels, [2, 7, 7]);
-    // From its first state, with its labels, the same path.
+    // Sampling from its first state with its labels gives the same path.
     run_ok(
         folder,
         &format!("{sample} --init a.safetensors --trajectory b.safetensors"),
     );
     let b = read(&folder.join("b.safetensors"));
     assert!(b["x"].values() == a["x"].values() && b["y"].bytes == a["y"].bytes);
-    // Raw weights and files say so too.
+    // Raw weights and files are recorded as such, too.
     let raw = run_ok(
         folder,
         "sample run/step-00000001 --backend cpu --steps 1 --out /dev/null --weights raw",
@@ -231,7 +231,7 @@ fn memory_does_not_grow_with_the_number_of_images() {
     );
 }
 
-/// Ctrl-C: nothing half-written is left, finished pictures stay.
+/// After Ctrl-C no partial file is left, and finished PNGs stay.
 #[cfg(unix)]
 #[test]
 fn a_sampling_that_is_stopped_leaves_whole_files_alone() {
@@ -273,7 +273,7 @@ fn a_sampling_that_is_stopped_leaves_whole_files_alone() {
     }
 }
 
-/// A file of noise whose first axis is not the images' is told from a trajectory.
+/// A tensor that is neither noise nor a trajectory is refused.
 #[test]
 fn noise_of_another_shape_is_refused() {
     let folder = tempfile::tempdir().unwrap();

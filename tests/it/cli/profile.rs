@@ -1,4 +1,4 @@
-//! `sit profile`: the table, the trace, what is refused, and that it changes nothing.
+//! `sit profile`: the table, the trace, refused arguments, and that profiling changes no results.
 
 use super::{TINY_RUN, names, tree};
 use pollster::block_on;
@@ -46,7 +46,7 @@ fn number(event: &Value, key: &str) -> f64 {
         .unwrap_or_else(|| panic!("{key}: {event}"))
 }
 
-/// The events of each program, in order; those of a category lie within their program.
+/// The events of each program, in order; events of a category are within their program.
 fn programs(events: &[Value], cat: &str) -> Vec<(String, Vec<Value>)> {
     let complete = events.iter().filter(|event| event["ph"] == "X");
     let mut programs: Vec<(String, f64, Vec<Value>)> = Vec::new();
@@ -145,7 +145,7 @@ fn the_gpu_has_all_kernels() {
         assert_eq!(got, kernels, "{name}");
         let missing = kernels.iter().find(|name| !said.contains(**name));
         assert_eq!(missing, None, "{said}");
-        // Those of an operation of several kernels are shared among them.
+        // If an operation has several kernels, its multiply-accumulates are divided among them.
         let (macs, want) = (args(inside, "macs"), plan.macs() as f64);
         assert!((macs - want).abs() <= inside.len() as f64, "{macs} {want}");
     }
@@ -254,7 +254,7 @@ fn training(config: &RunConfig, device: &Device) -> (Arenas, [Program; 2]) {
                     let labels: Vec<u32> = (0..n).map(|i| (i % below) as u32).collect();
                     program.write_u32(&port.name, &labels).unwrap();
                 }
-                // Settings of the optimizer among them, which are positive.
+                // These include settings of the optimizer, which must be positive.
                 None => {
                     let values = sine(n, 0.4, 0.9, 0.1 * k as f64);
                     let values: Vec<f32> = values.iter().map(|x| x + 0.5).collect();
@@ -267,7 +267,7 @@ fn training(config: &RunConfig, device: &Device) -> (Arenas, [Program; 2]) {
     (arenas, programs)
 }
 
-/// What a step leaves: losses, gradients, weights.
+/// The results of a step: losses, gradients, weights.
 fn left(config: &RunConfig, device: &Device, profiled: bool) -> Vec<u32> {
     let (arenas, mut programs) = training(config, device);
     let start = Instant::now();
@@ -298,7 +298,7 @@ fn left(config: &RunConfig, device: &Device, profiled: bool) -> Vec<u32> {
 
 #[test]
 fn a_profile_has_the_bits_of_a_run() {
-    // Enough samples for the CPU to take some of them through several steps.
+    // Enough samples that the CPU takes some of them through several steps before the others.
     for (device, batch) in [(&Device::Cpu, "train.batch=96"), (gpu(), "train.batch=3")] {
         let config = config(&[batch]);
         let run = left(&config, device, false);

@@ -20,7 +20,7 @@ const RESUME: &str = "train --resume run --backend cpu";
 
 const LAST: &str = "run/step-00000300";
 
-/// The whole run that never stopped.
+/// The same run without a stop, for comparison.
 fn whole(folder: &Path) {
     run_ok(folder, LONG_RUN);
     let kept = [100, 200, 280, 300].map(|step| format!("step-{step:08}"));
@@ -60,7 +60,7 @@ fn start(folder: &Path, words: &str) -> Child {
         .unwrap()
 }
 
-/// Waits until `ready`, which must come before the end of the process.
+/// Waits until `ready`, which must happen before the process ends.
 #[track_caller]
 fn wait(child: &mut Child, mut ready: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -117,7 +117,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
         wait(&mut child, || is_saving(folder));
         sleep(Duration::from_millis(delay_ms));
         kill(child);
-        // Each has its four files, whatever happened.
+        // Each checkpoint has its four files, whenever the process was killed.
         for checkpoint in checkpoints(&folder.join("run")) {
             assert_eq!(names(&folder.join("run").join(checkpoint)).len(), 4);
         }
@@ -126,7 +126,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
     for delay_ms in [3, 10, 30] {
         let lines = n_lines(folder);
         let mut child = start(folder, RESUME);
-        // It cuts the lines after its checkpoint first.
+        // On resuming, the run first cuts the lines after its checkpoint.
         wait(&mut child, || n_lines(folder) != lines);
         sleep(Duration::from_millis(delay_ms));
         kill(child);
@@ -144,7 +144,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
         done.stderr
     );
     assert!(!is_saving(folder));
-    // It saved at the step where it stopped, which it says.
+    // The run saved the step at which it stopped, and reports it.
     let last = checkpoints(&folder.join("run")).pop().unwrap();
     let step: u64 = last["step-".len()..].parse().unwrap();
     assert!(
@@ -155,7 +155,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
 
     run_ok(folder, RESUME);
     assert_same(folder, want.path());
-    // A finished run is finished.
+    // A finished run has nothing left to do.
     run_ok(folder, RESUME);
     assert_same(folder, want.path());
 }
@@ -188,7 +188,7 @@ fn a_truncated_checkpoint_is_refused_and_the_one_before_it_goes_on() {
     assert_same(got.path(), want.path());
 }
 
-/// A new configuration may change anything but the model, what it learns and its seed.
+/// A new configuration may change anything but the model, the objective and the seed.
 #[test]
 fn a_run_goes_on_longer_and_with_another_rate() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,11 +234,11 @@ fn two_processes_do_not_train_in_one_folder() {
     );
 }
 
-/// A file may grow to 150 or 300 KiB, by the shell's unit: a checkpoint's do not fit. As a full disk it fails a write in the
-/// middle, and works for any user.
+/// Limits a file to 150 or 300 KiB, by the shell's unit, which is too small for a checkpoint. Like a full disk it makes a write
+/// fail in the middle, but any user can set it.
 fn with_little_space(folder: &Path, words: &str) -> Done {
     let program = sit(folder);
-    // Ignored, the signal becomes the error "File too large".
+    // If the signal is ignored, the write fails with "File too large".
     let script = format!("trap '' XFSZ; ulimit -f 300; exec \"$0\" {words}");
     let mut shell = Command::new("sh");
     shell
@@ -290,7 +290,7 @@ fn a_trajectory_without_space_leaves_the_old_one() {
     assert_eq!(names(folder.path()), before);
 }
 
-/// The real thing, where a mount of one's own is allowed: root, or users with namespaces.
+/// A disk that is really full, if a mount is allowed: as root, or with user namespaces.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_an_error_that_names_the_file() {

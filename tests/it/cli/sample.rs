@@ -138,13 +138,13 @@ fn a_file_of_a_run_samples_as_the_run() {
     };
     let whole = images("run");
     assert!(images("run/step-00000002") == whole);
-    // Its metadata tell the number of heads.
+    // The file's metadata contains the number of heads.
     assert!(images("run/step-00000002/ema.safetensors") == whole);
     assert!(images("run/step-00000001") != whole);
     assert!(images("run --weights raw") == images("run/step-00000002/model.safetensors"));
 }
 
-/// Noise of one's own with classes in turn.
+/// Given noise, with classes in turn.
 #[test]
 fn init_without_labels_takes_the_classes_in_turn() {
     let folder = tempfile::tempdir().unwrap();

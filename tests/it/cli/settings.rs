@@ -1,4 +1,4 @@
-//! Settings that are valid and yet not what people expect: they are said, or changed with a message.
+//! Valid settings with unexpected effects: the user is told, or they are changed with a message.
 
 use super::TINY_RUN;
 use sit_tests::sit::{run, run_ok, sit};
@@ -102,7 +102,7 @@ fn a_preset_can_be_shortened_and_says_what_it_does() {
         "{}",
         done.stderr
     );
-    // As people write numbers.
+    // Numbers in the forms that people write.
     let done = dry("--preset digits --set train.steps=1e5 --set train.learning_rate=1.e-4");
     assert!(done.stdout.contains("steps = 100000\n"), "{}", done.stdout);
     assert!(
@@ -112,7 +112,7 @@ fn a_preset_can_be_shortened_and_says_what_it_does() {
     );
 }
 
-/// Names of files, classes and keys cannot move the cursor, set colors or turn the text.
+/// Names of files, classes and keys cannot move the cursor, set colors or change the direction of the text.
 #[cfg(unix)]
 #[test]
 fn names_from_outside_are_printed_safely() {

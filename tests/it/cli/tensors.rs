@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-/// A tensor as it lies in a file.
+/// A tensor as it is stored in a file.
 pub struct Tensor {
     pub dtype: Dtype,
     pub shape: Vec<usize>,

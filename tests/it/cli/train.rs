@@ -115,7 +115,7 @@ fn twenty_steps_that_are_not_finite_stop_a_run() {
     assert!(skipped[first..].iter().copied().eq(1..=20), "{skipped:?}");
     let last = lines.last().unwrap();
     assert!(last["loss"].is_null() && last["step"] == first + 20);
-    // Weights of which nothing finite comes are not worth a checkpoint.
+    // If the weights give nothing finite, no checkpoint is written.
     assert!(checkpoints(&folder.path().join("run")).is_empty());
 }
 
@@ -132,7 +132,7 @@ fn macs(m: &Dit) -> usize {
 fn info_of_a_preset() {
     let folder = tempfile::tempdir().unwrap();
     let text = run_ok(folder.path(), "info --preset sit-xl-2 --batch 1");
-    // The paper says 118.64 G; it counts a little besides the matrix products.
+    // The paper says 118.64 G, which includes a little more than the matrix products.
     let gmac = format!(
         "{:.2} GMAC",
         macs(&Dit::preset("SiT-XL/2").unwrap()) as f64 / 1e9

@@ -1,4 +1,4 @@
-//! Files of weights as the command opens them: in parts, and with what `sit info` says of them.
+//! Files of weights as the command opens them: in parts, and as `sit info` describes them.
 
 use super::TINY_RUN;
 use super::tensors::{Tensors, read, write};
@@ -67,7 +67,7 @@ fn a_model_in_parts_is_read_as_one() {
         assert_eq!(done.code, Some(2), "{}", done.stderr);
         assert!(done.stderr.contains(expected), "{}", done.stderr);
     };
-    // An index that names a file elsewhere, a part that is gone, with the index and without.
+    // An index that names a file elsewhere; then a missing part, with the index and without.
     let text = fs::read_to_string(folder.join(index)).unwrap();
     fs::write(
         folder.join(index),
@@ -96,7 +96,7 @@ fn a_model_in_parts_is_read_as_one() {
     assert!(export(parts[1]) == folder_bytes, "without the index");
 }
 
-/// Shapes tell all but the number of heads.
+/// The shapes determine everything but the number of heads.
 #[test]
 fn info_shows_what_a_bare_file_tells() {
     let folder = tempfile::tempdir().unwrap();

@@ -39,7 +39,7 @@ fn a_software_adapter_is_refused_by_name_and_reason() {
     }
 }
 
-/// The host looks whether it is to stop while it waits. The GPU is slow or fast: each wait asks at least once.
+/// The host checks for a request to stop while it waits. The GPU may be slow or fast: each wait checks at least once.
 #[test]
 fn a_wait_that_is_given_up_ends_the_device() {
     let own = own();
@@ -124,7 +124,7 @@ fn a_label_past_its_table_is_refused_alike_everywhere() {
     }
 }
 
-/// A plan's fields are public, and its shaders run unchecked.
+/// A plan's fields are public, but its shaders run without runtime checks.
 #[test]
 fn a_plan_whose_types_were_changed_is_refused() {
     let mut g = Graph::new();

@@ -8,7 +8,7 @@ use sit_tests::assert_close;
 use sit_tests::official::{self, Official};
 use sit_tests::sit::run_ok;
 
-/// Those of the ODE: no flag gives an SDE its noise.
+/// End states of the ODE only: no flag supplies the noise of an SDE.
 #[test]
 fn end_states_of_sit_sample() {
     let tiny = Official::open("sit_tiny");

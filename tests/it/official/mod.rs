@@ -10,7 +10,7 @@ mod training;
 use sit_engine::backend::Device;
 use sit_tests::gpu;
 
-/// A device and how close it must come: of tensors relative to their rms, of losses relative.
+/// A device, and its tolerance: for tensors relative to their rms, for losses relative.
 struct Bench {
     device: &'static Device,
     tensor: f64,

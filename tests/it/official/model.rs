@@ -7,7 +7,7 @@ use sit_tests::assert_close;
 use sit_tests::net::{self, Given, Training};
 use sit_tests::official::{self, Official};
 
-/// Every array of the file is one that a test reads.
+/// Tests read every array of the file.
 #[test]
 fn every_array_is_understood() {
     let kinds = ["forward", "cfg3", "grad", "trained", "ema", "ode", "sde"];
@@ -106,7 +106,7 @@ fn losses_and_gradients_on_the_gpu() {
     losses(&gpu_bench());
 }
 
-/// Guidance of some channels: the first half of the official `forward_with_cfg`, which is conditional in the others.
+/// Guidance of some channels: the first half of the official `forward_with_cfg`. The other channels are conditional.
 fn guidance(bench: &Bench) {
     let tiny = Official::open("sit_tiny");
     let cfg = tiny.at("cfg3");

@@ -5,7 +5,7 @@ use sit_engine::model::{Dit, ModelConfig};
 use sit_tests::fixture::Fixture;
 use sit_tests::{assert_close, official};
 
-/// More parameters take gigabytes and are for `cargo xtask parity`.
+/// Larger models take gigabytes; `cargo xtask parity` checks them.
 const MOST_PARAMS: usize = 200_000_000;
 
 #[test]

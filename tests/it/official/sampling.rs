@@ -55,7 +55,7 @@ fn end_states_on_the_gpu() {
     end_states(&gpu_bench());
 }
 
-/// Left out are only methods that the program does not have.
+/// Only methods that the program lacks are left out.
 #[test]
 fn methods_that_are_left_out_are_not_offered() {
     for name in NOT_YET {
@@ -63,7 +63,7 @@ fn methods_that_are_left_out_are_not_offered() {
     }
 }
 
-/// End states with guidance, of which the official code printed the sum and the first values to six decimals.
+/// End states with guidance. The official code printed their sum and first values to six decimals.
 #[test]
 fn guided_end_states() {
     let golden = Official::open("sit_golden");

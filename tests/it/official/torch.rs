@@ -1,4 +1,4 @@
-//! What `torch.save` wrote: the values that the file beside it states.
+//! Reads what `torch.save` wrote, and compares it with the values in the file beside it.
 
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Format, Reader};
@@ -11,7 +11,7 @@ use std::io::Cursor;
 
 type File = Reader<Cursor<Vec<u8>>>;
 
-/// Sines of two libraries, and decimals.
+/// Covers the sines of two libraries, and rounding to decimals.
 const TOLERANCE: f64 = 1e-6;
 
 fn reader(fixture: &Fixture, name: &str) -> File {
@@ -32,7 +32,7 @@ fn weights(file: &mut File, config: &Dit, formula: &Formula) {
     }
 }
 
-/// Sets of a training; a file of before 1.6, of each protocol, of Lightning: whatever stands around the weights.
+/// Weights in different containers: sets of a training, a file from before 1.6, files of each protocol, and of Lightning.
 #[test]
 fn weights_are_read_from_every_layout() {
     let fixture = Fixture::open("torch/files");
@@ -61,7 +61,7 @@ fn weights_are_read_from_every_layout() {
     }
 }
 
-/// Every tensor has its shape and its values; there are no others.
+/// Every tensor has its shape and its values, and there are no other tensors.
 fn contents(file: &mut File, stated: &Entry) {
     let tensors = stated.at("contents").entries();
     for (name, tensor) in &tensors {

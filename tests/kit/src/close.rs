@@ -1,4 +1,4 @@
-//! The one comparison of tensors.
+//! The comparison of tensors that all tests use.
 
 /// Panics unless every element of `got` is within `tol` times the root mean square of `want`.
 ///

@@ -3,7 +3,7 @@
 use sit_engine::backend::{Checks, Choice, Device, Options};
 use std::sync::OnceLock;
 
-/// The GPU, a software one if need be, opened once. Its kernels are not checked, as users run them.
+/// The GPU, or a software adapter, opened once. Its kernels run without runtime checks, as for users.
 ///
 /// # Panics
 /// When there is none: a machine that runs these tests must have one, so that none is skipped.

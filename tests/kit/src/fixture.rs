@@ -6,17 +6,17 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file in `tests/fixtures`, whatever `SIT_FIXTURES` says: for tests of what files are, not of their numbers.
+/// A file in `tests/fixtures`, whatever `SIT_FIXTURES` is: for tests of file formats, not of numbers.
 pub fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name)
 }
 
-/// Numbers of official code: a JSON file, which states their sizes, settings and formulas, and what lies beside it.
+/// Numbers of official code: a JSON file with sizes, settings and formulas, and the files beside it.
 ///
-/// The environment variable `SIT_FIXTURES` names another folder, absolute or from the root of the repository, in place of
-/// `tests/fixtures`. A fixture whose JSON file is not in it is still the one in `tests/fixtures`.
+/// The environment variable `SIT_FIXTURES` replaces `tests/fixtures` by another folder, absolute or relative to the root of the
+/// repository. If that folder lacks a fixture's JSON file, the fixture is still taken from `tests/fixtures`.
 pub struct Fixture {
     folder: PathBuf,
     name: String,
@@ -98,7 +98,7 @@ impl Arrays {
         names
     }
 
-    /// The numbers of one in f32.
+    /// The values of an array in f32.
     ///
     /// # Panics
     /// When the file has none of this name and type.
@@ -111,7 +111,7 @@ impl Arrays {
     }
 }
 
-/// A value in a fixture's JSON file. What a test asks of it and it is not ends the test, with its place.
+/// A value in a fixture's JSON file. If it is not of the kind that a test expects, the test fails and names its place.
 #[derive(Clone)]
 pub struct Entry<'a> {
     place: String,

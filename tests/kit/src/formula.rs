@@ -1,4 +1,4 @@
-//! Formulas as the fixtures' files state them: arithmetic in f64.
+//! Formulas in the fixtures' files: arithmetic in f64.
 
 mod parser;
 
@@ -42,7 +42,7 @@ macro_rules! functions {
     };
 }
 
-/// Operators and what formulas call by name.
+/// Operators, and functions that formulas call by name.
 static FUNCTIONS: &[Function] = functions! {
     "+" 2 |[a, b, _]| a + b;
     "-" 2 |[a, b, _]| a - b;
@@ -83,7 +83,7 @@ fn hash([i, k, seed]: [f64; 3]) -> f64 {
 }
 
 impl Formula {
-    /// The formula that a text is, begins with, or names after a colon: the first one that can be read.
+    /// The first formula in `text` that can be read: at its beginning or after a colon.
     ///
     /// # Panics
     /// When there is none.
@@ -95,7 +95,7 @@ impl Formula {
             .unwrap_or_else(|| panic!("no formula in: {text}"))
     }
 
-    /// The formula behind `label`, with a colon, an equals sign or nothing between them: `x: sin(0.1*i)`.
+    /// The formula after `label`, separated by a colon, an equals sign or nothing: `x: sin(0.1*i)`.
     ///
     /// # Panics
     /// When there is none.
@@ -112,16 +112,16 @@ impl Formula {
             .unwrap_or_else(|| panic!("no formula behind \"{label}\" in: {text}"))
     }
 
-    /// The formula with a number in place of a name.
+    /// The formula with a name replaced by a number.
     #[must_use]
     pub fn with(&self, name: &str, number: f64) -> Formula {
         Formula(self.0.replaced(name, &Node::Number(number)))
     }
 
-    /// The number that it is.
+    /// The value of a formula without names.
     ///
     /// # Panics
-    /// When it has a name in it.
+    /// When it contains a name.
     pub fn number(&self) -> f64 {
         self.check_names();
         self.0.value(0.0)
@@ -130,7 +130,7 @@ impl Formula {
     /// The numbers for `i` = 0 to `n` - 1, rounded to f32.
     ///
     /// # Panics
-    /// When it has another name in it.
+    /// When it contains another name.
     pub fn values(&self, n: usize) -> Vec<f32> {
         let of_index = Formula(self.0.replaced("i", &Node::Index));
         of_index.check_names();
@@ -144,7 +144,7 @@ impl Formula {
     }
 }
 
-/// A formula that begins a text and does not break off within it.
+/// A formula at the beginning of a text, if it is complete.
 fn read(text: &str) -> Option<Formula> {
     let mut parser = Parser::new(text);
     let node = parser.expression()?;
@@ -157,7 +157,7 @@ fn read(text: &str) -> Option<Formula> {
 }
 
 impl Node {
-    /// A call, which is a number if its operands are.
+    /// A call, evaluated at once if its operands are numbers.
     fn call(name: &str, args: Vec<Node>) -> Option<Node> {
         let function = FUNCTIONS.iter().find(|f| f.name == name)?;
         let constant = args.iter().all(|arg| matches!(arg, Node::Number(_)));
@@ -238,7 +238,7 @@ mod tests {
         );
     }
 
-    /// Each as a file has it, with what the names are and the value there.
+    /// Formulas as they are in files, with values for their names and the expected result.
     #[test]
     fn formulas_are_found_in_sentences() {
         for (text, label, expected) in [
@@ -289,7 +289,7 @@ mod tests {
         );
     }
 
-    /// Half of a formula is no formula.
+    /// An incomplete formula is not a formula.
     #[test]
     fn what_is_not_understood_is_refused() {
         for text in [

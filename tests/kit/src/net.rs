@@ -1,4 +1,4 @@
-//! Networks with formula weights as programs, trainings and sessions: what tests ask of the engine's upper layers.
+//! Networks with formula weights as programs, trainings and sessions, for tests of the engine's upper layers.
 
 use crate::formula::Formula;
 use pollster::block_on;
@@ -14,7 +14,7 @@ use sit_engine::shape::Shape;
 use sit_engine::train;
 use sit_engine::transport::Transport;
 
-/// A small network, for tests of what holds for every network.
+/// A small network, for tests of properties that every network has.
 pub const TINY: Dit = Dit {
     input_size: 8,
     channels: 4,
@@ -34,7 +34,7 @@ pub fn sine(n: usize, scale: f64, step: f64, phase: f64) -> Vec<f32> {
         .collect()
 }
 
-/// Weights of which none is like another: `i` counts in a parameter, `k` the parameters.
+/// Weights that are all different: `i` counts in a parameter, `k` the parameters.
 pub fn sine_weights(scale: f64) -> Formula {
     Formula::stated(&format!("{scale}*sin(1.7*i+0.3*k)"))
 }
@@ -247,7 +247,7 @@ impl Training {
         assert!(stats[0] > 0.0 && stats[1] == 0.0, "{stats:?}");
     }
 
-    /// A parameter, or what belongs to it.
+    /// The values of a parameter in an arena: weight, gradient, moment or average.
     ///
     /// # Panics
     /// When there is no such parameter.
@@ -256,7 +256,7 @@ impl Training {
     }
 }
 
-/// Runs all steps from x0 with the noise of `draw(number of the draw)`.
+/// Runs all steps from x0; `draw(number of the draw)` gives the noise.
 ///
 /// # Panics
 /// When the device fails.

@@ -1,4 +1,4 @@
-//! Settings of the official code, as the fixtures state them.
+//! Settings of the official code, read from the fixtures.
 
 use crate::fixture::{Arrays, Entry, Fixture};
 use crate::formula::Formula;
@@ -13,10 +13,10 @@ use sit_engine::transport::{
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Methods that fixtures have numbers of and the program does not offer yet.
+/// Methods in the fixtures that the program does not have yet.
 pub const NOT_YET: [&str; 1] = ["dopri5"];
 
-/// A network with its weights, and numbers of it.
+/// A network with its weights, and official results for it.
 pub struct Official {
     /// The file.
     pub fixture: Fixture,
@@ -40,7 +40,7 @@ impl Official {
         }
     }
 
-    /// What the JSON file has under a key.
+    /// The value of a key in the JSON file.
     ///
     /// # Panics
     /// When it has nothing.
@@ -89,7 +89,7 @@ pub fn weights(file: &Entry) -> Formula {
     Formula::labelled(file.at("note").text(), "flat index i")
 }
 
-/// A setting by its name.
+/// Parses a setting by its name.
 fn named<T: FromStr<Err: Display>>(name: &str, key: &str) -> T {
     name.parse().unwrap_or_else(|e| panic!("{key}: {e}"))
 }
@@ -105,7 +105,7 @@ fn path_and_prediction(path: &str, prediction: &str, key: &str) -> Transport {
 /// The transport of a key `PATH/PREDICTION/WEIGHT`.
 ///
 /// # Panics
-/// When it is not understood.
+/// When it cannot be parsed.
 pub fn transport(key: &str) -> Transport {
     let parts: Vec<&str> = key.split('/').collect();
     let [path, prediction, weight] = parts[..] else {
@@ -135,13 +135,13 @@ pub fn training(train: &Entry, model: Dit, batch: usize) -> Training {
     objective(transport(train.at("combo").text()), model, batch).adamw(adamw)
 }
 
-/// A training that is there for its loss.
+/// A training of which only the loss is used.
 pub fn objective(transport: Transport, model: Dit, batch: usize) -> Training {
     let training = Trainer::builder(model).transport(transport);
     training.batch(batch).class_dropout(0.0)
 }
 
-/// A method by its name in the fixtures; none if it is [`NOT_YET`] in the program.
+/// A method by its name in the fixtures; `None` if it is [`NOT_YET`] in the program.
 ///
 /// # Panics
 /// When it is not known.
@@ -155,11 +155,11 @@ fn method(name: &str, key: &str) -> Option<Method> {
     (!NOT_YET.contains(&name)).then(|| named(own, key))
 }
 
-/// Transport and solver of a key `ode.PATH.PREDICTION.METHOD` or `sde.PATH.PREDICTION.METHOD.FORM.NORM.LAST.SIZE`; none if its
+/// Transport and solver of a key `ode.PATH.PREDICTION.METHOD` or `sde.PATH.PREDICTION.METHOD.FORM.NORM.LAST.SIZE`; `None` if the
 /// method is [`NOT_YET`] in the program.
 ///
 /// # Panics
-/// When it is not understood.
+/// When it cannot be parsed.
 pub fn sampler(key: &str, n_steps: usize) -> Option<(Transport, Sampler)> {
     let n_steps = n_steps as u32;
     let (words, numbers) = words_and_numbers(key);
@@ -183,7 +183,7 @@ pub fn sampler(key: &str, n_steps: usize) -> Option<(Transport, Sampler)> {
     Some((path_and_prediction(path, prediction, key), sampler))
 }
 
-/// The parts between dots of a key. Numbers have a dot of their own.
+/// Splits a key at dots into words and numbers, which may contain dots themselves.
 fn words_and_numbers(key: &str) -> (Vec<&str>, Vec<f64>) {
     let number = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
     let (mut words, mut numbers) = (Vec::new(), Vec::new());
@@ -199,10 +199,10 @@ fn words_and_numbers(key: &str) -> (Vec<&str>, Vec<f64>) {
     (words, numbers)
 }
 
-/// How many channels are guided: `0..2` are three.
+/// The number of guided channels: `0..2` are three.
 ///
 /// # Panics
-/// When it is not understood.
+/// When it cannot be parsed.
 pub fn n_guided(channels: &Entry) -> usize {
     let text = channels.text();
     let range = text.split(' ').next().unwrap_or(text);
@@ -229,7 +229,7 @@ pub fn guidance(scale: f64, n_guided: usize, model: &Dit) -> Guidance {
     }
 }
 
-/// Outputs of a published size with formula weights, ours and the official ones: as many as `sit_presets.json` has.
+/// Our outputs and the official ones for a published size with formula weights, as many as `sit_presets.json` has.
 ///
 /// # Panics
 /// When the file lacks the size or the device fails.

@@ -7,14 +7,13 @@ use sit_engine::graph::{Arena, Graph, Kind, Layout, Plan, Var};
 use sit_engine::ops::{self, Case};
 use sit_engine::shape::{Elem, Shape, Type};
 
-/// What the CPU in f32 may err: 6e-8 of an element by rounding; sums here have up to 515 terms and exponents reach 10,
-/// which multiplies it.
+/// Error allowed for the CPU in f32: rounding of 6e-8 per element, multiplied by sums of up to 515 terms and exponents up to 10.
 pub const CPU_TOL: f64 = 4e-6;
 
-/// As on the CPU, but WGSL's exp may err by 3 + 2|x| units in the last place.
+/// As on the CPU, but WGSL's exp may have an error of 3 + 2|x| units in the last place.
 pub const GPU_TOL: f64 = 1e-5;
 
-/// What an input of a case holds.
+/// The content of a case's input.
 #[derive(Clone, Debug)]
 enum Values {
     Float(Vec<f32>),
@@ -30,7 +29,7 @@ pub struct Bench {
     pub name: String,
     inputs: Vec<(String, Values)>,
     layout: Layout,
-    /// All outputs; what no step writes is NaN.
+    /// All outputs; elements that no step writes are NaN.
     pub plan: Plan,
     /// Evaluates `loss` alone.
     loss_plan: Plan,
@@ -49,12 +48,12 @@ impl Bench {
         })
     }
 
-    /// What the operation says it is, in its place; `None` where it says nothing.
+    /// The operation's expansion in its place; `None` if it has none.
     ///
     /// # Panics
     /// When the case does not fit its operation, or the expansion has other outputs than it.
     pub fn expanded(case: &Case) -> Option<Bench> {
-        // Whether there is one does not depend on the graph.
+        // Whether an expansion exists does not depend on the graph.
         let mut g = Graph::new();
         let ins = case.ins.iter().map(|ty| match ty.elem {
             Elem::U32 => g.input_u32("", ty.shape.clone()),
@@ -76,7 +75,7 @@ impl Bench {
         }))
     }
 
-    /// A bench of what `apply` makes of the operands.
+    /// A bench of the values that `apply` computes from the operands.
     fn of(case: &Case, apply: impl FnOnce(&mut Graph, &[Var]) -> Vec<Var>) -> Bench {
         let mut g = Graph::new();
         let name = format!("{:?} {:?}", case.op, case.ins);
@@ -133,7 +132,7 @@ impl Bench {
             ..Request::default()
         };
         let mut plan = Plan::new(&g, &request, &[&layout]).expect("the case has a plan");
-        // Poison: an element that no step writes stays NaN.
+        // Fill with NaN: elements that no step writes stay NaN.
         for slot in &mut plan.slots {
             if slot.usage == Use::Scratch {
                 slot.usage = Use::Const(f32::NAN);
@@ -250,14 +249,14 @@ impl Bench {
     }
 }
 
-/// Whether the operation is of a stem of primitives.
+/// Whether the operation's stem is one of primitives.
 pub fn is_primitive(name: &str) -> bool {
     let stem = name.split('_').next().unwrap_or_default();
     ["axes", "gather", "matmul", "pointwise", "reduce"].contains(&stem)
 }
 
-/// The outputs one behind the other: the host weighs them by the seed, so that no two can be confused. What joins them is not what
-/// is tested: an operation with one output is differentiated as it is.
+/// Concatenates the outputs. The host multiplies them by the seed, so that no two can be confused. The operation that concatenates
+/// is not under test: an operation with one output is differentiated alone.
 fn joined(g: &mut Graph, outs: &[Var]) -> Var {
     if let [out] = outs {
         return *out;
@@ -270,7 +269,7 @@ fn joined(g: &mut Graph, outs: &[Var]) -> Var {
     ops::axes::concat(g, &flat, 0).expect("vectors")
 }
 
-/// Values that input `i` of an operation has in real use; multiples of 2^-10 where differences are taken.
+/// Realistic values for input `i` of an operation; multiples of 2^-10 if differences are taken.
 pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
     let random = uniform(i as u64, n);
     let times = |scale: f32| random.iter().map(|x| x * scale).collect();
@@ -284,7 +283,7 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
         // lr, beta1, beta2, adam_eps, weight_decay, ema_decay, c1, c2, clip
         ("adamw_step", 2) => vec![1e-2, 0.9, 0.95, 1e-8, 0.1, 0.999, 3.69, 7.01, 1.0],
         ("adamw_accumulate", 1) => vec![1.0],
-        // Softmax from flat to peaked, activations into their tails, several turns of the wave.
+        // The softmax is flat to peaked, the activations reach their tails, and the wave makes several turns.
         ("attention_fwd", 0) => times(2.0),
         ("pointwise_silu_fwd" | "pointwise_gelu" | "pointwise_tanh" | "pointwise_sigmoid", 0) => {
             times(4.0)
@@ -294,7 +293,7 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
         // From 1 to 3.
         ("pointwise_ln" | "pointwise_sqrt" | "pointwise_rsqrt" | "pointwise_recip", 0)
         | ("pointwise_div", 1) => random.iter().map(|x| x + 2.0).collect(),
-        // Never at the kink, and never equal to the second input.
+        // Never at the kink of a function, and never equal to the second input.
         ("pointwise_relu" | "pointwise_step" | "pointwise_maximum", 0) => {
             random.iter().map(|x| x + 1.0 / 2048.0).collect()
         }
@@ -310,10 +309,10 @@ pub fn cases() -> impl Iterator<Item = (&'static str, Case)> {
     ops::ALL.iter().flat_map(of)
 }
 
-/// What came out of all cases.
+/// The results of all cases.
 #[derive(Debug)]
 pub struct Report {
-    /// The largest error of each stem over the root mean square of what is expected.
+    /// The largest error of each stem divided by the root mean square of the expected values.
     pub worst: Vec<(&'static str, f64)>,
     /// What is wrong; empty when all is well.
     pub failures: Vec<String>,

@@ -1,8 +1,8 @@
-//! Inputs that are the same everywhere.
+//! Inputs that are the same on every machine.
 
 /// `n` numbers k / 1024 in `[-1, 1)`, a function of `seed` alone (SplitMix64).
 ///
-/// So coarse that steps of a power of two down to 2^-13 stay exact in f32: differences of such inputs have no rounding error.
+/// The numbers are so coarse that adding powers of two down to 2^-13 is exact in f32: differences have no rounding error.
 pub fn uniform(seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64)
         .map(|i| ((mix(seed, i) >> 53) as f32 - 1024.0) / 1024.0)
@@ -18,7 +18,7 @@ pub fn below(seed: u64, n: usize, bound: u32) -> Vec<u32> {
 
 fn mix(seed: u64, i: u64) -> u64 {
     const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-    // Seeds 1, 2, .. would otherwise be one sequence shifted by one.
+    // Otherwise seeds 1, 2, .. would give one sequence, shifted by one.
     let mut z = seed
         .wrapping_mul(0xd134_2543_de82_ef95)
         .wrapping_add((i + 1).wrapping_mul(GAMMA));

@@ -46,7 +46,7 @@ fn build() -> PathBuf {
         .output()
         .expect("cargo runs");
     assert!(built.status.success(), "building sit: {}", built.status);
-    // Cargo knows where the program lies: the folders of a target can be configured.
+    // Cargo reports where the program is, because target folders can be configured.
     let messages = String::from_utf8_lossy(&built.stdout);
     let program = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;

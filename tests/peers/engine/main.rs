@@ -1,7 +1,7 @@
 //! This side of `cargo xtask bench --peers`: `peer SIZES.json EXCHANGE.safetensors cpu|gpu`.
 //!
-//! Writes weights, inputs and the output of a forward for the other side to check, then does one training step or one
-//! forward for each line of standard input and answers with its time: the other side works while this one waits.
+//! Writes weights, inputs and the output of a forward for the other side to check. Then it does one training step or one forward
+//! for each line of standard input, and answers with the time. The two sides never work at the same time.
 
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;

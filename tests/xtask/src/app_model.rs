@@ -17,7 +17,7 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// The page loads it with everything else.
+/// The limit is low because the page loads the model at its start.
 const MAX_BYTES: u64 = 1_000_000;
 
 /// Runs it and prints what came out. The CPU backend makes the same bytes on the same machine.

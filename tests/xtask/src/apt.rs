@@ -1,4 +1,4 @@
-//! Debian packages that a verb cannot do without.
+//! Debian packages that a command cannot do without.
 
 use crate::check;
 use anyhow::{Result, bail};

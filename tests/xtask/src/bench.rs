@@ -166,7 +166,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The Python of a virtual environment with the pinned requirements, made when they are new.
+/// The Python of a virtual environment with the pinned requirements, made again when these change.
 fn pytorch(folder: &Path) -> Result<PathBuf> {
     let requirements = root().join("tests/peers/pytorch/requirements.txt");
     let environment = folder.join("pytorch");
@@ -200,7 +200,7 @@ struct Side {
 }
 
 impl Side {
-    /// Starts it and returns what it says of itself.
+    /// Starts it and returns its description of itself.
     fn start(command: &mut Command) -> Result<(Side, Value)> {
         let shown = crate::text(command);
         let mut child = command

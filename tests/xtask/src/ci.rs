@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Runs everything; the first failure ends it. Says what each part took.
+/// Runs everything and prints the time of each part; stops at the first failure.
 pub fn run() -> Result<()> {
     let mut took = Vec::new();
     let mut part = |name: &'static str, run: &dyn Fn() -> Result<()>| {
@@ -28,8 +28,8 @@ pub fn run() -> Result<()> {
     part("documentation", &|| {
         check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    // One build for the tests and for the command that they run: built by itself, it would have other features, and the engine
-    // and its dependencies would be compiled twice.
+    // A single build for the tests and for the command that they run. Built separately, the command would have other features, and
+    // the engine and its dependencies would be compiled twice.
     part("build of the tests", &|| {
         check(&mut cargo("build --workspace --all-targets"))
     })?;
@@ -59,13 +59,13 @@ fn examples() -> Result<()> {
             continue;
         };
         let mut example = Command::new(target().join("debug/examples").join(name));
-        // The one that needs a file of weights; the others take no arguments.
+        // Only this example needs a file of weights; the others take no arguments.
         check(example.arg(root().join("app/assets/digits.safetensors")))?;
     }
     Ok(())
 }
 
-/// Platforms that no test runs on: the compiler's word is better than none.
+/// Platforms without tests. Checking with the compiler is better than nothing.
 const OTHER_PLATFORMS: [&str; 4] = [
     "aarch64-unknown-linux-gnu",
     "aarch64-apple-darwin",
@@ -73,7 +73,7 @@ const OTHER_PLATFORMS: [&str; 4] = [
     "x86_64-pc-windows-gnu",
 ];
 
-/// Checks the program and the window for every one whose standard library the toolchain has.
+/// Checks the command and the window for each of them whose standard library is installed.
 fn other_platforms() -> Result<()> {
     let missing = missing()?;
     for platform in OTHER_PLATFORMS.iter().filter(|p| !missing.contains(p)) {
@@ -84,7 +84,7 @@ fn other_platforms() -> Result<()> {
     Ok(())
 }
 
-/// Those without a standard library.
+/// The platforms without a standard library.
 fn missing() -> Result<Vec<&'static str>> {
     let mut missing = Vec::new();
     for platform in OTHER_PLATFORMS {
@@ -101,7 +101,7 @@ fn missing() -> Result<Vec<&'static str>> {
     Ok(missing)
 }
 
-/// The GPU tests need a Vulkan device. Debian's software one will do; it is installed when there is no driver at all.
+/// The GPU tests need a Vulkan device. If there is no driver at all, Debian's software driver is installed.
 fn vulkan() -> Result<()> {
     const PACKAGE: &str = "mesa-vulkan-drivers";
     if !cfg!(target_os = "linux") || has_driver() {
@@ -114,7 +114,7 @@ fn vulkan() -> Result<()> {
     Ok(())
 }
 
-/// Whether the Vulkan loader would find a driver: where its documentation says it looks on Linux.
+/// Whether the Vulkan loader would find a driver, by the places in its documentation for Linux.
 fn has_driver() -> bool {
     let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
         .iter()

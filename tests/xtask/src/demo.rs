@@ -28,7 +28,7 @@ const GRIDS: [(&str, &str, &str); 4] = [
     ("SDE (Euler-Maruyama)", "--sde euler --steps 30", "1"),
 ];
 
-/// Runs it and prints what came out.
+/// Runs it and prints the results.
 pub fn run(args: &Args) -> Result<()> {
     check(&mut cargo("build --release --package sit-trainer"))?;
     let run = args

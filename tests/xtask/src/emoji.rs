@@ -1,4 +1,4 @@
-//! `cargo xtask emoji`: the preset for one's own pictures on real ones, from a package of emoji to samples that are judged.
+//! `cargo xtask emoji`: tests the preset for users' own pictures on a package of emoji, and judges the samples.
 
 use crate::{cargo, check, target};
 use anyhow::{Context, Result, ensure};
@@ -21,10 +21,10 @@ pub struct Args {
     backend: String,
 }
 
-/// Of each class one emoji in so many is held out.
+/// One in this many emoji of each class is held out.
 const HELD_OUT_ONE_IN: usize = 6;
 
-/// Runs it and prints what came out.
+/// Runs it and prints the results.
 pub fn run(args: &Args) -> Result<()> {
     let out = std::path::absolute(&args.out)?;
     ensure!(!out.exists(), "{}: is there already", out.display());
@@ -85,7 +85,7 @@ fn sort(package: &Path, out: &Path) -> Result<String> {
         *number += 1;
         let folder = out.join(part).join(class);
         fs::create_dir_all(&folder)?;
-        // The skin tones of a hand stay together, or what is held out would be trained on in another color.
+        // Keep the skin tones of a hand together: otherwise a held-out hand would be trained on in another color.
         let tones = one["skin_variations"].as_object().into_iter().flatten();
         let all = std::iter::once(one).chain(tones.map(|(_, tone)| tone));
         for image in all.filter_map(|variant| variant["image"].as_str()) {
@@ -105,7 +105,7 @@ fn sort(package: &Path, out: &Path) -> Result<String> {
     Ok(counts.join(", "))
 }
 
-/// The class of an emoji, by its subcategory; most have none here.
+/// The class of an emoji, by its subcategory; `None` for most emoji.
 fn class(emoji: &Value) -> Option<&'static str> {
     match emoji["subcategory"].as_str()? {
         "country-flag" => Some("flag"),

@@ -6,8 +6,8 @@ use pollster::block_on;
 use sit_engine::backend::{Choice, Device, Options, gpu};
 use std::time::Duration;
 
-/// How long a wait for the GPU lasts at most once a signal has asked to stop. What is under way takes some seconds at most (systems reset a
-/// GPU that works on one thing for longer), and a scheduler kills half a minute after its signal.
+/// The longest wait for the GPU after a signal to stop. Work in progress takes a few seconds at most, because systems reset a GPU
+/// that works on one thing for longer. A scheduler kills the process half a minute after its signal.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where to compute.
@@ -50,7 +50,7 @@ impl BackendArg {
     }
 }
 
-/// The GPUs of this machine for people, with the numbers that `--device` takes; empty without any.
+/// The GPUs of this machine as text, with the numbers that `--device` takes; empty if there is none.
 pub fn list() -> String {
     let gpus = match block_on(gpu::list()) {
         Ok(gpus) => gpus,

@@ -3,10 +3,10 @@
 use crate::config::suggestion;
 use sit_engine::text::{count, shown};
 
-/// More classes than that are not sampled at a time.
+/// The most classes that one list may name.
 const MOST: usize = 1_000_000;
 
-/// A model's classes, to be asked for.
+/// The classes of a model, to look up those that `--classes` names.
 pub struct Known<'a> {
     /// The number of classes; the null class is the number `n`.
     pub n: usize,
@@ -17,7 +17,7 @@ pub struct Known<'a> {
 impl Known<'_> {
     /// Reads a list such as `0-9`, `207,360` or `cat,dog`; `none` is the null class.
     ///
-    /// A class's name comes first: of a model whose classes are called 1 to 26, `1` is the first of them.
+    /// A name takes precedence over a number: if a model's classes are called 1 to 26, `1` is the first of them.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -52,7 +52,7 @@ impl Known<'_> {
         Ok(classes)
     }
 
-    /// The class called `name`, in any case if only one is; the null class for `none`.
+    /// The class called `name`, ignoring case if that is unambiguous; the null class for `none`.
     fn named(&self, name: &str) -> Option<u32> {
         let names = || self.names.iter().take(self.n).zip(0..);
         if let Some((_, class)) = names().find(|(known, _)| *known == name) {
@@ -80,7 +80,7 @@ impl Known<'_> {
                 names => format!("{unknown}, {}", suggestion(text, &first(names), "")),
             });
         };
-        // Where all names are numbers, a number is a name, or the null class.
+        // If all names are numbers, a number must be a name or the null class.
         let are_numbers =
             names.len() == self.n && names.iter().all(|name| name.parse::<u32>().is_ok());
         if number as usize == self.n || (number as usize) < self.n && !are_numbers {
@@ -107,7 +107,7 @@ impl Known<'_> {
         };
         let (first, last) = match (self.class(first.trim()), self.class(last.trim())) {
             (Ok(first), Ok(last)) => (first, last),
-            // It may be a name with a hyphen that there is not.
+            // The text may be an unknown name that contains a hyphen.
             (Err(_), Err(_)) => return self.class(text).map(|class| classes.push(class)),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
@@ -178,7 +178,7 @@ mod tests {
         );
     }
 
-    /// Of classes that are called by numbers, a number is a name.
+    /// If classes are called by numbers, a number is a name, not an index.
     #[test]
     fn a_name_comes_before_a_number() {
         let letters: Vec<String> = (1..=26).map(|i| i.to_string()).collect();

@@ -30,7 +30,7 @@ pub fn run(command: &Command) -> Result<()> {
         path: Some(path.clone()),
         ..DataConfig::digits()
     };
-    // What leads nowhere is the inspection's to name: it may be the word for the embedded digits.
+    // Leave a path that does not exist to `inspect`: it may be the word for the embedded digits.
     let path = asked
         .place(None)
         .ok()

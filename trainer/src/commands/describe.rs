@@ -5,7 +5,7 @@ use crate::data::{DataConfig, Dataset, classes};
 use crate::error::{Failure, Result};
 use sit_engine::text::count;
 
-/// Says what was opened as `asked`, what that settled in `config`, and which classes have no image.
+/// Logs the data, the settings that `asked` left open and `config` now has, and the classes without images.
 ///
 /// # Errors
 /// [`Failure::Input`] when most classes have no image, which is a mistake in their number.

@@ -43,7 +43,7 @@ pub struct Args {
     input_size: Option<usize>,
 }
 
-/// More tensors that do not fit tell no more.
+/// The most mismatched tensors that are listed; more would not help.
 const MISMATCHES_SHOWN: usize = 10;
 
 /// Runs it.
@@ -131,10 +131,10 @@ pub fn run(args: &Args) -> Result<()> {
     stdout::print(&text)
 }
 
-/// Tensors of a file that is no SiT that are shown.
+/// The most tensors that are listed of a file that is not a SiT.
 const TENSORS_SHOWN: usize = 5;
 
-/// What computes here, without a model.
+/// Shows the devices of this machine, without a model.
 fn machine() -> Result<()> {
     let mut text = String::new();
     for choice in [Choice::Cpu, Choice::Gpu] {
@@ -175,7 +175,7 @@ fn what(path: &Path, file: &Weights) -> String {
     text + "\n"
 }
 
-/// The sizes that a file tells, and what does not fit them as text; the first tensors of one that is no SiT.
+/// The model sizes found in a file. Writes mismatched tensors to `text`, or the first tensors if the file is not a SiT.
 fn recognized(file: &Weights, args: &Args, text: &mut String) -> Result<Recognized> {
     let Examination {
         model,
@@ -204,7 +204,7 @@ fn recognized(file: &Weights, args: &Args, text: &mut String) -> Result<Recogniz
     Err(Failure::input("a file whose tensors tell no sizes"))
 }
 
-/// What a file does not tell, and how to say it.
+/// Sizes that the file does not state, and the flags that state them.
 fn open_questions(known: &Recognized) -> String {
     let mut text = String::new();
     if let (ModelConfig::Dit(dit), false) = (&known.model, known.knows_heads) {
@@ -298,7 +298,7 @@ fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[Strin
     Ok(())
 }
 
-/// A run's configuration of which only the model counts.
+/// A configuration in which only the model matters.
 pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     let n_classes = model.io().n_classes;
     RunConfig {
@@ -314,7 +314,7 @@ pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     }
 }
 
-/// Sampling a batch; every step of the ODE is like the first.
+/// Sampling of a batch in a single step, since every step of the ODE is alike.
 fn one_step(blueprint: Blueprint, batch: usize, guidance: f64) -> Sampling<Blueprint> {
     let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
     sampling.batch(batch).guidance(guidance)

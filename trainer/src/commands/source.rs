@@ -1,4 +1,4 @@
-//! The argument CHECKPOINT: a run or a file of weights, and what it does not tell of itself.
+//! The argument CHECKPOINT: a run or a file of weights, and flags for what the file does not record.
 
 use super::values::whole;
 use crate::error::{Failure, Result};
@@ -79,7 +79,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Opens the checkpoint of a network that guides a model of `main`; a bare file is taken to have its transport and its image size.
+/// Opens the checkpoint of a network that guides a model of `main`, whose transport and image size a bare file is assumed to have.
 ///
 /// # Errors
 /// As of [`SourceArgs::open`].
@@ -106,7 +106,7 @@ impl SourceArgs {
     /// Opens the checkpoint and checks the names and shapes of its tensors.
     ///
     /// # Errors
-    /// [`Failure::Input`] when it cannot be read, does not fit, or records what a flag says.
+    /// [`Failure::Input`] when it cannot be read, does not fit, or itself records what a flag states.
     pub fn open(&self) -> Result<Source> {
         let source = if weights::is_run(&self.checkpoint)? {
             self.open_run()?
@@ -195,7 +195,7 @@ impl SourceArgs {
         })
     }
 
-    /// The arguments for a checkpoint, or for a bare file with so many heads and images of this side.
+    /// The arguments for a checkpoint, or for a bare file with this number of heads and this image size.
     pub fn bare(checkpoint: &Path, n_heads: Option<usize>, input_size: Option<usize>) -> Self {
         SourceArgs {
             checkpoint: checkpoint.to_owned(),

@@ -76,11 +76,11 @@ pub fn run(args: &Args) -> Result<()> {
     signals::usr1_goes_on();
     args.init.check()?;
     let (mut config, start) = args.start()?;
-    // Where a run lies is not part of what it does.
+    // The location of a run is not one of its settings.
     config.log.folder = None;
-    // What is quick to refuse comes before the data, which may take minutes to check.
+    // Check what can be refused quickly before opening the data, which may take minutes.
     let run = match &start {
-        // Another number changes no path that starts from it.
+        // If the number changes later, relative paths from the folder stay the same.
         Start::Next(name) => run::free_name(name),
         Start::New(folder) | Start::Again(folder) => folder.clone(),
         Start::From(checkpoint) => checkpoint.run.clone(),
@@ -120,12 +120,12 @@ pub fn run(args: &Args) -> Result<()> {
         job.start_from(init)?;
     }
 
-    // Nothing is written before everything that can be refused is.
+    // Write nothing before all checks have passed.
     let mut folder = match &start {
         Start::Next(name) => RunFolder::make_next(name)?,
         Start::New(folder) => {
             let made = RunFolder::make(folder)?;
-            // Another process may have been faster, and done already.
+            // Another process may have made the folder first, and may already have finished.
             run::check_new(folder)?;
             made
         }
@@ -172,7 +172,7 @@ impl Args {
         if self.skip_bad {
             set.push("data.skip_bad=true".into());
         }
-        // A path of the command line starts from the working folder.
+        // A path on the command line is relative to the working folder.
         let is_set = |key: &str| set.iter().any(|text| config::set_key(text) == key);
         let is_placed = is_set("data.path");
         let load_after = |first: &[String], source: Source| -> Result<RunConfig> {
@@ -194,7 +194,7 @@ impl Args {
         let own;
         let resume = match (&self.resume, &self.out) {
             (Some(resume), _) => resume.clone(),
-            // A run that is there need not be told what it is.
+            // An existing run has its own configuration.
             (None, Some(out)) if self.auto_resume && has_run(out) => out.clone(),
             (None, out) => {
                 let nothing = || {
@@ -278,9 +278,9 @@ impl Args {
     }
 }
 
-/// What is left to the data, and where that is, stays as it was found when the run began.
+/// Keeps what the run found when it began: the settings that the configuration leaves to the data, and where the data is.
 fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool) {
-    // It says where the run came from; it does not start there again.
+    // `init` only records where the run came from; a resumed run does not load it again.
     asked.init.clone_from(&saved.init);
     if asked.data.n_classes.is_none() {
         asked.model.set_n_classes(saved.model.io().n_classes);
@@ -294,7 +294,7 @@ fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool)
     }
     asked.data.first_label = asked.data.first_label.or(saved.data.first_label);
     asked.data.transpose = asked.data.transpose.or(saved.data.transpose);
-    // What new runs have by default, a run from before these keys goes on without.
+    // Runs made before these keys existed keep the old behavior instead of the new defaults.
     if saved.data.class_order.is_none() && !is_set("data.class_order") {
         asked.data.class_order = None;
     }
@@ -303,7 +303,7 @@ fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool)
     }
 }
 
-/// Refuses a configuration that the weights, the noise or the data order of a run do not fit, and tells what else changes.
+/// Refuses a configuration that does not fit the weights, the noise or the data order of a run, and logs all other changes.
 fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     let mut asked = asked.clone();
     asked.log.folder = None;
@@ -321,7 +321,7 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     names.sort();
     names.dedup();
     let text = |value: Option<&toml::Value>| value.map_or("not set".into(), toml::Value::to_string);
-    // Where the data lies is said when it is not found.
+    // `data.path_from` is only a location: an error names it if the data is not found.
     for name in names.into_iter().filter(|name| *name != "data.path_from") {
         let (old, new) = (saved.get(name), asked.get(name));
         if old == new {
@@ -341,7 +341,7 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
     Ok(())
 }
 
-/// Opens the data, and takes from it what the configuration leaves to it. Returns it with the folder where it was found.
+/// Opens the data and fills in the settings that the configuration leaves to it. Also returns the folder where it was found.
 fn open_data(
     config: &mut RunConfig,
     run: &Path,

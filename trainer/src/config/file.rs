@@ -1,4 +1,4 @@
-//! Reading a configuration file: TOML, as editors of every system save it, and what is wrong with one that is not.
+//! Reads a configuration file: TOML as editors of every system save it. Explains what is wrong with any other file.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,13 @@ use toml::{Table, Value};
 use super::nesting::nests_too_deep;
 use super::{ConfigError, number, preset_called};
 
-/// Longest configuration; it is a page of text. What is longer is another kind of file.
+/// The longest configuration file. A real one is a page of text; a longer file is something else.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The table in a file.
 ///
 /// # Errors
-/// [`ConfigError`] naming the file, with what kind of file it is if not TOML, or the line that is wrong and how it is written.
+/// [`ConfigError`] naming the file: what kind of file it is if it is not TOML, or the wrong line and how to write it.
 pub fn read(path: &Path) -> Result<Table, ConfigError> {
     let refuse = |message: String| ConfigError::new(format!("{}: {message}", shown(path)));
     let metadata = fs::metadata(path).map_err(|error| refuse(not_there(path, &error)))?;
@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
     for (name, key) in [("data", "path"), ("log", "folder")] {
         let value = table.get(name).and_then(|table| table.get(key));
         let text = value.and_then(Value::as_str).unwrap_or_default();
-        // "C:\temp" is valid, and has a tab in it.
+        // "C:\temp" is a valid TOML string, in which `\t` is a tab.
         if text.as_bytes().get(1) == Some(&b':') && text.contains(char::is_control) {
             return Err(refuse(format!(
                 "{name}.{key}: got {}; in double quotes \\t, \\n and the like are one character: write the path in \
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
-/// What stands around a column of a line, which may be long.
+/// The part of a line around a column; the line may be long.
 fn excerpt(line: &str, column: usize) -> String {
     const AROUND: usize = 60;
     let first = column.saturating_sub(AROUND);
@@ -92,7 +92,7 @@ fn is_a_folder(path: &Path) -> String {
     format!("is a folder, expected a configuration file; {what}")
 }
 
-/// The text of a file, less the mark that Windows editors put first.
+/// The text of a file without the byte order mark that Windows editors write.
 fn text(bytes: Vec<u8>) -> Result<String, String> {
     const SAVE: &str = "save it as UTF-8";
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -101,7 +101,7 @@ fn text(bytes: Vec<u8>) -> Result<String, String> {
         ));
     }
     if let Some(at) = bytes.iter().take(4096).position(|&b| b == 0) {
-        // Without a mark, UTF-16 of plain letters has a zero in every pair.
+        // Without a byte order mark, UTF-16 text in ASCII letters has a zero byte in every pair.
         return Err(if at < 2 && bytes.get(at + 2) == Some(&0) {
             format!("looks like UTF-16 without a byte order mark; {SAVE}")
         } else {
@@ -205,7 +205,7 @@ fn is_key(text: &str) -> bool {
             .all(|c| c.is_alphanumeric() || "_-. ".contains(c))
 }
 
-/// What stands on a keyboard for a character that word processors and web pages put in its place.
+/// The keyboard character for a typographic one that word processors and web pages insert.
 fn typeset(c: char) -> Option<&'static str> {
     Some(match c {
         '\u{201c}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\u{ff02}' => "\"",

@@ -1,4 +1,4 @@
-//! Help with keys that do not exist: misspelled, in another table, or called as elsewhere.
+//! Help with unknown keys: misspelled, in another table, or named as in other programs.
 
 use toml::{Table, Value};
 
@@ -114,7 +114,7 @@ const SYNONYMS: [(&str, &[&str]); 24] = [
     ),
 ];
 
-/// Names of settings that are no key here, and what serves.
+/// Names of settings that do not exist here, and what to use instead.
 const ELSEWHERE: [(&[&str], &str); 3] = [
     (
         &["epochs", "nepochs", "numepochs", "maxepochs"],
@@ -139,7 +139,7 @@ pub fn hint(key: &str, known: &'static [&'static str]) -> String {
     named_elsewhere(key).unwrap_or_else(|| suggestion(last, known, parent))
 }
 
-/// What `key` is called here, if it lacks its table, has another one, or is another program's word.
+/// The name of `key` here, if it lacks its table, is in another table, or is another program's name.
 pub fn named_elsewhere(key: &str) -> Option<String> {
     let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
     let last = |key: &str| plain(key.rsplit('.').next().unwrap_or(key));
@@ -186,7 +186,7 @@ fn collect(table: &str, keys: &mut Vec<String>) {
     }
 }
 
-/// The keys of the table `path`, from what reading says of a key that no table has; `None` if it is not a table.
+/// The keys of the table `path`, taken from the error about a key that no table has; `None` if it is not a table.
 fn fields(path: &str) -> Option<&'static [&'static str]> {
     const NO_KEY: &str = "\0";
     let key = if path.is_empty() {
@@ -202,7 +202,7 @@ fn fields(path: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Whether `key` takes any text, as paths do, so that `--set data.path=2024` is one.
+/// Whether `key` takes any text, as paths do. Then the value of `--set data.path=2024` is a text, not a number.
 pub fn takes_text(key: &str) -> bool {
     let is_part = |whole: &str| {
         key.strip_prefix(whole)
@@ -211,7 +211,7 @@ pub fn takes_text(key: &str) -> bool {
     try_value(key, Value::String("\0".to_owned())).is_none_or(|error| !is_part(&error.key))
 }
 
-/// What is wrong with a configuration of one value; it is read before keys are missed.
+/// The error of a configuration with this one value. Values are read before missing keys are noticed.
 fn try_value(key: &str, value: Value) -> Option<KeyError> {
     let nest = |value, part: &str| Value::Table(Table::from_iter([(part.to_owned(), value)]));
     from_value::<RunConfig>(key.rsplit('.').fold(value, nest)).err()

@@ -47,7 +47,7 @@ pub enum Source<'a> {
     /// A TOML file.
     #[cfg(not(target_arch = "wasm32"))]
     File(&'a Path),
-    /// What was loaded before and saved, and where.
+    /// A configuration that was loaded and saved earlier, and its origin.
     Saved(&'a str, &'a RunConfig),
 }
 
@@ -116,8 +116,8 @@ impl RunConfig {
 }
 
 impl Source<'_> {
-    /// The error with the name of what gave the wrong value: the last `--set` of its key or of another key that it
-    /// names, else the file or the preset.
+    /// Prefixes the error with the source of the wrong value: the last `--set` of its key or of another key that the message names,
+    /// else the file or the preset.
     pub fn blame(&self, overrides: &[String], error: &ConfigError) -> ConfigError {
         let message = error.to_string();
         let keys = message.split(|c: char| !(c.is_alphanumeric() || "_-.[]".contains(c)));
@@ -138,7 +138,7 @@ impl Source<'_> {
     }
 }
 
-/// The message of an error; where a flag names a table that does not exist, its whole key tells what was meant.
+/// The message of an error. If a flag names a table that does not exist, its whole key is used to find what was meant.
 fn unknown(error: &KeyError, overrides: &[String]) -> String {
     let flag = overrides.iter().find_map(|text| {
         let set = set_key(text);
@@ -164,7 +164,7 @@ fn is_within(key: &str, parent: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// The preset that a name means which was given where a file is expected: itself or nearly so.
+/// The preset that was probably meant by a name given where a file is expected: an exact or a close match.
 pub fn preset_called(name: &str) -> Option<String> {
     let plain = |name: &str| name.to_lowercase().replace('/', "-");
     let (name, names) = (plain(name), preset_names());
@@ -213,7 +213,7 @@ fn preset(name: &str) -> Result<(String, Table), ConfigError> {
     )))
 }
 
-/// Parts of the longest key, `log.preview.count`; one of thousands would make tables too deep for the stack.
+/// The most parts of a key: `log.preview.count` has the most. Thousands of parts would nest tables too deep for the stack.
 const MAX_PARTS: usize = 3;
 
 /// Changes one value.
@@ -272,8 +272,7 @@ fn parse(key: &str, text: &str) -> Value {
     }
 }
 
-/// Where `--set` makes a run shorter than the warm-up that a preset or a file has, the warm-up takes a twentieth
-/// of the steps.
+/// If `--set` makes a run shorter than the warm-up of its preset or file, sets the warm-up to a twentieth of the steps.
 fn shorten_warmup(table: &mut Table, source: Source, overrides: &[String]) {
     let is_set = |name: &str| overrides.iter().any(|text| set_key(text) == name);
     if matches!(source, Source::Saved(..)) || is_set("train.warmup_steps") {
@@ -301,7 +300,7 @@ fn shorten_warmup(table: &mut Table, source: Source, overrides: &[String]) {
     }
 }
 
-/// Whether the data decides on the number of classes: `model.n_classes = "auto"`, or no such key. It is 0 until then.
+/// Whether the number of classes comes from the data: `model.n_classes = "auto"`, or no such key. It is 0 until the data is opened.
 fn auto_classes(table: &mut Table) -> bool {
     let is_auto = |value: &Value| {
         value

@@ -112,7 +112,7 @@ impl RunConfig {
     /// The configuration as TOML, every default written out.
     ///
     /// # Errors
-    /// [`ConfigError`] for a path that is not UTF-8, which only one that was not read from TOML can hold.
+    /// [`ConfigError`] for a path that is not UTF-8; only a configuration that was not read from TOML can have one.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         let text = match self.data.n_classes {
             Some(_) => toml::to_string(self),
@@ -124,7 +124,7 @@ impl RunConfig {
     /// The configuration as a TOML table, every default written out.
     ///
     /// # Errors
-    /// [`ConfigError`] for a number that TOML does not have, which only one that was not read from TOML can hold.
+    /// [`ConfigError`] for a number that TOML cannot represent; only a configuration that was not read from TOML can have one.
     pub fn to_table(&self) -> Result<toml::Table, ConfigError> {
         let table = toml::Table::try_from(self);
         let table = table.map_err(|error| ConfigError::new(error.to_string()))?;
@@ -134,7 +134,7 @@ impl RunConfig {
         })
     }
 
-    /// Takes what opening the data has told: the number of classes, where it was left to the data, and their names.
+    /// Takes over what opening the data has determined: the number of classes, if it was left to the data, and their names.
     pub fn resolve(&mut self, dataset: &dyn Dataset) {
         dataset.resolve(&mut self.data);
         if let Some(n_classes) = self.data.n_classes {
@@ -175,7 +175,7 @@ impl RunConfig {
             .check()
             .map_err(|error| ConfigError::new(error.to_string()))?;
         let in_train = |e: sit_engine::Error| match e {
-            // The network's, which names its table.
+            // An error of the network, which already names its table.
             sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
             e => plain(e.within("train")),
         };
@@ -201,7 +201,7 @@ impl RunConfig {
                     [channels, size, size],
                 )
             }
-            // Known when it is opened.
+            // The shape is known only when the files are opened.
             Kind::Idx => Ok(()),
         }
     }
@@ -251,7 +251,7 @@ impl RunConfig {
     }
 }
 
-/// What `model.n_classes` says where the data decides.
+/// The value of `model.n_classes` that leaves the number to the data.
 const AUTO: &str = "auto";
 
 /// The table of a configuration whose data has not been opened yet.

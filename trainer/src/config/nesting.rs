@@ -1,15 +1,15 @@
 //! How deep TOML nests.
 
-/// Whether TOML may nest deeper than the stack holds: the parser's own limits hold for each key and each bracket alone, and
-/// keys of dots in tables in tables multiply them. No level is without one of these characters outside of quotes; names of classes
-/// may hold any number of them inside.
+/// Whether TOML may nest deeper than the stack allows. The parser limits keys and brackets separately, but dotted keys in nested
+/// tables multiply these limits. Every level begins with one of the counted characters outside of quotes. Inside of quotes, as in
+/// class names, these characters do not count.
 pub fn nests_too_deep(text: &str) -> bool {
     const MOST: usize = 1000;
     text.lines().map(count_levels).sum::<usize>() > MOST
 }
 
-/// The characters of a line that may begin a level. A string ends with the line at the latest: what follows the first line of a longer
-/// one is counted, too.
+/// Counts the characters of a line that may begin a level. A string is assumed to end with its line, so the later lines of a
+/// multi-line string are counted, too.
 fn count_levels(mut line: &str) -> usize {
     let mut n = 0;
     while let Some(at) = line.find(['.', '{', '[', '"', '\'']) {
@@ -25,7 +25,7 @@ fn count_levels(mut line: &str) -> usize {
     n
 }
 
-/// What follows a string, given what follows its first quote.
+/// The text after a string, given the text after its opening quote.
 fn after_string(mut rest: &str, quote: char) -> &str {
     let three = [quote; 3].iter().collect::<String>();
     let close = match rest.starts_with(&three[1..]) {
@@ -36,7 +36,7 @@ fn after_string(mut rest: &str, quote: char) -> &str {
     loop {
         if rest.starts_with(close) {
             rest = &rest[close.len()..];
-            // Up to two quotes may stand before three that close.
+            // Up to two quotes may precede the three that close a string.
             let more = if close.len() == 3 { 2 } else { 0 };
             let n = rest.chars().take(more).take_while(|&c| c == quote).count();
             return &rest[n..];

@@ -1,11 +1,11 @@
 //! Numbers as people write them.
 
-/// A number: `1e9`, `.0001`, `1.e-4`, `+2`, also `inf` and `nan`, for the check of its range to refuse.
+/// A number such as `1e9`, `.0001`, `1.e-4` or `+2`. Also `inf` and `nan`, which the range check refuses later.
 pub fn float(text: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
 
-/// A whole number, `1e5` among them; one beyond the range of i128 is its end.
+/// A whole number, also in the form `1e5`. It saturates at the range of i128.
 pub fn whole(text: &str) -> Option<i128> {
     let text = text.trim();
     text.parse()

@@ -8,7 +8,7 @@ use sit_engine::text::float;
 
 use super::ConfigError;
 
-/// The `[init]` table: other weights that a run starts from. It counts at the start of a run alone; in a run's own files it says
+/// The `[init]` table: other weights that a run starts from. It applies only when a run starts; in the run's own files it records
 /// where the run came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,8 +59,8 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Decay of the moving average of the weights, by step; 0.9999 by default.
     pub ema_decay: f64,
-    /// Whether the decay of the step after n others is at most (1 + n) / (10 + n), so that the initial weights leave the
-    /// average soon; true by default, false as in the reference code.
+    /// Whether the decay in the step after n others is at most (1 + n) / (10 + n), so that the average soon forgets the initial
+    /// weights; true by default, false as in the reference code.
     pub ema_warmup: bool,
     /// Probability that a label is replaced by the null class, which guidance needs; 0.1 by default.
     pub class_dropout: f64,
@@ -91,11 +91,11 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks what the engine's own configuration does not hold.
+    /// Checks what the engine's own checks do not cover.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check("train.steps", self.steps, 1, MAX_STEPS)?;
         check("train.warmup_steps", self.warmup_steps, 0, self.steps)?;
-        // TOML has no greater integer.
+        // The largest integer of TOML.
         check("train.seed", self.seed, 0, i64::MAX as u64)?;
         let rates = [
             ("learning_rate", self.learning_rate, "a number in (0, 1]"),
@@ -178,8 +178,8 @@ impl Default for LogConfig {
 pub struct PreviewConfig {
     /// A preview every so many steps; 5000 by default, 0 for none.
     pub every_steps: u64,
-    /// The most images, 40 by default; every class has as many as the others. Of more classes than this, some are shown with one image
-    /// each, evenly spread.
+    /// The most images, 40 by default; every class has the same number. If there are more classes than this, evenly spread ones are
+    /// shown with one image each.
     pub count: usize,
     /// Steps of the ODE, by Heun's method; 20 by default.
     pub steps: u32,
@@ -218,7 +218,7 @@ impl Default for PreviewConfig {
     }
 }
 
-/// More steps than any run has; it keeps step numbers exact in TOML and JSON, and in file names.
+/// More steps than any run has. The limit keeps step numbers exact in TOML, in JSON and in file names.
 const MAX_STEPS: u64 = 99_999_999;
 
 impl LogConfig {

@@ -1,4 +1,4 @@
-//! From a TOML value to a struct, with errors that know the whole key.
+//! Converts a TOML value to a struct, with errors that name the whole key.
 //!
 //! serde's own messages name the last part of a key at best. This deserializer keeps the path, refuses unknown keys of
 //! every struct (also of those that do not ask for it), and takes the names of enum variants in any case.
@@ -107,7 +107,7 @@ pub fn suggestion(name: &str, known: &[impl AsRef<str>], prefix: &str) -> String
     }
 }
 
-/// serde's words for what a type expects, in words of this program's users.
+/// serde's phrase for what a type expects, reworded for users of this program.
 fn expected(expected: &dyn Expected) -> String {
     let text = expected.to_string();
     match text.as_str() {
@@ -190,8 +190,8 @@ impl De {
         Err(KeyError::invalid(format!("got {got}, expected {expected}")))
     }
 
-    /// A whole number up to `most`, as TOML's integer, as a float like `1e5`, or as the text that `--set` leaves where TOML
-    /// has no such number.
+    /// A whole number up to `most`: a TOML integer, a float such as `1e5`, or the text that `--set` keeps if TOML has no such
+    /// number.
     fn whole(&self, most: u64) -> Result<u64, KeyError> {
         let number = match &self.0 {
             Value::Integer(number) => Some(i128::from(*number)),
@@ -208,7 +208,7 @@ impl De {
         }
     }
 
-    /// A number, also as `.5` and `1.e-4`, which TOML does not have.
+    /// A number; also a text such as `.5` or `1.e-4`, which TOML does not accept.
     fn float(&self) -> Result<f64, KeyError> {
         let number = match &self.0 {
             Value::Integer(number) => Some(*number as f64),
@@ -271,7 +271,7 @@ impl<'de> Deserializer<'de> for De {
                 }
                 self.deserialize_any(visitor)
             }
-            // A struct's visitor would take an array for its fields in order.
+            // A struct's visitor would accept an array as its fields in order.
             _ => Err(KeyError::invalid_type(self.unexpected(), &visitor)),
         }
     }

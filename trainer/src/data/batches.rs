@@ -106,7 +106,7 @@ mod tests {
         firsts.map(|first| batches.at(first).unwrap()).collect()
     }
 
-    /// Sample `n` is what it is whatever was drawn before it, and in whatever batch it lies.
+    /// Sample `n` depends neither on the samples drawn before it nor on the batch that holds it.
     #[test]
     fn a_sample_depends_on_its_number_alone() {
         // 30 batches of 100 span three epochs of 1442 images.

@@ -1,4 +1,4 @@
-//! Classes: their order, their names, how many images each has, and how all of this is said.
+//! Classes: their order, their names, their numbers of images, and how messages list them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use sit_engine::text::shown;
 
 use super::{DataConfig, DataError, Dataset};
 
-/// Classes that a line of text lists; the rest is counted.
+/// The most classes that a line of text lists; the others are only counted.
 pub const SHOWN: usize = 20;
 
 /// What class `class` is called, on one line: its name, or its number where it has none.
@@ -57,7 +57,7 @@ fn missing(list: &[String], other: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// What differs between the classes `old` and `new`: those that are gone, those that are new, those of another number.
+/// The differences between the classes `old` and `new`: removed classes, new classes, and those with another number.
 pub fn difference(old: &[String], new: &[String]) -> Option<String> {
     let number: HashMap<&String, usize> = new.iter().zip(0..).collect();
     let moved = old.iter().enumerate().filter_map(|(was, name)| {
@@ -80,7 +80,7 @@ pub fn difference(old: &[String], new: &[String]) -> Option<String> {
     (!text.is_empty()).then(|| text.join("; "))
 }
 
-/// Checks a list of names: as many as there are classes at most, none twice, none empty.
+/// Checks a list of names: at most as many as there are classes, no duplicates, no empty name.
 pub(super) fn check(names: &[String], n_classes: Option<usize>) -> Result<(), DataError> {
     if let Some(n) = n_classes.filter(|&n| names.len() > n) {
         let got = format!("{} names", names.len());
@@ -108,14 +108,14 @@ pub(super) struct Numbered {
     pub n: usize,
     /// Their names, as many as are known.
     pub names: Vec<String>,
-    /// The label of class 0, where labels are numbers and it is not 0 or was asked for.
+    /// The label of class 0, if labels are numbers and it is not 0 or was set explicitly.
     pub first_label: Option<u32>,
 }
 
-/// The class of each of the folders `found`: numbered in the order of `data.classes`, or as they come where it is not given.
+/// The class of each of the folders `found`, numbered in the order of `data.classes`, or as they come if that is not set.
 ///
 /// # Errors
-/// [`DataError::Classes`] when the folders are not those that are named, [`DataError::Config`] for too small a number of classes.
+/// [`DataError::Classes`] when the folders are not those named, [`DataError::Config`] when the number of classes is too small.
 pub(super) fn of_folders(
     root: &Path,
     found: Vec<String>,
@@ -153,13 +153,13 @@ pub(super) fn of_folders(
         [] => found.clone(),
         wanted => wanted.to_vec(),
     };
-    // The order of folders is nobody's choice: what counts is which are gone and which are new.
+    // Report only missing and new folders: nobody chose their order.
     let (gone, new) = (missing(&names, &found), missing(&found, &names));
     if let Some(difference) = difference(&gone, &new) {
         let root = shown(root);
         return Err(DataError::Classes { root, difference });
     }
-    // Which folder is new says more than how many there are.
+    // Checked after the names: which folder is new says more than how many there are.
     if !expected.is_empty() {
         return Err(DataError::config("n_classes", n, expected));
     }
@@ -176,8 +176,8 @@ pub(super) fn of_folders(
     ))
 }
 
-/// Turns labels into classes as the table asks: they count from `data.first_label`, which is 1 by itself where they are 1 to n of n
-/// classes. `names` are those of the labels from 0 on, as far as they are known; `source` is the file that messages name.
+/// Turns labels into classes, which count from `data.first_label`: by default 0, or 1 if the labels are 1 to n of n classes.
+/// `names` are those of the labels from 0 on, as far as they are known; messages name the file `source`.
 ///
 /// # Errors
 /// [`DataError::Label`] for a label out of range.

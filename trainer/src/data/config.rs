@@ -59,7 +59,7 @@ pub struct DataConfig {
     pub kind: Kind,
     /// The folder; required for `idx` and `folder`.
     pub path: Option<PathBuf>,
-    /// The folder that a relative `path` starts from, as seen from the run's folder; a run takes the one that it is started in.
+    /// The folder that a relative `path` starts from, relative to the run's folder. A run records the folder that it is started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_from: Option<PathBuf>,
     /// `"train"` (default) or `"test"`; for `digits` and `idx`.
@@ -69,14 +69,15 @@ pub struct DataConfig {
     pub image_size: Option<usize>,
     /// 1 for grey, 3 for RGB (default); for `folder`.
     pub channels: Option<usize>,
-    /// The number of classes: by default those that are found; more leave room for classes to come, 0 ignores the labels.
+    /// The number of classes, by default that of the data. A larger number leaves room for classes to come; 0 ignores the labels.
     pub n_classes: Option<usize>,
-    /// Names of the classes in their order, as many as are known; class `i` without one is called by its number. A run takes those
-    /// of its data, and keeps them. Given, they are the class folders in the order of their numbers, or name an IDX file's labels.
+    /// Names of the classes in order, as many as are known; class `i` without one is called by its number. A run takes the names of
+    /// its data and keeps them. If set, they are the class folders in the order of their numbers, or the names of an IDX file's
+    /// labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// The label of class 0: 0 by default, and 1 where the labels are 1 to n of n classes; for `idx`, and a `folder` with numbers in
-    /// a file of labels.
+    /// The label of class 0: 0 by default, or 1 if the labels are 1 to n of n classes; for `idx`, and for a `folder` with numbers
+    /// in a file of labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_label: Option<u32>,
     /// Exchange rows and columns of each image, as EMNIST's files need: true by default for files called `emnist-...`; for `idx`.
@@ -95,8 +96,8 @@ pub struct DataConfig {
     pub max_megapixels: Option<u64>,
     /// RGB levels 0 to 255 that show through transparent pixels, white by default; for `folder`.
     pub background: Option<[u8; 3]>,
-    /// Share of the images that are not trained on but kept for `log.validation`, in [0, 1); 0 by default. Which they are is a
-    /// function of each image's name below the folder, so images that are added change nothing for the others.
+    /// Share of the images that are held out of training for `log.validation`, in [0, 1); 0 by default. The choice depends only on
+    /// each image's name below the folder, so added images do not change it for the others.
     #[serde(default)]
     pub hold_out: f64,
     /// Mirror every other image, chosen by the seed and the sample's number. Default false.
@@ -147,8 +148,8 @@ impl DataConfig {
         }
     }
 
-    /// Sets what a new run does where the table says nothing and older runs did otherwise: a saved run without these keys
-    /// keeps the order and the orientation it was trained with.
+    /// Sets the defaults of a new run that older runs did not have. A saved run without these keys keeps the order and the
+    /// orientation it was trained with.
     pub fn settle(&mut self) {
         if self.kind == Kind::Folder {
             self.class_order.get_or_insert(ClassOrder::Natural);

@@ -145,7 +145,7 @@ fn taps(filter: &Filter, input: usize, output: usize, window: Range<usize>) -> V
     let scale = input as f64 / output as f64;
     let stretch = scale.max(1.0);
     let radius = filter.radius * stretch;
-    // `as usize` truncates, and takes what is below 0 to 0.
+    // `as usize` truncates, and maps negative values to 0.
     window
         .map(|i| {
             let center = (i as f64 + 0.5) * scale;

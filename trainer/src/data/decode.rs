@@ -54,7 +54,7 @@ impl Rules {
     }
 }
 
-/// A file of this length is no picture: what is read into memory stays bounded.
+/// The longest JPEG file. No picture is longer, and the limit bounds the memory for the file.
 const MAX_JPEG_BYTES: u64 = 1 << 28;
 
 /// Decodes a PNG, JPEG or WebP stream, recognized by its content; `path` is what messages call it. Of an animation it is the first
@@ -77,13 +77,13 @@ thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread is a decoder's on a file that it is not made for. It becomes an error of that file; a program's panic
-/// hook has nothing to print.
+/// Whether this thread runs a decoder. A panic then means that the decoder does not support the file: it becomes an error of that
+/// file, and a program's panic hook should print nothing.
 pub fn is_guarded() -> bool {
     IS_GUARDED.get()
 }
 
-/// A decoder that panics has met a file that it is not made for: that is an error of the file. A browser has no such guard.
+/// Turns a panic of `decode` into an error: the decoder does not support the file. A browser has no such guard.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     IS_GUARDED.set(true);
     let done = catch_unwind(AssertUnwindSafe(decode));
@@ -112,7 +112,7 @@ fn decode_stream(stream: impl BufRead + Seek, rules: Rules) -> Result<DynamicIma
             (jpeg::decode(&bytes, rules.max_pixels)?, header.orientation)
         }
         Some(ImageFormat::Png | ImageFormat::WebP) => {
-            // The default limit on memory; the one on pixels is stricter but for 16 bits.
+            // The default limit on memory. The limit on pixels is stricter, except for 16-bit images.
             reader.limits(image::Limits::default());
             let mut decoder = reader.into_decoder().map_err(|error| words(&error))?;
             rules.check(decoder.dimensions())?;

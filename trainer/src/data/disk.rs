@@ -1,7 +1,8 @@
 //! Decoded images on disk, so that a second start does not decode again.
 //!
-//! One file holds the cropped levels of one data set in one crop. An entry is good for a file of the same name, length and time
-//! of change; its checksum is compared when it is read, and what does not fit is decoded and the file made anew.
+//! One file holds the cropped levels of one data set in one crop. An entry is valid for a file of the same name, length and
+//! modification time. Its checksum is compared when it is read. Images that do not match are decoded again, and the file is
+//! rewritten.
 //!
 //! Little endian: the magic, `u32` [`VERSION`], `u64` images, `u64` bytes an image; a table of `u32` length of the name, the name,
 //! `u64` bytes of the file, `u64` seconds and `u32` nanoseconds of its change, `u32` CRC-32 of the levels; `u32` CRC-32 of the
@@ -17,18 +18,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decode::Fit;
 
-/// Changes whenever decoding or cropping gives other levels.
+/// To be changed whenever decoding or cropping gives other levels.
 const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 12] = b"sit images\r\n";
 
-/// Data sets whose files take less than this together are decoded each time.
+/// Data sets whose files take less than this in total are not cached.
 const MIN_SOURCE_BYTES: u64 = 1 << 20;
 
-/// What all files together may take; those that were used the longest ago go first.
+/// The most bytes of all cache files together; the least recently used ones are deleted first.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// The user's cache: `$SIT_CACHE`, or the system's place for caches.
+/// The user's cache folder: `$SIT_CACHE`, or the system's.
 pub fn place() -> Option<PathBuf> {
     let var = |name: &str| {
         let path = PathBuf::from(std::env::var_os(name)?);
@@ -47,7 +48,7 @@ pub fn place() -> Option<PathBuf> {
     system.map(|folder| folder.join("sit"))
 }
 
-/// What names the content of a file without reading it.
+/// Identifies the content of a file without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Stamp {
     /// Below the data's folder, as the system writes it.
@@ -75,7 +76,7 @@ impl Stamp {
 pub struct Cache {
     file: PathBuf,
     image_bytes: usize,
-    /// Of each image in the order of the data; `None` for a file that cannot be asked.
+    /// The stamp of each image in the order of the data; `None` if the file's metadata cannot be read.
     stamps: Vec<Option<Stamp>>,
     min_source_bytes: u64,
 }
@@ -118,10 +119,10 @@ impl Cache {
         self.min_source_bytes = 0;
     }
 
-    /// Fills those of `levels` (`[N, ...]`) that the cache has, and says which.
+    /// Fills the `levels` (`[N, ...]`) of the images that the cache has, and returns which these are.
     pub fn read(&self, levels: &mut [u8]) -> Vec<bool> {
         let mut found = vec![false; self.stamps.len()];
-        // What was read before a fault is good: each image has its checksum.
+        // Images read before an error are valid: each has its checksum.
         let result = self.fill(levels, &mut found);
         if let Err(error) = result
             && error.kind() != io::ErrorKind::NotFound
@@ -134,7 +135,7 @@ impl Cache {
     fn fill(&self, levels: &mut [u8], found: &mut [bool]) -> io::Result<()> {
         let file = File::open(&self.file)?;
         let length = file.metadata()?.len();
-        // Tells which were used last; a cache that cannot be touched can be read all the same.
+        // Marks the file as recently used. A failure is harmless: the cache can still be read.
         let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
         let mut input = BufReader::with_capacity(1 << 20, file);
         let table = read_table(&mut input, self.image_bytes, length)?;
@@ -156,8 +157,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Writes the images for which `is_good` holds, and removes what was used the longest ago. A cache that cannot be written
-    /// is no fault: the next start decodes again.
+    /// Writes the images for which `is_good` holds, and removes the least recently used files. A cache that cannot be written is
+    /// not an error: the next start decodes again.
     pub fn write(&self, levels: &[u8], is_good: &[bool]) {
         let good: Vec<(&Stamp, &[u8])> = self
             .stamps
@@ -223,7 +224,7 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-/// The stamps and checksums of a file of `length` bytes, which is believed only where the checksum of the table holds.
+/// The stamps and checksums of a cache file of `length` bytes, used only if the checksum of the table matches.
 fn read_table(
     input: &mut impl Read,
     image_bytes: usize,
@@ -271,7 +272,7 @@ fn read_table(
     Ok(table)
 }
 
-/// Removes the files that were used the longest ago until the others take at most `max_bytes`, and what was never finished.
+/// Removes the least recently used files until the others take at most `max_bytes`, and unfinished files.
 fn prune(folder: &Path, keep: &Path, max_bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)?.flatten() {

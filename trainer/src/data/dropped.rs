@@ -1,4 +1,4 @@
-//! Files that lie in memory: what was dropped on a page, where there are no folders to open.
+//! Files in memory: those dropped on a web page, where there are no folders to open.
 
 use sit_engine::text::shown;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 /// Bytes of a `.gz` file that are unpacked between two calls of `progress`.
 const PIECE_BYTES: u64 = 1 << 18;
 
-/// Opens files that lie in memory as [`super::open`] opens a folder; `config.path` is what messages call them together.
+/// Opens files in memory as [`super::open`] opens a folder; `config.path` is their common name in messages.
 ///
 /// `data.kind = "folder"` takes the images among them. Folders that all of them share are dropped; the first one after
 /// that is an image's class, and without one the data is unconditional. `"idx"` takes the pair of IDX files, by name. The
@@ -45,8 +45,8 @@ pub async fn open_files(
     }
 }
 
-/// Puts the files in a `.zip` file in its place and unpacks `.gz` files; others stay as they are, and so does a `.gz` file that is
-/// corrupt: who reads it says why. `progress` is awaited after each file and each piece of a `.gz` file.
+/// Replaces a `.zip` file by the files in it and unpacks `.gz` files. Other files stay as they are, and so does a corrupt `.gz`
+/// file: its reader reports the error. `progress` is awaited after each file and each piece of a `.gz` file.
 ///
 /// # Errors
 /// [`DataError::Content`] for an archive that is corrupt or too large.
@@ -140,7 +140,7 @@ fn pair(config: &DataConfig, files: &[File]) -> Result<InMemory, DataError> {
     idx::finish(data, config)
 }
 
-/// The images among files, in order: none that is hidden or the system's, and none of a run folder.
+/// The images among the files, in order, without hidden files, system files and files of run folders.
 pub(super) fn images_of(files: &[File]) -> Vec<&File> {
     let run_folders: Vec<&str> = files
         .iter()
@@ -228,11 +228,11 @@ async fn images(
     })
 }
 
-/// Refuses a file of labels: its images lie in folders that are no classes.
+/// Refuses data with a file of labels: its folders are not classes.
 fn refuse_labels(config: &DataConfig, root: &Path, files: &[File]) -> Result<(), DataError> {
     let has_labels = |(name, bytes): &&File| {
         let name = name.rsplit('/').next().unwrap_or(name);
-        // StyleGAN's says null where it has none.
+        // StyleGAN writes null if there are no labels.
         let has_some = || {
             let json = String::from_utf8_lossy(bytes);
             json.split_once("\"labels\"").is_some_and(|(_, rest)| {

@@ -35,7 +35,7 @@ pub enum DataError {
         /// The values that are valid.
         expected: String,
     },
-    /// A path that leads nowhere, and where it was looked for.
+    /// A path that does not exist, and where it was looked for.
     #[error("data.path: {0}")]
     Place(String),
     /// A file or folder that cannot be opened, listed or read.

@@ -64,7 +64,7 @@ impl Folder {
             cache: None,
         };
         if !config.skip_bad {
-            // What is wrong with the classes is said before the images are decoded, which may take long.
+            // Report errors in the classes before the images are decoded, which may take long.
             folder.number(config, listing.numbers.as_deref())?;
         }
         if !listing.left_out.is_empty() {
@@ -106,7 +106,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Decodes every file that the disk does not have, fills the cache if it fits, and returns the bad files with their indices.
+    /// Decodes every file that the disk cache does not have, fills the memory cache if it fits, and returns the bad files by index.
     fn check(
         &mut self,
         cache_bytes: u64,
@@ -160,7 +160,7 @@ impl Folder {
         bad
     }
 
-    /// Drops the bad files, and classes that they leave without an image, or fails with them.
+    /// Drops the bad files, and classes that are left without an image, or fails with the bad files.
     fn skip(&mut self, bad: Vec<(usize, BadFile)>, skip_bad: bool) -> Result<(), DataError> {
         let n_images = self.files.len();
         if !skip_bad || bad.len() == n_images {

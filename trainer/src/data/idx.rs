@@ -22,7 +22,7 @@ const IMAGES_MAGIC: u32 = 0x803;
 const LABELS_MAGIC: u32 = 0x801;
 const LABEL_ROWS_MAGIC: u32 = 0xc02;
 
-/// More bytes of images than this are not held in memory, whatever a header declares: a page has 4 GiB in all.
+/// The most bytes of images that are held in memory, whatever a header declares: a page has 4 GiB in all.
 const MOST_BYTES: u64 = if cfg!(target_arch = "wasm32") {
     1 << 30
 } else {
@@ -44,7 +44,7 @@ const FASHION: [&str; 10] = [
 
 /// Opens a pair of IDX files by the `[data]` table: those that [`find`] finds.
 ///
-/// The number of classes is one more than the greatest label, less the first one.
+/// The number of classes is the greatest label plus one, minus the first label.
 ///
 /// # Errors
 /// A missing file, one that [`parse`] refuses, or a label out of range.
@@ -88,7 +88,7 @@ pub(super) fn finish(mut data: InMemory, config: &DataConfig) -> Result<InMemory
     data.with_classes(config)
 }
 
-/// Names of the labels 0 to `n_labels - 1` of data sets that are known by their files' names; none of others.
+/// Names of the labels 0 to `n_labels - 1` of data sets known by their file names; empty for others.
 fn known_names(path: &str, file: &str, n_labels: usize) -> Vec<String> {
     let letters = |first: char, last: char| (first..=last).map(String::from);
     let merged = "abdefghnqrt".chars().map(String::from);
@@ -171,8 +171,8 @@ fn first_column(path: &Path, bytes: &[u8], columns: usize) -> Result<Vec<u32>, D
     .collect()
 }
 
-/// The magic number, which is one of `kinds` (with its number of dimensions), the dimensions and the values of one IDX stream.
-/// Memory grows with the data that is there, not with the declared size, and to no more than there is.
+/// Reads one IDX stream: the magic number, which must be one of `kinds` (each with its number of dimensions), the dimensions and
+/// the values. Memory grows with the data that arrives, not with the declared size, and stays within the free memory.
 fn read(
     path: &Path,
     stream: impl Read,

@@ -382,7 +382,7 @@ impl fmt::Display for Report {
         for file in &self.bad {
             writeln!(f, "  {file}")?;
         }
-        // What a run sets by itself is not written.
+        // Leave out the keys that a run sets by itself.
         let suggestion = DataConfig {
             class_order: None,
             exif_orientation: None,
@@ -394,7 +394,7 @@ impl fmt::Display for Report {
         )?;
         match toml::to_string(&suggestion) {
             Ok(text) => f.write_str(&text)?,
-            // TOML is UTF-8, and so is all else of the table.
+            // Only the path can fail: TOML is UTF-8, and so is the rest of the table.
             Err(_) => writeln!(
                 f,
                 "# {} is not UTF-8: a configuration cannot name it; a link of another name can stand for it",

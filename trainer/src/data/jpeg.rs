@@ -60,7 +60,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, String> {
     image.ok_or_else(|| "the decoder gave fewer pixels than the header says".to_owned())
 }
 
-/// Whether an end of image follows the first scan. The decoder itself takes the missing data of arithmetic coding for zeros.
+/// Whether an end-of-image marker follows the first scan. The decoder itself would read missing arithmetic-coded data as zeros.
 fn has_end(bytes: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
     let mut at = 2;
@@ -73,6 +73,6 @@ fn has_end(bytes: &[u8]) -> bool {
             _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
         }
     }
-    // Markers are not where they should be: the decoder says what is wrong.
+    // The markers are invalid: leave the error to the decoder.
     true
 }

@@ -73,15 +73,14 @@ impl Knn {
         winner.map(|neighbor| neighbor.1)
     }
 
-    /// Gives each class of the reference images another number.
+    /// Renumbers the classes of the reference images.
     pub fn renumber(&mut self, number: impl Fn(u32) -> u32) {
         self.labels
             .iter_mut()
             .for_each(|label| *label = number(*label));
     }
 
-    /// Classifies the reference images, each by its nearest other one: (how many are right, of how many), at most 500 of them,
-    /// evenly spread.
+    /// Classifies at most 500 evenly spread reference images, each by its nearest other one: (number right, number classified).
     pub fn among_themselves(&self) -> (usize, usize) {
         const MOST: usize = 500;
         let n = self.labels.len();

@@ -18,7 +18,7 @@ const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "class", "category"];
 /// The greatest label that is a number.
 const MOST: u32 = 999_999;
 
-/// What a file says of the images beside it.
+/// The labels that a file states for the images beside it.
 #[derive(Debug)]
 pub struct Labels {
     source: PathBuf,
@@ -26,7 +26,7 @@ pub struct Labels {
     by_file: HashMap<String, Label>,
 }
 
-/// What a file of labels has made of a folder's images.
+/// The classes that a file of labels gives the images of a folder.
 #[derive(Debug)]
 pub struct Labelled {
     /// The file.
@@ -85,7 +85,7 @@ impl Labels {
     /// Gives each image of `files`, below `root`, its label; those without one are dropped if `skip_bad`.
     ///
     /// # Errors
-    /// Images without a label, or labels that are numbers here and texts there.
+    /// Images without a label, or labels that are partly numbers and partly texts.
     pub fn apply(
         self,
         root: &Path,
@@ -147,7 +147,7 @@ impl Labels {
         };
         let mut most = 0;
         for (path, class) in files.iter_mut() {
-            // Each has one by now.
+            // Images without a label were removed above.
             let Some(label) = by_file.get(&key(path)) else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Which files of a folder are its images, and of which class.
+//! Which files of a folder are images, and the class of each.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Display};
@@ -19,7 +19,7 @@ pub struct Listing {
     pub files: Vec<(PathBuf, u32)>,
     /// The subfolders' names in order, or the names in a file of labels; empty for a flat folder without one.
     pub class_names: Vec<String>,
-    /// The file whose numbers the labels are, if it is not the folders that make the classes.
+    /// The file whose numbers are the labels, if the classes do not come from folders.
     pub numbers: Option<PathBuf>,
     /// Class folders without an image; they have no number.
     pub empty: Vec<PathBuf>,
@@ -27,12 +27,12 @@ pub struct Listing {
     pub left_out: LeftOut,
 }
 
-/// What lies in a folder of images and is not one of them.
+/// Entries of a folder of images that are not images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Files of other formats by extension in lower case; the empty one for files without.
     pub formats: BTreeMap<String, usize>,
-    /// Hidden entries and those that systems leave: `.DS_Store`, `__MACOSX`, `Thumbs.db`, `desktop.ini`, `@eaDir`.
+    /// Hidden entries and those that operating systems create: `.DS_Store`, `__MACOSX`, `Thumbs.db`, `desktop.ini`, `@eaDir`.
     pub system: usize,
     /// Images that a file of labels does not name.
     pub unlabelled: usize,
@@ -40,7 +40,7 @@ pub struct LeftOut {
     pub special: usize,
     /// Run folders.
     pub runs: Vec<PathBuf>,
-    /// Links to folders that hold the link, or that the class holds already.
+    /// Links to a folder that contains the link, or that the class already contains.
     pub links: Vec<PathBuf>,
 }
 
@@ -102,10 +102,10 @@ impl Display for LeftOut {
     }
 }
 
-/// Lists the PNG, JPEG and WebP files (by extension) of `root`; classes are those of a file of labels, where `use_labels`,
-/// else its subfolders with images. `skip_bad` goes on without the images that have no label.
+/// Lists the PNG, JPEG and WebP files (by extension) of `root`. Classes come from a file of labels if there is one and `use_labels`
+/// is set, else from the subfolders with images. `skip_bad` leaves out images without a label.
 ///
-/// Links are followed, each folder once in a class and none that holds the link. Run folders are no data.
+/// Links are followed, but a folder counts once per class, and never if it contains the link. Run folders are left out.
 ///
 /// # Errors
 /// [`DataError`] if a folder cannot be read or holds no images, or `root` holds both images and class folders.
@@ -235,7 +235,7 @@ fn sort_classes(folders: &mut [PathBuf], order: ClassOrder) {
     };
     let names: Vec<String> = folders.iter().map(name).collect();
     let compare = class_order(order, names.iter().map(|name| &name[..]));
-    // Names that are not UTF-8 may look alike; the path decides.
+    // Names that are not UTF-8 may have the same text; then the path decides.
     folders.sort_by(|a, b| compare(&name(a), &name(b)).then_with(|| a.cmp(b)));
 }
 
@@ -285,7 +285,7 @@ impl Walk {
         for entry in fs::read_dir(folder).map_err(io_error)? {
             let path = entry.map_err(io_error)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Of the target of a link; a broken one may yet be an image, and is named as one that cannot be read.
+            // The type of a link's target. A broken link named like an image is listed, so that it is reported as unreadable.
             let kind = fs::metadata(&path).map(|metadata| metadata.file_type());
             let is_folder = kind.as_ref().is_ok_and(|kind| kind.is_dir());
             if is_system(&name) {
@@ -315,7 +315,7 @@ fn is_run(folder: &Path) -> bool {
         return true;
     }
     if has("config.toml") {
-        // One that was killed before its first metrics holds no more.
+        // A run that was killed before its first metrics has only this file.
         let tables = fs::read_to_string(folder.join("config.toml")).unwrap_or_default();
         return tables.contains("[model]") && tables.contains("[data]");
     }

@@ -59,7 +59,7 @@ impl Loader {
         })
     }
 
-    /// The batches that `workers` threads hold at most: one waits in each one's channel while the next is made, and one is in use.
+    /// The most batches that exist at a time: for each worker one in its channel and one in progress, and one in use.
     pub fn batches_ahead(workers: usize) -> usize {
         2 * workers + 1
     }
@@ -74,7 +74,7 @@ impl Loader {
             self.next = (self.next + 1) % self.workers.len();
             return batch;
         }
-        // A worker never hangs up by itself: it panicked.
+        // A worker ends only by a panic.
         let thread = self.workers.swap_remove(self.next).thread;
         std::panic::resume_unwind(thread.join().expect_err("the thread ended by a panic"))
     }
@@ -82,10 +82,10 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        // All channels are closed before the first thread is waited for.
+        // Close all channels before waiting for the first thread.
         let threads: Vec<_> = self.workers.drain(..).map(|worker| worker.thread).collect();
         for thread in threads {
-            // A panic has been reported by the thread's own message; there is no one left to hand a batch to.
+            // The thread has printed its own panic message, and nobody needs its batches any more.
             thread.join().ok();
         }
     }

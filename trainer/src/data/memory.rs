@@ -1,4 +1,4 @@
-//! A data set whose levels lie in memory.
+//! A data set in memory.
 
 use sit_engine::text::shown;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct InMemory {
     pub(super) class_names: Vec<String>,
     /// The label of class 0, where it is not 0 or was asked for.
     pub(super) first_label: Option<u32>,
-    /// Whether rows and columns of the file were exchanged, where that was asked for or is known of such files.
+    /// Whether rows and columns of the file were exchanged, if that was set explicitly or is known of such files.
     pub(super) transpose: Option<bool>,
 }
 

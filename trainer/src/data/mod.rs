@@ -78,7 +78,7 @@ pub trait Dataset: Send + Sync {
     /// The classes' names, as many as are known; class `i` without one is called by its number.
     fn class_names(&self) -> &[String];
 
-    /// Writes what opening the data has told into the table that it was opened by: the number of classes and their names.
+    /// Writes what opening the data has determined into the table that it was opened with: the number of classes and their names.
     fn resolve(&self, config: &mut DataConfig) {
         config.n_classes = Some(self.n_classes());
         config.classes = self.class_names().to_vec();
@@ -97,8 +97,8 @@ pub trait Dataset: Send + Sync {
     fn item_name(&self, index: usize) -> String;
 }
 
-/// Opens the data that `config` describes; a folder's images are all decoded once, so that bad files show up now, but for
-/// those that the cache on disk knows.
+/// Opens the data that `config` describes. All images of a folder are decoded once, except those in the disk cache, so that bad
+/// files are found now.
 ///
 /// # Errors
 /// Any [`DataError`]: invalid or unused keys, missing or empty folders, corrupt files, labels out of range.

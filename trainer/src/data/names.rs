@@ -7,7 +7,7 @@ use super::ClassOrder;
 /// Files of labels as StyleGAN and Hugging Face's image folders have them, in the order that they are looked for.
 pub const LABEL_FILES: [&str; 3] = ["dataset.json", "metadata.csv", "metadata.jsonl"];
 
-/// Whether an entry of this name is the system's and never data: hidden, or what macOS, Windows and network drives leave.
+/// Whether an entry of this name is never data: a hidden file, or one that macOS, Windows or a network drive creates.
 pub fn is_system(name: &str) -> bool {
     const NAMES: [&str; 8] = [
         "__MACOSX",

@@ -1,4 +1,4 @@
-//! Where `data.path` points: at home, at a `file://` address, at a folder beside the one that a run was started in.
+//! Resolves `data.path`: `~`, `file://` addresses, and paths relative to the folder in which a run was started.
 
 use sit_engine::text::shown;
 use std::env;
@@ -7,11 +7,12 @@ use std::path::{Component, Path, PathBuf};
 use super::{DataConfig, DataError};
 
 impl DataConfig {
-    /// The folder that `path` means, for a run in the folder `run`: a relative one starts from where the run was started, as far as
-    /// that is known, and else from the working folder. `~`, `file://` and, where `/` separates folders, `\` are understood.
+    /// The folder that `path` means, for a run in the folder `run`. A relative path starts from the folder in which the run was
+    /// started, if that is known, else from the working folder. `~` and `file://` are understood, and `\` on systems where `/`
+    /// separates folders.
     ///
     /// # Errors
-    /// A path that is not there, with where it was looked for.
+    /// A path that does not exist, with the places that were tried.
     pub fn place(&self, run: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
         let Some(path) = &self.path else {
             return Ok(None);
@@ -22,7 +23,7 @@ impl DataConfig {
             && let (Some(run), Some(from)) = (run, &self.path_from)
         {
             let there = clean(&run.join(from).join(&plain));
-            // As it was given, where that is the same.
+            // Keep the path as given if it leads to the same place.
             if canonical(&there) != canonical(&plain) {
                 places.insert(0, there);
             }
@@ -47,8 +48,8 @@ impl DataConfig {
         Err(DataError::Place(message))
     }
 
-    /// Remembers the working folder as the one that a relative path starts from, as seen from the folder `run`: a run that is moved
-    /// together with its data still finds it.
+    /// Records the working folder, relative to the folder `run`, as the start of a relative path. A run that is moved together with
+    /// its data still finds it.
     pub fn remember_place(&mut self, run: &Path) {
         let is_relative = self
             .path
@@ -56,7 +57,7 @@ impl DataConfig {
             .and_then(|path| plain(path).ok())
             .is_some_and(|path| path.is_relative());
         let here = env::current_dir().ok().filter(|_| is_relative);
-        // A configuration is UTF-8.
+        // A configuration can only hold UTF-8.
         self.path_from = here
             .and_then(|here| relative(&canonical(&absolute(run)), &canonical(&here)))
             .filter(|from| from.to_str().is_some());
@@ -69,7 +70,7 @@ fn plain(path: &Path) -> Result<PathBuf, DataError> {
         return Ok(path.to_owned());
     };
     if let Some(rest) = text.strip_prefix("file://") {
-        // A host may stand before the path; only this one has our files.
+        // A host may precede the path; only files of this machine can be read.
         let rest = rest.strip_prefix("localhost").unwrap_or(rest);
         if !rest.starts_with('/') {
             let message =
@@ -84,7 +85,7 @@ fn plain(path: &Path) -> Result<PathBuf, DataError> {
     let Some(rest) = text.strip_prefix('~') else {
         return Ok(path.to_owned());
     };
-    // A folder that is called so.
+    // A folder whose name begins with `~`.
     if path.exists() {
         return Ok(path.to_owned());
     }
@@ -109,7 +110,7 @@ fn plain(path: &Path) -> Result<PathBuf, DataError> {
     })
 }
 
-/// A text with its `%20` and the like replaced; what is no such code stays.
+/// Replaces percent codes such as `%20`; anything else stays.
 fn unescape(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {

@@ -67,8 +67,8 @@ impl Dataset for Subset {
 
 /// Splits off a `share` of the images: (to train on, held out).
 ///
-/// An image is held out if the FNV-1a hash of its name below the data's own name, as a number in [0, 1), is below `share`: on
-/// every machine the same, wherever the folder lies, and whatever is added to it.
+/// An image is held out if the FNV-1a hash of its name below the data's own name, as a number in [0, 1), is below `share`. The
+/// choice is the same on every machine and in every location of the folder, and added images do not change it for the others.
 ///
 /// # Errors
 /// [`DataError::Config`] when one of the two would be empty.
@@ -78,11 +78,11 @@ pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), 
         // Windows writes paths with backslashes.
         let name = name.replace('\\', "/");
         let root = data.name().replace('\\', "/");
-        // The folder may be named with slashes at its end. A file of many images counts without its folder, too.
+        // The folder's name may end in slashes. For images in a single file, the folder does not count either.
         let below = match name.strip_prefix(root.trim_end_matches('/')) {
             Some(below) => {
                 let plain = below.trim_start_matches('/');
-                // One slash of all, if there is any.
+                // Keep one slash, if there is any.
                 &below[(below.len() - plain.len()).saturating_sub(1)..]
             }
             None => name.rsplit('/').next().unwrap_or(&name),
@@ -106,7 +106,7 @@ pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), 
     ))
 }
 
-/// FNV-1a of 64 bits, mixed (its high bits change little with the last bytes), as a number in [0, 1).
+/// 64-bit FNV-1a as a number in [0, 1). It is mixed because its high bits depend little on the last bytes.
 fn unit(text: &str) -> f64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);

@@ -1,4 +1,4 @@
-//! How to open data that nobody has described, told by names and headers alone.
+//! Suggests how to open data, from names and headers alone.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -43,7 +43,7 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
     Ok(folder(path, &headers))
 }
 
-/// The same for files that lie in memory, which `name` calls together.
+/// The same for files in memory, which messages call `name`.
 pub fn suggest_files(name: &str, files: &[File]) -> DataConfig {
     let path = Path::new(name);
     let images = images_of(files);
@@ -88,7 +88,7 @@ fn folder(path: &Path, headers: &[Header]) -> DataConfig {
     config
 }
 
-/// The largest power of two, 8 to 512, that at least half of the images need not be enlarged for.
+/// The largest power of two from 8 to 512 for which at most half of the images must be enlarged.
 pub(super) fn suggested_size(sizes: &BTreeMap<(usize, usize), usize>) -> usize {
     let n_images: usize = sizes.values().sum();
     let is_common = |size: &usize| {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::data::inspect;
 
-    /// What the headers tell is what all the pixels tell.
+    /// Headers alone and all pixels lead to the same suggestion.
     #[test]
     fn a_folder_is_suggested_as_inspection_does() {
         let root = tempfile::tempdir().unwrap();

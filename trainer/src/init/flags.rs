@@ -19,7 +19,7 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
-    /// A run keeps where it started from, in files that are UTF-8.
+    /// Checks that a run can record where it started from: its files are UTF-8.
     ///
     /// # Errors
     /// [`Failure::Input`] for a path that is not UTF-8.
@@ -34,7 +34,7 @@ impl InitArgs {
         }
     }
 
-    /// The configuration of the run that was given; a branch of it lies beside it.
+    /// The configuration of the given run, for a branch in a folder beside it.
     ///
     /// # Errors
     /// [`Failure::Input`] when its checkpoint cannot be read, or it is a file, which has none.
@@ -51,11 +51,11 @@ impl InitArgs {
         let Checkpoint { run, path, state } = Checkpoint::open(from)?;
         let mut config = state.config;
         let data = &mut config.data;
-        // Where that is now. What is not there may be replaced by a flag.
+        // Use the present location of the data. If the data is missing, a flag may still replace it.
         if let Ok(place) = data.place(Some(&run)) {
             data.path = place;
         }
-        // The classes of the data may be others; a number of them that was set stays.
+        // The data may have other classes now. A number of classes that was set explicitly stays.
         let is_auto = !data.classes.is_empty() && Some(data.classes.len()) == data.n_classes;
         data.classes.clear();
         if is_auto {
@@ -69,7 +69,7 @@ impl InitArgs {
         }))
     }
 
-    /// Puts what was given into a configuration.
+    /// Adds the flags to a configuration.
     pub fn put_into(&self, config: &mut RunConfig) {
         if let Some(from) = &self.init_from {
             config.init = Some(InitConfig {
@@ -82,10 +82,10 @@ impl InitArgs {
 
 /// The configuration of a run for a branch of it.
 pub struct OwnConfig {
-    /// What messages call it.
+    /// Its name in messages.
     pub origin: String,
     /// The configuration.
     pub config: RunConfig,
-    /// What the data of the branch decides anew, as a change of a key.
+    /// The setting that the data of the branch decides again, as `key=value`.
     pub set: Option<String>,
 }

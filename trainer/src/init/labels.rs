@@ -12,7 +12,7 @@ pub struct Classes<'a> {
 }
 
 /// The row of the table of `old` that each row of the table of `new` starts from, `None` for a new class; the null class comes last
-/// in both. And what a person should know of it.
+/// in both. Also returns a message for the user.
 pub fn rows(old: &Classes, new: &Classes) -> (Vec<Option<usize>>, String) {
     let known = !old.names.is_empty() && !new.names.is_empty();
     let (mut rows, text): (Vec<Option<usize>>, String) = if !known && old.n == new.n {

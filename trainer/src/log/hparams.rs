@@ -24,7 +24,7 @@ pub fn of(config: &RunConfig) -> Vec<(String, Setting)> {
         toml::Value::String(text) => Setting::Text(text),
         other => Setting::Text(other.to_string()),
     };
-    // One that TOML cannot hold cannot be written to config.toml either, which comes first.
+    // If TOML cannot hold a value, writing config.toml has already failed.
     let keys = config.keys().unwrap_or_default();
     keys.into_iter()
         .map(|(key, value)| (key, setting(value)))
@@ -77,7 +77,7 @@ fn summary(tag: &str, field: u64, fill: impl FnOnce(&mut Message)) -> Message {
     let mut summary = Message::default();
     summary.message(1, |value| {
         value.bytes(1, tag.as_bytes());
-        // A tensor of no floats, without which the value does not count.
+        // An empty tensor of floats, without which TensorBoard ignores the value.
         value.message(8, |tensor| {
             tensor.int(1, 1);
             tensor.message(2, |shape| {

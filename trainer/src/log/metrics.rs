@@ -141,7 +141,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file to go on after step `last_step`: later lines, and a last line without its end, are removed.
+    /// Opens the file to go on after step `last_step`: removes later lines, and an incomplete last line.
     ///
     /// # Errors
     /// [`FileError`] if the file cannot be opened, read or cut, or is a table of other columns.
@@ -181,7 +181,7 @@ impl Metrics {
         })
     }
 
-    /// Step and loss of each line, a loss that is not finite as NaN.
+    /// Step and loss of each line; NaN for a loss that is not finite.
     ///
     /// # Errors
     /// [`FileError`] if the file cannot be read.
@@ -193,7 +193,7 @@ impl Metrics {
         }
         let text = fs::read(&self.path).map_err(FileError::of("read", &self.path))?;
         let lines = text.split(|&byte| byte == b'\n');
-        // What is no line of metrics is not asked for.
+        // Skip lines that are not metrics.
         let losses = lines.filter_map(|line| serde_json::from_slice::<Loss>(line).ok());
         Ok(losses
             .map(|line| (line.step, line.loss.unwrap_or(f64::NAN)))
@@ -209,7 +209,7 @@ impl Metrics {
             let text = self.table.line(line)?;
             let start = self.file.stream_position()?;
             self.file.write_all(&text).inspect_err(|_| {
-                // A half line would merge with the next one. If this fails too, the first error is the one to tell.
+                // A partial line would merge with the next one. If removing it fails too, report the first error.
                 self.file
                     .set_len(start)
                     .and(self.file.seek(SeekFrom::Start(start)))
@@ -220,7 +220,7 @@ impl Metrics {
     }
 }
 
-/// The length of the whole lines before the first of a later step.
+/// The length of the complete lines before the first line of a later step.
 fn kept(text: &[u8], table: Table, last_step: u64) -> usize {
     let is_later = |line: &[u8]| table.step(line).is_some_and(|step| step > last_step);
     let lines = text.split_inclusive(|&byte| byte == b'\n');
@@ -324,7 +324,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("other columns"), "{error}");
-        // A run that begins has nothing to keep.
+        // A new run has nothing to keep.
         Metrics::open(&path, Table::Csv, 0).unwrap();
     }
 }

@@ -20,7 +20,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Opens what `config` asks for in the run's folder, to go on after step `last_step`.
+    /// Opens the files that `config` asks for in the run's folder, to go on after step `last_step`.
     ///
     /// # Errors
     /// [`FileError`] naming a file that cannot be opened, read or cut.

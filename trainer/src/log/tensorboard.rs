@@ -20,7 +20,7 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Starts a file in `folder` for the steps after `last_step`; TensorBoard then drops what earlier files say of them.
+    /// Starts a file in `folder` for the steps after `last_step`. TensorBoard then ignores these steps in earlier files.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be made or written.
@@ -52,7 +52,7 @@ impl TensorBoard {
     pub fn scalars(&mut self, step: u64, scalars: &[(String, f64)]) -> Result<(), FileError> {
         self.write(step, |event| {
             event.message(5, |summary| {
-                // A gap in a chart says what a NaN would say, which TensorBoard draws as a marker.
+                // Leave a gap in the chart: TensorBoard would draw a marker for a NaN.
                 for (tag, scalar) in scalars.iter().filter(|(_, scalar)| !scalar.is_nan()) {
                     summary.message(1, |value| {
                         value.bytes(1, tag.as_bytes());

@@ -1,4 +1,4 @@
-//! Grids of images: where they lie, and their pixels.
+//! Grids of images: layout and pixels.
 
 use super::{LATENT_RANGE, encode, is_picture, level};
 use std::io::{self, Write};
@@ -6,24 +6,24 @@ use std::io::{self, Write};
 /// Pixels between two images of a grid.
 const GAP: usize = 2;
 
-/// Pixels more between two blocks of a grid.
+/// Additional pixels between two blocks of a grid.
 const BLOCK_GAP: usize = 6;
 
 /// Smaller images are enlarged by a whole factor to at least this side, in pixels.
 const LEAST_SIDE: usize = 48;
 
-/// Where the images of a grid lie: blocks of so many images, in rows of so many columns, and so many blocks beside each other.
+/// The layout of a grid: blocks of images, in rows of some columns, and some blocks side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// Images of a block, at least 1.
     pub per_block: usize,
     /// Columns of a block, at least 1.
     pub columns: usize,
-    /// Blocks beside each other, at least 1.
+    /// Blocks side by side, at least 1.
     pub across: usize,
 }
 
-/// A class has a row to itself where neither the rows nor the columns are more than this.
+/// Each class has a row of its own if neither the rows nor the columns are more than this.
 const LONGEST: usize = 40;
 
 impl Grid {
@@ -63,7 +63,7 @@ impl Grid {
         }
     }
 
-    /// What a class is in this picture.
+    /// Where a class is in this layout, as text.
     pub fn say(&self) -> &'static str {
         match self {
             Self { across: 1, .. } if self.per_block <= self.columns => "a row each, from the top",
@@ -76,11 +76,11 @@ impl Grid {
 
 /// A grid of images that is filled image by image, on white.
 ///
-/// One channel is grey and three are RGB; of any other number each channel is a grey image of its own, side by side (see
+/// One channel is grey and three are RGB. With any other number, each channel is a grey image of its own, side by side (see
 /// [`shows`](super::shows)).
 #[derive(Debug)]
 pub struct Canvas {
-    /// Of an image, `[C, H, W]`.
+    /// Shape of an image, `[C, H, W]`.
     shape: [usize; 3],
     place: Place,
     pixels: Vec<u8>,
@@ -89,21 +89,21 @@ pub struct Canvas {
 /// A grid in pixels.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Where tiles lie: images, or channels of them.
+    /// The layout of tiles: images, or their channels.
     grid: Grid,
-    /// Of a pixel: 1 or 3.
+    /// Channels of a pixel: 1 or 3.
     channels: usize,
     factor: usize,
-    /// From a tile to the next.
+    /// Pixels from a tile to the next, across and down.
     cell: [usize; 2],
-    /// From a block to the next.
+    /// Pixels from a block to the next.
     block: [usize; 2],
-    /// Of the whole, width first.
+    /// Pixels of the whole, width first.
     size: [usize; 2],
 }
 
 impl Place {
-    /// Nothing for a grid that no PNG can hold.
+    /// `None` for a grid that no PNG can hold.
     fn new(n_images: usize, [channels, height, width]: [usize; 3], grid: Grid) -> Option<Self> {
         let tiles = if is_picture(channels) { 1 } else { channels };
         let per_block = grid.per_block.min(n_images);
@@ -116,7 +116,7 @@ impl Place {
             across,
         };
         let factor = LEAST_SIDE.div_ceil(height.max(width)).max(1);
-        // Blocks that are more than a row stand apart.
+        // Blocks need no gap if each is a single row and they are one below the other.
         let apart = if rows > 1 || across > 1 { BLOCK_GAP } else { 0 };
         let side = |size: usize, n_cells: usize, n_blocks: usize| {
             let cell = size.checked_mul(factor)?.checked_add(GAP)?;

@@ -1,4 +1,4 @@
-//! What a state must be before anything relies on it.
+//! Checks of a state before anything relies on it.
 
 use super::State;
 use crate::error::{Failure, Result};
@@ -21,7 +21,7 @@ impl State {
             ("skipped_in_a_row", self.skipped_in_a_row, self.skipped),
             ("window.n", self.window.n, self.step),
             ("window.by_t", by_t.unwrap_or(0), images),
-            // What is still drawn is added to it.
+            // Leaves room for the samples that are still to be drawn.
             ("n_samples", images, u64::MAX / 2),
         ];
         for (key, got, most) in numbers {

@@ -1,4 +1,4 @@
-//! The folder of a run: whose it is, where it is, and the checkpoints that it keeps.
+//! The folder of a run: its owner, its location, and the checkpoints that it keeps.
 
 use super::{EMA, MODEL, OPTIM, STATE};
 use crate::error::{Failure, Result};
@@ -16,17 +16,17 @@ pub(super) const UNFINISHED: &str = ".unfinished-";
 pub struct RunFolder {
     path: PathBuf,
     identity: Identity,
-    /// Open and locked, where the system does that with folders.
+    /// Open and locked, if the system supports that for folders.
     lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes `path` this process's own, and deletes what a killed process left unfinished in it.
+    /// Claims `path` for this process, and deletes unfinished files of a killed process in it.
     ///
     /// # Errors
     /// [`Failure::Input`] when another process trains in it.
     pub fn claim(path: &Path) -> Result<Self> {
-        // Folders cannot be opened everywhere, nor locked on every file system; then there is no lock.
+        // Some systems cannot open folders, and some file systems cannot lock them. Then there is no lock.
         let lock = File::open(path).ok();
         if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
             return Err(Failure::Input(format!(
@@ -35,7 +35,7 @@ impl RunFolder {
             )));
         }
         for folder in [path, &path.join("previews")] {
-            // A file may be another command's, which is just writing it.
+            // Another command may be writing such a file now: this call leaves locked files alone.
             files::remove_partial(folder);
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let unfinished =
@@ -55,8 +55,8 @@ impl RunFolder {
         })
     }
 
-    /// Makes the first of `NAME`, `NAME-2`, `NAME-3` ... that is not there, and claims it. Processes that do the same at the same
-    /// time get different ones.
+    /// Makes the first of `NAME`, `NAME-2`, `NAME-3` ... that does not exist, and claims it. Concurrent processes get different
+    /// folders.
     ///
     /// # Errors
     /// [`Failure::Input`] when it cannot be made.
@@ -72,7 +72,7 @@ impl RunFolder {
         }
     }
 
-    /// Makes `path` unless it is there, and claims it.
+    /// Makes `path` unless it exists, and claims it.
     ///
     /// # Errors
     /// [`Failure::Input`] when it cannot be made, or when another process trains in it.
@@ -81,10 +81,10 @@ impl RunFolder {
         Self::claim(path)
     }
 
-    /// Where it is. Files that are written by name would otherwise go to another place than open ones do when it is renamed.
+    /// The present path of the folder. If the folder was renamed, new files would otherwise go to another place than open ones.
     ///
     /// # Errors
-    /// [`Failure::Run`] when it was deleted, or moved to where it is not found.
+    /// [`Failure::Run`] when it was deleted, or moved to an unknown place.
     pub fn path(&mut self) -> Result<&Path> {
         if self.path.is_dir() && Identity::of(&self.path) == self.identity {
             return Ok(&self.path);
@@ -121,13 +121,13 @@ fn path_of(folder: &File) -> Option<PathBuf> {
     }
 }
 
-/// Whether it is the name of something that was being written.
+/// Whether `name` is that of an unfinished file or folder.
 fn is_unfinished(name: &str) -> bool {
     name.starts_with(UNFINISHED) || name.starts_with('.') && name.ends_with(files::PARTIAL.1)
 }
 
-/// Refuses a folder that holds anything, or that cannot be made. What a process left that was killed before it had written its
-/// configuration is nothing.
+/// Refuses a folder that is not empty or cannot be made. Leftovers of a process that was killed before it wrote its configuration
+/// do not count.
 ///
 /// # Errors
 /// [`Failure::Input`] naming the folder.
@@ -157,9 +157,9 @@ fn unwritable(folder: &Path, error: &io::Error) -> Failure {
     }
 }
 
-/// `path`, or with the first number that is free: `runs/digits-2`.
+/// `path`, or `path` with the first free number: `runs/digits-2`.
 pub fn free_name(path: &Path) -> PathBuf {
-    // Without a slash at its end, after which a number would be a name of its own.
+    // Remove a slash at the end: a number after it would name an entry of the folder.
     let path: PathBuf = path.components().collect();
     let numbered = |n: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -201,8 +201,8 @@ pub fn checkpoint_path(run: &Path, step: u64) -> PathBuf {
     run.join(step_name(step))
 }
 
-/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none). Of a run that has diverged
-/// after the step `good` it keeps the last one until there too, or the first one when none is as old.
+/// Deletes all checkpoints but the last `keep_last` and those of every `keep_every` steps (0: none). If the run has diverged after
+/// the step `good`, also keeps the last checkpoint up to that step, or the first one if all are later.
 ///
 /// # Errors
 /// [`Failure::Run`] naming the folder that cannot be deleted.
@@ -216,7 +216,7 @@ pub fn prune(run: &Path, keep_last: usize, keep_every: u64, good: Option<u64>) -
         .filter(|&&step| kept != Some(Some(step)))
     {
         let path = run.join(step_name(step));
-        // Under its own name it is whole as long as it is there.
+        // Rename first: a folder with the name of a checkpoint is always complete.
         let doomed = run.join(format!("{UNFINISHED}{}", step_name(step)));
         fs::rename(&path, &doomed)
             .and_then(|()| fs::remove_dir_all(&doomed))
@@ -230,8 +230,8 @@ pub fn last_until(steps: &[u64], step: u64) -> Option<u64> {
     steps.iter().copied().rfind(|&earlier| earlier <= step)
 }
 
-/// Renames the checkpoints after `step` to `step-00001000.old`: a run that goes on before them would otherwise mix them with
-/// its own. Returns their new paths.
+/// Renames the checkpoints after `step` to `step-00001000.old`, so that a run that goes on from an earlier step does not mix them
+/// with its own. Returns their new paths.
 ///
 /// # Errors
 /// [`Failure::Run`] naming the folder that cannot be renamed.
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(free_name(&run.join("")), folder.path().join("x-2"));
     }
 
-    /// A file that a killed process left goes, one that another command is just writing stays.
+    /// A file of a killed process is deleted; a file that another command is writing stays.
     #[test]
     fn only_what_nobody_writes_is_cleaned_up() {
         let run = tempfile::tempdir().unwrap();

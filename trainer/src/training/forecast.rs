@@ -1,4 +1,4 @@
-//! What a run will take: time, from the steps that it has done, and disk.
+//! Forecasts the time of a run, from the steps done so far, and its disk space.
 
 use crate::config::{LogConfig, RunConfig};
 use crate::host;
@@ -8,21 +8,21 @@ use sit_engine::text::shown;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Long enough to measure, short enough to be told before anybody has left.
+/// Long enough to measure, and short enough that the user is still watching.
 const MEASURED: Duration = Duration::from_secs(3);
 
-/// A run of less than that is over before a forecast is read.
+/// A shorter run is over before a forecast is read.
 const WORTH_TELLING: f64 = 60.0;
 
-/// A run of more than that gets a warning.
+/// A longer run gets a warning.
 const DAY: f64 = 86_400.0;
 
 /// Measures the first steps.
 #[derive(Debug)]
 pub struct Pace {
-    /// Start of the measured steps, and the steps done there.
+    /// Start of the measured steps, and the number of steps done by then.
     start: (Instant, u64),
-    /// The first step is slower than those after it: it counts only where there is no other.
+    /// Whether the first step is left out: it is slower than those after it, and counts only if there is no other.
     warm: bool,
     steps_per_sec: Option<f64>,
 }
@@ -37,12 +37,12 @@ impl Pace {
         }
     }
 
-    /// Leaves out what was no training.
+    /// Leaves out time that was not spent on training.
     pub fn pause(&mut self, time: Duration) {
         self.start.0 += time;
     }
 
-    /// The seconds that the steps until `total` will take, once: when the steps until `step` are enough to tell.
+    /// The seconds that the steps until `total` will take. Returned once, when enough steps have been measured.
     pub fn left(&mut self, step: u64, total: u64) -> Option<f64> {
         if self.steps_per_sec.is_some() {
             return None;
@@ -61,7 +61,7 @@ impl Pace {
     }
 }
 
-/// Tells how long the run will take and what it will leave on the disk.
+/// Logs how long the run will take and how much disk space it will use.
 pub fn tell(seconds: f64, pace: &Pace, config: &RunConfig, folder: &Path) {
     if seconds < WORTH_TELLING {
         return;
@@ -87,7 +87,7 @@ pub fn tell(seconds: f64, pace: &Pace, config: &RunConfig, folder: &Path) {
 /// Warns of a disk that does not hold the checkpoints.
 pub fn check_disk(config: &RunConfig, folder: &Path) {
     let there = run::steps(folder).map_or(0, |steps| steps.len() as u64);
-    // The new one is whole before an old one goes.
+    // A new checkpoint is complete before an old one is deleted.
     let n = (n_kept(&config.log, config.train.steps) + 1).saturating_sub(there);
     let needed = n.saturating_mul(checkpoint_bytes(config));
     if let Some(free) = host::free_disk(folder)
@@ -107,9 +107,9 @@ fn checkpoint_bytes(config: &RunConfig) -> u64 {
     16 * config.model.n_params() as u64
 }
 
-/// The checkpoints that are there after `total` steps.
+/// The number of checkpoints that remain after `total` steps.
 fn n_kept(log: &LogConfig, total: u64) -> u64 {
-    // The end is saved in any case.
+    // The last step is always saved.
     let every = match log.checkpoint_every_steps {
         0 => total.max(1),
         every => every,

@@ -1,9 +1,9 @@
-//! Whether a run still learns: its loss against the lowest it has been.
+//! Whether a run still learns: compares its loss with its lowest loss so far.
 
-/// A loss that is so many times the lowest one is no noise: the run has diverged.
+/// A loss this many times the lowest one is not noise: the run has diverged.
 const DIVERGED: f64 = 100.0;
 
-/// Share of a new loss in the average that is compared.
+/// Weight of a new loss in the moving average that is compared.
 const RATE: f64 = 0.05;
 
 /// Follows the loss of a run.
@@ -13,7 +13,7 @@ pub struct Health {
     recent: Option<f64>,
     /// The lowest that `recent` has been.
     lowest: Option<f64>,
-    /// The last step whose loss was no worse than usual, and whether that was the last of all.
+    /// The last step whose loss was no worse than usual, and whether it was the last step of all.
     good: Option<(u64, bool)>,
 }
 
@@ -32,7 +32,7 @@ impl Health {
         }
     }
 
-    /// How many times its lowest average the loss is now.
+    /// The ratio of the average loss to its lowest value so far.
     fn grown(&self) -> f64 {
         match (self.recent, self.lowest) {
             (Some(recent), Some(lowest)) => recent / lowest.max(f64::MIN_POSITIVE),
@@ -40,8 +40,8 @@ impl Health {
         }
     }
 
-    /// Of a run that has diverged, the last step after which the weights were still good: the step before the last good loss,
-    /// which is measured before it is learned from.
+    /// If the run has diverged, the last step after which the weights were still good: the step before the last good loss, because
+    /// a loss is measured before the update of its step.
     pub fn diverged(&self) -> Option<u64> {
         match self.good {
             Some((_, true)) | None => None,
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(health.diverged(), Some(49));
         let warning = health.warning().unwrap();
         assert!(warning.contains("5.005e2"), "{warning}");
-        // A step that is skipped alone does not make the run a bad one for good.
+        // A single skipped step does not mark the run as diverged for good.
         let mut health = Health::default();
         health.add(1, 0.5);
         health.add(2, f64::NAN);

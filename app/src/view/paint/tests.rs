@@ -159,8 +159,8 @@ fn the_gpu_draws_what_the_cpu_draws() {
                     assert_eq!(got.len(), want.pixels.len(), "{what}");
                     for (i, (got, want)) in got.iter().zip(&want.pixels).enumerate() {
                         let want = want.to_array();
-                        // Compilers may fuse a product and a sum, and a root may be off in its last place: what lies between two levels
-                        // can fall to either side.
+                        // Compilers may fuse a product and a sum, and a root may differ in its last bit: a value between two levels
+                        // can be rounded either way.
                         let near = (0..4).all(|c| got[c].abs_diff(want[c]) <= 1);
                         assert!(near, "{what}, pixel {i}: {got:?}, by the CPU {want:?}");
                         n_other += usize::from(*got != want);
@@ -174,7 +174,7 @@ fn the_gpu_draws_what_the_cpu_draws() {
                 matches!(quantity, Quantity::VelocityUncond | Quantity::VelocityGuide);
             assert_eq!(n_pictures > 0, guided || !needs_guidance, "{quantity:?}");
         }
-        // Nearly all of them fall to the same side.
+        // Nearly all of them are rounded the same way.
         assert!(n_other * 100 < n_pixels, "{n_other} of {n_pixels} differ");
     }
 }
@@ -187,7 +187,7 @@ fn what_is_not_all_on_the_gpu_is_left_to_the_cpu() {
     let painter = Painter::new(&render, twins.clone());
     let figure = Figure::of(&state, 0).unwrap();
     assert!(painter.paint(&figure, None).is_some());
-    // The same numbers, but nobody has brought these arrays to the GPU.
+    // The same numbers, but these arrays have no twins.
     let other = recorded(1, true);
     let figure = Figure::of(&other, 0).unwrap();
     assert!(painter.paint(&figure, None).is_none());

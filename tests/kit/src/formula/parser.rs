@@ -2,7 +2,7 @@
 
 use super::Node;
 
-/// Recursive descent; what it has read is gone from `rest`.
+/// A recursive-descent parser; `rest` is what it has not read yet.
 pub struct Parser<'a> {
     rest: &'a str,
 }
@@ -17,7 +17,7 @@ impl<'a> Parser<'a> {
         self.rest
     }
 
-    /// Takes a sign, or a word that does not go on.
+    /// Consumes a symbol, or a word that ends there.
     fn take(&mut self, token: &str) -> Option<()> {
         let rest = self.rest.trim_start().strip_prefix(token)?;
         let word = token.ends_with(char::is_alphabetic);
@@ -147,7 +147,7 @@ impl<'a> Parser<'a> {
         Some(self.taken_while(|c| letter(c) || c.is_ascii_digit()))
     }
 
-    /// Digits, perhaps with a fraction and an exponent; a dot alone ends a sentence.
+    /// Digits, optionally with a fraction and an exponent. A dot without digits after it ends a sentence.
     fn number(&mut self) -> Option<f64> {
         let (start, digit) = (self.rest, |c: char| c.is_ascii_digit());
         self.taken_while(digit);

@@ -1,6 +1,6 @@
 //! `bindgen IN.wasm OUT/STEM`: the JavaScript side of a wasm module, `STEM.js` and `STEM_bg.wasm`.
 //!
-//! Apart from the other chores, whose build it would make several times as long.
+//! It is separate from the other chores, because it would make their build several times as long.
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;

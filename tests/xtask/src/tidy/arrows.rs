@@ -1,4 +1,4 @@
-//! What the modules of a crate may use of each other.
+//! Which modules of a crate may use each other.
 
 use super::uses::Files;
 use crate::root;
@@ -102,14 +102,14 @@ const APP: Table = &[
     ),
 ];
 
-/// Arrows to a module that stands higher. The list only shrinks.
+/// Known arrows to a higher module. Remove entries from this list, add none.
 const UPWARD: &[(&str, &str, &str)] = &[
     // To be cut.
     ("trainer", "pending", "files"),
     ("trainer", "weights", "run"),
 ];
 
-/// Modules use only those that the tables allow, and these stand below them.
+/// Checks that modules use only those that the tables allow, and that these are lower in the table.
 pub fn check(wrong: &mut Vec<String>) -> Result<()> {
     for (krate, table) in [("engine", ENGINE), ("trainer", TRAINER), ("app", APP)] {
         order(krate, table, wrong);
@@ -140,7 +140,7 @@ pub fn check(wrong: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Every arrow of a table leads to a row above, but for those that are known.
+/// Checks that every arrow of a table leads to a row above, except for the known ones.
 fn order(krate: &'static str, table: Table, wrong: &mut Vec<String>) {
     let mut upward = Vec::new();
     for (i, (name, allowed)) in table.iter().enumerate() {

@@ -1,18 +1,18 @@
-//! Files that use each other in a circle.
+//! Finds files that use each other in a circle.
 
 use super::uses::{Files, Module};
 use crate::root;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Uses that close a circle and are known: crate, user and used. The list only shrinks.
+/// Known uses that close a circle: crate, user and used. Remove entries from this list, add none.
 const KNOWN: &[(&str, &str, &str)] = &[];
 
 type Edges = BTreeMap<Module, BTreeSet<Module>>;
 
-/// No circle of files in the engine and the app.
+/// Checks that there is no circle of files in the engine and the app.
 ///
-/// The files are those of [`Files`]. A module uses its children, whatever its own file says. What a child uses of a module that it is in
+/// The files are those of [`Files`]. A module uses its children, whatever its own file contains. A child's use of its ancestors
 /// does not count: a folder may share names through its `mod.rs`, as the app's state does.
 pub fn check(wrong: &mut Vec<String>) -> Result<()> {
     for krate in ["engine", "app"] {
@@ -45,7 +45,7 @@ pub fn check(wrong: &mut Vec<String>) -> Result<()> {
             let names: Vec<_> = back.iter().map(|module| files.name(module)).collect();
             let (first, rest) = (files.name(from), names.join(" -> "));
             wrong.push(format!("{krate}: a circle: {first} -> {rest}"));
-            // Whatever else hangs together with it can wait until this one is cut.
+            // Report one circle; others that overlap with it can wait until this one is cut.
             let tied = |other: &&Module| {
                 way(&edges, from, other).is_some() && way(&edges, other, from).is_some()
             };

@@ -92,7 +92,7 @@ fn stems(wrong: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Every path in ARCHITECTURE.md exists, and every module of the engine is in it.
+/// Checks that every path in ARCHITECTURE.md exists, and that it lists every module of the engine.
 fn architecture(wrong: &mut Vec<String>) -> Result<()> {
     let path = root().join("ARCHITECTURE.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;

@@ -1,8 +1,9 @@
-//! What the files of a crate use of each other.
+//! Finds what the files of a crate use of each other.
 //!
-//! Read as text, without a compiler: every path that begins with `crate`, `super` or `self`, in `use` items and in code. A name that a
-//! file imports or re-exports is followed to the file that has it. Not seen are methods and fields, names behind a glob, and
-//! what macros make. Tests may look anywhere and are left out: a `mod tests { .. }` at the end, and files behind `#[cfg(test)]`.
+//! It reads the text, without a compiler: every path that begins with `crate`, `super` or `self`, in `use` items and in code. A
+//! name that a file imports or re-exports is followed to the file that defines it. It does not see methods and fields, names behind
+//! a glob, and output of macros. Tests may use anything and are left out: a `mod tests { .. }` at the end, and files behind
+//! `#[cfg(test)]`.
 
 use super::files;
 use anyhow::Result;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A module as the names on the way to it: `[]` is `lib.rs`, `[ops, linear]` is `ops/linear.rs`.
+/// A module as its path of names: `[]` is `lib.rs`, `[ops, linear]` is `ops/linear.rs`.
 pub type Module = Vec<String>;
 
 /// A path in a file: the line where it begins, and the module that it leads to.
@@ -28,7 +29,7 @@ pub struct Files {
 struct File {
     /// Its path below the source folder.
     name: String,
-    /// Without comments and tests, with all its lines.
+    /// Its text with all lines, but without comments and tests.
     code: String,
     /// Names that it imports or re-exports, with what they stand for from the root.
     imports: BTreeMap<String, Module>,
@@ -99,7 +100,7 @@ impl Files {
                     continue;
                 };
                 let target = self.resolve(&path, 0);
-                // A module inside of the file names the file's own things so, and a child what its folder shares.
+                // Such a path leads to a module inside of the file itself, or from a child to what its folder shares.
                 let is_own = word != "crate" && module.starts_with(&target);
                 if target != *module && !is_own {
                     uses.push(Use {
@@ -125,7 +126,7 @@ impl Files {
             .collect()
     }
 
-    /// A path in `module` from the root; `None` for what is of another crate.
+    /// A path in `module`, made absolute; `None` for a path to another crate.
     fn rooted(&self, module: &Module, path: &[String]) -> Option<Module> {
         let (mut base, mut rest) = match path.first()?.as_str() {
             "crate" => (Vec::new(), &path[1..]),
@@ -142,7 +143,7 @@ impl Files {
         Some([&base[..], rest].concat())
     }
 
-    /// The module whose file has what `path` names.
+    /// The module whose file defines `path`.
     fn resolve(&self, path: &[String], depth: usize) -> Module {
         let mut at = Vec::new();
         for (i, name) in path.iter().enumerate() {
@@ -153,7 +154,7 @@ impl Files {
             }
             let import = self.files.get(&at).and_then(|file| file.imports.get(name));
             return match import {
-                // Two files that import a name from each other would never end.
+                // Two files that import a name from each other would lead to an endless loop.
                 Some(import) if depth < 8 => {
                     self.resolve(&[import, &path[i + 1..]].concat(), depth + 1)
                 }
@@ -199,7 +200,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The paths of a tree such as `a::{b, c::D as E}`, each with the name that it brings, and what follows the tree.
+/// The paths of a tree such as `a::{b, c::D as E}`, each with the name that it introduces, and the text after the tree.
 fn tree(text: &str) -> (Vec<(Vec<String>, String)>, &str) {
     let mut rest = text.trim_start();
     if let Some(inside) = rest.strip_prefix('{') {
@@ -208,7 +209,7 @@ fn tree(text: &str) -> (Vec<(Vec<String>, String)>, &str) {
         while !rest.is_empty() && !rest.starts_with('}') {
             let (paths, after) = tree(rest);
             all.extend(paths);
-            // Whatever this is, it is no path.
+            // Anything else is not a path.
             let skipped = if after.len() == rest.len() {
                 &after[after.chars().next().map_or(0, char::len_utf8)..]
             } else {

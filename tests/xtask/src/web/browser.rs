@@ -1,4 +1,4 @@
-//! A headless Chromium, driven through chromedriver: WebDriver is JSON over HTTP, so that nothing else is needed.
+//! A headless Chromium, controlled through chromedriver. WebDriver is JSON over HTTP, so no other library is needed.
 
 use super::picture::{Picture, unbase64};
 use crate::apt;
@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything on a page may take. Software rendering on two busy cores is slow.
+/// The longest wait for anything on a page. Software rendering on two busy cores is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Without a screen, and without what a browser does in the background.
+/// Without a screen, and without background tasks of the browser.
 const ARGS: &[&str] = &[
     "--headless=new",
     "--no-sandbox",
@@ -27,14 +27,14 @@ const ARGS: &[&str] = &[
     "--use-angle=swiftshader",
 ];
 
-/// WebGPU on the software renderer that comes with the browser; all are needed to compute and to draw.
+/// WebGPU on the browser's software renderer; all of these are needed to compute and to draw.
 const WEBGPU: &[&str] = &[
     "--enable-unsafe-webgpu",
     "--enable-features=Vulkan",
     "--use-vulkan=swiftshader",
 ];
 
-/// What the page may draw and compute with.
+/// The graphics interfaces that the page may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Graphics {
     /// WebGPU and WebGL.
@@ -54,7 +54,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser without a past.
+    /// Starts a browser with an empty profile.
     ///
     /// # Errors
     /// When there is none and none can be installed, or it does not start.
@@ -175,7 +175,7 @@ impl Browser {
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
-    /// What the program says of itself, once it runs.
+    /// The program's status, once it runs.
     pub fn status(&self) -> Result<Option<Value>> {
         let text = self.run("return window.sit?.status() ?? null")?;
         let parse = |text: &str| serde_json::from_str(text).with_context(|| text.to_owned());
@@ -218,7 +218,7 @@ impl Browser {
         )
     }
 
-    /// Everything the console has got since it was last asked: level and text.
+    /// All console messages since the last call: level and text.
     pub fn console(&self) -> Result<Vec<(String, String)>> {
         let lines = self.post("/se/log", &json!({ "type": "browser" }))?;
         let word = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
@@ -293,7 +293,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver would leave the browser behind.
+        // Otherwise the driver would leave the browser running.
         if !self.session.is_empty() {
             self.call("DELETE", &self.session, &Value::Null).ok();
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: it in a browser.
+//! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: tests it in a browser.
 
 mod browser;
 mod picture;
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use toolchain::{Route, TARGET, Toolchain};
 
-/// What a first visit may download.
+/// The most bytes that a first visit may download.
 const MAX_GZIP_BYTES: usize = 3_000_000;
 
-/// A build of what runs in a browser.
+/// The build of code that runs in a browser.
 const BUILD: &str = "build --lib --profile wasm";
 
 /// Where the page is made and with what.
@@ -55,7 +55,7 @@ pub struct TestArgs {
     picture: bool,
 }
 
-/// Builds the page and says how large it is.
+/// Builds the page and prints its size.
 pub fn run(args: &Args) -> Result<PathBuf> {
     let out = args.out.clone().unwrap_or_else(|| target().join("web"));
     build(args.toolchain, "sit-web", &out.join("sit"))?;
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Builds the page, which takes seconds when nothing has changed, and serves it until Ctrl-C.
+/// Builds the page, which takes seconds if nothing has changed, and serves it until Ctrl-C.
 pub fn serve(args: &ServeArgs) -> Result<()> {
     let server = Server::start(&run(&args.web)?, args.port)?;
     eprintln!("{} (Ctrl-C ends it)", server.url());
@@ -95,7 +95,7 @@ fn build(route: Route, package: &str, stem: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a package that builds with warnings: cargo repeats those of what is built already.
+/// Refuses a package that builds with warnings; cargo repeats the warnings of earlier builds.
 fn no_warnings(route: Route, package: &str) -> Result<()> {
     let mut build = Toolchain::find(route)?.cargo(&format!("{BUILD} --package {package}"));
     let said = String::from_utf8_lossy(&build.output()?.stderr).into_owned();
@@ -103,7 +103,7 @@ fn no_warnings(route: Route, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// A name of what was built, so that no cache mixes two builds.
+/// A version name of the build, so that no cache mixes two builds.
 fn version(out: &Path) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     for name in ["sit.js", "sit_bg.wasm"] {
@@ -114,7 +114,7 @@ fn version(out: &Path) -> Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-/// Says how large each file is, and refuses more than a first visit may download.
+/// Prints the size of each file, and refuses more bytes than a first visit may download.
 fn sizes(out: &Path) -> Result<()> {
     let mut sum = (0, 0);
     let mut names: Vec<_> = fs::read_dir(out)?.collect::<std::io::Result<Vec<_>>>()?;

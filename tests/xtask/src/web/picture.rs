@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// RFC 4648, as the driver sends pictures.
+/// Decodes base 64 (RFC 4648), in which the driver sends pictures.
 pub fn unbase64(text: &str) -> Result<Vec<u8>> {
     let (mut bits, mut n_bits, mut bytes) = (0u32, 0, Vec::new());
     for c in text.bytes().filter(|&c| c != b'=') {

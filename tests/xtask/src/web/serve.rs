@@ -1,4 +1,4 @@
-//! The static files of a folder over HTTP on loopback: what any web server does, to look at the page and to test it.
+//! Serves the static files of a folder over HTTP on loopback, as any web server would, to look at the page and to test it.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -34,19 +34,19 @@ impl Server {
                     continue;
                 }
                 let folder = folder.clone();
-                // A browser that goes away in the middle is no error of ours.
+                // It is not an error if the browser closes the connection early.
                 thread::spawn(move || answer(&stream, &folder).ok());
             }
         });
         Ok(Server { port, stopped })
     }
 
-    /// Hangs up on whoever calls from now on.
+    /// Closes all connections from now on without an answer.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// `http://127.0.0.1:PORT/`. A browser takes it for a secure place, as it takes https.
+    /// `http://127.0.0.1:PORT/`. Browsers treat it as a secure context, like https.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/", self.port)
     }
@@ -82,7 +82,7 @@ fn answer(stream: &TcpStream, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file that a request means; none outside the folder.
+/// The file for a request; `None` outside of the folder.
 fn file(folder: &Path, target: &str) -> Option<PathBuf> {
     let path = target.split(['?', '#']).next()?.trim_start_matches('/');
     let path = Path::new(if path.is_empty() { "index.html" } else { path });
@@ -92,7 +92,7 @@ fn file(folder: &Path, target: &str) -> Option<PathBuf> {
     inside.then(|| folder.join(path))
 }
 
-/// The media type by the file's ending.
+/// The media type, by the file's extension.
 fn kind(path: &Path) -> &'static str {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("html") => "text/html; charset=utf-8",

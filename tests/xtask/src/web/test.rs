@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The page of the checks: what a walk calls is at `window.checks`.
+/// The page of the checks: the functions that a test calls are in `window.checks`.
 const CHECKS: &str = r#"<!doctype html><title>checks</title><link rel="icon" href="data:,">
 <script type="module">
   import init, * as checks from "./checks.js";
@@ -30,7 +30,7 @@ const CHECKS: &str = r#"<!doctype html><title>checks</title><link rel="icon" hre
 /// Software rendering compiles a kernel in up to a second and runs it a hundred times slower than a GPU.
 const CHECK_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Runs everything; pictures of the page lie in `target/web-test`.
+/// Runs everything; pictures of the page are in `target/web-test`.
 pub fn run(args: &TestArgs) -> Result<()> {
     let start = Instant::now();
     let page = super::run(&args.web)?;
@@ -64,7 +64,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     Ok(())
 }
 
-/// Every case of every operation, which takes every pipeline, on WebGPU and on the CPU backend in wasm; and the kernel that draws.
+/// Runs every case of every operation, and so every pipeline, on WebGPU and on the CPU backend in wasm; also the kernel that draws.
 fn checks(folder: &Path) -> Result<()> {
     let server = Server::start(folder, 0)?;
     let browser = Browser::start(Graphics::WebGpu)?;
@@ -109,7 +109,7 @@ impl Program {
         let browser = Browser::start(graphics)?;
         let url = server.url();
         let mut walk = self.walk_in(&browser, &url, name);
-        // WebGPU is a software one here, and draws only when it is told to.
+        // WebGPU is a software adapter here, and the page uses it only if it is told to.
         let figures = walk.measures()?;
         drawn_by(&browser, "webgl2")?;
         eprintln!("{graphics:?}: {figures:#}");
@@ -149,7 +149,7 @@ impl Program {
         }
     }
 
-    /// Without WebGPU and WebGL the page says so in words.
+    /// Without WebGPU and WebGL the page shows an explanation.
     fn nothing_to_draw_with(&self) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(Graphics::Nothing)?;
@@ -164,7 +164,7 @@ impl Program {
         self.walk_in(&browser, &url, "nothing").shot("to-draw-with")
     }
 
-    /// After one visit the page starts without its server; and for a person who wants less motion it does not move by itself.
+    /// After one visit the page starts without its server. With reduced motion it does not move by itself.
     fn offline(&self) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(Graphics::WebGpu)?;
@@ -191,7 +191,7 @@ impl Program {
     }
 }
 
-/// A canvas has one kind of context for life, and none of another. WebGL is not to smooth the edges that egui has smoothed.
+/// A canvas keeps its first kind of context forever. WebGL must not smooth edges, because egui does.
 fn drawn_by(browser: &Browser, name: &str) -> Result<()> {
     let drawn_by = browser.run(
         "const canvas = document.querySelector('canvas');
@@ -203,7 +203,7 @@ fn drawn_by(browser: &Browser, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the person is told that there is no WebGPU to compute with.
+/// Checks whether the user is told that there is no WebGPU to compute with.
 fn told(browser: &Browser, told: bool) -> Result<()> {
     let notices = browser.status()?.context("it has stopped")?["notices"].take();
     ensure!(

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What cargo calls the browser.
+/// Cargo's name for the browser target.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Debian's newer compiler, there for browsers to be built with, and the source of its standard library.
+/// Debian's newer compiler, which exists to build browsers, and the source of its standard library.
 const PACKAGES: &str = "cargo-web rust-web-src rustc-web";
 
 /// Where a compiler for [`TARGET`] may come from.
@@ -87,7 +87,7 @@ fn has_core(libdir: &Path) -> bool {
     })
 }
 
-/// Debian's compiler, and a folder with a standard library for it: the compiler's own folder stays as it is.
+/// Debian's compiler with a separate folder for its standard library: the compiler's own folder is not changed.
 fn debian() -> Result<Toolchain> {
     const RUSTC: &str = "/usr/bin/rustc";
     const SOURCE: &str = "/usr/lib/rustlib/src/rust/library";
@@ -149,7 +149,7 @@ fn build_std(sysroot: &Path) -> Result<()> {
             // Building the standard library is not stable; using it is.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_DIR", &target)
-            // Or link-time optimization finds no bitcode.
+            // Otherwise link-time optimization finds no bitcode.
             .env(
                 "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
                 "-Cembed-bitcode=yes",

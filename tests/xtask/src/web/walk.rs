@@ -1,4 +1,4 @@
-//! A walk through the page as a person takes it: keys, and controls by their role and name.
+//! Uses the page as a user does: keys, and controls by their role and name.
 
 use super::browser::Browser;
 use anyhow::{Result, ensure};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 
-/// Time over which frames are measured, and for all that the program measures then.
+/// Time to measure frames, and the longest wait for all measurements of the program.
 const MEASURE: Duration = Duration::from_secs(5);
 const MEASURE_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -25,7 +25,7 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Everything, in the order in which a person might do it.
+    /// Does everything, in the order in which a user might.
     pub fn all(&self) -> Result<()> {
         self.opens()?;
         self.plays()?;
@@ -40,12 +40,12 @@ impl Walk<'_> {
         self.browser.no_errors()
     }
 
-    /// Opened with a time to measure, it tells its figures.
+    /// If the page is opened with a time to measure, it reports its figures.
     pub fn measures(&self) -> Result<Value> {
         self.browser
             .open(&format!("{}?measure={}", self.url, MEASURE.as_secs()))?;
         self.browser.wait_for("the figures", MEASURE_PATIENCE, || {
-            // To answer costs the page time.
+            // Each query of the status slows the page down.
             std::thread::sleep(Duration::from_secs(1));
             let status = self.browser.status()?;
             let notices = status.as_ref().and_then(|s| s["notices"].as_array());
@@ -54,14 +54,14 @@ impl Walk<'_> {
         })
     }
 
-    /// It moves by itself.
+    /// The page moves by itself.
     fn opens(&self) -> Result<()> {
         self.browser.open(&format!("{}{}", self.url, self.query))?;
         let status = self
             .browser
             .wait("it moves", |s| s["cursor"].as_u64() > Some(0))?;
         let device = status["device"].as_str().unwrap_or_default();
-        // The browser's WebGPU and WebGL are software here, so in both cases it is the processor, and the person is told.
+        // WebGPU and WebGL are software here, so the CPU computes in both cases, and the user is told.
         ensure!(
             device.starts_with("CPU") && device.contains("software"),
             "computed by {device}"
@@ -69,7 +69,7 @@ impl Walk<'_> {
         self.shot("1-opens")
     }
 
-    /// While it plays the address stays as it is.
+    /// While it plays, the address does not change.
     fn plays(&self) -> Result<()> {
         self.browser.run(
             "const replace = history.replaceState; window.replaced = 0;
@@ -85,7 +85,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The fastest play with new noise, to the last step.
+    /// Plays at the highest speed with new noise, to the last step.
     fn ends(&self) -> Result<()> {
         for _ in 0..4 {
             self.browser.press("+")?;
@@ -135,7 +135,7 @@ impl Walk<'_> {
         self.shot("3-steps")
     }
 
-    /// Back to the first of them: recorded, not computed.
+    /// Goes back to the first of these steps, which is recorded and not computed again.
     fn scrubs_back(&self) -> Result<()> {
         let before = self.at(3)?;
         self.browser.press("Left")?;
@@ -162,7 +162,7 @@ impl Walk<'_> {
         self.shot("4-back")
     }
 
-    /// Another D(t) in the SDE's lane: that lane starts again, and its neighbor stays.
+    /// Changes D(t) in the SDE's lane: that lane restarts, and its neighbor does not.
     fn changes_the_diffusion(&self) -> Result<()> {
         let before = self.at(2)?;
         self.choose("Diffusion D(t)", "constant")?;
@@ -196,7 +196,7 @@ impl Walk<'_> {
         self.shot("6-trains")
     }
 
-    /// The link on the clipboard leads to the same picture, bit for bit.
+    /// The copied link restores the same picture, bit for bit.
     fn restores_a_copied_link(&self) -> Result<()> {
         let before = self.at(2)?;
         self.browser.allow_clipboard(self.url)?;
@@ -208,7 +208,7 @@ impl Walk<'_> {
                 Ok(text.starts_with(self.url).then_some(text))
             })?;
         self.browser.no_errors()?;
-        // Another page in between, or nothing but the part after the # would change.
+        // Open another page in between: otherwise only the part after the # would change.
         self.browser.open("about:blank")?;
         let query = format!("{}{}#", self.url, self.query);
         self.browser
@@ -217,7 +217,7 @@ impl Walk<'_> {
         self.shot("7-link")
     }
 
-    /// A reload shows the state at rest, which the address has got.
+    /// A reload restores the paused state from the address.
     fn restores_its_address(&self) -> Result<()> {
         self.browser.press("Right")?;
         let before = self.at(3)?;
@@ -233,10 +233,10 @@ impl Walk<'_> {
         self.same(&before)
     }
 
-    /// One column below 700 pixels.
+    /// Below 700 pixels there is one column.
     fn fits_a_phone(&self) -> Result<()> {
         self.browser.resize(390, 844)?;
-        // A frame of the new size, and one that settles what the first one measured.
+        // One frame with the new size, and one for the layout that it measured.
         self.browser
             .run("window.sit.place('Button', 'Train'); return null")?;
         std::thread::sleep(Duration::from_secs(1));
@@ -318,7 +318,7 @@ fn lane_of(status: &Value, lane: usize) -> &Value {
     &status["lanes"][lane]
 }
 
-/// What a lane shows, as a number of its bits.
+/// A hash of what a lane shows.
 fn picture(status: &Value, lane: usize) -> Option<&str> {
     lane_of(status, lane)["picture"].as_str()
 }

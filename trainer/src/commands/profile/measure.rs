@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 pub struct Part {
     /// `training step`.
     pub name: &'static str,
-    /// What a step runs, one after the other.
+    /// The programs that a step runs, in order.
     pub programs: &'static [&'static str],
-    /// Of each step, the profile of each program.
+    /// For each step, the profile of each program.
     pub steps: Vec<Vec<Profile>>,
-    /// Time of each step as it is run otherwise, with what the host does.
+    /// Time of each step without profiling, including the work of the host.
     pub plain: Vec<Duration>,
 }
 

@@ -15,7 +15,7 @@ pub fn json(parts: &[Part], device: &str) -> Value {
     let mut events = vec![name("process_name", 0, &program)];
     for (tid, part) in (1..).zip(parts) {
         events.push(name("thread_name", tid, part.name));
-        // What lies between two programs is not measured.
+        // The time between two programs is not measured.
         let mut at = Duration::ZERO;
         for (number, step) in part.steps.iter().enumerate() {
             for (&program, profile) in part.programs.iter().zip(step) {

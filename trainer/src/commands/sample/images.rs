@@ -14,7 +14,7 @@ use std::iter;
 use std::ops::Range;
 use std::path::Path;
 
-/// More than anyone makes at once.
+/// More images than any real request.
 const MAX_IMAGES: u64 = 10_000_000;
 
 /// Numbers of images, in parts that do not overlap.
@@ -59,15 +59,15 @@ pub fn parse_index(text: &str) -> std::result::Result<Index, String> {
     }
 }
 
-/// What is made.
+/// What to sample.
 pub struct Wanted {
     /// The images.
     pub images: Images,
     /// The noise at the start.
     pub noise: Noise,
-    /// Where they lie in the grid.
+    /// The layout of the images in the grid.
     pub place: Grid,
-    /// Which classes lie where in it, a line; nothing without classes.
+    /// A line that says where each class is in the grid; empty without classes.
     pub said: String,
 }
 
@@ -156,7 +156,7 @@ impl Args {
         })
     }
 
-    /// Refuses guidance of a model that knows no null class, and says that its samples without a class mean nothing.
+    /// Refuses guidance of a model trained without its null class, and warns that its samples of that class mean nothing.
     pub fn check_null_class(
         &self,
         io: &NetworkIo,

@@ -13,7 +13,7 @@ use std::path::Path;
 /// Compares sampled images with the nearest real ones.
 pub struct Judge {
     knn: Knn,
-    /// What the real images are, and what it makes of them.
+    /// A description of the real images, and of how well they classify each other.
     said: String,
     agree: usize,
     n: usize,
@@ -103,7 +103,7 @@ impl Judge {
         let mut knn = Knn::new(&*real, Knn::DEFAULT_K)?;
         let (right, of) = knn.among_themselves();
         let n_real = count(real.len(), "image");
-        // The model's numbers; a class that it does not know is none that is sampled.
+        // Use the model's class numbers. A class unknown to the model is never sampled.
         let unknown = u32::MAX;
         knn.renumber(|class| numbers[class as usize].map_or(unknown, |number| number as u32));
         Ok(Judge {

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
-    // Noise, the step's noise and the state that is read.
+    // Host buffers of a batch: the initial noise, the step's noise, and the state that is read back.
     let batch_bytes = 3 * 4 * (batch * io.image_len()) as u64;
     let init_bytes = match &wanted.noise {
         Noise::Drawn => 0,

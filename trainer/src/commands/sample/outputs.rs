@@ -79,7 +79,7 @@ impl Args {
     }
 }
 
-/// The outputs of one command on their way. Dropped before [`Files::finish`], nothing of them is left but whole single pictures.
+/// The outputs of one command while they are written. If dropped before [`Files::finish`], only complete single PNGs remain.
 pub struct Files {
     io: NetworkIo,
     grid: Option<(Canvas, Pending)>,

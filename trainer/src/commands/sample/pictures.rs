@@ -11,20 +11,20 @@ use sit_engine::text::{count, shown};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder that gets a file for each image, named by its number and class: `000010-class3-dog.png`. What is in it is whole at any
-/// time.
+/// A folder with one file per image, named by number and class: `000010-class3-dog.png`. A file gets this name only when it is
+/// complete.
 pub struct Pictures {
     folder: PathBuf,
     io: NetworkIo,
-    /// What stands for each class, and for none, in the name of a file.
+    /// The class part of a file name, for each class and for none.
     classes: Vec<String>,
-    /// Whether the folder was made here; without a picture it is taken away again.
+    /// Whether the folder was created here; if so, it is removed again when no image was written.
     made: bool,
     n: u64,
     bytes: u64,
 }
 
-/// A picture that is being written.
+/// Temporary name of the image that is being written.
 const PARTIAL: &str = ".partial.png";
 
 impl Pictures {
@@ -32,7 +32,7 @@ impl Pictures {
     pub fn create(folder: &Path, io: &NetworkIo, names: &[String]) -> Result<Self> {
         let made = !folder.exists();
         if made {
-            // One that another command has made in the meantime is that one's.
+            // `create_dir` fails if another command has created the folder in the meantime: it belongs to that command.
             fs::create_dir_all(parent(folder))
                 .and_then(|()| fs::create_dir(folder))
                 .map_err(FileError::of("make", folder))?;
@@ -88,7 +88,7 @@ impl Pictures {
     }
 }
 
-/// A class in the name of a file: its number, and of its name what any file system takes.
+/// The class part of a file name: the number, and the name in characters that any file system accepts.
 fn part_of_name(names: &[String], class: usize) -> String {
     const MOST: usize = 40;
     let name = classes::name(names, class);
@@ -105,7 +105,7 @@ fn part_of_name(names: &[String], class: usize) -> String {
 
 impl Drop for Pictures {
     fn drop(&mut self) {
-        // What is not there, or not empty, stays as it is.
+        // Removal fails if the file does not exist or the folder is not empty. Both are fine.
         fs::remove_file(self.folder.join(PARTIAL)).ok();
         if self.made && self.n == 0 {
             fs::remove_dir(&self.folder).ok();

@@ -1,4 +1,4 @@
-//! What a trajectory records of how it was made.
+//! The sampling settings that a trajectory records.
 
 use crate::commands::source::Origin;
 use serde::Serialize;
@@ -26,7 +26,7 @@ struct Settings<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     autoguide: Option<String>,
     seed: u64,
-    /// First and last number of the images in the whole list, part by part.
+    /// Ranges of image numbers in the whole list, each as first and last.
     index: Vec<[u64; 2]>,
     device: String,
 }

@@ -122,7 +122,7 @@ fn a_file_is_named() {
     ] {
         assert!(message(&text).contains("too many points and brackets"));
     }
-    // As deep as is read at all.
+    // The deepest nesting that is accepted.
     let (nested, mut text) = (vec!["a"; 76].join("."), "1".to_owned());
     for _ in 0..13 {
         text = format!("{{{nested} = {text}}}");

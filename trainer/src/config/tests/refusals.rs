@@ -176,7 +176,7 @@ fn what_is_wrong_is_named() {
             "a.b.c.d=5",
             "--set a.b.c.d=5: got a key of 4 parts, expected at most 3",
         ),
-        // In another table, called as elsewhere, or no key at all.
+        // A key in another table, another program's name for a key, or no key at all.
         (
             "steps=5",
             "--set steps=5: unknown key steps, did you mean train.steps?",

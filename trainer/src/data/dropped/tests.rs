@@ -104,7 +104,7 @@ fn an_archive_stands_for_its_files() {
         "{text}"
     );
     let mut changed = bytes;
-    // In the first image, after the headers of its folder and its own: the archive's sum of it no longer holds.
+    // A byte of the first image, after the headers of its folder and its own: the checksum in the archive no longer matches.
     changed[100] ^= 1;
     let text = message(&config, &[("pets.zip".into(), changed.into())]);
     assert!(

@@ -257,7 +257,7 @@ fn classes_without_a_readable_image_are_left_out_with_skip_bad() {
     assert_eq!(labels, [0, 0, 0, 1, 1]);
 }
 
-/// Names are kept as they are shown: two that show alike would be one class of a run that cannot go on.
+/// Names are kept in their printed form. Two folders that print alike would be one class, and the run could not be resumed.
 #[cfg(unix)]
 #[test]
 fn class_folders_that_show_alike_are_refused() {
@@ -300,7 +300,7 @@ fn the_second_start_reads_the_disk() {
     assert_eq!((n_first, n_second), (0, 5));
     assert!(first.cache.is_some() && first.cache == second.cache);
     assert_eq!(first.files, second.files);
-    // A file that changes is decoded again, and so is one that was good and is bad.
+    // A changed file is decoded again, and so is a good file that has become bad.
     save(root.path(), "b/one.png", flat_color([1, 2, 3]));
     fs::write(root.path().join("a/grey.png"), "no").unwrap();
     let with_cache = |fit: &Fit, files: &[(PathBuf, u32)]| {
@@ -314,7 +314,7 @@ fn the_second_start_reads_the_disk() {
     save(root.path(), "a/grey.png", GrayImage::new(30, 9));
     let (third, n_third) = open();
     let plain = Folder::open_with(&config(root.path()), QUIET, |_, _| None).unwrap();
-    // The one that was good again was not kept while it was bad.
+    // The file that was bad for a while is no longer in the cache.
     assert_eq!(n_third, 4);
     assert!(third.cache == plain.cache && third.cache != first.cache);
 }

@@ -10,15 +10,15 @@ use crate::data::{DataError, Split};
 /// The IDX files of one split of one data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What stands before `train` in the files' names, such as `emnist-letters-`; often nothing.
+    /// The part of the file names before `train`, such as `emnist-letters-`; often empty.
     pub set: String,
     /// The images.
     pub images: PathBuf,
-    /// The labels; a path that is not there where they are missing.
+    /// The labels; if they are missing, the path does not exist.
     pub labels: PathBuf,
 }
 
-/// The IDX files of `split` at `path`, if there are images: a folder, or one of the files where a folder has several data sets.
+/// The IDX files of `split` at `path`: a folder, or one of its files if it has several data sets. `None` without images.
 ///
 /// # Errors
 /// A folder that cannot be read, or one that has several data sets.
@@ -37,7 +37,7 @@ pub fn find(path: &Path, split: Split) -> Result<Option<Found>, DataError> {
     let mut files: BTreeMap<(String, bool), BTreeSet<(u8, String)>> = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|source| DataError::io(folder, source))? {
         let entry = entry.map_err(|source| DataError::io(folder, source))?;
-        // No IDX file is called what is not text.
+        // A name that is not UTF-8 is not that of an IDX file.
         let Ok(file) = entry.file_name().into_string() else {
             continue;
         };
@@ -61,7 +61,7 @@ pub fn find(path: &Path, split: Split) -> Result<Option<Found>, DataError> {
         (Some(set), _) => set,
         (None, []) => return Ok(None),
         (None, [set]) => *set,
-        // The names that all programs know.
+        // Prefer the names without a prefix, which all programs know.
         (None, [plain, ..]) if plain.is_empty() => *plain,
         (None, several) => {
             let names: Vec<&str> = several
@@ -89,7 +89,7 @@ pub fn find(path: &Path, split: Split) -> Result<Option<Found>, DataError> {
 
 const EXPECTED: &str = "a folder with IDX files, or one of them by its usual name";
 
-/// As [`find`], where both files must be there.
+/// As [`find`], but both files must exist.
 ///
 /// # Errors
 /// Those of [`find`], or a file that is missing.
@@ -136,7 +136,7 @@ struct Name {
     set: String,
     split: Split,
     is_labels: bool,
-    /// Of two files of the same, the lesser is taken: as it is unpacked, and as MNIST's author wrote it.
+    /// Of two files with the same role, the lower rank is taken: unpacked before gzipped, and the name that MNIST's author used.
     rank: u8,
 }
 

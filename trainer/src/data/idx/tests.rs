@@ -244,7 +244,7 @@ fn published_names_are_known() {
         parse_bytes(&images(), &labels()).unwrap().levels
     );
 
-    // With other data beside it, a file says which.
+    // If a folder has several data sets, the path of one file selects its data set.
     write("emnist-digits-train-images-idx3-ubyte.gz", &gz(&images()));
     write("emnist-digits-train-labels-idx1-ubyte.gz", &gz(&labels()));
     let text = open(&config(folder.path(), Split::Train))

@@ -16,7 +16,7 @@ impl Report {
             Kind::Digits => {}
             Kind::Folder => {
                 words.push(format!("--preset pictures-32 --set data.path={path}"));
-                // Of smaller ones a multiple of the patch; others are enlarged.
+                // Smaller images keep their size if it is a multiple of the patch; other sizes are enlarged.
                 let size = data.image_size.unwrap_or(32);
                 if size < 32 && size.is_multiple_of(4) {
                     let sizes =
@@ -37,7 +37,7 @@ impl Report {
                 }
                 let (side, height) = self.sizes.keys().next().copied()?;
                 if side != height {
-                    // No network takes them.
+                    // No network takes images that are not square.
                     return None;
                 }
                 if side != 28 {
