@@ -147,6 +147,24 @@ fn an_archive_with_a_name_twice_is_refused() {
     assert!(error.contains("two files of one name"), "{error}");
 }
 
+/// One prefix may begin with the other.
+#[test]
+fn weights_and_average_in_one_dictionary_are_two_sets() {
+    for (weights, average) in [("", "ema."), ("model.", "model.ema."), ("net.", "ema.")] {
+        let names = ["x_embedder.proj.weight", "final_layer.linear.bias"];
+        let of = |prefix: &str| names.map(|name| format!("{prefix}{name}"));
+        let all = [of(weights), of(average)].concat();
+        let mut file = reader(scalars(all.iter().map(String::as_str), "")).unwrap();
+        let sets: Vec<String> = file.sets().map(str::to_owned).collect();
+        assert_eq!(sets, ["ema", "model"], "{weights:?} {average:?}");
+        for set in sets {
+            file.select(&set).unwrap();
+            let found: Vec<&str> = file.tensors().map(|(name, _)| name).collect();
+            assert_eq!(found, [names[1], names[0]], "{set} of {weights:?}");
+        }
+    }
+}
+
 #[test]
 fn other_networks_are_named_as_what_they_are() {
     for (tensor, expected) in [

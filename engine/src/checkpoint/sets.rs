@@ -83,7 +83,7 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
         let prefix = name.strip_suffix(LANDMARK)?;
         (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
     };
-    let prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
+    let mut prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
     if prefixes.len() > MAX_PREFIXES {
         return Err(format!(
             "has {} tensors {LANDMARK}, expected at most {MAX_PREFIXES}",
@@ -95,8 +95,9 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
     }
     let n = set.tensors.len();
     let mut sets: Vec<Set> = Vec::new();
-    // Names without a prefix of their own form the set with the empty prefix.
-    for prefix in prefixes.iter().rev() {
+    // A name belongs to the longest prefix that it has: `model.ema.` comes before `model.`, and the empty prefix last.
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+    for prefix in &prefixes {
         let mut mine = Tensors::new();
         let mut others = Tensors::new();
         for (name, entry) in set.tensors {
