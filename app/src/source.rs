@@ -65,7 +65,7 @@ pub fn open(source: &Source) -> Result<Origin, String> {
                 source: source.clone(),
                 network: None,
                 // A point is a pixel of two channels.
-                io: NetworkIo::unconditional([2, 1, 1]),
+                io: NetworkIo::new([2, 1, 1], 0),
                 transport: Transport::default(),
                 classes: Vec::new(),
             };

@@ -43,12 +43,8 @@ fn trained() -> Result<(Trainer, Vec<f32>, Vec<u32>)> {
     let len = BATCH * trainer.io().image_len();
     let (x0, x1) = (normal(1, len), normal(2, len));
     let y: Vec<u32> = (0..BATCH).map(|b| (b % 10) as u32).collect();
-    let batch = Batch {
-        x1: &x1,
-        y: &y,
-        x0: Some(&x0),
-        first: 0,
-    };
+    let mut batch = Batch::new(&x1, &y, 0);
+    batch.x0 = Some(&x0);
     trainer.accumulate(batch)?;
     let loss = trainer.update(LEARNING_RATE)?.loss;
     // A new network outputs 0, so the residual is the velocity, data minus noise.

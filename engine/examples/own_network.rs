@@ -21,7 +21,7 @@ struct PointMlp {
 impl Network for PointMlp {
     /// A point is an image of two channels and one pixel.
     fn io(&self) -> NetworkIo {
-        NetworkIo::unconditional([2, 1, 1])
+        NetworkIo::new([2, 1, 1], 0)
     }
 
     fn validate(&self, _batch: usize) -> Result<()> {
@@ -61,7 +61,7 @@ impl Network for PointMlp {
         }
         let out = last.forward(g, h)?;
         let out = g.reshape(out, [batch, 2, 1, 1])?;
-        Ok(Outputs { out, all: out })
+        Ok(Outputs::new(out))
     }
 }
 

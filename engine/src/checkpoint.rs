@@ -86,47 +86,6 @@ impl<R: Read + Seek> Reader<R> {
         Self::in_parts(name.clone(), vec![(name, stream)])
     }
 
-    /// Reads the headers of the files of one model; `name` is used in messages.
-    ///
-    /// # Errors
-    /// As [`Reader::new`], naming the file, and for a tensor that is in two of them.
-    pub fn in_parts(name: impl Into<String>, files: Vec<(String, R)>) -> Result<Self> {
-        let name = name.into();
-        let mut parts = Vec::new();
-        let mut whole: Option<Index> = None;
-        for (part, mut stream) in files {
-            let index = open(&mut stream).map_err(|what| refuse(&part, what))?;
-            match &mut whole {
-                None => whole = Some(index),
-                Some(whole) => join(whole, index, parts.len()).map_err(|e| refuse(&part, e))?,
-            }
-            parts.push(Part { name: part, stream });
-        }
-        let mut index = whole.ok_or_else(|| refuse(&name, "has no parts"))?;
-        // A file with a recipe already has official names, or those of moments.
-        if index.recipe.is_none() {
-            index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
-        }
-        let reader = Reader {
-            index,
-            name,
-            parts,
-            set: 0,
-        };
-        reader.recipe()?;
-        Ok(reader)
-    }
-
-    /// The format.
-    pub fn format(&self) -> Format {
-        self.index.format
-    }
-
-    /// Number of files.
-    pub fn n_parts(&self) -> usize {
-        self.parts.len()
-    }
-
     /// Names of the weight sets if a file has several, such as `ema` and `model` in PyTorch training checkpoints, the default
     /// first; empty for other files.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
@@ -144,18 +103,6 @@ impl<R: Read + Seek> Reader<R> {
             None => return self.refuse(format_args!("has no set of weights {name}")),
         }
         Ok(())
-    }
-
-    /// Location of the selected set in the file, for display, unless it is at the top level: the key of its dictionary and the
-    /// prefix of its names.
-    pub fn place(&self) -> Option<&str> {
-        let place = &self.set().place[..];
-        (!place.is_empty()).then_some(place)
-    }
-
-    /// Number of tensors next to the selected set that belong to other parts of the program that saved them.
-    pub fn n_left_out(&self) -> usize {
-        self.set().n_left_out
     }
 
     /// The file's validated metadata; `None` if another program wrote it.
@@ -188,43 +135,6 @@ impl<R: Read + Seek> Reader<R> {
     /// All tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.all().iter().map(|(name, entry)| (&name[..], entry))
-    }
-
-    /// A tensor's shape and type, if the file has it.
-    pub fn entry(&self, tensor: &str) -> Option<&Entry> {
-        self.all().get(tensor)
-    }
-
-    /// Shape of a tensor, if the file has it.
-    pub fn shape(&self, tensor: &str) -> Option<Shape> {
-        self.entry(tensor).map(|entry| entry.shape.clone())
-    }
-
-    /// Checks that the fixed tables among `specs`, such as the position embedding, equal those of the file, if it has them.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] when a table differs or cannot be read.
-    pub fn check_tables(&mut self, specs: &[ParamSpec]) -> Result<()> {
-        for spec in specs {
-            let (Init::Table(table), Some(entry)) = (spec.init, self.entry(&spec.name)) else {
-                continue;
-            };
-            // Half an ulp of numbers up to 1, in addition to differences in other programs' sines.
-            let rounding = match entry.dtype {
-                Dtype::F16 => 1.0 / 4096.0,
-                Dtype::BF16 => 1.0 / 512.0,
-                _ => 0.0,
-            };
-            let stored = self.read(&spec.name)?;
-            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5 + rounding;
-            if let Some(at) = stored.iter().zip(&table.values()).position(differs) {
-                let (name, got) = (&spec.name, stored[at]);
-                return self.refuse(format_args!(
-                    "{name}[{at}] is {got}: not the fixed position embedding of a SiT"
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Loads all tensors of `model` into its weights; nothing is written until all names and shapes have been checked.
@@ -265,6 +175,102 @@ impl<R: Read + Seek> Reader<R> {
         }
         for (name, spec, arena) in moments {
             arenas.write(arena, &spec.name, &self.read(&name)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
+    /// Reads the headers of the files of one model; `name` is used in messages.
+    ///
+    /// # Errors
+    /// As [`Reader::new`], naming the file, and for a tensor that is in two of them.
+    pub fn in_parts(name: impl Into<String>, files: Vec<(String, R)>) -> Result<Self> {
+        let name = name.into();
+        let mut parts = Vec::new();
+        let mut whole: Option<Index> = None;
+        for (part, mut stream) in files {
+            let index = open(&mut stream).map_err(|what| refuse(&part, what))?;
+            match &mut whole {
+                None => whole = Some(index),
+                Some(whole) => join(whole, index, parts.len()).map_err(|e| refuse(&part, e))?,
+            }
+            parts.push(Part { name: part, stream });
+        }
+        let mut index = whole.ok_or_else(|| refuse(&name, "has no parts"))?;
+        // A file with a recipe already has official names, or those of moments.
+        if index.recipe.is_none() {
+            index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
+        }
+        let reader = Reader {
+            index,
+            name,
+            parts,
+            set: 0,
+        };
+        reader.recipe()?;
+        Ok(reader)
+    }
+}
+
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
+    /// The format.
+    pub fn format(&self) -> Format {
+        self.index.format
+    }
+
+    /// Number of files.
+    pub fn n_parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Location of the selected set in the file, for display, unless it is at the top level: the key of its dictionary and the
+    /// prefix of its names.
+    pub fn place(&self) -> Option<&str> {
+        let place = &self.set().place[..];
+        (!place.is_empty()).then_some(place)
+    }
+
+    /// Number of tensors next to the selected set that belong to other parts of the program that saved them.
+    pub fn n_left_out(&self) -> usize {
+        self.set().n_left_out
+    }
+
+    /// A tensor's shape and type, if the file has it.
+    pub fn entry(&self, tensor: &str) -> Option<&Entry> {
+        self.all().get(tensor)
+    }
+
+    /// Shape of a tensor, if the file has it.
+    pub fn shape(&self, tensor: &str) -> Option<Shape> {
+        self.entry(tensor).map(|entry| entry.shape.clone())
+    }
+
+    /// Checks that the fixed tables among `specs`, such as the position embedding, equal those of the file, if it has them.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when a table differs or cannot be read.
+    pub fn check_tables(&mut self, specs: &[ParamSpec]) -> Result<()> {
+        for spec in specs {
+            let (Init::Table(table), Some(entry)) = (spec.init, self.entry(&spec.name)) else {
+                continue;
+            };
+            // Half an ulp of numbers up to 1, in addition to differences in other programs' sines.
+            let rounding = match entry.dtype {
+                Dtype::F16 => 1.0 / 4096.0,
+                Dtype::BF16 => 1.0 / 512.0,
+                _ => 0.0,
+            };
+            let stored = self.read(&spec.name)?;
+            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-5 + rounding;
+            if let Some(at) = stored.iter().zip(&table.values()).position(differs) {
+                let (name, got) = (&spec.name, stored[at]);
+                return self.refuse(format_args!(
+                    "{name}[{at}] is {got}: not the fixed position embedding of a SiT"
+                ));
+            }
         }
         Ok(())
     }

@@ -44,6 +44,18 @@ impl Error {
         }
     }
 
+    /// The message with the host's names in place of keys. `name` maps a key to the host's name; `None` keeps the key.
+    pub fn with_names(&self, name: impl Fn(&str) -> Option<String>) -> String {
+        if let Error::Setting { key, problem } = self {
+            let shown = name(key).unwrap_or_else(|| key.clone());
+            return format!("{shown}: {}", quoted_keys(problem, name));
+        }
+        quoted_keys(&self.to_string(), name)
+    }
+}
+
+#[doc(hidden)]
+impl Error {
     /// Prefixes the key with the name of a configuration `table`: `patch` becomes `model.patch`.
     #[must_use]
     pub fn within(self, table: &str) -> Self {
@@ -52,15 +64,6 @@ impl Error {
             Error::Config(text) => Error::Config(format!("{table}: {text}")),
             other => other,
         }
-    }
-
-    /// The message with the host's names in place of keys. `name` maps a key to the host's name; `None` keeps the key.
-    pub fn with_names(&self, name: impl Fn(&str) -> Option<String>) -> String {
-        if let Error::Setting { key, problem } = self {
-            let shown = name(key).unwrap_or_else(|| key.clone());
-            return format!("{shown}: {}", quoted_keys(problem, name));
-        }
-        quoted_keys(&self.to_string(), name)
     }
 }
 

@@ -33,7 +33,10 @@
 //!
 //! Start with these modules: [`model`] (networks, and networks with weights), [`train`], [`sample`], [`checkpoint`] (weight files)
 //! and [`transport`]. Build a network of your own from the layers in [`nn`]; implement [`objective::Objective`] for an objective of
-//! your own. Every call that waits for a device has an `_async` variant for browsers.
+//! your own.
+//!
+//! Every call that waits for a device has an async variant for browsers, where nothing may wait: `step_async` for `step`, and so on,
+//! with the same arguments, results and errors. These pages list the waiting calls alone.
 //!
 //! # Below
 //!
@@ -41,13 +44,16 @@
 //! Graph -> (backward, optim) -> Graph -> Plan -> Program
 //! ```
 //!
-//! A [`graph::Graph`] is a list of operations ([`ops`]); [`graph::Graph::backward`] appends the gradients. A [`graph::Plan`]
-//! assigns storage to every value and knows the memory use before anything is allocated. A [`backend::Program`] is a plan on a
-//! device; running it allocates and compiles nothing.
+//! A [`graph::Graph`] is a list of operations ([`ops`]); [`graph::Graph::backward`] appends the gradients. A plan assigns storage to
+//! every value and knows the memory use before anything is allocated. A program is a plan on a device; running it allocates and
+//! compiles nothing.
 //!
 //! Conventions: t = 0 is noise and t = 1 is data; x0 is noise, x1 data; velocity points from noise to data; tensors are
 //! contiguous row-major f32.
 
+// Modules and items that are hidden from the documentation are public for this project's own programs, tests and benchmarks. They
+// are not part of the interface and may change at any time.
+#[doc(hidden)]
 pub mod analytic;
 mod autodiff;
 pub mod backend;
@@ -56,7 +62,6 @@ pub mod error;
 pub mod graph;
 pub mod model;
 pub mod nn;
-// Public only for this project's benchmarks; not part of the interface.
 #[doc(hidden)]
 pub mod num;
 pub mod objective;
@@ -65,7 +70,9 @@ pub mod optim;
 pub mod rng;
 pub mod sample;
 pub mod shape;
+#[doc(hidden)]
 pub mod table;
+#[doc(hidden)]
 pub mod text;
 pub mod train;
 pub mod transport;

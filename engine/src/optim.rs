@@ -8,8 +8,10 @@ use crate::text::float;
 use serde::{Deserialize, Serialize};
 
 /// Name of the update program's input with the hyperparameters of a step.
+#[doc(hidden)]
 pub const HYPER: &str = "hyper";
 /// Name of the update program's output: the gradient norm, and a flag that is 1 if it was not finite and nothing changed.
+#[doc(hidden)]
 pub const STATS: &str = "stats";
 
 /// The hyperparameters of AdamW (Loshchilov and Hutter 2019) and of the moving average.
@@ -25,8 +27,7 @@ pub struct AdamW {
     pub clip: f64,
     /// Decay of the moving average of the weights, in [0, 1]; the average starts as a copy and is updated in every step.
     pub ema_decay: f64,
-    /// Whether the first updates use a smaller decay, so that the average forgets the initial weights sooner; see
-    /// [`AdamW::ema_decay_at`].
+    /// Whether the decay after n updates is at most (1 + n) / (10 + n), so that the average forgets the initial weights sooner.
     pub ema_warmup: bool,
 }
 
@@ -44,6 +45,19 @@ impl Default for AdamW {
     }
 }
 
+impl AdamW {
+    /// Decay of the moving average after `n` earlier updates: `ema_decay`, or with the warm-up `min(ema_decay, (1 + n) / (10 + n))`
+    /// as in TensorFlow's `ExponentialMovingAverage`.
+    pub(crate) fn ema_decay_at(&self, n: u64) -> f64 {
+        if self.ema_warmup {
+            self.ema_decay.min((1.0 + n as f64) / (10.0 + n as f64))
+        } else {
+            self.ema_decay
+        }
+    }
+}
+
+#[doc(hidden)]
 impl AdamW {
     /// Checks the hyperparameters.
     ///
@@ -83,16 +97,6 @@ impl AdamW {
             return refuse("ema_decay", self.ema_decay, "a number in [0, 1]");
         }
         Ok(())
-    }
-
-    /// Decay of the moving average after `n` earlier updates: `ema_decay`, or with the warm-up `min(ema_decay, (1 + n) / (10 + n))`
-    /// as in TensorFlow's `ExponentialMovingAverage`.
-    pub fn ema_decay_at(&self, n: u64) -> f64 {
-        if self.ema_warmup {
-            self.ema_decay.min((1.0 + n as f64) / (10.0 + n as f64))
-        } else {
-            self.ema_decay
-        }
     }
 
     /// The weight of the initial parameters in the moving average after `n_updates`, in [0, 1]: the product of all decays.
@@ -182,7 +186,7 @@ impl LearningRate {
 ///
 /// # Errors
 /// [`Error::Shape`] if `source` is an arena that the update writes.
-pub fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
+pub(crate) fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
     let mut g = Graph::new();
     let hyper = g.input(HYPER, [N_HYPER]);
     let mut part = g.constant(0.0, [N_PARTS]);

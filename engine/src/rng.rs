@@ -7,7 +7,7 @@
 
 mod brownian;
 
-pub use brownian::fill_brownian;
+pub(crate) use brownian::fill_brownian;
 
 use rand::{TryRng, seq::SliceRandom};
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ pub enum Stream {
     SampleNoise = 6,
     /// The noise of SDE steps.
     SdeNoise = 7,
-    /// The noise of SDE steps on a path that finer steps share; `step` is a node of [`fill_brownian`]'s tree.
+    /// The noise of SDE steps on a path that finer steps share; `step` is a node of the Brownian tree.
     Brownian = 8,
     /// Points of a synthetic data set; `step` is the number of the coordinate's draw.
     Toy = 9,
@@ -44,7 +44,7 @@ pub enum Stream {
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.
-pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
     const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
     let ([mut c0, mut c1, mut c2, mut c3], [mut k0, mut k1]) = (counter, key);
@@ -119,6 +119,7 @@ pub fn fill_normal(seed: u64, stream: Stream, step: u32, first_index: u64, out: 
 }
 
 /// The order of `n` items in an epoch: a uniformly random permutation of `0..n`, a function of (seed, epoch).
+#[doc(hidden)]
 pub fn permutation(seed: u64, epoch: u32, n: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
     order.shuffle(&mut StreamRng::new(seed, Stream::Shuffle, epoch));
@@ -129,7 +130,7 @@ pub fn permutation(seed: u64, epoch: u32, n: u32) -> Vec<u32> {
 ///
 /// It reads the same blocks as the indexed functions, so use only one of the two for a (stream, step).
 #[derive(Debug, Clone)]
-pub struct StreamRng {
+pub(crate) struct StreamRng {
     seed: u64,
     stream: Stream,
     step: u32,
@@ -140,7 +141,7 @@ pub struct StreamRng {
 
 impl StreamRng {
     /// The generator at its first word.
-    pub fn new(seed: u64, stream: Stream, step: u32) -> Self {
+    pub(crate) fn new(seed: u64, stream: Stream, step: u32) -> Self {
         Self {
             seed,
             stream,

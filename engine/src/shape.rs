@@ -13,18 +13,8 @@ impl Shape {
         self.0.iter().product()
     }
 
-    /// Size of the innermost axis (1 for a scalar).
-    pub fn last(&self) -> usize {
-        self.0.last().copied().unwrap_or(1)
-    }
-
-    /// Number of rows when all axes but the innermost are flattened into one.
-    pub fn rows(&self) -> usize {
-        self.0[..self.0.len().saturating_sub(1)].iter().product()
-    }
-
     /// The same sizes with the innermost one replaced.
-    pub fn with_last(&self, last: usize) -> Shape {
+    pub(crate) fn with_last(&self, last: usize) -> Shape {
         let mut sizes = self.0.clone();
         if let Some(x) = sizes.last_mut() {
             *x = last;
@@ -33,12 +23,28 @@ impl Shape {
     }
 
     /// The same sizes with the outermost one (the batch) replaced.
-    pub fn with_first(&self, first: usize) -> Shape {
+    pub(crate) fn with_first(&self, first: usize) -> Shape {
         let mut sizes = self.0.clone();
         if let Some(x) = sizes.first_mut() {
             *x = first;
         }
         Shape(sizes)
+    }
+}
+
+#[doc(hidden)]
+impl Shape {
+    /// Size of the innermost axis (1 for a scalar).
+    pub fn last(&self) -> usize {
+        self.0.last().copied().unwrap_or(1)
+    }
+}
+
+#[doc(hidden)]
+impl Shape {
+    /// Number of rows when all axes but the innermost are flattened into one.
+    pub fn rows(&self) -> usize {
+        self.0[..self.0.len().saturating_sub(1)].iter().product()
     }
 }
 
@@ -80,6 +86,7 @@ impl fmt::Display for Shape {
 }
 
 /// Element type of a tensor.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Elem {
     /// 32-bit float (64-bit on the CPU oracle).
@@ -89,6 +96,7 @@ pub enum Elem {
 }
 
 /// Shape and element type of one value of a graph.
+#[doc(hidden)]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Type {
     /// Sizes, outermost first.
@@ -133,6 +141,7 @@ impl fmt::Debug for Type {
 ///
 /// # Errors
 /// [`Error::Shape`] when `got` is not a float tensor of the `expected` shape.
+#[doc(hidden)]
 pub fn expect(
     op: &str,
     arg: &str,
@@ -153,7 +162,13 @@ pub fn expect(
 ///
 /// # Errors
 /// [`Error::Shape`] when `got` has another number of axes than `n_axes`.
-pub fn expect_axes(op: &str, arg: &str, got: &Type, n_axes: usize, meaning: &str) -> Result<()> {
+pub(crate) fn expect_axes(
+    op: &str,
+    arg: &str,
+    got: &Type,
+    n_axes: usize,
+    meaning: &str,
+) -> Result<()> {
     if got.shape.len() == n_axes {
         return Ok(());
     }

@@ -232,12 +232,7 @@ fn the_memory_forecast_is_what_is_allocated_on_the_gpu() {
 fn calls_out_of_turn_are_refused() {
     let mut trainer = trainer(config().accumulate(2));
     let (x1, y) = (images(0, 2), labels(0, 2));
-    let batch = |first| Batch {
-        x1: &x1,
-        y: &y,
-        x0: None,
-        first,
-    };
+    let batch = |first| Batch::new(&x1, &y, first);
     let update = |trainer: &mut Trainer| trainer.update(1e-2).map(drop);
     let error = update(&mut trainer).unwrap_err().to_string();
     assert_eq!(
@@ -295,12 +290,8 @@ fn fixed_pairs_take_the_place_of_drawn_noise() {
     let mut x0 = vec![0.0; x1.len()];
     fill_normal(0, Stream::Noise, 0, 0, &mut x0);
     let loss = |trainer: &mut Trainer, x0: Option<&[f32]>| {
-        let batch = Batch {
-            x1: &x1,
-            y: &y,
-            x0,
-            first: 0,
-        };
+        let mut batch = Batch::new(&x1, &y, 0);
+        batch.x0 = x0;
         trainer.accumulate(batch).unwrap();
         trainer.update(1e-2).unwrap().loss
     };

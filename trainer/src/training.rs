@@ -289,12 +289,7 @@ impl Job {
         for _ in 0..accumulate {
             let batch = self.loader.next_batch()?;
             debug_assert_eq!(batch.first, self.state.n_samples);
-            let batch = Batch {
-                x1: &batch.x1,
-                y: &batch.y,
-                x0: None,
-                first: batch.first,
-            };
+            let batch = Batch::new(&batch.x1, &batch.y, batch.first);
             self.trainer.accumulate(batch)?;
             self.state.n_samples += self.config.train.batch as u64;
         }

@@ -130,12 +130,7 @@ impl Validation {
                 *label = self.images.label(index as usize);
             }
             let first = i * batch;
-            let images = Batch {
-                x1: &self.x1,
-                y: &self.y,
-                x0: None,
-                first: first as u64,
-            };
+            let images = Batch::new(&self.x1, &self.y, first as u64);
             let losses = self.session.losses(images)?;
             let counted = losses.iter().take(self.n - first.min(self.n));
             sum += counted.map(|(_, loss)| loss).sum::<f64>();

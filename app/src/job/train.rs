@@ -160,12 +160,7 @@ impl Training {
                 .batches
                 .at(self.trainer.n_images())
                 .map_err(|e| Error::Config(e.to_string()))?;
-            let of_step = Batch {
-                x1: &batch.x1,
-                y: &batch.y,
-                x0: None,
-                first: batch.first,
-            };
+            let of_step = Batch::new(&batch.x1, &batch.y, batch.first);
             self.trainer.accumulate_async(of_step).await?;
             self.micro += 1;
             return Ok(None);

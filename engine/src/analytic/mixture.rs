@@ -69,19 +69,6 @@ impl Mixture {
         Ok(Self { d, components })
     }
 
-    /// A mixture of equally likely points with the same standard deviation in every direction.
-    ///
-    /// # Errors
-    /// As [`Mixture::new`].
-    pub fn of_points(points: &[[f64; 2]], std: f64) -> Result<Self, Error> {
-        let component = |p: &[f64; 2]| Component {
-            weight: 1.0,
-            mean: p.to_vec(),
-            std: vec![std; 2],
-        };
-        Self::new(points.iter().map(component).collect())
-    }
-
     /// The components; their weights sum to 1.
     pub fn components(&self) -> &[Component] {
         &self.components
@@ -144,7 +131,7 @@ pub struct Marginal<'a> {
 
 impl Marginal<'_> {
     /// `log p_t(x)` of a point `x` `[d]`.
-    pub fn log_density(&self, x: &[f64]) -> f64 {
+    pub(crate) fn log_density(&self, x: &[f64]) -> f64 {
         log_sum_exp(&self.log_joint(x))
     }
 

@@ -1,13 +1,16 @@
 //! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers.
 
-// Public only for this project's tests, which evaluate programs in f64; not part of the interface.
 #[doc(hidden)]
 pub mod cpu;
 #[cfg(feature = "gpu")]
+#[doc(hidden)]
 pub mod gpu;
+#[doc(hidden)]
 pub mod profile;
 
 pub use crate::num::par::keep_threads_awake;
+#[cfg(feature = "gpu")]
+pub use gpu::{Gpu, Listed, list};
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Layout, Plan};
@@ -79,7 +82,7 @@ pub enum Device {
     Cpu,
     /// A wgpu device.
     #[cfg(feature = "gpu")]
-    Gpu(gpu::Gpu),
+    Gpu(Gpu),
 }
 
 impl Device {
@@ -93,7 +96,10 @@ impl Device {
     pub fn open(options: impl Into<Options>) -> Result<Device> {
         pollster::block_on(Self::open_async(options))
     }
+}
 
+#[doc(hidden)]
+impl Device {
     /// Async variant of [`Self::open`], for browsers.
     ///
     /// # Errors
@@ -110,11 +116,11 @@ impl Device {
                 "got {name:?}, which chooses a GPU, but the backend is cpu"
             ))),
             #[cfg(feature = "gpu")]
-            (_, Some(name)) => Ok(Device::Gpu(gpu::Gpu::open_named(&name, checks).await?)),
+            (_, Some(name)) => Ok(Device::Gpu(Gpu::open_named(&name, checks).await?)),
             #[cfg(feature = "gpu")]
-            (Choice::Gpu, None) => Ok(Device::Gpu(gpu::Gpu::open(true, checks).await?)),
+            (Choice::Gpu, None) => Ok(Device::Gpu(Gpu::open(true, checks).await?)),
             #[cfg(feature = "gpu")]
-            (Choice::Auto, None) => match gpu::Gpu::open(false, checks).await {
+            (Choice::Auto, None) => match Gpu::open(false, checks).await {
                 Ok(gpu) => Ok(Device::Gpu(gpu)),
                 // If the environment names a GPU that cannot be used, report it instead of silently using the CPU.
                 Err(error @ Error::Config(_)) => Err(error),
@@ -131,7 +137,10 @@ impl Device {
             }
         }
     }
+}
 
+#[doc(hidden)]
+impl Device {
     /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
     /// far. When it returns true, the wait ends with [`Error::Device`]: GPU work that hangs can neither be waited for nor read.
     /// Only the first call has an effect; the CPU backend never asks.
@@ -225,6 +234,7 @@ impl fmt::Display for Device {
 }
 
 /// Arenas on a device, shared by the programs that use them.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub enum Arenas {
     /// On the CPU.
@@ -270,6 +280,7 @@ impl Arenas {
 }
 
 /// A plan with its buffers (and pipelines): running it allocates nothing.
+#[doc(hidden)]
 #[derive(Debug)]
 pub enum Program {
     /// On the CPU.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{Read, Seek};
 
 /// A tensor that does not match a model.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mismatch {
     /// In the model, but not in the file.
@@ -65,6 +66,7 @@ impl fmt::Display for Mismatch {
 }
 
 /// The result of examining a file's header.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// The model given by its recipe or inferred from its tensors; or what information is missing.
@@ -102,21 +104,6 @@ const OTHERS: [(&str, &str); 10] = [
 ];
 
 impl<R: Read + Seek> Reader<R> {
-    /// Determines the model and lists every tensor that does not match it; arguments as in [`Reader::model`].
-    pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
-        let recognized = self.recognized(n_heads, input_size);
-        let mismatches = match &recognized {
-            // `sizes` has validated the sizes.
-            Ok(recognized) => self.mismatches(&params(&recognized.model).unwrap_or_default()),
-            Err(_) => Vec::new(),
-        };
-        Examination {
-            recognized: recognized.as_ref().ok().cloned(),
-            model: recognized.and_then(|recognized| self.known(recognized)),
-            mismatches,
-        }
-    }
-
     /// The model that the file states, or else that its tensors imply, even if some are missing or do not match.
     ///
     /// Shapes determine neither the number of heads nor, without a position embedding, the image size. These come from `n_heads`
@@ -174,6 +161,35 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
+    pub(super) fn check_specs(&self, specs: &[ParamSpec]) -> Result<()> {
+        let list = self.mismatches(specs);
+        match &list[..] {
+            [] => Ok(()),
+            [only] => self.refuse(only),
+            [first, more @ ..] => {
+                self.refuse(format_args!("{first}, and {} more do not fit", more.len()))
+            }
+        }
+    }
+
+    pub(super) fn refuse<T>(&self, what: impl fmt::Display) -> Result<T> {
+        Err(super::refuse(&self.name, what))
+    }
+}
+
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
+    /// Checks that the file has exactly the tensors of `network` with their shapes; fixed tables may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming the first of [`Reader::mismatches`] and their number.
+    pub fn check(&self, network: &dyn Network) -> Result<()> {
+        self.check_specs(&params(network)?)
+    }
+}
+
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
     /// Every tensor that does not match `specs`; fixed tables may be missing.
     pub fn mismatches(&self, specs: &[ParamSpec]) -> Vec<Mismatch> {
         let mut list = Vec::new();
@@ -208,27 +224,22 @@ impl<R: Read + Seek> Reader<R> {
         }
         list
     }
+}
 
-    /// Checks that the file has exactly the tensors of `network` with their shapes; fixed tables may be missing.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] naming the first of [`Reader::mismatches`] and their number.
-    pub fn check(&self, network: &dyn Network) -> Result<()> {
-        self.check_specs(&params(network)?)
-    }
-
-    pub(super) fn check_specs(&self, specs: &[ParamSpec]) -> Result<()> {
-        let list = self.mismatches(specs);
-        match &list[..] {
-            [] => Ok(()),
-            [only] => self.refuse(only),
-            [first, more @ ..] => {
-                self.refuse(format_args!("{first}, and {} more do not fit", more.len()))
-            }
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
+    /// Determines the model and lists every tensor that does not match it; arguments as in [`Reader::model`].
+    pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
+        let recognized = self.recognized(n_heads, input_size);
+        let mismatches = match &recognized {
+            // `sizes` has validated the sizes.
+            Ok(recognized) => self.mismatches(&params(&recognized.model).unwrap_or_default()),
+            Err(_) => Vec::new(),
+        };
+        Examination {
+            recognized: recognized.as_ref().ok().cloned(),
+            model: recognized.and_then(|recognized| self.known(recognized)),
+            mismatches,
         }
-    }
-
-    pub(super) fn refuse<T>(&self, what: impl fmt::Display) -> Result<T> {
-        Err(super::refuse(&self.name, what))
     }
 }

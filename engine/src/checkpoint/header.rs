@@ -155,6 +155,7 @@ struct Texts {
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a duplicate name.
+#[doc(hidden)]
 pub fn header(
     tensors: &[(String, Shape)],
     precision: Precision,
@@ -172,6 +173,7 @@ pub fn header(
 ///
 /// # Errors
 /// As [`header`].
+#[doc(hidden)]
 pub fn header_of(
     tensors: &[(String, Shape, Dtype)],
     metadata: Option<(&str, &str)>,

@@ -7,6 +7,7 @@ use std::fmt;
 pub use safetensors::tensor::Dtype;
 
 /// The format of a file of tensors.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A header in JSON, then the values.
@@ -94,6 +95,7 @@ pub(super) struct Index {
 }
 
 /// Text from a file, for messages: one line without control characters, truncated if long.
+#[doc(hidden)]
 pub fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let plain = |c: char| if c.is_control() { '?' } else { c };

@@ -13,6 +13,7 @@ pub enum Precision {
     F16,
 }
 
+#[doc(hidden)]
 impl Precision {
     /// Bytes per value.
     pub fn bytes(self) -> usize {

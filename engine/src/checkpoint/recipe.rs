@@ -47,7 +47,10 @@ impl Recipe {
             class_dropout: None,
         }
     }
+}
 
+#[doc(hidden)]
+impl Recipe {
     /// Checks all numbers, so that readers of a file can rely on them.
     ///
     /// # Errors

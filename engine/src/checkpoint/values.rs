@@ -45,34 +45,6 @@ impl<R: Read + Seek> Reader<R> {
         Ok(values)
     }
 
-    /// Reads a tensor of class labels, stored as i64, i32 or u8.
-    ///
-    /// # Errors
-    /// [`crate::Error::Checkpoint`] when it is missing, has another type or a negative label, or the file cannot be read.
-    pub fn read_labels(&mut self, tensor: &str) -> Result<Vec<u32>> {
-        let (dtype, bytes) = self.bytes(tensor, &[Dtype::I64, Dtype::I32, Dtype::U8])?;
-        let wide: Vec<i64> = match dtype {
-            Dtype::U8 => bytes.into_iter().map(i64::from).collect(),
-            Dtype::I32 => {
-                let words = bytes.as_chunks().0.iter();
-                words.map(|b| i32::from_le_bytes(*b).into()).collect()
-            }
-            _ => bytes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| i64::from_le_bytes(*b))
-                .collect(),
-        };
-        let labels: std::result::Result<Vec<u32>, _> =
-            wide.iter().map(|&label| u32::try_from(label)).collect();
-        labels.or_else(|_| {
-            self.refuse(format_args!(
-                "{tensor} holds a label that is negative or too large"
-            ))
-        })
-    }
-
     /// The bytes of a tensor of one of these types, in row-major order.
     fn bytes(&mut self, tensor: &str, dtypes: &[Dtype]) -> Result<(Dtype, Vec<u8>)> {
         let Some(entry) = self.entry(tensor).cloned() else {
@@ -102,6 +74,37 @@ impl<R: Read + Seek> Reader<R> {
                 ))
             }
         }
+    }
+}
+
+#[doc(hidden)]
+impl<R: Read + Seek> Reader<R> {
+    /// Reads a tensor of class labels, stored as i64, i32 or u8.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] when it is missing, has another type or a negative label, or the file cannot be read.
+    pub fn read_labels(&mut self, tensor: &str) -> Result<Vec<u32>> {
+        let (dtype, bytes) = self.bytes(tensor, &[Dtype::I64, Dtype::I32, Dtype::U8])?;
+        let wide: Vec<i64> = match dtype {
+            Dtype::U8 => bytes.into_iter().map(i64::from).collect(),
+            Dtype::I32 => {
+                let words = bytes.as_chunks().0.iter();
+                words.map(|b| i32::from_le_bytes(*b).into()).collect()
+            }
+            _ => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| i64::from_le_bytes(*b))
+                .collect(),
+        };
+        let labels: std::result::Result<Vec<u32>, _> =
+            wide.iter().map(|&label| u32::try_from(label)).collect();
+        labels.or_else(|_| {
+            self.refuse(format_args!(
+                "{tensor} holds a label that is negative or too large"
+            ))
+        })
     }
 }
 

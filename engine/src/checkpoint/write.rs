@@ -23,7 +23,10 @@ impl Model {
     pub fn save(&self, out: &mut impl Write, recipe: &Recipe, precision: Precision) -> Result<()> {
         pollster::block_on(self.save_async(out, recipe, precision))
     }
+}
 
+#[doc(hidden)]
+impl Model {
     /// Async variant of [`Self::save`], for browsers.
     ///
     /// # Errors
@@ -124,6 +127,7 @@ fn halves(name: &str, values: &[f32]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of the stream.
+#[doc(hidden)]
 pub fn write_values(out: &mut impl Write, values: &[f32]) -> io::Result<()> {
     if cfg!(target_endian = "little") {
         return out.write_all(bytemuck::cast_slice(values));

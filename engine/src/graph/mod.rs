@@ -6,42 +6,36 @@
 //! the plan counts its bytes before anything is allocated. Unused outputs are dropped if the operation supports it.
 //!
 //! # Practice
+//! A network or an objective of your own gets its graph from a [`Scope`](crate::nn::Scope) and appends operations to it. Shapes are
+//! checked at once:
 //!
 //! ```
-//! use sit_engine::backend::Device;
-//! use sit_engine::graph::plan::{Plan, Request};
 //! use sit_engine::graph::Graph;
-//! use sit_engine::ops::pointwise;
+//! use sit_engine::ops::{pointwise, reduce};
 //!
 //! # fn main() -> sit_engine::Result<()> {
 //! let mut g = Graph::new();
-//! let x = g.input("x", [3]);
-//! let y = pointwise::mul(&mut g, x, x)?;
-//! let seed = g.constant(1.0, [3]);
-//! let slope = g.backward(y, seed, &[x])?[0];
-//! let request = Request { outputs: vec![("slope".into(), slope)], ..Request::default() };
-//! let mut program = Device::Cpu.program(Plan::new(&g, &request, &[])?, &[])?;
-//! program.write("x", &[1.0, 2.0, 3.0])?;
-//! program.run()?;
-//! # let slope = program.read("slope");
-//! # let slope = pollster::block_on(slope)?;
-//! assert_eq!(slope, [2.0, 4.0, 6.0]);
+//! let x = g.constant(3.0, [2, 5]);
+//! let y = pointwise::square(&mut g, x)?;
+//! let mean = reduce::mean(&mut g, y, &[1])?;
+//! assert_eq!(g.shape(mean)[0], 2);
+//! assert!(pointwise::add(&mut g, mean, x).is_err());
 //! # Ok(())
 //! # }
 //! ```
 
 mod dump;
-// Public only for this project's tests: other crates cannot add operations.
 #[doc(hidden)]
 pub mod launch;
 #[doc(hidden)]
 pub mod op;
+#[doc(hidden)]
 pub mod plan;
 mod planner;
 
-pub use op::Op;
 #[doc(hidden)]
-pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS};
+pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
+#[doc(hidden)]
 pub use plan::{Arena, ArenaId, Layout, Plan, SetId};
 
 use crate::error::{Error, Result};
@@ -50,6 +44,7 @@ use crate::table::Table;
 use std::sync::Arc;
 
 /// Index of a node in its graph.
+#[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub(crate) u32);
 
@@ -61,6 +56,7 @@ pub struct Var {
 }
 
 /// The kind of a node.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A trainable tensor of a parameter set, identified by its official PyTorch name and stored in an arena.
@@ -82,6 +78,7 @@ pub enum Kind {
 }
 
 /// A node: its kind, its inputs and the types of its outputs.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The kind.
@@ -104,42 +101,13 @@ impl Graph {
         Self::default()
     }
 
-    /// All nodes, in order.
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
-    }
-
-    /// A node by its index.
-    pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0 as usize]
-    }
-
-    /// Output `out` of node `id`.
-    pub fn var(&self, id: NodeId, out: usize) -> Var {
-        debug_assert!(out < self.node(id).outs.len());
-        Var {
-            node: id,
-            out: out as u32,
-        }
-    }
-
-    /// Type of a value.
-    pub fn ty(&self, v: Var) -> &Type {
-        &self.node(v.node).outs[v.out as usize]
-    }
-
     /// Shape of a value.
     pub fn shape(&self, v: Var) -> &Shape {
         &self.ty(v).shape
     }
 
-    /// A trainable tensor of [`SetId::MAIN`], by its official name.
-    pub fn param(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
-        self.param_of(SetId::MAIN, name, shape)
-    }
-
     /// A trainable tensor of a parameter set, by its official name.
-    pub fn param_of(
+    pub(crate) fn param_of(
         &mut self,
         set: SetId,
         name: impl Into<String>,
@@ -148,29 +116,9 @@ impl Graph {
         self.leaf(Kind::Param(set, name.into()), Type::f32(shape))
     }
 
-    /// A fixed table; a program computes it once, when it is created.
-    pub fn table(&mut self, table: Table) -> Var {
-        self.leaf(Kind::Table(table), Type::f32(table.shape()))
-    }
-
-    /// A float tensor that the caller writes.
-    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
-        self.leaf(Kind::Input(name.into()), Type::f32(shape))
-    }
-
-    /// An integer tensor that the caller writes.
-    pub fn input_u32(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
-        self.leaf(Kind::Input(name.into()), Type::u32(shape))
-    }
-
     /// A tensor filled with `value`.
     pub fn constant(&mut self, value: f32, shape: impl Into<Shape>) -> Var {
         self.leaf(Kind::Const(value), Type::f32(shape))
-    }
-
-    /// A whole arena segment of `len` floats.
-    pub fn arena(&mut self, arena: impl Into<ArenaId>, segment: usize, len: usize) -> Var {
-        self.leaf(Kind::Arena(arena.into(), segment), Type::f32([len]))
     }
 
     fn leaf(&mut self, kind: Kind, ty: Type) -> Var {
@@ -210,6 +158,77 @@ impl Graph {
         Var { node: id, out: 0 }
     }
 
+    /// Appends an operation with one output.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] from the operation's shape rule.
+    pub(crate) fn apply1(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<Var> {
+        let id = self.apply(op, ins)?;
+        Ok(Var { node: id, out: 0 })
+    }
+
+    fn push(&mut self, kind: Kind, ins: Vec<Var>, outs: Vec<Type>) -> NodeId {
+        debug_assert!(ins.iter().all(|v| (v.node.0 as usize) < self.nodes.len()));
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { kind, ins, outs });
+        id
+    }
+}
+
+#[doc(hidden)]
+impl Graph {
+    /// A fixed table; a program computes it once, when it is created.
+    pub fn table(&mut self, table: Table) -> Var {
+        self.leaf(Kind::Table(table), Type::f32(table.shape()))
+    }
+}
+
+#[doc(hidden)]
+impl Graph {
+    /// All nodes, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node by its index.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// Output `out` of node `id`.
+    pub fn var(&self, id: NodeId, out: usize) -> Var {
+        debug_assert!(out < self.node(id).outs.len());
+        Var {
+            node: id,
+            out: out as u32,
+        }
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, v: Var) -> &Type {
+        &self.node(v.node).outs[v.out as usize]
+    }
+
+    /// A trainable tensor of [`SetId::MAIN`], by its official name.
+    pub fn param(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.param_of(SetId::MAIN, name, shape)
+    }
+
+    /// A float tensor that the caller writes.
+    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Input(name.into()), Type::f32(shape))
+    }
+
+    /// An integer tensor that the caller writes.
+    pub fn input_u32(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Var {
+        self.leaf(Kind::Input(name.into()), Type::u32(shape))
+    }
+
+    /// A whole arena segment of `len` floats.
+    pub fn arena(&mut self, arena: impl Into<ArenaId>, segment: usize, len: usize) -> Var {
+        self.leaf(Kind::Arena(arena.into(), segment), Type::f32([len]))
+    }
+
     /// Appends an operation; its outputs are `self.var(id, 0..)`.
     ///
     /// # Errors
@@ -231,22 +250,6 @@ impl Graph {
             op.name()
         );
         Ok(self.push(Kind::Op(op), ins.to_vec(), outs))
-    }
-
-    /// Appends an operation with one output.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] from the operation's shape rule.
-    pub fn apply1(&mut self, op: impl Op + 'static, ins: &[Var]) -> Result<Var> {
-        let id = self.apply(op, ins)?;
-        Ok(Var { node: id, out: 0 })
-    }
-
-    fn push(&mut self, kind: Kind, ins: Vec<Var>, outs: Vec<Type>) -> NodeId {
-        debug_assert!(ins.iter().all(|v| (v.node.0 as usize) < self.nodes.len()));
-        let id = NodeId(self.nodes.len() as u32);
-        self.nodes.push(Node { kind, ins, outs });
-        id
     }
 
     /// The value whose storage `v` shares: the start of its chain of reshapes and stopped gradients, or `v` itself.

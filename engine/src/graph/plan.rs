@@ -172,7 +172,7 @@ pub struct Operand {
 
 impl Operand {
     /// The slot, unless it is in an arena.
-    pub fn slot(&self) -> Option<usize> {
+    pub(crate) fn slot(&self) -> Option<usize> {
         match self.place {
             Place::Slot(slot) => Some(slot),
             Place::Arena(..) => None,
@@ -215,13 +215,13 @@ impl Step {
     }
 
     /// Whether every sample reads all of input `i`.
-    pub fn shares(&self, i: usize) -> bool {
+    pub(crate) fn shares(&self, i: usize) -> bool {
         let shared = self.op.shared(&self.in_types);
         shared.is_some_and(|shared| shared.contains(&i))
     }
 
     /// Whether every sample reads the whole contents of the slot.
-    pub fn reads_whole(&self, slot: usize) -> bool {
+    pub(crate) fn reads_whole(&self, slot: usize) -> bool {
         let mut ins = self.ins.iter().enumerate();
         ins.any(|(i, operand)| operand.slot() == Some(slot) && self.shares(i))
     }
@@ -242,13 +242,13 @@ pub struct Group {
 
 impl Group {
     /// Index of a slot in [`Group::slots`], if the group writes it.
-    pub fn place(&self, slot: usize) -> Option<usize> {
+    pub(crate) fn place(&self, slot: usize) -> Option<usize> {
         self.slots.iter().position(|&(s, _)| s == slot)
     }
 }
 
 /// Maximum number of slots that a group writes.
-pub const MAX_GROUP_SLOTS: usize = 32;
+pub(crate) const MAX_GROUP_SLOTS: usize = 32;
 
 /// What a slot is used for; only scratch slots are reused.
 #[derive(Clone, Copy, PartialEq, Debug)]

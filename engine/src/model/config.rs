@@ -23,33 +23,10 @@ impl From<Dit> for ModelConfig {
 }
 
 impl ModelConfig {
-    /// The published model `name`, as [`Dit::preset`].
-    pub fn preset(name: &str) -> Option<Self> {
-        Dit::preset(name).map(Self::Dit)
-    }
-
-    /// Shapes of what goes in and comes out.
-    pub fn io(&self) -> NetworkIo {
-        self.network().io()
-    }
-
     fn network(&self) -> &dyn Network {
         match self {
             ModelConfig::Dit(dit) => dit,
         }
-    }
-
-    /// Sets the number of classes; 0 makes the network unconditional.
-    pub fn set_n_classes(&mut self, n_classes: usize) {
-        match self {
-            ModelConfig::Dit(dit) => dit.n_classes = n_classes,
-        }
-    }
-
-    /// Number of parameters as the papers count them: the trained ones and the fixed tables. 0 for sizes that do not fit.
-    pub fn n_params(&self) -> usize {
-        let specs = params(self).unwrap_or_default();
-        specs.iter().map(|spec| spec.shape.numel()).sum()
     }
 
     /// What names and shapes of tensors tell of a network.
@@ -65,6 +42,33 @@ impl ModelConfig {
             knows_heads: found.knows_heads,
             knows_image: found.knows_image,
         }))
+    }
+}
+
+#[doc(hidden)]
+impl ModelConfig {
+    /// Shapes of what goes in and comes out.
+    pub fn io(&self) -> NetworkIo {
+        self.network().io()
+    }
+}
+
+#[doc(hidden)]
+impl ModelConfig {
+    /// Number of parameters as the papers count them: the trained ones and the fixed tables. 0 for sizes that do not fit.
+    pub fn n_params(&self) -> usize {
+        let specs = params(self).unwrap_or_default();
+        specs.iter().map(|spec| spec.shape.numel()).sum()
+    }
+}
+
+#[doc(hidden)]
+impl ModelConfig {
+    /// Sets the number of classes; 0 makes the network unconditional.
+    pub fn set_n_classes(&mut self, n_classes: usize) {
+        match self {
+            ModelConfig::Dit(dit) => dit.n_classes = n_classes,
+        }
     }
 }
 
@@ -106,6 +110,7 @@ impl<'de> Deserialize<'de> for ModelConfig {
 }
 
 /// The network that tensors make, as far as they tell.
+#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recognized {

@@ -44,6 +44,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Those of [`Network::validate`].
+#[doc(hidden)]
 pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
     network.validate(1)?;
     let io = network.io();
@@ -91,28 +92,13 @@ impl Blueprint {
         })
     }
 
-    /// The network.
-    pub fn network(&self) -> &dyn Network {
-        &*self.network
-    }
-
     /// Shapes of the network's inputs and outputs.
     pub fn io(&self) -> NetworkIo {
         self.network.io()
     }
 
-    /// The prediction, path and loss weight that the network is trained for.
-    pub fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
-    /// The parameters, in order, including fixed tables.
-    pub fn specs(&self) -> &[ParamSpec] {
-        &self.specs
-    }
-
     /// The trained parameters with their initial values under `seed`, one at a time.
-    pub fn initial(&self, seed: u64) -> impl Iterator<Item = (&ParamSpec, Vec<f32>)> {
+    pub(crate) fn initial(&self, seed: u64) -> impl Iterator<Item = (&ParamSpec, Vec<f32>)> {
         let trained = self.specs.iter().filter(|spec| spec.is_trained());
         let numbered = trained.enumerate();
         numbered.map(move |(index, spec)| {
@@ -121,14 +107,38 @@ impl Blueprint {
         })
     }
 
-    /// The location of each trained parameter.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Number of values in trained parameters and fixed tables.
     pub fn n_params(&self) -> usize {
         self.specs.iter().map(|spec| spec.shape.numel()).sum()
+    }
+}
+
+#[doc(hidden)]
+impl Blueprint {
+    /// The prediction, path and loss weight that the network is trained for.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+}
+
+#[doc(hidden)]
+impl Blueprint {
+    /// The network.
+    pub fn network(&self) -> &dyn Network {
+        &*self.network
+    }
+
+    /// The parameters, in order, including fixed tables.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+}
+
+#[doc(hidden)]
+impl Blueprint {
+    /// The location of each trained parameter.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 }
 
@@ -208,21 +218,6 @@ impl Model {
         }
     }
 
-    /// The device.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The arenas, to create programs that contain this model.
-    pub fn arenas(&self) -> &Arenas {
-        &self.arenas
-    }
-
-    /// Which of the arenas has the weights.
-    pub fn weights(&self) -> Arena {
-        self.weights
-    }
-
     /// Writes a trained parameter, by name.
     ///
     /// # Errors
@@ -239,12 +234,36 @@ impl Model {
     pub fn read(&self, name: &str) -> Result<Vec<f32>> {
         pollster::block_on(self.read_async(name))
     }
+}
 
+#[doc(hidden)]
+impl Model {
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+#[doc(hidden)]
+impl Model {
     /// Async variant of [`Self::read`], for browsers.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
         self.arenas.read(self.weights, name).await
+    }
+}
+
+#[doc(hidden)]
+impl Model {
+    /// The arenas, to create programs that contain this model.
+    pub fn arenas(&self) -> &Arenas {
+        &self.arenas
+    }
+
+    /// Which of the arenas has the weights.
+    pub fn weights(&self) -> Arena {
+        self.weights
     }
 }

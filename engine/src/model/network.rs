@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// Shapes of a network's inputs and outputs: all that a host needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetworkIo {
     /// Shape of one image, `[C, H, W]`.
     pub image: [usize; 3],
@@ -19,17 +20,9 @@ pub struct NetworkIo {
 }
 
 impl NetworkIo {
-    /// A network for images of this shape without classes.
-    pub fn unconditional(image: [usize; 3]) -> Self {
-        NetworkIo {
-            image,
-            n_classes: 0,
-        }
-    }
-
-    /// Channels C of the image.
-    pub fn channels(&self) -> usize {
-        self.image[0]
+    /// A network for images of shape `[C, H, W]`; with 0 classes it is unconditional.
+    pub fn new(image: [usize; 3], n_classes: usize) -> Self {
+        NetworkIo { image, n_classes }
     }
 
     /// Elements of one image, C·H·W.
@@ -52,7 +45,7 @@ impl NetworkIo {
     ///
     /// # Errors
     /// [`Error::Shape`] for a wrong number of labels, [`Error::Config`] naming a label beyond the null class.
-    pub fn check_labels(&self, y: &[u32], batch: usize) -> Result<()> {
+    pub(crate) fn check_labels(&self, y: &[u32], batch: usize) -> Result<()> {
         let Some(null) = self.null_class() else {
             return Ok(());
         };
@@ -73,11 +66,20 @@ impl NetworkIo {
     }
 }
 
+#[doc(hidden)]
+impl NetworkIo {
+    /// Channels C of the image.
+    pub fn channels(&self) -> usize {
+        self.image[0]
+    }
+}
+
 /// Names and shapes of a file's tensors.
 pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a Shape>;
 
 /// The inputs of a network.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Inputs {
     /// The state `[B, C, H, W]`.
     pub x: Var,
@@ -87,14 +89,29 @@ pub struct Inputs {
     pub y: Option<Var>,
 }
 
+impl Inputs {
+    /// State x at time t, with labels y unless the network is unconditional.
+    pub fn new(x: Var, t: Var, y: Option<Var>) -> Self {
+        Inputs { x, t, y }
+    }
+}
+
 /// The outputs of a network.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Outputs {
     /// The prediction `[B, C, H, W]`.
     pub out: Var,
     /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance, the second half follows the prediction. Not
     /// computed in programs that do not use it.
     pub all: Var,
+}
+
+impl Outputs {
+    /// A prediction, which is all that the last layer outputs.
+    pub fn new(out: Var) -> Self {
+        Outputs { out, all: out }
+    }
 }
 
 /// A function of a state, a time and a label, with parameters.

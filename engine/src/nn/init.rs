@@ -19,6 +19,14 @@ pub enum Init {
 }
 
 impl Init {
+    /// Whether the values are random, hence not all zero.
+    pub(crate) fn is_random(&self) -> bool {
+        matches!(self, Init::Xavier | Init::Normal(_))
+    }
+}
+
+#[doc(hidden)]
+impl Init {
     /// The values of parameter number `index`, a function of (seed, index).
     pub fn values(&self, shape: &Shape, seed: u64, index: u32) -> Vec<f32> {
         let n = shape.numel();
@@ -33,11 +41,6 @@ impl Init {
                 draw(&|i| bound * (2.0 * uniform(seed, Stream::Init, index, i) - 1.0))
             }
         }
-    }
-
-    /// Whether the values are random, hence not all zero.
-    pub fn is_random(&self) -> bool {
-        matches!(self, Init::Xavier | Init::Normal(_))
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// A parameter of a network.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {
     /// Official PyTorch name.
@@ -19,6 +20,7 @@ pub struct ParamSpec {
     pub init: Init,
 }
 
+#[doc(hidden)]
 impl ParamSpec {
     /// Whether it is trained. Fixed tables are not, but files contain them for other programs.
     pub fn is_trained(&self) -> bool {
@@ -27,6 +29,7 @@ impl ParamSpec {
 }
 
 /// The parameters of one set in a graph. They are declared once, even if the network is evaluated several times.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Params {
     set: SetId,
@@ -59,7 +62,7 @@ impl Params {
     }
 
     /// The parameters as a list.
-    pub fn into_specs(self) -> Vec<ParamSpec> {
+    pub(crate) fn into_specs(self) -> Vec<ParamSpec> {
         self.specs
     }
 
@@ -104,15 +107,6 @@ impl Scope<'_> {
         })
     }
 
-    /// Declares a fixed table. Files store it under `name` with the shape `shape`; the returned value has the table's own shape.
-    ///
-    /// # Errors
-    /// As [`Scope::param`].
-    pub fn table(&mut self, name: &str, shape: impl Into<Shape>, table: Table) -> Result<Var> {
-        let init = Init::Table(table);
-        self.declare(name, shape.into(), init, |g, _, _| g.table(table))
-    }
-
     fn declare(
         &mut self,
         name: &str,
@@ -144,6 +138,18 @@ impl Scope<'_> {
 
     fn name(&self, part: impl Display) -> String {
         format!("{}{part}", self.prefix)
+    }
+}
+
+#[doc(hidden)]
+impl Scope<'_> {
+    /// Declares a fixed table. Files store it under `name` with the shape `shape`; the returned value has the table's own shape.
+    ///
+    /// # Errors
+    /// As [`Scope::param`].
+    pub fn table(&mut self, name: &str, shape: impl Into<Shape>, table: Table) -> Result<Var> {
+        let init = Init::Table(table);
+        self.declare(name, shape.into(), init, |g, _, _| g.table(table))
     }
 }
 

@@ -38,7 +38,7 @@
 //!         let y = io.null_class().map(|_| ports.input(g, Y, [b]));
 //!         // weight mean((out - x)^2): rows of weight, and of the coefficients of out and of twice x.
 //!         let coef = ports.input(g, COEF, [b, 4]);
-//!         let out = net.forward(g, Inputs { x, t, y })?.out;
+//!         let out = net.forward(g, Inputs::new(x, t, y))?.out;
 //!         loss::loss(g, out, x, x, coef)
 //!     }
 //!
@@ -78,6 +78,7 @@ pub const TIMES: Port<f32> = Port::new("t");
 
 /// Images and labels of one forward and backward pass.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Batch<'a> {
     /// Images in [-1, 1], `[B, C, H, W]`.
     pub x1: &'a [f32],
@@ -89,8 +90,17 @@ pub struct Batch<'a> {
     pub first: u64,
 }
 
+impl<'a> Batch<'a> {
+    /// Images x1 with labels y; `first` is the number of the first one since the run began.
+    pub fn new(x1: &'a [f32], y: &'a [u32], first: u64) -> Self {
+        let x0 = None;
+        Batch { x1, y, x0, first }
+    }
+}
+
 /// Identifies an image; its random draws are functions of this key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SampleKey {
     /// The run's seed.
     pub seed: u64,
@@ -115,11 +125,6 @@ pub struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    /// `network`, with its parameters declared in `params`.
-    pub fn new(network: &'a dyn Network, params: &'a mut Params) -> Self {
-        Net { network, params }
-    }
-
     /// Shapes of the inputs and outputs.
     pub fn io(&self) -> NetworkIo {
         self.network.io()
@@ -131,6 +136,14 @@ impl<'a> Net<'a> {
     /// [`crate::Error::Shape`] when the inputs do not fit the network.
     pub fn forward(&mut self, g: &mut Graph, inputs: Inputs) -> Result<Outputs> {
         self.network.forward(&mut self.params.scope(g), inputs)
+    }
+}
+
+#[doc(hidden)]
+impl<'a> Net<'a> {
+    /// `network`, with its parameters declared in `params`.
+    pub fn new(network: &'a dyn Network, params: &'a mut Params) -> Self {
+        Net { network, params }
     }
 }
 

@@ -37,6 +37,7 @@ impl<T> fmt::Debug for Port<T> {
 type Buffers<T> = Vec<(&'static str, Vec<T>)>;
 
 /// The type of a port's elements.
+#[doc(hidden)]
 pub trait PortElem: Copy + Default + 'static {
     #[doc(hidden)]
     fn input(g: &mut Graph, name: &'static str, shape: Shape) -> Var;
@@ -84,16 +85,6 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// An empty list of ports, for batches of `batch` images of `io`.
-    pub fn new(io: NetworkIo, batch: usize) -> Self {
-        Ports {
-            batch,
-            io,
-            floats: Vec::new(),
-            ints: Vec::new(),
-        }
-    }
-
     /// Images in a batch.
     pub fn batch(&self) -> usize {
         self.batch
@@ -167,6 +158,19 @@ impl Ports {
             program.write(name, values)?;
         }
         Ok(())
+    }
+}
+
+#[doc(hidden)]
+impl Ports {
+    /// An empty list of ports, for batches of `batch` images of `io`.
+    pub fn new(io: NetworkIo, batch: usize) -> Self {
+        Ports {
+            batch,
+            io,
+            floats: Vec::new(),
+            ints: Vec::new(),
+        }
     }
 }
 

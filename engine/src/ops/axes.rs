@@ -10,7 +10,7 @@ use sit_shaders::{AXES_CONCAT, AXES_PAD, AXES_PERMUTE, AXES_SLICE, AxesDims, Axe
 use std::ops::Range;
 
 /// Maximum number of axes in a permutation.
-pub const MAX_AXES: usize = 5;
+pub(crate) const MAX_AXES: usize = 5;
 
 #[derive(Clone, Debug)]
 enum Axes {
@@ -28,7 +28,7 @@ enum Axes {
     Concat { axis: usize },
 }
 
-/// Permutes the axes: axis k of y is axis `order[k]` of x (PyTorch `permute`), for at most [`MAX_AXES`] axes.
+/// Permutes the axes: axis k of y is axis `order[k]` of x (PyTorch `permute`), for at most 5 axes.
 ///
 /// # Errors
 /// [`Error::Shape`] when `order` does not name every axis once.

@@ -22,6 +22,7 @@ enum Embed {
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
+#[doc(hidden)]
 pub fn embed_pos(g: &mut Graph, x: Var, pos: Var) -> Result<Var> {
     g.apply1(Embed::Pos, &[x, pos])
 }
@@ -31,6 +32,7 @@ pub fn embed_pos(g: &mut Graph, x: Var, pos: Var) -> Result<Var> {
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit.
+#[doc(hidden)]
 pub fn embed_time(g: &mut Graph, t: Var, freqs: Var) -> Result<Var> {
     g.apply1(Embed::Time, &[t, freqs])
 }

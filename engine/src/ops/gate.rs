@@ -1,4 +1,4 @@
-//! The gradient of the gated residual `y = res + gate ⊙ branch` (its forward is fused into [`super::linear::linear_gate`]).
+//! The gradient of the gated residual `y = res + gate ⊙ branch` (its forward is fused into `linear_gate`).
 
 use super::Case;
 use crate::error::Result;
@@ -17,7 +17,7 @@ struct GateBwd;
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn gate_bwd(g: &mut Graph, grad: Var, branch: Var, gate: Var) -> Result<(Var, Var)> {
+pub(crate) fn gate_bwd(g: &mut Graph, grad: Var, branch: Var, gate: Var) -> Result<(Var, Var)> {
     let id = g.apply(GateBwd, &[grad, branch, gate])?;
     Ok((g.var(id, 0), g.var(id, 1)))
 }

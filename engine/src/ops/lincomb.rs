@@ -15,7 +15,7 @@ use sit_shaders::{
 };
 
 /// Maximum terms of a combination, and the columns of its coefficient table.
-pub const MAX_TERMS: usize = 4;
+pub(crate) const MAX_TERMS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lincomb {
@@ -31,7 +31,7 @@ enum Lincomb {
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit or the number of terms is not 1 to 4.
-pub fn lincomb(g: &mut Graph, xs: &[Var], coef: Var) -> Result<Var> {
+pub(crate) fn lincomb(g: &mut Graph, xs: &[Var], coef: Var) -> Result<Var> {
     let mut ins = xs.to_vec();
     ins.push(coef);
     g.apply1(Lincomb::Fwd { n_terms: xs.len() }, &ins)

@@ -60,6 +60,7 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
+#[doc(hidden)]
 pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     g.apply1(
         Linear::Fwd {
@@ -76,7 +77,14 @@ pub fn linear_gelu(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn linear_gate(g: &mut Graph, x: Var, w: Var, b: Var, res: Var, gate: Var) -> Result<Var> {
+pub(crate) fn linear_gate(
+    g: &mut Graph,
+    x: Var,
+    w: Var,
+    b: Var,
+    res: Var,
+    gate: Var,
+) -> Result<Var> {
     g.apply1(
         Linear::Fwd {
             epilogue: Epilogue::Gate,

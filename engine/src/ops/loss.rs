@@ -40,6 +40,7 @@ pub fn loss(g: &mut Graph, out: Var, x0: Var, x1: Var, coef: Var) -> Result<Var>
 ///
 /// # Errors
 /// [`Error::Shape`] when the input has other axes.
+#[doc(hidden)]
 pub fn mean(g: &mut Graph, per_sample: Var) -> Result<Var> {
     g.apply1(Loss::Mean, &[per_sample])
 }

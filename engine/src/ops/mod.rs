@@ -5,14 +5,19 @@
 //! expanded into primitives ([`crate::graph::Define::expand`]).
 
 pub mod adaln;
+#[doc(hidden)]
 pub mod adamw;
 pub mod attention;
 pub mod axes;
 pub mod chunk;
+#[doc(hidden)]
 pub mod embed;
+#[doc(hidden)]
 pub mod gate;
 pub mod gather;
+#[doc(hidden)]
 pub mod guide;
+#[doc(hidden)]
 pub mod lincomb;
 pub mod linear;
 pub mod loss;

@@ -123,12 +123,14 @@ unary! {
     /// `y = max(x, 0)`, any shape; the slope at 0 is 0.
     relu, Relu, true;
     /// `y = 1` where x is positive, else 0, any shape. Its derivative is defined as 0.
+    #[doc(hidden)]
     step, Step, true;
     /// `y = cos x`, any shape; on a GPU for |x| below 1e4.
     cos, Cos, true;
     /// `y = sin x`, any shape; on a GPU for |x| below 1e4.
     sin, Sin, true;
     /// `y = x`, any shape, with storage of its own.
+    #[doc(hidden)]
     copy, Copy, false;
 }
 

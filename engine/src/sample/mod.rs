@@ -67,20 +67,6 @@ impl Model {
 }
 
 impl<M: AsRef<Blueprint>> Sampling<M> {
-    /// Sampling from `model` with `sampler`: without guidance, in batches of 64 images, seed 0.
-    pub fn new(model: M, sampler: Sampler) -> Self {
-        Sampling {
-            model,
-            guide: None,
-            sampler,
-            guidance: Guidance::default(),
-            batch: 64,
-            keep_out: false,
-            keep_error: false,
-            seed: 0,
-        }
-    }
-
     /// Classifier-free guidance with this scale at all times; 1 means none.
     pub fn guidance(mut self, scale: f64) -> Self {
         self.guidance.scale = scale;
@@ -126,30 +112,6 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
-    /// The solver.
-    pub fn solver(&self) -> &Sampler {
-        &self.sampler
-    }
-
-    /// The guidance.
-    pub fn guidance_settings(&self) -> &Guidance {
-        &self.guidance
-    }
-
-    /// Images per batch.
-    pub fn batch_size(&self) -> usize {
-        self.batch
-    }
-
-    /// The schedule, after validating all settings.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
-    pub fn schedule(&self) -> Result<Vec<Step>> {
-        self.validate()?;
-        schedule(self.model.as_ref().transport(), &self.sampler)
-    }
-
     fn validate(&self) -> Result<()> {
         let model = self.model.as_ref();
         self.guidance.validate()?;
@@ -181,15 +143,6 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
-    /// Multiply-accumulates of the first step.
-    ///
-    /// # Errors
-    /// As [`Sampling::schedule`].
-    pub fn macs(&self) -> Result<u64> {
-        let forms = self.forms(&self.schedule()?);
-        Ok(self.plan(forms[0])?.macs())
-    }
-
     fn forms(&self, steps: &[Step]) -> Vec<Form> {
         plan::forms(steps, &self.guidance, self.keep_error)
     }
@@ -216,12 +169,60 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     }
 }
 
-impl Sampling<Model> {
-    /// The model.
-    pub fn model(&self) -> &Model {
-        &self.model
+#[doc(hidden)]
+impl<M: AsRef<Blueprint>> Sampling<M> {
+    /// Sampling from `model` with `sampler`: without guidance, in batches of 64 images, seed 0.
+    pub fn new(model: M, sampler: Sampler) -> Self {
+        Sampling {
+            model,
+            guide: None,
+            sampler,
+            guidance: Guidance::default(),
+            batch: 64,
+            keep_out: false,
+            keep_error: false,
+            seed: 0,
+        }
+    }
+}
+
+#[doc(hidden)]
+impl<M: AsRef<Blueprint>> Sampling<M> {
+    /// The solver.
+    pub fn solver(&self) -> &Sampler {
+        &self.sampler
     }
 
+    /// The guidance.
+    pub fn guidance_settings(&self) -> &Guidance {
+        &self.guidance
+    }
+
+    /// Images per batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch
+    }
+
+    /// The schedule, after validating all settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
+    pub fn schedule(&self) -> Result<Vec<Step>> {
+        self.validate()?;
+        schedule(self.model.as_ref().transport(), &self.sampler)
+    }
+
+    /// Multiply-accumulates of the first step.
+    ///
+    /// # Errors
+    /// As [`Sampling::schedule`].
+    pub fn macs(&self) -> Result<u64> {
+        let forms = self.forms(&self.schedule()?);
+        Ok(self.plan(forms[0])?.macs())
+    }
+}
+
+impl Sampling<Model> {
     /// Creates the programs for the schedule.
     ///
     /// # Errors
@@ -250,7 +251,10 @@ impl Sampling<Model> {
     pub fn sample(self, labels: &[u32]) -> Result<Vec<f32>> {
         pollster::block_on(self.sample_async(labels))
     }
+}
 
+#[doc(hidden)]
+impl Sampling<Model> {
     /// Async variant of [`Self::sample`], for browsers.
     ///
     /// # Errors
@@ -270,5 +274,13 @@ impl Sampling<Model> {
             images.extend_from_slice(&session.read_async().await?[..labels.len() * len]);
         }
         Ok(images)
+    }
+}
+
+#[doc(hidden)]
+impl Sampling<Model> {
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 }

@@ -8,11 +8,13 @@ use crate::rng::{Stream, fill_brownian, fill_normal};
 /// Standard normal noise for the images numbered `first..` of a sampling run, `[.., C, I, I]`: the initial noise.
 ///
 /// It depends on (seed, image number) only, not on how the images are batched.
+#[doc(hidden)]
 pub fn initial_noise(io: &NetworkIo, seed: u64, first: u64, out: &mut [f32]) {
     fill(io, seed, Stream::SampleNoise, 0, first, out);
 }
 
 /// The noise of SDE step number `step` for the images numbered `first..`, `[.., C, I, I]`.
+#[doc(hidden)]
 pub fn step_noise(io: &NetworkIo, seed: u64, step: usize, first: u64, out: &mut [f32]) {
     fill(io, seed, Stream::SdeNoise, step as u32, first, out);
 }
@@ -22,6 +24,7 @@ pub fn step_noise(io: &NetworkIo, seed: u64, step: usize, first: u64, out: &mut 
 ///
 /// # Errors
 /// [`Error::Config`] when `n_steps` is not a power of two, or `step` not below it.
+#[doc(hidden)]
 pub fn brownian_noise(
     io: &NetworkIo,
     seed: u64,

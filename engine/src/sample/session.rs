@@ -86,31 +86,6 @@ impl Session {
         })
     }
 
-    /// The settings.
-    pub fn sampling(&self) -> &Sampling<Model> {
-        &self.sampling
-    }
-
-    /// Shapes of images and labels.
-    pub fn io(&self) -> &NetworkIo {
-        &self.io
-    }
-
-    /// Images per batch.
-    pub fn batch(&self) -> usize {
-        self.sampling.batch
-    }
-
-    /// All steps.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
-    /// Steps done since the start.
-    pub fn done(&self) -> usize {
-        self.done
-    }
-
     /// Whether all steps are done, so that the state holds the images.
     pub fn is_over(&self) -> bool {
         self.done == self.steps.len()
@@ -122,17 +97,6 @@ impl Session {
             0 => self.steps[0].t,
             n => self.steps[n - 1].t_next,
         }
-    }
-
-    /// Bytes allocated by the programs.
-    pub fn bytes(&self) -> u64 {
-        let programs = self.programs.iter();
-        programs.map(|p| p.program.bytes()).sum()
-    }
-
-    /// Multiply-accumulates of step `i`.
-    pub fn macs(&self, i: usize) -> u64 {
-        self.programs[self.forms[i]].program.plan().macs()
     }
 
     /// Appends a step to the schedule, for example one from a step size controller. Its form must be that of a step that was given
@@ -210,43 +174,6 @@ impl Session {
         Ok(())
     }
 
-    /// Starts before step number `step` from the states x `[B, C, H, W]` at that time, with labels y `[B]` up to the null class; an
-    /// unconditional model ignores y. The caller provides the noise of the steps, with [`Session::step_with`].
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class or when there is no such step.
-    pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
-        let Some(&at) = self.forms.get(step) else {
-            return Err(Error::Config(format!(
-                "step {step}: got a schedule of {}",
-                count(self.steps.len(), "step")
-            )));
-        };
-        let batch = self.batch();
-        if let Some(null) = self.io.null_class() {
-            self.io.check_labels(y, batch)?;
-            self.labels[..batch].copy_from_slice(y);
-            self.labels[batch..].fill(null);
-            for FormProgram { program, .. } in &mut self.programs {
-                let n = program.plan().input("y")?.ty.shape.numel();
-                program.write_u32("y", &self.labels[..n])?;
-            }
-        }
-        self.programs[at].program.write("x", x)?;
-        self.start.clear();
-        self.start.extend_from_slice(x);
-        self.numbers.clear();
-        self.last = None;
-        self.done = step;
-        Ok(())
-    }
-
-    /// Whether the next step adds noise.
-    pub fn needs_noise(&self) -> bool {
-        let next = self.steps.get(self.done);
-        next.is_some_and(|step| step.noise() != 0.0)
-    }
-
     /// Runs the next step; its noise is a function of the seed, the step and each image's number.
     ///
     /// # Errors
@@ -257,28 +184,6 @@ impl Session {
         pollster::block_on(self.step_async())
     }
 
-    /// Async variant of [`Self::step`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
-    pub async fn step_async(&mut self) -> Result<()> {
-        let mut noise = std::mem::take(&mut self.noise);
-        if self.needs_noise() {
-            let (io, seed, step) = (self.io, self.seed, self.done);
-            by_run(&self.numbers, io.image_len(), &mut noise, |first, rows| {
-                step_noise(&io, seed, step, first, rows);
-            });
-        }
-        let done = match self.needs_noise() && self.numbers.is_empty() {
-            true => Err(Error::Config(
-                "the step adds noise, and the session was started without numbers of images".into(),
-            )),
-            false => self.step_with_async(&noise).await,
-        };
-        self.noise = noise;
-        done
-    }
-
     /// Runs the next step with standard normal `noise` `[B, C, H, W]`, which is only read if [`Session::needs_noise`].
     ///
     /// # Errors
@@ -287,35 +192,6 @@ impl Session {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step_with(&mut self, noise: &[f32]) -> Result<()> {
         pollster::block_on(self.step_with_async(noise))
-    }
-
-    /// Async variant of [`Self::step_with`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::step_with`].
-    pub async fn step_with_async(&mut self, noise: &[f32]) -> Result<()> {
-        let Some(&step) = self.steps.get(self.done) else {
-            return Err(Error::Config(format!(
-                "already done: {}",
-                count(self.steps.len(), "step")
-            )));
-        };
-        let at = self.forms[self.done];
-        if self.last == Some(at) {
-            self.programs[at].program.feed("x", "x")?;
-        } else if self.last.is_some() || self.start.is_empty() {
-            let x = self.read_async().await?;
-            self.programs[at].program.write("x", &x)?;
-        }
-        if step.noise() != 0.0 {
-            self.programs[at].program.write("noise", noise)?;
-        }
-        self.write_times(at, &step)?;
-        self.write_rows(at, &step)?;
-        self.programs[at].program.run()?;
-        self.last = Some(at);
-        self.done += 1;
-        Ok(())
     }
 
     /// Writes the times and guidance scales of the evaluations.
@@ -368,6 +244,136 @@ impl Session {
             write_row(program, &names.square, &[1.0, 1.0], coef)?;
         }
         write_row(program, &names.end, &end[..n], coef)
+    }
+}
+
+#[doc(hidden)]
+impl Session {
+    /// All steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Steps done since the start.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Async variant of [`Self::step`], for browsers.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub async fn step_async(&mut self) -> Result<()> {
+        let mut noise = std::mem::take(&mut self.noise);
+        if self.needs_noise() {
+            let (io, seed, step) = (self.io, self.seed, self.done);
+            by_run(&self.numbers, io.image_len(), &mut noise, |first, rows| {
+                step_noise(&io, seed, step, first, rows);
+            });
+        }
+        let done = match self.needs_noise() && self.numbers.is_empty() {
+            true => Err(Error::Config(
+                "the step adds noise, and the session was started without numbers of images".into(),
+            )),
+            false => self.step_with_async(&noise).await,
+        };
+        self.noise = noise;
+        done
+    }
+
+    /// Async variant of [`Self::step_with`], for browsers.
+    ///
+    /// # Errors
+    /// As [`Self::step_with`].
+    pub async fn step_with_async(&mut self, noise: &[f32]) -> Result<()> {
+        let Some(&step) = self.steps.get(self.done) else {
+            return Err(Error::Config(format!(
+                "already done: {}",
+                count(self.steps.len(), "step")
+            )));
+        };
+        let at = self.forms[self.done];
+        if self.last == Some(at) {
+            self.programs[at].program.feed("x", "x")?;
+        } else if self.last.is_some() || self.start.is_empty() {
+            let x = self.read_async().await?;
+            self.programs[at].program.write("x", &x)?;
+        }
+        if step.noise() != 0.0 {
+            self.programs[at].program.write("noise", noise)?;
+        }
+        self.write_times(at, &step)?;
+        self.write_rows(at, &step)?;
+        self.programs[at].program.run()?;
+        self.last = Some(at);
+        self.done += 1;
+        Ok(())
+    }
+}
+
+#[doc(hidden)]
+impl Session {
+    /// The settings.
+    pub fn sampling(&self) -> &Sampling<Model> {
+        &self.sampling
+    }
+
+    /// Shapes of images and labels.
+    pub fn io(&self) -> &NetworkIo {
+        &self.io
+    }
+
+    /// Images per batch.
+    pub fn batch(&self) -> usize {
+        self.sampling.batch
+    }
+
+    /// Bytes allocated by the programs.
+    pub fn bytes(&self) -> u64 {
+        let programs = self.programs.iter();
+        programs.map(|p| p.program.bytes()).sum()
+    }
+
+    /// Multiply-accumulates of step `i`.
+    pub fn macs(&self, i: usize) -> u64 {
+        self.programs[self.forms[i]].program.plan().macs()
+    }
+
+    /// Starts before step number `step` from the states x `[B, C, H, W]` at that time, with labels y `[B]` up to the null class; an
+    /// unconditional model ignores y. The caller provides the noise of the steps, with [`Session::step_with`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class or when there is no such step.
+    pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
+        let Some(&at) = self.forms.get(step) else {
+            return Err(Error::Config(format!(
+                "step {step}: got a schedule of {}",
+                count(self.steps.len(), "step")
+            )));
+        };
+        let batch = self.batch();
+        if let Some(null) = self.io.null_class() {
+            self.io.check_labels(y, batch)?;
+            self.labels[..batch].copy_from_slice(y);
+            self.labels[batch..].fill(null);
+            for FormProgram { program, .. } in &mut self.programs {
+                let n = program.plan().input("y")?.ty.shape.numel();
+                program.write_u32("y", &self.labels[..n])?;
+            }
+        }
+        self.programs[at].program.write("x", x)?;
+        self.start.clear();
+        self.start.extend_from_slice(x);
+        self.numbers.clear();
+        self.last = None;
+        self.done = step;
+        Ok(())
+    }
+
+    /// Whether the next step adds noise.
+    pub fn needs_noise(&self) -> bool {
+        let next = self.steps.get(self.done);
+        next.is_some_and(|step| step.noise() != 0.0)
     }
 }
 

@@ -138,25 +138,10 @@ impl Trainer {
         })
     }
 
-    /// The settings.
-    pub fn training(&self) -> &Training {
-        &self.training
-    }
-
-    /// The device.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
     /// The model in training, to sample from or to save; it changes with every step.
     pub fn model(&self, weights: Weights) -> Model {
         let (blueprint, arenas) = (self.blueprint.clone(), self.arenas.clone());
         Model::over(blueprint, &self.device, arenas, weights.arena())
-    }
-
-    /// Weights, gradients, moments and moving average, for programs of your own.
-    pub fn arenas(&self) -> &Arenas {
-        &self.arenas
     }
 
     /// Updates done so far: steps that were not skipped.
@@ -174,16 +159,6 @@ impl Trainer {
         (self.n_updates, self.n_images) = (n_updates, n_images);
     }
 
-    /// Bytes allocated on the device.
-    pub fn bytes(&self) -> u64 {
-        self.arenas.bytes() + self.grad.bytes() + self.update.bytes()
-    }
-
-    /// Multiply-accumulates of the forward and backward of one batch.
-    pub fn macs(&self) -> u64 {
-        self.grad.plan().macs()
-    }
-
     /// Writes the moments of AdamW as a safetensors file; with both [`Weights`], this is all that is needed to resume.
     ///
     /// # Errors
@@ -191,14 +166,6 @@ impl Trainer {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save_moments(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
         pollster::block_on(self.save_moments_async(out, recipe))
-    }
-
-    /// Async variant of [`Self::save_moments`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::save_moments`].
-    pub async fn save_moments_async(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
-        checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
     }
 
     /// Loads the moments of AdamW that [`Trainer::save_moments`] wrote.
@@ -220,6 +187,36 @@ impl Trainer {
         pollster::block_on(self.step_async(x1, y, lr))
     }
 
+    /// Adds the loss and gradient of a batch to the step. Call [`Trainer::update`] after [`Training::accumulate`] batches.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a wrong batch size, [`Error::Config`] for a label beyond the classes, or when the step already has all
+    /// its batches, [`Error::Device`] when the device fails. A batch that failed is not added.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
+        pollster::block_on(self.accumulate_async(batch))
+    }
+
+    /// Updates the parameters at learning rate `lr`, unless a loss or the gradient is not finite.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when batches of the step are missing, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn update(&mut self, lr: f64) -> Result<&Report> {
+        pollster::block_on(self.update_async(lr))
+    }
+}
+
+#[doc(hidden)]
+impl Trainer {
+    /// Async variant of [`Self::save_moments`], for browsers.
+    ///
+    /// # Errors
+    /// As [`Self::save_moments`].
+    pub async fn save_moments_async(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
+        checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
+    }
+
     /// Async variant of [`Self::step`], for browsers.
     ///
     /// # Errors
@@ -238,25 +235,10 @@ impl Trainer {
         for (i, x1) in x1.chunks_exact(batch * len).enumerate() {
             let y = labels(i);
             let first = self.n_images;
-            let batch = Batch {
-                x1,
-                y,
-                x0: None,
-                first,
-            };
+            let batch = Batch::new(x1, y, first);
             self.accumulate_async(batch).await?;
         }
         self.update_async(lr).await
-    }
-
-    /// Adds the loss and gradient of a batch to the step. Call [`Trainer::update`] after [`Training::accumulate`] batches.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for a wrong batch size, [`Error::Config`] for a label beyond the classes, or when the step already has all
-    /// its batches, [`Error::Device`] when the device fails. A batch that failed is not added.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn accumulate(&mut self, batch: Batch<'_>) -> Result<()> {
-        pollster::block_on(self.accumulate_async(batch))
     }
 
     /// Async variant of [`Self::accumulate`], for browsers.
@@ -292,15 +274,6 @@ impl Trainer {
         Ok(())
     }
 
-    /// Updates the parameters at learning rate `lr`, unless a loss or the gradient is not finite.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when batches of the step are missing, [`Error::Device`] when the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn update(&mut self, lr: f64) -> Result<&Report> {
-        pollster::block_on(self.update_async(lr))
-    }
-
     /// Async variant of [`Self::update`], for browsers.
     ///
     /// # Errors
@@ -330,6 +303,34 @@ impl Trainer {
         }
         self.n_updates += u64::from(!self.report.skipped);
         Ok(&self.report)
+    }
+}
+
+#[doc(hidden)]
+impl Trainer {
+    /// The settings.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Weights, gradients, moments and moving average, for programs of your own.
+    pub fn arenas(&self) -> &Arenas {
+        &self.arenas
+    }
+
+    /// Bytes allocated on the device.
+    pub fn bytes(&self) -> u64 {
+        self.arenas.bytes() + self.grad.bytes() + self.update.bytes()
+    }
+
+    /// Multiply-accumulates of the forward and backward of one batch.
+    pub fn macs(&self) -> u64 {
+        self.grad.plan().macs()
     }
 
     /// Repeats the gradient of the last batch and the update of the last step, measuring each kernel ([`Program::profile`]). The

@@ -17,6 +17,7 @@ pub(super) const LOSS: &str = "loss";
 pub(super) const KEEP: &str = "keep";
 
 /// The plans of a training step.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Plans {
     /// Loss and gradient of one batch.
@@ -36,15 +37,6 @@ fn objective(training: &Training, g: &mut Graph) -> Result<(Params, Ports, Var)>
 }
 
 impl Training {
-    /// The plans of the gradient of a batch and of the update. Needs no device.
-    ///
-    /// # Errors
-    /// Those of [`Training::validate`].
-    pub fn plans(&self, blueprint: &Blueprint) -> Result<Plans> {
-        self.validate()?;
-        Ok(plans(self, blueprint)?.0)
-    }
-
     /// Device memory of a training run, in bytes per category, before anything is allocated.
     ///
     /// # Errors
@@ -62,6 +54,18 @@ impl Training {
             ("activations", plans.grad.slot_bytes()),
             ("update", plans.update.slot_bytes()),
         ])
+    }
+}
+
+#[doc(hidden)]
+impl Training {
+    /// The plans of the gradient of a batch and of the update. Needs no device.
+    ///
+    /// # Errors
+    /// Those of [`Training::validate`].
+    pub fn plans(&self, blueprint: &Blueprint) -> Result<Plans> {
+        self.validate()?;
+        Ok(plans(self, blueprint)?.0)
     }
 }
 

@@ -90,6 +90,54 @@ impl Training {
         Trainer::new(self, device)
     }
 
+    /// The objective.
+    pub(super) fn chosen_objective(&self) -> Arc<dyn Objective> {
+        match &self.objective {
+            Some(objective) => Arc::clone(objective),
+            None => Arc::new(Matching {
+                transport: self.transport,
+                class_dropout: self.class_dropout,
+            }),
+        }
+    }
+
+    pub(super) fn arenas(&self) -> Vec<Arena> {
+        let accum = (self.accumulate > 1).then_some(Arena::Accum);
+        let always = [
+            Arena::Params,
+            Arena::Grads,
+            Arena::MomentM,
+            Arena::MomentV,
+            Arena::Ema,
+        ];
+        always.into_iter().chain(accum).collect()
+    }
+}
+
+#[doc(hidden)]
+impl Training {
+    /// Checks everything that needs no device.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key, its value and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        self.network.validate(1)?;
+        self.chosen_objective().validate(&self.network.io())?;
+        self.adamw.validate()?;
+        for (key, n) in [("batch", self.batch), ("accumulate", self.accumulate)] {
+            if !(1..=MAX_BATCH).contains(&n) {
+                return Err(Error::setting(
+                    key,
+                    format!("got {n}, expected 1 to {MAX_BATCH}"),
+                ));
+            }
+        }
+        self.network.validate(self.batch)
+    }
+}
+
+#[doc(hidden)]
+impl Training {
     /// The optimizer.
     pub fn optimizer(&self) -> &AdamW {
         &self.adamw
@@ -110,36 +158,6 @@ impl Training {
         self.batch * self.accumulate
     }
 
-    /// The objective.
-    pub(super) fn chosen_objective(&self) -> Arc<dyn Objective> {
-        match &self.objective {
-            Some(objective) => Arc::clone(objective),
-            None => Arc::new(Matching {
-                transport: self.transport,
-                class_dropout: self.class_dropout,
-            }),
-        }
-    }
-
-    /// Checks everything that needs no device.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] naming the key, its value and what was expected.
-    pub fn validate(&self) -> Result<()> {
-        self.network.validate(1)?;
-        self.chosen_objective().validate(&self.network.io())?;
-        self.adamw.validate()?;
-        for (key, n) in [("batch", self.batch), ("accumulate", self.accumulate)] {
-            if !(1..=MAX_BATCH).contains(&n) {
-                return Err(Error::setting(
-                    key,
-                    format!("got {n}, expected 1 to {MAX_BATCH}"),
-                ));
-            }
-        }
-        self.network.validate(self.batch)
-    }
-
     /// The part of the model that needs no device.
     ///
     /// # Errors
@@ -147,17 +165,5 @@ impl Training {
     pub fn blueprint(&self, max_segment_bytes: u64) -> Result<Blueprint> {
         let network = Arc::clone(&self.network);
         Blueprint::new(network, self.transport, max_segment_bytes)
-    }
-
-    pub(super) fn arenas(&self) -> Vec<Arena> {
-        let accum = (self.accumulate > 1).then_some(Arena::Accum);
-        let always = [
-            Arena::Params,
-            Arena::Grads,
-            Arena::MomentM,
-            Arena::MomentV,
-            Arena::Ema,
-        ];
-        always.into_iter().chain(accum).collect()
     }
 }

@@ -43,7 +43,10 @@ impl Validation {
     pub fn losses(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
         pollster::block_on(self.losses_async(batch))
     }
+}
 
+#[doc(hidden)]
+impl Validation {
     /// Async variant of [`Self::losses`], for browsers.
     ///
     /// # Errors
@@ -62,6 +65,7 @@ impl Validation {
     }
 }
 
+#[doc(hidden)]
 impl Training {
     /// Device memory of a [`Validation`] in addition to the training's, in bytes.
     ///

@@ -10,9 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct Curve([f32; Curve::POINTS]);
 
 impl Curve {
-    /// Number of values, one for every sixteenth.
-    pub const POINTS: usize = 17;
-
     const SEGMENTS: f64 = (Self::POINTS - 1) as f64;
 
     /// The curve through these values at `t = 0, 1/16, ..., 1`.
@@ -33,6 +30,27 @@ impl Curve {
         }
     }
 
+    /// The largest value.
+    pub(super) fn max(&self) -> f64 {
+        self.0.iter().copied().fold(0.0, f32::max).into()
+    }
+
+    /// `lim C_t / (1 - t)` as `t` goes to 1; infinite for a curve that does not end in 0.
+    pub(super) fn over_remaining_time_at_one(&self) -> f64 {
+        let [.., before, end] = self.0;
+        if end > 0.0 {
+            f64::INFINITY
+        } else {
+            f64::from(before) * Self::SEGMENTS
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Curve {
+    /// Number of values, one for every sixteenth.
+    pub const POINTS: usize = 17;
+
     /// The time of point `i`.
     pub fn time(i: usize) -> f64 {
         i as f64 / Self::SEGMENTS
@@ -49,21 +67,6 @@ impl Curve {
         let left = (position as usize).min(Self::POINTS - 2);
         let fraction = position - left as f64;
         f64::from(self.0[left]) * (1.0 - fraction) + f64::from(self.0[left + 1]) * fraction
-    }
-
-    /// The largest value.
-    pub(super) fn max(&self) -> f64 {
-        self.0.iter().copied().fold(0.0, f32::max).into()
-    }
-
-    /// `lim C_t / (1 - t)` as `t` goes to 1; infinite for a curve that does not end in 0.
-    pub(super) fn over_remaining_time_at_one(&self) -> f64 {
-        let [.., before, end] = self.0;
-        if end > 0.0 {
-            f64::INFINITY
-        } else {
-            f64::from(before) * Self::SEGMENTS
-        }
     }
 }
 

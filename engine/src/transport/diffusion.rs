@@ -88,6 +88,42 @@ impl Diffusion {
         }
     }
 
+    /// Whether `D_t` is 0 at every time, so that the SDE is the ODE.
+    pub(super) fn is_zero(&self) -> bool {
+        match &self.curve {
+            Some(curve) => self.norm == 0.0 || curve.max() == 0.0,
+            None => self.norm == 0.0 && self.form != DiffusionForm::Decreasing,
+        }
+    }
+
+    /// `lim D_t / sigma_t` as `t` goes to 1 and sigma to 0; `None` where it is infinite.
+    pub(super) fn over_sigma_at_one(&self, path: Path) -> Option<f64> {
+        if self.is_zero() {
+            return Some(0.0);
+        }
+        if let Some(curve) = &self.curve {
+            // Checked before multiplying: on VP the other factor is 0, and infinity times 0 would be NaN.
+            let ratio = curve.over_remaining_time_at_one();
+            return ratio
+                .is_finite()
+                .then(|| self.norm * ratio * path.remaining_time_over_sigma_at_one());
+        }
+        let ratio = match self.form {
+            DiffusionForm::Sbdm => self.norm * path.drift_var_over_sigma(1.0),
+            DiffusionForm::Sigma => self.norm,
+            DiffusionForm::Linear => self.norm * path.remaining_time_over_sigma_at_one(),
+            // Vanishes as (1 - t)^2, and sigma no faster than 1 - t.
+            DiffusionForm::IncreasingDecreasing => 0.0,
+            // Vanishes as (1 - t)^4 if norm is 1, and not at all otherwise.
+            DiffusionForm::Decreasing if self.norm == 1.0 => 0.0,
+            DiffusionForm::Decreasing | DiffusionForm::Constant => f64::INFINITY,
+        };
+        ratio.is_finite().then_some(ratio)
+    }
+}
+
+#[doc(hidden)]
+impl Diffusion {
     /// The curve through this diffusion's values, with norm 1, as a start for editing by hand.
     ///
     /// SBDM's infinite start is replaced by the value half a segment later.
@@ -123,39 +159,6 @@ impl Diffusion {
                 self.norm * sin * sin
             }
         }
-    }
-
-    /// Whether `D_t` is 0 at every time, so that the SDE is the ODE.
-    pub(super) fn is_zero(&self) -> bool {
-        match &self.curve {
-            Some(curve) => self.norm == 0.0 || curve.max() == 0.0,
-            None => self.norm == 0.0 && self.form != DiffusionForm::Decreasing,
-        }
-    }
-
-    /// `lim D_t / sigma_t` as `t` goes to 1 and sigma to 0; `None` where it is infinite.
-    pub(super) fn over_sigma_at_one(&self, path: Path) -> Option<f64> {
-        if self.is_zero() {
-            return Some(0.0);
-        }
-        if let Some(curve) = &self.curve {
-            // Checked before multiplying: on VP the other factor is 0, and infinity times 0 would be NaN.
-            let ratio = curve.over_remaining_time_at_one();
-            return ratio
-                .is_finite()
-                .then(|| self.norm * ratio * path.remaining_time_over_sigma_at_one());
-        }
-        let ratio = match self.form {
-            DiffusionForm::Sbdm => self.norm * path.drift_var_over_sigma(1.0),
-            DiffusionForm::Sigma => self.norm,
-            DiffusionForm::Linear => self.norm * path.remaining_time_over_sigma_at_one(),
-            // Vanishes as (1 - t)^2, and sigma no faster than 1 - t.
-            DiffusionForm::IncreasingDecreasing => 0.0,
-            // Vanishes as (1 - t)^4 if norm is 1, and not at all otherwise.
-            DiffusionForm::Decreasing if self.norm == 1.0 => 0.0,
-            DiffusionForm::Decreasing | DiffusionForm::Constant => f64::INFINITY,
-        };
-        ratio.is_finite().then_some(ratio)
     }
 }
 

@@ -40,6 +40,7 @@ impl Default for Guidance {
     }
 }
 
+#[doc(hidden)]
 impl Guidance {
     /// Checks the settings.
     ///

@@ -4,6 +4,7 @@ use super::{Path, Prediction, Sampler, Transport, is_finite_f32};
 use crate::error::{Error, Result};
 
 /// An interval of times, `0 <= t0 < t1 <= 1`.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     /// First time, nearer to noise.
@@ -20,14 +21,11 @@ impl Interval {
 }
 
 impl Transport {
-    /// The interval of training times, `[e, 1 - e]`, on VP `[0, 1 - e]` (its alpha is never 0).
-    ///
-    /// Without a `t_eps_train`, `e` is 1e-5 on VP, else 0 for velocity and data and 1e-3 for score and noise. Differs from SiT: an
-    /// explicit value also applies to velocity on Linear and GVP.
+    /// The interval of training times. Differs from SiT: an explicit `t_eps_train` also applies to velocity on Linear and GVP.
     ///
     /// # Errors
     /// [`Error::Config`] from [`Transport::validate`].
-    pub fn train_interval(&self) -> Result<Interval> {
+    pub(crate) fn train_interval(&self) -> Result<Interval> {
         self.validate()?;
         let default = if self.path == Path::Vp {
             1e-5
@@ -37,15 +35,12 @@ impl Transport {
         Ok(self.interval(self.t_eps_train.unwrap_or(default), None))
     }
 
-    /// The interval that a sampler integrates over; every coefficient that it needs is finite at both ends.
-    ///
-    /// `[e, 1 - e]`, on VP `[0, 1 - e]`; with a last step it ends at 1 minus the last step's size instead. Without a
-    /// `t_eps_sample`, `e` is 0 for velocity and data on Linear and GVP, else 1e-3. Differs from SiT: an explicit value applies to
-    /// every combination, and a combination that is not finite is rejected.
+    /// The interval that a sampler integrates over; every coefficient that it needs is finite at both ends. Differs from SiT: an
+    /// explicit `t_eps_sample` applies to every combination, and a combination that is not finite is rejected.
     ///
     /// # Errors
     /// [`Error::Setting`] for an invalid setting, and [`Error::Config`] for a singular end, naming the settings that avoid it.
-    pub fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
+    pub(crate) fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
         self.validate()?;
         sampler.validate()?;
         let default = if self.path == Path::Vp {

@@ -55,7 +55,10 @@ pub use path::{DATA_MIN_SIGMA, Path};
 pub use prediction::{LossWeight, Prediction};
 pub use sampler::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler};
 pub use solver::{nfe, schedule, schedule_from};
-pub use step::{MAX_STAGES, Step, StepForm};
+pub(crate) use step::MAX_STAGES;
+pub use step::Step;
+#[doc(hidden)]
+pub use step::StepForm;
 pub use tableau::Tableau;
 
 use crate::error::{Error, Result};
@@ -71,10 +74,12 @@ pub struct Transport {
     pub prediction: Prediction,
     /// The weight of a score, noise or data loss; `none` with velocity.
     pub loss_weight: LossWeight,
-    /// Distance of training times from the ends, in `[0, 0.5)`; for defaults see [`Transport::train_interval`].
+    /// Distance of training times from the ends, in `[0, 0.5)`; by default 1e-5 on VP, else 0 for
+    /// velocity and data and 1e-3 for score and noise. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]` (its alpha is never 0).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_train: Option<f64>,
-    /// Distance of sampling times from the ends, in `[0, 0.5)`; for defaults see [`Transport::sample_interval`].
+    /// Distance of sampling times from the ends, in `[0, 0.5)`; by default 0 for velocity and data on
+    /// Linear and GVP, else 1e-3. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]`; a last step replaces the distance from 1 by its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_sample: Option<f64>,
 }
@@ -120,6 +125,7 @@ impl Transport {
 }
 
 /// A tensor as a linear combination `x * X + out * O` of the state `X` and the network's output `O` for it.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefs {
     /// Coefficient of the state.

@@ -13,6 +13,7 @@ macro_rules! named_enum {
             $($(#[$variant_meta])* #[serde(rename = $name)] $Variant,)+
         }
 
+        #[doc(hidden)]
         impl $Enum {
             /// Every variant, in display order.
             pub const ALL: &[Self] = &[$(Self::$Variant,)+];

@@ -4,6 +4,7 @@ use super::{Interval, LossWeight, Prediction, Transport, is_finite_f32};
 use crate::error::{Error, Result};
 
 /// The coefficients of `x_t = x0 X0 + x1 X1`.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interpolant {
     /// `sigma_t`, the coefficient of noise.
@@ -13,6 +14,7 @@ pub struct Interpolant {
 }
 
 /// The loss `weight * mean(r^2)` of one sample, with the residual `r = out O + x0 X0 + x1 X1` of the network's output `O`.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossCoefs {
     /// Weight of the mean square.
@@ -26,12 +28,14 @@ pub struct LossCoefs {
 }
 
 /// The training objective of a valid [`Transport`]; finite at every time of its interval.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     transport: Transport,
     interval: Interval,
 }
 
+#[doc(hidden)]
 impl Transport {
     /// The training objective.
     ///
@@ -73,7 +77,7 @@ impl Objective {
     }
 
     /// Maps a uniform number `u` in `[0, 1)` to a training time.
-    pub fn sample_t(&self, u: f64) -> f64 {
+    pub(crate) fn sample_t(&self, u: f64) -> f64 {
         self.interval.at(u)
     }
 

@@ -23,6 +23,7 @@ named_enum! {
 
 /// The minimum sigma that data predictions are divided by: otherwise a network's error in the image would be amplified without
 /// bound near the end (JiT's `t_eps`, there on the Linear path).
+#[doc(hidden)]
 pub const DATA_MIN_SIGMA: f64 = 0.05;
 
 const VP_BETA_MIN: f64 = 0.1;
@@ -49,26 +50,8 @@ fn quarter_sin(t: f64) -> f64 {
 }
 
 impl Path {
-    /// `alpha_t`, the coefficient of data.
-    pub fn alpha(self, t: f64) -> f64 {
-        match self {
-            Self::Linear => t,
-            Self::Gvp => quarter_sin(t),
-            Self::Vp => libm::exp(vp_log_alpha(t)),
-        }
-    }
-
-    /// `sigma_t`, the coefficient of noise.
-    pub fn sigma(self, t: f64) -> f64 {
-        match self {
-            Self::Linear => 1.0 - t,
-            Self::Gvp => quarter_sin(1.0 - t),
-            Self::Vp => libm::sqrt(-libm::expm1(2.0 * vp_log_alpha(t))),
-        }
-    }
-
     /// `d alpha_t / dt`.
-    pub fn d_alpha(self, t: f64) -> f64 {
+    pub(crate) fn d_alpha(self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_PI_2 * self.sigma(t),
@@ -77,7 +60,7 @@ impl Path {
     }
 
     /// `d sigma_t / dt`.
-    pub fn d_sigma(self, t: f64) -> f64 {
+    pub(crate) fn d_sigma(self, t: f64) -> f64 {
         match self {
             Self::Linear => -1.0,
             Self::Gvp => -FRAC_PI_2 * self.alpha(t),
@@ -86,7 +69,7 @@ impl Path {
     }
 
     /// `d ln alpha_t / dt`, the coefficient of `x` in the velocity when the score is given.
-    pub fn d_log_alpha(self, t: f64) -> f64 {
+    pub(crate) fn d_log_alpha(self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0 / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
@@ -97,7 +80,7 @@ impl Path {
     /// `(d ln alpha / dt) sigma^2 - sigma d_sigma`, the coefficient of the score in the velocity: SiT's `compute_drift()[1]`.
     ///
     /// As a diffusion it is the paper's `w^KL / 2`.
-    pub fn drift_var(self, t: f64) -> f64 {
+    pub(crate) fn drift_var(self, t: f64) -> f64 {
         match self {
             Self::Linear => (1.0 - t) / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
@@ -171,6 +154,27 @@ impl Path {
                 x: alpha,
                 out: sigma * sigma / (alpha * vp_half_beta(t)),
             },
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Path {
+    /// `alpha_t`, the coefficient of data.
+    pub fn alpha(self, t: f64) -> f64 {
+        match self {
+            Self::Linear => t,
+            Self::Gvp => quarter_sin(t),
+            Self::Vp => libm::exp(vp_log_alpha(t)),
+        }
+    }
+
+    /// `sigma_t`, the coefficient of noise.
+    pub fn sigma(self, t: f64) -> f64 {
+        match self {
+            Self::Linear => 1.0 - t,
+            Self::Gvp => quarter_sin(1.0 - t),
+            Self::Vp => libm::sqrt(-libm::expm1(2.0 * vp_log_alpha(t))),
         }
     }
 }

@@ -38,6 +38,34 @@ named_enum! {
 
 /// Conversions of a network output at time `t` in `[0, 1]`, as coefficients of the state and the output.
 impl Transport {
+    /// The score if it is finite; `None` where sigma vanishes and there is no limit.
+    fn score_coefs(&self, t: f64) -> Option<Coefs> {
+        match (self.prediction, self.path) {
+            (Prediction::Score, _) => Some(Coefs { x: 0.0, out: 1.0 }),
+            (Prediction::Data, path) => Some(self.noise(t).scaled(-1.0 / path.clamped_sigma(t))),
+            (Prediction::Velocity, Path::Vp) => Some(Coefs {
+                x: -1.0,
+                out: 1.0 / self.path.drift_var(t),
+            }),
+            _ => {
+                let sigma = self.path.sigma(t);
+                (sigma > 0.0).then(|| self.noise(t).scaled(-1.0 / sigma))
+            }
+        }
+    }
+
+    fn finite(&self, what: &str, t: f64, coefs: Option<Coefs>) -> Result<Coefs> {
+        coefs.filter(|coefs| coefs.is_finite_f32()).ok_or_else(|| {
+            Error::Config(format!(
+                "the {what} is not finite at t = {t} for {} prediction on the {} path",
+                self.prediction, self.path
+            ))
+        })
+    }
+}
+
+#[doc(hidden)]
+impl Transport {
     /// The velocity `v = (d ln alpha / dt) x + drift_var s`, the drift of the probability flow ODE.
     ///
     /// # Errors
@@ -130,31 +158,6 @@ impl Transport {
         let velocity = self.velocity(t)?;
         let what = format!("SDE drift with the {diffusion} diffusion");
         self.finite(&what, t, diffusion_score.map(|coefs| velocity.plus(coefs)))
-    }
-
-    /// The score if it is finite; `None` where sigma vanishes and there is no limit.
-    fn score_coefs(&self, t: f64) -> Option<Coefs> {
-        match (self.prediction, self.path) {
-            (Prediction::Score, _) => Some(Coefs { x: 0.0, out: 1.0 }),
-            (Prediction::Data, path) => Some(self.noise(t).scaled(-1.0 / path.clamped_sigma(t))),
-            (Prediction::Velocity, Path::Vp) => Some(Coefs {
-                x: -1.0,
-                out: 1.0 / self.path.drift_var(t),
-            }),
-            _ => {
-                let sigma = self.path.sigma(t);
-                (sigma > 0.0).then(|| self.noise(t).scaled(-1.0 / sigma))
-            }
-        }
-    }
-
-    fn finite(&self, what: &str, t: f64, coefs: Option<Coefs>) -> Result<Coefs> {
-        coefs.filter(|coefs| coefs.is_finite_f32()).ok_or_else(|| {
-            Error::Config(format!(
-                "the {what} is not finite at t = {t} for {} prediction on the {} path",
-                self.prediction, self.path
-            ))
-        })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 const MAX_STEPS: u32 = 1_000_000;
 
 /// The default size of the SDE's last step (paper, table 10; SiT's `sample_sde`).
+#[doc(hidden)]
 pub const DEFAULT_LAST_STEP_SIZE: f64 = 0.04;
 
 named_enum! {
@@ -27,11 +28,8 @@ named_enum! {
 }
 
 impl Method {
-    /// The methods that can integrate an SDE.
-    pub const OF_SDE: [Method; 2] = [Method::Euler, Method::Heun];
-
     /// Its Butcher tableau.
-    pub fn tableau(self) -> &'static Tableau {
+    pub(crate) fn tableau(self) -> &'static Tableau {
         match self {
             Self::Euler => &Tableau::EULER,
             Self::Midpoint => &Tableau::MIDPOINT,
@@ -40,6 +38,12 @@ impl Method {
             Self::Rk438 => &Tableau::RK4_38,
         }
     }
+}
+
+#[doc(hidden)]
+impl Method {
+    /// The methods that can integrate an SDE.
+    pub const OF_SDE: [Method; 2] = [Method::Euler, Method::Heun];
 }
 
 named_enum! {
@@ -102,12 +106,15 @@ impl Sampler {
     }
 
     /// The integration method.
-    pub fn method(&self) -> Method {
+    pub(crate) fn method(&self) -> Method {
         match *self {
             Self::Ode { method, .. } | Self::Sde { method, .. } => method,
         }
     }
+}
 
+#[doc(hidden)]
+impl Sampler {
     /// Number of steps on the grid, not counting the last step.
     pub fn n_steps(&self) -> u32 {
         match *self {
@@ -116,6 +123,25 @@ impl Sampler {
     }
 }
 
+impl Sampler {
+    /// The last step and its size, if there is one.
+    pub(super) fn last_step(&self) -> Option<(LastStep, f64)> {
+        match *self {
+            Self::Ode { .. }
+            | Self::Sde {
+                last_step: LastStep::None,
+                ..
+            } => None,
+            Self::Sde {
+                last_step,
+                last_step_size,
+                ..
+            } => Some((last_step, last_step_size)),
+        }
+    }
+}
+
+#[doc(hidden)]
 impl Sampler {
     /// Checks the settings that do not depend on the transport.
     ///
@@ -152,22 +178,6 @@ impl Sampler {
             ));
         }
         Ok(())
-    }
-
-    /// The last step and its size, if there is one.
-    pub(super) fn last_step(&self) -> Option<(LastStep, f64)> {
-        match *self {
-            Self::Ode { .. }
-            | Self::Sde {
-                last_step: LastStep::None,
-                ..
-            } => None,
-            Self::Sde {
-                last_step,
-                last_step_size,
-                ..
-            } => Some((last_step, last_step_size)),
-        }
     }
 }
 

@@ -4,18 +4,19 @@ use super::{Interval, Sampler, Step, Transport};
 use crate::error::{Error, Result};
 
 /// Number of network evaluations of a schedule (with guidance, each has twice the batch).
+#[doc(hidden)]
 pub fn nfe(steps: &[Step]) -> usize {
     steps.iter().map(|step| step.times().len()).sum()
 }
 
-/// The steps of a sampler: `n_steps` equal ones over [`Transport::sample_interval`], then the SDE's last step if it has one.
+/// The steps of a sampler: `n_steps` equal ones over the interval of [`Transport::t_eps_sample`], then the SDE's last step if it has one.
 ///
 /// Differs from SiT: `n_steps` counts steps, not grid points, and one network evaluation gives both the velocity and the score of
 /// an SDE step (SiT evaluates the network twice on the same input). With a diffusion of 0 the coefficients are those of the ODE,
 /// bit for bit.
 ///
 /// # Errors
-/// [`crate::error::Error::Config`] from [`Transport::sample_interval`].
+/// [`crate::Error::Setting`] for an invalid setting, and [`crate::Error::Config`] for a singular end, naming the settings that avoid it.
 pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
     let interval = transport.sample_interval(sampler)?;
     steps(transport, sampler, interval, sampler.n_steps())
@@ -26,6 +27,7 @@ pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
 ///
 /// # Errors
 /// As [`schedule`]; [`crate::error::Error::Config`] for a time before the sampler's interval or after its last step.
+#[doc(hidden)]
 pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result<Vec<Step>> {
     let Interval { t0, t1 } = transport.sample_interval(sampler)?;
     let n_steps = f64::from(sampler.n_steps()) * (t1 - t) / (t1 - t0);

@@ -4,7 +4,7 @@ use super::{Coefs, Tableau};
 use crate::error::Result;
 
 /// Maximum network evaluations per step.
-pub const MAX_STAGES: usize = 7;
+pub(crate) const MAX_STAGES: usize = 7;
 
 /// Coefficients of the state `Y` and of the outputs `O_0, O_1, ...` of a step's evaluations.
 type Row = [f64; MAX_STAGES + 1];
@@ -50,7 +50,7 @@ impl StepForm {
 
 impl Step {
     /// `X' = x X + out net(X, t) + noise E`.
-    pub fn euler(t: f64, t_next: f64, coefs: Coefs, noise: f64) -> Self {
+    pub(crate) fn euler(t: f64, t_next: f64, coefs: Coefs, noise: f64) -> Self {
         let mut step = Step {
             t,
             t_next,
@@ -107,6 +107,39 @@ impl Step {
         Ok(step)
     }
 
+    /// Applies the step in f64; `net(state, time)` is the network. `noise` is ignored if the step adds none.
+    pub fn apply(
+        &self,
+        x: &mut [f64],
+        noise: &[f32],
+        mut net: impl FnMut(&[f64], f64) -> Vec<f64>,
+    ) {
+        let add_noise = |x: &mut [f64]| {
+            let pairs = x.iter_mut().zip(noise);
+            pairs.for_each(|(x, e)| *x += self.noise * f64::from(*e));
+        };
+        let is_first = self.form().is_noise_first();
+        if is_first {
+            add_noise(x);
+        }
+        let mut known = vec![x.to_vec()];
+        let combine = |row: &[f64], known: &[Vec<f64>]| -> Vec<f64> {
+            let at = |i: usize| row.iter().zip(known).map(|(c, k)| c * k[i]).sum();
+            (0..known[0].len()).map(at).collect()
+        };
+        for (i, &t) in self.times().iter().enumerate() {
+            let state = combine(self.row(i), &known);
+            known.push(net(&state, t));
+        }
+        x.copy_from_slice(&combine(self.end(), &known));
+        if !is_first && self.noise != 0.0 {
+            add_noise(x);
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Step {
     /// The form of the step.
     pub fn form(&self) -> StepForm {
         StepForm {
@@ -139,35 +172,5 @@ impl Step {
     /// step; `None` if the method has none.
     pub fn error(&self) -> Option<&[f64]> {
         self.error.as_ref().map(|row| &row[..=self.n_stages])
-    }
-
-    /// Applies the step in f64; `net(state, time)` is the network. `noise` is ignored if the step adds none.
-    pub fn apply(
-        &self,
-        x: &mut [f64],
-        noise: &[f32],
-        mut net: impl FnMut(&[f64], f64) -> Vec<f64>,
-    ) {
-        let add_noise = |x: &mut [f64]| {
-            let pairs = x.iter_mut().zip(noise);
-            pairs.for_each(|(x, e)| *x += self.noise * f64::from(*e));
-        };
-        let is_first = self.form().is_noise_first();
-        if is_first {
-            add_noise(x);
-        }
-        let mut known = vec![x.to_vec()];
-        let combine = |row: &[f64], known: &[Vec<f64>]| -> Vec<f64> {
-            let at = |i: usize| row.iter().zip(known).map(|(c, k)| c * k[i]).sum();
-            (0..known[0].len()).map(at).collect()
-        };
-        for (i, &t) in self.times().iter().enumerate() {
-            let state = combine(self.row(i), &known);
-            known.push(net(&state, t));
-        }
-        x.copy_from_slice(&combine(self.end(), &known));
-        if !is_first && self.noise != 0.0 {
-            add_noise(x);
-        }
     }
 }

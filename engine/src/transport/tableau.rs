@@ -15,6 +15,14 @@ pub struct Tableau {
 }
 
 impl Tableau {
+    /// Whether it has a stage at the end of the step.
+    pub(crate) fn reaches_end(&self) -> bool {
+        self.nodes.contains(&1.0)
+    }
+}
+
+#[doc(hidden)]
+impl Tableau {
     /// Euler's method, order 1.
     pub const EULER: Tableau = Tableau {
         nodes: &[0.0],
@@ -54,11 +62,6 @@ impl Tableau {
         weights: &[0.125, 0.375, 0.375, 0.125],
         error: None,
     };
-
-    /// Whether it has a stage at the end of the step.
-    pub fn reaches_end(&self) -> bool {
-        self.nodes.contains(&1.0)
-    }
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ pub fn guided(device: &Device, config: &Dit, channels: usize, weights: &Formula)
 }
 
 fn evaluate(config: &Dit, g: &mut Graph, params: &mut Params, x: Var, t: Var, y: Var) -> Var {
-    let inputs = Inputs { x, t, y: Some(y) };
+    let inputs = Inputs::new(x, t, Some(y));
     let outputs = config.forward(&mut params.scope(g), inputs);
     outputs.expect("valid shapes").out
 }

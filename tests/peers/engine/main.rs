@@ -119,11 +119,9 @@ fn forward(
     batch: usize,
 ) -> sit_engine::Result<Program> {
     let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
-    let inputs = Inputs {
-        x: g.input("x", model.io().images(batch)),
-        t: g.input("t", [batch]),
-        y: Some(g.input_u32("y", [batch])),
-    };
+    let x = g.input("x", model.io().images(batch));
+    let (t, y) = (g.input("t", [batch]), Some(g.input_u32("y", [batch])));
+    let inputs = Inputs::new(x, t, y);
     let out = network.forward(&mut params.scope(&mut g), inputs)?.out;
     let request = Request {
         outputs: vec![("out".into(), out)],

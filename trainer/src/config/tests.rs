@@ -60,7 +60,7 @@ fn every_preset_loads_and_round_trips() {
 fn the_published_sizes_by_either_name() {
     for name in ["SiT-XL/2", "sit-xl-2", "SIT-xl-2"] {
         let config = preset(name, &[]).unwrap();
-        assert_eq!(Some(config.model), ModelConfig::preset("SiT-XL/2"));
+        assert_eq!(Some(dit(&config)), Dit::preset("SiT-XL/2"));
         assert_eq!(
             config.log.folder.as_deref(),
             Some(Path::new("runs/sit-xl-2"))

@@ -220,7 +220,19 @@ fn ends_are_finite_limits() {
             }
         }
         // Points without spread are degenerate at t = 1 only; at t = 0 everything is finite.
-        let points = Mixture::of_points(&[[1.0, 0.0], [-1.0, 0.5]], 0.0).unwrap();
+        let points = Mixture::new(vec![
+            Component {
+                weight: 1.0,
+                mean: vec![1.0, 0.0],
+                std: vec![0.0; 2],
+            },
+            Component {
+                weight: 1.0,
+                mean: vec![-1.0, 0.5],
+                std: vec![0.0; 2],
+            },
+        ])
+        .unwrap();
         let start = points.at(Path::Linear, 0.0);
         near("score", start.score(&x)[1], 0.5, 1e-12);
         near("mean", start.data(&x)[1], 0.25, 1e-12);

@@ -156,16 +156,6 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Gpu {
-    /// Frees the device and all its memory at once; its arenas and programs fail from now on.
-    ///
-    /// Dropping everything does the same eventually, which in a browser may take long.
-    pub fn destroy(&self) {
-        let closed = "the GPU was given back: open it again".into();
-        self.shared.failure.set(Error::Device(closed));
-        // Memory that cannot be freed now is freed when the process ends.
-        caught(|| self.shared.device.destroy()).ok();
-    }
-
     /// The failure that the device has reported, if any.
     pub(super) fn check(&self) -> Result<()> {
         self.shared.failure.get().map_or(Ok(()), Err)
@@ -224,6 +214,19 @@ impl Gpu {
                 Err(_) => return Err(failure.lost("while waiting for it")),
             }
         }
+    }
+}
+
+#[doc(hidden)]
+impl Gpu {
+    /// Frees the device and all its memory at once; its arenas and programs fail from now on.
+    ///
+    /// Dropping everything does the same eventually, which in a browser may take long.
+    pub fn destroy(&self) {
+        let closed = "the GPU was given back: open it again".into();
+        self.shared.failure.set(Error::Device(closed));
+        // Memory that cannot be freed now is freed when the process ends.
+        caught(|| self.shared.device.destroy()).ok();
     }
 }
 

@@ -79,37 +79,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else. The environment variable
-    /// `WGPU_ADAPTER_NAME` can name another one, as in other wgpu programs.
-    ///
-    /// # Errors
-    /// [`Error::Device`] naming the adapters that were rejected, and what to install or use instead; [`Error::Config`] when the
-    /// environment names a GPU that cannot be used.
-    pub async fn open(allow_software: bool, checks: Checks) -> Result<Gpu> {
-        match adapter::named_by_environment() {
-            Some(name) => {
-                device::open(Asked::Named(&name), adapter::FROM_ENVIRONMENT, checks).await
-            }
-            None => {
-                let software = allow_software;
-                device::open(Asked::Fastest { software }, "", checks).await
-            }
-        }
-    }
-
     /// Opens the GPU that `name` selects: its index in [`list`], or a part of its name, ignoring case. It may be a software one.
     ///
     /// # Errors
     /// [`Error::Config`] with the list when there is no such GPU, or with the reason why it cannot be used.
-    pub async fn open_named(name: &str, checks: Checks) -> Result<Gpu> {
+    pub(crate) async fn open_named(name: &str, checks: Checks) -> Result<Gpu> {
         device::open(Asked::Named(name), "", checks).await
-    }
-
-    /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
-    /// far. When it returns true, the wait ends with an error and the device is abandoned, since hung work cannot be waited for.
-    /// Only the first call has an effect.
-    pub fn give_up_when(&self, give_up: impl Fn(Duration) -> bool + Send + Sync + 'static) {
-        self.shared.watch.set(give_up);
     }
 
     /// Uses a device that the caller has opened, for example to draw a window; `info` describes its adapter. From now on its
@@ -119,51 +94,6 @@ impl Gpu {
     /// [`Error::Device`] when its limits are below WebGPU's defaults.
     pub fn share(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Result<Gpu> {
         device::share(device, queue, info)
-    }
-
-    /// Maximum bytes of an arena segment: the size of a storage binding.
-    pub fn max_segment_bytes(&self) -> u64 {
-        self.shared.limits.binding_bytes
-    }
-
-    /// Binding and buffer limits of the device.
-    pub fn limits(&self) -> Limits {
-        self.shared.limits
-    }
-
-    /// True for an adapter that runs on the CPU.
-    pub fn is_software(&self) -> bool {
-        self.shared.info.device_type == wgpu::DeviceType::Cpu
-    }
-
-    /// Counts of what has been created on the device so far.
-    pub fn made(&self) -> Made {
-        lock(&self.shared.work).made
-    }
-
-    /// Allocates arenas of `layout`, filled with zeros.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the device cannot hold them, [`Error::Device`] when it has failed.
-    pub fn arenas(&self, layout: &Layout, kinds: &[Arena]) -> Result<Arenas> {
-        Arenas::new(self, layout, kinds)
-    }
-
-    /// Creates the buffers, pipelines and bind groups of `plan`.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails, [`Error::Shape`]
-    /// when `arenas` lacks one the plan uses, has another layout or belongs to another device.
-    pub fn program(&self, plan: Plan, sets: Vec<Arenas>) -> Result<Program> {
-        Program::new(self, plan, sets)
-    }
-
-    /// Bytes that [`Gpu::program`] would allocate for `plan`.
-    ///
-    /// # Errors
-    /// As [`Gpu::program`], as far as they can be detected without allocating.
-    pub fn program_bytes(&self, plan: &Plan) -> Result<u64> {
-        program::bytes(plan, &self.shared.limits)
     }
 
     fn is(&self, other: &Gpu) -> bool {
@@ -234,6 +164,79 @@ impl Gpu {
             None => self.check()?,
         }
         Ok(index)
+    }
+}
+
+#[doc(hidden)]
+impl Gpu {
+    /// Opens the fastest GPU; a software adapter only if `allow_software` and there is nothing else. The environment variable
+    /// `WGPU_ADAPTER_NAME` can name another one, as in other wgpu programs.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming the adapters that were rejected, and what to install or use instead; [`Error::Config`] when the
+    /// environment names a GPU that cannot be used.
+    pub async fn open(allow_software: bool, checks: Checks) -> Result<Gpu> {
+        match adapter::named_by_environment() {
+            Some(name) => {
+                device::open(Asked::Named(&name), adapter::FROM_ENVIRONMENT, checks).await
+            }
+            None => {
+                let software = allow_software;
+                device::open(Asked::Fastest { software }, "", checks).await
+            }
+        }
+    }
+
+    /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
+    /// far. When it returns true, the wait ends with an error and the device is abandoned, since hung work cannot be waited for.
+    /// Only the first call has an effect.
+    pub fn give_up_when(&self, give_up: impl Fn(Duration) -> bool + Send + Sync + 'static) {
+        self.shared.watch.set(give_up);
+    }
+
+    /// Maximum bytes of an arena segment: the size of a storage binding.
+    pub fn max_segment_bytes(&self) -> u64 {
+        self.shared.limits.binding_bytes
+    }
+
+    /// Binding and buffer limits of the device.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// True for an adapter that runs on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.shared.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Counts of what has been created on the device so far.
+    pub fn made(&self) -> Made {
+        lock(&self.shared.work).made
+    }
+
+    /// Allocates arenas of `layout`, filled with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the device cannot hold them, [`Error::Device`] when it has failed.
+    pub fn arenas(&self, layout: &Layout, kinds: &[Arena]) -> Result<Arenas> {
+        Arenas::new(self, layout, kinds)
+    }
+
+    /// Creates the buffers, pipelines and bind groups of `plan`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the plan does not fit the device, [`Error::Device`] when the device fails, [`Error::Shape`]
+    /// when `arenas` lacks one the plan uses, has another layout or belongs to another device.
+    pub fn program(&self, plan: Plan, sets: Vec<Arenas>) -> Result<Program> {
+        Program::new(self, plan, sets)
+    }
+
+    /// Bytes that [`Gpu::program`] would allocate for `plan`.
+    ///
+    /// # Errors
+    /// As [`Gpu::program`], as far as they can be detected without allocating.
+    pub fn program_bytes(&self, plan: &Plan) -> Result<u64> {
+        program::bytes(plan, &self.shared.limits)
     }
 }
 

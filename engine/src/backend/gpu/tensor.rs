@@ -12,6 +12,7 @@ pub struct Tensor {
     buffer: wgpu::Buffer,
 }
 
+#[doc(hidden)]
 impl Gpu {
     /// Allocates `len` floats.
     ///

@@ -75,6 +75,7 @@ impl fmt::Display for Dit {
 const MAX_TOKENS: usize = 1 << 16;
 
 /// A published size.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
     /// `SiT-XL`; the patch size follows after a slash.
@@ -88,6 +89,7 @@ pub struct Preset {
 }
 
 /// The four published sizes (DiT, table 1), each with patch 2, 4 and 8.
+#[doc(hidden)]
 pub const PRESETS: [Preset; 4] = [
     preset("SiT-S", 12, 384, 6),
     preset("SiT-B", 12, 768, 12),
@@ -218,7 +220,10 @@ impl Dit {
             ),
         ))
     }
+}
 
+#[doc(hidden)]
+impl Dit {
     /// Number of tokens T = (I/p)².
     pub fn tokens(&self) -> usize {
         (self.input_size / self.patch).pow(2)

@@ -16,6 +16,38 @@ impl Session {
         pollster::block_on(self.read_error_async())
     }
 
+    /// The network's output `[B, C, H, W]` at the state and time before the last step (in a step with several evaluations the first
+    /// one, after the step's noise was added); with classifier-free guidance `[2B, C, H, W]`, first conditional, then
+    /// unconditional.
+    ///
+    /// # Errors
+    /// [`Error::Config`] before the first step or without [`Sampling::keep_out`](crate::sample::Sampling::keep_out), [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read_out(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_out_async())
+    }
+
+    fn kept(&self) -> Result<&Program> {
+        let program = self.program().filter(|_| self.sampling.keep_out);
+        program.ok_or_else(|| {
+            Error::Config(
+                "the network's output is kept from the first step on, with keep_out".into(),
+            )
+        })
+    }
+
+    /// The state `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn read(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_async())
+    }
+}
+
+#[doc(hidden)]
+impl Session {
     /// Async variant of [`Self::read_error`], for browsers.
     ///
     /// # Errors
@@ -31,17 +63,6 @@ impl Session {
         Ok(squares.iter().map(|&x| f64::from(x).sqrt()).collect())
     }
 
-    /// The network's output `[B, C, H, W]` at the state and time before the last step (in a step with several evaluations the first
-    /// one, after the step's noise was added); with classifier-free guidance `[2B, C, H, W]`, first conditional, then
-    /// unconditional.
-    ///
-    /// # Errors
-    /// [`Error::Config`] before the first step or without [`Sampling::keep_out`](crate::sample::Sampling::keep_out), [`Error::Device`] when the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read_out(&self) -> Result<Vec<f32>> {
-        pollster::block_on(self.read_out_async())
-    }
-
     /// Async variant of [`Self::read_out`], for browsers.
     ///
     /// # Errors
@@ -50,6 +71,23 @@ impl Session {
         self.kept()?.read("out").await
     }
 
+    /// Async variant of [`Self::read`], for browsers.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_async(&self) -> Result<Vec<f32>> {
+        match self.last {
+            Some(at) => self.programs[at].program.read("x").await,
+            None if self.start.is_empty() => {
+                Err(Error::Config("the session was not started".into()))
+            }
+            None => Ok(self.start.clone()),
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Session {
     /// Returns both [`Session::read`] and [`Session::read_out`], on a GPU with a single wait.
     ///
     /// # Errors
@@ -67,15 +105,6 @@ impl Session {
         self.kept()?.read_all(["x", "out"]).await
     }
 
-    fn kept(&self) -> Result<&Program> {
-        let program = self.program().filter(|_| self.sampling.keep_out);
-        program.ok_or_else(|| {
-            Error::Config(
-                "the network's output is kept from the first step on, with keep_out".into(),
-            )
-        })
-    }
-
     /// The program of the last step; `None` before the first. Its outputs are the state `x` and, with
     /// [`Sampling::keep_out`](crate::sample::Sampling::keep_out), the network's output `out`, as in [`Session::read`] and
     /// [`Session::read_out`].
@@ -91,29 +120,6 @@ impl Session {
         match self.last {
             Some(at) => self.programs[at].program.profile(clock).await,
             None => Err(Error::Config("the session has done no step".into())),
-        }
-    }
-
-    /// The state `[B, C, H, W]`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the session was not started, [`Error::Device`] when the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn read(&self) -> Result<Vec<f32>> {
-        pollster::block_on(self.read_async())
-    }
-
-    /// Async variant of [`Self::read`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub async fn read_async(&self) -> Result<Vec<f32>> {
-        match self.last {
-            Some(at) => self.programs[at].program.read("x").await,
-            None if self.start.is_empty() => {
-                Err(Error::Config("the session was not started".into()))
-            }
-            None => Ok(self.start.clone()),
         }
     }
 }
