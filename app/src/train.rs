@@ -141,6 +141,7 @@ impl Form {
                 betas: [0.9, 0.95],
                 clip: 1.0,
                 ema_decay: 0.99,
+                ema_warmup: false,
                 ..AdamW::default()
             },
             batch: match tokens {

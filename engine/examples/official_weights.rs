@@ -25,11 +25,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let model = Model::zeros(&Device::open(Choice::Auto)?, network, transport)?;
     weights.load(&model)?;
+    // Without classes there is nothing to guide by.
+    let scale = if model.io().n_classes > 0 { 1.5 } else { 1.0 };
     let labels: Vec<u32> = (0..model.io().n_classes.clamp(1, 2) as u32).collect();
     let sampler = Sampler::ode(Method::Euler, 10);
     let samples = model
         .sampler(sampler)
-        .guidance(1.5)
+        .guidance(scale)
         .seed(7)
         .sample(&labels)?;
     for (label, image) in labels.iter().zip(samples.chunks(model.io().image_len())) {

@@ -1,9 +1,8 @@
 //! A sampler for an ODE method that the engine does not have: `cargo run --release -p sit-engine --example own_solver`.
 //!
 //! Ralston's third-order method is given by its tableau. The engine builds the steps from it for every path and prediction, and
-//! runs them on every device; here they are also compared with the exact flow of a Gaussian mixture.
+//! runs them on every device; here they are also compared with an exact flow.
 
-use sit_engine::analytic::{Points, Toy};
 use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model};
 use sit_engine::transport::{Method, Sampler, Step, Tableau, Transport};
@@ -23,22 +22,18 @@ fn ralston(transport: &Transport, n: u32) -> sit_engine::Result<Vec<Step>> {
 }
 
 fn main() -> sit_engine::Result<()> {
+    // Data with the distribution N(0, 0.2^2): x_t has the variance (1 - t)^2 + (0.2 t)^2, and the flow scales every point with its root.
     let transport = Transport::default();
-    let mixture = Toy::TwoGaussians.mixture().expect("its field is known");
-    let end = |steps: &[Step]| {
-        let mut x: Vec<f64> = vec![0.3, -0.8];
-        steps
-            .iter()
-            .for_each(|step| mixture.step(&transport, step, &mut x, &[]));
-        x
-    };
-    let exact = end(&ralston(&transport, 4000)?);
-    for n in [10, 20, 40] {
-        let x = end(&ralston(&transport, n)?);
-        println!(
-            "{n} steps: error {:.1e}",
-            (x[0] - exact[0]).hypot(x[1] - exact[1])
-        );
+    let variance = |t: f64| (1.0 - t).powi(2) + (0.2 * t).powi(2);
+    let velocity = |x: &[f64], t: f64| vec![x[0] * (1.04 * t - 1.0) / variance(t)];
+    let start = 1.5;
+    let exact = start * (variance(1.0) / variance(0.0)).sqrt();
+    for n in [20, 40, 80] {
+        let mut x = [start];
+        for step in ralston(&transport, n)? {
+            step.apply(&mut x, &[], velocity);
+        }
+        println!("{n} steps: error {:.1e}", (x[0] - exact).abs());
     }
 
     // The same steps with a network on a device.
@@ -49,6 +44,7 @@ fn main() -> sit_engine::Result<()> {
         ..Dit::preset("SiT-S/8").unwrap()
     };
     let model = Model::init(&Device::Cpu, network, transport, 0)?;
+    // A session of your own steps does not use the sampler.
     let sampling = model.sampler(Sampler::ode(Method::Euler, 1)).batch(1);
     let mut session = sampling.session_of(ralston(&transport, 4)?)?;
     session.start(0, &[0], &[207])?;

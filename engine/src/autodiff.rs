@@ -5,6 +5,7 @@ use crate::graph::{Graph, Kind, NodeId, Var};
 use crate::ops::pointwise;
 use std::collections::{BTreeMap, BTreeSet};
 
+#[doc(hidden)]
 impl Graph {
     /// Appends the nodes that compute d(loss)/d(w) for every `w` in `wrt`, given `seed` = d(total)/d(loss).
     ///

@@ -93,6 +93,12 @@ impl<R: Read + Seek> Reader<R> {
         sets.filter(|name| !name.is_empty())
     }
 
+    /// Name of the set that is read; `None` if the file has only one.
+    pub fn selected(&self) -> Option<&str> {
+        let name = &self.set().name[..];
+        (!name.is_empty()).then_some(name)
+    }
+
     /// Selects the set `name` for reading.
     ///
     /// # Errors
@@ -100,7 +106,11 @@ impl<R: Read + Seek> Reader<R> {
     pub fn select(&mut self, name: &str) -> Result<()> {
         match self.index.sets.iter().position(|set| set.name == name) {
             Some(set) => self.set = set,
-            None => return self.refuse(format_args!("has no set of weights {name}")),
+            None => {
+                let sets: Vec<&str> = self.sets().collect();
+                let sets = sets.join(", ");
+                return self.refuse(format_args!("has no set of weights {name}, but {sets}"));
+            }
         }
         Ok(())
     }
@@ -114,10 +124,9 @@ impl<R: Read + Seek> Reader<R> {
             return Ok(None);
         };
         let recipe: Recipe = serde_json::from_str(json).or_else(|e| {
-            self.refuse(format_args!(
-                "metadata {RECIPE_KEY}: {}",
-                shown(&e.to_string())
-            ))
+            // Not in backquotes, in which a message has the keys of settings.
+            let what = shown(&e.to_string()).replace('`', "\"");
+            self.refuse(format_args!("metadata {RECIPE_KEY}: {what}"))
         })?;
         let valid = recipe.validate();
         valid.or_else(|e| self.refuse(format_args!("metadata {RECIPE_KEY}: {e}")))?;
@@ -146,16 +155,25 @@ impl<R: Read + Seek> Reader<R> {
         let specs = model.specs();
         self.check_specs(specs)?;
         self.check_tables(specs)?;
-        for ParamSpec { name, init, .. } in specs.iter().filter(|spec| spec.is_trained()) {
-            let values = self.read(name)?;
-            if init.is_random() && values.iter().all(|&x| x == 0.0) {
-                return self.refuse(format_args!(
-                    "{name} has only zeros, as after a download that broke off"
-                ));
-            }
-            model.write(name, &values)?;
+        for spec in specs.iter().filter(|spec| spec.is_trained()) {
+            model.write(&spec.name, &self.read_param(spec)?)?;
         }
         Ok(())
+    }
+
+    /// Reads a trained parameter.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; [`Error::Checkpoint`] for a matrix of zeros, as a broken download has.
+    #[doc(hidden)]
+    pub fn read_param(&mut self, spec: &ParamSpec) -> Result<Vec<f32>> {
+        let (name, values) = (&spec.name, self.read(&spec.name)?);
+        if spec.init.is_random() && values.iter().all(|&x| x == 0.0) {
+            return self.refuse(format_args!(
+                "{name} has only zeros, as after a download that broke off"
+            ));
+        }
+        Ok(values)
     }
 
     /// Loads the moments of AdamW that belong to `blueprint`.
@@ -212,10 +230,7 @@ impl<R: Read + Seek> Reader<R> {
         reader.recipe()?;
         Ok(reader)
     }
-}
 
-#[doc(hidden)]
-impl<R: Read + Seek> Reader<R> {
     /// The format.
     pub fn format(&self) -> Format {
         self.index.format

@@ -40,7 +40,7 @@ impl Default for AdamW {
             weight_decay: 0.0,
             clip: 0.0,
             ema_decay: 0.9999,
-            ema_warmup: false,
+            ema_warmup: true,
         }
     }
 }
@@ -277,7 +277,10 @@ mod tests {
             }
         }
         // Far beyond the warm-up of 89,990 updates.
-        let reference = AdamW::default();
+        let reference = AdamW {
+            ema_warmup: false,
+            ..AdamW::default()
+        };
         let warm = AdamW {
             ema_warmup: true,
             ..reference

@@ -7,7 +7,8 @@
 
 mod brownian;
 
-pub(crate) use brownian::fill_brownian;
+#[doc(hidden)]
+pub use brownian::fill_brownian;
 
 use rand::{TryRng, seq::SliceRandom};
 use std::convert::Infallible;
@@ -16,6 +17,7 @@ use std::convert::Infallible;
 /// never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Stream {
     /// Initial weights; `step` is the parameter's number.
     Init = 0,
@@ -41,6 +43,8 @@ pub enum Stream {
     Resample = 10,
     /// Random directions; `step` is the number of the direction.
     Direction = 11,
+    /// Further draws of an objective of your own; `step` tells them apart.
+    Objective = 12,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -38,10 +38,7 @@ impl Shape {
     pub fn last(&self) -> usize {
         self.0.last().copied().unwrap_or(1)
     }
-}
 
-#[doc(hidden)]
-impl Shape {
     /// Number of rows when all axes but the innermost are flattened into one.
     pub fn rows(&self) -> usize {
         self.0[..self.0.len().saturating_sub(1)].iter().product()

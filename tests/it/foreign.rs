@@ -147,6 +147,32 @@ fn an_archive_with_a_name_twice_is_refused() {
     assert!(error.contains("two files of one name"), "{error}");
 }
 
+/// Names of sets are unique, the set that is called as its role has that name, and moments are no weights.
+#[test]
+fn sets_of_any_prefixes_are_told_apart() {
+    let sets = |prefixes: &[&str]| -> Vec<String> {
+        let names = prefixes
+            .iter()
+            .map(|prefix| format!("{prefix}x_embedder.proj.weight"));
+        let names: Vec<String> = names.collect();
+        let file = reader(scalars(names.iter().map(String::as_str), "")).unwrap();
+        file.sets().map(str::to_owned).collect()
+    };
+    assert_eq!(sets(&["a.", "model."]), ["a", "model"]);
+    assert_eq!(sets(&["a.", "b."]), ["model", "b"]);
+    assert_eq!(
+        sets(&["net_ema.", "ema.", "net."]),
+        ["ema", "net_ema", "model"]
+    );
+    let moments = [
+        "exp_avg.x_embedder.proj.weight",
+        "exp_avg_sq.x_embedder.proj.weight",
+    ];
+    let error = reader(scalars(moments, "")).unwrap().model(None, None);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("the moments of an optimizer"), "{error}");
+}
+
 /// One prefix may begin with the other.
 #[test]
 fn weights_and_average_in_one_dictionary_are_two_sets() {

@@ -20,7 +20,7 @@ fn reader(bytes: Vec<u8>) -> sit_engine::Result<File> {
 fn what_a_training_checkpoint_lacks_is_refused_by_name() {
     let mut file = reader(fixture("training.pt")).unwrap();
     let error = file.select("opt").unwrap_err().to_string();
-    assert_eq!(error, "file.pt: has no set of weights opt");
+    assert_eq!(error, "file.pt: has no set of weights opt, but ema, model");
 }
 
 #[test]

@@ -281,6 +281,23 @@ pub struct Fitted {
 type Parameter = (ParamSpec, Part);
 
 impl Fitted {
+    /// Reads all values that the run would start from.
+    ///
+    /// # Errors
+    /// As [`Fitted::load`].
+    pub fn check(self) -> Result<()> {
+        let Init { mut file, old, .. } = self.init;
+        file.check_tables(&model::params(&old)?)?;
+        for (spec, part) in self.parts {
+            match part {
+                Part::New => {}
+                Part::Kept => drop(file.read_param(&spec)?),
+                Part::Rows(_) | Part::PlusNull => drop(file.read(&spec.name)?),
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the weights into parameters and moving average, which hold the run's initial values.
     ///
     /// # Errors
@@ -289,10 +306,10 @@ impl Fitted {
         let Init { mut file, old, .. } = self.init;
         file.check_tables(&model::params(&old)?)?;
         for (index, (spec, part)) in self.parts.into_iter().enumerate() {
-            let name = spec.name;
+            let name = spec.name.clone();
             let values = match part {
                 Part::New => continue,
-                Part::Kept => file.read(&name)?,
+                Part::Kept => file.read_param(&spec)?,
                 Part::Rows(rows) => {
                     let mut values = spec.init.values(&spec.shape, self.seed, index as u32);
                     put_rows(&mut values, &file.read(&name)?, &rows);

@@ -32,7 +32,7 @@ type Part = (&'static str, u64);
 pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let image = 4 * config.model.io().image_len() as u64;
     // The host also holds the noise of each batch.
-    let batch = config.train.batch as u64 * 2 * image;
+    let batch = (config.train.batch as u64).saturating_mul(2 * image);
     let most = device.max_segment_bytes();
     let training = config.step();
     let blueprint = training.blueprint(most);
@@ -89,6 +89,18 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
             ("checkpoint writing", largest.unwrap_or(0)),
         ],
         is_cpu,
+        free: host::free_memory(),
+    }
+}
+
+/// The memory of a model's weights on the CPU, from where they are written one tensor at a time.
+pub fn weights(blueprint: &Blueprint) -> Forecast {
+    let largest = blueprint.specs().iter().map(|spec| spec.shape.numel());
+    Forecast {
+        what: "the model".into(),
+        device: Ok(vec![("parameters", blueprint.layout().arena_bytes())]),
+        host: vec![("a tensor", 4 * largest.max().unwrap_or(0) as u64)],
+        is_cpu: true,
         free: host::free_memory(),
     }
 }

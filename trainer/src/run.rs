@@ -232,6 +232,9 @@ impl Checkpoint {
                 hint(&run, step_of_path(&path))
             ))
         };
+        if file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(refuse("is no file".into()));
+        }
         let mut json = Vec::new();
         let read = |json: &mut Vec<u8>| File::open(&file)?.take(MAX_STATE_BYTES).read_to_end(json);
         read(&mut json).map_err(|e| refuse(format!("cannot be read: {e}")))?;
@@ -250,7 +253,8 @@ impl Checkpoint {
         {
             train.entry("ema_warmup").or_insert(false.into());
         }
-        let state: State = serde_json::from_value(value).map_err(not_a_state)?;
+        let state: State = serde_path_to_error::deserialize(value)
+            .map_err(|e| refuse(format!("{}: {}", e.path(), e.inner())))?;
         state.validate().map_err(|e| refuse(e.to_string()))?;
         Ok(Checkpoint { run, path, state })
     }

@@ -236,7 +236,7 @@ fn in_index(path: &Path) -> Result<Files> {
         if !part.is_file() {
             return Err(refuse(
                 path,
-                format_args!("names {file}, which is missing beside it"),
+                format_args!("names {}, which is missing beside it", shown(file)),
             ));
         }
         parts.push(part);

@@ -62,11 +62,13 @@ impl TrainPlan {
     /// Splits each step into short pieces of the same images; the result is equal within rounding.
     fn in_pieces(&self) -> train::Training {
         let most = (PIECE_TOKENS / self.model.tokens()).max(1);
-        let pieces = self.batch.div_ceil(most);
+        let least = self.batch.div_ceil(most);
+        let pieces = (least..self.batch).find(|n| self.batch.is_multiple_of(*n));
+        let pieces = pieces.unwrap_or(self.batch);
         Trainer::builder(self.model)
             .transport(self.transport)
             .adamw(self.adamw)
-            .batch(self.batch.div_ceil(pieces))
+            .batch(self.batch / pieces)
             .accumulate(pieces)
             .class_dropout(self.class_dropout)
             .seed(self.seed)

@@ -131,7 +131,7 @@ pub struct Marginal<'a> {
 
 impl Marginal<'_> {
     /// `log p_t(x)` of a point `x` `[d]`.
-    pub(crate) fn log_density(&self, x: &[f64]) -> f64 {
+    pub fn log_density(&self, x: &[f64]) -> f64 {
         log_sum_exp(&self.log_joint(x))
     }
 
@@ -227,6 +227,3 @@ fn log_sum_exp(x: &[f64]) -> f64 {
     }
     max + libm::log(x.iter().map(|x| libm::exp(x - max)).sum())
 }
-
-#[cfg(test)]
-mod tests;

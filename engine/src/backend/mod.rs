@@ -1,4 +1,4 @@
-//! Backends: each runs a [`Plan`]. [`Device`] picks one, [`Program`] is a plan with its buffers.
+//! Backends: the CPU, and GPUs through wgpu. [`Device`] picks one; everything else takes a device.
 
 #[doc(hidden)]
 pub mod cpu;
@@ -9,8 +9,10 @@ pub mod gpu;
 pub mod profile;
 
 pub use crate::num::par::keep_threads_awake;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub use gpu::list;
 #[cfg(feature = "gpu")]
-pub use gpu::{Gpu, Listed, list};
+pub use gpu::{Gpu, Listed};
 
 use crate::error::{Error, Result};
 use crate::graph::{Arena, Layout, Plan};
@@ -34,7 +36,7 @@ impl FromStr for Choice {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        match s {
+        match &s.to_ascii_lowercase()[..] {
             "auto" => Ok(Choice::Auto),
             "cpu" => Ok(Choice::Cpu),
             "gpu" => Ok(Choice::Gpu),
@@ -60,7 +62,7 @@ pub enum Checks {
 pub struct Options {
     /// Which backend.
     pub choice: Choice,
-    /// The GPU to use, by its index in [`gpu::list`] or by a part of its name. It may be a software adapter.
+    /// The GPU to use, by its index in `list` or by a part of its name. It may be a software adapter.
     pub gpu: Option<String>,
     /// Whether kernels are checked.
     pub checks: Checks,
@@ -87,7 +89,8 @@ pub enum Device {
 
 impl Device {
     /// Opens the device that `options` select. If they name no GPU, the environment variable `WGPU_ADAPTER_NAME` may name one;
-    /// `WGPU_BACKEND` restricts the graphics APIs, as in other wgpu programs.
+    /// `WGPU_BACKEND` restricts the graphics APIs, as in other wgpu programs. Without a display Mesa may print "error: XDG_RUNTIME_DIR is
+    /// invalid", which is harmless; the environment variable `NODEVICE_SELECT=1` prevents it.
     ///
     /// # Errors
     /// [`Error::Device`] when a GPU is requested and there is none, with what to install. [`Error::Config`] when the named GPU does
@@ -101,9 +104,6 @@ impl Device {
 #[doc(hidden)]
 impl Device {
     /// Async variant of [`Self::open`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
     pub async fn open_async(options: impl Into<Options>) -> Result<Device> {
         let Options {
             choice,
@@ -137,10 +137,7 @@ impl Device {
             }
         }
     }
-}
 
-#[doc(hidden)]
-impl Device {
     /// Registers a callback that is asked ten times a second while the host waits for the device, with the duration of this wait so
     /// far. When it returns true, the wait ends with [`Error::Device`]: GPU work that hangs can neither be waited for nor read.
     /// Only the first call has an effect; the CPU backend never asks.

@@ -132,6 +132,10 @@ impl<R: Read + Seek> Reader<R> {
 
     fn recognized(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<Recognized> {
         let mut recognized = match self.recipe()? {
+            Some(_) if n_heads.or(input_size).is_some() => {
+                return self
+                    .refuse("records its own sizes, expected no `n_heads` and `input_size`");
+            }
             Some(recipe) => Recognized::all(recipe.model),
             None => self.recognize()?,
         };
@@ -186,10 +190,7 @@ impl<R: Read + Seek> Reader<R> {
     pub fn check(&self, network: &dyn Network) -> Result<()> {
         self.check_specs(&params(network)?)
     }
-}
 
-#[doc(hidden)]
-impl<R: Read + Seek> Reader<R> {
     /// Every tensor that does not match `specs`; fixed tables may be missing.
     pub fn mismatches(&self, specs: &[ParamSpec]) -> Vec<Mismatch> {
         let mut list = Vec::new();
@@ -224,15 +225,12 @@ impl<R: Read + Seek> Reader<R> {
         }
         list
     }
-}
 
-#[doc(hidden)]
-impl<R: Read + Seek> Reader<R> {
     /// Determines the model and lists every tensor that does not match it; arguments as in [`Reader::model`].
     pub fn examine(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Examination {
         let recognized = self.recognized(n_heads, input_size);
         let mismatches = match &recognized {
-            // `sizes` has validated the sizes.
+            // The sizes are valid.
             Ok(recognized) => self.mismatches(&params(&recognized.model).unwrap_or_default()),
             Err(_) => Vec::new(),
         };

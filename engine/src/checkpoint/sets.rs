@@ -26,23 +26,42 @@ pub(super) fn named(found: Vec<Set>) -> Result<Vec<Set>, String> {
     }
     // The official `find_model` also prefers the average.
     sets.sort_by_key(|set: &Set| !is_average(&set.place));
-    let several = sets.len() > 1;
-    let mut taken = BTreeSet::new();
-    for set in &mut sets {
-        let role = match is_average(&set.place) {
-            true => "ema",
-            false => "model",
-        };
-        if several || set.place == role {
-            let name = match taken.insert(role.to_owned()) {
-                true => role.to_owned(),
-                false => set.place.clone(),
-            };
-            taken.insert(name.clone());
-            set.name = name;
+    if sets.len() > 1 || sets.iter().any(|set| set.place == role(set)) {
+        let mut taken = BTreeSet::new();
+        // The set that is called as its role has the name of the role, else the first set of the role.
+        for is_exact in [true, false] {
+            for set in &mut sets {
+                let role = role(set);
+                let fits = set.name.is_empty() && (!is_exact || last_word(&set.place) == role);
+                if fits && taken.insert(role.to_owned()) {
+                    set.name = role.to_owned();
+                }
+            }
+        }
+        for (number, set) in sets.iter_mut().enumerate() {
+            if set.name.is_empty() {
+                let name = &set.place;
+                let is_free = !name.is_empty() && taken.insert(name.clone());
+                set.name = if is_free {
+                    name.clone()
+                } else {
+                    format!("{name}-{number}")
+                };
+            }
         }
     }
     Ok(sets)
+}
+
+fn role(set: &Set) -> &'static str {
+    match is_average(&set.place) {
+        true => "ema",
+        false => "model",
+    }
+}
+
+fn last_word(place: &str) -> &str {
+    place.rsplit('.').next().unwrap_or_default()
 }
 
 fn is_average(place: &str) -> bool {
@@ -81,7 +100,10 @@ fn unwrapped(mut set: Set) -> Result<Set, String> {
 fn split(mut set: Set) -> Result<Vec<Set>, String> {
     let prefix = |name: &String| {
         let prefix = name.strip_suffix(LANDMARK)?;
-        (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+        // An optimizer's moments are no weights.
+        let is_moment = prefix.split('.').any(|word| word.starts_with("exp_avg"));
+        let is_whole = prefix.is_empty() || prefix.ends_with('.');
+        (is_whole && !is_moment).then(|| prefix.to_owned())
     };
     let mut prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
     if prefixes.len() > MAX_PREFIXES {
@@ -96,6 +118,7 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
     let n = set.tensors.len();
     let mut sets: Vec<Set> = Vec::new();
     // A name belongs to the longest prefix that it has: `model.ema.` comes before `model.`, and the empty prefix last.
+    prefixes.reverse();
     prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
     for prefix in &prefixes {
         let mut mine = Tensors::new();

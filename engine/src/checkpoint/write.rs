@@ -6,21 +6,27 @@ use super::recipe::{RECIPE_KEY, Recipe};
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
 use crate::graph::Arena;
-use crate::model::Model;
+use crate::model::{Blueprint, Model, params};
 use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
+use crate::transport::Transport;
 use half::f16;
 use std::io::{self, Write};
 
 impl Model {
-    /// Writes the weights under their official names as a safetensors file with a `recipe`: the fixed tables first, as in the
-    /// official files. `recipe.model` must be this network.
+    /// Writes the weights under their official names as a safetensors file: the fixed tables first, as in the official files. With a
+    /// recipe the file says what it is; `None` is for a network of your own, which no configuration names.
     ///
     /// # Errors
-    /// [`Error::Write`] when the stream fails, [`Error::Checkpoint`] naming a value beyond f16's range, [`Error::Device`] when the
+    /// [`Error::Checkpoint`] for a recipe of another network, [`Error::Write`] when the stream fails, [`Error::Checkpoint`] naming a value beyond f16's range, [`Error::Device`] when the
     /// device fails.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn save(&self, out: &mut impl Write, recipe: &Recipe, precision: Precision) -> Result<()> {
+    pub fn save<'a>(
+        &self,
+        out: &mut impl Write,
+        recipe: impl Into<Option<&'a Recipe>>,
+        precision: Precision,
+    ) -> Result<()> {
         pollster::block_on(self.save_async(out, recipe, precision))
     }
 }
@@ -28,15 +34,13 @@ impl Model {
 #[doc(hidden)]
 impl Model {
     /// Async variant of [`Self::save`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::save`].
-    pub async fn save_async(
+    pub async fn save_async<'a>(
         &self,
         out: &mut impl Write,
-        recipe: &Recipe,
+        recipe: impl Into<Option<&'a Recipe>>,
         precision: Precision,
     ) -> Result<()> {
+        let recipe = checked(recipe.into(), self.specs(), self.transport())?;
         let (fixed, trained): (Vec<_>, Vec<_>) =
             self.specs().iter().partition(|spec| !spec.is_trained());
         let specs = fixed.iter().chain(&trained);
@@ -77,10 +81,12 @@ pub(super) fn moments(
 /// As [`Model::save`].
 pub(crate) async fn write_moments(
     out: &mut impl Write,
-    recipe: &Recipe,
-    specs: &[ParamSpec],
+    recipe: Option<&Recipe>,
+    blueprint: &Blueprint,
     arenas: &Arenas,
 ) -> Result<()> {
+    let specs = blueprint.specs();
+    let recipe = checked(recipe, specs, blueprint.transport())?;
     let list: Vec<(String, Shape)> = moments(specs)
         .map(|(name, spec, _)| (name, spec.shape.clone()))
         .collect();
@@ -96,14 +102,49 @@ fn refused(e: io::Error) -> Error {
     Error::Write(e.to_string())
 }
 
+/// Refuses a recipe of another network than that of `specs`, or of another transport.
+fn checked<'a>(
+    recipe: Option<&'a Recipe>,
+    specs: &[ParamSpec],
+    transport: &Transport,
+) -> Result<Option<&'a Recipe>> {
+    let Some(Recipe {
+        model,
+        transport: recorded,
+        ..
+    }) = recipe
+    else {
+        return Ok(None);
+    };
+    let described = params(model)?;
+    let same = |(a, b): (&ParamSpec, &ParamSpec)| (&a.name, &a.shape) == (&b.name, &b.shape);
+    if described.len() != specs.len() || !described.iter().zip(specs).all(same) {
+        return Err(Error::Checkpoint(format!(
+            "the recipe is that of another network ({model}), expected the one that is written"
+        )));
+    }
+    if recorded != transport {
+        return Err(Error::Checkpoint(format!(
+            "the recipe has {} on the path {}, expected the transport of the model, {} on {}",
+            recorded.prediction, recorded.path, transport.prediction, transport.path
+        )));
+    }
+    Ok(recipe)
+}
+
 fn write_header(
     out: &mut impl Write,
-    recipe: &Recipe,
+    recipe: Option<&Recipe>,
     list: &[(String, Shape)],
     precision: Precision,
 ) -> Result<()> {
-    let json = serde_json::to_string(recipe).map_err(|e| Error::Checkpoint(e.to_string()))?;
-    let header = header(list, precision, Some((RECIPE_KEY, &json)))?;
+    let json = recipe.map(serde_json::to_string).transpose();
+    let json = json.map_err(|e| Error::Checkpoint(e.to_string()))?;
+    let header = header(
+        list,
+        precision,
+        json.as_ref().map(|json| (RECIPE_KEY, &json[..])),
+    )?;
     out.write_all(&header).map_err(refused)
 }
 
@@ -119,6 +160,11 @@ fn halves(name: &str, values: &[f32]) -> Result<Vec<u8>> {
             )));
         }
         bytes.extend(half.to_le_bytes());
+    }
+    if bytes.iter().all(|&byte| byte & 0x7f == 0) && values.iter().any(|&x| x != 0.0) {
+        return Err(Error::Checkpoint(format!(
+            "{name} has only values below the smallest of f16; write f32"
+        )));
     }
     Ok(bytes)
 }

@@ -181,10 +181,7 @@ impl Graph {
     pub fn table(&mut self, table: Table) -> Var {
         self.leaf(Kind::Table(table), Type::f32(table.shape()))
     }
-}
 
-#[doc(hidden)]
-impl Graph {
     /// All nodes, in order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

@@ -347,6 +347,11 @@ impl Plan {
         self.steps.iter().map(|s| s.op.macs(&s.in_types)).sum()
     }
 
+    /// Whether there is an input of this name. One that no output depends on is not part of the plan.
+    pub fn has_input(&self, name: &str) -> bool {
+        self.inputs.iter().any(|port| port.name == name)
+    }
+
     /// An input by name.
     ///
     /// # Errors

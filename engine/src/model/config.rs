@@ -51,19 +51,13 @@ impl ModelConfig {
     pub fn io(&self) -> NetworkIo {
         self.network().io()
     }
-}
 
-#[doc(hidden)]
-impl ModelConfig {
     /// Number of parameters as the papers count them: the trained ones and the fixed tables. 0 for sizes that do not fit.
     pub fn n_params(&self) -> usize {
         let specs = params(self).unwrap_or_default();
         specs.iter().map(|spec| spec.shape.numel()).sum()
     }
-}
 
-#[doc(hidden)]
-impl ModelConfig {
     /// Sets the number of classes; 0 makes the network unconditional.
     pub fn set_n_classes(&mut self, n_classes: usize) {
         match self {

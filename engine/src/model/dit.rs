@@ -7,10 +7,11 @@ pub use config::{Block, Dit, PRESETS, Preset};
 pub(crate) use recognize::{LANDMARK, recognize};
 
 use super::{Inputs, Network, NetworkIo, Outputs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, LabelEmbed, Linear, PatchEmbed, Scope, TimeEmbed};
 use crate::ops::{adaln, attention, chunk, patch, pointwise};
+use crate::text::count;
 
 const LN_EPS: f32 = 1e-6;
 
@@ -32,6 +33,13 @@ impl Network for Dit {
     /// With `c = mlp(sincos(t)) + table[y]` and `h = patches(x) + positions`, the blocks update h as described at [`Block`];
     /// finally `linear(adaln(h, shift, scale))` is assembled into an image (SiT `SiT.forward`).
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
+        if inputs.y.is_some() != (self.n_classes > 0) {
+            return Err(Error::Shape(format!(
+                "the network has {} and got {} labels",
+                count(self.n_classes, "class"),
+                if inputs.y.is_some() { "" } else { "no" }
+            )));
+        }
         let (side, d) = (self.input_size / self.patch, self.dim);
         let x_embedder = PatchEmbed::new(s, side, self.patch, self.channels, d)?;
         let t_embedder = TimeEmbed::new(s, "t_embedder", d)?;

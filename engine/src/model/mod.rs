@@ -29,6 +29,7 @@ mod network;
 pub use config::{ModelConfig, Recognized};
 pub(crate) use dit::LANDMARK;
 pub use dit::{Block, Dit, PRESETS, Preset};
+pub(crate) use network::evaluate;
 pub use network::{Inputs, Network, NetworkIo, Outputs};
 
 use crate::backend::{Arenas, Device};
@@ -68,30 +69,6 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
-    /// Lays out the trained parameters in segments of at most `max_segment_bytes` ([`Device::max_segment_bytes`]).
-    ///
-    /// # Errors
-    /// [`crate::Error::Setting`] for invalid sizes or an invalid transport, [`crate::Error::Limit`] when a single parameter exceeds
-    /// a segment.
-    pub fn new(
-        network: impl Network + 'static,
-        transport: Transport,
-        max_segment_bytes: u64,
-    ) -> Result<Self> {
-        transport.objective()?;
-        let specs = params(&network)?;
-        let trained = specs.iter().filter(|spec| spec.is_trained());
-        let list: Vec<(String, Shape)> = trained
-            .map(|spec| (spec.name.clone(), spec.shape.clone()))
-            .collect();
-        Ok(Blueprint {
-            network: Arc::new(network),
-            transport,
-            specs: specs.into(),
-            layout: Arc::new(Layout::new(&list, max_segment_bytes)?),
-        })
-    }
-
     /// Shapes of the network's inputs and outputs.
     pub fn io(&self) -> NetworkIo {
         self.network.io()
@@ -115,14 +92,38 @@ impl Blueprint {
 
 #[doc(hidden)]
 impl Blueprint {
-    /// The prediction, path and loss weight that the network is trained for.
-    pub fn transport(&self) -> &Transport {
-        &self.transport
+    /// Lays out the trained parameters in segments of at most `max_segment_bytes` ([`Device::max_segment_bytes`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] for invalid sizes or an invalid transport, [`crate::Error::Limit`] when a single parameter exceeds
+    /// a segment.
+    pub fn new(
+        network: impl Network + 'static,
+        transport: Transport,
+        max_segment_bytes: u64,
+    ) -> Result<Self> {
+        transport.objective()?;
+        let specs = params(&network)?;
+        let trained = specs.iter().filter(|spec| spec.is_trained());
+        let list: Vec<(String, Shape)> = trained
+            .map(|spec| (spec.name.clone(), spec.shape.clone()))
+            .collect();
+        Ok(Blueprint {
+            network: Arc::new(network),
+            transport,
+            specs: specs.into(),
+            layout: Arc::new(Layout::new(&list, max_segment_bytes)?),
+        })
     }
 }
 
 #[doc(hidden)]
 impl Blueprint {
+    /// The prediction, path and loss weight that the network is trained for.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// The network.
     pub fn network(&self) -> &dyn Network {
         &*self.network
@@ -132,10 +133,7 @@ impl Blueprint {
     pub fn specs(&self) -> &[ParamSpec] {
         &self.specs
     }
-}
 
-#[doc(hidden)]
-impl Blueprint {
     /// The location of each trained parameter.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -242,21 +240,12 @@ impl Model {
     pub fn device(&self) -> &Device {
         &self.device
     }
-}
 
-#[doc(hidden)]
-impl Model {
     /// Async variant of [`Self::read`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub async fn read_async(&self, name: &str) -> Result<Vec<f32>> {
         self.arenas.read(self.weights, name).await
     }
-}
 
-#[doc(hidden)]
-impl Model {
     /// The arenas, to create programs that contain this model.
     pub fn arenas(&self) -> &Arenas {
         &self.arenas

@@ -30,12 +30,6 @@ impl NetworkIo {
         self.image.iter().product()
     }
 
-    /// Shape of `batch` images, `[B, C, H, W]`.
-    pub fn images(&self, batch: usize) -> [usize; 4] {
-        let [c, h, w] = self.image;
-        [batch, c, h, w]
-    }
-
     /// Label of the null class; `None` for an unconditional network.
     pub fn null_class(&self) -> Option<u32> {
         (self.n_classes > 0).then_some(self.n_classes as u32)
@@ -63,6 +57,15 @@ impl NetworkIo {
                 null - 1
             ))),
         }
+    }
+}
+
+#[doc(hidden)]
+impl NetworkIo {
+    /// Shape of `batch` images, `[B, C, H, W]`.
+    pub fn images(&self, batch: usize) -> [usize; 4] {
+        let [c, h, w] = self.image;
+        [batch, c, h, w]
     }
 }
 
@@ -130,6 +133,23 @@ pub trait Network: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] when the inputs do not fit the network.
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs>;
+}
+
+/// Evaluates a network, and checks that its output is as its [`Network::io`] says.
+pub(crate) fn evaluate(
+    network: &dyn Network,
+    s: &mut Scope<'_>,
+    inputs: Inputs,
+) -> Result<Outputs> {
+    let outputs = network.forward(s, inputs)?;
+    let batch = s.graph().shape(inputs.x).first().copied();
+    let expected = Shape::from(network.io().images(batch.unwrap_or(1)));
+    match s.graph().shape(outputs.out) {
+        got if *got == expected => Ok(outputs),
+        got => Err(Error::Shape(format!(
+            "the network's output is {got}, expected {expected}"
+        ))),
+    }
 }
 
 impl<N: Network + ?Sized> Network for Arc<N> {

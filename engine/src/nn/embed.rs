@@ -59,7 +59,7 @@ impl PatchEmbed {
     }
 }
 
-/// `mlp([cos(t f), sin(t f)])` with the frequencies of [`Table::TimeFreqs`]; like SiT, t in [0, 1] is not rescaled.
+/// `mlp([cos(t f), sin(t f)])` with the frequencies `f_i = 10000^(-i/n)` for i = 0..n; like SiT, t in [0, 1] is not rescaled.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeEmbed {
     freqs: Var,

@@ -6,15 +6,19 @@ use crate::table::Table;
 
 /// Initialization of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Init {
     /// Zeros.
     Zeros,
+    /// Ones.
+    Ones,
     /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010); fan out is the first axis, fan in the product of the
     /// others.
     Xavier,
     /// Normal with this standard deviation.
     Normal(f64),
     /// A fixed table: neither trained nor averaged.
+    #[doc(hidden)]
     Table(Table),
 }
 
@@ -33,6 +37,7 @@ impl Init {
         let draw = |value: &dyn Fn(u64) -> f64| (0..n as u64).map(|i| value(i) as f32).collect();
         match *self {
             Init::Zeros => vec![0.0; n],
+            Init::Ones => vec![1.0; n],
             Init::Table(table) => table.values(),
             Init::Normal(std) => draw(&|i| std * normal(seed, Stream::Init, index, i)),
             Init::Xavier => {

@@ -10,19 +10,37 @@
 //! A layer is a small struct of [`Var`](crate::graph::Var)s. `new` declares, `forward` computes:
 //!
 //! ```
-//! use sit_engine::graph::{Graph, SetId};
-//! use sit_engine::nn::{Init, Linear, Params};
+//! use sit_engine::Result;
+//! use sit_engine::graph::{Graph, Var};
+//! use sit_engine::nn::{Init, Linear, Scope};
+//! use sit_engine::ops::pointwise;
 //!
-//! # fn main() -> sit_engine::Result<()> {
-//! let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
-//! let x = g.input("x", [8, 16]);
-//! let layer = Linear::new(&mut params.scope(&mut g), "mlp.fc1", [32, 16], Init::Xavier)?;
-//! let y = layer.forward(&mut g, x)?;
-//! assert_eq!(**g.shape(y), [8, 32]);
-//! assert_eq!(params.specs()[0].name, "mlp.fc1.weight");
-//! # Ok(())
-//! # }
+//! /// `y = x + w2 tanh(w1 x)`.
+//! struct Residual {
+//!     first: Linear,
+//!     second: Linear,
+//! }
+//!
+//! impl Residual {
+//!     fn new(s: &mut Scope<'_>, name: &str, dim: usize) -> Result<Self> {
+//!         let mut s = s.at(name);
+//!         Ok(Residual {
+//!             first: Linear::new(&mut s, "first", [4 * dim, dim], Init::Xavier)?,
+//!             second: Linear::new(&mut s, "second", [dim, 4 * dim], Init::Zeros)?,
+//!         })
+//!     }
+//!
+//!     /// x `[.., dim]` -> `[.., dim]`.
+//!     fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
+//!         let h = self.first.forward(g, x)?;
+//!         let h = pointwise::tanh(g, h)?;
+//!         let h = self.second.forward(g, h)?;
+//!         pointwise::add(g, x, h)
+//!     }
+//! }
 //! ```
+//!
+//! `engine/examples/own_network.rs` is a whole network that is trained, sampled and saved.
 //!
 //! Declare parameters in the order of the official module's `__init__`: the index of a parameter is part of the key of its random
 //! initial values.

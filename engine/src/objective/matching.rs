@@ -42,14 +42,17 @@ impl Objective for Matching {
 
     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
         let (b, io) = (ports.batch(), net.io());
-        let x0 = ports.input(g, X0, io.images(b));
-        let x1 = ports.input(g, X1, io.images(b));
-        let t = ports.input(g, TIMES, [b]);
-        let y = io.null_class().map(|_| ports.input(g, Y, [b]));
-        let xt_coef = ports.input(g, XT_COEF, [b, 4]);
-        let loss_coef = ports.input(g, LOSS_COEF, [b, 4]);
+        let x0 = ports.input(g, X0, io.images(b))?;
+        let x1 = ports.input(g, X1, io.images(b))?;
+        let t = ports.input(g, TIMES, [b])?;
+        let y = io
+            .null_class()
+            .map(|_| ports.input(g, Y, [b]))
+            .transpose()?;
+        let xt_coef = ports.input(g, XT_COEF, [b, 4])?;
+        let loss_coef = ports.input(g, LOSS_COEF, [b, 4])?;
         let x = lincomb::lincomb(g, &[x0, x1], xt_coef)?;
-        let out = net.forward(g, Inputs { x, t, y })?.out;
+        let out = net.forward(g, Inputs::new(x, t, y))?.out;
         loss::loss(g, out, x0, x1, loss_coef)
     }
 

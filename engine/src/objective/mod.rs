@@ -8,51 +8,63 @@
 //! # Practice
 //! [`Matching`] is SiT's: the network predicts velocity, score, noise or data at a point between noise and image. An objective of your
 //! own implements [`Objective`]: [`Objective::build`] makes its inputs as [`Ports`], and [`Objective::draw`] fills them before each
-//! batch. Here a network learns to give back its input:
+//! batch. Here a network learns to denoise:
 //!
 //! ```
+//! use sit_engine::Result;
 //! use sit_engine::backend::Device;
 //! use sit_engine::graph::{Graph, Var};
-//! use sit_engine::model::{Inputs, Dit, NetworkIo};
+//! use sit_engine::model::{Dit, Inputs, NetworkIo};
 //! use sit_engine::objective::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES};
 //! use sit_engine::ops::loss;
+//! use sit_engine::rng::{Stream, fill_normal, uniform};
 //! use sit_engine::train::Trainer;
-//! use sit_engine::Result;
 //!
 //! #[derive(Debug)]
-//! struct Identity;
+//! struct Denoise;
 //!
 //! const X: Port<f32> = Port::new("x");
+//! const X1: Port<f32> = Port::new("x1");
 //! const Y: Port<u32> = Port::new("y");
 //! const COEF: Port<f32> = Port::new("coef");
 //!
-//! impl Objective for Identity {
+//! impl Objective for Denoise {
 //!     fn validate(&self, _: &NetworkIo) -> Result<()> {
 //!         Ok(())
 //!     }
 //!
 //!     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
 //!         let (b, io) = (ports.batch(), net.io());
-//!         let x = ports.input(g, X, io.images(b));
-//!         let t = ports.input(g, TIMES, [b]);
-//!         let y = io.null_class().map(|_| ports.input(g, Y, [b]));
-//!         // weight mean((out - x)^2): rows of weight, and of the coefficients of out and of twice x.
-//!         let coef = ports.input(g, COEF, [b, 4]);
+//!         let x = ports.input(g, X, io.images(b))?;
+//!         let x1 = ports.input(g, X1, io.images(b))?;
+//!         let t = ports.input(g, TIMES, [b])?;
+//!         let y = io.null_class().map(|_| ports.input(g, Y, [b])).transpose()?;
+//!         let coef = ports.input(g, COEF, [b, 4])?;
 //!         let out = net.forward(g, Inputs::new(x, t, y))?.out;
-//!         loss::loss(g, out, x, x, coef)
+//!         loss::loss(g, out, x1, x1, coef)
 //!     }
 //!
-//!     fn draw(&self, _: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
-//!         ports.copy(X, batch.x1)?;
-//!         let rows = ports.fill(COEF)?.chunks_exact_mut(4);
-//!         rows.for_each(|row| row.copy_from_slice(&[1.0, 1.0, -1.0, 0.0]));
-//!         Ok(())
+//!     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
+//!         let (len, step) = (ports.io().image_len(), key.step());
+//!         let mut noise = vec![0.0; len];
+//!         for (b, x1) in batch.x1.chunks(len).enumerate() {
+//!             let number = key.number + b as u64;
+//!             let t = uniform(key.seed, Stream::Time, step, number) as f32;
+//!             fill_normal(key.seed, Stream::Noise, step, number * len as u64, &mut noise);
+//!             let x: Vec<f32> = noise.iter().zip(x1).map(|(x0, x1)| (1.0 - t) * x0 + t * x1).collect();
+//!             ports.fill(TIMES)?[b] = t;
+//!             ports.fill(X)?[b * len..][..len].copy_from_slice(&x);
+//!             // The loss is 1 times the mean square of 1 out - 1 x1 + 0 x1.
+//!             ports.fill(COEF)?[4 * b..][..4].copy_from_slice(&[1.0, 1.0, -1.0, 0.0]);
+//!         }
+//!         ports.copy(X1, batch.x1)?;
+//!         ports.copy(Y, batch.y)
 //!     }
 //! }
 //!
 //! # fn main() -> Result<()> {
 //! let network = Dit { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..Dit::preset("SiT-S/4").unwrap() };
-//! let mut trainer = Trainer::builder(network).objective(Identity).batch(2).build(&Device::Cpu)?;
+//! let mut trainer = Trainer::builder(network).objective(Denoise).batch(2).build(&Device::Cpu)?;
 //! let images = vec![0.5; 2 * trainer.io().image_len()];
 //! let first = trainer.step(&images, &[0, 1], 1e-2)?.loss;
 //! let second = trainer.step(&images, &[0, 1], 1e-2)?.loss;
@@ -69,7 +81,7 @@ pub use ports::{Port, PortElem, Ports};
 
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::model::{Inputs, Network, NetworkIo, Outputs};
+use crate::model::{Inputs, Network, NetworkIo, Outputs, evaluate};
 use crate::nn::Params;
 use std::fmt::Debug;
 
@@ -111,8 +123,8 @@ pub struct SampleKey {
 }
 
 impl SampleKey {
-    /// The `step` in the random generator's counter.
-    fn step(self) -> u32 {
+    /// The `step` of all draws of [`crate::rng`] for this image.
+    pub fn step(self) -> u32 {
         u32::from(self.is_validation)
     }
 }
@@ -135,7 +147,7 @@ impl<'a> Net<'a> {
     /// # Errors
     /// [`crate::Error::Shape`] when the inputs do not fit the network.
     pub fn forward(&mut self, g: &mut Graph, inputs: Inputs) -> Result<Outputs> {
-        self.network.forward(&mut self.params.scope(g), inputs)
+        evaluate(self.network, &mut self.params.scope(g), inputs)
     }
 }
 

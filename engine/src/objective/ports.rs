@@ -33,8 +33,9 @@ impl<T> fmt::Debug for Port<T> {
     }
 }
 
-/// Buffers of one type of elements, by name; there are few.
-type Buffers<T> = Vec<(&'static str, Vec<T>)>;
+/// Buffers of one type of elements, by name, with their lengths; there are few. A buffer is allocated when it is filled first, so that a
+/// forecast of memory takes none.
+type Buffers<T> = Vec<(&'static str, usize, Vec<T>)>;
 
 /// The type of a port's elements.
 #[doc(hidden)]
@@ -95,28 +96,36 @@ impl Ports {
         &self.io
     }
 
-    /// Makes the input `port` of this shape.
+    /// Declares an input of this shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the port has been declared already.
     pub fn input<T: PortElem>(
         &mut self,
         g: &mut Graph,
         port: Port<T>,
         shape: impl Into<Shape>,
-    ) -> Var {
+    ) -> Result<Var> {
+        if self.get(port).is_ok() {
+            return Err(Error::Shape(format!(
+                "the objective declares {port:?} twice"
+            )));
+        }
         let shape = shape.into();
-        let buffer = vec![T::default(); shape.numel()];
-        T::buffers_mut(self).push((port.0, buffer));
-        T::input(g, port.0, shape)
+        let buffer = (port.0, shape.numel(), Vec::new());
+        T::buffers_mut(self).push(buffer);
+        Ok(T::input(g, port.0, shape))
     }
 
-    /// The buffer of an input.
+    /// The buffer of an input; empty before it is filled.
     ///
     /// # Errors
     /// [`Error::Shape`] when the objective has not made it.
     pub fn get<T: PortElem>(&self, port: Port<T>) -> Result<&[T]> {
         let mut buffers = T::buffers(self).iter();
-        let found = buffers.find(|(name, _)| *name == port.0);
+        let found = buffers.find(|(name, ..)| *name == port.0);
         found
-            .map(|(_, buffer)| &buffer[..])
+            .map(|(_, _, buffer)| &buffer[..])
             .ok_or_else(|| none(port))
     }
 
@@ -126,10 +135,8 @@ impl Ports {
     /// As [`Ports::get`].
     pub fn fill<T: PortElem>(&mut self, port: Port<T>) -> Result<&mut [T]> {
         let mut buffers = T::buffers_mut(self).iter_mut();
-        let found = buffers.find(|(name, _)| *name == port.0);
-        found
-            .map(|(_, buffer)| &mut buffer[..])
-            .ok_or_else(|| none(port))
+        let found = buffers.find(|(name, ..)| *name == port.0);
+        found.map(filled).ok_or_else(|| none(port))
     }
 
     /// Copies values into the buffer of an input.
@@ -149,13 +156,17 @@ impl Ports {
         Ok(())
     }
 
-    /// Writes all buffers into the inputs of a program.
-    pub(crate) fn write(&self, program: &mut Program) -> Result<()> {
-        for (name, values) in &self.ints {
-            program.write_u32(name, values)?;
+    /// Writes the buffers into the inputs of a program. A program has no input that nothing depends on.
+    pub(crate) fn write(&mut self, program: &mut Program) -> Result<()> {
+        for port in &mut self.ints {
+            if program.plan().has_input(port.0) {
+                program.write_u32(port.0, filled(port))?;
+            }
         }
-        for (name, values) in &self.floats {
-            program.write(name, values)?;
+        for port in &mut self.floats {
+            if program.plan().has_input(port.0) {
+                program.write(port.0, filled(port))?;
+            }
         }
         Ok(())
     }
@@ -172,6 +183,13 @@ impl Ports {
             ints: Vec::new(),
         }
     }
+}
+
+/// The buffer, with zeros where it was never filled.
+fn filled<'a, T: PortElem>(port: &'a mut (&'static str, usize, Vec<T>)) -> &'a mut [T] {
+    let (_, len, buffer) = port;
+    buffer.resize(*len, T::default());
+    buffer
 }
 
 fn none<T>(port: Port<T>) -> Error {

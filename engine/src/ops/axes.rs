@@ -53,7 +53,7 @@ pub fn pad(g: &mut Graph, x: Var, axis: usize, first: usize, size: usize) -> Res
     g.apply1(Axes::Pad { axis, first, size }, &[x])
 }
 
-/// Concatenates the tensors along one axis (PyTorch `cat`): at most [`MAX_ARGS`], equal except for their sizes along the axis.
+/// Concatenates the tensors along one axis (PyTorch `cat`): at most 8, equal except for their sizes along the axis.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes do not fit or there are too many.

@@ -56,7 +56,7 @@ pub fn linear(g: &mut Graph, x: Var, w: Var, b: Var) -> Result<Var> {
     )
 }
 
-/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (see [`crate::num`]). The second output is its derivative, for the backward.
+/// `y = gelu(x wᵀ + b)` with the tanh form of GELU (`0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`). The second output is its derivative, for the backward.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.

@@ -2,7 +2,7 @@
 //! evaluation and gradients together, and the test cases for all backends.
 //!
 //! The primitives are [`pointwise`], [`reduce`], [`matmul`], [`axes`] and [`gather`]. The others are fused for speed and can be
-//! expanded into primitives ([`crate::graph::Define::expand`]).
+//! expanded into primitives (`Define::expand`).
 
 pub mod adaln;
 #[doc(hidden)]

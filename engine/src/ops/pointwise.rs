@@ -118,7 +118,7 @@ unary! {
     sigmoid, Sigmoid, true;
     /// SiLU: `y = x / (1 + e^-x)`, any shape. The backward needs x.
     silu, SiluFwd, false;
-    /// GELU in the tanh form (see [`crate::num`]), any shape. The backward needs x.
+    /// GELU in the tanh form, `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, any shape. The backward needs x.
     gelu, Gelu, true;
     /// `y = max(x, 0)`, any shape; the slope at 0 is 0.
     relu, Relu, true;

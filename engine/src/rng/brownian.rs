@@ -18,7 +18,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 ///
 /// # Panics
 /// If `level` is above 31 or `k` is not below `2^level`.
-pub(crate) fn fill_brownian(seed: u64, level: u32, k: u32, first_index: u64, out: &mut [f32]) {
+pub fn fill_brownian(seed: u64, level: u32, k: u32, first_index: u64, out: &mut [f32]) {
     assert!(
         level < 32 && u64::from(k) < 1 << level,
         "step {k} of level {level}"

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, SetId, Var};
-use crate::model::{Blueprint, Inputs};
+use crate::model::{Blueprint, Inputs, evaluate};
 use crate::nn::Params;
 use crate::ops::{guide, lincomb};
 use crate::transport::GuidanceChannels;
@@ -77,7 +77,8 @@ impl<'a> Field<'a> {
 }
 
 impl FieldGraph<'_> {
-    /// Evaluates the field at x `[B, C, H, W]`. Evaluation number `at` has its own inputs `t{at}` and, with guidance, `scale{at}`.
+    /// Evaluates the field at x `[B, C, H, W]`. Evaluation number `at` has its own inputs `t{at}` and, with guidance,
+    /// `scale{at}`, or `shares{at}` with a guide.
     pub fn evaluate(&mut self, g: &mut Graph, x: Var, at: usize) -> Result<Evaluation> {
         let (field, y) = (self.field, self.y);
         let n = match y {
@@ -87,7 +88,7 @@ impl FieldGraph<'_> {
         let t = g.input(format!("t{at}"), [n]);
         let network = |model: &Blueprint, params: &mut Params, g: &mut Graph, x: Var| {
             let inputs = Inputs { x, t, y };
-            let outputs = model.network().forward(&mut params.scope(g), inputs)?;
+            let outputs = evaluate(model.network(), &mut params.scope(g), inputs)?;
             Ok::<Var, Error>(outputs.out)
         };
         if !self.is_guided {

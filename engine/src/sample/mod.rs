@@ -38,7 +38,7 @@ pub use session::Session;
 use crate::error::{Error, Result};
 use crate::graph::Plan;
 use crate::model::{Blueprint, Model};
-use crate::transport::{Guidance, Sampler, Step, schedule};
+use crate::transport::{Guidance, GuidanceChannels, Sampler, Step, schedule};
 use field::Field;
 use plan::Form;
 
@@ -79,7 +79,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     }
 
     /// Autoguidance: `weak` replaces the unconditional evaluation, `weak + scale (this - weak)`. It may be a different network, for
-    /// the same images, classes and transport.
+    /// the same images, classes and transport. Sets the scale of [`Self::guided`], whose interval applies.
     pub fn autoguidance(mut self, weak: M, scale: f64) -> Self {
         self.guide = Some(weak);
         self.guidance.scale = scale;
@@ -91,7 +91,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         Sampling { batch, ..self }
     }
 
-    /// Seed of the noise.
+    /// Seed of the noise of [`Self::sample`]; a session gets its seed in [`Session::start`].
     pub fn seed(self, seed: u64) -> Self {
         Sampling { seed, ..self }
     }
@@ -104,7 +104,8 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
-    /// Keeps the estimated error of each step for [`Session::read_error`], where the method has an estimate.
+    /// Keeps the estimated error of each step for [`Session::read_error`], where the method has an
+    /// estimate: the midpoint method and Heun, and tableaus of your own with an embedded method.
     pub fn keep_error(self) -> Self {
         Sampling {
             keep_error: true,
@@ -118,6 +119,12 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         let io = model.io();
         if let Some(guide) = self.guide.as_ref().map(AsRef::as_ref) {
             field::check_guide(model, guide)?;
+            if self.guidance.channels != GuidanceChannels::All {
+                return Err(Error::setting(
+                    "guidance_channels",
+                    "expected all, as autoguidance changes every channel",
+                ));
+            }
         } else if self.guidance.scale != 1.0 && io.n_classes == 0 {
             return Err(Error::setting(
                 "guidance",
@@ -184,10 +191,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
             seed: 0,
         }
     }
-}
 
-#[doc(hidden)]
-impl<M: AsRef<Blueprint>> Sampling<M> {
     /// The solver.
     pub fn solver(&self) -> &Sampler {
         &self.sampler
@@ -232,8 +236,7 @@ impl Sampling<Model> {
         Session::new(self, steps)
     }
 
-    /// As [`Sampling::session`], with the given steps: part of a schedule, one that starts later
-    /// ([`crate::transport::schedule_from`]), or steps of your own. The sampler setting is not used.
+    /// As [`Sampling::session`], with the given steps: part of a schedule, or steps of your own. The sampler setting is not used.
     ///
     /// # Errors
     /// As [`Sampling::session`]; [`Error::Config`] when there are no steps.
@@ -256,9 +259,6 @@ impl Sampling<Model> {
 #[doc(hidden)]
 impl Sampling<Model> {
     /// Async variant of [`Self::sample`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::sample`].
     pub async fn sample_async(self, labels: &[u32]) -> Result<Vec<f32>> {
         let batch = self.batch.min(labels.len().max(1));
         let (seed, len) = (self.seed, self.model.io().image_len());
@@ -275,10 +275,7 @@ impl Sampling<Model> {
         }
         Ok(images)
     }
-}
 
-#[doc(hidden)]
-impl Sampling<Model> {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model

@@ -6,7 +6,7 @@ use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, Var};
 use crate::ops::lincomb::{MAX_TERMS, lincomb};
 use crate::ops::loss;
-use crate::transport::{Guidance, Step, StepForm};
+use crate::transport::{Guidance, MAX_STAGES, Step, StepForm};
 
 /// Determines the program that computes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,18 +17,19 @@ pub(super) struct Form {
     pub has_error: bool,
 }
 
-/// The form of each step. All steps of an SDE share one program (the last one with noise 0); the steps of an ODE have no noise.
+/// The form of each step. If one step with so many stages adds noise, all of them do (an SDE's last one with noise 0), so that they
+/// share a program.
 pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
-    let is_noisy = |n_stages: usize| {
-        let mut alike = steps.iter().filter(|s| s.form().n_stages == n_stages);
-        alike.any(|s| s.form().is_noisy)
-    };
+    let mut is_noisy = [false; MAX_STAGES + 1];
+    for step in steps {
+        is_noisy[step.form().n_stages] |= step.form().is_noisy;
+    }
     let form = |step: &Step| {
         let n_stages = step.form().n_stages;
         Form {
             step: StepForm {
                 n_stages,
-                is_noisy: is_noisy(n_stages),
+                is_noisy: is_noisy[n_stages],
             },
             is_guided: step.times().iter().any(|&t| guidance.active(t)),
             has_error: keep_error && step.error().is_some(),
@@ -51,7 +52,7 @@ pub(super) fn unique(forms: &[Form]) -> Vec<Form> {
 /// Names of a row's inputs, with the positions of their coefficients ([`pieces`]).
 pub(super) type Row = Vec<(String, usize, usize)>;
 
-/// Names of the inputs of a form's program, made once: a step allocates nothing.
+/// Names of the inputs of a form's program, made once, not in every step.
 #[derive(Debug)]
 pub(super) struct Names {
     pub times: Vec<String>,

@@ -18,6 +18,8 @@ pub struct Session {
     sampling: Sampling<Model>,
     io: NetworkIo,
     steps: Vec<Step>,
+    /// Steps that the session was made with; further ones were pushed.
+    n_planned: usize,
     /// Index of the program of each step.
     forms: Vec<usize>,
     programs: Vec<FormProgram>,
@@ -49,6 +51,12 @@ impl Session {
         if steps.is_empty() {
             return Err(Error::Config("a session needs at least one step".into()));
         }
+        if let Some(pair) = steps.windows(2).find(|pair| pair[0].t_next != pair[1].t) {
+            let (end, t) = (pair[0].t_next, pair[1].t);
+            return Err(Error::Config(format!(
+                "a step ends at t = {end} and the next one starts at t = {t}, expected the same time"
+            )));
+        }
         let forms = sampling.forms(&steps);
         let models = std::iter::once(&sampling.model).chain(&sampling.guide);
         let sets: Vec<_> = models.clone().map(Model::arenas).collect();
@@ -69,6 +77,7 @@ impl Session {
         };
         let (io, batch) = (sampling.model.io(), sampling.batch);
         Ok(Session {
+            n_planned: steps.len(),
             forms: forms.iter().map(index).collect(),
             programs,
             steps,
@@ -99,8 +108,9 @@ impl Session {
         }
     }
 
-    /// Appends a step to the schedule, for example one from a step size controller. Its form must be that of a step that was given
-    /// when the session was created, so that its program exists.
+    /// Appends a step to the schedule, for example one from a step size controller. Its form (number of evaluations,
+    /// noise, guidance, error estimate) must be that of a step that was given when the session was created, so that its program exists.
+    /// The next start drops it.
     ///
     /// # Errors
     /// [`Error::Config`] for a step of another form, or one that does not start at the end of the last step.
@@ -132,7 +142,7 @@ impl Session {
     }
 
     /// Starts from the noise of the images with these numbers, at most a batch of them, with a label for each. A partial batch is
-    /// padded with the buffers' previous contents, since samples do not depend on each other.
+    /// padded with any states and label 0, since samples do not depend on each other.
     ///
     /// # Errors
     /// [`Error::Shape`] for more images than a batch or a wrong number of labels, [`Error::Config`] for a label beyond the null
@@ -202,9 +212,12 @@ impl Session {
             program,
         } = &mut self.programs[at];
         for (i, &t) in step.times().iter().enumerate() {
-            let n = program.plan().input(&names.times[i])?.ty.shape.numel();
-            self.times.fill(t as f32);
-            program.write(&names.times[i], &self.times[..n])?;
+            // A network may ignore the time.
+            if program.plan().has_input(&names.times[i]) {
+                let n = program.plan().input(&names.times[i])?.ty.shape.numel();
+                self.times.fill(t as f32);
+                program.write(&names.times[i], &self.times[..n])?;
+            }
             let scale = self.sampling.guidance.scale_at(t);
             if form.is_guided && self.sampling.guide.is_some() {
                 let shares = [scale, 1.0 - scale];
@@ -260,9 +273,6 @@ impl Session {
     }
 
     /// Async variant of [`Self::step`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
     pub async fn step_async(&mut self) -> Result<()> {
         let mut noise = std::mem::take(&mut self.noise);
         if self.needs_noise() {
@@ -282,9 +292,6 @@ impl Session {
     }
 
     /// Async variant of [`Self::step_with`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::step_with`].
     pub async fn step_with_async(&mut self, noise: &[f32]) -> Result<()> {
         let Some(&step) = self.steps.get(self.done) else {
             return Err(Error::Config(format!(
@@ -309,10 +316,7 @@ impl Session {
         self.done += 1;
         Ok(())
     }
-}
 
-#[doc(hidden)]
-impl Session {
     /// The settings.
     pub fn sampling(&self) -> &Sampling<Model> {
         &self.sampling
@@ -345,6 +349,8 @@ impl Session {
     /// # Errors
     /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class or when there is no such step.
     pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
+        self.steps.truncate(self.n_planned);
+        self.forms.truncate(self.n_planned);
         let Some(&at) = self.forms.get(step) else {
             return Err(Error::Config(format!(
                 "step {step}: got a schedule of {}",
@@ -357,8 +363,11 @@ impl Session {
             self.labels[..batch].copy_from_slice(y);
             self.labels[batch..].fill(null);
             for FormProgram { program, .. } in &mut self.programs {
-                let n = program.plan().input("y")?.ty.shape.numel();
-                program.write_u32("y", &self.labels[..n])?;
+                // A network may ignore the label.
+                if program.plan().has_input("y") {
+                    let n = program.plan().input("y")?.ty.shape.numel();
+                    program.write_u32("y", &self.labels[..n])?;
+                }
             }
         }
         self.programs[at].program.write("x", x)?;

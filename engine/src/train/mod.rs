@@ -164,7 +164,11 @@ impl Trainer {
     /// # Errors
     /// As [`Model::save`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn save_moments(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
+    pub fn save_moments<'a>(
+        &self,
+        out: &mut impl Write,
+        recipe: impl Into<Option<&'a Recipe>>,
+    ) -> Result<()> {
         pollster::block_on(self.save_moments_async(out, recipe))
     }
 
@@ -176,7 +180,7 @@ impl Trainer {
         file.load_moments(&self.blueprint, &self.arenas)
     }
 
-    /// One step at learning rate `lr` on `batch` images x1 `[B, C, H, W]` in [-1, 1] with labels y `[B]`. With
+    /// One step at learning rate `lr` on `batch` images x1 `[B, C, H, W]` in [-1, 1], which is not checked, with labels y `[B]`. With
     /// [`Training::accumulate`], x1 and y hold that many batches, one after the other.
     ///
     /// # Errors
@@ -210,17 +214,15 @@ impl Trainer {
 #[doc(hidden)]
 impl Trainer {
     /// Async variant of [`Self::save_moments`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::save_moments`].
-    pub async fn save_moments_async(&self, out: &mut impl Write, recipe: &Recipe) -> Result<()> {
-        checkpoint::write_moments(out, recipe, self.specs(), &self.arenas).await
+    pub async fn save_moments_async<'a>(
+        &self,
+        out: &mut impl Write,
+        recipe: impl Into<Option<&'a Recipe>>,
+    ) -> Result<()> {
+        checkpoint::write_moments(out, recipe.into(), &self.blueprint, &self.arenas).await
     }
 
     /// Async variant of [`Self::step`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
     pub async fn step_async(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
         let (batch, len) = (self.training.batch, self.io().image_len());
         let n = self.training.images_per_step();
@@ -230,21 +232,25 @@ impl Trainer {
                 x1.len()
             )));
         }
-        // An unconditional model does not read the labels, so there may be fewer.
-        let labels = |i: usize| y.get(i * batch..(i + 1) * batch).unwrap_or(y);
+        if self.io().null_class().is_some() && y.len() != n {
+            let got = y.len();
+            return Err(Error::Shape(format!("y got {got} labels, expected {n}")));
+        }
+        let start = self.n_images;
         for (i, x1) in x1.chunks_exact(batch * len).enumerate() {
-            let y = labels(i);
-            let first = self.n_images;
-            let batch = Batch::new(x1, y, first);
-            self.accumulate_async(batch).await?;
+            // An unconditional model does not read the labels, so there may be fewer.
+            let y = y.get(i * batch..(i + 1) * batch).unwrap_or(y);
+            let batch = Batch::new(x1, y, self.n_images);
+            if let Err(e) = self.accumulate_async(batch).await {
+                self.abandon_step();
+                self.n_images = start;
+                return Err(e);
+            }
         }
         self.update_async(lr).await
     }
 
     /// Async variant of [`Self::accumulate`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::accumulate`].
     pub async fn accumulate_async(&mut self, batch: Batch<'_>) -> Result<()> {
         let accumulate = self.training.accumulate;
         if self.n_batches == accumulate {
@@ -275,10 +281,11 @@ impl Trainer {
     }
 
     /// Async variant of [`Self::update`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::update`].
     pub async fn update_async(&mut self, lr: f64) -> Result<&Report> {
+        if !(lr.is_finite() && lr >= 0.0) {
+            let problem = format!("got {lr}, expected a number of at least 0");
+            return Err(Error::setting("learning_rate", problem));
+        }
         let (n, expected) = (self.n_batches, self.training.accumulate);
         if n != expected {
             return Err(Error::Config(format!(
@@ -304,10 +311,7 @@ impl Trainer {
         self.n_updates += u64::from(!self.report.skipped);
         Ok(&self.report)
     }
-}
 
-#[doc(hidden)]
-impl Trainer {
     /// The settings.
     pub fn training(&self) -> &Training {
         &self.training

@@ -1,7 +1,7 @@
 //! The plans of a training step.
 
 use super::Training;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, SetId, Var};
 use crate::model::Blueprint;
@@ -33,6 +33,12 @@ fn objective(training: &Training, g: &mut Graph) -> Result<(Params, Ports, Var)>
     training.network.validate(training.batch)?;
     let mut net = Net::new(&*training.network, &mut params);
     let per_sample = training.chosen_objective().build(g, &mut net, &mut ports)?;
+    let (got, expected) = (g.shape(per_sample), training.batch);
+    if got[..] != [expected] {
+        return Err(Error::Shape(format!(
+            "the objective's loss is {got}, expected [{expected}], one for each image"
+        )));
+    }
     Ok((params, ports, per_sample))
 }
 

@@ -46,7 +46,8 @@ impl Training {
         Training { transport, ..self }
     }
 
-    /// An objective that replaces the transport's [`Matching`].
+    /// Another objective than [`Matching`] of the transport. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
+    /// transport still says how the model is sampled.
     pub fn objective(self, objective: impl Objective + 'static) -> Self {
         Training {
             objective: Some(Arc::new(objective)),
@@ -134,10 +135,7 @@ impl Training {
         }
         self.network.validate(self.batch)
     }
-}
 
-#[doc(hidden)]
-impl Training {
     /// The optimizer.
     pub fn optimizer(&self) -> &AdamW {
         &self.adamw

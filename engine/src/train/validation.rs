@@ -48,9 +48,6 @@ impl Validation {
 #[doc(hidden)]
 impl Validation {
     /// Async variant of [`Self::losses`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::losses`].
     pub async fn losses_async(&mut self, batch: Batch<'_>) -> Result<Vec<(f64, f64)>> {
         let key = SampleKey {
             seed: self.seed,

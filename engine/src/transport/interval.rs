@@ -24,7 +24,7 @@ impl Transport {
     /// The interval of training times. Differs from SiT: an explicit `t_eps_train` also applies to velocity on Linear and GVP.
     ///
     /// # Errors
-    /// [`Error::Config`] from [`Transport::validate`].
+    /// As [`Transport::validate`].
     pub(crate) fn train_interval(&self) -> Result<Interval> {
         self.validate()?;
         let default = if self.path == Path::Vp {

@@ -55,10 +55,10 @@ pub use path::{DATA_MIN_SIGMA, Path};
 pub use prediction::{LossWeight, Prediction};
 pub use sampler::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler};
 pub use solver::{nfe, schedule, schedule_from};
-pub(crate) use step::MAX_STAGES;
 pub use step::Step;
 #[doc(hidden)]
 pub use step::StepForm;
+pub(crate) use tableau::MAX_STAGES;
 pub use tableau::Tableau;
 
 use crate::error::{Error, Result};
@@ -84,19 +84,20 @@ pub struct Transport {
     pub t_eps_sample: Option<f64>,
 }
 
+#[doc(hidden)]
 impl Transport {
     /// Checks the combination of settings.
     ///
     /// Differs from SiT: a weight on the velocity loss, which SiT silently ignores, is rejected.
     ///
     /// # Errors
-    /// [`Error::Config`] for a weighted velocity loss or a distance outside `[0, 0.5)`.
+    /// [`Error::Setting`] for a weight that the prediction does not have, or a distance outside `[0, 0.5)`.
     pub fn validate(&self) -> Result<()> {
         if self.prediction == Prediction::Velocity && self.loss_weight != LossWeight::None {
             return Err(Error::setting(
                 "loss_weight",
                 format!(
-                    "got {}, but the velocity loss has no weight; use none, or predict score or noise",
+                    "got {}, but the velocity loss has no weight; use none, or predict score, noise or data",
                     self.loss_weight
                 ),
             ));
@@ -125,7 +126,6 @@ impl Transport {
 }
 
 /// A tensor as a linear combination `x * X + out * O` of the state `X` and the network's output `O` for it.
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefs {
     /// Coefficient of the state.

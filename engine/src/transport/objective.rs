@@ -40,7 +40,7 @@ impl Transport {
     /// The training objective.
     ///
     /// # Errors
-    /// [`Error::Config`] for an invalid combination, or a loss that is infinite at an end of the training interval.
+    /// [`Error::Setting`] for an invalid combination, [`Error::Config`] for a loss that is infinite at an end of the training interval.
     pub fn objective(&self) -> Result<Objective> {
         self.validate()?;
         let objective = Objective {

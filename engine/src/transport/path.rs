@@ -50,24 +50,6 @@ fn quarter_sin(t: f64) -> f64 {
 }
 
 impl Path {
-    /// `d alpha_t / dt`.
-    pub(crate) fn d_alpha(self, t: f64) -> f64 {
-        match self {
-            Self::Linear => 1.0,
-            Self::Gvp => FRAC_PI_2 * self.sigma(t),
-            Self::Vp => self.alpha(t) * vp_half_beta(t),
-        }
-    }
-
-    /// `d sigma_t / dt`.
-    pub(crate) fn d_sigma(self, t: f64) -> f64 {
-        match self {
-            Self::Linear => -1.0,
-            Self::Gvp => -FRAC_PI_2 * self.alpha(t),
-            Self::Vp => -libm::exp(2.0 * vp_log_alpha(t)) * vp_half_beta(t) / self.sigma(t),
-        }
-    }
-
     /// `d ln alpha_t / dt`, the coefficient of `x` in the velocity when the score is given.
     pub(crate) fn d_log_alpha(self, t: f64) -> f64 {
         match self {
@@ -154,6 +136,27 @@ impl Path {
                 x: alpha,
                 out: sigma * sigma / (alpha * vp_half_beta(t)),
             },
+        }
+    }
+}
+
+#[doc(hidden)]
+impl Path {
+    /// `d alpha_t / dt`.
+    pub fn d_alpha(self, t: f64) -> f64 {
+        match self {
+            Self::Linear => 1.0,
+            Self::Gvp => FRAC_PI_2 * self.sigma(t),
+            Self::Vp => self.alpha(t) * vp_half_beta(t),
+        }
+    }
+
+    /// `d sigma_t / dt`.
+    pub fn d_sigma(self, t: f64) -> f64 {
+        match self {
+            Self::Linear => -1.0,
+            Self::Gvp => -FRAC_PI_2 * self.alpha(t),
+            Self::Vp => -libm::exp(2.0 * vp_log_alpha(t)) * vp_half_beta(t) / self.sigma(t),
         }
     }
 }

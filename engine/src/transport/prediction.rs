@@ -16,7 +16,7 @@ named_enum! {
         /// The noise `E[x0 | x_t]`.
         Noise = "noise",
         /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). Divisions by sigma use at least
-        /// [`DATA_MIN_SIGMA`](super::DATA_MIN_SIGMA).
+        /// 0.05.
         Data = "data",
     }
 }
@@ -64,7 +64,6 @@ impl Transport {
     }
 }
 
-#[doc(hidden)]
 impl Transport {
     /// The velocity `v = (d ln alpha / dt) x + drift_var s`, the drift of the probability flow ODE.
     ///
@@ -92,7 +91,10 @@ impl Transport {
         };
         self.finite("velocity", t, Some(coefs))
     }
+}
 
+#[doc(hidden)]
+impl Transport {
     /// The score `s = -E[x0 | x] / sigma`.
     ///
     /// # Errors

@@ -1,10 +1,8 @@
 //! One step of a solver: a row of coefficients for the state of every network evaluation, and one for the result.
 
+use super::tableau::MAX_STAGES;
 use super::{Coefs, Tableau};
 use crate::error::Result;
-
-/// Maximum network evaluations per step.
-pub(crate) const MAX_STAGES: usize = 7;
 
 /// Coefficients of the state `Y` and of the outputs `O_0, O_1, ...` of a step's evaluations.
 type Row = [f64; MAX_STAGES + 1];
@@ -17,7 +15,7 @@ type Row = [f64; MAX_STAGES + 1];
 /// X' = end · [Y, O_0, ..] + noise E                  (noise last: with one evaluation)
 /// ```
 ///
-/// Every solver is linear in these tensors, so a solver is given by its coefficients; it needs no device code.
+/// Every one-step solver is linear in these tensors, so its coefficients define it; it needs no device code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Time of the state before the step.
@@ -70,13 +68,14 @@ impl Step {
     /// state and of the network's output. `noise` is the standard deviation of the added noise.
     ///
     /// # Errors
-    /// Those of `drift`.
+    /// [`crate::Error::Config`] for a tableau that is no explicit method of at most 7 stages, and those of `drift`.
     pub fn runge_kutta(
         tableau: &Tableau,
         [t, t_next]: [f64; 2],
         noise: f64,
         mut drift: impl FnMut(f64) -> Result<Coefs>,
     ) -> Result<Self> {
+        tableau.validate()?;
         let dt = t_next - t;
         let mut step = Self::euler(t, t_next, Coefs::ZERO, noise);
         step.n_stages = tableau.weights.len();

@@ -1,5 +1,10 @@
 //! Explicit Runge-Kutta methods as Butcher tableaus.
 
+use crate::error::{Error, Result};
+
+/// Maximum network evaluations per step.
+pub(crate) const MAX_STAGES: usize = 7;
+
 /// A method for `dX = f(X, t) dt` (Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", section II.1): with the
 /// step size h, `k_i = f(X + h Σ_j a_ij k_j, t + c_i h)` and `X' = X + h Σ_i b_i k_i`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +23,34 @@ impl Tableau {
     /// Whether it has a stage at the end of the step.
     pub(crate) fn reaches_end(&self) -> bool {
         self.nodes.contains(&1.0)
+    }
+
+    /// Checks that it is an explicit method of at most [`MAX_STAGES`] stages.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let n = self.nodes.len();
+        let refuse = |what: String| Err(Error::Config(format!("a tableau of {n} nodes: {what}")));
+        if !(1..=MAX_STAGES).contains(&n) || self.nodes[0] != 0.0 {
+            return refuse(format!("expected 1 to {MAX_STAGES}, the first of them 0"));
+        }
+        let (rows, weights) = (self.stages.len(), self.weights.len());
+        let error = self.error.map_or(n, <[f64]>::len);
+        if [rows, weights, error] != [n; 3] {
+            return refuse(format!(
+                "got {rows} stages, {weights} weights and {error} of the error, expected {n} of each"
+            ));
+        }
+        match self
+            .stages
+            .iter()
+            .enumerate()
+            .find(|(i, row)| row.len() > *i)
+        {
+            None => Ok(()),
+            Some((i, row)) => refuse(format!(
+                "stage {i} reads {} earlier ones, expected at most {i}",
+                row.len()
+            )),
+        }
     }
 }
 

@@ -91,6 +91,18 @@ fn ema(path: &Path, how: &str) {
             values[2] = f32::NAN;
             replace(f32s(&[48], &values));
         }
+        "zeros" => edit(path, |tensors| {
+            let weight = QKV.replace("bias", "weight");
+            drop(tensors.insert(weight, f32s(&[48, 16], &[0.0; 768])));
+        }),
+        "recipe" => {
+            let text = fs::read(path).unwrap();
+            let text: Vec<u8> = text.into_iter().collect();
+            let key = br#"\"input_size\""#;
+            let at = text.windows(key.len()).position(|w| w == key).unwrap();
+            let other = [&text[..at], br#"\"input_sizo\""#, &text[at + key.len()..]].concat();
+            fs::write(path, other).unwrap();
+        }
         "cut" => truncate(path, 0.7),
         "4 bytes" => fs::write(path, "1234").unwrap(),
         "header" => fs::write(path, [255; 64]).unwrap(),

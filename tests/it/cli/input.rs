@@ -38,6 +38,9 @@ range in a file          | my.toml: range  | train my.toml                      
 range of a flag          |                 | SMOKE --set train.batch=0                        | --set train.batch=0: train.batch; got 0
 too large                |                 | SMOKE --set train.steps=99999999999999999999     | train.steps; got; a whole number of 0 to
 more than any machine    |                 | SMOKE --set model.input_size=4096 --set model.patch=1 --set model.depth=1024 | model.input_size: got 4096; 16777216 tokens; expected at most 65536
+preset before the sizes  |                 | train --preset digits-smoke --resume run --set model.preset=SiT-S/2 | model.d; was asked for
+no room for a batch      |                 | SMOKE --set train.batch=1048576 --dry-run        | needs; MiB are free; batch
+settings for info        |                 | info --preset digits-smoke --set log.preview.count=9223372036854775807 | log.preview.count; got
 more than can be counted |                 | SMOKE --set train.steps=99999999 --set train.batch=1048576 --set train.accumulate=1048576 | train.steps x train.batch x train.accumulate; at most
 preset for a file        |                 | train digits                                     | digits; did you mean --preset digits?
 preset for a checkpoint  |                 | info SiT-XL/2                                    | SiT-XL/2; did you mean --preset SiT-XL/2?
@@ -109,6 +112,9 @@ size of a bare file      | bare            | sample bare.safetensors --n-heads 2
 path of a known file     |                 | sample run/step-00000002/ema.safetensors --path gvp | --path; ema.safetensors; records its own
 export onto itself       | bare            | export bare.safetensors --n-heads 2 --input-size 8 --out bare.safetensors | --out; bare.safetensors
 export of halves         |                 | export run --dtype f8 --out x                    | --dtype; f8; f32 or f16
+zeros for weights        | ema: zeros      | train --preset digits-smoke --out out --dry-run --set model.dim=16 --set model.depth=1 --init-from run/step-00000002/ema.safetensors | attn.qkv.weight has only zeros
+recipe of no model       | ema: recipe     | sample run/step-00000002/ema.safetensors         | ema.safetensors; metadata sit; input_sizo
+type in a state          | state: patch \"2\" | sample run                                    | state.json; config.model.patch
 positions that are none  | bare: positions | sample bare.safetensors --n-heads 2              | bare.safetensors; pos_embed[0] is 0.5
 ";
 
@@ -162,6 +168,9 @@ picture of another kind  |                 | sample run --backend cpu --out x.jp
 weights of another kind  |                 | export run --out x.pt                            | --out; x.pt; got .pt, expected .safetensors
 folder that is not there |                 | export run --out new/                            | --out; new/; name of a folder
 unknown command          |                 | smaple run                                       | smaple; sample
+heads of a run           |                 | info run --n-heads 4                             | --n-heads; run
+heads that a file has    |                 | info run/step-00000002/ema.safetensors --n-heads 4 | ema.safetensors; records its own sizes
+settings of nothing      |                 | info --set model.dim=3                           | --preset
 settings of a checkpoint |                 | info run --set train.batch=3                     | --set; CHECKPOINT
 ";
 

@@ -65,7 +65,7 @@ fn a_wait_that_is_given_up_ends_the_device() {
 /// A GPU is chosen as on the command line.
 #[test]
 fn a_gpu_is_chosen_by_number_or_name() {
-    let listed = block_on(list()).unwrap();
+    let listed = list().unwrap();
     let usable = listed.iter().position(|gpu| gpu.refused.is_none());
     let at = usable.expect("the shared device is among them");
     let open = |choice, gpu: &str| {

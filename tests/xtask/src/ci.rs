@@ -24,9 +24,17 @@ pub fn run() -> Result<()> {
             "clippy --workspace --all-targets -- -D warnings",
         ))
     })?;
+    // The trainer without its command line is built for the page.
+    part("the engine without a GPU", &|| {
+        check(&mut cargo(
+            "check --package sit-engine --no-default-features",
+        ))
+    })?;
     part("other platforms", &other_platforms)?;
+    part("dependencies", &dependencies)?;
     part("documentation", &|| {
-        check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+        check(cargo("doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))?;
+        dead_references(&target().join("doc/sit_engine"))
     })?;
     // A single build for the tests and for the command that they run. Built separately, the command would have other features, and
     // the engine and its dependencies would be compiled twice.
@@ -63,6 +71,39 @@ fn examples() -> Result<()> {
         check(example.arg(root().join("app/assets/digits.safetensors")))?;
     }
     Ok(())
+}
+
+/// Refuses references to items that are hidden from the documentation: they stand there as text in brackets, and rustdoc does not warn.
+fn dead_references(folder: &Path) -> Result<()> {
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if path.is_dir() {
+            dead_references(&path)?;
+        } else if path.extension().is_some_and(|end| end == "html") {
+            let html = std::fs::read_to_string(&path)?;
+            if let Some((_, rest)) = html.split_once("[<code>") {
+                let name = rest.split('<').next().unwrap_or_default();
+                bail!("{}: a reference to {name}, which is hidden", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks licenses, sources and versions of all dependencies against deny.toml. Installs the tool in the build folder if it is missing.
+fn dependencies() -> Result<()> {
+    const VERSION: &str = "0.20.2";
+    let folder = target().join(format!("tools/cargo-deny-{VERSION}"));
+    let program = folder.join(format!("bin/cargo-deny{}", std::env::consts::EXE_SUFFIX));
+    if !program.is_file() {
+        let install = format!("install cargo-deny --version {VERSION} --locked --root");
+        check(cargo(&install).arg(&folder))?;
+    }
+    let mut deny = Command::new(program);
+    check(
+        deny.args(["check", "bans", "licenses", "sources"])
+            .current_dir(root()),
+    )
 }
 
 /// Platforms without tests. Checking with the compiler is better than nothing.

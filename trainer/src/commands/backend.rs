@@ -2,7 +2,6 @@
 
 use crate::error::{Failure, Result, in_flags};
 use crate::signals;
-use pollster::block_on;
 use sit_engine::backend::{Choice, Device, Options, gpu};
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ impl BackendArg {
 
 /// The GPUs of this machine as text, with the numbers that `--device` takes; empty if there is none.
 pub fn list() -> String {
-    let gpus = match block_on(gpu::list()) {
+    let gpus = match gpu::list() {
         Ok(gpus) => gpus,
         Err(e) => return format!("{}\n", in_flags(&e)),
     };

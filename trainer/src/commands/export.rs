@@ -3,12 +3,13 @@
 use super::source::SourceArgs;
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
+use crate::memory;
 use crate::outputs::Outputs;
 use crate::stdout;
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Precision;
-use sit_engine::model::Model;
+use sit_engine::model::{Blueprint, Model};
 use sit_engine::text::shown;
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub fn run(args: &Args) -> Result<()> {
     outputs.reads("CHECKPOINT", &args.source.checkpoint);
     outputs.writes("--out", &args.out, &["safetensors"])?;
     let recipe = &source.recipe;
+    let blueprint = Blueprint::new(recipe.model.clone(), recipe.transport, u64::MAX)?;
+    memory::weights(&blueprint).require()?;
     let model = Model::zeros(&Device::Cpu, recipe.model.clone(), recipe.transport)?;
     source.weights.load(&model)?;
     let mut bad_value = false;

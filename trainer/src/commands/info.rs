@@ -30,16 +30,21 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the preset's configuration.
-    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "checkpoint")]
+    #[arg(
+        long = "set",
+        value_name = "KEY=VALUE",
+        conflicts_with = "checkpoint",
+        requires = "preset"
+    )]
     set: Vec<String>,
     /// Images at a time, in training and in sampling [default: the configuration's].
     #[arg(long, value_name = "B", value_parser = whole::<u32>(1..=65_536))]
     batch: Option<u32>,
     /// Heads of a bare file whose width is not a published one.
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=65_536))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=65_536), requires = "checkpoint")]
     n_heads: Option<usize>,
     /// Image side in pixels of a bare file without pos_embed.
-    #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096), requires = "checkpoint")]
     input_size: Option<usize>,
 }
 
@@ -55,9 +60,19 @@ pub fn run(args: &Args) -> Result<()> {
     let mut names = Vec::new();
     let mut config = match (&args.preset, &args.checkpoint) {
         (Some(name), _) => {
-            RunConfig::load(Source::Preset(name), &args.set).map_err(Failure::input)?
+            let source = Source::Preset(name);
+            let config = RunConfig::load(source, &args.set).map_err(Failure::input)?;
+            let valid = config.validate_work();
+            valid.map_err(|e| Failure::input(source.blame(&args.set, &e)))?;
+            config
         }
         (None, Some(path)) if weights::is_run(path)? => {
+            if args.n_heads.or(args.input_size).is_some() {
+                return Err(Failure::Input(format!(
+                    "--n-heads, --input-size: {} is a run and records its own sizes",
+                    shown(path)
+                )));
+            }
             let checkpoint = Checkpoint::open(path)?;
             text += &format!(
                 "{}: {}, trained on {}\n",

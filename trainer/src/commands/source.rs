@@ -6,6 +6,7 @@ use crate::run::{self, Checkpoint};
 use crate::weights::{self, Weights};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
+use sit_engine::model::ModelConfig;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{self, Prediction, Transport};
 use std::fmt;
@@ -19,7 +20,7 @@ pub struct SourceArgs {
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].
-    #[arg(long, value_enum, help_heading = "Model")]
+    #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
     #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
@@ -84,20 +85,19 @@ impl fmt::Display for Origin {
 /// # Errors
 /// As of [`SourceArgs::open`].
 pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Source> {
-    let mut source = SourceArgs::bare(checkpoint, None, None).open()?;
+    let mut args = SourceArgs::bare(checkpoint, None, None);
+    if !weights::is_run(checkpoint)?
+        && let Some(found) = weights::open(checkpoint)?.examine(None, None).recognized
+    {
+        args.input_size = (!found.knows_image).then_some(main.model.io().image[1]);
+        let (ModelConfig::Dit(weak), ModelConfig::Dit(main)) = (&found.model, &main.model) else {
+            return args.open();
+        };
+        args.n_heads = (!found.knows_heads && weak.dim == main.dim).then_some(main.n_heads);
+    }
+    let mut source = args.open()?;
     if source.weights.recipe()?.is_none() {
         source.recipe.transport = main.transport;
-    }
-    let (got, expected) = (source.recipe.transport, main.transport);
-    if (got.path, got.prediction) != (expected.path, expected.prediction) {
-        return Err(Failure::Input(format!(
-            "{} predicts {} on the {} path, expected {} on {} as the model that it guides",
-            shown(checkpoint),
-            got.prediction,
-            got.path,
-            expected.prediction,
-            expected.path
-        )));
     }
     Ok(source)
 }
@@ -179,14 +179,30 @@ impl SourceArgs {
                 Recipe::new(weights.model(self.n_heads, self.input_size)?, transport)
             }
         };
-        let has_both = weights.sets().count() > 1;
+        let sets: Vec<&str> = weights.sets().collect();
+        if self.weights.is_none() && sets.len() > 1 && !sets.contains(&"ema") {
+            let taken = weights.selected().unwrap_or_default();
+            tracing::warn!(
+                "{} has the sets of weights {}, and no moving average: {taken} is taken",
+                shown(&self.checkpoint),
+                sets.join(", ")
+            );
+        }
+        if weights.n_left_out() > 0 {
+            let n = count(weights.n_left_out(), "tensor");
+            tracing::warn!(
+                "{}: {n} of something else left out",
+                shown(&self.checkpoint)
+            );
+        }
         let origin = Origin {
             path: self.checkpoint.clone(),
             step: None,
-            weights: has_both.then_some(match self.weights {
-                Some(Which::Raw) => "raw",
-                _ => "ema",
-            }),
+            weights: match weights.selected() {
+                Some("ema") => Some("ema"),
+                Some("model") if sets.contains(&"ema") => Some("raw"),
+                _ => None,
+            },
         };
         Ok(Source {
             recipe,

@@ -5,13 +5,14 @@ use super::describe;
 use crate::config::{self, RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset, classes};
 use crate::error::{Failure, Result};
-use crate::files::write_atomically;
-use crate::init::{Init, InitArgs, OwnConfig};
+use crate::files::{FileError, write_atomically};
+use crate::init::{Fitted, Init, InitArgs, OwnConfig};
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
 use crate::{memory, signals, stdout, validation};
 use sit_engine::text::shown;
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,6 +112,7 @@ pub fn run(args: &Args) -> Result<()> {
         if let Some(checkpoint) = checkpoint {
             checkpoint.check()?;
         }
+        init.map_or(Ok(()), Fitted::check)?;
         stdout::print(&format!("{toml}\n{device}\n{forecast}"))?;
         return forecast.require();
     }
@@ -148,7 +150,22 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
     }
-    write_atomically(&path.join(CONFIG), |out| out.write_all(toml.as_bytes()))?;
+    let file = path.join(CONFIG);
+    if let Some(checkpoint) = checkpoint {
+        let known = checkpoint.state.config.to_toml().map_err(Failure::input)?;
+        let is_changed = |text: String| text != known && text != toml;
+        if fs::read_to_string(&file).is_ok_and(is_changed) {
+            let old = path.join("config.toml.old");
+            fs::rename(&file, &old).map_err(FileError::of("write", &old))?;
+            tracing::warn!(
+                "{0}: was changed, and is now {1}; the run goes on with the settings of its checkpoint (sit train {1} --resume \
+                 takes those of the file)",
+                shown(&file),
+                shown(&old)
+            );
+        }
+    }
+    write_atomically(&file, |out| out.write_all(toml.as_bytes()))?;
     signals::catch();
     job.train(&mut folder)
 }

@@ -1,6 +1,7 @@
 //! Reads a configuration file: TOML as editors of every system save it. Explains what is wrong with any other file.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use sit_engine::text::shown;
@@ -22,13 +23,19 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
     if metadata.is_dir() {
         return Err(refuse(is_a_folder(path)));
     }
-    if metadata.is_file() && metadata.len() > MAX_BYTES {
+    if metadata.len() > MAX_BYTES {
         return Err(refuse(format!(
             "is {} bytes long, expected a configuration in TOML",
             metadata.len()
         )));
     }
-    let bytes = fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let file = fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(refuse("is no configuration in TOML".into()));
+    }
     let text = text(bytes).map_err(refuse)?;
     if nests_too_deep(&text) {
         return Err(refuse(
@@ -169,7 +176,9 @@ fn hint(path: &Path, text: &str, line: &str) -> Option<String> {
             path.replace("\\\\", "\\").replace('\\', "/")
         ));
     }
-    if let Some(number) = number::float(value).filter(|number| number.is_finite()) {
+    if let Some(number) =
+        number::float(value).filter(|number| number.is_finite() && value.contains('.'))
+    {
         return Some(format!(
             "TOML wants digits on both sides of a point; write {key} = {number:?}"
         ));

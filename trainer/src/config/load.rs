@@ -93,7 +93,7 @@ impl RunConfig {
             apply(&mut table, text)?;
         }
         let blame = |message: String| source.blame(overrides, &ConfigError::new(message));
-        complete_model(&mut table).map_err(blame)?;
+        complete_model(&mut table, overrides).map_err(blame)?;
         shorten_warmup(&mut table, source, overrides);
         let is_auto = auto_classes(&mut table);
         let mut config: Self =
@@ -323,7 +323,7 @@ fn auto_classes(table: &mut Table) -> bool {
 }
 
 /// Replaces `model.preset` by the sizes it stands for, where they are not given, and sets `model.learn_sigma`'s default.
-fn complete_model(table: &mut Table) -> Result<(), String> {
+fn complete_model(table: &mut Table, overrides: &[String]) -> Result<(), String> {
     let Some(Value::Table(model)) = table.get_mut("model") else {
         return Ok(());
     };
@@ -345,7 +345,12 @@ fn complete_model(table: &mut Table) -> Result<(), String> {
             ("depth", size.depth),
             ("n_heads", size.n_heads),
         ];
+        let is_set = |key: &str| overrides.iter().any(|text| set_key(text) == key);
         for (key, value) in keys {
+            // A preset that a flag names goes before the sizes of the file.
+            if is_set("model.preset") && !is_set(&format!("model.{key}")) {
+                model.remove(key);
+            }
             model.entry(key).or_insert(Value::Integer(value as i64));
         }
     }

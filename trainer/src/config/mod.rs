@@ -167,22 +167,10 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`] for a value out of its range, or tables that contradict each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
-        self.model.validate(1).map_err(plain)?;
-        let in_transport = |e: sit_engine::Error| plain(e.within("transport"));
-        self.transport.objective().map_err(in_transport)?;
+        self.validate_work()?;
         self.data
             .check()
             .map_err(|error| ConfigError::new(error.to_string()))?;
-        let in_train = |e: sit_engine::Error| match e {
-            // An error of the network, which already names its table.
-            sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
-            e => plain(e.within("train")),
-        };
-        self.step().validate().map_err(in_train)?;
-        self.train.validate()?;
-        self.train.validate_work(self.model.io().image_len())?;
-        self.log.validate()?;
         if let Some(n_classes) = self.data.n_classes
             && n_classes != self.model.io().n_classes
         {
@@ -204,6 +192,26 @@ impl RunConfig {
             // The shape is known only when the files are opened.
             Kind::Idx => Ok(()),
         }
+    }
+
+    /// The part of [`RunConfig::validate`] that does not look at the data.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn validate_work(&self) -> Result<(), ConfigError> {
+        let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
+        self.model.validate(1).map_err(plain)?;
+        let in_transport = |e: sit_engine::Error| plain(e.within("transport"));
+        self.transport.objective().map_err(in_transport)?;
+        let in_train = |e: sit_engine::Error| match e {
+            // An error of the network, which already names its table.
+            sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
+            e => plain(e.within("train")),
+        };
+        self.step().validate().map_err(in_train)?;
+        self.train.validate()?;
+        self.train.validate_work(self.model.io().image_len())?;
+        self.log.validate()
     }
 
     /// Checks that the network fits the images.

@@ -48,7 +48,12 @@ impl Grid {
         let (n_classes, per_block) = (n_classes.max(1), per_class.max(1));
         let columns = match per_block {
             0..=LONGEST => per_block,
-            n => n.isqrt(),
+            // Full rows, where that is about a square.
+            n => {
+                let side = n.isqrt();
+                let full = (side..2 * side).find(|columns| n.is_multiple_of(*columns));
+                full.unwrap_or(side)
+            }
         };
         let rows = per_block.div_ceil(columns);
         let is_thin = n_classes > LONGEST || rows > 1 || columns == 1 && n_classes > 4;

@@ -44,7 +44,14 @@ pub(super) fn named_by_environment() -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Device`] when a driver fails to respond, [`Error::Config`] for a `WGPU_BACKEND` that names none.
-pub async fn list() -> Result<Vec<Listed>> {
+#[cfg(not(target_arch = "wasm32"))]
+pub fn list() -> Result<Vec<Listed>> {
+    pollster::block_on(list_async())
+}
+
+/// Async variant of [`list`], for browsers.
+#[doc(hidden)]
+pub async fn list_async() -> Result<Vec<Listed>> {
     let adapters = adapters().await?;
     let listed = adapters.iter().map(|adapter| Listed {
         name: describe(&adapter.get_info()),

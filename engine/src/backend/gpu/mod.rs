@@ -13,7 +13,9 @@ mod program;
 mod read;
 mod tensor;
 
-pub use adapter::{Listed, list};
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapter::list;
+pub use adapter::{Listed, list_async};
 pub use arenas::Arenas;
 pub use program::Program;
 pub use tensor::Tensor;

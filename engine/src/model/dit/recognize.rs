@@ -23,7 +23,9 @@ pub(crate) struct Found {
 pub(crate) fn recognize(tensors: &Shapes<'_>) -> Option<Result<Found, String>> {
     let proj = tensors.get(LANDMARK)?;
     if proj.len() != 4 || proj.contains(&0) {
-        return Some(Err(format!("{LANDMARK} is {proj}, expected 4 axes")));
+        return Some(Err(format!(
+            "{LANDMARK} is {proj}, expected 4 axes of at least 1"
+        )));
     }
     let (dim, channels, patch) = (proj[0], proj[1], proj[2]);
     let first = |name: &str| Some(*tensors.get(name)?.first()?);

@@ -17,8 +17,8 @@ impl Session {
     }
 
     /// The network's output `[B, C, H, W]` at the state and time before the last step (in a step with several evaluations the first
-    /// one, after the step's noise was added); with classifier-free guidance `[2B, C, H, W]`, first conditional, then
-    /// unconditional.
+    /// one, after the step's noise was added); in a step with classifier-free guidance `[2B, C, H, W]`, first
+    /// conditional, then unconditional.
     ///
     /// # Errors
     /// [`Error::Config`] before the first step or without [`Sampling::keep_out`](crate::sample::Sampling::keep_out), [`Error::Device`] when the device fails.
@@ -49,9 +49,6 @@ impl Session {
 #[doc(hidden)]
 impl Session {
     /// Async variant of [`Self::read_error`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read_error`].
     pub async fn read_error_async(&self) -> Result<Vec<f64>> {
         let last = self.last.map(|at| &self.programs[at]);
         let Some(FormProgram { program, .. }) = last.filter(|p| p.form.has_error) else {
@@ -64,17 +61,11 @@ impl Session {
     }
 
     /// Async variant of [`Self::read_out`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read_out`].
     pub async fn read_out_async(&self) -> Result<Vec<f32>> {
         self.kept()?.read("out").await
     }
 
     /// Async variant of [`Self::read`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
     pub async fn read_async(&self) -> Result<Vec<f32>> {
         match self.last {
             Some(at) => self.programs[at].program.read("x").await,
@@ -84,10 +75,7 @@ impl Session {
             None => Ok(self.start.clone()),
         }
     }
-}
 
-#[doc(hidden)]
-impl Session {
     /// Returns both [`Session::read`] and [`Session::read_out`], on a GPU with a single wait.
     ///
     /// # Errors
@@ -98,9 +86,6 @@ impl Session {
     }
 
     /// Async variant of [`Self::read_both`], for browsers.
-    ///
-    /// # Errors
-    /// As [`Self::read_both`].
     pub async fn read_both_async(&self) -> Result<[Vec<f32>; 2]> {
         self.kept()?.read_all(["x", "out"]).await
     }

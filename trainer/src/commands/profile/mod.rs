@@ -146,6 +146,8 @@ impl Args {
             (None, Some(name)) => {
                 let preset = config::Source::Preset(name);
                 let config = RunConfig::load(preset, &self.set).map_err(Failure::input)?;
+                let valid = config.validate_work();
+                valid.map_err(|e| Failure::input(preset.blame(&self.set, &e)))?;
                 (config, None)
             }
         };

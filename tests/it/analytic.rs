@@ -1,8 +1,11 @@
 //! Mixtures compared with quadrature, finite differences and the solvers.
 
-use super::*;
-use crate::rng::{Stream, fill_brownian, fill_normal};
-use crate::transport::{Diffusion, LastStep, Method, Sampler, schedule};
+use sit_engine::analytic::{Component, Mixture};
+use sit_engine::rng::{Stream, fill_brownian, fill_normal};
+use sit_engine::transport::{
+    Diffusion, LastStep, Method, Path, Prediction, Sampler, Transport, schedule,
+};
+use std::f64::consts::PI;
 
 fn near(what: &str, got: f64, want: f64, tol: f64) {
     let difference = (got - want).abs();
