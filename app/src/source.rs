@@ -16,11 +16,11 @@ use std::sync::Arc;
 const DIGITS: &[u8] = include_bytes!("../assets/digits.safetensors");
 
 /// A stream of weights: a file, or bytes in memory.
-pub trait Weights: Read + Seek + Send {}
-impl<T: Read + Seek + Send> Weights for T {}
+pub trait WeightStream: Read + Seek + Send {}
+impl<T: Read + Seek + Send> WeightStream for T {}
 
 /// A network that is ready to be loaded.
-pub type Opened = (Model, Reader<Box<dyn Weights>>);
+pub type Opened = (Model, Reader<Box<dyn WeightStream>>);
 
 /// What the lanes sample from.
 pub enum Origin {
@@ -51,7 +51,7 @@ pub fn mixture(source: &Source) -> Option<Mixture> {
 pub fn open(source: &Source) -> Result<Origin, String> {
     match source {
         Source::Digits => {
-            let stream: Box<dyn Weights> = Box::new(Cursor::new(DIGITS));
+            let stream: Box<dyn WeightStream> = Box::new(Cursor::new(DIGITS));
             let reader = Reader::new("the embedded digits", stream).map_err(|e| in_controls(&e))?;
             let recipe = reader.recipe().map_err(|e| in_controls(&e))?;
             let recipe = recipe.ok_or("the embedded digits have no recipe")?;
@@ -94,7 +94,7 @@ fn model(source: Source, recipe: &Recipe) -> Model {
 ///
 /// # Errors
 /// The system's words.
-pub fn stream(bytes: &Bytes) -> Result<Box<dyn Weights>, String> {
+pub fn stream(bytes: &Bytes) -> Result<Box<dyn WeightStream>, String> {
     match bytes {
         Bytes::Memory(bytes) => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
         #[cfg(not(target_arch = "wasm32"))]

@@ -19,13 +19,13 @@ fn main() -> sit_engine::Result<()> {
         ..Dit::preset("SiT-S/2").expect("a published size")
     };
     let mut trainer = Trainer::builder(network).batch(64).seed(0).build(&device)?;
-    for step in 0..300 {
+    for step in 0..600 {
         let labels: Vec<u32> = (0..64).map(|i| i % 2).collect();
         let images: Vec<f32> = (0..64)
             .flat_map(|i| stripes(i % 2, step + i as usize))
             .collect();
         let report = trainer.step(&images, &labels, 2e-3)?;
-        if step % 50 == 0 {
+        if step % 100 == 0 {
             println!("step {step}: loss {:.3}", report.loss);
         }
     }

@@ -44,7 +44,7 @@
 //! Graph -> (backward, optim) -> Graph -> Plan -> Program
 //! ```
 //!
-//! A [`graph::Graph`] is a list of operations ([`ops`]); [`graph::Graph::backward`] appends the gradients. A plan assigns storage to
+//! A [`graph::Graph`] is a list of operations ([`ops`]); differentiation appends the gradients. A plan assigns storage to
 //! every value and knows the memory use before anything is allocated. A program is a plan on a device; running it allocates and
 //! compiles nothing.
 //!

@@ -158,7 +158,9 @@ fn sets_of_any_prefixes_are_told_apart() {
         let file = reader(scalars(names.iter().map(String::as_str), "")).unwrap();
         file.sets().map(str::to_owned).collect()
     };
-    assert_eq!(sets(&["a.", "model."]), ["a", "model"]);
+    assert_eq!(sets(&["a.", "model."]), ["model", "a"]);
+    assert_eq!(sets(&["", "model."]), ["model", "top"]);
+    assert_eq!(sets(&["", "exp_avg."]), [""; 0]);
     assert_eq!(sets(&["a.", "b."]), ["model", "b"]);
     assert_eq!(
         sets(&["net_ema.", "ema.", "net."]),

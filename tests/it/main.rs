@@ -9,6 +9,7 @@ mod foreign;
 mod gpu;
 mod hostile;
 mod launch;
+mod library;
 mod memory;
 mod official;
 mod ops;

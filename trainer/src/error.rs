@@ -82,12 +82,13 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "autoguide",
     "backend",
     "diffusion",
     "diffusion_norm",
     "guidance",
+    "guidance_channels",
     "guidance_interval",
     "input_size",
     "last_step",

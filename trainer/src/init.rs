@@ -8,7 +8,7 @@ pub use flags::{InitArgs, OwnConfig};
 use crate::config::{InitConfig, RunConfig, WeightSet};
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
-use crate::weights::{self, Weights};
+use crate::weights::{self, WeightFile};
 use labels::Classes;
 use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::model::{self, Dit, ModelConfig, PRESETS};
@@ -26,7 +26,7 @@ const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"]
 pub struct Init {
     /// The file's name.
     name: String,
-    file: Weights,
+    file: WeightFile,
     recipe: Option<Recipe>,
     /// The file's model.
     old: Dit,
@@ -62,9 +62,11 @@ impl Init {
                 Some(checkpoint.state.recipe())
             }
             None => {
-                if file.sets().next().is_some() {
-                    weights.get_or_insert(WeightSet::Ema);
-                }
+                *weights = match file.selected() {
+                    Some("ema") => Some(WeightSet::Ema),
+                    Some("model") => Some(WeightSet::Raw),
+                    _ => None,
+                };
                 file.recipe()?
             }
         };
@@ -292,7 +294,8 @@ impl Fitted {
             match part {
                 Part::New => {}
                 Part::Kept => drop(file.read_param(&spec)?),
-                Part::Rows(_) | Part::PlusNull => drop(file.read(&spec.name)?),
+                Part::Rows(_) => drop(file.read(&spec.name)?),
+                Part::PlusNull => drop((file.read(&spec.name)?, file.read(LABEL_TABLE)?)),
             }
         }
         Ok(())
@@ -342,7 +345,7 @@ fn dit<'a>(name: &str, model: &'a ModelConfig) -> Result<&'a Dit> {
 }
 
 /// Opens the weights of a run's checkpoint or of a file. `which` defaults to the moving average if there are both.
-fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkpoint>)> {
+fn open(path: &Path, which: Option<WeightSet>) -> Result<(WeightFile, Option<Checkpoint>)> {
     if weights::is_run(path)? {
         let checkpoint = Checkpoint::open(path)?;
         let name = match which.unwrap_or(WeightSet::Ema) {
@@ -371,7 +374,7 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(Weights, Option<Checkp
 }
 
 /// The model of a file that does not record it. No tensor shows the number of heads: for equal widths it is the configuration's.
-fn model_of(name: &str, file: &Weights, new: &Dit) -> Result<Dit> {
+fn model_of(name: &str, file: &WeightFile, new: &Dit) -> Result<Dit> {
     // If the image side is unknown, use the patch size: the patch divides it.
     let proj = file
         .shape(PATCHES)

@@ -38,14 +38,9 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let blueprint = training.blueprint(most);
     let largest = blueprint.iter().flat_map(Blueprint::specs);
     let largest = largest.map(|spec| 4 * spec.shape.numel() as u64).max();
-    // On the CPU each thread packs the weights of the product that it does.
-    let matrices = blueprint.iter().flat_map(|blueprint| {
-        let rows = blueprint.io().n_classes + 1;
-        let specs = blueprint.specs().iter().map(|spec| &spec.shape);
-        specs.filter(move |shape| shape.len() == 2 && shape[0] != rows)
-    });
-    let packed = matrices.map(|shape| 4 * shape.numel() as u64).max();
-    let packed = packed.unwrap_or_default();
+    let packed = blueprint
+        .as_ref()
+        .map_or(0, |blueprint| packed(blueprint, device));
     let validates = config.log.validation.every_steps > 0;
     let validation = match &blueprint {
         Ok(blueprint) if validates => training.validation_bytes(blueprint),
@@ -67,7 +62,6 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         Ok(parts)
     });
     let is_cpu = matches!(device, Device::Cpu);
-    let packed = packed.saturating_mul(rayon::current_num_threads() as u64);
     Forecast {
         what: format!("training at batch {}", config.train.batch),
         device: parts,
@@ -79,7 +73,7 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
                     .saturating_mul(batch / 2)
                     .saturating_add(batch),
             ),
-            ("packed weights", if is_cpu { packed } else { 0 }),
+            ("packed weights", packed),
             // The images of a batch, and the inputs of the program.
             (
                 "held-out images",
@@ -90,6 +84,18 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         ],
         is_cpu,
         free: host::free_memory(),
+    }
+}
+
+/// What the threads of the CPU pack of the weights, each those of the product that it does. The label table is in no product.
+fn packed(blueprint: &Blueprint, device: &Device) -> u64 {
+    let rows = blueprint.io().n_classes + 1;
+    let shapes = blueprint.specs().iter().map(|spec| &spec.shape);
+    let matrices = shapes.filter(|shape| shape.len() == 2 && shape[0] != rows);
+    let largest = matrices.map(|shape| 4 * shape.numel() as u64).max();
+    match device {
+        Device::Cpu => largest.unwrap_or(0) * rayon::current_num_threads() as u64,
+        _ => 0,
     }
 }
 
@@ -114,7 +120,7 @@ pub fn sampling(sampling: &Sampling<Blueprint>, device: &Device) -> Forecast {
     Forecast {
         what: format!("sampling at batch {}{with_guidance}", sampling.batch_size()),
         device: sampling.forecast(),
-        host: Vec::new(),
+        host: vec![("packed weights", packed(sampling.model(), device))],
         is_cpu: matches!(device, Device::Cpu),
         free: host::free_memory(),
     }

@@ -253,8 +253,12 @@ impl Checkpoint {
         {
             train.entry("ema_warmup").or_insert(false.into());
         }
-        let state: State = serde_path_to_error::deserialize(value)
-            .map_err(|e| refuse(format!("{}: {}", e.path(), e.inner())))?;
+        let state: State = serde_path_to_error::deserialize(value).map_err(|e| {
+            match e.path().to_string().as_str() {
+                "." => not_a_state(e.into_inner()),
+                path => refuse(format!("{path}: {}", e.inner())),
+            }
+        })?;
         state.validate().map_err(|e| refuse(e.to_string()))?;
         Ok(Checkpoint { run, path, state })
     }

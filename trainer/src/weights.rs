@@ -11,7 +11,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// An open file of weights, or all files of a model in parts.
-pub type Weights = Reader<BufReader<File>>;
+pub type WeightFile = Reader<BufReader<File>>;
 
 /// End of the names of files that list the parts of a model.
 const INDEX: &str = ".index.json";
@@ -27,7 +27,7 @@ const MAX_PARTS: usize = 1000;
 ///
 /// # Errors
 /// [`Failure::Input`] when it cannot be read or is no file of weights, or a part is missing.
-pub fn open(path: &Path) -> Result<Weights> {
+pub fn open(path: &Path) -> Result<WeightFile> {
     let found = find(path)?;
     let open = |path: &PathBuf| Ok((shown(path), BufReader::new(open_file(path)?)));
     let files = found.parts.iter().map(open).collect::<Result<Vec<_>>>()?;

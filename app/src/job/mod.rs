@@ -16,7 +16,7 @@ pub use run::{Field, Plan};
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
-use crate::source::{self, Weights};
+use crate::source::{self, WeightStream};
 use crate::state::{
     self, Action, Checkpoint, CostAction, Model, PlaybackAction, RunAction, Subject, Sweep,
     TrainingAction,
@@ -41,7 +41,7 @@ pub enum Request {
         /// Sizes and transport, as the header says.
         model: Box<Model>,
         /// The weights.
-        weights: Reader<Box<dyn Weights>>,
+        weights: Reader<Box<dyn WeightStream>>,
     },
     /// Use the exact field of a mixture instead of a network.
     Exact {
@@ -168,7 +168,7 @@ impl Worker {
             }
             Request::UseTrained => {
                 if let Some((model, bytes)) = self.kept().await {
-                    let stream: Box<dyn Weights> = Box::new(Cursor::new(bytes));
+                    let stream: Box<dyn WeightStream> = Box::new(Cursor::new(bytes));
                     match Reader::new("the trained network", stream) {
                         Ok(weights) => {
                             self.network(Box::new(model), weights);
@@ -228,7 +228,7 @@ impl Worker {
     }
 
     /// Whether the network could be loaded.
-    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn Weights>>) -> bool {
+    fn network(&mut self, model: Box<Model>, weights: Reader<Box<dyn WeightStream>>) -> bool {
         match Field::network(&self.device, &model, weights) {
             Ok(field) => {
                 self.use_field(model, field);

@@ -2,7 +2,7 @@
 
 use super::Pace;
 use super::part::Part;
-use crate::source::Weights;
+use crate::source::WeightStream;
 use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
@@ -76,7 +76,7 @@ impl Field {
     pub fn network(
         device: &Device,
         model: &Model,
-        mut weights: Reader<Box<dyn Weights>>,
+        mut weights: Reader<Box<dyn WeightStream>>,
     ) -> Result<Self> {
         let Some(network) = model.network.clone() else {
             return Err(Error::Config(

@@ -57,9 +57,7 @@ impl Recipe {
     /// [`Error::Setting`] naming the key, its value and what was expected.
     pub fn validate(&self) -> Result<()> {
         self.model.validate(1)?;
-        self.transport
-            .objective()
-            .map_err(|e| e.within("transport"))?;
+        self.transport.target().map_err(|e| e.within("transport"))?;
         if self.data.as_ref().is_some_and(|data| data.max_level == 0) {
             return Err(Error::setting("data.max_level", "got 0, expected 1 to 255"));
         }

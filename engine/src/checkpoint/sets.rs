@@ -25,7 +25,7 @@ pub(super) fn named(found: Vec<Set>) -> Result<Vec<Set>, String> {
         sets.extend(split(unwrapped(set)?)?);
     }
     // The official `find_model` also prefers the average.
-    sets.sort_by_key(|set: &Set| !is_average(&set.place));
+    sets.sort_by_key(|set: &Set| (!is_average(&set.place), last_word(&set.place) != "model"));
     if sets.len() > 1 || sets.iter().any(|set| set.place == role(set)) {
         let mut taken = BTreeSet::new();
         // The set that is called as its role has the name of the role, else the first set of the role.
@@ -38,15 +38,18 @@ pub(super) fn named(found: Vec<Set>) -> Result<Vec<Set>, String> {
                 }
             }
         }
-        for (number, set) in sets.iter_mut().enumerate() {
+        for set in &mut sets {
             if set.name.is_empty() {
-                let name = &set.place;
-                let is_free = !name.is_empty() && taken.insert(name.clone());
-                set.name = if is_free {
-                    name.clone()
+                let place = if set.place.is_empty() {
+                    "top"
                 } else {
-                    format!("{name}-{number}")
+                    &set.place
                 };
+                let numbered = (2..).map(|n| format!("{place}-{n}"));
+                let mut names = std::iter::once(place.to_owned()).chain(numbered);
+                set.name = names
+                    .find(|name| taken.insert(name.clone()))
+                    .unwrap_or_default();
             }
         }
     }
@@ -98,12 +101,18 @@ fn unwrapped(mut set: Set) -> Result<Set, String> {
 
 /// Splits a set into one per network: their names differ in the prefix before [`LANDMARK`].
 fn split(mut set: Set) -> Result<Vec<Set>, String> {
+    // An optimizer's moments are no weights.
+    let is_moment = |name: &str| name.split('.').any(|word| word.starts_with("exp_avg"));
+    let n = set.tensors.len();
+    let mut names = set.tensors.keys();
+    if names.any(|name| name.ends_with(LANDMARK) && !is_moment(name)) {
+        set.tensors.retain(|name, _| !is_moment(name));
+        set.n_left_out = n - set.tensors.len();
+    }
     let prefix = |name: &String| {
         let prefix = name.strip_suffix(LANDMARK)?;
-        // An optimizer's moments are no weights.
-        let is_moment = prefix.split('.').any(|word| word.starts_with("exp_avg"));
         let is_whole = prefix.is_empty() || prefix.ends_with('.');
-        (is_whole && !is_moment).then(|| prefix.to_owned())
+        (is_whole && !is_moment(name)).then(|| prefix.to_owned())
     };
     let mut prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
     if prefixes.len() > MAX_PREFIXES {
@@ -115,7 +124,6 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
     if prefixes.iter().all(|prefix| prefix.is_empty()) {
         return Ok(vec![set]);
     }
-    let n = set.tensors.len();
     let mut sets: Vec<Set> = Vec::new();
     // A name belongs to the longest prefix that it has: `model.ema.` comes before `model.`, and the empty prefix last.
     prefixes.reverse();

@@ -151,7 +151,7 @@ impl Graph {
         Ok(Var { node: id, out: 0 })
     }
 
-    /// The same data, but no gradient flows through it: [`Graph::backward`] treats it as a constant.
+    /// The same data, but no gradient flows through it: differentiation treats it as a constant.
     pub fn stop_gradient(&mut self, x: Var) -> Var {
         let ty = self.ty(x).clone();
         let id = self.push(Kind::StopGradient, vec![x], vec![ty]);

@@ -34,11 +34,13 @@ impl Network for Dit {
     /// finally `linear(adaln(h, shift, scale))` is assembled into an image (SiT `SiT.forward`).
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
         if inputs.y.is_some() != (self.n_classes > 0) {
-            return Err(Error::Shape(format!(
-                "the network has {} and got {} labels",
-                count(self.n_classes, "class"),
-                if inputs.y.is_some() { "" } else { "no" }
-            )));
+            return Err(Error::Shape(match inputs.y {
+                Some(_) => "the network has no classes, and got labels".into(),
+                None => format!(
+                    "the network has {}, and got no labels",
+                    count(self.n_classes, "class")
+                ),
+            }));
         }
         let (side, d) = (self.input_size / self.patch, self.dim);
         let x_embedder = PatchEmbed::new(s, side, self.patch, self.channels, d)?;

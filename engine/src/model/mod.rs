@@ -102,7 +102,7 @@ impl Blueprint {
         transport: Transport,
         max_segment_bytes: u64,
     ) -> Result<Self> {
-        transport.objective()?;
+        transport.target()?;
         let specs = params(&network)?;
         let trained = specs.iter().filter(|spec| spec.is_trained());
         let list: Vec<(String, Shape)> = trained
@@ -173,7 +173,8 @@ impl Model {
     /// A model whose weights are all zero, to be overwritten.
     ///
     /// # Errors
-    /// Those of [`Blueprint::new`]; [`crate::Error::Limit`] and [`crate::Error::Device`] when it does not fit on the device.
+    /// [`crate::Error::Setting`] for a network or transport that is refused; [`crate::Error::Limit`] and [`crate::Error::Device`] when it
+    /// does not fit on the device.
     pub fn zeros(
         device: &Device,
         network: impl Network + 'static,

@@ -27,7 +27,7 @@ const LOSS_COEF: Port<f32> = Port::new("loss_coef");
 
 impl Objective for Matching {
     fn validate(&self, _: &NetworkIo) -> Result<()> {
-        self.transport.objective()?;
+        self.transport.target()?;
         if !(0.0..=1.0).contains(&self.class_dropout) {
             return Err(Error::setting(
                 "class_dropout",
@@ -71,22 +71,22 @@ impl Objective for Matching {
             ),
         }
         ports.copy(X1, batch.x1)?;
-        let objective = self.transport.objective()?;
+        let target = self.transport.target()?;
         for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
             let u = uniform(seed, Stream::Time, step, number + b as u64);
             // The network gets t in f32, so the coefficients are computed for that rounded value.
-            *t = objective.sample_t(u) as f32;
+            *t = target.sample_t(u) as f32;
         }
         for b in 0..ports.batch() {
             let t = f64::from(ports.get(TIMES)?[b]);
-            let Interpolant { x0, x1 } = objective.interpolant(t);
+            let Interpolant { x0, x1 } = target.interpolant(t);
             put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
             let LossCoefs {
                 weight,
                 out,
                 x0,
                 x1,
-            } = objective.loss(t);
+            } = target.loss(t);
             put(ports.fill(LOSS_COEF)?, b, [weight, out, x0, x1]);
         }
         let Some(null) = ports.io().null_class() else {

@@ -57,8 +57,10 @@
 //!             // The loss is 1 times the mean square of 1 out - 1 x1 + 0 x1.
 //!             ports.fill(COEF)?[4 * b..][..4].copy_from_slice(&[1.0, 1.0, -1.0, 0.0]);
 //!         }
-//!         ports.copy(X1, batch.x1)?;
-//!         ports.copy(Y, batch.y)
+//!         if ports.io().null_class().is_some() {
+//!             ports.copy(Y, batch.y)?;
+//!         }
+//!         ports.copy(X1, batch.x1)
 //!     }
 //! }
 //!

@@ -106,7 +106,9 @@ impl Ports {
         port: Port<T>,
         shape: impl Into<Shape>,
     ) -> Result<Var> {
-        if self.get(port).is_ok() {
+        let floats = self.floats.iter().map(|port| port.0);
+        let mut names = floats.chain(self.ints.iter().map(|port| port.0));
+        if names.any(|name| name == port.0) {
             return Err(Error::Shape(format!(
                 "the objective declares {port:?} twice"
             )));

@@ -58,7 +58,7 @@ struct Pointwise<const RARE: bool>(Kind);
 
 impl Kind {
     /// Whether a transformer does without it.
-    fn is_rare(self) -> bool {
+    const fn is_rare(self) -> bool {
         use Kind::*;
         !matches!(self, SiluFwd | SiluBwd | Copy | Add | Mul)
     }
@@ -92,6 +92,7 @@ macro_rules! unary {
         /// # Errors
         /// None for a float tensor.
         pub fn $name(g: &mut Graph, x: Var) -> Result<Var> {
+            const { assert!(Kind::$op.is_rare() == $rare) };
             g.apply1(Pointwise::<$rare>(Kind::$op), &[x])
         }
     )*};
@@ -141,6 +142,7 @@ macro_rules! binary {
         /// # Errors
         /// [`crate::Error::Shape`] when the shapes differ.
         pub fn $name(g: &mut Graph, a: Var, b: Var) -> Result<Var> {
+            const { assert!(Kind::$op.is_rare() == $rare) };
             g.apply1(Pointwise::<$rare>(Kind::$op), &[a, b])
         }
     )*};

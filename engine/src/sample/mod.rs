@@ -161,7 +161,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// Device memory needed for sampling, in bytes per category, before anything is allocated.
     ///
     /// # Errors
-    /// As [`Sampling::schedule`].
+    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
     pub fn forecast(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut slots = 0;
         for form in plan::unique(&self.forms(&self.schedule()?)) {
@@ -190,6 +190,11 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
             keep_error: false,
             seed: 0,
         }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
     }
 
     /// The solver.
@@ -230,7 +235,7 @@ impl Sampling<Model> {
     /// Creates the programs for the schedule.
     ///
     /// # Errors
-    /// As [`Sampling::schedule`]; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
+    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn session(self) -> Result<Session> {
         let steps = self.schedule()?;
         Session::new(self, steps)
@@ -274,10 +279,5 @@ impl Sampling<Model> {
             images.extend_from_slice(&session.read_async().await?[..labels.len() * len]);
         }
         Ok(images)
-    }
-
-    /// The model.
-    pub fn model(&self) -> &Model {
-        &self.model
     }
 }

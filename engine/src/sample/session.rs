@@ -194,7 +194,7 @@ impl Session {
         pollster::block_on(self.step_async())
     }
 
-    /// Runs the next step with standard normal `noise` `[B, C, H, W]`, which is only read if [`Session::needs_noise`].
+    /// Runs the next step with standard normal `noise` `[B, C, H, W]`, which is only read if the step adds noise.
     ///
     /// # Errors
     /// [`Error::Config`] when there is no next step, [`Error::Shape`] for noise of a wrong length, [`Error::Device`] when the
@@ -349,15 +349,13 @@ impl Session {
     /// # Errors
     /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class or when there is no such step.
     pub fn start_at(&mut self, step: usize, x: &[f32], y: &[u32]) -> Result<()> {
-        self.steps.truncate(self.n_planned);
-        self.forms.truncate(self.n_planned);
-        let Some(&at) = self.forms.get(step) else {
+        if step >= self.n_planned {
             return Err(Error::Config(format!(
                 "step {step}: got a schedule of {}",
-                count(self.steps.len(), "step")
+                count(self.n_planned, "step")
             )));
-        };
-        let batch = self.batch();
+        }
+        let (at, batch) = (self.forms[step], self.batch());
         if let Some(null) = self.io.null_class() {
             self.io.check_labels(y, batch)?;
             self.labels[..batch].copy_from_slice(y);
@@ -376,6 +374,8 @@ impl Session {
         self.numbers.clear();
         self.last = None;
         self.done = step;
+        self.steps.truncate(self.n_planned);
+        self.forms.truncate(self.n_planned);
         Ok(())
     }
 

@@ -184,8 +184,8 @@ impl Trainer {
     /// [`Training::accumulate`], x1 and y hold that many batches, one after the other.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a wrong batch size, [`Error::Config`] for a label beyond the classes, [`Error::Device`] when the device
-    /// fails.
+    /// [`Error::Shape`] for a wrong batch size, [`Error::Setting`] for the learning rate, [`Error::Config`] for a label beyond the
+    /// classes, [`Error::Device`] when the device fails. A step that failed is as if it had not begun.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn step(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
         pollster::block_on(self.step_async(x1, y, lr))
@@ -224,6 +224,13 @@ impl Trainer {
 
     /// Async variant of [`Self::step`], for browsers.
     pub async fn step_async(&mut self, x1: &[f32], y: &[u32], lr: f64) -> Result<&Report> {
+        check_rate(lr)?;
+        if self.n_batches > 0 {
+            return Err(Error::Config(
+                "a step is under way, begun by accumulate: expected its other batches and update"
+                    .into(),
+            ));
+        }
         let (batch, len) = (self.training.batch, self.io().image_len());
         let n = self.training.images_per_step();
         if x1.len() != n * len {
@@ -282,10 +289,7 @@ impl Trainer {
 
     /// Async variant of [`Self::update`], for browsers.
     pub async fn update_async(&mut self, lr: f64) -> Result<&Report> {
-        if !(lr.is_finite() && lr >= 0.0) {
-            let problem = format!("got {lr}, expected a number of at least 0");
-            return Err(Error::setting("learning_rate", problem));
-        }
+        check_rate(lr)?;
         let (n, expected) = (self.n_batches, self.training.accumulate);
         if n != expected {
             return Err(Error::Config(format!(
@@ -350,6 +354,16 @@ impl Trainer {
     /// Discards the batches of an unfinished step; the next batch starts a new step.
     pub fn abandon_step(&mut self) {
         self.n_batches = 0;
+    }
+}
+
+fn check_rate(lr: f64) -> Result<()> {
+    match lr.is_finite() && lr >= 0.0 {
+        true => Ok(()),
+        false => Err(Error::setting(
+            "learning_rate",
+            format!("got {lr}, expected a number of at least 0"),
+        )),
     }
 }
 

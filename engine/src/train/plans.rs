@@ -14,7 +14,7 @@ use crate::optim;
 pub(super) const LOSS: &str = "loss";
 
 /// Name of the input that selects whether gradients are added to the sum (1) or start a new one (0).
-pub(super) const KEEP: &str = "keep";
+pub(super) const KEEP: &str = "(keep)";
 
 /// The plans of a training step.
 #[doc(hidden)]
@@ -46,7 +46,7 @@ impl Training {
     /// Device memory of a training run, in bytes per category, before anything is allocated.
     ///
     /// # Errors
-    /// Those of [`Training::validate`] and [`Blueprint::new`].
+    /// [`Error::Setting`] for an invalid setting; [`Error::Limit`] when one parameter alone exceeds a segment.
     pub fn forecast(&self, max_segment_bytes: u64) -> Result<Vec<(&'static str, u64)>> {
         let blueprint = self.blueprint(max_segment_bytes)?;
         let plans = self.plans(&blueprint)?;

@@ -86,7 +86,7 @@ impl Training {
     /// Creates the programs and arenas; parameters and moving average start from the seed's initial values.
     ///
     /// # Errors
-    /// Those of [`Training::validate`]; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
+    /// [`Error::Setting`] for an invalid setting; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn build(self, device: &Device) -> Result<Trainer> {
         Trainer::new(self, device)
     }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A piecewise linear function of `t` in `[0, 1]`, given by its values at [`Curve::POINTS`] equally spaced times. They are finite
+/// A piecewise linear function of `t` in `[0, 1]`, given by its values at 17 equally spaced times. They are finite
 /// and at least 0. Files contain the list of values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "[f32; Curve::POINTS]", into = "[f32; Curve::POINTS]")]

@@ -1,4 +1,4 @@
-//! SiT's transport as scalars: paths, objectives, conversions, diffusions and solver schedules (arXiv 2401.08740; SiT's
+//! SiT's transport as scalars: paths, targets, conversions, diffusions and solver schedules (arXiv 2401.08740; SiT's
 //! `transport/`).
 //!
 //! # Theory
@@ -36,13 +36,13 @@ mod diffusion;
 mod guidance;
 mod interval;
 mod names;
-mod objective;
 mod path;
 mod prediction;
 mod sampler;
 mod solver;
 mod step;
 mod tableau;
+mod target;
 #[cfg(test)]
 mod testing;
 
@@ -50,7 +50,6 @@ pub use curve::Curve;
 pub use diffusion::{Diffusion, DiffusionForm};
 pub use guidance::{Guidance, GuidanceChannels};
 pub use interval::Interval;
-pub use objective::{Interpolant, LossCoefs, Objective};
 pub use path::{DATA_MIN_SIGMA, Path};
 pub use prediction::{LossWeight, Prediction};
 pub use sampler::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler};
@@ -60,6 +59,7 @@ pub use step::Step;
 pub use step::StepForm;
 pub(crate) use tableau::MAX_STAGES;
 pub use tableau::Tableau;
+pub use target::{Interpolant, LossCoefs, Target};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,7 @@ mod tests {
                         loss_weight,
                         ..Transport::default()
                     };
-                    match transport.objective() {
+                    match transport.target() {
                         Ok(_) => n_valid += 1,
                         Err(error) => {
                             let reason = match prediction {

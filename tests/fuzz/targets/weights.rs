@@ -11,8 +11,14 @@ fuzz_target!(|bytes: &[u8]| {
     };
     drop(file.examine(None, None));
     drop(file.examine(Some(1), Some(8)));
-    let names: Vec<String> = file.tensors().map(|(name, _)| name.to_owned()).collect();
-    for name in names {
-        drop(file.read(&name));
+    let sets: Vec<String> = file.sets().map(str::to_owned).collect();
+    for set in 0..sets.len().max(1) {
+        if let Some(name) = sets.get(set) {
+            file.select(name).expect("it is there");
+        }
+        let names: Vec<String> = file.tensors().map(|(name, _)| name.to_owned()).collect();
+        for name in names {
+            drop(file.read(&name));
+        }
     }
 });

@@ -97,7 +97,6 @@ fn ema(path: &Path, how: &str) {
         }),
         "recipe" => {
             let text = fs::read(path).unwrap();
-            let text: Vec<u8> = text.into_iter().collect();
             let key = br#"\"input_size\""#;
             let at = text.windows(key.len()).position(|w| w == key).unwrap();
             let other = [&text[..at], br#"\"input_sizo\""#, &text[at + key.len()..]].concat();

@@ -171,6 +171,7 @@ unknown command          |                 | smaple run                         
 heads of a run           |                 | info run --n-heads 4                             | --n-heads; run
 heads that a file has    |                 | info run/step-00000002/ema.safetensors --n-heads 4 | ema.safetensors; records its own sizes
 settings of nothing      |                 | info --set model.dim=3                           | --preset
+channels of autoguidance |                 | SAMPLE --autoguide run --autoguide-scale 2 --guidance-channels 3 | --guidance-channels; all
 settings of a checkpoint |                 | info run --set train.batch=3                     | --set; CHECKPOINT
 ";
 

@@ -329,3 +329,56 @@ fn a_full_disk_is_an_error_that_names_the_file() {
         assert!(done.stderr.contains(part), "{}", done.stderr);
     }
 }
+
+/// `--resume` goes on with the settings of the checkpoint, and writes them into config.toml.
+#[test]
+fn an_edited_configuration_is_kept_beside_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_ok(folder, TINY_RUN);
+    let (file, old) = (
+        folder.join("run/config.toml"),
+        folder.join("run/config.toml.old"),
+    );
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let resume = |words: &str| -> String {
+        let done = run(folder, &format!("train {words} --backend cpu"));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        done.stderr
+    };
+    resume("--resume run --set train.steps=3");
+    // Without comments and defaults, the values are the same.
+    let short: String = read(&file)
+        .lines()
+        .filter(|line| !line.starts_with("ema_"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(&file, format!("# Mine.\n{short}")).unwrap();
+    resume("--resume run --set train.steps=4");
+    assert!(!old.exists());
+
+    let edit = |rate: &str| {
+        let text = read(&file);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("learning_rate"))
+            .unwrap();
+        let edited = text.replace(line, &format!("learning_rate = {rate}"));
+        fs::write(&file, &edited).unwrap();
+        edited
+    };
+    let first = edit("0.125");
+    let said = resume("--resume run --set train.steps=5");
+    assert!(said.contains("config.toml.old"), "{said}");
+    assert_eq!(read(&old), first);
+    assert!(!read(&file).contains("0.125"));
+    let second = edit("0.25");
+    resume("--resume run --set train.steps=6");
+    assert_eq!(read(&old), first);
+    assert_eq!(read(&folder.join("run/config.toml.old-2")), second);
+    // Named as the configuration it is taken, and kept where a flag changes it.
+    let third = edit("0.5");
+    resume("run/config.toml --resume run --set train.steps=7");
+    assert!(read(&file).contains("learning_rate = 0.5"));
+    assert_eq!(read(&folder.join("run/config.toml.old-3")), third);
+}

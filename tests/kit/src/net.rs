@@ -209,13 +209,10 @@ impl Training {
     /// # Panics
     /// When the device fails.
     pub fn losses(&mut self, batch: &Given) -> Vec<f32> {
-        let objective = self.transport.objective().expect("a valid combination");
+        let target = self.transport.target().expect("a valid combination");
         let (mut xt_coef, mut loss_coef) = (Vec::new(), Vec::new());
         for &t in batch.t {
-            let (at, loss) = (
-                objective.interpolant(f64::from(t)),
-                objective.loss(f64::from(t)),
-            );
+            let (at, loss) = (target.interpolant(f64::from(t)), target.loss(f64::from(t)));
             xt_coef.extend([at.x0, at.x1, 0.0, 0.0].map(|c| c as f32));
             loss_coef.extend([loss.weight, loss.out, loss.x0, loss.x1].map(|c| c as f32));
         }

@@ -73,7 +73,8 @@ fn examples() -> Result<()> {
     Ok(())
 }
 
-/// Refuses references to items that are hidden from the documentation: they stand there as text in brackets, and rustdoc does not warn.
+/// Refuses references to items that are hidden from the documentation, about which rustdoc does not warn: they stand there as text in
+/// brackets, or lead to a place that is not on its page.
 fn dead_references(folder: &Path) -> Result<()> {
     for entry in folder.read_dir()? {
         let path = entry?.path();
@@ -84,6 +85,25 @@ fn dead_references(folder: &Path) -> Result<()> {
             if let Some((_, rest)) = html.split_once("[<code>") {
                 let name = rest.split('<').next().unwrap_or_default();
                 bail!("{}: a reference to {name}, which is hidden", path.display());
+            }
+            for link in html.split("href=\"").skip(1) {
+                let link = link.split('"').next().unwrap_or_default();
+                let Some((page, place)) = link.split_once('#') else {
+                    continue;
+                };
+                let is_item = ["method.", "associatedconstant.", "variant."];
+                if page.contains("://") || !is_item.iter().any(|kind| place.starts_with(kind)) {
+                    continue;
+                }
+                let target = match page {
+                    "" => html.clone(),
+                    page => std::fs::read_to_string(folder.join(page)).unwrap_or_default(),
+                };
+                ensure!(
+                    target.contains(&format!("id=\"{place}\"")),
+                    "{}: a reference to {link}, which is hidden",
+                    path.display()
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result, in_flags};
 use crate::run::Checkpoint;
-use crate::weights::{self, Weights};
+use crate::weights::{self, WeightFile};
 use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination};
@@ -172,7 +172,7 @@ fn gpus() -> String {
 }
 
 /// What a file is: its format and what it holds.
-fn what(path: &Path, file: &Weights) -> String {
+fn what(path: &Path, file: &WeightFile) -> String {
     let mut text = format!("{}: {}", shown(path), file.format());
     if file.n_parts() > 1 {
         text += &format!(" in {} files", file.n_parts());
@@ -191,7 +191,7 @@ fn what(path: &Path, file: &Weights) -> String {
 }
 
 /// The model sizes found in a file. Writes mismatched tensors to `text`, or the first tensors if the file is not a SiT.
-fn recognized(file: &Weights, args: &Args, text: &mut String) -> Result<Recognized> {
+fn recognized(file: &WeightFile, args: &Args, text: &mut String) -> Result<Recognized> {
     let Examination {
         model,
         recognized,

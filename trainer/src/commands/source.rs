@@ -3,7 +3,7 @@
 use super::values::whole;
 use crate::error::{Failure, Result};
 use crate::run::{self, Checkpoint};
-use crate::weights::{self, Weights};
+use crate::weights::{self, WeightFile};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::ModelConfig;
@@ -19,7 +19,7 @@ pub struct SourceArgs {
     /// several files: any of them, their index, or the folder that holds them.
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
-    /// Weights of a run, or of a .pt file that has both, to take [default: ema].
+    /// WeightFile of a run, or of a .pt file that has both, to take [default: ema].
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
@@ -41,16 +41,16 @@ pub struct SourceArgs {
 enum Which {
     /// Moving average of the weights.
     Ema,
-    /// Weights as trained.
+    /// WeightFile as trained.
     Raw,
 }
 
-/// Weights that are ready to be loaded, and what they are.
-pub struct Source {
+/// WeightFile that are ready to be loaded, and what they are.
+pub struct Opened {
     /// Model, transport and data.
     pub recipe: Recipe,
     /// The file.
-    pub weights: Weights,
+    pub weights: WeightFile,
     /// Where they come from.
     pub origin: Origin,
 }
@@ -84,16 +84,15 @@ impl fmt::Display for Origin {
 ///
 /// # Errors
 /// As of [`SourceArgs::open`].
-pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Source> {
+pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
     let mut args = SourceArgs::bare(checkpoint, None, None);
     if !weights::is_run(checkpoint)?
         && let Some(found) = weights::open(checkpoint)?.examine(None, None).recognized
     {
         args.input_size = (!found.knows_image).then_some(main.model.io().image[1]);
-        let (ModelConfig::Dit(weak), ModelConfig::Dit(main)) = (&found.model, &main.model) else {
-            return args.open();
-        };
-        args.n_heads = (!found.knows_heads && weak.dim == main.dim).then_some(main.n_heads);
+        if let (ModelConfig::Dit(weak), ModelConfig::Dit(main)) = (&found.model, &main.model) {
+            args.n_heads = (!found.knows_heads && weak.dim == main.dim).then_some(main.n_heads);
+        }
     }
     let mut source = args.open()?;
     if source.weights.recipe()?.is_none() {
@@ -107,7 +106,7 @@ impl SourceArgs {
     ///
     /// # Errors
     /// [`Failure::Input`] when it cannot be read, does not fit, or itself records what a flag states.
-    pub fn open(&self) -> Result<Source> {
+    pub fn open(&self) -> Result<Opened> {
         let source = if weights::is_run(&self.checkpoint)? {
             self.open_run()?
         } else {
@@ -117,7 +116,7 @@ impl SourceArgs {
         Ok(source)
     }
 
-    fn open_run(&self) -> Result<Source> {
+    fn open_run(&self) -> Result<Opened> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         self.refuse_flags("is a run and records its own")?;
         let (file, name) = match self.weights {
@@ -140,7 +139,7 @@ impl SourceArgs {
             }
             Some(Which::Raw) => (run::MODEL, "raw"),
         };
-        Ok(Source {
+        Ok(Opened {
             recipe: checkpoint.state.recipe(),
             weights: weights::open(&checkpoint.path.join(file))?,
             origin: Origin {
@@ -151,7 +150,7 @@ impl SourceArgs {
         })
     }
 
-    fn open_file(&self) -> Result<Source> {
+    fn open_file(&self) -> Result<Opened> {
         let mut weights = weights::open(&self.checkpoint)?;
         if let Some(which) = self.weights {
             if weights.sets().next().is_none() {
@@ -204,7 +203,7 @@ impl SourceArgs {
                 _ => None,
             },
         };
-        Ok(Source {
+        Ok(Opened {
             recipe,
             weights,
             origin,

@@ -151,20 +151,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let file = path.join(CONFIG);
-    if let Some(checkpoint) = checkpoint {
-        let known = checkpoint.state.config.to_toml().map_err(Failure::input)?;
-        let is_changed = |text: String| text != known && text != toml;
-        if fs::read_to_string(&file).is_ok_and(is_changed) {
-            let old = path.join("config.toml.old");
-            fs::rename(&file, &old).map_err(FileError::of("write", &old))?;
-            tracing::warn!(
-                "{0}: was changed, and is now {1}; the run goes on with the settings of its checkpoint (sit train {1} --resume \
-                 takes those of the file)",
-                shown(&file),
-                shown(&old)
-            );
-        }
-    }
+    let saved = checkpoint.map(|checkpoint| checkpoint.state.config.to_toml());
+    let saved = saved.transpose().map_err(Failure::input)?;
+    keep_edited(&file, [Some(&toml), saved.as_ref()])?;
     write_atomically(&file, |out| out.write_all(toml.as_bytes()))?;
     signals::catch();
     job.train(&mut folder)
@@ -172,6 +161,40 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The resolved configuration in a run folder, for people and for a run that was killed before its first checkpoint.
 const CONFIG: &str = "config.toml";
+
+/// Renames a run's configuration whose values are none of `known`: somebody edited it, and it would be overwritten.
+fn keep_edited(file: &Path, known: [Option<&String>; 2]) -> Result<()> {
+    let Ok(text) = fs::read_to_string(file) else {
+        return Ok(());
+    };
+    let values = text.parse::<toml::Table>();
+    // A key that is left out has its default, or one of an earlier version.
+    fn is_part(of: &toml::Table, part: &toml::Table) -> bool {
+        part.iter().all(|(key, value)| match (value, of.get(key)) {
+            (toml::Value::Table(part), Some(toml::Value::Table(of))) => is_part(of, part),
+            (value, other) => other == Some(value),
+        })
+    }
+    let mut known = known.into_iter().flatten();
+    let is_known = |known: &String| match (&values, known.parse::<toml::Table>()) {
+        (Ok(values), Ok(known)) => is_part(&known, values),
+        _ => false,
+    };
+    if known.any(is_known) {
+        return Ok(());
+    }
+    let numbered = (2..).map(|n| format!("{CONFIG}.old-{n}"));
+    let mut names = std::iter::once(format!("{CONFIG}.old")).chain(numbered);
+    let old = names.find_map(|name| Some(file.with_file_name(name)).filter(|old| !old.exists()));
+    let old = old.unwrap_or_else(|| file.with_extension("toml.old"));
+    fs::rename(file, &old).map_err(FileError::of("write", &old))?;
+    tracing::warn!(
+        "{}: other settings than the run goes on with; it is now {}",
+        shown(file),
+        shown(&old)
+    );
+    Ok(())
+}
 
 enum Start {
     /// In the first free one of `NAME`, `NAME-2` ...

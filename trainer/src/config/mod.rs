@@ -202,7 +202,7 @@ impl RunConfig {
         let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
         self.model.validate(1).map_err(plain)?;
         let in_transport = |e: sit_engine::Error| plain(e.within("transport"));
-        self.transport.objective().map_err(in_transport)?;
+        self.transport.target().map_err(in_transport)?;
         let in_train = |e: sit_engine::Error| match e {
             // An error of the network, which already names its table.
             sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),

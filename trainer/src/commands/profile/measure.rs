@@ -1,6 +1,6 @@
 //! The steps that are profiled.
 
-use crate::commands::source::Source;
+use crate::commands::source::Opened;
 use crate::config::RunConfig;
 use crate::error::Result;
 use crate::memory;
@@ -39,7 +39,7 @@ impl Part {
 /// A machine or device that cannot hold it.
 pub fn training(
     config: &RunConfig,
-    source: Option<&mut Source>,
+    source: Option<&mut Opened>,
     device: &Device,
     n_steps: u32,
 ) -> Result<Part> {
@@ -77,7 +77,7 @@ pub fn training(
 /// A machine or device that cannot hold it.
 pub fn sampling(
     config: &RunConfig,
-    source: Option<&mut Source>,
+    source: Option<&mut Opened>,
     device: &Device,
     n_steps: u32,
 ) -> Result<Part> {

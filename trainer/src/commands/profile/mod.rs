@@ -6,7 +6,7 @@ mod trace;
 
 use super::backend::BackendArg;
 use super::info::with_model;
-use super::source::{Source, SourceArgs};
+use super::source::{Opened, SourceArgs};
 use super::values::whole;
 use crate::config::{self, RunConfig, preset_called, preset_names};
 use crate::error::{Failure, Result};
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 impl Args {
     /// The configuration, and the weights of a checkpoint.
-    fn model(&self) -> Result<(RunConfig, Option<Source>)> {
+    fn model(&self) -> Result<(RunConfig, Option<Opened>)> {
         let (mut config, source) = match (&self.checkpoint, &self.preset) {
             (Some(path), _) => {
                 let bare = SourceArgs::bare(path, self.n_heads, self.input_size);

@@ -2,7 +2,7 @@
 
 use super::images::{Index, parse_index};
 use crate::commands::backend::BackendArg;
-use crate::commands::source::{self, Source, SourceArgs};
+use crate::commands::source::{self, Opened, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::Result;
 use sit_engine::checkpoint::Recipe;
@@ -154,7 +154,7 @@ impl Args {
     ///
     /// # Errors
     /// As of [`SourceArgs::open`].
-    pub fn guide(&self, main: &Recipe) -> Result<Option<Source>> {
+    pub fn guide(&self, main: &Recipe) -> Result<Option<Opened>> {
         let guide = self
             .autoguide
             .as_deref()

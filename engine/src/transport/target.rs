@@ -1,4 +1,4 @@
-//! The training objective: SiT's `Transport.training_losses`.
+//! What a network is trained to match, and the weight of its loss: SiT's `Transport.training_losses`.
 
 use super::{Interval, LossWeight, Prediction, Transport, is_finite_f32};
 use crate::error::{Error, Result};
@@ -27,34 +27,34 @@ pub struct LossCoefs {
     pub x1: f64,
 }
 
-/// The training objective of a valid [`Transport`]; finite at every time of its interval.
+/// What a network is trained to match under a valid [`Transport`]; finite at every time of its interval.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Objective {
+pub struct Target {
     transport: Transport,
     interval: Interval,
 }
 
 #[doc(hidden)]
 impl Transport {
-    /// The training objective.
+    /// The training target.
     ///
     /// # Errors
     /// [`Error::Setting`] for an invalid combination, [`Error::Config`] for a loss that is infinite at an end of the training interval.
-    pub fn objective(&self) -> Result<Objective> {
+    pub fn target(&self) -> Result<Target> {
         self.validate()?;
-        let objective = Objective {
+        let target = Target {
             transport: *self,
             interval: self.train_interval()?,
         };
         // Weights and coefficients are largest at the ends.
-        for t in [objective.interval.t0, objective.interval.t1] {
+        for t in [target.interval.t0, target.interval.t1] {
             let LossCoefs {
                 weight,
                 out,
                 x0,
                 x1,
-            } = objective.loss(t);
+            } = target.loss(t);
             if ![weight, out, x0, x1].into_iter().all(is_finite_f32) {
                 return Err(Error::setting(
                     "t_eps_train",
@@ -66,11 +66,11 @@ impl Transport {
                 ));
             }
         }
-        Ok(objective)
+        Ok(target)
     }
 }
 
-impl Objective {
+impl Target {
     /// The interval of training times.
     pub fn interval(&self) -> Interval {
         self.interval
@@ -136,14 +136,14 @@ mod tests {
     use super::*;
     use crate::transport::{Path, testing::assert_near};
 
-    fn objective(path: Path, prediction: Prediction, loss_weight: LossWeight) -> Objective {
+    fn target(path: Path, prediction: Prediction, loss_weight: LossWeight) -> Target {
         Transport {
             path,
             prediction,
             loss_weight,
             ..Transport::default()
         }
-        .objective()
+        .target()
         .unwrap()
     }
 
@@ -168,7 +168,7 @@ mod tests {
     fn weights_match_the_official_code() {
         for (path, [t, velocity, likelihood]) in GOLDEN {
             for prediction in [Prediction::Score, Prediction::Noise] {
-                let weight = |kind| objective(path, prediction, kind).loss(t).weight;
+                let weight = |kind| target(path, prediction, kind).loss(t).weight;
                 assert_eq!(weight(LossWeight::None), 1.0);
                 assert_near(
                     &format!("{path} velocity at {t}"),
@@ -191,7 +191,7 @@ mod tests {
         for &path in Path::ALL {
             let (t, x0, x1, out) = (0.3, 0.6, -1.1, 0.25);
             let residual = |prediction| {
-                let loss = objective(path, prediction, LossWeight::None).loss(t);
+                let loss = target(path, prediction, LossWeight::None).loss(t);
                 loss.out * out + loss.x0 * x0 + loss.x1 * x1
             };
             let velocity = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
@@ -209,8 +209,7 @@ mod tests {
                 path.sigma(t) * out + x0,
                 1e-15,
             );
-            let interpolant =
-                objective(path, Prediction::Velocity, LossWeight::None).interpolant(t);
+            let interpolant = target(path, Prediction::Velocity, LossWeight::None).interpolant(t);
             assert_eq!(
                 (interpolant.x0, interpolant.x1),
                 (path.sigma(t), path.alpha(t))
@@ -230,7 +229,7 @@ mod tests {
                 };
                 let (t, x0, x1, out) = (0.4, 0.6, -1.1, 0.25);
                 let x = path.alpha(t) * x1 + path.sigma(t) * x0;
-                let loss = objective(path, prediction, LossWeight::Velocity).loss(t);
+                let loss = target(path, prediction, LossWeight::Velocity).loss(t);
                 let weighted = loss.weight * (loss.out * out + loss.x0 * x0 + loss.x1 * x1).powi(2);
                 let v = transport.velocity(t).unwrap();
                 let target = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
@@ -250,23 +249,23 @@ mod tests {
         for &path in Path::ALL {
             for &prediction in Prediction::ALL {
                 for &loss_weight in LossWeight::ALL {
-                    let Ok(objective) = (Transport {
+                    let Ok(target) = (Transport {
                         path,
                         prediction,
                         loss_weight,
                         ..Default::default()
                     })
-                    .objective() else {
+                    .target() else {
                         continue;
                     };
                     for i in 0..=1000 {
-                        let t = objective.sample_t(f64::from(i) / 1000.0);
+                        let t = target.sample_t(f64::from(i) / 1000.0);
                         let LossCoefs {
                             weight,
                             out,
                             x0,
                             x1,
-                        } = objective.loss(t);
+                        } = target.loss(t);
                         let all_finite = [weight, out, x0, x1].into_iter().all(is_finite_f32);
                         assert!(
                             all_finite && weight > 0.0,
@@ -288,7 +287,7 @@ mod tests {
                 t_eps_train: Some(0.0),
                 ..Default::default()
             }
-            .objective()
+            .target()
         };
         for &path in Path::ALL {
             for prediction in [Prediction::Score, Prediction::Noise] {
