@@ -7,7 +7,7 @@ use crate::model::{Inputs, NetworkIo};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{lincomb, loss};
 use crate::rng::{Stream, fill_normal, uniform};
-use crate::transport::{Interpolant, LossCoefs, Transport};
+use crate::transport::{Interpolant, Transport};
 
 /// The network predicts the transport's target at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss
 /// is the weighted mean square of the residual.
@@ -81,13 +81,7 @@ impl Objective for Matching {
             let t = f64::from(ports.get(TIMES)?[b]);
             let Interpolant { x0, x1 } = target.interpolant(t);
             put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
-            let LossCoefs {
-                weight,
-                out,
-                x0,
-                x1,
-            } = target.loss(t);
-            put(ports.fill(LOSS_COEF)?, b, [weight, out, x0, x1]);
+            put(ports.fill(LOSS_COEF)?, b, target.loss(t).row());
         }
         let Some(null) = ports.io().null_class() else {
             return Ok(());

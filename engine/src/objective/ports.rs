@@ -48,33 +48,26 @@ pub trait PortElem: Copy + Default + 'static {
     fn buffers_mut(ports: &mut Ports) -> &mut Buffers<Self>;
 }
 
-impl PortElem for f32 {
-    fn input(g: &mut Graph, name: &'static str, shape: Shape) -> Var {
-        g.input(name, shape)
-    }
+macro_rules! port_elem {
+    ($elem:ty, $buffers:ident, $input:ident) => {
+        impl PortElem for $elem {
+            fn input(g: &mut Graph, name: &'static str, shape: Shape) -> Var {
+                g.$input(name, shape)
+            }
 
-    fn buffers(ports: &Ports) -> &Buffers<f32> {
-        &ports.floats
-    }
+            fn buffers(ports: &Ports) -> &Buffers<$elem> {
+                &ports.$buffers
+            }
 
-    fn buffers_mut(ports: &mut Ports) -> &mut Buffers<f32> {
-        &mut ports.floats
-    }
+            fn buffers_mut(ports: &mut Ports) -> &mut Buffers<$elem> {
+                &mut ports.$buffers
+            }
+        }
+    };
 }
 
-impl PortElem for u32 {
-    fn input(g: &mut Graph, name: &'static str, shape: Shape) -> Var {
-        g.input_u32(name, shape)
-    }
-
-    fn buffers(ports: &Ports) -> &Buffers<u32> {
-        &ports.ints
-    }
-
-    fn buffers_mut(ports: &mut Ports) -> &mut Buffers<u32> {
-        &mut ports.ints
-    }
-}
+port_elem!(f32, floats, input);
+port_elem!(u32, ints, input_u32);
 
 /// The inputs of an objective, each with a buffer that is kept from run to run.
 #[derive(Debug)]

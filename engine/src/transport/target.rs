@@ -27,6 +27,13 @@ pub struct LossCoefs {
     pub x1: f64,
 }
 
+impl LossCoefs {
+    /// The row of coefficients that [`crate::ops::loss::loss`] reads: `[weight, out, x0, x1]`.
+    pub(crate) fn row(self) -> [f64; 4] {
+        [self.weight, self.out, self.x0, self.x1]
+    }
+}
+
 /// What a network is trained to match under a valid [`Transport`]; finite at every time of its interval.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,13 +56,7 @@ impl Transport {
         };
         // Weights and coefficients are largest at the ends.
         for t in [target.interval.t0, target.interval.t1] {
-            let LossCoefs {
-                weight,
-                out,
-                x0,
-                x1,
-            } = target.loss(t);
-            if ![weight, out, x0, x1].into_iter().all(is_finite_f32) {
+            if !target.loss(t).row().into_iter().all(is_finite_f32) {
                 return Err(Error::setting(
                     "t_eps_train",
                     format!(

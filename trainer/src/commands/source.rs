@@ -62,7 +62,7 @@ pub struct Origin {
     pub path: PathBuf,
     /// Training steps, where it is known.
     pub step: Option<u64>,
-    /// `ema` or `raw`, where there are both.
+    /// `ema` or `raw`, where the checkpoint says which.
     pub weights: Option<&'static str>,
 }
 
