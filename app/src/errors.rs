@@ -20,6 +20,9 @@ pub struct Ways {
     /// The points after each step: with the lane's own steps, and the true ones.
     coarse: Vec<Vec<f64>>,
     fine: Vec<Vec<f64>>,
+    /// What the lane's last step kept for the next one, and its segment.
+    history: Vec<f64>,
+    segment: usize,
 }
 
 /// Root mean squares over points.
@@ -54,6 +57,7 @@ impl Ways {
                 run: record.run,
                 coarse: vec![start.clone()],
                 fine: vec![start],
+                ..Ways::default()
             };
         }
         for step in &steps[(self.coarse.len() - 1).min(n)..] {
@@ -72,20 +76,24 @@ impl Ways {
     }
 
     fn push(&mut self, step: &LaneStep, mixture: &Mixture, transport: &Transport) {
+        if step.segment != self.segment {
+            self.history.clear();
+        }
+        self.segment = step.segment;
         let mut coarse = self.coarse[self.coarse.len() - 1].clone();
-        mixture.step(transport, &step.step, &mut coarse, &[]);
+        mixture.step(transport, &step.step, &mut coarse, &mut self.history, &[]);
         self.coarse.push(coarse);
         let mut fine = self.fine[self.fine.len() - 1].clone();
         let (t, dt) = (step.step.t, (step.step.t_next - step.step.t) / FINE as f64);
         for i in 0..FINE {
-            rk4(mixture, transport.path, t + i as f64 * dt, dt, &mut fine);
+            rk4(mixture, &transport.path, t + i as f64 * dt, dt, &mut fine);
         }
         self.fine.push(fine);
     }
 }
 
 /// A step of the classical Runge-Kutta method with the exact velocity, for points `[n, 2]`.
-fn rk4(mixture: &Mixture, path: Path, t: f64, dt: f64, x: &mut [f64]) {
+fn rk4(mixture: &Mixture, path: &Path, t: f64, dt: f64, x: &mut [f64]) {
     let [now, half, next] = [0.0, 0.5, 1.0].map(|c| mixture.at(path, t + c * dt));
     for x in x.as_chunks_mut::<2>().0 {
         let from = *x;
@@ -116,12 +124,12 @@ mod tests {
             sampler: ode(Method::Euler, n),
             ..Settings::default()
         };
-        let steps = Lane::new(settings).steps(&transport).unwrap();
+        let steps = Lane::new(settings.clone()).steps(&transport).unwrap();
         let mut x = vec![0.3, -0.8, -1.1, 0.2];
         let single = |x: &[f64]| -> Arc<[f32]> { x.iter().map(|x| *x as f32).collect() };
         let start = single(&x);
         let frames = steps.iter().map(|s| {
-            mixture.step(&transport, &s.step, &mut x, &[]);
+            mixture.step(&transport, &s.step, &mut x, &mut Vec::new(), &[]);
             x.iter_mut().for_each(|x| *x += wrong / f64::from(n));
             Frame {
                 x: single(&x),

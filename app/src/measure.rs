@@ -257,7 +257,9 @@ impl Engine {
         let network = engine::Model::zeros(device, network, model.transport)?;
         weights.load(&network)?;
         let settings = state.lanes[0].settings();
-        let sampling = network.sampler(settings.sampler).guided(settings.guidance);
+        let sampling = network
+            .sampler(settings.sampler.clone())
+            .guided(settings.guidance);
         Ok(Engine {
             session: sampling.batch(MANY).session()?,
             labels: state.classes.labels(model.io.n_classes, MANY),

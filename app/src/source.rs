@@ -85,7 +85,7 @@ fn model(source: Source, recipe: &Recipe) -> Model {
         source,
         io: recipe.model.io(),
         network: Some(recipe.model.clone()),
-        transport: recipe.transport,
+        transport: recipe.transport.clone(),
         classes: recipe.classes.clone(),
     }
 }
@@ -222,7 +222,7 @@ pub fn examine(
         Ok(Some(recipe)) => {
             let Transport {
                 path, prediction, ..
-            } = recipe.transport;
+            } = &recipe.transport;
             card.facts.push(format!(
                 "trained on the {path} path to predict {prediction}"
             ));
@@ -248,7 +248,7 @@ pub fn examine(
         let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
         sampling.batch(n_samples).keep_out().forecast()
     };
-    let blueprint = Blueprint::new(config.clone(), transport, max_segment_bytes);
+    let blueprint = Blueprint::new(config.clone(), transport.clone(), max_segment_bytes);
     match blueprint.and_then(forecast) {
         Err(error) => card.refusals.push(in_controls(&error)),
         Ok(parts) => {

@@ -4,12 +4,17 @@
 fn control(key: &str) -> Option<String> {
     let name = match key {
         "backend" => "the backend",
+        "corrector_steps" => "the corrector's steps",
         "diffusion_norm" => "the norm of the diffusion",
         "guidance_interval" => "the guidance interval",
-        "last_step" => "the last step",
+        "last_step" | "ode_last_step" => "the last step",
         "last_step_size" => "the size of the last step",
+        "loss_table" => "the loss over time",
+        "noise_window" => "the noise window",
         "resume" => "a kept checkpoint",
+        "snr" => "the corrector's snr",
         "t_eps_sample" => "the first time",
+        "time_grid" => "the time grid",
         _ if key.chars().all(|c| c.is_ascii_lowercase()) => key,
         _ => return None,
     };

@@ -4,7 +4,7 @@
 
 use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model};
-use sit_engine::transport::{Diffusion, Method, Sampler, Transport};
+use sit_engine::transport::{Diffusion, Sampler, SdeMethod, Transport};
 
 fn main() -> sit_engine::Result<()> {
     let network = Dit {
@@ -18,7 +18,7 @@ fn main() -> sit_engine::Result<()> {
     let model = Model::init(&Device::Cpu, network, Transport::default(), 0)?;
     // An untrained model outputs 0, so give its last layer a bias: for 2x2 pixels, a channel and its sigma.
     model.write("final_layer.linear.bias", &[0.5; 8])?;
-    let sampler = Sampler::sde(Method::Heun, Diffusion::default(), 12);
+    let sampler = Sampler::sde(SdeMethod::Heun, Diffusion::default(), 12);
     let mut session = model.sampler(sampler).batch(4).keep_out().session()?;
 
     // Images number 0 to 3 of seed 7; they are the same in every batch.

@@ -90,7 +90,7 @@ fn main() -> Result<()> {
     }
     let sampler = Sampler::ode(Method::Rk4, 10);
     let model = trainer.model(Weights::Trained);
-    let points = model.sampler(sampler).sample(&[0; 8])?;
+    let points = model.sampler(sampler.clone()).sample(&[0; 8])?;
     for point in points.chunks(2) {
         let radius = point[0].hypot(point[1]);
         println!("({:.2}, {:.2}), radius {radius:.2}", point[0], point[1]);

@@ -43,7 +43,7 @@ fn main() -> sit_engine::Result<()> {
         n_heads: 2,
         ..Dit::preset("SiT-S/8").unwrap()
     };
-    let model = Model::init(&Device::Cpu, network, transport, 0)?;
+    let model = Model::init(&Device::Cpu, network, transport.clone(), 0)?;
     // A session of your own steps does not use the sampler.
     let sampling = model.sampler(Sampler::ode(Method::Euler, 1)).batch(1);
     let mut session = sampling.session_of(ralston(&transport, 4)?)?;

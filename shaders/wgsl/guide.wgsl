@@ -38,7 +38,7 @@ struct GuideMixDims {
 
 @group(0) @binding(0) var<uniform> dims: GuideMixDims;
 @group(0) @binding(1) var<storage, read> out: array<f32>; // [2 B, C, I, I]
-@group(0) @binding(2) var<storage, read> scale: array<f32>; // [1]
+@group(0) @binding(2) var<storage, read> scale: array<f32>; // [B]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [B, C, I, I]
 
 // y = u + scale (c - u) in guided channels, c in the others; c the first half of out, u the second
@@ -55,6 +55,7 @@ fn guide_mix(
     }
     let c = out[i];
     let u = out[dims.n + i];
-    let channel = (i / dims.plane) % dims.channels;
-    y[i] = select(c, u + scale[0] * (c - u), channel < dims.guided);
+    let plane = i / dims.plane;
+    let by = scale[plane / dims.channels];
+    y[i] = select(c, u + by * (c - u), plane % dims.channels < dims.guided);
 }

@@ -3,8 +3,9 @@
 use sit_engine::analytic::{Component, Mixture};
 use sit_engine::rng::{Stream, fill_brownian, fill_normal};
 use sit_engine::transport::{
-    Diffusion, LastStep, Method, Path, Prediction, Sampler, Transport, schedule,
+    Diffusion, Method, Path, Prediction, Sampler, SdeMethod, Transport, schedule,
 };
+use sit_tests::net::predictions;
 use std::f64::consts::PI;
 
 fn near(what: &str, got: f64, want: f64, tol: f64) {
@@ -66,7 +67,7 @@ fn posterior_means_and_density_agree_with_quadrature() {
             .map(|c| c.weight * gaussian(x1, c.mean[0], c.std[0]))
             .sum::<f64>()
     };
-    for &path in Path::ALL {
+    for path in Path::NAMED {
         for t in [0.2, 0.5, 0.8] {
             let (alpha, sigma) = (path.alpha(t), path.sigma(t));
             for x in [-1.5, 0.1, 0.7] {
@@ -76,7 +77,7 @@ fn posterior_means_and_density_agree_with_quadrature() {
                 let noise = (x - alpha * data) / sigma;
                 let velocity = path.d_alpha(t) * data + path.d_sigma(t) * noise;
                 let at = format!("{path} at {t} of {x}");
-                let marginal = mixture.at(path, t);
+                let marginal = mixture.at(&path, t);
                 near(
                     &format!("density, {at}"),
                     marginal.density(&[x]),
@@ -96,10 +97,10 @@ fn posterior_means_and_density_agree_with_quadrature() {
                     noise,
                     1e-9,
                 );
-                let got = marginal.output(Prediction::Velocity, &[x])[0];
+                let got = marginal.velocity(&[x])[0];
                 near(&format!("velocity, {at}"), got, velocity, 1e-8);
                 let score = -noise / sigma;
-                let got = marginal.output(Prediction::Score, &[x])[0];
+                let got = marginal.score(&[x])[0];
                 near(&format!("score, {at}"), got, score, 1e-8);
             }
         }
@@ -111,11 +112,11 @@ fn posterior_means_and_density_agree_with_quadrature() {
 fn one_component_is_the_gaussian() {
     let (mean, std) = (0.8, 0.5);
     let gaussian = Mixture::new(vec![component(1.0, &[mean], &[std])]).unwrap();
-    for &path in Path::ALL {
+    for path in Path::NAMED {
         for t in [0.0, 0.3, 0.9, 1.0] {
             let (alpha, sigma) = (path.alpha(t), path.sigma(t));
             let variance = (alpha * std).powi(2) + sigma * sigma;
-            let marginal = gaussian.at(path, t);
+            let marginal = gaussian.at(&path, t);
             let x = 1.7;
             let z = (x - alpha * mean) / variance;
             let at = format!("{path} at {t}");
@@ -153,12 +154,12 @@ fn density_and_velocity_satisfy_the_continuity_equation() {
     let mixture = plane();
     let h = 1e-4;
     let mut largest: f64 = 0.0;
-    for &path in Path::ALL {
+    for path in Path::NAMED {
         for t in [0.1, 0.4, 0.7, 0.95] {
             for x in [[0.0, 0.0], [-0.5, 0.3], [0.4, -0.6]] {
-                let density = |t: f64| mixture.at(path, t).density(&x);
+                let density = |t: f64| mixture.at(&path, t).density(&x);
                 let change = (density(t + h) - density(t - h)) / (2.0 * h);
-                let marginal = mixture.at(path, t);
+                let marginal = mixture.at(&path, t);
                 let divergence: f64 = (0..2)
                     .map(|i| {
                         let flux = |sign: f64| {
@@ -186,9 +187,9 @@ fn density_and_velocity_satisfy_the_continuity_equation() {
 fn the_score_is_the_gradient_of_the_log_density() {
     let mixture = plane();
     let h = 1e-5;
-    for &path in Path::ALL {
+    for path in Path::NAMED {
         for t in [0.0, 0.4, 1.0] {
-            let (x, marginal) = ([0.3, -0.5], mixture.at(path, t));
+            let (x, marginal) = ([0.3, -0.5], mixture.at(&path, t));
             for i in 0..2 {
                 let log = |sign: f64| {
                     let mut x = x;
@@ -211,14 +212,18 @@ fn the_score_is_the_gradient_of_the_log_density() {
 fn ends_are_finite_limits() {
     let mixture = plane();
     let x = [0.3, -0.5];
-    for &path in Path::ALL {
-        for (end, inside) in [(0.0, 1e-9), (1.0, 1.0 - 1e-9)] {
-            for &prediction in Prediction::ALL {
-                let end = mixture.at(path, end).output(prediction, &x);
-                let inside = mixture.at(path, inside).output(prediction, &x);
-                for (end, inside) in end.iter().zip(&inside) {
-                    // VP's sigma is like a square root near t = 1: about 1e-5 at a distance of 1e-9.
-                    near(&format!("{path} {prediction}"), *inside, *end, 2e-4);
+    for path in Path::NAMED {
+        for prediction in predictions(&path) {
+            let transport = Transport {
+                path: path.clone(),
+                prediction,
+                ..Transport::default()
+            };
+            let outputs = |t: f64| mixture.outputs(&transport, t, &x);
+            for (end, inside) in [(0.0, 1e-11), (1.0, 1.0 - 1e-11)] {
+                for (end, inside) in outputs(end).iter().zip(outputs(inside)) {
+                    // The sigma of VP and OU is like a square root near t = 1: OU's about 1e-5 at this distance.
+                    near(&format!("{path} {prediction}"), inside, *end, 2e-4);
                 }
             }
         }
@@ -236,7 +241,7 @@ fn ends_are_finite_limits() {
             },
         ])
         .unwrap();
-        let start = points.at(Path::Linear, 0.0);
+        let start = points.at(&Path::Linear, 0.0);
         near("score", start.score(&x)[1], 0.5, 1e-12);
         near("mean", start.data(&x)[1], 0.25, 1e-12);
     }
@@ -245,14 +250,14 @@ fn ends_are_finite_limits() {
 #[test]
 fn far_away_nothing_overflows() {
     let far = plane();
-    let marginal = far.at(Path::Linear, 0.99);
+    let marginal = far.at(&Path::Linear, 0.99);
     let x = [400.0, -300.0];
     assert_eq!(marginal.density(&x), 0.0);
     assert!(marginal.log_density(&x).is_finite());
     assert!(marginal.velocity(&x).iter().all(|v| v.is_finite()));
-    let got = marginal.outputs(Prediction::Velocity, &[400.0, -300.0, 0.0, 0.0]);
+    let got = far.outputs(&Transport::default(), 0.99, &[400.0, -300.0, 0.0, 0.0]);
     let want = [marginal.velocity(&x), marginal.velocity(&[0.0; 2])].concat();
-    assert_eq!(got, want.iter().map(|v| *v as f32).collect::<Vec<_>>());
+    assert_eq!(got, want);
 }
 
 #[test]
@@ -290,12 +295,13 @@ fn run(sampler: &Sampler, transport: &Transport, n: usize) -> Vec<f64> {
     let mut noise = vec![0.0; 2 * n];
     fill_normal(1, Stream::SampleNoise, 0, 0, &mut noise);
     let mut x: Vec<f64> = noise.iter().copied().map(f64::from).collect();
+    let mut history = Vec::new();
     let level = sampler.n_steps().ilog2();
     for (k, step) in schedule(transport, sampler).unwrap().iter().enumerate() {
         if k < 1 << level {
             fill_brownian(2, level, k as u32, 0, &mut noise);
         }
-        mixture.step(transport, step, &mut x, &noise);
+        mixture.step(transport, step, &mut x, &mut history, &noise);
     }
     x
 }
@@ -307,18 +313,37 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn solver_error_falls_with_the_order_of_the_method() {
-    for &prediction in Prediction::ALL {
-        let transport = Transport {
+    let methods = [
+        (Method::Euler, 1.8..2.3),
+        (Method::Midpoint, 3.5..4.6),
+        (Method::Heun, 3.5..4.6),
+        (Method::Heun3, 7.0..9.2),
+        (Method::Rk4, 14.0..19.0),
+        (Method::Rk438, 14.0..19.0),
+        (Method::DpmPlusPlus2m, 3.5..4.6),
+        // The corrector makes it one order better.
+        (Method::UniPc, 5.0..9.2),
+    ];
+    for prediction in predictions(&Path::Gvp) {
+        let of = |t_eps_sample: Option<f64>| Transport {
             path: Path::Gvp,
             prediction,
-            // Near the end, a data prediction is divided by a clamped sigma instead of the path's.
-            t_eps_sample: (prediction == Prediction::Data).then_some(0.06),
+            t_eps_sample,
             ..Transport::default()
         };
-        for (method, range) in [(Method::Euler, 1.8..2.3), (Method::Heun, 3.5..4.6)] {
-            let end = |n_steps| run(&Sampler::Ode { method, n_steps }, &transport, 16);
-            let exact = end(8192);
-            let ratio = distance(&end(128), &exact) / distance(&end(256), &exact);
+        // Near the end, a data prediction is divided by a clamped sigma instead of the path's.
+        let plain = of((prediction == Prediction::Data).then_some(0.06));
+        // Where the logarithm of the signal-to-noise ratio is infinite, steps in it are of first order.
+        let inside = of(Some(0.06));
+        for (method, range) in &methods {
+            let transport = match method {
+                Method::DpmPlusPlus2m | Method::UniPc => &inside,
+                _ => &plain,
+            };
+            let end = |method, n_steps| run(&Sampler::ode(method, n_steps), transport, 16);
+            let exact = end(Method::Rk4, 4096);
+            let error = |n_steps| distance(&end(*method, n_steps), &exact);
+            let ratio = error(128) / error(256);
             assert!(range.contains(&ratio), "{prediction} {method}: {ratio}");
         }
     }
@@ -328,13 +353,7 @@ fn solver_error_falls_with_the_order_of_the_method() {
 #[test]
 fn the_sde_converges_on_its_path() {
     let end = |n_steps| {
-        let sampler = Sampler::Sde {
-            method: Method::Euler,
-            diffusion: Diffusion::default(),
-            last_step: LastStep::Mean,
-            last_step_size: 0.04,
-            n_steps,
-        };
+        let sampler = Sampler::sde(SdeMethod::Euler, Diffusion::default(), n_steps);
         run(&sampler, &Transport::default(), 64)
     };
     let fine = end(4096);

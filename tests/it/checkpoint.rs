@@ -102,7 +102,7 @@ fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Resu
         class_dropout: Some(0.1),
     };
     let weights = sine_weights(scale);
-    let model = net::model(&Device::Cpu, &TINY, recipe.transport, &weights);
+    let model = net::model(&Device::Cpu, &TINY, recipe.transport.clone(), &weights);
     let mut file = Vec::new();
     let done = model.save(&mut file, &recipe, precision);
     (model, recipe, done.map(|()| file))

@@ -121,7 +121,7 @@ fn a_step_that_fails_is_as_if_it_had_not_begun() {
 #[test]
 fn sessions_check_their_steps_and_drop_pushed_ones() {
     let transport = Transport::default();
-    let model = Model::init(&Device::Cpu, TINY, transport, 0).unwrap();
+    let model = Model::init(&Device::Cpu, TINY, transport.clone(), 0).unwrap();
     let step = |t: f64, t_next: f64| {
         let velocity = |t| transport.velocity(t);
         Step::runge_kutta(&Tableau::HEUN, [t, t_next], 0.0, velocity).unwrap()
@@ -238,7 +238,7 @@ fn objectives_and_networks_are_checked_when_they_are_built() {
 #[test]
 fn recipes_of_other_models_are_refused_and_none_is_needed() {
     let transport = Transport::default();
-    let model = Model::init(&Device::Cpu, TINY, transport, 0).unwrap();
+    let model = Model::init(&Device::Cpu, TINY, transport.clone(), 0).unwrap();
     let save = |recipe: Option<&Recipe>, precision| -> Result<Vec<u8>> {
         let mut file = Vec::new();
         model.save(&mut file, recipe, precision).map(|()| file)
@@ -249,9 +249,9 @@ fn recipes_of_other_models_are_refused_and_none_is_needed() {
     };
     let other = Transport {
         prediction: Prediction::Data,
-        ..transport
+        ..transport.clone()
     };
-    let own = Recipe::new(TINY, transport);
+    let own = Recipe::new(TINY, transport.clone());
     for (recipe, part) in [
         (Recipe::new(deeper, transport), "other tensors"),
         (Recipe::new(TINY, other), "Data"),

@@ -1,5 +1,6 @@
 //! The one integration-test binary: every layer against its oracle.
 
+mod adaptive;
 mod analytic;
 mod app_model;
 mod checkpoint;

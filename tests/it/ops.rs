@@ -81,6 +81,8 @@ fn every_fused_operation_has_an_expansion() {
         "axes_pad",
         "axes_permute",
         "axes_slice",
+        "control_error",
+        "control_select",
         "gather_fwd",
         "matmul",
         "pointwise_add",

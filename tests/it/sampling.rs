@@ -4,8 +4,8 @@ use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model, Network};
 use sit_engine::sample::{Sampling, initial_noise, step_noise};
 use sit_engine::transport::{
-    DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
-    Path, Prediction, Sampler, Step, Tableau, Transport,
+    Curve, Diffusion, DiffusionForm, Edm, EdmMethod, Guidance, GuidanceChannels, KlEta, LastStep,
+    Method, Path, Prediction, Sampler, Sde, SdeMethod, Step, Tableau, Transport,
 };
 use sit_tests::assert_close;
 use sit_tests::net::{self, TINY, sine_weights, solve};
@@ -32,21 +32,25 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 #[test]
 fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
-    for &path in Path::ALL {
-        for method in [Method::Euler, Method::Heun] {
+    let methods = [
+        (SdeMethod::Euler, Method::Euler),
+        (SdeMethod::Heun, Method::Heun),
+        (SdeMethod::Alternate, Method::Euler),
+    ];
+    for path in Path::NAMED {
+        let prediction = net::predictions(&path)[0];
+        for (method, of_ode) in methods {
             let n_steps = 7;
-            let diffusion = Diffusion::new(DiffusionForm::Sigma, 0.0);
-            let last_step = LastStep::None;
-            let sde = Sampler::Sde {
+            let sde = Sampler::Sde(Sde {
                 method,
-                diffusion,
-                last_step,
-                last_step_size: DEFAULT_LAST_STEP_SIZE,
+                diffusion: Diffusion::new(DiffusionForm::Sigma, 0.0),
+                last_step: LastStep::None,
                 n_steps,
-            };
-            let ode = Sampler::Ode { method, n_steps };
+                ..Sde::default()
+            });
+            let ode = Sampler::ode(of_ode, n_steps);
             let ends = [sde, ode].map(|sampler| {
-                let config = config(path, Prediction::Velocity, sampler);
+                let config = config(path.clone(), prediction, sampler);
                 let mut session = config.session().unwrap();
                 solve(&mut session, &noise(1, 0, 2), &[1, 2], |_| {
                     unreachable!("there is no noise")
@@ -60,15 +64,9 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
 /// Image 5 of a run is the same alone and among others, with guidance and the SDE's noise.
 #[test]
 fn a_sample_does_not_depend_on_its_neighbors() {
-    let sampler = Sampler::Sde {
-        method: Method::Heun,
-        diffusion: Diffusion::default(),
-        last_step: LastStep::Mean,
-        last_step_size: DEFAULT_LAST_STEP_SIZE,
-        n_steps: 4,
-    };
+    let sampler = Sampler::sde(SdeMethod::Heun, Diffusion::default(), 4);
     let sample = |first: u64, batch: usize, y: &[u32]| {
-        let config = config(Path::Gvp, Prediction::Score, sampler);
+        let config = config(Path::Gvp, Prediction::Score, sampler.clone());
         let mut session = config.batch(batch).guidance(1.5).session().unwrap();
         solve(&mut session, &noise(9, first, batch), y, |step| {
             let mut noise = vec![0.0; batch * TINY.io().image_len()];
@@ -88,12 +86,9 @@ fn a_sample_does_not_depend_on_its_neighbors() {
 /// Guidance within an interval changes programs during sampling; outside of it only the conditional output is used.
 #[test]
 fn guidance_applies_within_its_interval_only() {
-    let sampler = Sampler::Ode {
-        method: Method::Euler,
-        n_steps: 10,
-    };
+    let sampler = Sampler::ode(Method::Euler, 10);
     let end = |guidance: Guidance| {
-        let config = config(Path::Linear, Prediction::Velocity, sampler);
+        let config = config(Path::Linear, Prediction::Velocity, sampler.clone());
         let mut session = config.guided(guidance).session().unwrap();
         solve(&mut session, &noise(0, 0, 2), &[1, 2], |_| vec![])
     };
@@ -125,84 +120,109 @@ fn guidance_applies_within_its_interval_only() {
     }
 }
 
-/// One network evaluation a step (the reference does two in each step of an SDE), two for Heun.
+/// One network evaluation a step (the reference does two in each step of an SDE), more only for methods of several stages.
 #[test]
 fn a_step_evaluates_the_network_once() {
     let macs = |sampler| {
         let config = config(Path::Linear, Prediction::Velocity, sampler);
         config.session().unwrap().macs(0)
     };
-    let sde = |method| Sampler::Sde {
-        method,
-        diffusion: Diffusion::default(),
-        last_step: LastStep::Mean,
-        last_step_size: DEFAULT_LAST_STEP_SIZE,
-        n_steps: 3,
+    let once = macs(Sampler::ode(Method::Euler, 3));
+    let of_ode = [
+        (Method::Midpoint, 2),
+        (Method::Heun, 2),
+        (Method::Heun3, 3),
+        (Method::Rk4, 4),
+        (Method::Rk438, 4),
+        (Method::DpmPlusPlus2m, 1),
+        (Method::UniPc, 1),
+    ];
+    for (method, n) in of_ode {
+        assert_eq!(macs(Sampler::ode(method, 3)), n * once, "{method}");
+    }
+    let of_sde = [
+        (SdeMethod::Euler, 1),
+        (SdeMethod::Heun, 2),
+        (SdeMethod::PredictorCorrector, 1),
+        (SdeMethod::Alternate, 1),
+    ];
+    for (method, n) in of_sde {
+        let sde = Sampler::sde(method, Diffusion::default(), 3);
+        assert_eq!(macs(sde), n * once, "{method}");
+    }
+}
+
+/// Every method of an ODE, of an SDE and of EDM, every diffusion and last step.
+fn every_sampler() -> Vec<Sampler> {
+    let kl = KlEta {
+        eta: 0.1,
+        loss: Curve::through(vec![[0.0, 1.0], [1.0, 0.1]]).unwrap(),
     };
-    let once = macs(Sampler::Ode {
-        method: Method::Euler,
-        n_steps: 3,
-    });
-    assert_eq!(macs(sde(Method::Euler)), once);
-    assert_eq!(
-        macs(Sampler::Ode {
-            method: Method::Heun,
-            n_steps: 3
-        }),
-        2 * once
-    );
-    assert_eq!(macs(sde(Method::Heun)), 2 * once);
-    assert_eq!(macs(Sampler::ode(Method::Midpoint, 3)), 2 * once);
-    assert_eq!(macs(Sampler::ode(Method::Rk4, 3)), 4 * once);
+    let diffusion = |form: DiffusionForm| Diffusion {
+        kl: (form == DiffusionForm::WKlEta).then(|| kl.clone()),
+        ..Diffusion::new(form, 1.0)
+    };
+    let mut samplers: Vec<Sampler> = Method::ALL.iter().map(|&m| Sampler::ode(m, 3)).collect();
+    for &method in EdmMethod::ALL {
+        for churn in [0.0, 1.0] {
+            samplers.push(Sampler::Edm(Edm {
+                method,
+                churn,
+                n_steps: 3,
+                ..Edm::default()
+            }));
+        }
+    }
+    for &method in SdeMethod::ALL {
+        for &form in DiffusionForm::ALL {
+            for &last_step in LastStep::ALL {
+                samplers.push(Sampler::Sde(Sde {
+                    method,
+                    diffusion: diffusion(form),
+                    last_step,
+                    n_steps: 3,
+                    ..Sde::default()
+                }));
+            }
+        }
+    }
+    samplers
 }
 
 /// Every path, prediction, solver, diffusion and last step ends finite or is refused with a reason.
 #[test]
 fn every_combination_is_finite_or_refused() {
     let (mut n_valid, mut n_refused) = (0, 0);
-    for &path in Path::ALL {
-        for &prediction in Prediction::ALL {
-            for &method in Method::ALL {
-                let mut samplers = vec![Sampler::Ode { method, n_steps: 3 }];
-                for &form in DiffusionForm::ALL {
-                    for &last_step in LastStep::ALL {
-                        let diffusion = Diffusion::new(form, 1.0);
-                        samplers.push(Sampler::Sde {
-                            method,
-                            diffusion,
-                            last_step,
-                            last_step_size: 0.04,
-                            n_steps: 3,
-                        });
+    for path in Path::NAMED {
+        for prediction in net::predictions(&path) {
+            for sampler in every_sampler() {
+                let what = format!("{path} {prediction} {sampler:?}");
+                let is_adaptive = sampler.is_adaptive();
+                let config = config(path.clone(), prediction, sampler);
+                let end = match is_adaptive {
+                    true => config.seed(2).sample(&[3, 4]),
+                    false => config.session().map(|mut session| {
+                        let x = noise(2, 0, 2);
+                        solve(&mut session, &x, &[3, 4], |j| noise(3 + j as u64, 0, 2))
+                    }),
+                };
+                match end {
+                    Err(e) => {
+                        let text = e.to_string();
+                        let is_named = text.contains('`') || text.starts_with("sde: ");
+                        assert!(is_named, "{what}: names the setting: {text}");
+                        n_refused += 1;
                     }
-                }
-                for sampler in samplers {
-                    let config = config(path, prediction, sampler);
-                    match config.schedule() {
-                        Err(e) => {
-                            let text = e.to_string();
-                            let is_named = text.contains('`') || text.starts_with("sde: ");
-                            assert!(is_named, "names the setting: {text}");
-                            n_refused += 1;
-                        }
-                        Ok(_) => {
-                            let mut session = config.session().unwrap();
-                            let end = solve(&mut session, &noise(2, 0, 2), &[3, 4], |j| {
-                                noise(3 + j as u64, 0, 2)
-                            });
-                            assert!(
-                                end.iter().all(|x| x.is_finite()),
-                                "{path} {prediction} {sampler:?}"
-                            );
-                            n_valid += 1;
-                        }
+                    Ok(end) => {
+                        assert!(end.iter().all(|x| x.is_finite()), "{what}");
+                        n_valid += 1;
                     }
                 }
             }
         }
     }
     assert!(
-        n_valid > 300 && n_refused > 0,
+        n_valid > 1000 && n_refused > 0,
         "{n_valid} valid, {n_refused} refused"
     );
 }
@@ -213,10 +233,7 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
         n_classes: 0,
         ..TINY
     };
-    let sampler = Sampler::Ode {
-        method: Method::Heun,
-        n_steps: 2,
-    };
+    let sampler = Sampler::ode(Method::Heun, 2);
     let weights = sine_weights(0.1);
     let model = net::model(&Device::Cpu, &model, Transport::default(), &weights);
     let config = model.sampler(sampler).batch(2);
@@ -234,13 +251,13 @@ fn an_unconditional_model_samples_and_refuses_guidance() {
 /// the middle continues with the same bits.
 #[test]
 fn kept_outputs_and_a_start_on_the_way() {
-    let ode = |method, n_steps| Sampler::Ode { method, n_steps };
     let guidance = Guidance {
         scale: 2.0,
         interval: [0.4, 1.0],
         ..Guidance::default()
     };
-    let config = config(Path::Linear, Prediction::Velocity, ode(Method::Euler, 6));
+    let euler = Sampler::ode(Method::Euler, 6);
+    let config = config(Path::Linear, Prediction::Velocity, euler);
     let config = config.guided(guidance).keep_out();
     let y = [3, 7];
     let mut whole = config.clone().session().unwrap();
@@ -283,14 +300,23 @@ fn kept_outputs_and_a_start_on_the_way() {
 #[test]
 fn autoguidance_mixes_two_models() {
     let transport = Transport::default();
-    let strong = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.1));
-    let weak = net::model(&Device::Cpu, &TINY, transport, &sine_weights(0.05));
-    let smaller = Dit { depth: 1, ..TINY };
-    let smaller = net::model(&Device::Cpu, &smaller, transport, &sine_weights(0.1));
+    let model = |config: &Dit, scale: f64| {
+        net::model(
+            &Device::Cpu,
+            config,
+            transport.clone(),
+            &sine_weights(scale),
+        )
+    };
+    let (strong, weak) = (model(&TINY, 0.1), model(&TINY, 0.05));
+    let smaller = model(&Dit { depth: 1, ..TINY }, 0.1);
     let sampler = Sampler::ode(Method::Heun, 3);
     let end = |sampling: Sampling<Model>| sampling.seed(3).sample(&[1, 2]).unwrap();
-    let plain = |model: &Model| end(model.sampler(sampler));
-    let guided = |guide: &Model, w| end(strong.sampler(sampler).autoguidance(guide.clone(), w));
+    let plain = |model: &Model| end(model.sampler(sampler.clone()));
+    let guided = |guide: &Model, w| {
+        let sampling = strong.sampler(sampler.clone());
+        end(sampling.autoguidance(guide.clone(), w))
+    };
     assert_close("w = 1", &guided(&weak, 1.0), &plain(&strong), 1e-6);
     assert_close("w = 0", &guided(&weak, 0.0), &plain(&weak), 1e-6);
     assert_close(
@@ -302,18 +328,15 @@ fn autoguidance_mixes_two_models() {
 
     // One Euler step is linear in the outputs.
     let one = |sampling: Sampling<Model>| end(sampling);
-    let euler = Sampler::ode(Method::Euler, 1);
-    let (a, b) = (one(strong.sampler(euler)), one(weak.sampler(euler)));
-    let mixed = one(strong.sampler(euler).autoguidance(weak.clone(), 2.5));
+    let euler = |model: &Model| model.sampler(Sampler::ode(Method::Euler, 1));
+    let (a, b) = (one(euler(&strong)), one(euler(&weak)));
+    let mixed = one(euler(&strong).autoguidance(weak.clone(), 2.5));
     let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| b + 2.5 * (a - b)).collect();
     assert_close("w = 2.5", &mixed, &expected, 1e-5);
 
     // Its memory is in the forecast, and what does not fit is refused.
-    let parts = strong
-        .sampler(euler)
-        .autoguidance(smaller, 2.0)
-        .forecast()
-        .unwrap();
+    let parts = euler(&strong).autoguidance(smaller, 2.0);
+    let parts = parts.forecast().unwrap();
     assert!(
         parts
             .iter()
@@ -323,15 +346,12 @@ fn autoguidance_mixes_two_models() {
         n_classes: 3,
         ..TINY
     };
-    let other = net::model(&Device::Cpu, &other, transport, &sine_weights(0.1));
-    let error = strong.sampler(euler).autoguidance(other, 2.0).schedule();
+    let other = model(&other, 0.1);
+    let error = euler(&strong).autoguidance(other, 2.0).schedule();
     let error = error.unwrap_err().to_string();
     assert!(error.starts_with("autoguide: got a model of"), "{error}");
     // Two models with the same weights have a single arena, which a program cannot lock twice.
-    let error = strong
-        .sampler(euler)
-        .autoguidance(strong.clone(), 2.0)
-        .session();
+    let error = euler(&strong).autoguidance(strong.clone(), 2.0).session();
     assert!(error.is_err());
 }
 

@@ -1,6 +1,6 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, export, info, profile, sample, train};
+use crate::commands::{data, export, info, profile, sample, selftest, train};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
@@ -42,6 +42,8 @@ enum Command {
     Info(info::Args),
     /// Show where the time of a training step and of a sampling step goes, by operation or by kernel of the GPU.
     Profile(profile::Args),
+    /// Run every sampler on data whose exact velocity is known, and compare.
+    Selftest(selftest::Args),
     /// Look at data.
     #[command(subcommand)]
     Data(data::Command),
@@ -98,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
         Command::Data(command) => data::run(&command),
     };
     match done {

@@ -82,22 +82,37 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 30] = [
+    "along",
+    "atol",
     "autoguide",
     "backend",
+    "churn",
+    "churn_noise",
+    "churn_window",
+    "corrector_steps",
     "diffusion",
     "diffusion_norm",
     "guidance",
     "guidance_channels",
     "guidance_interval",
     "input_size",
+    "kl_eta",
     "last_step",
     "last_step_size",
+    "loss_table",
+    "max_nfe",
     "n_heads",
+    "noise_window",
+    "ode",
+    "ode_last_step",
     "resume",
+    "rtol",
     "sde",
+    "snr",
     "steps",
     "t_eps_sample",
+    "time_grid",
 ];
 
 /// The engine's message, with flags instead of the names of settings.

@@ -242,7 +242,7 @@ impl Init {
                 new.path
             ),
             Some(Recipe { transport: old, .. }) => {
-                if (old.path, old.prediction) != (new.path, new.prediction) {
+                if (&old.path, old.prediction) != (&new.path, new.prediction) {
                     tracing::warn!(
                         "{} was trained to predict {} on the path {}; this run trains {} on {}, which it has to learn anew \
                          (--set transport.prediction={} --set transport.path={} keeps it)",

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(not(target_arch = "wasm32"))]
+mod columns;
 #[cfg(feature = "cli")]
 mod commands;
 pub mod config;

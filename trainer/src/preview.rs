@@ -9,7 +9,7 @@ use sit_engine::model::Blueprint;
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
 use sit_engine::train::{Trainer, Weights};
-use sit_engine::transport::{Method, Sampler};
+use sit_engine::transport::{self, Ode};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -51,8 +51,14 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
         (0, _) | (_, 0.0) => 1.0,
         _ => preview.guidance,
     };
+    let sampler = Ode {
+        n_steps: preview.steps,
+        // Where times are moved in training, steps are moved too.
+        grid: transport::Grid::shifted(config.transport.times.shift),
+        ..Ode::default()
+    };
     (preview.every_steps > 0).then(|| {
-        Sampling::new(model, Sampler::ode(Method::Heun, preview.steps))
+        Sampling::new(model, sampler.into())
             .guidance(scale)
             .batch(labels.len().min(config.train.batch))
             .seed(config.train.seed)

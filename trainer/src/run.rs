@@ -69,7 +69,7 @@ impl State {
     pub fn recipe(&self) -> Recipe {
         Recipe {
             model: self.config.model.clone(),
-            transport: self.config.transport,
+            transport: self.config.transport.clone(),
             data: Some(Data {
                 name: self.config.data.kind.to_string(),
                 max_level: self.max_level,

@@ -1,5 +1,7 @@
 //! The sampling loop: batches of images from noise to data, handed on as they are made.
 
+pub mod adaptive;
+
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;

@@ -1,12 +1,13 @@
 //! Every state of sampling as a safetensors file.
 
 use crate::error::{Failure, Result};
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::pending::Pending;
 use sit_engine::checkpoint::{self, Dtype};
 use sit_engine::shape::Shape;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 /// Key of the file's metadata that holds the settings as JSON.
 const SETTINGS: &str = "sample";
@@ -101,5 +102,97 @@ impl Trajectory {
     /// It cannot be written.
     pub fn finish(self) -> Result<u64> {
         Ok(self.out.finish()?)
+    }
+}
+
+/// The states of images with times of their own. They are collected in a temporary file; the file has `t` f32 `[n+1, B]` and `x` f32
+/// `[n+1, B, C, H, W]`, where n is the largest number of steps and an image with fewer repeats its last state.
+#[derive(Debug)]
+pub struct OwnTimes {
+    path: PathBuf,
+    shape: [usize; 3],
+    states: BufWriter<File>,
+    n_states: u64,
+    /// For each image, times and numbers of its states.
+    images: Vec<Vec<(f32, u64)>>,
+}
+
+impl OwnTimes {
+    /// For `n_images` images of `shape` `[C, H, W]`.
+    ///
+    /// # Errors
+    /// There is no room for a temporary file.
+    pub fn create(path: &Path, shape: [usize; 3], n_images: u64) -> Result<Self> {
+        let folder = files::parent(path);
+        let states = tempfile::tempfile_in(folder).map_err(FileError::of("write", path))?;
+        Ok(OwnTimes {
+            path: path.to_owned(),
+            shape,
+            states: BufWriter::new(states),
+            n_states: 0,
+            images: vec![Vec::new(); n_images as usize],
+        })
+    }
+
+    /// The path that the file will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the next state of an image.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn state(&mut self, image: u64, t: f64, x: &[f32]) -> Result<()> {
+        let written = checkpoint::write_values(&mut self.states, x);
+        written.map_err(FileError::of("write", &self.path))?;
+        self.images[image as usize].push((t as f32, self.n_states));
+        self.n_states += 1;
+        Ok(())
+    }
+
+    /// Writes the file; returns its length in bytes.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(self, labels: impl Iterator<Item = u32>, settings: &str) -> Result<u64> {
+        let failed = FileError::of("write", &self.path);
+        let (n, [c, h, w]) = (self.images.len(), self.shape);
+        let longest = self.images.iter().map(Vec::len).max().unwrap_or(0);
+        let tensors = [
+            ("y".to_owned(), Shape::from([n]), Dtype::I64),
+            ("t".to_owned(), Shape::from([longest, n]), Dtype::F32),
+            (
+                "x".to_owned(),
+                Shape::from([longest, n, c, h, w]),
+                Dtype::F32,
+            ),
+        ];
+        let header = checkpoint::header_of(&tensors, Some((SETTINGS, settings)))?;
+        let mut out = Pending::create(&self.path)?;
+        let of = |image: &[(f32, u64)], k: usize| image[k.min(image.len() - 1)];
+        let write = || -> io::Result<()> {
+            let mut states = self.states.into_inner()?;
+            out.write_all(&header)?;
+            for label in labels {
+                out.write_all(&i64::from(label).to_le_bytes())?;
+            }
+            for k in 0..longest {
+                let t: Vec<f32> = self.images.iter().map(|image| of(image, k).0).collect();
+                checkpoint::write_values(&mut out, &t)?;
+            }
+            let mut bytes = vec![0; 4 * c * h * w];
+            for k in 0..longest {
+                for image in &self.images {
+                    let at = of(image, k).1 * bytes.len() as u64;
+                    states.seek(SeekFrom::Start(at))?;
+                    states.read_exact(&mut bytes)?;
+                    out.write_all(&bytes)?;
+                }
+            }
+            Ok(())
+        };
+        write().map_err(failed)?;
+        Ok(out.finish()?)
     }
 }

@@ -94,7 +94,7 @@ fn read(dataset: &dyn Dataset, most: usize) -> Option<Group> {
 }
 
 /// The marginal of the path at time `t`: `x_t = alpha_t x1 + sigma_t x0`, with noise x0 that is the same at every time.
-pub fn at(data: &Group, path: Path, t: f64, seed: u64) -> Group {
+pub fn at(data: &Group, path: &Path, t: f64, seed: u64) -> Group {
     let mut x = vec![0.0; data.values().len()];
     fill_normal(seed, Stream::Noise, 0, 0, &mut x);
     let (alpha, sigma) = (path.alpha(t) as f32, path.sigma(t) as f32);
@@ -136,9 +136,9 @@ mod tests {
     fn the_path_leads_from_noise_to_the_data() {
         let (_, known) = digits();
         let data = known.like(&[0, 1], 100);
-        assert_eq!(at(&data, Path::Linear, 1.0, 5), data);
-        let noise = at(&data, Path::Linear, 0.0, 5);
-        let middle = at(&data, Path::Linear, 0.5, 5);
+        assert_eq!(at(&data, &Path::Linear, 1.0, 5), data);
+        let noise = at(&data, &Path::Linear, 0.0, 5);
+        let middle = at(&data, &Path::Linear, 0.5, 5);
         for ((m, a), b) in middle
             .values()
             .iter()

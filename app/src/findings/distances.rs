@@ -107,7 +107,7 @@ impl Distances {
     /// The data at the time a lane shows, of the lane's classes.
     fn data(&mut self, state: &State, lane: usize) -> Option<Group> {
         let labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
-        let path = state.model.as_ref()?.transport.path;
+        let path = &state.model.as_ref()?.transport.path;
         let like = self.known(state)?.like(&labels, MOST_DATA);
         Some(at(&like, path, time(state, lane), state.seed))
     }

@@ -85,10 +85,10 @@ impl Trace {
         let norms = seen
             .as_ref()
             .and_then(|(x, out)| Norms::new(transport, sampler, step, x, out, noise));
-        let coefs = transport.velocity(step.t).ok();
+        let coefs = transport.velocity(step.times()[0]).ok();
         let velocity = coefs.zip(seen).map(|(c, (x, out))| combine(c, &x, &out));
         // A method that adds its noise first evaluates the velocity after the noise, not where the step before ended.
-        let kicked = step.form().is_noise_first();
+        let kicked = step.form().adds_noise_first();
         if let Some(last) = k.checked_sub(1)
             && record.steps[last].noise() == 0.0
             && !kicked
@@ -130,8 +130,8 @@ fn combine(coefs: Coefs, x: &[f32], out: &[f32]) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::source::{Origin, open};
-    use crate::state::{Frame, Lane, Settings, Source, ode};
-    use sit_engine::transport::{Guidance, Method};
+    use crate::state::{Frame, Lane, Settings, Source, ode, sde};
+    use sit_engine::transport::{Diffusion, Guidance, Method, SdeMethod};
     use std::sync::Arc;
 
     /// Points of the plane that all move along `velocity(t)` times (3, 4) in four Euler steps; without a class they do not move.
@@ -144,7 +144,7 @@ mod tests {
             guidance,
             ..Settings::default()
         };
-        let lane = Lane::new(settings);
+        let lane = Lane::new(settings.clone());
         let steps = lane.steps(&model.transport).unwrap();
         let array =
             |scale: f64| -> Arc<[f32]> { [3.0, 4.0, 3.0, 4.0].map(|x| (scale * x) as f32).into() };
@@ -194,7 +194,7 @@ mod tests {
             assert_eq!(row.t, [0.25 * k as f64, 0.25 * (k + 1) as f64]);
             let norms = row.norms.unwrap();
             near(Some(norms.velocity), 2.0 * RMS);
-            near(Some(norms.drift), 2.0 * RMS);
+            near(norms.drift, 2.0 * RMS);
             assert_eq!((norms.noise, row.guide), (0.0, None));
             near(row.length_ratio, 1.0);
             near(row.bend, 0.0);
@@ -244,5 +244,40 @@ mod tests {
         state.records[0].run = 2;
         state.records[0].frames.clear();
         assert_eq!(traces.rows(&state, 0), (&[][..], true));
+    }
+
+    #[test]
+    fn a_corrector_takes_no_time() {
+        let mut state = state(|_| 2.0, Guidance::default());
+        let sampler = sde(SdeMethod::PredictorCorrector, Diffusion::default(), 3);
+        let settings = Settings {
+            sampler,
+            ..Settings::default()
+        };
+        let record = &mut state.records[0];
+        record.steps = Lane::new(settings.clone())
+            .steps(&state.model.as_ref().unwrap().transport)
+            .unwrap();
+        record.settings = vec![settings];
+        let steps = record.steps.iter().zip(&mut record.frames);
+        for (k, (planned, frame)) in steps.enumerate() {
+            frame.noise = (planned.noise() != 0.0).then(|| [0.5; 4].into());
+            assert_eq!(frame.noise.is_some(), k % 2 == 1);
+        }
+        let mut traces = Traces::default();
+        let (rows, _) = traces.rows(&state, 0);
+        assert_eq!(rows[1].t[0], rows[1].t[1]);
+        let norms = rows[1].norms.unwrap();
+        assert_eq!(
+            (norms.drift, rows[1].error, rows[1].bend),
+            (None, None, None)
+        );
+        assert!(norms.noise > 0.0);
+        // The predictor's error is known from the evaluation after it; its drift is the velocity.
+        near(rows[0].error, 0.0);
+        let norms = rows[2].norms.unwrap();
+        near(norms.drift, norms.velocity);
+        near(rows[0].bend, 0.0);
+        near(rows[3].length_ratio, 1.0);
     }
 }

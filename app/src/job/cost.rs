@@ -110,8 +110,8 @@ impl Ladder {
     /// The next run: the reference, or a rung.
     fn start(&self) -> Result<(Run, usize)> {
         let settings = match self.reference {
-            None => self.of.reference(),
-            Some(_) => self.of.rung(RUNGS[self.done]),
+            None => self.of.reference()?,
+            Some(_) => self.of.rung(RUNGS[self.done])?,
         };
         let (steps, nfe) = priced(&settings, self.field.transport())?;
         let plan = Plan {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::source::{Origin, open};
     use crate::state::{Classes, REFERENCE_STEPS, Settings, Source, ode, sde, slope};
-    use sit_engine::transport::{Diffusion, Method, Sampler};
+    use sit_engine::transport::{Diffusion, Method, Sampler, SdeMethod};
 
     /// All points of a sampler with the exact field of two Gaussians.
     fn curve(sampler: Sampler) -> (f64, Vec<Point>) {
@@ -142,7 +142,7 @@ mod tests {
         };
         let field = Field::Exact {
             io: model.io,
-            transport: model.transport,
+            transport: model.transport.clone(),
             mixture,
         };
         let of = Subject {
@@ -185,7 +185,7 @@ mod tests {
         let (_, euler) = curve(ode(Method::Euler, 1));
         let (_, heun) = curve(ode(Method::Heun, 1));
         // Additive noise: Euler-Maruyama has order 1 on one Brownian path. The reference has an eighth of the last point's error.
-        let (_, noisy) = curve(sde(Method::Euler, Diffusion::default(), 50));
+        let (_, noisy) = curve(sde(SdeMethod::Euler, Diffusion::default(), 50));
         for (what, points, order, within) in [
             ("Euler", &euler, 1.0, 0.15),
             ("Heun", &heun, 2.0, 0.25),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn distributions_come_down_below_what_chance_gives() {
-        let (chance, points) = curve(sde(Method::Euler, Diffusion::default(), 50));
+        let (chance, points) = curve(sde(SdeMethod::Euler, Diffusion::default(), 50));
         let of = |n: u32| {
             let point = points.iter().find(|p| p.n_steps == n);
             point.and_then(|p| p.sliced).unwrap()

@@ -137,7 +137,7 @@ impl Worker {
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
                     io: model.io,
-                    transport: model.transport,
+                    transport: model.transport.clone(),
                     mixture,
                 };
                 self.use_field(model, field);

@@ -15,6 +15,8 @@ pub struct Part {
     pub cond: Vec<f32>,
     pub uncond: Vec<f32>,
     pub noise: Vec<f32>,
+    /// What the step keeps for the next one.
+    pub history: Vec<Vec<f32>>,
     pub time: Duration,
     /// The time of the fastest piece.
     pub shortest: Option<Duration>,
@@ -48,6 +50,13 @@ impl Part {
             }
         }
         Ok(())
+    }
+
+    /// Adds the first `len` numbers of each tensor that a piece kept.
+    pub fn keep(&mut self, history: &[Vec<f32>], len: usize) {
+        self.history.resize(history.len(), Vec::new());
+        let pairs = self.history.iter_mut().zip(history);
+        pairs.for_each(|(all, piece)| all.extend_from_slice(&piece[..len]));
     }
 
     /// The finished step.

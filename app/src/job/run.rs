@@ -83,7 +83,7 @@ impl Field {
                 "an exact field has no weights to load".into(),
             ));
         };
-        let network = model::Model::zeros(device, network, model.transport)?;
+        let network = model::Model::zeros(device, network, model.transport.clone())?;
         weights.load(&network)?;
         Ok(Field::Network(network))
     }
@@ -114,6 +114,9 @@ pub struct Run {
     /// State `[N, C, I, I]` after `done` steps.
     x: Vec<f32>,
     done: usize,
+    /// What that step kept for the next one of its segment: with a network, each `[N, C, I, I]`, and with an exact field.
+    history: Vec<Vec<f32>>,
+    exact_history: Vec<f64>,
     /// The step under way.
     part: Part,
     session: Option<Open>,
@@ -150,6 +153,8 @@ impl Run {
             None => {
                 let mut x = vec![0.0; plan.n * len];
                 initial_noise(&field.io(), plan.seed, 0, &mut x);
+                let std = field.transport().start_std(&plan.settings[0].sampler) as f32;
+                x.iter_mut().for_each(|x| *x *= std);
                 let start: Arc<[f32]> = x.as_slice().into();
                 if let Some(twins) = &twins {
                     twins.upload(&start);
@@ -169,6 +174,8 @@ impl Run {
             twins,
             x,
             done,
+            history: Vec::new(),
+            exact_history: Vec::new(),
             part: Part::default(),
             session: None,
             took: None,
@@ -194,6 +201,11 @@ impl Run {
 
     /// Does one piece of the next step: some samples. Returns the step when all of them are done.
     pub async fn work(&mut self, pace: &Pace) -> Result<Option<Frame>> {
+        let planned = self.plan.steps[self.done];
+        if self.done > 0 && self.plan.steps[self.done - 1].segment != planned.segment {
+            self.history.clear();
+            self.exact_history.clear();
+        }
         let field = Rc::clone(&self.field);
         let network = match &*field {
             Field::Network(network) => network,
@@ -201,7 +213,6 @@ impl Run {
                 transport, mixture, ..
             } => return self.exact(transport, mixture).map(Some),
         };
-        let planned = self.plan.steps[self.done];
         self.open(network, planned.segment)?;
         let begin = Instant::now();
         let len = self.field.io().image_len();
@@ -219,14 +230,19 @@ impl Run {
         let step = self.done - *first_step;
         // If a session takes all samples at once, its own state is already right.
         if self.chunk < self.plan.n || session.done() != step || step == 0 {
-            // The last piece is filled up with copies of its last sample, whose results are dropped.
-            let mut x = self.x[first * len..][..count * len].to_vec();
-            let mut y = self.plan.labels[planned.segment][first..][..count].to_vec();
-            for _ in count..self.chunk {
-                x.extend_from_within((count - 1) * len..count * len);
-                y.push(y[count - 1]);
-            }
-            session.start_at(step, &x, &y)?;
+            // The last piece is filled up with its last sample, whose further results are dropped.
+            let samples: Vec<usize> = (first..first + self.chunk)
+                .map(|sample| sample.min(self.plan.n - 1))
+                .collect();
+            let values = |of: &Vec<f32>| -> Vec<f32> {
+                let rows = samples.iter().map(|sample| &of[sample * len..][..len]);
+                rows.flatten().copied().collect()
+            };
+            let labels = &self.plan.labels[planned.segment];
+            let y: Vec<u32> = samples.iter().map(|sample| labels[*sample]).collect();
+            session.start_at(step, &values(&self.x), &y)?;
+            let history: Vec<Vec<f32>> = self.history.iter().map(values).collect();
+            session.write_history(&history)?;
         }
         session.step_with_async(&noise).await?;
         let [next, out] = session.read_both_async().await?;
@@ -235,6 +251,10 @@ impl Run {
             // A second read measures only the wait.
             session.read_async().await?;
             self.wait = Some(begin.elapsed() - time);
+        }
+        if planned.step.form().n_history > 0 {
+            let history = session.read_history_async().await?;
+            self.part.keep(&history, count * len);
         }
         let uncond = (out.len() > next.len()).then_some(self.chunk * len);
         if let (Some(twins), Some(program)) = (&self.twins, session.program()) {
@@ -256,7 +276,7 @@ impl Run {
         if self.part.x.len() < self.x.len() {
             return Ok(None);
         }
-        let part = std::mem::take(&mut self.part);
+        let mut part = std::mem::take(&mut self.part);
         let took = part.shortest.unwrap_or_default();
         if part.x.iter().any(|x| !x.is_finite()) {
             return Err(Error::Config(format!(
@@ -265,6 +285,7 @@ impl Run {
             )));
         }
         self.x.clone_from(&part.x);
+        self.history = std::mem::take(&mut part.history);
         self.done += 1;
         let wait = self.wait.unwrap_or_default();
         self.fit(took.saturating_sub(wait), pace.piece());
@@ -277,21 +298,20 @@ impl Run {
         let planned = self.plan.steps[self.done];
         self.chunk = self.plan.n;
         let noise = self.noise(&planned, 0)?;
-        // Compute the output for the state that a network would get.
-        let mut seen = self.x.clone();
-        if planned.step.form().is_noise_first() {
-            let kicks = seen.iter_mut().zip(&noise);
-            kicks.for_each(|(x, e)| *x += planned.step.noise() as f32 * e);
-        }
-        let marginal = mixture.at(transport.path, planned.step.t);
-        let out = marginal.outputs(transport.prediction, &seen);
         let mut x: Vec<f64> = self.x.iter().map(|x| f64::from(*x)).collect();
-        mixture.step(transport, &planned.step, &mut x, &noise);
+        let mut first = None;
+        let outputs = |inputs: &[f64], t: f64| {
+            let out = mixture.outputs(transport, t, inputs);
+            first.get_or_insert_with(|| out.iter().map(|x| *x as f32).collect());
+            out
+        };
+        let step = planned.step;
+        step.apply_with(&mut x, &mut self.exact_history, &noise, outputs);
         self.x = x.iter().map(|x| *x as f32).collect();
         self.done += 1;
         Ok(Frame {
             x: self.x.as_slice().into(),
-            cond: out.into(),
+            cond: first.unwrap_or_default(),
             uncond: None,
             noise: (!noise.is_empty()).then(|| noise.into()),
             ms: begin.elapsed().as_secs_f64() * 1e3,
@@ -306,7 +326,9 @@ impl Run {
         let steps = self.plan.steps.iter();
         let of_segment: Vec<&LaneStep> = steps.filter(|s| s.segment == segment).collect();
         let settings = &self.plan.settings[segment];
-        let sampling = network.sampler(settings.sampler).guided(settings.guidance);
+        let sampling = network
+            .sampler(settings.sampler.clone())
+            .guided(settings.guidance);
         let steps = of_segment.iter().map(|s| s.step).collect();
         self.session = Some(Open {
             segment,
@@ -361,19 +383,4 @@ fn chunk(n: usize, done: usize, took: Duration, budget: Duration) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_about_equal_and_in_the_budget() {
-        let ms = Duration::from_millis;
-        let chunk = |n, took| chunk(n, 4, took, ms(8));
-        // Half a millisecond each: 16 at a time, or less to make them equal.
-        assert_eq!(chunk(64, ms(2)), 16);
-        assert_eq!(chunk(50, ms(2)), 13);
-        assert_eq!(chunk(10, ms(2)), 10);
-        // One alone is over it.
-        assert_eq!(chunk(64, ms(100)), 1);
-        assert_eq!(chunk(64, Duration::ZERO), 64);
-    }
-}
+mod tests;

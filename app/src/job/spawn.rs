@@ -106,8 +106,10 @@ impl Job {
             .eq(self.measuring.iter().copied())
         {
             self.measuring = curves.iter().map(|curve| curve.id).collect();
-            let list: Vec<(u64, Subject)> =
-                curves.iter().map(|curve| (curve.id, curve.of)).collect();
+            let list: Vec<(u64, Subject)> = curves
+                .iter()
+                .map(|curve| (curve.id, curve.of.clone()))
+                .collect();
             self.ask(Request::Measure(list));
         }
     }

@@ -84,7 +84,7 @@ impl Sweeping {
         let (sweep, at) = (&self.sweep, self.at);
         let opened = checkpoint("the checkpoint", &sweep.rows[at].1, sweep.weights);
         let (model, mut weights) = opened.map_err(Error::Checkpoint)?;
-        let (Some(config), transport) = (model.network.clone(), model.transport) else {
+        let (Some(config), transport) = (model.network.clone(), model.transport.clone()) else {
             return Err(Error::Config("the checkpoint has no network".into()));
         };
         if model.is_plane() {
@@ -102,7 +102,7 @@ impl Sweeping {
         let is_same = |n: &Network| n.config == config && n.transport == transport;
         let network = match self.network.take().filter(is_same) {
             Some(network) => network,
-            None => Network::new(device, config.clone(), transport)?,
+            None => Network::new(device, config.clone(), transport.clone())?,
         };
         let network = self.network.insert(network);
         weights.load(&network.model)?;
@@ -117,7 +117,7 @@ impl Sweeping {
 
 impl Network {
     fn new(device: &Device, config: ModelConfig, transport: Transport) -> Result<Self> {
-        let model = Model::zeros(device, config.clone(), transport)?;
+        let model = Model::zeros(device, config.clone(), transport.clone())?;
         let sampler = ode(Method::Euler, (STRIDE * (COLUMNS - 1)) as u32);
         Ok(Network {
             session: model.sampler(sampler).batch(1).keep_out().session()?,

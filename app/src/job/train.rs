@@ -66,7 +66,7 @@ impl TrainPlan {
         let pieces = (least..self.batch).find(|n| self.batch.is_multiple_of(*n));
         let pieces = pieces.unwrap_or(self.batch);
         Trainer::builder(self.model)
-            .transport(self.transport)
+            .transport(self.transport.clone())
             .adamw(self.adamw)
             .batch(self.batch / pieces)
             .accumulate(pieces)
@@ -207,10 +207,11 @@ impl Training {
     pub async fn keep(&self) -> Result<(Model, Vec<u8>)> {
         let TrainPlan {
             model, transport, ..
-        } = self.plan;
+        } = &self.plan;
+        let (model, transport) = (*model, transport.clone());
         let recipe = Recipe {
             model: model.into(),
-            transport,
+            transport: transport.clone(),
             data: None,
             classes: self.plan.dataset.class_names().to_vec(),
             class_dropout: (model.n_classes > 0).then_some(self.plan.class_dropout),

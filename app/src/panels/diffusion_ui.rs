@@ -5,7 +5,7 @@ use crate::look;
 use crate::state::{LanesAction, Settings};
 use egui::{ComboBox, Response, Sense, Slider, Ui};
 use egui_plot::{Line, Plot, PlotPoint, PlotTransform, VLine};
-use sit_engine::transport::{Curve, Diffusion, DiffusionForm, Path, Sampler};
+use sit_engine::transport::{Curve, Diffusion, DiffusionForm, Path, Sampler, Sde};
 
 /// Points of a plotted curve.
 const POINTS: usize = 128;
@@ -18,17 +18,17 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(model) = &scene.state.model else {
         return;
     };
-    let path = model.transport.path;
+    let path = &model.transport.path;
     let mut any = false;
     for lane in 0..scene.state.lanes.len() {
-        let old = *scene.state.lanes[lane].settings();
-        let Sampler::Sde { .. } = old.sampler else {
+        let old = scene.state.lanes[lane].settings().clone();
+        if lanes_ui::diffusion(&old.sampler).is_none() {
             continue;
-        };
+        }
         any = true;
         ui.separator();
         ui.strong(format!("Lane {}: {}", lane + 1, lanes_ui::title(&old)));
-        let mut new = old;
+        let mut new = old.clone();
         ui.push_id(("diffusion", lane), |ui| {
             edit(ui, scene, lane, path, &mut new)
         });
@@ -37,12 +37,17 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
     }
     if !any {
-        ui.label("All lanes are ODEs: make one an SDE in the tab Lanes.");
+        ui.label("No lane has a D(t): make one an SDE in the tab Lanes.");
     }
 }
 
-fn edit(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, new: &mut Settings) {
-    let Sampler::Sde { diffusion, .. } = &mut new.sampler else {
+fn edit(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: &Path, new: &mut Settings) {
+    let Sampler::Sde(Sde {
+        diffusion,
+        noise_window: window,
+        ..
+    }) = &mut new.sampler
+    else {
         return;
     };
     form(ui, diffusion);
@@ -64,7 +69,7 @@ fn edit(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, new: &mut Setti
             ui.weak("Drag in the plot.");
         }
     });
-    plot(ui, scene, lane, path, diffusion);
+    plot(ui, scene, lane, (path, *window), diffusion);
     if is_zero(diffusion, path) {
         ui.label("D = 0: this SDE is the ODE now.");
     }
@@ -79,7 +84,15 @@ pub fn form(ui: &mut Ui, diffusion: &mut Diffusion) {
         let id = ui.label("Diffusion D(t)").id;
         let combo = ComboBox::from_id_salt("form").selected_text(diffusion.to_string());
         let inner = combo.show_ui(ui, |ui| {
-            for &form in DiffusionForm::ALL {
+            // That form needs the model's loss over time, which only a link can carry.
+            let is_known =
+                |form: &DiffusionForm| *form != DiffusionForm::WKlEta || diffusion.kl.is_some();
+            let forms: Vec<_> = DiffusionForm::ALL
+                .iter()
+                .copied()
+                .filter(is_known)
+                .collect();
+            for form in forms {
                 let chosen = diffusion.curve.is_none() && diffusion.form == form;
                 if ui.selectable_label(chosen, form.name()).clicked() {
                     (diffusion.form, diffusion.curve) = (form, None);
@@ -102,19 +115,27 @@ pub fn norm(ui: &mut Ui, diffusion: &mut Diffusion) {
 }
 
 /// Converts the diffusion to a curve of norm 1, to continue by hand.
-fn by_hand(diffusion: &mut Diffusion, path: Path) {
+fn by_hand(diffusion: &mut Diffusion, path: &Path) {
     diffusion.curve = Some(diffusion.to_curve(path));
     diffusion.norm = 1.0;
 }
 
-fn is_zero(diffusion: &Diffusion, path: Path) -> bool {
+fn is_zero(diffusion: &Diffusion, path: &Path) -> bool {
     (0..=POINTS).all(|i| diffusion.at(path, i as f64 / POINTS as f64) == 0.0)
 }
 
-fn plot(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: Path, diffusion: &mut Diffusion) {
+/// The curve; D is 0 outside of the noise window.
+fn plot(
+    ui: &mut Ui,
+    scene: &Scene<'_>,
+    lane: usize,
+    (path, [from, to]): (&Path, [f64; 2]),
+    diffusion: &mut Diffusion,
+) {
     let at = |i: usize| {
         let t = i as f64 / POINTS as f64;
-        [t, diffusion.at(path, t).min(1e6)]
+        let d = diffusion.at(path, t).min(1e6);
+        [t, if (from..=to).contains(&t) { d } else { 0.0 }]
     };
     let curve: Vec<[f64; 2]> = (0..=POINTS).map(at).collect();
     // The scale stays fixed while a curve is drawn, so that the curve stays under the pointer.
@@ -182,7 +203,7 @@ fn stroke(ui: &Ui, response: &Response, transform: &PlotTransform) -> Option<[[f
 fn draw(curve: &Curve, [from, to]: [[f64; 2]; 2]) -> Curve {
     let index = |t: f64| (t.clamp(0.0, 1.0) * (Curve::POINTS - 1) as f64).round() as usize;
     let (first, last) = (index(from[0].min(to[0])), index(from[0].max(to[0])));
-    let mut values = *curve.values();
+    let mut values = curve.values();
     for (i, value) in values.iter_mut().enumerate().take(last + 1).skip(first) {
         let part = (Curve::time(i) - from[0]) / (to[0] - from[0]);
         let part = if part.is_finite() {
@@ -192,7 +213,7 @@ fn draw(curve: &Curve, [from, to]: [[f64; 2]; 2]) -> Curve {
         };
         *value = (from[1] + part * (to[1] - from[1])).max(0.0) as f32;
     }
-    Curve::new(values).unwrap_or(*curve)
+    Curve::new(values).unwrap_or_else(|_| curve.clone())
 }
 
 #[cfg(test)]
@@ -222,15 +243,15 @@ mod tests {
     #[test]
     fn drawing_goes_on_from_the_form() {
         let mut diffusion = Diffusion::new(DiffusionForm::Linear, 2.0);
-        by_hand(&mut diffusion, Path::Linear);
+        by_hand(&mut diffusion, &Path::Linear);
         assert_eq!(diffusion.norm, 1.0);
-        assert!((diffusion.at(Path::Linear, 0.25) - 1.5).abs() < 1e-6);
+        assert!((diffusion.at(&Path::Linear, 0.25) - 1.5).abs() < 1e-6);
     }
 
     #[test]
     fn zero_is_told() {
         for &form in DiffusionForm::ALL {
-            let zero = is_zero(&Diffusion::new(form, 0.0), Path::Linear);
+            let zero = is_zero(&Diffusion::new(form, 0.0), &Path::Linear);
             // With norm 0 that form is 1/4.
             assert_eq!(zero, form != DiffusionForm::Decreasing, "{form}");
         }

@@ -4,7 +4,7 @@ use super::{Scene, plane_ui};
 use crate::state::{Settings, State, ViewAction};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
-use sit_engine::transport::Sampler;
+use sit_engine::transport::{Diffusion, Sampler, Sde, SdeMethod};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
     let n = scene.state.lanes.len();
@@ -24,19 +24,34 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
 
 /// A lane's sampler in words.
 pub fn title(settings: &Settings) -> String {
-    match settings.sampler {
-        Sampler::Ode { method, .. } => format!("ODE, {method}"),
-        Sampler::Sde {
-            method, diffusion, ..
-        } => format!("SDE, {method}, D = {} × {}", diffusion.norm, diffusion),
+    match &settings.sampler {
+        Sampler::Ode(ode) => format!("ODE, {}", ode.method),
+        Sampler::Sde(sde) => match diffusion(&settings.sampler) {
+            Some(d) => format!("SDE, {}, D = {} × {d}", sde.method, d.norm),
+            None => format!("SDE, {}, snr = {}", sde.method, sde.corrector.snr),
+        },
+        _ => String::new(),
     }
 }
 
 /// What a lane integrates.
 pub fn equation(settings: &Settings) -> &'static str {
-    match settings.sampler {
-        Sampler::Ode { .. } => "dX = v(X, t) dt",
-        Sampler::Sde { .. } => "dX = (v + D s) dt + √(2D) dW",
+    match (&settings.sampler, diffusion(&settings.sampler)) {
+        (_, Some(_)) => "dX = (v + D s) dt + √(2D) dW",
+        (Sampler::Sde(_), None) => "dX = v(X, t) dt, corrected",
+        _ => "dX = v(X, t) dt",
+    }
+}
+
+/// The diffusion of an SDE that has one.
+pub fn diffusion(sampler: &Sampler) -> Option<&Diffusion> {
+    match sampler {
+        Sampler::Sde(Sde {
+            method: SdeMethod::PredictorCorrector,
+            ..
+        }) => None,
+        Sampler::Sde(sde) => Some(&sde.diffusion),
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The panels of the window, one file each. A panel reads the state and returns actions; it changes nothing itself.
 
 mod badge_ui;
+mod controls;
 mod cost_ui;
 mod data_ui;
 mod diffusion_ui;
@@ -9,6 +10,7 @@ mod help_ui;
 mod lanes_ui;
 mod marginals_ui;
 mod model_ui;
+mod more_ui;
 mod nearest_ui;
 mod plane_ui;
 mod playback_ui;

@@ -71,7 +71,7 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
     let labels = state.labels(state.lanes[lane].settings_at(record.t(n)));
     let mixture = state.model.as_ref().and_then(|m| mixture(&m.source));
     let exact = mixture.as_ref().zip(state.model.as_ref());
-    let exact = exact.map(|(mixture, model)| mixture.at(model.transport.path, record.t(n)));
+    let exact = exact.map(|(mixture, model)| mixture.at(&model.transport.path, record.t(n)));
     let side = ui.available_width();
     let background = exact.as_ref().map(|exact| density(ui, lane, exact));
     let plot = plane(&format!("plane {lane}")).width(side).height(side);

@@ -1,20 +1,21 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
-use super::{Scene, diffusion_ui, lanes_ui};
+use super::controls::{choose, interval, number};
+use super::{Scene, diffusion_ui, lanes_ui, more_ui};
 use crate::state::{LanesAction, MAX_LANES, MAX_STEPS, Model, Noise, Settings, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
-use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler};
+use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler, SdeMethod};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     for lane in 0..scene.state.lanes.len() {
-        let old = *scene.state.lanes[lane].settings();
+        let old = scene.state.lanes[lane].settings().clone();
         let title = format!("Lane {}: {}", lane + 1, lanes_ui::title(&old));
         let header = CollapsingHeader::new(title)
             .id_salt(("lane", lane))
             .default_open(true);
         header.show(ui, |ui| {
             ui.push_id(lane, |ui| {
-                let mut new = old;
+                let mut new = old.clone();
                 settings(ui, scene, lane, &mut new);
                 if new != old {
                     scene.act(LanesAction::SetLane(lane, new));
@@ -42,7 +43,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
     if branch.clicked() {
         let settings = Settings {
             sampler: other_kind(&old.sampler),
-            ..*old
+            ..old.clone()
         };
         scene.act(LanesAction::Branch(Some((lane, settings))));
     }
@@ -52,7 +53,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
     if noise.clicked() {
         let settings = Settings {
             noise_seed: old.noise_seed + 1,
-            ..*old
+            ..old.clone()
         };
         scene.act(LanesAction::Branch(Some((lane, settings))));
     }
@@ -63,7 +64,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
 }
 
 fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
-    let is_sde = matches!(new.sampler, Sampler::Sde { .. });
+    let is_sde = matches!(new.sampler, Sampler::Sde(_));
     ui.horizontal(|ui| {
         for (sde, name) in [(false, "ODE"), (true, "SDE")] {
             if ui.radio(is_sde == sde, name).clicked() && is_sde != sde {
@@ -73,38 +74,43 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
         ui.label(lanes_ui::equation(new));
     });
     match &mut new.sampler {
-        Sampler::Ode { method, n_steps } => {
-            choose(ui, "Method", method, Method::ALL, Method::name);
-            steps(ui, n_steps);
+        Sampler::Ode(ode) => {
+            let methods = Method::ALL.iter().copied();
+            let fixed = methods.filter(|method| !method.is_adaptive());
+            choose(ui, "Method", &mut ode.method, fixed, Method::name);
+            steps(ui, &mut ode.n_steps);
         }
-        Sampler::Sde {
-            method,
-            diffusion,
-            last_step,
-            last_step_size,
-            n_steps,
-        } => {
-            choose(ui, "Method", method, &Method::OF_SDE, Method::name);
-            steps(ui, n_steps);
-            diffusion_ui::form(ui, diffusion);
-            diffusion_ui::norm(ui, diffusion);
-            choose(ui, "Last step", last_step, LastStep::ALL, LastStep::name);
-            if *last_step != LastStep::None {
-                ui.horizontal(|ui| {
-                    let label = ui.label("Last step's size").id;
-                    let drag = DragValue::new(last_step_size)
-                        .range(1e-4..=0.5)
-                        .speed(0.001);
-                    ui.add(drag).labelled_by(label);
-                });
+        Sampler::Sde(sde) => {
+            let methods = SdeMethod::ALL.iter().copied();
+            choose(ui, "Method", &mut sde.method, methods, SdeMethod::name);
+            steps(ui, &mut sde.n_steps);
+            if sde.method != SdeMethod::PredictorCorrector {
+                diffusion_ui::form(ui, &mut sde.diffusion);
+                diffusion_ui::norm(ui, &mut sde.diffusion);
+            }
+            let last_steps = LastStep::ALL.iter().copied();
+            choose(
+                ui,
+                "Last step",
+                &mut sde.last_step,
+                last_steps,
+                LastStep::name,
+            );
+            if sde.last_step != LastStep::None {
+                let drag = DragValue::new(&mut sde.last_step_size)
+                    .range(1e-4..=0.5)
+                    .speed(0.001);
+                number(ui, "Last step's size", drag);
             }
             noise(ui, &mut new.noise);
         }
+        _ => {}
     }
     if let Some(model) = scene.state.model.as_ref().filter(|m| m.io.n_classes > 0) {
         class(ui, new, model);
         guidance(ui, new);
     }
+    more_ui::show(ui, &mut new.sampler);
     let failed = scene.state.records[lane].failure.is_some();
     if failed || new.t_eps.is_some() {
         ends(ui, new);
@@ -112,14 +118,11 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
 }
 
 fn steps(ui: &mut Ui, n_steps: &mut u32) {
-    ui.horizontal(|ui| {
-        let label = ui.label("Steps").id;
-        let drag = DragValue::new(n_steps)
-            .range(1..=MAX_STEPS as u32)
-            .speed(0.2)
-            .update_while_editing(false);
-        ui.add(drag).labelled_by(label);
-    });
+    let drag = DragValue::new(n_steps)
+        .range(1..=MAX_STEPS as u32)
+        .speed(0.2)
+        .update_while_editing(false);
+    number(ui, "Steps", drag);
 }
 
 fn noise(ui: &mut Ui, noise: &mut Noise) {
@@ -168,25 +171,12 @@ fn guidance(ui: &mut Ui, new: &mut Settings) {
     if guidance.scale == 1.0 {
         return;
     }
-    ui.horizontal(|ui| {
-        let label = ui.label("Guided from t =").id;
-        let [mut lo, mut hi] = guidance.interval;
-        let drag = |x| {
-            DragValue::new(x)
-                .range(0.0..=1.0)
-                .speed(0.005)
-                .max_decimals(3)
-        };
-        ui.add(drag(&mut lo)).labelled_by(label);
-        let label = ui.label("to").id;
-        ui.add(drag(&mut hi)).labelled_by(label);
-        guidance.interval = [lo.min(hi), hi];
-    });
+    interval(ui, "Guided from t =", &mut guidance.interval);
     choose(
         ui,
         "Guided channels",
         &mut guidance.channels,
-        GuidanceChannels::ALL,
+        GuidanceChannels::ALL.iter().copied(),
         GuidanceChannels::name,
     );
 }
@@ -208,25 +198,5 @@ fn ends(ui: &mut Ui, new: &mut Settings) {
                 .max_decimals(5);
             ui.add(drag);
         }
-    });
-}
-
-/// A menu of one of the engine's registries.
-fn choose<T: Copy + PartialEq>(
-    ui: &mut Ui,
-    label: &str,
-    value: &mut T,
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-) {
-    ui.horizontal(|ui| {
-        let id = ui.label(label).id;
-        let combo = ComboBox::from_id_salt(label).selected_text(name(*value));
-        let inner = combo.show_ui(ui, |ui| {
-            for &choice in all {
-                ui.selectable_value(value, choice, name(choice));
-            }
-        });
-        inner.response.labelled_by(id);
     });
 }

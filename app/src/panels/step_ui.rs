@@ -66,7 +66,7 @@ const TABLE: &[Entry] = &[
     (
         "drift",
         "rms of v for the ODE, of v + D s for the SDE",
-        |c| number(c.row.norms?.drift),
+        |c| number(c.row.norms?.drift?),
     ),
     ("noise", "rms of √(2D dt) ε, what the step added", |c| {
         number(c.row.norms?.noise)

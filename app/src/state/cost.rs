@@ -1,8 +1,8 @@
 //! The cost of a lane's samples: their distance from those of many steps, by the number of network evaluations.
 
 use super::{Classes, Lane, LaneStep, Noise, Settings, State};
-use sit_engine::error::Result;
-use sit_engine::transport::{Method, Sampler, Transport, nfe};
+use sit_engine::error::{Error, Result};
+use sit_engine::transport::{Grid, Method, Sampler, Transport, nfe};
 
 /// Numbers of steps that are measured.
 pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
@@ -17,7 +17,7 @@ const MOST: usize = 256;
 const KEPT: usize = 32;
 
 /// What a curve depends on. Lanes that differ only in their number of steps have the same curve.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     /// The settings, with one step.
     pub settings: Settings,
@@ -103,28 +103,42 @@ impl Subject {
 
     /// The settings with this many steps. An SDE always uses one Brownian path, which its steps refine, whatever noise the lane
     /// uses. The increments have the same distribution, and paths can be compared.
-    pub fn rung(&self, n_steps: u32) -> Settings {
-        Settings {
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a list of times, which has its own number of steps.
+    pub fn rung(&self, n_steps: u32) -> Result<Settings> {
+        if let Grid::Times(_) = self.settings.sampler.grid() {
+            return Err(Error::Config(
+                "a list of times has its own number of steps, so there is no curve of it".into(),
+            ));
+        }
+        Ok(Settings {
             noise: Noise::Brownian,
             ..with_steps(&self.settings, n_steps)
-        }
+        })
     }
 
     /// The settings of the reference. An ODE uses Heun's method, which is practically exact with so many steps; an SDE uses its own
     /// method.
-    pub fn reference(&self) -> Settings {
-        let mut settings = self.rung(REFERENCE_STEPS);
-        if let Sampler::Ode { method, .. } = &mut settings.sampler {
-            *method = Method::Heun;
+    ///
+    /// # Errors
+    /// As [`Subject::rung`].
+    pub fn reference(&self) -> Result<Settings> {
+        let mut settings = self.rung(REFERENCE_STEPS)?;
+        if let Sampler::Ode(ode) = &mut settings.sampler {
+            ode.method = Method::Heun;
         }
-        settings
+        Ok(settings)
     }
 }
 
 fn with_steps(settings: &Settings, n: u32) -> Settings {
-    let mut settings = *settings;
-    let (Sampler::Ode { n_steps, .. } | Sampler::Sde { n_steps, .. }) = &mut settings.sampler;
-    *n_steps = n;
+    let mut settings = settings.clone();
+    match &mut settings.sampler {
+        Sampler::Ode(ode) => ode.n_steps = n,
+        Sampler::Sde(sde) => sde.n_steps = n,
+        _ => {}
+    }
     settings
 }
 
@@ -133,7 +147,7 @@ fn with_steps(settings: &Settings, n: u32) -> Settings {
 /// # Errors
 /// As of [`Lane::steps`].
 pub fn priced(settings: &Settings, transport: &Transport) -> Result<(Vec<LaneStep>, usize)> {
-    let steps = Lane::new(*settings).steps(transport)?;
+    let steps = Lane::new(settings.clone()).steps(transport)?;
     let guided = |t| settings.guidance.active(t);
     let price = |LaneStep { step, .. }: &LaneStep| {
         let twice = step.times().iter().any(|&t| guided(t));
@@ -256,7 +270,7 @@ mod tests {
     use super::*;
     use crate::source::{Origin, open};
     use crate::state::{Action, CostAction, LanesAction, Source, ode, sde};
-    use sit_engine::transport::{Diffusion, Guidance};
+    use sit_engine::transport::{Diffusion, Guidance, SdeMethod};
 
     fn ready() -> State {
         let Ok(Origin::Network((model, _))) = open(&Source::Digits) else {
@@ -350,7 +364,10 @@ mod tests {
         };
         assert_eq!(price(ode(Method::Euler, 8), 1.0), 8);
         assert_eq!(price(ode(Method::Heun, 8), 1.0), 16);
-        assert_eq!(price(sde(Method::Euler, Diffusion::default(), 8), 1.0), 8);
+        assert_eq!(
+            price(sde(SdeMethod::Euler, Diffusion::default(), 8), 1.0),
+            8
+        );
         // Euler at 0, 1/8, 2/8, 3/8, 4/8; Heun's step from 4/8 on as well.
         assert_eq!(price(ode(Method::Euler, 8), 2.0), 8 + 5);
         assert_eq!(price(ode(Method::Heun, 8), 2.0), 16 + 10);
@@ -369,12 +386,12 @@ mod tests {
             steps[steps.len() - 2].step.t_next
         };
         for n in RUNGS {
-            let rung = of.rung(n);
+            let rung = of.rung(n).unwrap();
             assert_eq!((rung.noise, rung.sampler.n_steps()), (Noise::Brownian, n));
-            assert_eq!(end(&rung), end(&of.reference()));
+            assert_eq!(end(&rung), end(&of.reference().unwrap()));
         }
         assert_eq!(
-            Subject::of(&state, 0).reference().sampler,
+            Subject::of(&state, 0).reference().unwrap().sampler,
             ode(Method::Heun, REFERENCE_STEPS)
         );
     }

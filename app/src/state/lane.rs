@@ -1,9 +1,11 @@
 //! A lane: one sampler's path from noise to data, with its branches.
 
+use super::MAX_STEPS;
 use serde::{Deserialize, Serialize};
-use sit_engine::error::Result;
+use sit_engine::error::{Error, Result};
 use sit_engine::transport::{
-    Diffusion, Guidance, LastStep, Method, Sampler, Step, Transport, schedule, schedule_from,
+    Diffusion, Grid, Guidance, Method, Ode, Sampler, Sde, SdeMethod, Step, Transport, schedule,
+    schedule_from,
 };
 
 /// Which normal numbers an SDE's steps use.
@@ -19,7 +21,7 @@ pub enum Noise {
 }
 
 /// What a lane does from some time on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// The solver.
@@ -52,25 +54,74 @@ impl Default for Settings {
     }
 }
 
-/// An ODE of `n` equal steps.
-pub fn ode(method: Method, n: u32) -> Sampler {
-    Sampler::Ode { method, n_steps: n }
-}
+impl Settings {
+    /// Refuses one Brownian path for steps that are not its equal parts.
+    fn check_brownian(&self, sde: &Sde) -> Result<()> {
+        if self.noise == Noise::Independent {
+            return Ok(());
+        }
+        let reason = match (&sde.grid, sde.method) {
+            (Grid::Uniform, SdeMethod::Euler | SdeMethod::Heun) => return Ok(()),
+            (Grid::Uniform, method) => format!("{method} does not add noise once in each step"),
+            (grid, _) => format!("those of the time grid {grid} are not equal"),
+        };
+        Err(Error::Config(format!(
+            "one Brownian path: the steps are its equal parts, and {reason}"
+        )))
+    }
 
-/// An SDE of `n` equal steps, the last one without noise, so that its times are those of an ODE of `n` steps.
-pub fn sde(method: Method, diffusion: Diffusion, n: u32) -> Sampler {
-    let n = n.max(2);
-    Sampler::Sde {
-        method,
-        diffusion,
-        last_step: LastStep::Mean,
-        last_step_size: 1.0 / f64::from(n),
-        n_steps: n - 1,
+    /// Refuses what a lane cannot show, with the reason.
+    fn check(&self) -> Result<()> {
+        self.guidance.validate()?;
+        match &self.sampler {
+            Sampler::Sde(sde) => {
+                let corrections = match sde.method {
+                    SdeMethod::PredictorCorrector => sde.corrector.steps,
+                    _ => 0,
+                };
+                let n = u64::from(self.sampler.n_steps()) * (1 + u64::from(corrections));
+                if corrections > 0 && n > MAX_STEPS as u64 {
+                    return Err(Error::setting(
+                        "steps",
+                        format!("got {n} with the corrector's, expected at most {MAX_STEPS}"),
+                    ));
+                }
+                self.check_brownian(sde)
+            }
+            Sampler::Ode(ode) if ode.method.is_adaptive() => Err(Error::setting(
+                "method",
+                format!(
+                    "got {}, which chooses its steps itself; a lane needs one of given steps",
+                    ode.method
+                ),
+            )),
+            Sampler::Ode(Ode { reverse: true, .. }) => Err(Error::Config(
+                "a lane goes from noise to data, and this sampler from data to noise".into(),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
+/// An ODE of `n` equal steps.
+pub fn ode(method: Method, n: u32) -> Sampler {
+    Sampler::ode(method, n)
+}
+
+/// An SDE of `n` equal steps, the last one without noise, so that its times are those of an ODE of `n` steps.
+pub fn sde(method: SdeMethod, diffusion: Diffusion, n: u32) -> Sampler {
+    let n = n.max(2);
+    Sampler::Sde(Sde {
+        method,
+        diffusion,
+        last_step_size: 1.0 / f64::from(n),
+        n_steps: n - 1,
+        ..Sde::default()
+    })
+}
+
 /// Settings from a time on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Start time. Ignored for the first segment, which starts where its sampler does.
     pub from: f64,
@@ -146,12 +197,15 @@ impl Lane {
     pub fn steps(&self, transport: &Transport) -> Result<Vec<LaneStep>> {
         let mut list: Vec<LaneStep> = Vec::new();
         for (segment, part) in self.segments.iter().enumerate() {
-            part.settings.guidance.validate()?;
-            list.retain(|s| segment == 0 || s.step.t < part.from - TIME_EPS);
+            part.settings.check()?;
+            // A corrector's steps begin and end at one time.
+            list.retain(|s| {
+                s.step.t < part.from - TIME_EPS || s.step.t_next <= part.from + TIME_EPS
+            });
             let sampler = &part.settings.sampler;
             let transport = Transport {
                 t_eps_sample: part.settings.t_eps.or(transport.t_eps_sample),
-                ..*transport
+                ..transport.clone()
             };
             let transport = &transport;
             let steps = match list.last() {
@@ -175,11 +229,25 @@ pub const TIME_EPS: f64 = 1e-9;
 
 /// An SDE with the ODE's steps, or the reverse.
 pub fn other_kind(sampler: &Sampler) -> Sampler {
-    match *sampler {
-        Sampler::Ode { method, n_steps } => sde(method, Diffusion::default(), n_steps),
-        Sampler::Sde {
-            method, n_steps, ..
-        } => ode(method, n_steps + 1),
+    let n = sampler.n_steps();
+    let other = match sampler {
+        Sampler::Sde(Sde {
+            method: SdeMethod::Heun,
+            ..
+        }) => ode(Method::Heun, n + 1),
+        Sampler::Sde(_) => ode(Method::Euler, n + 1),
+        Sampler::Ode(Ode {
+            method: Method::Heun,
+            ..
+        }) => sde(SdeMethod::Heun, Diffusion::default(), n),
+        _ => sde(SdeMethod::Euler, Diffusion::default(), n),
+    };
+    match (other, sampler.grid().clone()) {
+        // A list of times ends where its own sampler does.
+        (other, Grid::Times(_)) => other,
+        (Sampler::Ode(ode), grid) => Sampler::Ode(Ode { grid, ..ode }),
+        (Sampler::Sde(sde), grid) => Sampler::Sde(Sde { grid, ..sde }),
+        (other, _) => other,
     }
 }
 
@@ -200,7 +268,7 @@ mod tests {
                 steps.iter().map(|s| s.step.t_next).collect()
             };
             let a = times(ode(Method::Euler, n));
-            let b = times(sde(Method::Euler, Diffusion::default(), n));
+            let b = times(sde(SdeMethod::Euler, Diffusion::default(), n));
             assert_eq!(a.len(), b.len());
             assert!(
                 a.iter().zip(&b).all(|(a, b)| (a - b).abs() < TIME_EPS),
@@ -214,12 +282,12 @@ mod tests {
         let transport = Transport::default();
         let lane = Lane::new(Settings::default());
         let whole = lane.steps(&transport).unwrap();
-        let sampler = sde(Method::Euler, Diffusion::default(), 50);
+        let sampler = sde(SdeMethod::Euler, Diffusion::default(), 50);
         let settings = Settings {
             sampler,
             ..Settings::default()
         };
-        let branch = lane.branch(0.5, settings);
+        let branch = lane.branch(0.5, settings.clone());
         let steps = branch.steps(&transport).unwrap();
         assert_eq!(steps.len(), whole.len());
         assert_eq!(steps[..25], whole[..25]);
@@ -232,8 +300,8 @@ mod tests {
         assert_eq!(branch.settings_at(0.49), lane.settings());
         assert_eq!(branch.settings_at(0.5), &settings);
         // A branch of a branch before its start replaces it; at the start it is a new lane.
-        assert_eq!(branch.branch(0.3, settings).segments.len(), 2);
-        assert_eq!(branch.branch(0.0, settings), Lane::new(settings));
+        assert_eq!(branch.branch(0.3, settings.clone()).segments.len(), 2);
+        assert_eq!(branch.branch(0.0, settings.clone()), Lane::new(settings));
     }
 
     #[test]
@@ -243,10 +311,80 @@ mod tests {
             ..Diffusion::default()
         };
         let lane = Lane::new(Settings {
-            sampler: sde(Method::Euler, diffusion, 10),
+            sampler: sde(SdeMethod::Euler, diffusion, 10),
             ..Settings::default()
         });
         let message = lane.steps(&Transport::default()).unwrap_err().to_string();
         assert!(message.contains("SBDM"), "{message}");
+    }
+
+    #[test]
+    fn what_a_lane_cannot_show_is_refused() {
+        let refusal = |settings: &Settings| {
+            let steps = Lane::new(settings.clone()).steps(&Transport::default());
+            steps.unwrap_err().to_string()
+        };
+        let of = |sampler| Settings {
+            sampler,
+            noise: Noise::Brownian,
+            ..Settings::default()
+        };
+        for (method, grid, expected) in [
+            (SdeMethod::Euler, Grid::Shift(3.0), "time grid shift:3"),
+            (SdeMethod::PredictorCorrector, Grid::Uniform, "and pc does"),
+            (SdeMethod::Alternate, Grid::Uniform, "and alternate does"),
+        ] {
+            let sde = Sde {
+                method,
+                grid,
+                ..Sde::default()
+            };
+            let mut settings = of(sde.into());
+            assert!(refusal(&settings).contains(expected));
+            settings.noise = Noise::Independent;
+            Lane::new(settings).steps(&Transport::default()).unwrap();
+        }
+        // The noise of an ODE is not used.
+        let settings = of(ode(Method::UniPc, 8));
+        Lane::new(settings).steps(&Transport::default()).unwrap();
+        assert!(refusal(&of(ode(Method::Dopri5, 8))).contains("got dopri5, which chooses"));
+        let mut many = Sde {
+            method: SdeMethod::PredictorCorrector,
+            n_steps: 400,
+            ..Sde::default()
+        };
+        many.corrector.steps = 10;
+        let message = refusal(&Settings {
+            sampler: many.into(),
+            ..Settings::default()
+        });
+        assert!(
+            message.contains("got 4400 with the corrector's"),
+            "{message}"
+        );
+        let back = Ode {
+            reverse: true,
+            ..Ode::default()
+        };
+        assert!(refusal(&of(back.into())).contains("from data to noise"));
+    }
+
+    #[test]
+    fn the_other_kind_keeps_the_time_grid() {
+        let grid = Grid::Power(2.0);
+        for method in [Method::Heun, Method::UniPc] {
+            let sampler = Sampler::Ode(Ode {
+                method,
+                grid: grid.clone(),
+                ..Ode::default()
+            });
+            let other = other_kind(&sampler);
+            assert_eq!(other.grid(), &grid);
+            let back = other_kind(&other);
+            assert_eq!(
+                (back.n_steps(), back.grid()),
+                (sampler.n_steps(), sampler.grid())
+            );
+        }
     }
 }

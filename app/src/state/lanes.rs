@@ -91,7 +91,7 @@ impl State {
     fn branch(&mut self, from: Option<(usize, Settings)>) {
         let (lane, settings) = from.unwrap_or_else(|| {
             let lead = self.lead();
-            let mut settings = *self.lanes[lead].settings_at(self.t());
+            let mut settings = self.lanes[lead].settings_at(self.t()).clone();
             settings.sampler = other_kind(&settings.sampler);
             (lead, settings)
         });
@@ -128,7 +128,7 @@ impl State {
                     record.settings = self.lanes[lane]
                         .segments
                         .iter()
-                        .map(|s| s.settings)
+                        .map(|s| s.settings.clone())
                         .collect();
                     record.steps = steps;
                     record.failure = self.over_budget(&record, model);

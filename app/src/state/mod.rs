@@ -41,7 +41,7 @@ pub use tour::{STOPS, Stop};
 pub use training::{Learned, Status, TIME_BINS, TrainingAction, TrainingView};
 pub use view::{Layout, Quantity, Tab, View, ViewAction};
 
-use sit_engine::transport::{Diffusion, Method};
+use sit_engine::transport::{Diffusion, SdeMethod};
 
 /// Most lanes side by side.
 pub const MAX_LANES: usize = 4;
@@ -98,7 +98,7 @@ pub struct State {
 impl Default for State {
     /// ODE on the left, SDE on the right, from the same noise, on the embedded digits.
     fn default() -> Self {
-        let sampler = sde(Method::Euler, Diffusion::default(), DEFAULT_STEPS);
+        let sampler = sde(SdeMethod::Euler, Diffusion::default(), DEFAULT_STEPS);
         let noisy = Settings {
             sampler,
             ..Settings::default()
@@ -224,10 +224,15 @@ impl State {
 
     /// Whether all lanes can show the state that `cursor` steps of the lead lane lead to.
     pub fn is_shown(&self, cursor: usize) -> bool {
-        let t = self.lead_record().t(cursor.min(self.n_steps()));
-        self.records.iter().all(|record| {
-            record.failure.is_some()
-                || record.is_started() && record.frames.len() >= record.steps_until(t)
+        let (lead, cursor) = (self.lead(), cursor.min(self.n_steps()));
+        let t = self.records[lead].t(cursor);
+        self.records.iter().enumerate().all(|(lane, record)| {
+            // Several steps of the lead lane may end at one time.
+            let due = match lane == lead {
+                true => cursor,
+                false => record.steps_until(t),
+            };
+            record.failure.is_some() || record.is_started() && record.frames.len() >= due
         })
     }
 

@@ -35,7 +35,7 @@ pub fn total(terms: &[Term]) -> Option<Vec<f32>> {
 /// `quantity` of a lane after `n` steps, as a sum; empty if it does not exist, such as the noise of an ODE.
 ///
 /// The network's output is the one at the state that is shown, which the next step computes. At the end of the path, and until the
-/// next step is done, it is the last output. For a Heun step it is the first evaluation, after the step's noise.
+/// next step is done, it is the last output. For a step of several evaluations it is the first one, after the step's noise.
 pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transport) -> Vec<Term> {
     let Some(state) = record.state(n) else {
         return Vec::new();
@@ -64,7 +64,7 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
     let Some(input) = input(record, step, planned) else {
         return Vec::new();
     };
-    let t = planned.step.t;
+    let t = planned.step.times()[0];
     let guidance = &record.settings[planned.segment].guidance;
     // Weights of the two outputs in the one that is integrated. This ignores that some channels may be unguided.
     let scale = guidance.scale_at(t);
@@ -100,7 +100,7 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
     sum
 }
 
-/// The network's input in step `k` and its output there, with the guidance of the step; `None` before the step was computed.
+/// The state at the first evaluation of step `k` and the network's output there, with the guidance of the step; `None` before the step was computed.
 ///
 /// This ignores that some channels may be unguided.
 pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
@@ -110,7 +110,7 @@ pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
         return Some((x, frame.cond.to_vec()));
     };
     let guidance = &record.settings[planned.segment].guidance;
-    let scale = guidance.scale_at(planned.step.t);
+    let scale = guidance.scale_at(planned.step.times()[0]);
     let shares = [(scale, &frame.cond), (1.0 - scale, uncond)];
     let shares: Vec<Term> = shares
         .into_iter()
@@ -119,11 +119,11 @@ pub fn evaluation(record: &Record, k: usize) -> Option<(Vec<f32>, Vec<f32>)> {
     Some((x, total(&shares)?))
 }
 
-/// The network's input in a step: the state before it, and for methods that add their noise first, that noise.
+/// The state at a step's first evaluation: that before the step, and for methods that add their noise first, that noise.
 fn input(record: &Record, step: usize, planned: &LaneStep) -> Option<Vec<Term>> {
     let mut input: Vec<Term> = term(1.0, record.state(step)?).into_iter().collect();
     if let Some(array) = &record.frames[step].noise
-        && planned.step.form().is_noise_first()
+        && planned.step.form().adds_noise_first()
     {
         input.extend(term(planned.step.noise(), array));
     }
@@ -157,7 +157,7 @@ mod tests {
             ms: 0.0,
         });
         let record = Record {
-            settings: vec![settings],
+            settings: vec![settings.clone()],
             steps: Lane::new(settings).steps(&transport).unwrap(),
             start: one(-1.0),
             frames: frames.collect(),

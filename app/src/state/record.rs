@@ -86,14 +86,26 @@ impl Record {
             let (new, old) = (&self.steps[*k], &past.steps[*k]);
             let settings = |r: &Record, s: &LaneStep| Settings {
                 sampler: super::ode(sit_engine::transport::Method::Euler, 1),
-                ..r.settings[s.segment]
+                ..r.settings[s.segment].clone()
             };
             new.step == old.step && settings(self, new) == settings(past, old)
         };
         let n = past.frames.len().min(self.steps.len());
-        let n = (0..n).take_while(same).count();
+        let mut n = (0..n).take_while(same).count();
+        // A method of several steps goes on only with what it kept, which is not recorded: it begins its segment again.
+        while n > 0 && self.keeps_history(n) {
+            n -= 1;
+        }
         self.start = Arc::clone(&past.start);
         self.frames = past.frames[..n].to_vec();
+    }
+
+    /// Whether step `n` reads what earlier steps of its segment kept.
+    fn keeps_history(&self, n: usize) -> bool {
+        let Some(next) = self.steps.get(n) else {
+            return false;
+        };
+        next.step.form().n_history > 0 && self.steps[n - 1].segment == next.segment
     }
 
     /// Network evaluations of the first `n` steps; one with guidance counts twice.

@@ -2,7 +2,7 @@
 
 use super::*;
 use sit_engine::model::{Block, Dit, Network as _};
-use sit_engine::transport::{Guidance, Transport};
+use sit_engine::transport::{Diffusion, Guidance, Method, Sampler, SdeMethod, Transport};
 use std::sync::Arc;
 
 const DIT: Dit = Dit {
@@ -146,7 +146,7 @@ fn a_change_starts_a_new_run_and_old_steps_are_not_taken() {
     let mut state = ready();
     compute(&mut state);
     let old = state.records[1].run;
-    let mut settings = *state.lanes[1].settings();
+    let mut settings = state.lanes[1].settings().clone();
     settings.noise_seed = 7;
     let kept = state.records[0].clone();
     state.apply(LanesAction::SetLane(1, settings));
@@ -186,7 +186,7 @@ fn a_branch_shares_the_past() {
     // Its settings change from the branch on.
     let other = Settings {
         class: Some(1),
-        ..*state.lanes[2].settings()
+        ..state.lanes[2].settings().clone()
     };
     state.apply(LanesAction::SetLane(2, other));
     assert_eq!(state.records[2].frames.len(), 20);
@@ -205,9 +205,62 @@ fn a_branch_shares_the_past() {
 }
 
 #[test]
+fn several_steps_at_one_time_are_played() {
+    let mut state = ready();
+    let Sampler::Sde(mut sde) = sde(SdeMethod::PredictorCorrector, Diffusion::default(), 5) else {
+        panic!("an SDE");
+    };
+    sde.corrector.steps = 7;
+    let settings = Settings {
+        sampler: sde.into(),
+        ..Settings::default()
+    };
+    state.apply(LanesAction::SetLane(0, settings));
+    assert_eq!(state.n_steps(), 4 * 8 + 1);
+    state.playback.speed = SPEEDS[0];
+    compute(&mut state);
+    assert!(state.is_shown(1) && !state.is_shown(9));
+    play(&mut state, 3.0);
+    assert_eq!(state.playback.cursor, 1);
+    // The other lane is at the time of the first corrector's step.
+    assert_eq!((state.t(), state.position(1)), (0.2, 10));
+    state.playback.speed = 120.0;
+    play(&mut state, 1.0);
+    assert_eq!((state.playback.cursor, state.t()), (33, 1.0));
+    // A branch after a predictor keeps its correctors.
+    state.apply(PlaybackAction::Seek(9));
+    state.apply(LanesAction::Branch(None));
+    let branch = &state.records[2];
+    assert!(branch.t(16) == 0.4 && branch.t(17) > 0.4);
+    assert_eq!(branch.steps[..16], state.records[0].steps[..16]);
+    assert_eq!(branch.frames[..16], state.records[0].frames[..16]);
+}
+
+#[test]
+fn a_branch_does_not_go_on_without_what_its_past_kept() {
+    let mut state = ready();
+    let settings = Settings {
+        sampler: ode(Method::UniPc, 10),
+        ..Settings::default()
+    };
+    state.apply(LanesAction::SetLane(0, settings));
+    state.apply(PlaybackAction::Seek(2));
+    compute(&mut state);
+    let done = state.records[0].frames.len();
+    assert_eq!(done, 3);
+    // Not all of the past is computed: that needs what the third step kept.
+    state.apply(PlaybackAction::Seek(5));
+    state.apply(LanesAction::Branch(None));
+    assert!(state.records[2].is_started() && state.records[2].frames.is_empty());
+    compute(&mut state);
+    state.apply(LanesAction::Branch(None));
+    assert_eq!(state.records[3].frames.len(), 5);
+}
+
+#[test]
 fn a_refused_lane_says_why_and_another_leads() {
     let mut state = ready();
-    let mut settings = *state.lanes[0].settings();
+    let mut settings = state.lanes[0].settings().clone();
     settings.guidance = Guidance {
         interval: [0.9, 0.1],
         ..Guidance::default()
@@ -232,7 +285,7 @@ fn a_refused_lane_says_why_and_another_leads() {
 #[test]
 fn a_link_restores_the_picture() {
     let mut state = ready();
-    let mut settings = *state.lanes[1].settings();
+    let mut settings = state.lanes[1].settings().clone();
     settings.noise_seed = 3;
     state.apply(LanesAction::SetLane(1, settings));
     state.apply(LanesAction::SetClasses(Classes::One(2)));

@@ -1,7 +1,7 @@
 //! A tour of six stops, each one click away.
 
 use super::{DEFAULT_STEPS, Lane, Link, Noise, Settings, Source, State, View, ode, sde};
-use sit_engine::transport::{Diffusion, DiffusionForm, LastStep, Method, Sampler};
+use sit_engine::transport::{Diffusion, DiffusionForm, Method, Sampler, SdeMethod};
 
 /// A stop of the tour.
 #[derive(Debug, Clone, Copy)]
@@ -18,25 +18,13 @@ pub struct Stop {
     exact: Option<&'static str>,
 }
 
-const SIGMA: Diffusion = Diffusion {
-    form: DiffusionForm::Sigma,
-    norm: 1.0,
-    curve: None,
-};
-
-fn sigma(norm: f64) -> Diffusion {
-    Diffusion { norm, ..SIGMA }
+const fn sigma(norm: f64) -> Diffusion {
+    Diffusion::new(DiffusionForm::Sigma, norm)
 }
 
 /// An SDE on a fixed interval, so that other numbers of steps refine the same path.
 fn refined(n_steps: u32) -> Sampler {
-    Sampler::Sde {
-        method: Method::Euler,
-        diffusion: SIGMA,
-        last_step: LastStep::Mean,
-        last_step_size: 0.04,
-        n_steps,
-    }
+    Sampler::sde(SdeMethod::Euler, sigma(1.0), n_steps)
 }
 
 /// The tour.
@@ -48,7 +36,7 @@ pub const STOPS: [Stop; 6] = [
         lanes: || {
             vec![
                 ode(Method::Euler, DEFAULT_STEPS),
-                sde(Method::Euler, SIGMA, DEFAULT_STEPS),
+                sde(SdeMethod::Euler, sigma(1.0), DEFAULT_STEPS),
             ]
         },
         brownian: false,
@@ -60,7 +48,7 @@ pub const STOPS: [Stop; 6] = [
         lanes: || {
             vec![
                 ode(Method::Euler, DEFAULT_STEPS),
-                sde(Method::Euler, sigma(0.0), DEFAULT_STEPS),
+                sde(SdeMethod::Euler, sigma(0.0), DEFAULT_STEPS),
             ]
         },
         brownian: false,
@@ -72,8 +60,8 @@ pub const STOPS: [Stop; 6] = [
                In the limit of small steps the distribution at each t does not depend on D.",
         lanes: || {
             vec![
-                sde(Method::Euler, SIGMA, 2 * DEFAULT_STEPS),
-                sde(Method::Euler, sigma(4.0), 2 * DEFAULT_STEPS),
+                sde(SdeMethod::Euler, sigma(1.0), 2 * DEFAULT_STEPS),
+                sde(SdeMethod::Euler, sigma(4.0), 2 * DEFAULT_STEPS),
             ]
         },
         brownian: false,
@@ -86,7 +74,7 @@ pub const STOPS: [Stop; 6] = [
         lanes: || {
             vec![
                 ode(Method::Euler, 4),
-                sde(Method::Euler, SIGMA, 4),
+                sde(SdeMethod::Euler, sigma(1.0), 4),
                 ode(Method::Heun, DEFAULT_STEPS),
             ]
         },

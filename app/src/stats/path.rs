@@ -1,6 +1,6 @@
 //! The trajectory from noise to data: the norms of what moves it, how straight it is, and the error of a step.
 
-use sit_engine::transport::{Coefs, Sampler, Step, Transport};
+use sit_engine::transport::{Coefs, Sampler, Sde, Step, Transport};
 
 /// Root mean square over all values; NaN of none.
 pub fn rms(x: &[f32]) -> f64 {
@@ -27,8 +27,8 @@ pub struct Norms {
     pub velocity: f64,
     /// The score; `None` where it is infinite (t = 1).
     pub score: Option<f64>,
-    /// The drift the sampler integrates, `v` or `v + D s`, per unit of time.
-    pub drift: f64,
+    /// The drift the sampler integrates, `v` or `v + D s`, per unit of time; `None` in a step that takes no time.
+    pub drift: Option<f64>,
     /// The noise the step adds.
     pub noise: f64,
 }
@@ -48,16 +48,21 @@ impl Norms {
         noise: &[f32],
     ) -> Option<Self> {
         let norm = |coefs: Coefs| rms_of(coefs, x, out);
-        let velocity = transport.velocity(step.t).ok()?;
-        let drift = match sampler {
-            Sampler::Ode { .. } => velocity,
-            Sampler::Sde { diffusion, .. } => transport.drift(diffusion, step.t).ok()?,
+        let t = step.times()[0];
+        let velocity = transport.velocity(t).ok()?;
+        let dt = step.t_next - step.t;
+        let drift = match (sampler, step.times()) {
+            (Sampler::Sde(_), [_]) => Some(drift_of(step)).filter(|_| dt > 0.0),
+            (Sampler::Sde(sde), _) if in_window(sde, t) => {
+                Some(transport.drift(&sde.diffusion, t).ok()?)
+            }
+            _ => Some(velocity),
         };
         let added = step.noise();
         Some(Self {
             velocity: norm(velocity),
-            score: transport.score(step.t).ok().map(norm),
-            drift: norm(drift),
+            score: transport.score(t).ok().map(norm),
+            drift: drift.map(norm),
             noise: if added == 0.0 {
                 0.0
             } else {
@@ -66,6 +71,19 @@ impl Norms {
             },
         })
     }
+}
+
+/// The drift of a step of one evaluation, `x + drift dt`.
+fn drift_of(step: &Step) -> Coefs {
+    let dt = step.t_next - step.t;
+    Coefs {
+        x: (step.end()[0] - 1.0) / dt,
+        out: step.end()[1] / dt,
+    }
+}
+
+fn in_window(sde: &Sde, t: f64) -> bool {
+    (sde.noise_window[0]..=sde.noise_window[1]).contains(&t)
 }
 
 /// Root mean square of `coefs.x x + coefs.out out`.
@@ -89,7 +107,8 @@ pub fn local_error(h: f64, v: &[f32], v_next: &[f32]) -> f64 {
 ///
 /// With steps `dx_i` over `dt_i` from `x_0` to `x_N` over `T`, the rectified flow's `S = E int |(x_N - x_0) / T - v_t|^2 dt` (Liu,
 /// Gong and Liu, arXiv 2209.03003, section 2.2) is, for a path that is straight within a step,
-/// `sum |dx_i|^2 / dt_i - |x_N - x_0|^2 / T`. The SDE's paths are rough: both measures grow without end as its steps shrink.
+/// `sum |dx_i|^2 / dt_i - |x_N - x_0|^2 / T`. The SDE's paths are rough: both measures grow without end as its steps shrink. A corrector
+/// moves samples in no time: then S is infinite.
 #[derive(Debug, Clone)]
 pub struct Straightness {
     d: usize,
@@ -128,14 +147,16 @@ impl Straightness {
     /// Adds the states `x` `[n, d]` at time `t`.
     ///
     /// # Panics
-    /// If `t` is not after the time before or the length is another.
+    /// If `t` is before the last time or the length is another.
     pub fn push(&mut self, t: f64, x: &[f32]) {
-        assert!(t > self.t, "time {t} after {}", self.t);
+        assert!(t >= self.t, "time {t} after {}", self.t);
         assert_eq!(x.len(), self.first.len(), "states of different lengths");
         let rows = x.chunks_exact(self.d).zip(self.last.chunks_exact(self.d));
         for ((x, last), length) in rows.zip(&mut self.lengths) {
             let square = squared_chord(x, last);
-            self.action += square / (t - self.t);
+            if square > 0.0 {
+                self.action += square / (t - self.t);
+            }
             *length += square.sqrt();
         }
         self.t = t;
@@ -143,11 +164,11 @@ impl Straightness {
     }
 
     /// `S` relative to the mean square of the chord's velocity: 0 for straight paths of constant speed. `None` before the first
-    /// step.
+    /// step, and where it is infinite.
     pub fn bend(&self) -> Option<f64> {
         let chords = self.chords().map(|(square, _)| square).sum::<f64>();
         let straight = chords / (self.t - self.t0);
-        (chords > 0.0).then(|| self.action / straight - 1.0)
+        (chords > 0.0 && self.action.is_finite()).then(|| self.action / straight - 1.0)
     }
 
     /// The mean over samples of path length over chord length: 1 for straight paths, of whatever speed. `None` before the first
@@ -176,9 +197,7 @@ fn squared_chord(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sit_engine::transport::{
-        DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method, schedule,
-    };
+    use sit_engine::transport::{Diffusion, DiffusionForm, Method, SdeMethod, Tableau, schedule};
 
     fn near(what: &str, got: f64, want: f64, tol: f64) {
         assert!(
@@ -190,13 +209,8 @@ mod tests {
     #[test]
     fn norms_are_those_of_the_linear_path() {
         let transport = Transport::default();
-        let sampler = Sampler::Sde {
-            method: Method::Euler,
-            diffusion: Diffusion::new(DiffusionForm::Linear, 0.5),
-            last_step: LastStep::Mean,
-            last_step_size: DEFAULT_LAST_STEP_SIZE,
-            n_steps: 48,
-        };
+        let diffusion = Diffusion::new(DiffusionForm::Linear, 0.5);
+        let sampler = Sampler::sde(SdeMethod::Euler, diffusion, 48);
         let steps = schedule(&transport, &sampler).unwrap();
         let (step, last) = (&steps[12], &steps[48]);
         let (x, v, e) = ([1.0, -2.0], [0.5, 3.0], [0.3, -0.4]);
@@ -214,7 +228,12 @@ mod tests {
             1e-9,
         );
         let drift = |i: usize| f64::from(v[i]) - 0.5 * noise(i);
-        near("drift", norms.drift, root(drift(0), drift(1)), 1e-9);
+        near(
+            "drift",
+            norms.drift.unwrap(),
+            root(drift(0), drift(1)),
+            1e-9,
+        );
         near(
             "noise",
             norms.noise,
@@ -228,15 +247,12 @@ mod tests {
             0.0
         );
 
-        let ode = Sampler::Ode {
-            method: Method::Euler,
-            n_steps: 2,
-        };
+        let ode = Sampler::ode(Method::Euler, 2);
         let start = schedule(&transport, &ode).unwrap()[0];
         let norms = Norms::new(&transport, &ode, &start, &x, &v, &[]).unwrap();
-        assert_eq!((norms.drift, norms.noise), (norms.velocity, 0.0));
-        let mut end = start;
-        end.t = 1.0;
+        assert_eq!((norms.drift, norms.noise), (Some(norms.velocity), 0.0));
+        let end = Step::runge_kutta(&Tableau::EULER, [1.0; 2], 0.0, |t| transport.velocity(t));
+        let end = end.unwrap();
         assert_eq!(
             Norms::new(&transport, &ode, &end, &x, &v, &[])
                 .unwrap()

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use sit_engine::analytic::{Component, Mixture};
     use sit_engine::rng::{Stream, fill_normal};
-    use sit_engine::transport::{Diffusion, LastStep, Method, Sampler, Transport, schedule};
+    use sit_engine::transport::{Diffusion, Method, Sampler, SdeMethod, Transport, schedule};
 
     fn lane(number: u32, n: usize, shift: f32) -> Group {
         let mut x = vec![0.0; 3 * n];
@@ -172,26 +172,21 @@ mod tests {
             let mut noise = vec![0.0; 2 * 256];
             fill_normal(1, Stream::SampleNoise, 0, 0, &mut noise);
             let mut x: Vec<f64> = noise.iter().copied().map(f64::from).collect();
+            let mut history = Vec::new();
             for (k, step) in schedule(&transport, &sampler).unwrap().iter().enumerate() {
                 fill_normal(2, Stream::SdeNoise, k as u32, 0, &mut noise);
-                mixture.step(&transport, step, &mut x, &noise);
+                mixture.step(&transport, step, &mut x, &mut history, &noise);
             }
             Group::unlabelled(x.iter().map(|x| *x as f32).collect(), 2)
         };
-        let sde = |n_steps, norm| Sampler::Sde {
-            method: Method::Euler,
-            diffusion: Diffusion {
+        let sde = |n_steps, norm| {
+            let diffusion = Diffusion {
                 norm,
                 ..Diffusion::default()
-            },
-            last_step: LastStep::Mean,
-            last_step_size: 0.04,
-            n_steps,
+            };
+            Sampler::sde(SdeMethod::Euler, diffusion, n_steps)
         };
-        let ode = lane(Sampler::Ode {
-            method: Method::Heun,
-            n_steps: 64,
-        });
+        let ode = lane(Sampler::ode(Method::Heun, 64));
         let verdict = |sampler| Verdict::of_lanes(&ode, &lane(sampler), 199, 1);
         let (fine, coarse) = (verdict(sde(256, 1.0)), verdict(sde(4, 4.0)));
         assert!(matches!(fine, Verdict::Equal(_)), "{fine}");

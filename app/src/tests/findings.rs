@@ -7,7 +7,7 @@ use crate::state::{LanesAction, Settings, ViewAction, ode, sde, slope};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::transport::{Diffusion, DiffusionForm, Method, Path, Sampler};
+use sit_engine::transport::{Diffusion, DiffusionForm, Method, Path, Sampler, SdeMethod};
 
 fn settings(sampler: Sampler) -> Settings {
     Settings {
@@ -31,7 +31,7 @@ fn the_badge_compares_two_lanes_at_one_time() {
     harness.get_by_label_contains("at t = 1.000: equal within noise");
     shot(&mut harness, "badge");
     // Two steps of an SDE do not give the distribution of a hundred steps of an ODE.
-    let coarse = sde(Method::Euler, Diffusion::default(), 2);
+    let coarse = sde(SdeMethod::Euler, Diffusion::default(), 2);
     let fine = ode(Method::Euler, 100);
     for (lane, sampler) in [fine, coarse].into_iter().enumerate() {
         let action = LanesAction::SetLane(lane, settings(sampler));
@@ -88,12 +88,12 @@ fn drawing_the_diffusion_changes_it_at_once() {
     harness.get_by_label("Draw D(t)").click();
     harness.step();
     harness.step();
-    let diffusion = |app: &App| match app.state().lanes[1].settings().sampler {
-        Sampler::Sde { diffusion, .. } => diffusion,
-        Sampler::Ode { .. } => panic!("the second lane is the SDE"),
+    let diffusion = |app: &App| match &app.state().lanes[1].settings().sampler {
+        Sampler::Sde(sde) => sde.diffusion.clone(),
+        _ => panic!("the second lane is the SDE"),
     };
     let before = diffusion(harness.state());
-    assert!((before.at(Path::Linear, 0.5) - 0.5).abs() < 1e-6);
+    assert!((before.at(&Path::Linear, 0.5) - 0.5).abs() < 1e-6);
     let run = harness.state().state().records[1].run;
     let plot = harness.get_by_role_and_label(Role::Canvas, "Curve of D(t) of lane 2");
     let rect = plot.rect();
@@ -108,8 +108,8 @@ fn drawing_the_diffusion_changes_it_at_once() {
     harness.step();
     harness.step();
     let after = diffusion(harness.state());
-    assert!(after.at(Path::Linear, 0.5) > 1.0, "{after:?}");
-    assert_eq!(after.at(Path::Linear, 0.0), before.at(Path::Linear, 0.0));
+    assert!(after.at(&Path::Linear, 0.5) > 1.0, "{after:?}");
+    assert_eq!(after.at(&Path::Linear, 0.0), before.at(&Path::Linear, 0.0));
     assert_ne!(harness.state().state().records[1].run, run);
     until(&mut harness, "the other diffusion", |app| {
         app.state().is_shown(25)
@@ -119,8 +119,12 @@ fn drawing_the_diffusion_changes_it_at_once() {
     harness.get_by_label("Back to sigma").click();
     harness.step();
     assert_eq!(diffusion(harness.state()).curve, None);
-    let mut settings = *harness.state().state().lanes[1].settings();
-    settings.sampler = sde(Method::Euler, Diffusion::new(DiffusionForm::Sigma, 0.0), 50);
+    let mut settings = harness.state().state().lanes[1].settings().clone();
+    settings.sampler = sde(
+        SdeMethod::Euler,
+        Diffusion::new(DiffusionForm::Sigma, 0.0),
+        50,
+    );
     harness.state_mut().apply(LanesAction::SetLane(1, settings));
     harness.step();
     harness.get_by_label_contains("this SDE is the ODE now");

@@ -8,7 +8,7 @@ use crate::{App, Start, share};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use pollster::block_on;
-use sit_engine::transport::{Diffusion, Method};
+use sit_engine::transport::{Diffusion, Method, SdeMethod};
 use std::sync::Arc;
 
 const SAMPLES: usize = 6;
@@ -19,7 +19,7 @@ fn open() -> Harness<'static, App> {
     let mut state = State::default();
     let lanes = [
         ode(Method::Euler, STEPS),
-        sde(Method::Euler, Diffusion::default(), STEPS),
+        sde(SdeMethod::Euler, Diffusion::default(), STEPS),
     ];
     for (lane, sampler) in lanes.into_iter().enumerate() {
         let mut settings = Settings {

@@ -2,13 +2,13 @@
 
 use super::{choose, cursor, go_to, open, press, shot, still, until};
 use crate::source::mixture;
-use crate::state::{LONGEST_FRAME, LanesAction, PlaybackAction, STOPS};
+use crate::state::{LONGEST_FRAME, LanesAction, PlaybackAction, STOPS, Settings, ode, sde};
 use crate::{App, Start};
 use egui::Key;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::transport::{DiffusionForm, Sampler};
+use sit_engine::transport::{Diffusion, DiffusionForm, Grid, Method, Sampler, SdeMethod};
 use std::time::Duration;
 
 #[test]
@@ -101,11 +101,11 @@ fn another_solver_and_diffusion_start_that_lane_again() {
     let before = runs(harness.state());
     // The second lane's menu: the form of D(t).
     choose(&mut harness, "Diffusion D(t)", "constant");
-    let sampler = harness.state().state().lanes[1].settings().sampler;
-    let Sampler::Sde { diffusion, .. } = sampler else {
+    let sampler = &harness.state().state().lanes[1].settings().sampler;
+    let Sampler::Sde(sde) = sampler else {
         panic!("the second lane is the SDE");
     };
-    assert_eq!(diffusion.form, DiffusionForm::Constant);
+    assert_eq!(sde.diffusion.form, DiffusionForm::Constant);
     let after = runs(harness.state());
     assert_eq!(after[0], before[0]);
     assert_ne!(after[1], before[1]);
@@ -121,6 +121,72 @@ fn another_solver_and_diffusion_start_that_lane_again() {
     harness.step();
     assert_eq!(harness.state().state().records[1].failure, None);
     until(&mut harness, "SBDM", |app| app.state().is_shown(10));
+}
+
+#[test]
+fn every_method_goes_to_its_end() {
+    let mut harness = still();
+    harness.state_mut().apply(LanesAction::SetSamples(4));
+    let odes = Method::ALL.iter().filter(|method| !method.is_adaptive());
+    let odes = odes.map(|method| ode(*method, 6));
+    let sdes = SdeMethod::ALL.iter();
+    let sdes = sdes.map(|method| sde(*method, Diffusion::default(), 6));
+    let noisy = sdes.cycle();
+    harness.get_by_role_and_label(Role::Button, "Step").click();
+    for samplers in odes.zip(noisy) {
+        for (lane, sampler) in <[Sampler; 2]>::from(samplers).into_iter().enumerate() {
+            let settings = Settings {
+                sampler,
+                ..Settings::default()
+            };
+            harness
+                .state_mut()
+                .apply(LanesAction::SetLane(lane, settings));
+        }
+        go_to(&mut harness, 6);
+        let state = harness.state().state();
+        for record in &state.records {
+            assert_eq!(record.failure, None);
+            assert_eq!(record.frames.len(), record.steps.len());
+        }
+        assert_eq!(state.t(), 1.0);
+    }
+}
+
+#[test]
+fn more_settings_are_below_the_others() {
+    let mut harness = still();
+    harness.state_mut().apply(LanesAction::RemoveLane(0));
+    harness.run_steps(2);
+    choose(&mut harness, "Method", "pc");
+    assert!(harness.query_by_label("Time grid").is_none());
+    harness.get_by_label("More").click();
+    harness.run_steps(3);
+    choose(&mut harness, "Time grid", "shift");
+    harness.get_by_label("Shift s");
+    harness.get_by_label("Noise from t =");
+    for label in ["Corrector's steps", "Corrector's snr"] {
+        harness.get_by_role_and_label(Role::SpinButton, label);
+    }
+    let Sampler::Sde(sde) = &harness.state().state().lanes[0].settings().sampler else {
+        panic!("the lane is the SDE");
+    };
+    assert_eq!(sde.grid, Grid::Shift(3.0));
+    assert_eq!(harness.state().state().n_steps(), 2 * 49 + 1);
+    go_to(&mut harness, 30);
+    shot(&mut harness, "more");
+    // One Brownian path needs equal steps.
+    harness.get_by_label("One Brownian path").click();
+    harness.run_steps(3);
+    let failure = harness.state().state().records[0].failure.clone().unwrap();
+    assert!(failure.contains("the time grid shift:3"), "{failure}");
+    harness.get_by_label("ODE").click();
+    harness.run_steps(3);
+    harness.get_by_label("Last step by Euler's method").click();
+    harness.run_steps(3);
+    choose(&mut harness, "Method", "unipc");
+    let failure = harness.state().state().records[0].failure.clone().unwrap();
+    assert!(failure.starts_with("the last step: got euler"), "{failure}");
 }
 
 #[test]

@@ -74,8 +74,13 @@ impl Mixture {
         &self.components
     }
 
+    /// The number of coordinates.
+    pub fn dimension(&self) -> usize {
+        self.d
+    }
+
     /// The distribution of `x_t` for `t` in `[0, 1]`.
-    pub fn at(&self, path: Path, t: f64) -> Marginal<'_> {
+    pub fn at(&self, path: &Path, t: f64) -> Marginal<'_> {
         let (alpha, sigma) = (path.alpha(t), path.sigma(t));
         let variance = |s: &f64| (alpha * s).powi(2) + sigma * sigma;
         Marginal {
@@ -83,11 +88,8 @@ impl Mixture {
             alpha,
             sigma,
             d_alpha: path.d_alpha(t),
-            // On VP d_sigma is infinite at t = 1, but sigma d_sigma is finite: on VP and GVP alpha^2 + sigma^2 = 1.
-            sigma_d_sigma: match path {
-                Path::Linear => -sigma,
-                Path::Gvp | Path::Vp => -alpha * path.d_alpha(t),
-            },
+            // On VP d_sigma is infinite at t = 1, but sigma d_sigma is finite.
+            sigma_d_sigma: path.sigma_d_sigma(t),
             variances: self
                 .components
                 .iter()
@@ -97,20 +99,41 @@ impl Mixture {
     }
 
     /// Advances states `x` `[n, d]` by one step, with the exact prediction in place of a network; `noise` `[n, d]` is standard
-    /// normal, and ignored if the step adds none.
+    /// normal, and ignored if the step adds none. `history` is what steps keep; it is empty at first.
     ///
     /// The difference to a run with many more steps is then the error of the solver alone.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn step(&self, transport: &Transport, step: &Step, x: &mut [f64], noise: &[f32]) {
-        step.apply(x, noise, |x, t| {
-            let marginal = self.at(transport.path, t);
-            let points = x.chunks_exact(self.d);
-            points
-                .flat_map(|x| marginal.output(transport.prediction, x))
-                .collect()
-        });
+    pub fn step(
+        &self,
+        transport: &Transport,
+        step: &Step,
+        x: &mut [f64],
+        history: &mut Vec<f64>,
+        noise: &[f32],
+    ) {
+        step.apply_with(x, history, noise, |x, t| self.outputs(transport, t, x));
+    }
+
+    /// The exact outputs of a network of `transport` for its inputs `[n, d]` at time `t`.
+    pub fn outputs(&self, transport: &Transport, t: f64, inputs: &[f64]) -> Vec<f64> {
+        let marginal = self.at(&transport.path, t);
+        let scale = transport.input_scale(t);
+        let output = |input: &[f64]| {
+            let x: Vec<f64> = input.iter().map(|x| x / scale).collect();
+            match transport.prediction {
+                Prediction::Velocity => marginal.velocity(&x),
+                Prediction::Score => marginal.score(&x),
+                Prediction::Noise => marginal.noise(&x),
+                Prediction::Data => marginal.data(&x),
+                Prediction::Denoiser => {
+                    let data = marginal.data(&x);
+                    transport.denoiser_output(t, &x, &data)
+                }
+            }
+        };
+        inputs.chunks_exact(self.d).flat_map(output).collect()
     }
 }
 
@@ -163,26 +186,6 @@ impl Marginal<'_> {
     /// The posterior mean of the noise, `E[x0 | x]`.
     pub fn noise(&self, x: &[f64]) -> Vec<f64> {
         self.posterior(x, |_, _, _, precise| self.sigma * precise)
-    }
-
-    /// The exact output of a network with this prediction at `x` `[d]`.
-    pub fn output(&self, prediction: Prediction, x: &[f64]) -> Vec<f64> {
-        match prediction {
-            Prediction::Velocity => self.velocity(x),
-            Prediction::Score => self.score(x),
-            Prediction::Noise => self.noise(x),
-            Prediction::Data => self.data(x),
-        }
-    }
-
-    /// Exact outputs for states `[n, d]`, in f32 as a model gives them.
-    pub fn outputs(&self, prediction: Prediction, x: &[f32]) -> Vec<f32> {
-        let mut out = Vec::with_capacity(x.len());
-        for row in x.chunks_exact(self.mixture.d) {
-            let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
-            out.extend(self.output(prediction, &row).into_iter().map(|x| x as f32));
-        }
-        out
     }
 
     /// `ln(w_k N(x; alpha m_k, c_k))` of every component.

@@ -3,10 +3,12 @@
 
 mod drawing;
 mod mixture;
+mod network;
 mod points;
 mod toys;
 
 pub use drawing::Drawing;
 pub use mixture::{Component, Marginal, Mixture};
+pub use network::MixtureNetwork;
 pub use points::{Point, Points};
 pub use toys::Toy;

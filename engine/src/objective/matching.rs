@@ -7,11 +7,11 @@ use crate::model::{Inputs, NetworkIo};
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{lincomb, loss};
 use crate::rng::{Stream, fill_normal, uniform};
-use crate::transport::{Interpolant, Transport};
+use crate::transport::{Interpolant, Prediction, Transport};
 
 /// The network predicts the transport's target at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss
 /// is the weighted mean square of the residual.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Matching {
     /// Path, prediction and weight.
     pub transport: Transport,
@@ -22,6 +22,8 @@ pub struct Matching {
 const X0: Port<f32> = Port::new("x0");
 const X1: Port<f32> = Port::new("x1");
 const Y: Port<u32> = Port::new("y");
+/// What the network gets in the place of the time, where that is something else.
+const T_INPUT: Port<f32> = Port::new("t_input");
 const XT_COEF: Port<f32> = Port::new("xt_coef");
 const LOSS_COEF: Port<f32> = Port::new("loss_coef");
 
@@ -44,7 +46,10 @@ impl Objective for Matching {
         let (b, io) = (ports.batch(), net.io());
         let x0 = ports.input(g, X0, io.images(b))?;
         let x1 = ports.input(g, X1, io.images(b))?;
-        let t = ports.input(g, TIMES, [b])?;
+        let mut t = ports.input(g, TIMES, [b])?;
+        if self.has_time_input() {
+            t = ports.input(g, T_INPUT, [b])?;
+        }
         let y = io
             .null_class()
             .map(|_| ports.input(g, Y, [b]))
@@ -73,13 +78,22 @@ impl Objective for Matching {
         ports.copy(X1, batch.x1)?;
         let target = self.transport.target()?;
         for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
-            let u = uniform(seed, Stream::Time, step, number + b as u64);
+            let number = number + b as u64;
+            let u = uniform(seed, Stream::Time, step, number);
+            let normal = || {
+                let mut n = [0.0];
+                fill_normal(seed, Stream::Time, step, number, &mut n);
+                f64::from(n[0])
+            };
             // The network gets t in f32, so the coefficients are computed for that rounded value.
-            *t = target.sample_t(u) as f32;
+            *t = target.sample_t(u, normal) as f32;
         }
         for b in 0..ports.batch() {
             let t = f64::from(ports.get(TIMES)?[b]);
-            let Interpolant { x0, x1 } = target.interpolant(t);
+            let (time, Interpolant { x0, x1 }) = target.input(t);
+            if self.has_time_input() {
+                ports.fill(T_INPUT)?[b] = time as f32;
+            }
             put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
             put(ports.fill(LOSS_COEF)?, b, target.loss(t).row());
         }
@@ -93,6 +107,13 @@ impl Objective for Matching {
             *y = if dropped { null } else { label };
         }
         Ok(())
+    }
+}
+
+impl Matching {
+    /// Whether the network gets something else than the time.
+    fn has_time_input(&self) -> bool {
+        self.transport.prediction == Prediction::Denoiser
     }
 }
 

@@ -11,7 +11,7 @@ use sit_shaders::{GUIDE_DOUBLE, GUIDE_MIX, GuideDoubleDims, GuideMixDims};
 enum Guide {
     /// x `[B, ...]` -> `[2B, ...]`
     Double,
-    /// out `[2B, C, I, I]`, scale `[1]` -> `[B, C, I, I]`
+    /// out `[2B, C, I, I]`, scale `[B]` -> `[B, C, I, I]`
     Mix { channels: usize },
 }
 
@@ -24,7 +24,7 @@ pub fn double(g: &mut Graph, x: Var) -> Result<Var> {
 }
 
 /// `u + scale (c - u)` on the first `channels` channels and `c` on the rest, with c and u the first and second half of
-/// out `[2B, C, I, I]`; scale `[1]` -> `[B, C, I, I]`. SiT guides the first 3 of 4 channels, REPA and diffusers all.
+/// out `[2B, C, I, I]`; scale `[B]` -> `[B, C, I, I]`. SiT guides the first 3 of 4 channels, REPA and diffusers all.
 ///
 /// # Errors
 /// [`Error::Shape`] when the batch is odd.
@@ -53,19 +53,20 @@ impl Define for Guide {
             return Ok(vec![Type::f32(x.shape.with_first(2 * x.shape[0]))]);
         }
         expect_axes("guide_mix", "out", x, 4, "[2B, C, I, I]")?;
-        expect(
-            "guide_mix",
-            "scale",
-            &ins[1],
-            [1],
-            "the guidance scale is one number",
-        )?;
         if !x.shape[0].is_multiple_of(2) {
             return Err(Error::Shape(format!(
                 "guide_mix: out is {x:?}, expected an even batch"
             )));
         }
-        Ok(vec![Type::f32(x.shape.with_first(x.shape[0] / 2))])
+        let batch = x.shape[0] / 2;
+        expect(
+            "guide_mix",
+            "scale",
+            &ins[1],
+            [batch],
+            format_args!("out is {x:?}"),
+        )?;
+        Ok(vec![Type::f32(x.shape.with_first(batch))])
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
@@ -111,12 +112,13 @@ impl Define for Guide {
                 tail.copy_from_slice(x);
             }
             Guide::Mix { channels } => {
-                let (per_channel, n_channels, scale) = (shape[2] * shape[3], shape[1], scale[0]);
+                let (per_channel, n_channels) = (shape[2] * shape[3], shape[1]);
                 let (c, u) = x.split_at(x.len() / 2);
                 let [y, ..] = io.outs;
                 for (i, ((y, &c), &u)) in y.iter_mut().zip(c).zip(u).enumerate() {
-                    *y = if i / per_channel % n_channels < channels {
-                        u + scale * (c - u)
+                    let plane = i / per_channel;
+                    *y = if plane % n_channels < channels {
+                        u + scale[plane / n_channels] * (c - u)
                     } else {
                         c
                     };
@@ -145,7 +147,7 @@ fn mix_in_primitives(g: &mut Graph, out: Var, scale: Var, guided: usize) -> Resu
     let u = axes::slice(g, out, 0, batch..2 * batch)?;
     let u = axes::slice(g, u, 1, 0..guided)?;
     let apart = pointwise::sub(g, c, u)?;
-    let scale = g.reshape(scale, [1, 1, 1, 1])?;
+    let scale = g.reshape(scale, [batch, 1, 1, 1])?;
     let scale = reduce::broadcast(g, scale, g.shape(c).clone())?;
     let step = pointwise::mul(g, scale, apart)?;
     let mixed = pointwise::add(g, u, step)?;
@@ -160,7 +162,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mix = |b: usize, c: usize, i: usize, channels: usize| {
         Case::new(
             Guide::Mix { channels },
-            &[Type::f32([2 * b, c, i, i]), Type::f32([1])],
+            &[Type::f32([2 * b, c, i, i]), Type::f32([b])],
         )
     };
     let double = |b: usize, per: usize| Case::new(Guide::Double, &[Type::f32([b, per])]);

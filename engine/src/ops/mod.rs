@@ -10,6 +10,7 @@ pub mod adamw;
 pub mod attention;
 pub mod axes;
 pub mod chunk;
+pub(crate) mod control;
 #[doc(hidden)]
 pub mod embed;
 #[doc(hidden)]
@@ -80,6 +81,7 @@ pub const ALL: &[Stem] = &[
     ("attention", attention::cases),
     ("axes", axes::cases),
     ("chunk", chunk::cases),
+    ("control", control::cases),
     ("embed", embed::cases),
     ("gate", gate::cases),
     ("gather", gather::cases),

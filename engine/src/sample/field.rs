@@ -47,7 +47,7 @@ pub(super) fn check_guide(model: &Blueprint, guide: &Blueprint) -> Result<()> {
         ));
     }
     let (a, b) = (model.transport(), guide.transport());
-    if (a.path, a.prediction) != (b.path, b.prediction) {
+    if (&a.path, a.prediction) != (&b.path, b.prediction) {
         return Err(Error::setting(
             "autoguide",
             format!(
@@ -96,7 +96,7 @@ impl FieldGraph<'_> {
             return Ok(Evaluation { out, raw: out });
         }
         let Some(weak) = field.guide else {
-            let scale = g.input(format!("scale{at}"), [1]);
+            let scale = g.input(format!("scale{at}"), [field.batch]);
             let doubled = guide::double(g, x)?;
             let raw = network(field.model, &mut self.main, g, doubled)?;
             let all = field.model.io().channels();

@@ -27,18 +27,21 @@
 //! # }
 //! ```
 
+mod adaptive;
 mod field;
 mod noise;
 mod plan;
 mod session;
+mod write;
 
+pub use adaptive::{Finished, Pool};
 pub use noise::{brownian_noise, initial_noise, step_noise};
 pub use session::Session;
 
 use crate::error::{Error, Result};
 use crate::graph::Plan;
 use crate::model::{Blueprint, Model};
-use crate::transport::{Guidance, GuidanceChannels, Sampler, Step, schedule};
+use crate::transport::{Adaptive, Guidance, GuidanceChannels, Sampler, Step, schedule};
 use field::Field;
 use plan::Form;
 
@@ -150,8 +153,31 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
+    /// What the network gets in the place of time `t`.
+    fn time_input(&self, t: f64) -> f64 {
+        self.model.as_ref().transport().time_input(t)
+    }
+
+    /// From standard normal noise to the state at the start.
+    fn scale_start(&self, noise: &mut [f32]) {
+        let std = self.model.as_ref().transport().start_std(&self.sampler) as f32;
+        if std != 1.0 {
+            noise.iter_mut().for_each(|x| *x *= std);
+        }
+    }
+
     fn forms(&self, steps: &[Step]) -> Vec<Form> {
         plan::forms(steps, &self.guidance, self.keep_error)
+    }
+
+    /// The forms of all steps, each once; of an adaptive solver, the drift's and the attempt's.
+    fn all_forms(&self) -> Result<Vec<Form>> {
+        if !self.sampler.is_adaptive() {
+            return Ok(plan::unique(&self.forms(&self.schedule()?)));
+        }
+        self.validate()?;
+        let solver = Adaptive::new(self.model.as_ref().transport(), &self.sampler)?;
+        Ok(self.adaptive_forms(&solver)?.to_vec())
     }
 
     fn plan(&self, form: Form) -> Result<Plan> {
@@ -164,7 +190,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
     pub fn forecast(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut slots = 0;
-        for form in plan::unique(&self.forms(&self.schedule()?)) {
+        for form in self.all_forms()? {
             slots += self.plan(form)?.slot_bytes();
         }
         let arena = |model: &M| model.as_ref().layout().arena_bytes();
@@ -226,8 +252,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// # Errors
     /// As [`Sampling::schedule`].
     pub fn macs(&self) -> Result<u64> {
-        let forms = self.forms(&self.schedule()?);
-        Ok(self.plan(forms[0])?.macs())
+        Ok(self.plan(self.all_forms()?[0])?.macs())
     }
 }
 
@@ -265,6 +290,9 @@ impl Sampling<Model> {
 impl Sampling<Model> {
     /// Async variant of [`Self::sample`], for browsers.
     pub async fn sample_async(self, labels: &[u32]) -> Result<Vec<f32>> {
+        if self.sampler.is_adaptive() {
+            return self.sample_adaptive(labels).await;
+        }
         let batch = self.batch.min(labels.len().max(1));
         let (seed, len) = (self.seed, self.model.io().image_len());
         let mut session = self.batch(batch).session()?;
@@ -277,6 +305,26 @@ impl Sampling<Model> {
                 session.step_async().await?;
             }
             images.extend_from_slice(&session.read_async().await?[..labels.len() * len]);
+        }
+        Ok(images)
+    }
+}
+
+impl Sampling<Model> {
+    async fn sample_adaptive(self, labels: &[u32]) -> Result<Vec<f32>> {
+        let batch = self.batch.min(labels.len().max(1));
+        let (seed, len) = (self.seed, self.model.io().image_len());
+        let mut images = vec![0.0; labels.len() * len];
+        let mut pool = self.batch(batch).pool()?;
+        let mut next = 0;
+        while next < labels.len() || !pool.is_empty() {
+            let until = labels.len().min(next + pool.room());
+            let numbers: Vec<u64> = (next as u64..until as u64).collect();
+            pool.add_async(seed, &numbers, &labels[next..until]).await?;
+            next = until;
+            for image in pool.step_async().await? {
+                images[image.number as usize * len..][..len].copy_from_slice(&image.x);
+            }
         }
         Ok(images)
     }

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, Var};
 use crate::ops::lincomb::{MAX_TERMS, lincomb};
-use crate::ops::loss;
-use crate::transport::{Guidance, MAX_STAGES, Step, StepForm};
+use crate::ops::{control, loss};
+use crate::transport::{Guidance, Step, StepForm};
 
 /// Determines the program that computes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,27 +15,47 @@ pub(super) struct Form {
     pub is_guided: bool,
     /// Whether the error is estimated.
     pub has_error: bool,
+    /// Whether each sample takes or rejects the step before, and weighs the error by tolerances.
+    pub is_adaptive: bool,
 }
 
-/// The form of each step. If one step with so many stages adds noise, all of them do (an SDE's last one with noise 0), so that they
-/// share a program.
+/// The form of each step. Of steps with as many evaluations and as much history, all add noise and scale the first state if one of
+/// them does (an SDE's last one with noise 0), so that they share a program.
 pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
-    let mut is_noisy = [false; MAX_STAGES + 1];
-    for step in steps {
-        is_noisy[step.form().n_stages] |= step.form().is_noisy;
-    }
-    let form = |step: &Step| {
-        let n_stages = step.form().n_stages;
+    let shared = |step: &Step| {
+        let own = step.form();
+        let same = |other: &StepForm| {
+            let key = |form: &StepForm| (form.n_stages, form.n_history, form.is_noise_first);
+            key(other) == key(&own)
+        };
+        let alike = steps.iter().map(Step::form).filter(same);
+        alike.fold(own, |form, other| StepForm {
+            is_noisy: form.is_noisy || other.is_noisy,
+            has_first_row: form.has_first_row || other.has_first_row,
+            ..form
+        })
+    };
+    // Schedules have thousands of steps of few forms.
+    let mut known: Vec<(StepForm, StepForm)> = Vec::new();
+    let mut form = |step: &Step| {
+        let own = step.form();
+        let found = known.iter().find(|(form, _)| *form == own);
+        let step_form = match found {
+            Some((_, shared)) => *shared,
+            None => {
+                let shared = shared(step);
+                known.push((own, shared));
+                shared
+            }
+        };
         Form {
-            step: StepForm {
-                n_stages,
-                is_noisy: is_noisy[n_stages],
-            },
+            step: step_form,
             is_guided: step.times().iter().any(|&t| guidance.active(t)),
             has_error: keep_error && step.error().is_some(),
+            is_adaptive: false,
         }
     };
-    steps.iter().map(form).collect()
+    steps.iter().map(&mut form).collect()
 }
 
 /// The distinct forms.
@@ -61,8 +81,11 @@ pub(super) struct Names {
     /// The shares of the networks in each evaluation of autoguidance.
     pub shares: Vec<Row>,
     pub start: Row,
-    /// The state of each evaluation; the first one's is the start itself.
+    /// The state of each evaluation; the first one's may be the start itself.
     pub rows: Vec<Row>,
+    /// The tensors that are kept from step to step, as inputs and outputs.
+    pub history: Vec<String>,
+    pub keep: Vec<Row>,
     pub error: Row,
     pub square: Row,
     pub end: Row,
@@ -70,24 +93,45 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(form: &Form) -> Self {
-        let n = form.step.n_stages;
+        let StepForm {
+            n_stages: n,
+            n_history: k,
+            is_noisy,
+            is_noise_first,
+            ..
+        } = form.step;
         let row = |name: &str, n_terms: usize| pieces(name, n_terms).collect::<Row>();
-        let is_noise_last = form.step.is_noisy && !form.step.is_noise_first();
+        let is_noise_last = is_noisy && !is_noise_first;
         Names {
             times: (0..n).map(|i| format!("t{i}")).collect(),
             scales: (0..n).map(|i| format!("scale{i}")).collect(),
             shares: (0..n).map(|i| row(&format!("shares{i}"), 2)).collect(),
             start: row("start", 2),
-            rows: (0..n).map(|i| row(&format!("row{i}"), i + 1)).collect(),
-            error: row("error", n + 1),
+            rows: (0..n).map(|i| row(&format!("row{i}"), 1 + k + i)).collect(),
+            history: (0..k).map(history).collect(),
+            keep: (0..k)
+                .map(|j| row(&format!("keep{j}"), 1 + k + n))
+                .collect(),
+            error: row("error", 1 + k + n),
             square: row("square", 2),
-            end: row("end", n + 1 + usize::from(is_noise_last)),
+            end: row("end", 1 + k + n + usize::from(is_noise_last)),
         }
     }
 }
 
-/// The plan of a step. Inputs: `x`, `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs: `x` and, if requested, `out` and
-/// `error`. The parameters of each network are read from `weights`.
+/// Inputs of an adaptive step: what it would go on from if the step before is taken, whether it is, and the tolerances.
+pub(super) const NEXT: [&str; 2] = ["next", "next history"];
+pub(super) const TAKEN: &str = "taken";
+pub(super) const TOLERANCE: &str = "tolerance";
+
+/// Name of a kept tensor.
+fn history(j: usize) -> String {
+    format!("history{j}")
+}
+
+/// The plan of a step. Inputs: `x`, `history0`, .., `noise`, `t0`, `t1`, .. and the rows of coefficients; outputs: `x`, `history0`, ..
+/// and, if requested, `out` and `error`. An adaptive step also has the inputs [`NEXT`], [`TAKEN`] and [`TOLERANCE`]; its outputs `x`
+/// and `history0` are those that it went on from, and the outputs [`NEXT`] are what comes of it. The parameters of each network are read from `weights`.
 pub(super) fn plan(
     field: &Field<'_>,
     form: Form,
@@ -100,15 +144,25 @@ pub(super) fn plan(
     let mut net = field.build(&mut g, form.is_guided)?;
     let noise = form.step.is_noisy.then(|| g.input("noise", images));
     let mut start = x;
-    if let Some(noise) = noise.filter(|_| form.step.is_noise_first()) {
+    let mut histories: Vec<Var> = (0..form.step.n_history)
+        .map(|j| g.input(history(j), images))
+        .collect();
+    if form.is_adaptive {
+        let taken = g.input(TAKEN, [field.batch]);
+        let next = NEXT.map(|name| g.input(name, images));
+        start = control::select(&mut g, taken, x, next[0])?;
+        histories[0] = control::select(&mut g, taken, histories[0], next[1])?;
+    }
+    if let Some(noise) = noise.filter(|_| form.step.is_noise_first) {
         start = combine(&mut g, "start", &[x, noise], field.batch)?;
     }
     let mut terms = vec![start];
+    terms.extend_from_slice(&histories);
     let mut kept = None;
     for i in 0..form.step.n_stages {
         // The first evaluation is at the start state.
         let state = match i {
-            0 => start,
+            0 if !form.step.has_first_row => start,
             _ => combine(&mut g, &format!("row{i}"), &terms, field.batch)?,
         };
         let evaluation = net.evaluate(&mut g, state, i)?;
@@ -116,18 +170,37 @@ pub(super) fn plan(
         kept = kept.or(Some(evaluation.raw));
     }
     let mut outputs = Vec::new();
-    if form.has_error {
-        let error = combine(&mut g, "error", &terms, field.batch)?;
-        // The mean square per sample, computed as a loss whose residual is the error.
-        let coef = g.input("square", [field.batch, MAX_TERMS]);
-        let square = loss::loss(&mut g, error, error, error, coef)?;
-        outputs.push(("error".into(), square));
+    let mut keep = Vec::new();
+    for j in 0..form.step.n_history {
+        keep.push(combine(&mut g, &format!("keep{j}"), &terms, field.batch)?);
     }
-    if !form.step.is_noise_first() {
+    let error = match form.has_error {
+        true => Some(combine(&mut g, "error", &terms, field.batch)?),
+        false => None,
+    };
+    if !form.step.is_noise_first {
         terms.extend(noise);
     }
     let next = combine(&mut g, "end", &terms, field.batch)?;
-    outputs.push(("x".into(), next));
+    if form.is_adaptive {
+        outputs.push((NEXT[0].into(), next));
+        outputs.push((NEXT[1].into(), keep[0]));
+        keep[0] = histories[0];
+    }
+    if let Some(error) = error {
+        let size = if form.is_adaptive {
+            let tolerance = g.input(TOLERANCE, [2]);
+            control::error(&mut g, error, [start, next], tolerance)?
+        } else {
+            // The mean square per sample, computed as a loss whose residual is the error.
+            let coef = g.input("square", [field.batch, MAX_TERMS]);
+            loss::loss(&mut g, error, error, error, coef)?
+        };
+        outputs.push(("error".into(), size));
+    }
+    let names = (0..keep.len()).map(history);
+    outputs.extend(names.zip(keep));
+    outputs.push(("x".into(), if form.is_adaptive { start } else { next }));
     outputs.extend(kept.filter(|_| keep_out).map(|out| ("out".into(), out)));
     let request = Request {
         outputs,

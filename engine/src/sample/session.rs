@@ -4,11 +4,10 @@ mod read;
 
 use super::Sampling;
 use super::noise::{by_run, initial_noise, step_noise};
-use super::plan::{Form, Names, Row, plan, unique};
-use crate::backend::Program;
+use super::plan::{Form, unique};
+use super::write::{FormProgram, Writer};
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
-use crate::ops::lincomb::MAX_TERMS;
 use crate::text::count;
 use crate::transport::Step;
 
@@ -34,16 +33,7 @@ pub struct Session {
     numbers: Vec<u64>,
     noise: Vec<f32>,
     labels: Vec<u32>,
-    coef: Vec<f32>,
-    times: Vec<f32>,
-}
-
-/// The program of the steps of a form.
-#[derive(Debug)]
-struct FormProgram {
-    form: Form,
-    names: Names,
-    program: Program,
+    writer: Writer,
 }
 
 impl Session {
@@ -58,19 +48,10 @@ impl Session {
             )));
         }
         let forms = sampling.forms(&steps);
-        let models = std::iter::once(&sampling.model).chain(&sampling.guide);
-        let sets: Vec<_> = models.clone().map(Model::arenas).collect();
-        let weights: Vec<_> = models.map(Model::weights).collect();
-        let mut programs = Vec::new();
-        for form in unique(&forms) {
-            let plan = plan(&sampling.field(), form, sampling.keep_out, weights.clone())?;
-            let program = sampling.model.device().program(plan, &sets)?;
-            programs.push(FormProgram {
-                names: Names::new(&form),
-                form,
-                program,
-            });
-        }
+        let programs = unique(&forms)
+            .into_iter()
+            .map(|form| FormProgram::new(&sampling, form))
+            .collect::<Result<Vec<_>>>()?;
         let index = |form: &Form| {
             let place = programs.iter().position(|p| p.form == *form);
             place.expect("made above")
@@ -88,8 +69,7 @@ impl Session {
             numbers: Vec::with_capacity(batch),
             noise: vec![0.0; batch * io.image_len()],
             labels: vec![0; 2 * batch],
-            coef: vec![0.0; MAX_TERMS * batch],
-            times: vec![0.0; 2 * batch],
+            writer: Writer::new(batch),
             io,
             sampling,
         })
@@ -117,9 +97,13 @@ impl Session {
     pub fn push(&mut self, step: Step) -> Result<()> {
         let form = self.sampling.forms(&[step])[0];
         let fits = |known: &Form| {
-            let noise = known.step.is_noisy || !form.step.is_noisy;
-            known.step.n_stages == form.step.n_stages
+            let (own, of) = (form.step, known.step);
+            let noise = of.is_noisy || !own.is_noisy;
+            let first = of.has_first_row || !own.has_first_row;
+            (of.n_stages, of.n_history, of.is_noise_first)
+                == (own.n_stages, own.n_history, own.is_noise_first)
                 && noise
+                && first
                 && known.is_guided == form.is_guided
                 && known.has_error == form.has_error
         };
@@ -154,6 +138,7 @@ impl Session {
             by_run(numbers, len, &mut x, |first, rows| {
                 initial_noise(&io, seed, first, rows);
             });
+            self.sampling.scale_start(&mut x);
         }
         let started = self.start_from(seed, numbers, &x, y);
         self.noise = x;
@@ -204,59 +189,30 @@ impl Session {
         pollster::block_on(self.step_with_async(noise))
     }
 
-    /// Writes the times and guidance scales of the evaluations.
-    fn write_times(&mut self, at: usize, step: &Step) -> Result<()> {
-        let FormProgram {
-            form,
-            names,
-            program,
-        } = &mut self.programs[at];
-        for (i, &t) in step.times().iter().enumerate() {
-            // A network may ignore the time.
-            if program.plan().has_input(&names.times[i]) {
-                let n = program.plan().input(&names.times[i])?.ty.shape.numel();
-                self.times.fill(t as f32);
-                program.write(&names.times[i], &self.times[..n])?;
-            }
-            let scale = self.sampling.guidance.scale_at(t);
-            if form.is_guided && self.sampling.guide.is_some() {
-                let shares = [scale, 1.0 - scale];
-                write_row(program, &names.shares[i], &shares, &mut self.coef)?;
-            } else if form.is_guided {
-                program.write(&names.scales[i], &[scale as f32])?;
+    /// Clears what the steps of a program keep.
+    fn forget_history(&mut self, at: usize) -> Result<()> {
+        let FormProgram { names, program, .. } = &mut self.programs[at];
+        if !names.history.is_empty() {
+            let nothing = vec![0.0; self.sampling.batch * self.io.image_len()];
+            for name in &names.history {
+                program.write(name, &nothing)?;
             }
         }
         Ok(())
     }
 
-    /// Writes the coefficients of the intermediate states and of the result.
-    fn write_rows(&mut self, at: usize, step: &Step) -> Result<()> {
-        let FormProgram {
-            form,
-            names,
-            program,
-        } = &mut self.programs[at];
-        let coef = &mut self.coef;
-        if form.step.is_noise_first() {
-            write_row(program, &names.start, &[1.0, step.noise()], coef)?;
+    /// Hands what the last step kept to a step of another program, as far as that one uses it.
+    async fn carry_history(&mut self, at: usize) -> Result<()> {
+        self.forget_history(at)?;
+        let Some(last) = self.last else { return Ok(()) };
+        let n = |at: usize| self.programs[at].names.history.len();
+        for j in 0..n(last).min(n(at)) {
+            let FormProgram { names, program, .. } = &self.programs[last];
+            let kept = program.read(&names.history[j]).await?;
+            let FormProgram { names, program, .. } = &mut self.programs[at];
+            program.write(&names.history[j], &kept)?;
         }
-        for i in 1..form.step.n_stages {
-            write_row(program, &names.rows[i], step.row(i), coef)?;
-        }
-        let noise = [step.noise()];
-        let is_noise_last = form.step.is_noisy && !form.step.is_noise_first();
-        let mut end = [0.0; crate::transport::MAX_STAGES + 2];
-        let row = step
-            .end()
-            .iter()
-            .chain(noise.iter().filter(|_| is_noise_last));
-        let n = row.clone().count();
-        end.iter_mut().zip(row).for_each(|(to, from)| *to = *from);
-        if let Some(row) = step.error().filter(|_| form.has_error) {
-            write_row(program, &names.error, row, coef)?;
-            write_row(program, &names.square, &[1.0, 1.0], coef)?;
-        }
-        write_row(program, &names.end, &end[..n], coef)
+        Ok(())
     }
 }
 
@@ -301,16 +257,21 @@ impl Session {
         };
         let at = self.forms[self.done];
         if self.last == Some(at) {
-            self.programs[at].program.feed("x", "x")?;
+            let FormProgram { names, program, .. } = &mut self.programs[at];
+            program.feed("x", "x")?;
+            for name in &names.history {
+                program.feed(name, name)?;
+            }
         } else if self.last.is_some() || self.start.is_empty() {
             let x = self.read_async().await?;
             self.programs[at].program.write("x", &x)?;
+            self.carry_history(at).await?;
         }
         if step.noise() != 0.0 {
             self.programs[at].program.write("noise", noise)?;
         }
-        self.write_times(at, &step)?;
-        self.write_rows(at, &step)?;
+        self.writer
+            .step(&mut self.programs[at], &self.sampling, &[step])?;
         self.programs[at].program.run()?;
         self.last = Some(at);
         self.done += 1;
@@ -330,6 +291,44 @@ impl Session {
     /// Images per batch.
     pub fn batch(&self) -> usize {
         self.sampling.batch
+    }
+
+    /// What steps keep for the next one, each `[B, C, H, W]`; empty for one-step solvers. It goes with the state.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub async fn read_history_async(&self) -> Result<Vec<Vec<f32>>> {
+        let Some(last) = self.last else {
+            return Ok(Vec::new());
+        };
+        let FormProgram { names, program, .. } = &self.programs[last];
+        let mut history = Vec::with_capacity(names.history.len());
+        for name in &names.history {
+            history.push(program.read(name).await?);
+        }
+        Ok(history)
+    }
+
+    /// After a start, gives the next step what [`Self::read_history_async`] returned.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is more of it than the next step uses, or for a wrong length.
+    pub fn write_history(&mut self, history: &[Vec<f32>]) -> Result<()> {
+        let Some(&at) = self.forms.get(self.done) else {
+            return Ok(());
+        };
+        let FormProgram { names, program, .. } = &mut self.programs[at];
+        if history.len() > names.history.len() {
+            return Err(Error::Shape(format!(
+                "history: got {}, expected at most {}",
+                count(history.len(), "tensor"),
+                names.history.len()
+            )));
+        }
+        for (name, kept) in names.history.iter().zip(history) {
+            program.write(name, kept)?;
+        }
+        Ok(())
     }
 
     /// Bytes allocated by the programs.
@@ -369,6 +368,7 @@ impl Session {
             }
         }
         self.programs[at].program.write("x", x)?;
+        self.forget_history(at)?;
         self.start.clear();
         self.start.extend_from_slice(x);
         self.numbers.clear();
@@ -384,20 +384,4 @@ impl Session {
         let next = self.steps.get(self.done);
         next.is_some_and(|step| step.noise() != 0.0)
     }
-}
-
-/// Writes a row of coefficients, the same for every sample.
-fn write_row(program: &mut Program, names: &Row, row: &[f64], coef: &mut [f32]) -> Result<()> {
-    for &(ref name, from, to) in names {
-        // After the first piece, the sum so far is the first term.
-        let carried = usize::from(from > 0);
-        let mut piece = [0.0; MAX_TERMS];
-        piece[..carried].fill(1.0);
-        let terms = piece[carried..].iter_mut().zip(&row[from..to]);
-        terms.for_each(|(to, from)| *to = *from as f32);
-        let rows = coef.chunks_exact_mut(MAX_TERMS);
-        rows.for_each(|row| row.copy_from_slice(&piece));
-        program.write(name, coef)?;
-    }
-    Ok(())
 }

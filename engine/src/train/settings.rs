@@ -96,7 +96,7 @@ impl Training {
         match &self.objective {
             Some(objective) => Arc::clone(objective),
             None => Arc::new(Matching {
-                transport: self.transport,
+                transport: self.transport.clone(),
                 class_dropout: self.class_dropout,
             }),
         }
@@ -162,6 +162,6 @@ impl Training {
     /// Those of [`Blueprint::new`].
     pub fn blueprint(&self, max_segment_bytes: u64) -> Result<Blueprint> {
         let network = Arc::clone(&self.network);
-        Blueprint::new(network, self.transport, max_segment_bytes)
+        Blueprint::new(network, self.transport.clone(), max_segment_bytes)
     }
 }

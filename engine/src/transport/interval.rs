@@ -1,6 +1,6 @@
 //! The time intervals of training and sampling, and the only place that handles singular ends: SiT's `Transport.check_interval`.
 
-use super::{Path, Prediction, Sampler, Transport, is_finite_f32};
+use super::{Grid, Path, Prediction, Sampler, Transport};
 use crate::error::{Error, Result};
 
 /// An interval of times, `0 <= t0 < t1 <= 1`.
@@ -27,12 +27,15 @@ impl Transport {
     /// As [`Transport::validate`].
     pub(crate) fn train_interval(&self) -> Result<Interval> {
         self.validate()?;
-        let default = if self.path == Path::Vp {
-            1e-5
-        } else {
-            self.default_t_eps()
+        let default = match self.path.is_decay() {
+            true => 1e-5,
+            false => self.default_t_eps(&self.path),
         };
-        Ok(self.interval(self.t_eps_train.unwrap_or(default), None))
+        Ok(interval(
+            &self.path,
+            self.t_eps_train.unwrap_or(default),
+            None,
+        ))
     }
 
     /// The interval that a sampler integrates over; every coefficient that it needs is finite at both ends. Differs from SiT: an
@@ -43,13 +46,33 @@ impl Transport {
     pub(crate) fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
         self.validate()?;
         sampler.validate()?;
-        let default = if self.path == Path::Vp {
-            1e-3
-        } else {
-            self.default_t_eps()
+        let along = sampler.along();
+        let path = along.as_ref().unwrap_or(&self.path);
+        path.validate()?;
+        let default = match path.is_decay() {
+            true => 1e-3,
+            false => self.default_t_eps(path),
         };
-        let last_step_size = sampler.last_step().map(|(_, size)| size);
-        let interval = self.interval(self.t_eps_sample.unwrap_or(default), last_step_size);
+        let last = match sampler {
+            Sampler::Sde(sde) => sde.last(),
+            Sampler::Ode(_) | Sampler::Edm(_) => None,
+        };
+        let last_step_size = last.map(|(_, size)| size);
+        let mut interval = interval(path, self.t_eps_sample.unwrap_or(default), last_step_size);
+        if let Grid::Times(times) = sampler.grid() {
+            // Given times are the interval; an SDE's last step starts at the last one.
+            let (first, end) = (times[0], times[times.len() - 1]);
+            if last_step_size.is_some() && (end - interval.t1).abs() > 1e-9 {
+                return Err(Error::setting(
+                    "time_grid",
+                    format!(
+                        "the times end at {end}, expected {}, where the last step begins; change `last_step_size`, or use `last_step` none",
+                        interval.t1
+                    ),
+                ));
+            }
+            interval = Interval { t0: first, t1: end };
+        }
         let Interval { t0, t1 } = interval;
         if t0 >= t1 {
             return Err(Error::setting(
@@ -63,58 +86,30 @@ impl Transport {
         Ok(interval)
     }
 
-    fn default_t_eps(&self) -> f64 {
+    fn default_t_eps(&self, path: &Path) -> f64 {
         match self.prediction {
-            Prediction::Velocity | Prediction::Data => 0.0,
+            _ if matches!(path, Path::Edm { .. }) => 0.0,
+            Prediction::Velocity | Prediction::Data | Prediction::Denoiser => 0.0,
             Prediction::Score | Prediction::Noise => 1e-3,
         }
     }
+}
 
-    fn interval(&self, t_eps: f64, last_step_size: Option<f64>) -> Interval {
-        let t0 = if self.path == Path::Vp { 0.0 } else { t_eps };
-        Interval {
-            t0,
-            t1: 1.0 - last_step_size.unwrap_or(t_eps),
-        }
-    }
-
-    /// Rejects an end at which a coefficient is infinite; in between all are finite.
-    fn check_ends(&self, sampler: &Sampler, Interval { t0, t1 }: Interval) -> Result<()> {
-        let drift = |t| self.sampler_drift(sampler, t);
-        let advise =
-            |advice: &'static str| move |error| Error::Config(format!("{error}; {advice}"));
-        if let Sampler::Sde { diffusion, .. } = sampler
-            && !is_finite_f32(diffusion.at(self.path, t0))
-        {
-            return Err(Error::Config(format!(
-                "the {diffusion} diffusion is infinite at t = {t0} on the {} path; set `t_eps_sample` above 0 (for example 0.001), \
-                 or choose another `diffusion`",
-                self.path
-            )));
-        }
-        drift(t0).map_err(advise("set `t_eps_sample` above 0 (default 0.001)"))?;
-        let end_advice = match (sampler, sampler.last_step()) {
-            (_, Some(_)) => "use a larger `last_step_size`",
-            (Sampler::Ode { .. }, None) => {
-                "the method evaluates it: set `t_eps_sample` above 0 (default 0.001)"
-            }
-            (Sampler::Sde { .. }, None) => {
-                "Heun evaluates it: use `last_step` mean, tweedie or euler, or set `t_eps_sample` above 0, or choose another \
-                 `diffusion` (sigma and linear have a limit)"
-            }
-        };
-        if sampler.method().tableau().reaches_end() {
-            drift(t1).map_err(advise(end_advice))?;
-        }
-        self.last_step(sampler, t1).map_err(advise(end_advice))?;
-        Ok(())
+fn interval(path: &Path, t_eps: f64, last_step_size: Option<f64>) -> Interval {
+    let t0 = if path.is_decay() { 0.0 } else { t_eps };
+    Interval {
+        t0,
+        t1: 1.0 - last_step_size.unwrap_or(t_eps),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method};
+    use crate::transport::{
+        Diffusion, DiffusionForm, LastStep, Method, Sde, SdeMethod,
+        testing::{diffusion, predictions},
+    };
 
     fn transport(path: Path, prediction: Prediction) -> Transport {
         Transport {
@@ -124,36 +119,36 @@ mod tests {
         }
     }
 
-    const ODE: Sampler = Sampler::Ode {
-        method: Method::Heun,
-        n_steps: 10,
-    };
-
-    fn sde(method: Method, form: DiffusionForm, last_step: LastStep) -> Sampler {
-        let diffusion = Diffusion::new(form, 1.0);
-        Sampler::Sde {
-            method,
-            diffusion,
-            last_step,
-            last_step_size: DEFAULT_LAST_STEP_SIZE,
-            n_steps: 10,
-        }
+    fn ode() -> Sampler {
+        Sampler::ode(Method::Heun, 10)
     }
 
-    fn refusal(transport: Transport, sampler: Sampler) -> String {
-        transport.sample_interval(&sampler).unwrap_err().to_string()
+    fn sde(method: SdeMethod, form: DiffusionForm, last_step: LastStep) -> Sampler {
+        Sampler::Sde(Sde {
+            method,
+            diffusion: diffusion(form, 1.0),
+            last_step,
+            n_steps: 10,
+            ..Sde::default()
+        })
+    }
+
+    fn refusal(transport: &Transport, sampler: &Sampler) -> String {
+        transport.sample_interval(sampler).unwrap_err().to_string()
     }
 
     #[test]
     fn defaults_are_the_reference_table() {
-        let with_last = sde(Method::Heun, DiffusionForm::Sigma, LastStep::Mean);
-        let without_last = sde(Method::Heun, DiffusionForm::Sigma, LastStep::None);
-        for &path in Path::ALL {
-            for &prediction in Prediction::ALL {
-                let transport = transport(path, prediction);
-                let (train, ode, sde, sde_to_end) = match (path, prediction) {
-                    (Path::Vp, _) => ([0.0, 0.99999], [0.0, 0.999], [0.0, 0.96], [0.0, 0.999]),
-                    (_, Prediction::Velocity | Prediction::Data) => {
+        let with_last = sde(SdeMethod::Heun, DiffusionForm::Sigma, LastStep::Mean);
+        let without_last = sde(SdeMethod::Heun, DiffusionForm::Sigma, LastStep::None);
+        for path in Path::NAMED {
+            for &prediction in predictions(&path) {
+                let transport = transport(path.clone(), prediction);
+                let (train, to_end, sde, sde_to_end) = match (&path, prediction) {
+                    (Path::Vp { .. } | Path::Ou { .. }, _) => {
+                        ([0.0, 0.99999], [0.0, 0.999], [0.0, 0.96], [0.0, 0.999])
+                    }
+                    (_, Prediction::Velocity | Prediction::Data | Prediction::Denoiser) => {
                         ([0.0, 1.0], [0.0, 1.0], [0.0, 0.96], [0.0, 1.0])
                     }
                     _ => (
@@ -171,17 +166,14 @@ mod tests {
                     );
                 };
                 expect("training", transport.train_interval(), train);
-                let ode_euler = Sampler::Ode {
-                    method: Method::Euler,
-                    n_steps: 10,
-                };
-                expect("Euler ODE", transport.sample_interval(&ode_euler), ode);
+                let euler = Sampler::ode(Method::Euler, 10);
+                expect("Euler ODE", transport.sample_interval(&euler), to_end);
                 expect(
                     "SDE to the end",
                     transport.sample_interval(&without_last),
                     sde_to_end,
                 );
-                expect("Heun ODE", transport.sample_interval(&ODE), ode);
+                expect("Heun ODE", transport.sample_interval(&ode()), to_end);
                 expect("SDE", transport.sample_interval(&with_last), sde);
             }
         }
@@ -190,13 +182,13 @@ mod tests {
     /// SiT ignores the distances for velocity, and confuses the two in one place.
     #[test]
     fn given_distances_count_for_every_combination_and_only_where_they_belong() {
-        for &path in Path::ALL {
-            for &prediction in Prediction::ALL {
-                let base = transport(path, prediction);
-                let t0 = |e: f64| if path == Path::Vp { 0.0 } else { e };
+        for path in Path::NAMED {
+            for &prediction in predictions(&path) {
+                let base = transport(path.clone(), prediction);
+                let t0 = |e: f64| if path.is_decay() { 0.0 } else { e };
                 let train_only = Transport {
                     t_eps_train: Some(0.01),
-                    ..base
+                    ..base.clone()
                 };
                 assert_eq!(
                     train_only.train_interval().unwrap(),
@@ -205,20 +197,23 @@ mod tests {
                         t1: 0.99
                     }
                 );
-                assert_eq!(train_only.sample_interval(&ODE), base.sample_interval(&ODE));
+                assert_eq!(
+                    train_only.sample_interval(&ode()),
+                    base.sample_interval(&ode())
+                );
                 let sample_only = Transport {
                     t_eps_sample: Some(0.02),
-                    ..base
+                    ..base.clone()
                 };
                 assert_eq!(sample_only.train_interval(), base.train_interval());
                 assert_eq!(
-                    sample_only.sample_interval(&ODE).unwrap(),
+                    sample_only.sample_interval(&ode()).unwrap(),
                     Interval {
                         t0: t0(0.02),
                         t1: 0.98
                     }
                 );
-                let sde = sde(Method::Euler, DiffusionForm::Sbdm, LastStep::Mean);
+                let sde = sde(SdeMethod::Euler, DiffusionForm::Sbdm, LastStep::Mean);
                 assert_eq!(
                     sample_only.sample_interval(&sde).unwrap(),
                     Interval {
@@ -232,14 +227,14 @@ mod tests {
 
     #[test]
     fn the_size_of_a_missing_last_step_does_not_count() {
-        let size = |last_step_size| Sampler::Sde {
-            method: Method::Euler,
-            diffusion: Diffusion::default(),
-            last_step: LastStep::None,
-            last_step_size,
-            n_steps: 10,
+        let size = |last_step_size| {
+            Sampler::Sde(Sde {
+                last_step: LastStep::None,
+                last_step_size,
+                ..Sde::default()
+            })
         };
-        let transport = transport(Path::Vp, Prediction::Velocity);
+        let transport = transport(Path::VP, Prediction::Velocity);
         assert_eq!(
             transport.sample_interval(&size(0.4)),
             transport.sample_interval(&size(0.0))
@@ -249,19 +244,18 @@ mod tests {
     /// SiT produces NaN images here (its issue 22).
     #[test]
     fn sbdm_from_an_infinite_start_names_the_flag() {
-        let sbdm = sde(Method::Euler, DiffusionForm::Sbdm, LastStep::Mean);
+        let sbdm = sde(SdeMethod::Euler, DiffusionForm::Sbdm, LastStep::Mean);
         for path in [Path::Linear, Path::Gvp] {
-            let message = refusal(transport(path, Prediction::Velocity), sbdm);
+            let message = refusal(&transport(path.clone(), Prediction::Velocity), &sbdm);
             let expected = format!(
                 "the SBDM diffusion is infinite at t = 0 on the {path} path; set `t_eps_sample` above 0"
             );
             assert!(message.starts_with(&expected), "{message}");
         }
-        assert!(
-            transport(Path::Vp, Prediction::Velocity)
-                .sample_interval(&sbdm)
-                .is_ok()
-        );
+        for path in [Path::VP, Path::OU] {
+            let transport = transport(path, Prediction::Velocity);
+            assert!(transport.sample_interval(&sbdm).is_ok());
+        }
     }
 
     /// SiT produces NaN images for Heun without a last step, for every diffusion.
@@ -270,7 +264,7 @@ mod tests {
         for path in [Path::Linear, Path::Gvp] {
             let transport = transport(path, Prediction::Velocity);
             for &form in DiffusionForm::ALL {
-                let result = transport.sample_interval(&sde(Method::Heun, form, LastStep::None));
+                let result = transport.sample_interval(&sde(SdeMethod::Heun, form, LastStep::None));
                 match form {
                     DiffusionForm::Sbdm => assert!(result.is_err()),
                     DiffusionForm::Constant => {
@@ -283,11 +277,11 @@ mod tests {
                 }
                 let inside = Transport {
                     t_eps_sample: Some(1e-3),
-                    ..transport
+                    ..transport.clone()
                 };
                 assert!(
                     inside
-                        .sample_interval(&sde(Method::Heun, form, LastStep::None))
+                        .sample_interval(&sde(SdeMethod::Heun, form, LastStep::None))
                         .is_ok(),
                     "{form}"
                 );
@@ -297,41 +291,45 @@ mod tests {
 
     #[test]
     fn singular_ends_of_the_ode_name_the_flag() {
-        let at_zero = |path, prediction| Transport {
+        let at_zero = |path: Path, prediction| Transport {
             t_eps_sample: Some(0.0),
             ..transport(path, prediction)
         };
         for prediction in [Prediction::Score, Prediction::Noise] {
             for path in [Path::Linear, Path::Gvp] {
-                let message = refusal(at_zero(path, prediction), ODE);
+                let message = refusal(&at_zero(path, prediction), &ode());
                 assert!(
                     message.contains("not finite at t = 0 ") && message.contains("`t_eps_sample`"),
                     "{message}"
                 );
             }
         }
-        let message = refusal(at_zero(Path::Vp, Prediction::Noise), ODE);
-        assert!(
-            message.contains("not finite at t = 1 ") && message.contains("`t_eps_sample`"),
-            "{message}"
-        );
+        for path in [Path::VP, Path::OU] {
+            let message = refusal(&at_zero(path, Prediction::Noise), &ode());
+            assert!(
+                message.contains("not finite at t = 1 ") && message.contains("`t_eps_sample`"),
+                "{message}"
+            );
+        }
         // Finite in f64, not in f32.
         let tiny = Transport {
             t_eps_sample: Some(1e-40),
             ..transport(Path::Linear, Prediction::Score)
         };
-        assert!(refusal(tiny, ODE).contains("not finite at t = "));
+        assert!(refusal(&tiny, &ode()).contains("not finite at t = "));
     }
 
     #[test]
     fn bad_settings_are_refused_by_flag() {
         let transport = transport(Path::Linear, Prediction::Velocity);
-        let sampler = |norm, last_step_size, n_steps| Sampler::Sde {
-            method: Method::Euler,
-            diffusion: Diffusion::new(DiffusionForm::Sigma, norm),
-            last_step: LastStep::Tweedie,
-            last_step_size,
-            n_steps,
+        let sampler = |norm, last_step_size, n_steps| {
+            Sampler::Sde(Sde {
+                diffusion: Diffusion::new(DiffusionForm::Sigma, norm),
+                last_step: LastStep::Tweedie,
+                last_step_size,
+                n_steps,
+                ..Sde::default()
+            })
         };
         let cases = [
             (sampler(-1.0, 0.04, 10), "diffusion_norm: got -1,"),
@@ -342,34 +340,26 @@ mod tests {
             (sampler(1.0, f64::NAN, 10), "last_step_size: got NaN,"),
             (sampler(1.0, 0.04, 0), "steps: got 0,"),
             (sampler(1.0, 0.04, u32::MAX), "steps: got 4294967295,"),
-            (
-                Sampler::Ode {
-                    method: Method::Euler,
-                    n_steps: 0,
-                },
-                "steps: got 0,",
-            ),
+            (Sampler::ode(Method::Euler, 0), "steps: got 0,"),
         ];
         for (sampler, expected) in cases {
-            let message = refusal(transport, sampler);
+            let message = refusal(&transport, &sampler);
             assert!(message.starts_with(expected), "{message}");
         }
         let late = Transport {
             t_eps_sample: Some(0.4),
-            ..transport
+            ..transport.clone()
         };
         assert!(
-            refusal(late, sampler(1.0, 0.7, 10))
+            refusal(&late, &sampler(1.0, 0.7, 10))
                 .starts_with("last_step_size: the last step would start at t = ")
         );
         // A last step so short that it starts at 1 in f64.
-        let short = Sampler::Sde {
-            method: Method::Euler,
+        let short = Sampler::Sde(Sde {
             diffusion: Diffusion::new(DiffusionForm::Constant, 1.0),
-            last_step: LastStep::Mean,
             last_step_size: 1e-30,
-            n_steps: 10,
-        };
-        assert!(refusal(transport, short).ends_with("use a larger `last_step_size`"));
+            ..Sde::default()
+        });
+        assert!(refusal(&transport, &short).ends_with("use a larger `last_step_size`"));
     }
 }

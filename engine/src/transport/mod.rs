@@ -31,10 +31,16 @@
 //! paper). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is `2 D_t`. A combination of
 //! settings either has finite coefficients everywhere or is rejected with the reason.
 
+mod adaptive;
+mod along;
 mod curve;
 mod diffusion;
+mod edm;
+mod file;
+mod grid;
 mod guidance;
 mod interval;
+mod multistep;
 mod names;
 mod path;
 mod prediction;
@@ -45,28 +51,37 @@ mod tableau;
 mod target;
 #[cfg(test)]
 mod testing;
+mod times;
+mod tolerance;
 
+pub(crate) use adaptive::Adaptive;
 pub use curve::Curve;
-pub use diffusion::{Diffusion, DiffusionForm};
+pub use diffusion::{Diffusion, DiffusionForm, KlEta};
+pub use edm::{Edm, EdmMethod};
+pub use grid::Grid;
 pub use guidance::{Guidance, GuidanceChannels};
 pub use interval::Interval;
-pub use path::{DATA_MIN_SIGMA, Path};
+pub use path::{DATA_MIN_SIGMA, Path, PathName, PathTable};
 pub use prediction::{LossWeight, Prediction};
-pub use sampler::{DEFAULT_LAST_STEP_SIZE, LastStep, Method, Sampler};
-pub use solver::{nfe, schedule, schedule_from};
+pub use sampler::{
+    Corrector, DEFAULT_LAST_STEP_SIZE, LastStep, Method, Ode, Sampler, Sde, SdeMethod,
+};
+pub use solver::{langevin, nfe, schedule, schedule_from};
 pub use step::Step;
 #[doc(hidden)]
 pub use step::StepForm;
 pub(crate) use tableau::MAX_STAGES;
 pub use tableau::Tableau;
 pub use target::{Interpolant, LossCoefs, Target};
+pub use times::{Times, TimesKind};
+pub use tolerance::{ErrorNorm, Tolerance};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How a model was trained: path, prediction and weight of the loss; and the distance of all times from singular ends.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
+/// How a model was trained: path, prediction, weight of the loss and times; and the distance of all times from singular ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "file::TransportFile", into = "file::TransportFile")]
 pub struct Transport {
     /// The interpolant's path.
     pub path: Path,
@@ -76,12 +91,29 @@ pub struct Transport {
     pub loss_weight: LossWeight,
     /// Distance of training times from the ends, in `[0, 0.5)`; by default 1e-5 on VP, else 0 for
     /// velocity and data and 1e-3 for score and noise. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]` (its alpha is never 0).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_train: Option<f64>,
     /// Distance of sampling times from the ends, in `[0, 0.5)`; by default 0 for velocity and data on
     /// Linear and GVP, else 1e-3. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]`; a last step replaces the distance from 1 by its size.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub t_eps_sample: Option<f64>,
+    /// The distribution of training times.
+    pub times: Times,
+    /// Standard deviation of the data, for the preconditioning of [`Prediction::Denoiser`]; 0.5 by default.
+    pub data_std: f64,
+}
+
+impl Default for Transport {
+    /// The velocity on the Linear path, at uniform times.
+    fn default() -> Self {
+        Transport {
+            path: Path::default(),
+            prediction: Prediction::default(),
+            loss_weight: LossWeight::default(),
+            t_eps_train: None,
+            t_eps_sample: None,
+            times: Times::default(),
+            data_std: 0.5,
+        }
+    }
 }
 
 #[doc(hidden)]
@@ -100,6 +132,40 @@ impl Transport {
                     "got {}, but the velocity loss has no weight; use none, or predict score, noise or data",
                     self.loss_weight
                 ),
+            ));
+        }
+        self.path.validate()?;
+        self.times.validate(&self.path)?;
+        let is_edm = matches!(self.path, Path::Edm { .. });
+        if is_edm != (self.prediction == Prediction::Denoiser) {
+            return Err(Error::setting(
+                "prediction",
+                match is_edm {
+                    true => format!(
+                        "got {}, expected denoiser on the EDM path, whose states are too large for a network without its \
+                         preconditioning",
+                        self.prediction
+                    ),
+                    false => format!(
+                        "got denoiser on the {} path, expected the EDM path, or data",
+                        self.path
+                    ),
+                },
+            ));
+        }
+        if self.prediction == Prediction::Denoiser && self.loss_weight != LossWeight::None {
+            return Err(Error::setting(
+                "loss_weight",
+                format!(
+                    "got {}, expected none: the denoiser's loss has EDM's weight, 1 / c_out^2",
+                    self.loss_weight
+                ),
+            ));
+        }
+        if !(self.data_std > 0.0 && self.data_std.is_finite()) {
+            return Err(Error::setting(
+                "data_std",
+                format!("got {}, expected a number above 0", self.data_std),
             ));
         }
         if self.prediction == Prediction::Data && self.loss_weight == LossWeight::Likelihood {
@@ -166,22 +232,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twenty_seven_combinations_are_valid() {
+    fn thirty_seven_combinations_are_valid() {
         let mut n_valid = 0;
-        for &path in Path::ALL {
+        for path in Path::NAMED {
             for &prediction in Prediction::ALL {
                 for &loss_weight in LossWeight::ALL {
                     let transport = Transport {
-                        path,
+                        path: path.clone(),
                         prediction,
                         loss_weight,
                         ..Transport::default()
                     };
+                    let is_denoiser = prediction == Prediction::Denoiser;
                     match transport.target() {
                         Ok(_) => n_valid += 1,
                         Err(error) => {
                             let reason = match prediction {
-                                Prediction::Velocity => "the velocity loss has no weight",
+                                Prediction::Velocity if loss_weight != LossWeight::None => {
+                                    "the velocity loss has no weight"
+                                }
+                                _ if path == Path::EDM && !is_denoiser => "expected denoiser",
+                                Prediction::Denoiser if path != Path::EDM => "got denoiser on the",
+                                Prediction::Denoiser => "the denoiser's loss has EDM's weight",
                                 _ => "expected none or velocity with data prediction",
                             };
                             assert!(error.to_string().contains(reason), "{error}");
@@ -190,7 +262,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(n_valid, 27);
+        assert_eq!(n_valid, 4 * 9 + 1);
     }
 
     #[test]
@@ -218,6 +290,18 @@ mod tests {
                     .to_string()
                     .starts_with("t_eps_train: got")
             );
+        }
+    }
+
+    #[test]
+    fn a_deviation_that_is_not_above_zero_is_refused() {
+        for data_std in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let transport = Transport {
+                data_std,
+                ..Transport::default()
+            };
+            let message = transport.validate().unwrap_err().to_string();
+            assert!(message.starts_with("data_std: got"), "{message}");
         }
     }
 }

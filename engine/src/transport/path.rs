@@ -1,23 +1,71 @@
 //! The interpolant's path: the scalars `alpha_t` and `sigma_t` of `x_t = alpha_t x1 + sigma_t x0`.
 
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use table::PathTable;
+
 use super::{Coefs, names::named_enum};
+use crate::error::{Error, Result};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
+use std::fmt;
+use std::sync::Arc;
+
+/// How `x_t` moves from noise (`t = 0`) to data (`t = 1`); SiT (arXiv 2401.08740) section 3 and `transport/path.py`.
+///
+/// Every function takes `t` in `[0, 1]` and never returns NaN. Singular values are infinite: `d_log_alpha` and `drift_var` of
+/// Linear and GVP at `t = 0`, `d_sigma` of VP at `t = 1`.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Path {
+    /// `alpha = t`, `sigma = 1 - t`.
+    #[default]
+    Linear,
+    /// `alpha = sin(pi t / 2)`, `sigma = cos(pi t / 2)`: generalized variance preserving.
+    Gvp,
+    /// Score-SDE's variance preserving path (arXiv 2011.13456): `d ln alpha / dt = beta_t / 2`, `sigma = sqrt(1 - alpha^2)`, where
+    /// `beta_t` falls linearly from the second number at noise to the first one at data; see [`Path::VP`].
+    Vp {
+        /// `beta` at data and at noise, both above 0.
+        beta: [f64; 2],
+    },
+    /// The Ornstein-Uhlenbeck process over a time `T`: `alpha = exp(-T (1 - t))`, `sigma = sqrt(1 - alpha^2)`. Its velocity is a
+    /// derivative by `t`; see [`Path::OU`].
+    Ou {
+        /// The process's time `T`, above 0.
+        time: f64,
+    },
+    /// EDM's pure denoising (arXiv 2206.00364): `alpha = 1`, and `sigma^(1/rho)` falls linearly from its largest value at noise to
+    /// its smallest one at data; see [`Path::EDM`].
+    Edm {
+        /// The smallest and the largest `sigma`.
+        sigma: [f64; 2],
+        /// The exponent `rho`, at least 1.
+        rho: f64,
+    },
+    /// `alpha` and `sigma` of a table over time.
+    Table(Arc<PathTable>),
+}
 
 named_enum! {
-    /// How `x_t` moves from noise (`t = 0`) to data (`t = 1`); SiT (arXiv 2401.08740) section 3 and `transport/path.py`.
-    ///
-    /// Every function takes `t` in `[0, 1]` and never returns NaN. Singular values are infinite: `d_log_alpha` and `drift_var` of
-    /// Linear and GVP at `t = 0`, `d_sigma` of VP at `t = 1`.
+    /// A path, without its numbers.
+    #[doc(hidden)]
     #[derive(Default)]
-    pub enum Path: "path" {
-        /// `alpha = t`, `sigma = 1 - t`.
+    pub enum PathName: "path" {
+        /// [`Path::Linear`].
         #[default]
         Linear = "Linear",
-        /// `alpha = sin(pi t / 2)`, `sigma = cos(pi t / 2)`: generalized variance preserving.
+        /// [`Path::Gvp`].
         Gvp = "GVP",
-        /// `alpha = exp(-1/4 (1 - t)^2 19.9 - 1/2 (1 - t) 0.1)`, `sigma = sqrt(1 - alpha^2)`: score-SDE's variance
-        /// preserving path with beta from 0.1 to 20.
+        /// [`Path::Vp`].
         Vp = "VP",
+        /// [`Path::Ou`].
+        Ou = "OU",
+        /// [`Path::Edm`].
+        Edm = "EDM",
+        /// [`Path::Table`].
+        Table = "table",
     }
 }
 
@@ -25,20 +73,6 @@ named_enum! {
 /// bound near the end (JiT's `t_eps`, there on the Linear path).
 #[doc(hidden)]
 pub const DATA_MIN_SIGMA: f64 = 0.05;
-
-const VP_BETA_MIN: f64 = 0.1;
-const VP_BETA_RANGE: f64 = 19.9;
-
-/// `ln alpha_t` of VP.
-fn vp_log_alpha(t: f64) -> f64 {
-    let r = 1.0 - t;
-    -0.25 * r * r * VP_BETA_RANGE - 0.5 * r * VP_BETA_MIN
-}
-
-/// `d ln alpha_t / dt = beta_t / 2` of VP.
-fn vp_half_beta(t: f64) -> f64 {
-    0.5 * (VP_BETA_MIN + (1.0 - t) * VP_BETA_RANGE)
-}
 
 /// `sin(pi t / 2)` for `t` in `[0, 1]`, exact at both ends; `1 - t` gives the cosine.
 fn quarter_sin(t: f64) -> f64 {
@@ -49,63 +83,156 @@ fn quarter_sin(t: f64) -> f64 {
     }
 }
 
+/// `sigma^(1/rho)` of EDM's path.
+fn edm_root(sigma: [f64; 2], rho: f64, t: f64) -> f64 {
+    libm::pow(sigma[1], 1.0 / rho) + t * edm_slope(sigma, rho)
+}
+
+/// `d sigma^(1/rho) / dt` of EDM's path.
+fn edm_slope([least, most]: [f64; 2], rho: f64) -> f64 {
+    libm::pow(least, 1.0 / rho) - libm::pow(most, 1.0 / rho)
+}
+
+/// `a / b`, and 0 for 0 / 0.
+fn ratio(a: f64, b: f64) -> f64 {
+    if a == 0.0 { 0.0 } else { a / b }
+}
+
 impl Path {
+    /// The VP path with score-SDE's numbers, beta from 0.1 to 20.
+    pub const VP: Path = Path::Vp { beta: [0.1, 20.0] };
+
+    /// The Ornstein-Uhlenbeck path of time 10.
+    pub const OU: Path = Path::Ou { time: 10.0 };
+
+    /// EDM's path with its numbers, sigma from 0.002 to 80 and rho 7.
+    pub const EDM: Path = Path::Edm {
+        sigma: [0.002, 80.0],
+        rho: 7.0,
+    };
+
+    /// Checks the path's numbers.
+    pub(super) fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, got: String, expected: &str| {
+            Err(Error::setting(
+                key,
+                format!("got {got}, expected {expected}"),
+            ))
+        };
+        match *self {
+            Self::Vp { beta } if !beta.iter().all(|b| *b > 0.0 && *b <= 1e3) => refuse(
+                "vp_beta",
+                format!("{beta:?}"),
+                "two numbers above 0 and at most 1000, at data and at noise",
+            ),
+            Self::Ou { time } if !(time > 0.0 && time <= 1e3) => refuse(
+                "ou_time",
+                time.to_string(),
+                "a number above 0 and at most 1000",
+            ),
+            Self::Edm {
+                sigma: [least, most],
+                ..
+            } if !(least > 0.0 && least < most && most <= 1e6) => refuse(
+                "edm_sigma",
+                format!("[{least}, {most}]"),
+                "two rising numbers above 0 and at most 1e6",
+            ),
+            Self::Edm { rho, .. } if !(1.0..=100.0).contains(&rho) => {
+                refuse("edm_rho", rho.to_string(), "a number from 1 to 100")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `-ln alpha_t` and `d ln alpha_t / dt` of a path with `alpha^2 + sigma^2 = 1` that is given by its rate.
+    fn decay(&self, t: f64) -> Option<[f64; 2]> {
+        let r = 1.0 - t;
+        match *self {
+            Self::Vp {
+                beta: [at_data, at_noise],
+            } => {
+                let range = at_noise - at_data;
+                let log = 0.25 * r * r * range + 0.5 * r * at_data;
+                Some([log, 0.5 * (at_data + r * range)])
+            }
+            Self::Ou { time } => Some([time * r, time]),
+            _ => None,
+        }
+    }
+
+    /// Whether alpha is above 0 and sigma as a square root at `t = 1`, as on VP and OU: then times are in `[0, 1 - e]`.
+    pub(crate) fn is_decay(&self) -> bool {
+        matches!(self, Self::Vp { .. } | Self::Ou { .. })
+    }
+
     /// `d ln alpha_t / dt`, the coefficient of `x` in the velocity when the score is given.
-    pub(crate) fn d_log_alpha(self, t: f64) -> f64 {
+    pub(crate) fn d_log_alpha(&self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0 / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
-            Self::Vp => vp_half_beta(t),
+            Self::Vp { .. } | Self::Ou { .. } => self.rate(t),
+            _ => self.d_alpha(t) / self.alpha(t),
         }
     }
 
     /// `(d ln alpha / dt) sigma^2 - sigma d_sigma`, the coefficient of the score in the velocity: SiT's `compute_drift()[1]`.
     ///
     /// As a diffusion it is the paper's `w^KL / 2`.
-    pub(crate) fn drift_var(self, t: f64) -> f64 {
+    pub(crate) fn drift_var(&self, t: f64) -> f64 {
         match self {
             Self::Linear => (1.0 - t) / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
-            Self::Vp => vp_half_beta(t),
+            Self::Vp { .. } | Self::Ou { .. } => self.rate(t),
+            _ => ratio(self.sigma(t) * self.data_slope(t), self.alpha(t)),
         }
     }
 
     /// `drift_var / sigma`, finite where sigma vanishes on Linear and GVP.
-    pub(super) fn drift_var_over_sigma(self, t: f64) -> f64 {
+    pub(super) fn drift_var_over_sigma(&self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0 / t,
             Self::Gvp => FRAC_PI_2 / self.alpha(t),
-            Self::Vp => vp_half_beta(t) / self.sigma(t),
+            Self::Vp { .. } | Self::Ou { .. } => self.rate(t) / self.sigma(t),
+            _ => self.data_slope(t) / self.alpha(t),
         }
     }
 
     /// `lim (1 - t) / sigma_t` as `t` goes to 1.
-    pub(super) fn remaining_time_over_sigma_at_one(self) -> f64 {
+    pub(super) fn remaining_time_over_sigma_at_one(&self) -> f64 {
         match self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_2_PI,
-            Self::Vp => 0.0,
+            Self::Vp { .. } | Self::Ou { .. } => 0.0,
+            _ if self.sigma(1.0) > 0.0 => 0.0,
+            _ => -1.0 / self.d_sigma(1.0),
         }
     }
 
     /// `d_alpha sigma - alpha d_sigma`; divided by sigma it is the coefficient of the data in the velocity.
-    pub(super) fn data_slope(self, t: f64) -> f64 {
+    pub(super) fn data_slope(&self, t: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_PI_2,
             // alpha^2 + sigma^2 = 1.
-            Self::Vp => self.alpha(t) * vp_half_beta(t) / self.sigma(t),
+            Self::Vp { .. } | Self::Ou { .. } => self.alpha(t) * self.rate(t) / self.sigma(t),
+            _ => self.d_alpha(t) * self.sigma(t) - self.alpha(t) * self.d_sigma(t),
         }
     }
 
+    /// `d ln alpha / dt` of a path that is given by it.
+    fn rate(&self, t: f64) -> f64 {
+        self.decay(t).map_or(f64::NAN, |[_, rate]| rate)
+    }
+
     /// Sigma, clamped to at least [`DATA_MIN_SIGMA`].
-    pub(super) fn clamped_sigma(self, t: f64) -> f64 {
+    pub(super) fn clamped_sigma(&self, t: f64) -> f64 {
         self.sigma(t).max(DATA_MIN_SIGMA)
     }
 
     /// `E[x0 | x]` from `x` and the velocity: together with [`Path::data_from_velocity`] it solves `x = alpha x1 + sigma x0`,
     /// `v = d_alpha x1 + d_sigma x0`. Finite on `[0, 1]`.
-    pub(super) fn noise_from_velocity(self, t: f64) -> Coefs {
+    pub(super) fn noise_from_velocity(&self, t: f64) -> Coefs {
         let (alpha, sigma) = (self.alpha(t), self.sigma(t));
         match self {
             Self::Linear => Coefs {
@@ -116,15 +243,20 @@ impl Path {
                 x: sigma,
                 out: -FRAC_2_PI * alpha,
             },
-            Self::Vp => Coefs {
+            Self::Vp { .. } | Self::Ou { .. } => Coefs {
                 x: sigma,
-                out: -sigma / vp_half_beta(t),
+                out: -sigma / self.rate(t),
             },
+            _ => Coefs {
+                x: self.d_alpha(t),
+                out: -alpha,
+            }
+            .scaled(1.0 / self.data_slope(t)),
         }
     }
 
     /// `E[x1 | x]` from `x` and the velocity. Finite on `[0, 1]`.
-    pub(super) fn data_from_velocity(self, t: f64) -> Coefs {
+    pub(super) fn data_from_velocity(&self, t: f64) -> Coefs {
         let (alpha, sigma) = (self.alpha(t), self.sigma(t));
         match self {
             Self::Linear => Coefs { x: 1.0, out: sigma },
@@ -132,274 +264,157 @@ impl Path {
                 x: alpha,
                 out: FRAC_2_PI * sigma,
             },
-            Self::Vp => Coefs {
+            Self::Vp { .. } | Self::Ou { .. } => Coefs {
                 x: alpha,
-                out: sigma * sigma / (alpha * vp_half_beta(t)),
+                out: sigma * sigma / (alpha * self.rate(t)),
             },
+            _ => Coefs {
+                x: -self.d_sigma(t),
+                out: sigma,
+            }
+            .scaled(1.0 / self.data_slope(t)),
+        }
+    }
+
+    /// `ln (alpha_t / sigma_t)`, half the logarithm of the signal-to-noise ratio: it rises with `t`, from minus to plus infinity
+    /// where alpha and sigma vanish at the ends.
+    pub(crate) fn half_log_snr(&self, t: f64) -> f64 {
+        libm::log(self.alpha(t)) - libm::log(self.sigma(t))
+    }
+
+    /// The time of a [`Path::half_log_snr`]; the nearer end for one that this path does not reach, but on EDM, whose formula goes on.
+    pub(crate) fn time_of(&self, half_log_snr: f64) -> f64 {
+        match *self {
+            // sigma / alpha = e^-lambda.
+            Self::Linear => 1.0 / (1.0 + libm::exp(-half_log_snr)),
+            Self::Gvp => FRAC_2_PI * libm::atan(libm::exp(half_log_snr)),
+            Self::Vp { .. } | Self::Ou { .. } => {
+                // -2 ln alpha = ln(1 + e^-2 lambda).
+                let log = 0.5 * libm::log1p(libm::exp(-2.0 * half_log_snr));
+                let [most, _] = self.decay(0.0).unwrap_or_default();
+                if log >= most {
+                    return 0.0;
+                }
+                let r = match *self {
+                    Self::Ou { time } => log / time,
+                    Self::Vp {
+                        beta: [at_data, at_noise],
+                    } => {
+                        // The root of range/4 r^2 + at_data/2 r = log, in the form that stays exact for a small range.
+                        let range = at_noise - at_data;
+                        let root = libm::sqrt(at_data * at_data / 4.0 + range * log);
+                        2.0 * log / (at_data / 2.0 + root)
+                    }
+                    _ => unreachable!("matched above"),
+                };
+                (1.0 - r).clamp(0.0, 1.0)
+            }
+            Self::Edm { sigma, rho } => {
+                let root = libm::exp(-half_log_snr / rho);
+                let from_noise = root - edm_root(sigma, rho, 0.0);
+                // Other levels have times, too: before 0 larger ones, which churn reaches.
+                from_noise / edm_slope(sigma, rho)
+            }
+            Self::Table(ref table) => table.time_of(half_log_snr),
         }
     }
 }
 
 #[doc(hidden)]
 impl Path {
-    /// `d alpha_t / dt`.
-    pub fn d_alpha(self, t: f64) -> f64 {
+    /// The paths that have a name, with their usual numbers.
+    pub const NAMED: [Path; 5] = [Path::Linear, Path::Gvp, Path::VP, Path::OU, Path::EDM];
+
+    /// The name, without numbers.
+    pub fn name(&self) -> PathName {
         match self {
+            Self::Linear => PathName::Linear,
+            Self::Gvp => PathName::Gvp,
+            Self::Vp { .. } => PathName::Vp,
+            Self::Ou { .. } => PathName::Ou,
+            Self::Edm { .. } => PathName::Edm,
+            Self::Table(_) => PathName::Table,
+        }
+    }
+
+    /// `d alpha_t / dt`.
+    pub fn d_alpha(&self, t: f64) -> f64 {
+        match *self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_PI_2 * self.sigma(t),
-            Self::Vp => self.alpha(t) * vp_half_beta(t),
+            Self::Vp { .. } | Self::Ou { .. } => self.alpha(t) * self.rate(t),
+            Self::Edm { .. } => 0.0,
+            Self::Table(ref table) => table.at(t).d_alpha,
         }
     }
 
     /// `d sigma_t / dt`.
-    pub fn d_sigma(self, t: f64) -> f64 {
-        match self {
+    pub fn d_sigma(&self, t: f64) -> f64 {
+        match *self {
             Self::Linear => -1.0,
             Self::Gvp => -FRAC_PI_2 * self.alpha(t),
-            Self::Vp => -libm::exp(2.0 * vp_log_alpha(t)) * vp_half_beta(t) / self.sigma(t),
+            Self::Vp { .. } | Self::Ou { .. } => {
+                let [log, rate] = self.decay(t).unwrap_or_default();
+                -libm::exp(-2.0 * log) * rate / self.sigma(t)
+            }
+            Self::Edm { sigma, rho } => {
+                let root = edm_root(sigma, rho, t);
+                rho * libm::pow(root, rho - 1.0) * edm_slope(sigma, rho)
+            }
+            Self::Table(ref table) => table.at(t).d_sigma,
         }
     }
-}
 
-#[doc(hidden)]
-impl Path {
-    /// `alpha_t`, the coefficient of data.
-    pub fn alpha(self, t: f64) -> f64 {
+    /// `sigma_t d_sigma_t`, finite also where `d_sigma` is not.
+    pub fn sigma_d_sigma(&self, t: f64) -> f64 {
         match self {
+            Self::Linear => -self.sigma(t),
+            // alpha^2 + sigma^2 = 1.
+            Self::Gvp | Self::Vp { .. } | Self::Ou { .. } => -self.alpha(t) * self.d_alpha(t),
+            _ => self.sigma(t) * self.d_sigma(t),
+        }
+    }
+
+    /// `alpha_t`, the coefficient of data.
+    pub fn alpha(&self, t: f64) -> f64 {
+        match *self {
             Self::Linear => t,
             Self::Gvp => quarter_sin(t),
-            Self::Vp => libm::exp(vp_log_alpha(t)),
+            Self::Vp { .. } | Self::Ou { .. } => {
+                let [log, _] = self.decay(t).unwrap_or_default();
+                libm::exp(-log)
+            }
+            Self::Edm { .. } => 1.0,
+            Self::Table(ref table) => table.at(t).alpha,
         }
     }
 
     /// `sigma_t`, the coefficient of noise.
-    pub fn sigma(self, t: f64) -> f64 {
-        match self {
+    pub fn sigma(&self, t: f64) -> f64 {
+        match *self {
             Self::Linear => 1.0 - t,
             Self::Gvp => quarter_sin(1.0 - t),
-            Self::Vp => libm::sqrt(-libm::expm1(2.0 * vp_log_alpha(t))),
+            Self::Vp { .. } | Self::Ou { .. } => {
+                let [log, _] = self.decay(t).unwrap_or_default();
+                libm::sqrt(-libm::expm1(-2.0 * log))
+            }
+            Self::Edm { sigma, rho } => libm::pow(edm_root(sigma, rho, t), rho),
+            Self::Table(ref table) => table.at(t).sigma,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::testing::assert_near;
-
-    /// Rows of values from the official code: t, alpha, d_alpha, sigma, d_sigma, drift_var.
-    #[expect(
-        clippy::approx_constant,
-        reason = "digits as the official code printed them"
-    )]
-    const GOLDEN: [(Path, [f64; 6]); 9] = [
-        (Path::Linear, [0.1, 0.1, 1.0, 0.9, -1.0, 9.0]),
-        (Path::Linear, [0.5, 0.5, 1.0, 0.5, -1.0, 1.0]),
-        (Path::Linear, [0.9, 0.9, 1.0, 0.1, -1.0, 0.11111111]),
-        (
-            Path::Gvp,
-            [
-                0.1,
-                0.15643447,
-                1.5514572,
-                0.98768834,
-                -0.24572668,
-                9.9176177,
-            ],
-        ),
-        (
-            Path::Gvp,
-            [
-                0.5, 0.70710678, 1.1107207, 0.70710678, -1.1107207, 1.5707963,
-            ],
-        ),
-        (
-            Path::Gvp,
-            [
-                0.9, 0.98768834, 0.24572668, 0.15643447, -1.5514572, 0.2487897,
-            ],
-        ),
-        (
-            Path::Vp,
-            [
-                0.1,
-                0.016996463,
-                0.15305315,
-                0.99985555,
-                -0.0026017381,
-                9.005,
-            ],
-        ),
-        (
-            Path::Vp,
-            [0.5, 0.28118288, 1.412944, 0.9596542, -0.41399877, 5.025],
-        ),
-        (
-            Path::Vp,
-            [0.9, 0.9467218, 0.98932428, 0.32205254, -2.9082673, 1.045],
-        ),
-    ];
-
-    #[test]
-    fn scalars_match_the_official_code() {
-        for (path, [t, alpha, d_alpha, sigma, d_sigma, drift_var]) in GOLDEN {
-            // The table has eight digits.
-            assert_near(&format!("{path} alpha({t})"), path.alpha(t), alpha, 5e-8);
-            assert_near(
-                &format!("{path} d_alpha({t})"),
-                path.d_alpha(t),
-                d_alpha,
-                5e-8,
-            );
-            assert_near(&format!("{path} sigma({t})"), path.sigma(t), sigma, 5e-8);
-            assert_near(
-                &format!("{path} d_sigma({t})"),
-                path.d_sigma(t),
-                d_sigma,
-                5e-8,
-            );
-            assert_near(
-                &format!("{path} drift_var({t})"),
-                path.drift_var(t),
-                drift_var,
-                5e-8,
-            );
-        }
+impl PathName {
+    /// The path of this name with its usual numbers; `None` for a table.
+    #[doc(hidden)]
+    pub fn usual(self) -> Option<Path> {
+        Path::NAMED.into_iter().find(|path| path.name() == self)
     }
+}
 
-    #[test]
-    fn derivatives_match_central_differences_and_definitions() {
-        for &path in Path::ALL {
-            for i in 1..20 {
-                let (t, h) = (f64::from(i) / 20.0, 1e-6);
-                let slope = |f: &dyn Fn(f64) -> f64| (f(t + h) - f(t - h)) / (2.0 * h);
-                let (alpha, sigma) = (path.alpha(t), path.sigma(t));
-                assert_near(
-                    &format!("{path} d_alpha({t})"),
-                    path.d_alpha(t),
-                    slope(&|s| path.alpha(s)),
-                    1e-7,
-                );
-                assert_near(
-                    &format!("{path} d_sigma({t})"),
-                    path.d_sigma(t),
-                    slope(&|s| path.sigma(s)),
-                    1e-7,
-                );
-                let d_log_alpha = path.d_alpha(t) / alpha;
-                assert_near(
-                    &format!("{path} d_log_alpha({t})"),
-                    path.d_log_alpha(t),
-                    d_log_alpha,
-                    1e-12,
-                );
-                let drift_var = d_log_alpha * sigma * sigma - sigma * path.d_sigma(t);
-                assert_near(
-                    &format!("{path} drift_var({t})"),
-                    path.drift_var(t),
-                    drift_var,
-                    1e-12,
-                );
-                let slope = path.d_alpha(t) * sigma - alpha * path.d_sigma(t);
-                assert_near(
-                    &format!("{path} data_slope({t})"),
-                    path.data_slope(t),
-                    slope,
-                    1e-12,
-                );
-                let over_sigma = path.drift_var_over_sigma(t);
-                assert_near(
-                    &format!("{path} drift_var_over_sigma({t})"),
-                    over_sigma,
-                    drift_var / sigma,
-                    1e-12,
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn velocity_is_undone_at_every_time_and_both_ends() {
-        for &path in Path::ALL {
-            for t in [0.0, 1e-9, 0.3, 0.5, 0.7, 1.0 - 1e-9, 1.0] {
-                let (x0, x1) = (0.7, -1.3);
-                let (noise, data) = (path.noise_from_velocity(t), path.data_from_velocity(t));
-                if path == Path::Vp && t == 1.0 {
-                    // A single pair has infinite velocity here; compare with the limit of the coefficients, where x alone
-                    // determines both.
-                    assert_eq!(
-                        (noise, data),
-                        (Coefs { x: 0.0, out: -0.0 }, Coefs { x: 1.0, out: 0.0 })
-                    );
-                    continue;
-                }
-                let x = path.alpha(t) * x1 + path.sigma(t) * x0;
-                let v = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
-                assert_near(
-                    &format!("{path} x0 at {t}"),
-                    noise.x * x + noise.out * v,
-                    x0,
-                    1e-9,
-                );
-                assert_near(
-                    &format!("{path} x1 at {t}"),
-                    data.x * x + data.out * v,
-                    x1,
-                    1e-9,
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn ends_are_exact() {
-        for &path in Path::ALL {
-            assert_eq!((path.alpha(1.0), path.sigma(1.0)), (1.0, 0.0), "{path}");
-            assert_eq!(
-                path.drift_var(1.0),
-                if path == Path::Vp { 0.05 } else { 0.0 },
-                "{path}"
-            );
-        }
-        for path in [Path::Linear, Path::Gvp] {
-            assert_eq!((path.alpha(0.0), path.sigma(0.0)), (0.0, 1.0), "{path}");
-            assert_eq!(
-                (path.d_log_alpha(0.0), path.drift_var(0.0)),
-                (f64::INFINITY, f64::INFINITY),
-                "{path}"
-            );
-        }
-        assert_eq!(Path::Vp.d_sigma(1.0), f64::NEG_INFINITY);
-        for &path in Path::ALL {
-            for t in [0.0, f64::MIN_POSITIVE, 1.0 - f64::EPSILON, 1.0] {
-                let all = [
-                    path.alpha(t),
-                    path.sigma(t),
-                    path.d_alpha(t),
-                    path.d_sigma(t),
-                    path.d_log_alpha(t),
-                    path.drift_var(t),
-                    path.drift_var_over_sigma(t),
-                ];
-                assert!(
-                    all.iter().all(|value| !value.is_nan()),
-                    "{path} at {t}: {all:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn names_parse_in_any_case_and_a_wrong_one_lists_the_right_ones() {
-        assert_eq!("gvp".parse::<Path>().unwrap(), Path::Gvp);
-        assert_eq!("LINEAR".parse::<Path>().unwrap().to_string(), "Linear");
-        let message = "cosine".parse::<Path>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "path: got \"cosine\", expected one of Linear, GVP, VP"
-        );
-        for &path in Path::ALL {
-            assert_eq!(path.name().parse::<Path>().unwrap(), path);
-        }
+/// The name: `Linear`, `GVP`, `VP`, `OU`, `EDM` or `table`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name().fmt(f)
     }
 }

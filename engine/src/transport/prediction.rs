@@ -1,7 +1,7 @@
 //! What the network predicts, and the conversions between velocity, score, noise and data: SiT's `transport/path.py`
 //! (`get_score_from_velocity`, ...) and `Transport.get_drift`.
 
-use super::{Coefs, Diffusion, Path, Transport, names::named_enum};
+use super::{Coefs, Diffusion, Transport, names::named_enum};
 use crate::error::{Error, Result};
 
 named_enum! {
@@ -18,6 +18,9 @@ named_enum! {
         /// The data `E[x1 | x_t]` (JiT, arXiv 2511.13720). Divisions by sigma use at least
         /// 0.05.
         Data = "data",
+        /// The data on the EDM path, with EDM's preconditioning (arXiv 2206.00364, table 1): `E[x1 | x_t] = c_skip x + c_out O`, where
+        /// the network gets `c_in x` and `ln(sigma) / 4` in the place of the time.
+        Denoiser = "denoiser",
     }
 }
 
@@ -36,14 +39,62 @@ named_enum! {
     }
 }
 
+/// What EDM puts around a network at one time (arXiv 2206.00364, table 1).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Preconditioning {
+    /// `c_skip = s^2 / (sigma^2 + s^2)`, with the standard deviation `s` of the data.
+    pub skip: f64,
+    /// `c_out = sigma s / sqrt(sigma^2 + s^2)`.
+    pub out: f64,
+    /// `c_in = 1 / sqrt(sigma^2 + s^2)`.
+    pub input: f64,
+}
+
+impl Transport {
+    /// EDM's preconditioning at `t`.
+    pub(super) fn preconditioning(&self, t: f64) -> Preconditioning {
+        let (sigma, data) = (self.path.sigma(t), self.data_std);
+        let total = sigma * sigma + data * data;
+        Preconditioning {
+            skip: data * data / total,
+            out: sigma * data / libm::sqrt(total),
+            input: 1.0 / libm::sqrt(total),
+        }
+    }
+
+    /// Factor of the state that the network gets at `t`.
+    pub(crate) fn input_scale(&self, t: f64) -> f64 {
+        match self.prediction {
+            Prediction::Denoiser => self.preconditioning(t).input,
+            _ => 1.0,
+        }
+    }
+
+    /// The output of a network of [`Prediction::Denoiser`] for this predicted data.
+    pub(crate) fn denoiser_output(&self, t: f64, x: &[f64], data: &[f64]) -> Vec<f64> {
+        let Preconditioning { skip, out, .. } = self.preconditioning(t);
+        let pairs = x.iter().zip(data);
+        pairs.map(|(x, data)| (data - skip * x) / out).collect()
+    }
+
+    /// What the network gets in the place of the time `t`.
+    #[doc(hidden)]
+    pub fn time_input(&self, t: f64) -> f64 {
+        match self.prediction {
+            Prediction::Denoiser => 0.25 * libm::log(self.path.sigma(t)),
+            _ => t,
+        }
+    }
+}
+
 /// Conversions of a network output at time `t` in `[0, 1]`, as coefficients of the state and the output.
 impl Transport {
     /// The score if it is finite; `None` where sigma vanishes and there is no limit.
     fn score_coefs(&self, t: f64) -> Option<Coefs> {
-        match (self.prediction, self.path) {
+        match (self.prediction, &self.path) {
             (Prediction::Score, _) => Some(Coefs { x: 0.0, out: 1.0 }),
             (Prediction::Data, path) => Some(self.noise(t).scaled(-1.0 / path.clamped_sigma(t))),
-            (Prediction::Velocity, Path::Vp) => Some(Coefs {
+            (Prediction::Velocity, path) if path.is_decay() => Some(Coefs {
                 x: -1.0,
                 out: 1.0 / self.path.drift_var(t),
             }),
@@ -72,7 +123,7 @@ impl Transport {
     pub fn velocity(&self, t: f64) -> Result<Coefs> {
         let Self {
             path, prediction, ..
-        } = *self;
+        } = self;
         let coefs = match prediction {
             Prediction::Velocity => Coefs { x: 0.0, out: 1.0 },
             Prediction::Score => Coefs {
@@ -88,6 +139,7 @@ impl Transport {
                 out: path.data_slope(t),
             }
             .scaled(1.0 / path.clamped_sigma(t)),
+            Prediction::Denoiser => self.noise(t).scaled(path.d_sigma(t)),
         };
         self.finite("velocity", t, Some(coefs))
     }
@@ -117,6 +169,15 @@ impl Transport {
                 out: -self.path.alpha(t),
             }
             .scaled(1.0 / self.path.clamped_sigma(t)),
+            // alpha is 1.
+            Prediction::Denoiser => {
+                let Preconditioning { skip, out, .. } = self.preconditioning(t);
+                Coefs {
+                    x: 1.0 - skip,
+                    out: -out,
+                }
+                .scaled(1.0 / self.path.sigma(t))
+            }
         }
     }
 
@@ -127,10 +188,14 @@ impl Transport {
     pub fn x1_pred(&self, t: f64) -> Result<Coefs> {
         let Self {
             path, prediction, ..
-        } = *self;
+        } = self;
         let coefs = match prediction {
             Prediction::Velocity => Some(path.data_from_velocity(t)),
             Prediction::Data => Some(Coefs { x: 0.0, out: 1.0 }),
+            Prediction::Denoiser => {
+                let Preconditioning { skip, out, .. } = self.preconditioning(t);
+                Some(Coefs { x: skip, out })
+            }
             Prediction::Score | Prediction::Noise => {
                 let (alpha, sigma) = (path.alpha(t), path.sigma(t));
                 (alpha > 0.0).then(|| {
@@ -151,10 +216,10 @@ impl Transport {
         let diffusion_score = if diffusion.is_zero() {
             Some(Coefs::ZERO)
         } else if let Some(score) = self.score_coefs(t) {
-            Some(score.scaled(diffusion.at(self.path, t)))
+            Some(score.scaled(diffusion.at(&self.path, t)))
         } else {
             diffusion
-                .over_sigma_at_one(self.path)
+                .over_sigma_at_one(&self.path)
                 .map(|ratio| self.noise(t).scaled(-ratio))
         };
         let velocity = self.velocity(t)?;
@@ -167,8 +232,8 @@ impl Transport {
 mod tests {
     use super::*;
     use crate::transport::{
-        DATA_MIN_SIGMA, DiffusionForm,
-        testing::{assert_near, diffusions},
+        DATA_MIN_SIGMA, DiffusionForm, Path,
+        testing::{PLAIN_PATHS, assert_near, diffusions, predictions},
     };
 
     fn transport(path: Path, prediction: Prediction) -> Transport {
@@ -191,17 +256,21 @@ mod tests {
         (Path::Gvp, [0.1, -0.89916933, 19.835235]),
         (Path::Gvp, [0.5, -0.36338023, 3.1415927]),
         (Path::Gvp, [0.9, 3.0194591, 0.49757939]),
-        (Path::Vp, [0.1, -0.88895058, 18.01]),
-        (Path::Vp, [0.5, -0.80099502, 10.05]),
-        (Path::Vp, [0.9, -0.043062201, 2.09]),
+        (Path::VP, [0.1, -0.88895058, 18.01]),
+        (Path::VP, [0.5, -0.80099502, 10.05]),
+        (Path::VP, [0.9, -0.043062201, 2.09]),
     ];
 
     #[test]
     fn conversions_match_the_official_code() {
         for (path, [t, score, velocity]) in GOLDEN {
-            let s = transport(path, Prediction::Velocity).score(t).unwrap();
+            let s = transport(path.clone(), Prediction::Velocity)
+                .score(t)
+                .unwrap();
             assert_near(&format!("{path} score at {t}"), s.x + s.out, score, 1e-7);
-            let v = transport(path, Prediction::Score).velocity(t).unwrap();
+            let v = transport(path.clone(), Prediction::Score)
+                .velocity(t)
+                .unwrap();
             assert_near(
                 &format!("{path} velocity at {t}"),
                 v.x + v.out,
@@ -213,13 +282,14 @@ mod tests {
 
     #[test]
     fn all_predictions_agree_on_one_posterior() {
-        for &path in Path::ALL {
+        for path in Path::NAMED {
             for t in [1e-3, 0.2, 0.5, 0.8, 0.999] {
                 let (x0, x1) = (0.4, -0.9);
                 let x = path.alpha(t) * x1 + path.sigma(t) * x0;
                 let velocity = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
                 let score = -x0 / path.sigma(t);
-                for &prediction in Prediction::ALL {
+                for &prediction in predictions(&path) {
+                    let transport = transport(path.clone(), prediction);
                     let out = match prediction {
                         Prediction::Velocity => velocity,
                         Prediction::Score => score,
@@ -227,8 +297,8 @@ mod tests {
                         // Below the minimum sigma, the division uses the clamped value.
                         Prediction::Data if path.sigma(t) < DATA_MIN_SIGMA => continue,
                         Prediction::Data => x1,
+                        Prediction::Denoiser => transport.denoiser_output(t, &[x], &[x1])[0],
                     };
-                    let transport = transport(path, prediction);
                     let apply = |c: Coefs| c.x * x + c.out * out;
                     let at = format!("{path} {prediction} at {t}");
                     assert_near(
@@ -271,21 +341,21 @@ mod tests {
     #[test]
     fn ends_have_their_limit_or_are_refused() {
         use Prediction::{Data, Noise, Score, Velocity};
-        for &path in Path::ALL {
-            for &prediction in Prediction::ALL {
-                let transport = transport(path, prediction);
+        for path in PLAIN_PATHS {
+            for &prediction in predictions(&path) {
+                let transport = transport(path.clone(), prediction);
                 let at = format!("{path} {prediction}");
-                let vp = path == Path::Vp;
+                let decay = path.is_decay();
                 for t in [0.0, 1.0] {
                     let velocity = if t == 0.0 {
-                        vp || [Velocity, Data].contains(&prediction)
+                        decay || [Velocity, Data].contains(&prediction)
                     } else {
-                        !vp || ![Noise, Data].contains(&prediction)
+                        !decay || ![Noise, Data].contains(&prediction)
                     };
                     let score = t == 0.0
                         || [Score, Data].contains(&prediction)
-                        || vp && prediction == Velocity;
-                    let x1_pred = t == 1.0 || vp || [Velocity, Data].contains(&prediction);
+                        || decay && prediction == Velocity;
+                    let x1_pred = t == 1.0 || decay || [Velocity, Data].contains(&prediction);
                     assert_eq!(
                         transport.velocity(t).is_ok(),
                         velocity,
@@ -294,7 +364,7 @@ mod tests {
                     assert_eq!(transport.score(t).is_ok(), score, "score of {at} at {t}");
                     assert_eq!(transport.x1_pred(t).is_ok(), x1_pred, "data of {at} at {t}");
                     assert!(transport.noise(t).is_finite_f32(), "noise of {at} at {t}");
-                    let near = (t - 1e-10_f64).abs();
+                    let near = (t - 1e-12_f64).abs();
                     for (what, end, inside) in [
                         ("velocity", transport.velocity(t), transport.velocity(near)),
                         ("score", transport.score(t), transport.score(near)),
@@ -302,7 +372,7 @@ mod tests {
                         ("noise", Ok(transport.noise(t)), Ok(transport.noise(near))),
                     ] {
                         if let (Ok(end), Ok(inside)) = (end, inside) {
-                            // VP's sigma behaves like a square root here: at 1e-10 from the end it is 3e-6.
+                            // The sigma of VP and OU behaves like a square root here: on OU it is 4e-6.
                             assert_near(
                                 &format!("{what} of {at} by x at {t}"),
                                 end.x,
@@ -334,12 +404,15 @@ mod tests {
     #[test]
     fn the_drift_at_one_is_the_limit_from_inside() {
         let mut n_limits = 0;
-        for &path in Path::ALL {
-            for &prediction in Prediction::ALL {
+        for path in Path::NAMED {
+            for &prediction in predictions(&path) {
                 for shape in diffusions() {
                     for norm in [0.0, shape.norm] {
-                        let transport = transport(path, prediction);
-                        let diffusion = Diffusion { norm, ..shape };
+                        let transport = transport(path.clone(), prediction);
+                        let diffusion = Diffusion {
+                            norm,
+                            ..shape.clone()
+                        };
                         let what = format!("{path} {prediction} {diffusion:?}");
                         let Ok(end) = transport.drift(&diffusion, 1.0) else {
                             let far = transport.drift(&diffusion, 1.0 - 1e-12).unwrap();

@@ -1,21 +1,26 @@
-//! One step of a solver: a row of coefficients for the state of every network evaluation, and one for the result.
+//! One step of a solver: a row of coefficients for the state of every network evaluation, and one for each result.
 
 use super::tableau::MAX_STAGES;
 use super::{Coefs, Tableau};
 use crate::error::Result;
 
-/// Coefficients of the state `Y` and of the outputs `O_0, O_1, ...` of a step's evaluations.
+/// The most tensors that a step keeps for the next one.
+const MAX_HISTORY: usize = 3;
+
+/// Coefficients of the state `Y`, of the history `H_0, H_1, ...` and of the outputs `O_0, O_1, ...` of a step's evaluations.
 type Row = [f64; MAX_STAGES + 1];
 
-/// A step from `t` to `t_next`. With the state `X`, standard normal noise `E` and the network `net`:
+/// A step from `t` to `t_next`. With the state `X`, the history `H` (tensors that the step before kept; at first they are 0), standard
+/// normal noise `E` and the network `net`:
 ///
 /// ```text
-/// Y = X + noise E                                    (noise first: with more than one evaluation)
-/// O_i = net(rows_i · [Y, O_0, .., O_{i-1}], t_i)     (rows_0 = [1]: the first evaluation is at Y)
-/// X' = end · [Y, O_0, ..] + noise E                  (noise last: with one evaluation)
+/// Y = X + noise E                                              (noise first: with more than one evaluation, and in EDM's churn)
+/// O_i = net(rows_i · [Y, H_0, .., O_0, .., O_{i-1}], t_i)      (rows_0 is [1] where the network gets the state as it is)
+/// X' = end · [Y, H_0, .., O_0, ..] + noise E                   (noise last: with one evaluation)
+/// H'_j = keep_j · [Y, H_0, .., O_0, ..]
 /// ```
 ///
-/// Every one-step solver is linear in these tensors, so its coefficients define it; it needs no device code.
+/// Every explicit solver is linear in these tensors, so its coefficients define it; it needs no device code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// Time of the state before the step.
@@ -23,11 +28,14 @@ pub struct Step {
     /// Time of the state after the step.
     pub t_next: f64,
     n_stages: usize,
+    n_history: usize,
     times: [f64; MAX_STAGES],
     rows: [Row; MAX_STAGES],
     end: Row,
+    keep: [Row; MAX_HISTORY],
     error: Option<Row>,
     noise: f64,
+    is_noise_first: bool,
 }
 
 /// Determines the program that computes a step: steps of the same form differ only in their numbers.
@@ -35,32 +43,72 @@ pub struct Step {
 pub struct StepForm {
     /// Evaluations of the network.
     pub n_stages: usize,
+    /// Tensors that are kept from step to step.
+    pub n_history: usize,
     /// Whether noise is added.
     pub is_noisy: bool,
+    /// Whether noise would be added before the first evaluation.
+    pub is_noise_first: bool,
+    /// Whether the first evaluation is at something else than the state.
+    pub has_first_row: bool,
 }
 
 impl StepForm {
-    /// Whether the noise is added before the first evaluation; with a single evaluation it is added afterwards.
-    pub fn is_noise_first(&self) -> bool {
-        self.is_noisy && self.n_stages > 1
+    /// Whether noise is added, and before the first evaluation.
+    pub fn adds_noise_first(&self) -> bool {
+        self.is_noisy && self.is_noise_first
+    }
+}
+
+/// Where the network is evaluated: its own time, and the factor of the state that it gets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct At {
+    pub time: f64,
+    pub scale: f64,
+}
+
+impl At {
+    /// At time `t`, with the state as it is.
+    pub fn plain(time: f64) -> Self {
+        At { time, scale: 1.0 }
     }
 }
 
 impl Step {
-    /// `X' = x X + out net(X, t) + noise E`.
-    pub(crate) fn euler(t: f64, t_next: f64, coefs: Coefs, noise: f64) -> Self {
-        let mut step = Step {
+    /// A step without coefficients.
+    fn empty([t, t_next]: [f64; 2], n_stages: usize, noise: f64) -> Self {
+        Step {
             t,
             t_next,
-            n_stages: 1,
+            n_stages,
+            n_history: 0,
             times: [t; MAX_STAGES],
             rows: [[0.0; MAX_STAGES + 1]; MAX_STAGES],
             end: [0.0; MAX_STAGES + 1],
+            keep: [[0.0; MAX_STAGES + 1]; MAX_HISTORY],
             error: None,
             noise,
-        };
-        step.rows[0][0] = 1.0;
+            is_noise_first: n_stages > 1,
+        }
+    }
+
+    /// `X' = x X + out net(X, t) + noise E`.
+    pub(crate) fn euler(times: [f64; 2], at: At, coefs: Coefs, noise: f64) -> Self {
+        let mut step = Self::empty(times, 1, noise);
+        step.times = [at.time; MAX_STAGES];
+        step.rows[0][0] = at.scale;
         (step.end[0], step.end[1]) = (coefs.x, coefs.out);
+        step
+    }
+
+    /// A step of one evaluation at the state that keeps tensors: rows over `[Y, H_0, .., O]`.
+    pub(crate) fn multistep(times: [f64; 2], at: At, end: &[f64], keep: &[&[f64]]) -> Self {
+        let mut step = Self::euler(times, at, Coefs::ZERO, 0.0);
+        step.n_history = keep.len();
+        step.end[..end.len()].copy_from_slice(end);
+        for (to, from) in step.keep.iter_mut().zip(keep) {
+            to[..from.len()].copy_from_slice(from);
+        }
         step
     }
 
@@ -71,14 +119,45 @@ impl Step {
     /// [`crate::Error::Config`] for a tableau that is no explicit method of at most 7 stages, and those of `drift`.
     pub fn runge_kutta(
         tableau: &Tableau,
-        [t, t_next]: [f64; 2],
+        times: [f64; 2],
         noise: f64,
         mut drift: impl FnMut(f64) -> Result<Coefs>,
     ) -> Result<Self> {
+        Self::explicit(tableau, times, noise, |t| Ok((drift(t)?, At::plain(t))))
+    }
+
+    /// As [`Step::runge_kutta`], where `drift` also says where the network is evaluated.
+    pub(crate) fn explicit(
+        tableau: &Tableau,
+        times: [f64; 2],
+        noise: f64,
+        drift: impl FnMut(f64) -> Result<(Coefs, At)>,
+    ) -> Result<Self> {
+        let step = Self::empty(times, tableau.weights.len(), noise);
+        step.filled(tableau, drift)
+    }
+
+    /// A step whose first drift is known: it is the history. The step keeps its last drift.
+    pub(crate) fn with_first_drift(
+        tableau: &Tableau,
+        times: [f64; 2],
+        drift: impl FnMut(f64) -> Result<(Coefs, At)>,
+    ) -> Result<Self> {
+        let mut step = Self::empty(times, tableau.weights.len() - 1, 0.0);
+        step.n_history = 1;
+        step.filled(tableau, drift)
+    }
+
+    /// Fills in the coefficients of a Runge-Kutta method; a history of one tensor is its first drift.
+    fn filled(
+        mut self,
+        tableau: &Tableau,
+        mut drift: impl FnMut(f64) -> Result<(Coefs, At)>,
+    ) -> Result<Self> {
         tableau.validate()?;
+        let [t, t_next] = [self.t, self.t_next];
+        let step = &mut self;
         let dt = t_next - t;
-        let mut step = Self::euler(t, t_next, Coefs::ZERO, noise);
-        step.n_stages = tableau.weights.len();
         // The drift at each evaluation, as a row of coefficients.
         let mut drifts = [[0.0; MAX_STAGES + 1]; MAX_STAGES];
         let combine = |weights: &[f64], drifts: &[Row]| -> Row {
@@ -88,50 +167,84 @@ impl Step {
             })
         };
         for (i, &node) in tableau.nodes.iter().enumerate() {
-            step.times[i] = match node {
+            let time = match node {
                 0.0 => t,
                 1.0 => t_next,
                 node => t + node * dt,
             };
             let mut row = combine(tableau.stages[i], &drifts);
             row[0] += 1.0;
-            let Coefs { x, out } = drift(step.times[i])?;
+            if i == 0 && step.n_history == 1 {
+                drifts[0][1] = 1.0;
+                continue;
+            }
+            let (Coefs { x, out }, at) = drift(time)?;
             drifts[i] = row.map(|value| x * value);
             drifts[i][i + 1] += out;
-            step.rows[i] = row;
+            let evaluation = i - step.n_history;
+            step.times[evaluation] = at.time;
+            step.rows[evaluation] = row.map(|value| at.scale * value);
         }
         step.end = combine(tableau.weights, &drifts);
         step.end[0] += 1.0;
         step.error = tableau.error.map(|weights| combine(weights, &drifts));
-        Ok(step)
+        step.keep[0] = drifts[tableau.nodes.len() - 1];
+        Ok(self)
     }
 
-    /// Applies the step in f64; `net(state, time)` is the network. `noise` is ignored if the step adds none.
-    pub fn apply(
+    /// The step with its noise added before the first evaluation.
+    pub(crate) fn noise_first(self) -> Self {
+        Step {
+            is_noise_first: true,
+            ..self
+        }
+    }
+
+    /// The step under other times.
+    pub(crate) fn between(self, [t, t_next]: [f64; 2]) -> Self {
+        Step { t, t_next, ..self }
+    }
+
+    /// Applies a step that keeps nothing for the next one in f64; `net(state, time)` is the network. `noise` is ignored if the step
+    /// adds none.
+    pub fn apply(&self, x: &mut [f64], noise: &[f32], net: impl FnMut(&[f64], f64) -> Vec<f64>) {
+        self.apply_with(x, &mut Vec::new(), noise, net);
+    }
+
+    /// As [`Step::apply`], for any step. `history` has the tensors that steps keep, one after the other: each step gets what the one
+    /// before left there, and the first one nothing.
+    #[doc(hidden)]
+    pub fn apply_with(
         &self,
         x: &mut [f64],
+        history: &mut Vec<f64>,
         noise: &[f32],
         mut net: impl FnMut(&[f64], f64) -> Vec<f64>,
     ) {
+        let len = x.len();
+        history.resize(self.n_history * len, 0.0);
         let add_noise = |x: &mut [f64]| {
             let pairs = x.iter_mut().zip(noise);
             pairs.for_each(|(x, e)| *x += self.noise * f64::from(*e));
         };
-        let is_first = self.form().is_noise_first();
-        if is_first {
+        if self.is_noise_first && self.noise != 0.0 {
             add_noise(x);
         }
         let mut known = vec![x.to_vec()];
+        known.extend(history.chunks_exact(len.max(1)).map(<[f64]>::to_vec));
         let combine = |row: &[f64], known: &[Vec<f64>]| -> Vec<f64> {
             let at = |i: usize| row.iter().zip(known).map(|(c, k)| c * k[i]).sum();
-            (0..known[0].len()).map(at).collect()
+            (0..len).map(at).collect()
         };
         for (i, &t) in self.times().iter().enumerate() {
             let state = combine(self.row(i), &known);
             known.push(net(&state, t));
         }
         x.copy_from_slice(&combine(self.end(), &known));
-        if !is_first && self.noise != 0.0 {
+        for (j, kept) in history.chunks_exact_mut(len.max(1)).enumerate() {
+            kept.copy_from_slice(&combine(self.keep(j), &known));
+        }
+        if !self.is_noise_first && self.noise != 0.0 {
             add_noise(x);
         }
     }
@@ -141,9 +254,13 @@ impl Step {
 impl Step {
     /// The form of the step.
     pub fn form(&self) -> StepForm {
+        let plain = self.row(0)[0] == 1.0 && self.row(0)[1..].iter().all(|&c| c == 0.0);
         StepForm {
             n_stages: self.n_stages,
+            n_history: self.n_history,
             is_noisy: self.noise != 0.0,
+            is_noise_first: self.is_noise_first,
+            has_first_row: !plain,
         }
     }
 
@@ -152,24 +269,30 @@ impl Step {
         self.noise
     }
 
-    /// Times of the evaluations.
+    /// Times of the evaluations, as the network knows them.
     pub fn times(&self) -> &[f64] {
         &self.times[..self.n_stages]
     }
 
-    /// Coefficients of `[Y, O_0, .., O_{i-1}]` in the state of evaluation `i`.
+    /// Coefficients of `[Y, H_0, .., O_0, .., O_{i-1}]` in what evaluation `i` gets.
     pub fn row(&self, i: usize) -> &[f64] {
-        &self.rows[i][..=i]
+        &self.rows[i][..=self.n_history + i]
     }
 
-    /// Coefficients of `[Y, O_0, ..]` in the new state.
+    /// Coefficients of `[Y, H_0, .., O_0, ..]` in the new state.
     pub fn end(&self) -> &[f64] {
-        &self.end[..=self.n_stages]
+        &self.end[..=self.n_history + self.n_stages]
     }
 
-    /// Coefficients of `[Y, O_0, ..]` for the difference to the embedded method of lower order, which estimates the error of the
+    /// Coefficients of `[Y, H_0, .., O_0, ..]` in the tensor `j` that is kept.
+    pub fn keep(&self, j: usize) -> &[f64] {
+        &self.keep[j][..=self.n_history + self.n_stages]
+    }
+
+    /// Coefficients of `[Y, H_0, .., O_0, ..]` for the difference to the embedded method of lower order, which estimates the error of the
     /// step; `None` if the method has none.
     pub fn error(&self) -> Option<&[f64]> {
-        self.error.as_ref().map(|row| &row[..=self.n_stages])
+        let n = self.n_history + self.n_stages;
+        self.error.as_ref().map(|row| &row[..=n])
     }
 }

@@ -1,5 +1,6 @@
 //! What a network is trained to match, and the weight of its loss: SiT's `Transport.training_losses`.
 
+use super::prediction::Preconditioning;
 use super::{Interval, LossWeight, Prediction, Transport, is_finite_f32};
 use crate::error::{Error, Result};
 
@@ -36,7 +37,7 @@ impl LossCoefs {
 
 /// What a network is trained to match under a valid [`Transport`]; finite at every time of its interval.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     transport: Transport,
     interval: Interval,
@@ -51,7 +52,7 @@ impl Transport {
     pub fn target(&self) -> Result<Target> {
         self.validate()?;
         let target = Target {
-            transport: *self,
+            transport: self.clone(),
             interval: self.train_interval()?,
         };
         // Weights and coefficients are largest at the ends.
@@ -77,9 +78,21 @@ impl Target {
         self.interval
     }
 
-    /// Maps a uniform number `u` in `[0, 1)` to a training time.
-    pub(crate) fn sample_t(&self, u: f64) -> f64 {
-        self.interval.at(u)
+    /// A training time from a uniform number in `[0, 1)` and a standard normal one.
+    pub(crate) fn sample_t(&self, uniform: f64, normal: impl FnOnce() -> f64) -> f64 {
+        let Transport { times, path, .. } = &self.transport;
+        times.at(path, self.interval, uniform, normal)
+    }
+
+    /// What the network gets at `t`: its time, and the coefficients of noise and data in its state.
+    pub(crate) fn input(&self, t: f64) -> (f64, Interpolant) {
+        let Interpolant { x0, x1 } = self.interpolant(t);
+        let scale = self.transport.input_scale(t);
+        let state = Interpolant {
+            x0: scale * x0,
+            x1: scale * x1,
+        };
+        (self.transport.time_input(t), state)
     }
 
     /// The interpolant at `t`.
@@ -93,7 +106,7 @@ impl Target {
     /// The loss at `t`: velocity `|O - (d_alpha X1 + d_sigma X0)|^2`, noise `w |O - X0|^2`,
     /// score `w |sigma O + X0|^2`, data `w |O - X1|^2`.
     pub fn loss(&self, t: f64) -> LossCoefs {
-        let path = self.transport.path;
+        let path = &self.transport.path;
         let weight = match self.transport.loss_weight {
             LossWeight::None => 1.0,
             LossWeight::Velocity if self.transport.prediction == Prediction::Data => {
@@ -128,6 +141,16 @@ impl Target {
                 x0: 0.0,
                 x1: -1.0,
             },
+            // |c_skip x + c_out O - X1|^2 / c_out^2.
+            Prediction::Denoiser => {
+                let Preconditioning { skip, out, .. } = self.transport.preconditioning(t);
+                LossCoefs {
+                    weight,
+                    out: 1.0,
+                    x0: skip * path.sigma(t) / out,
+                    x1: (skip - 1.0) / out,
+                }
+            }
         }
     }
 }
@@ -135,7 +158,10 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Path, testing::assert_near};
+    use crate::transport::{
+        Path, Times, TimesKind,
+        testing::{PLAIN_PATHS, assert_near, predictions},
+    };
 
     fn target(path: Path, prediction: Prediction, loss_weight: LossWeight) -> Target {
         Transport {
@@ -160,16 +186,16 @@ mod tests {
         (Path::Gvp, [0.1, 100.82654, 10.166407]),
         (Path::Gvp, [0.5, 4.9348022, 3.1415927]),
         (Path::Gvp, [0.9, 2.5292974, 10.166407]),
-        (Path::Vp, [0.1, 81.113457, 9.0076021]),
-        (Path::Vp, [0.5, 27.418431, 5.4564041]),
-        (Path::Vp, [0.9, 10.528806, 10.075413]),
+        (Path::VP, [0.1, 81.113457, 9.0076021]),
+        (Path::VP, [0.5, 27.418431, 5.4564041]),
+        (Path::VP, [0.9, 10.528806, 10.075413]),
     ];
 
     #[test]
     fn weights_match_the_official_code() {
         for (path, [t, velocity, likelihood]) in GOLDEN {
             for prediction in [Prediction::Score, Prediction::Noise] {
-                let weight = |kind| target(path, prediction, kind).loss(t).weight;
+                let weight = |kind| target(path.clone(), prediction, kind).loss(t).weight;
                 assert_eq!(weight(LossWeight::None), 1.0);
                 assert_near(
                     &format!("{path} velocity at {t}"),
@@ -189,10 +215,10 @@ mod tests {
 
     #[test]
     fn residuals_are_output_minus_target() {
-        for &path in Path::ALL {
+        for path in PLAIN_PATHS {
             let (t, x0, x1, out) = (0.3, 0.6, -1.1, 0.25);
             let residual = |prediction| {
-                let loss = target(path, prediction, LossWeight::None).loss(t);
+                let loss = target(path.clone(), prediction, LossWeight::None).loss(t);
                 loss.out * out + loss.x0 * x0 + loss.x1 * x1
             };
             let velocity = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
@@ -210,7 +236,8 @@ mod tests {
                 path.sigma(t) * out + x0,
                 1e-15,
             );
-            let interpolant = target(path, Prediction::Velocity, LossWeight::None).interpolant(t);
+            let interpolant =
+                target(path.clone(), Prediction::Velocity, LossWeight::None).interpolant(t);
             assert_eq!(
                 (interpolant.x0, interpolant.x1),
                 (path.sigma(t), path.alpha(t))
@@ -218,19 +245,48 @@ mod tests {
         }
     }
 
+    /// EDM's table 1: the loss is that of the data with the weight `1 / c_out^2`, for inputs and targets of variance 1.
+    #[test]
+    fn a_denoiser_is_preconditioned() {
+        let target = target(Path::EDM, Prediction::Denoiser, LossWeight::None);
+        let std = target.transport.data_std;
+        for t in [0.0, 0.3, 0.9, 1.0] {
+            let sigma = Path::EDM.sigma(t);
+            let (time, state) = target.input(t);
+            assert_near("time", time, sigma.ln() / 4.0, 1e-14);
+            let variance = |of_noise: f64, of_data: f64| of_noise.powi(2) + (std * of_data).powi(2);
+            assert_near("input", variance(state.x0, state.x1), 1.0, 1e-14);
+            let LossCoefs {
+                weight,
+                out,
+                x0,
+                x1,
+            } = target.loss(t);
+            assert_near("target", variance(x0, x1), 1.0, 1e-9);
+            let (noise, data, output) = (0.6, -1.1, 0.25);
+            let residual = out * output + x0 * noise + x1 * data;
+            let x = data + sigma * noise;
+            let skip = std.powi(2) / (sigma.powi(2) + std.powi(2));
+            let c_out = sigma * std / (sigma.powi(2) + std.powi(2)).sqrt();
+            let error = skip * x + c_out * output - data;
+            let want = (error / c_out).powi(2);
+            assert_near("loss", weight * residual.powi(2), want, 1e-9);
+        }
+    }
+
     /// Paper, appendix A.4: a velocity-weighted noise, score or data loss is the velocity loss of the converted output.
     #[test]
     fn the_velocity_weight_gives_the_velocity_loss() {
-        for &path in Path::ALL {
+        for path in PLAIN_PATHS {
             for prediction in [Prediction::Score, Prediction::Noise, Prediction::Data] {
                 let transport = Transport {
-                    path,
+                    path: path.clone(),
                     prediction,
                     ..Transport::default()
                 };
                 let (t, x0, x1, out) = (0.4, 0.6, -1.1, 0.25);
                 let x = path.alpha(t) * x1 + path.sigma(t) * x0;
-                let loss = target(path, prediction, LossWeight::Velocity).loss(t);
+                let loss = target(path.clone(), prediction, LossWeight::Velocity).loss(t);
                 let weighted = loss.weight * (loss.out * out + loss.x0 * x0 + loss.x1 * x1).powi(2);
                 let v = transport.velocity(t).unwrap();
                 let target = path.d_alpha(t) * x1 + path.d_sigma(t) * x0;
@@ -247,20 +303,25 @@ mod tests {
 
     #[test]
     fn every_valid_combination_is_finite_over_its_interval() {
-        for &path in Path::ALL {
-            for &prediction in Prediction::ALL {
-                for &loss_weight in LossWeight::ALL {
-                    let Ok(target) = (Transport {
-                        path,
+        for path in Path::NAMED {
+            for &prediction in predictions(&path) {
+                for (&loss_weight, &kind) in LossWeight::ALL
+                    .iter()
+                    .flat_map(|weight| TimesKind::ALL.iter().map(move |kind| (weight, kind)))
+                {
+                    let transport = Transport {
+                        path: path.clone(),
                         prediction,
                         loss_weight,
-                        ..Default::default()
-                    })
-                    .target() else {
+                        times: Times::usual(kind),
+                        ..Transport::default()
+                    };
+                    let Ok(target) = transport.target() else {
                         continue;
                     };
                     for i in 0..=1000 {
-                        let t = target.sample_t(f64::from(i) / 1000.0);
+                        let uniform = f64::from(i) / 1000.0;
+                        let t = target.sample_t(uniform, || 20.0 * uniform - 10.0);
                         let LossCoefs {
                             weight,
                             out,
@@ -270,7 +331,7 @@ mod tests {
                         let all_finite = [weight, out, x0, x1].into_iter().all(is_finite_f32);
                         assert!(
                             all_finite && weight > 0.0,
-                            "{path} {prediction} {loss_weight} at {t}"
+                            "{path} {prediction} {loss_weight} {kind} at {t}"
                         );
                     }
                 }
@@ -280,9 +341,9 @@ mod tests {
 
     #[test]
     fn an_infinite_loss_is_refused() {
-        let zero = |path, prediction, loss_weight| {
+        let zero = |path: &Path, prediction, loss_weight| {
             Transport {
-                path,
+                path: path.clone(),
                 prediction,
                 loss_weight,
                 t_eps_train: Some(0.0),
@@ -290,7 +351,7 @@ mod tests {
             }
             .target()
         };
-        for &path in Path::ALL {
+        for path in &PLAIN_PATHS {
             for prediction in [Prediction::Score, Prediction::Noise] {
                 assert!(zero(path, prediction, LossWeight::None).is_ok());
                 for weight in [LossWeight::Velocity, LossWeight::Likelihood] {
@@ -303,7 +364,7 @@ mod tests {
             }
             assert_eq!(
                 zero(path, Prediction::Velocity, LossWeight::None).is_ok(),
-                path != Path::Vp
+                !path.is_decay()
             );
         }
     }

@@ -20,6 +20,8 @@ pub fn make(folder: &Path, how: &str) {
         "state" => state(&last(folder, "state.json"), how),
         "bare" => bare(folder, how),
         "init" => init(&folder.join("init"), how),
+        // Lines, with slashes between them.
+        "lines" => fs::write(folder.join("lines"), how.replace(" / ", "\n")).unwrap(),
         _ => panic!("{what}: {how}"),
     }
 }

@@ -122,7 +122,29 @@ const SAMPLING: &str = "
 two solvers              |                 | SAMPLE --ode heun --sde heun                     | --ode; --sde
 diffusion of an ODE      |                 | SAMPLE --ode heun --diffusion sigma              | --ode; --diffusion
 last step of an ODE      |                 | SAMPLE --last-step mean                          | --sde
-unknown solver           |                 | SAMPLE --ode rk5                                 | --ode; rk5; euler, midpoint, heun, rk4, rk4-38
+unknown solver           |                 | SAMPLE --ode rk5                                 | --ode; rk5; euler, midpoint, heun, heun3, rk4, rk4-38, bosh3, dopri5, adaptive-heun, dpm++2m, unipc
+method of an ODE         |                 | SAMPLE --sde rk4                                 | --sde; rk4; euler, heun, pc, alternate
+method of an SDE         |                 | SAMPLE --ode pc                                  | --ode; pc; bosh3, dopri5
+steps of its own         |                 | SAMPLE --ode dopri5 --steps 5                    | --steps: dopri5 chooses its steps itself; --rtol
+times of its own         |                 | SAMPLE --ode bosh3 --time-grid shift:2           | --time-grid: got shift:2; bosh3 chooses its own times
+times of its own         | lines: 0 / 1    | SAMPLE --ode dopri5 --time-grid file:lines       | --time-grid: got times; dopri5 chooses its own times
+last step of its own     |                 | SAMPLE --ode dopri5 --ode-last-step euler        | --ode-last-step: got euler; dopri5
+negative tolerance       |                 | SAMPLE --ode dopri5 --rtol -1                    | --rtol: got -1; from 0 to below 1
+no tolerance             |                 | SAMPLE --ode dopri5 --atol 0                     | --atol: got 0; above 0
+tolerance of an SDE      |                 | SAMPLE --sde heun --rtol 0.1                     | --sde; --rtol
+window of an ODE         |                 | SAMPLE --ode heun --noise-window 0.2..0.8        | --ode; --noise-window
+too few evaluations      |                 | SAMPLE --ode dopri5 --max-nfe 0                  | --max-nfe; 0; a whole number of 1 to
+unknown grid             |                 | SAMPLE --time-grid cosine                        | --time-grid; cosine; uniform, shift:S or power:RHO
+word for a time          | lines: # t / 0 / 0.5 x / 1 | SAMPLE --time-grid file:lines         | lines: line 3 got; 0.5 x; expected a time
+no times                 | lines: # t      | SAMPLE --time-grid file:lines                    | lines: has no line of a time
+time twice               | lines: 0 / 0.5 / 0.5 / 1 | SAMPLE --time-grid file:lines           | lines; --time-grid; got 0.5 after 0.5
+time beyond the end      | lines: 0 / 1.5  | SAMPLE --time-grid file:lines                    | lines; --time-grid; got the time 1.5
+steps of a list          | lines: 0 / 1    | SAMPLE --time-grid file:lines --steps 3          | --steps; --time-grid
+no file of times         |                 | SAMPLE --time-grid file:nosuch                   | nosuch; No such file
+word for a diffusion     | lines: 0 1 / 0.5 one / 1 1 | SAMPLE --sde euler --diffusion file:lines | lines: line 2 got; 0.5 one; expected t and D
+half a diffusion         | lines: 0 1 / 1  | SAMPLE --sde euler --diffusion file:lines        | lines: line 2 got; expected t and D
+negative diffusion       | lines: 0 1 / 1 -1 | SAMPLE --sde euler --diffusion file:lines      | lines; got -1 at t = 1
+diffusion back in time   | lines: 0 1 / 0.5 1 / 0.2 1 | SAMPLE --sde euler --diffusion file:lines | lines; got the time 0.2 after 0.5
 no steps                 |                 | SAMPLE --steps 0                                 | --steps; 0
 infinite diffusion       |                 | SAMPLE --sde euler --diffusion sbdm              | SBDM; t = 0; --t-eps-sample; --diffusion
 infinite score           |                 | SAMPLE --sde heun --diffusion constant --last-step none | t = 1; --last-step; --t-eps-sample

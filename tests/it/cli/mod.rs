@@ -20,6 +20,7 @@ mod profile;
 mod resume;
 pub mod sample;
 mod settings;
+mod solver;
 pub mod tensors;
 mod train;
 mod weights;

@@ -312,7 +312,8 @@ fn a_sampling_that_is_profiled_on_the_way_ends_with_the_same_bits() {
     let config = config(&[]);
     for device in [&Device::Cpu, gpu()] {
         let images = [false, true].map(|profiled| {
-            let model = Model::init(device, config.model.clone(), config.transport, 3).unwrap();
+            let (network, transport) = (config.model.clone(), config.transport.clone());
+            let model = Model::init(device, network, transport, 3).unwrap();
             for (k, entry) in model.layout().entries().iter().enumerate() {
                 let values = sine(entry.shape.numel(), 0.1, 1.7, 0.3 * k as f64);
                 model.write(&entry.name, &values).unwrap();

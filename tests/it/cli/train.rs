@@ -211,7 +211,7 @@ fn help_has_examples_units_and_defaults() {
             "sample --help",
             &[
                 "Examples:",
-                "[default: 50, with --sde 250]",
+                "[default: 50, with --sde 250, with --edm 18]",
                 "[default: ema]",
                 "[default: samples.png]",
                 "0 is noise, 1 is data",

@@ -3,7 +3,7 @@
 use super::CPU;
 use crate::cli::sample::sit_files;
 use crate::cli::tensors::read;
-use sit_engine::transport::Sampler;
+use sit_engine::transport::{Ode, Sampler};
 use sit_tests::assert_close;
 use sit_tests::official::{self, Official};
 use sit_tests::sit::run_ok;
@@ -20,19 +20,24 @@ fn end_states_of_sit_sample() {
     let n_steps = samplers.at("steps").count();
     let mut n = 0;
     for key in arrays.names().iter().filter(|key| key.starts_with("ode.")) {
-        let Some((transport, Sampler::Ode { method, .. })) = official::sampler(key, n_steps) else {
-            continue;
+        let (transport, sampler) = official::sampler(key, n_steps);
+        let Sampler::Ode(Ode { method, .. }) = &sampler else {
+            panic!("{key}: no ODE");
+        };
+        let steps = match method.is_adaptive() {
+            true => "--error-norm batch".into(),
+            false => format!("--steps {n_steps}"),
         };
         let words = format!(
-            "sample sit.safetensors --n-heads {} --path {} --prediction {} --ode {method} --steps {n_steps} --backend cpu \
+            "sample sit.safetensors --n-heads {} --path {} --prediction {} --ode {method} {steps} --backend cpu \
              --init noise.safetensors --trajectory trajectory",
             tiny.model.n_heads, transport.path, transport.prediction
         );
         run_ok(folder.path(), &words);
         let states = read(&folder.path().join("trajectory"))["x"].values();
         assert_eq!(states[..x0.len()], x0);
-        let end = &states[n_steps * x0.len()..];
-        assert_close(key, end, &arrays.get(key), CPU.tensor);
+        let end = &states[states.len() - x0.len()..];
+        assert_close(key, end, &arrays.get(key), CPU.end_state(&sampler));
         n += 1;
     }
     assert!(n > 0, "the file has no end states of an ODE");

@@ -9,10 +9,10 @@ use sit_engine::model::{self, Block, Blueprint, Dit, Inputs, Model, Network};
 use sit_engine::nn::{ParamSpec, Params};
 use sit_engine::ops::guide;
 use sit_engine::optim::{self, AdamW};
-use sit_engine::sample::Session;
+use sit_engine::sample::{Finished, Pool, Session};
 use sit_engine::shape::Shape;
 use sit_engine::train;
-use sit_engine::transport::Transport;
+use sit_engine::transport::{Path, Prediction, Transport};
 
 /// A small network, for tests of properties that every network has.
 pub const TINY: Dit = Dit {
@@ -26,6 +26,13 @@ pub const TINY: Dit = Dit {
     learn_sigma: true,
     block: Block::AdaLnZero,
 };
+
+/// The predictions that a path has.
+pub fn predictions(path: &Path) -> Vec<Prediction> {
+    let is_edm = matches!(path, Path::Edm { .. });
+    let of_path = |prediction: &Prediction| (*prediction == Prediction::Denoiser) == is_edm;
+    Prediction::ALL.iter().copied().filter(of_path).collect()
+}
 
 /// `scale * sin(step * i + phase)` for i = 0.., computed in f64 and rounded.
 pub fn sine(n: usize, scale: f64, step: f64, phase: f64) -> Vec<f32> {
@@ -196,7 +203,7 @@ impl Training {
         let arenas = arenas(device, &blueprint, config, weights, &kinds);
         let plans = training.plans(&blueprint).expect("valid settings");
         Training {
-            transport: *blueprint.transport(),
+            transport: blueprint.transport().clone(),
             adamw: *training.optimizer(),
             grad: device.program(plans.grad, &[&arenas]).expect("it fits"),
             update: device.program(plans.update, &[&arenas]).expect("it fits"),
@@ -275,4 +282,24 @@ pub fn solve(
         block_on(session.step_with_async(&noise)).expect("the device works");
     }
     block_on(session.read_async()).expect("the device works")
+}
+
+/// Runs images from x0 with an adaptive solver; they are numbered from 0, and come in this order.
+///
+/// # Panics
+/// When the solver or the device fails.
+pub fn solve_adaptive(pool: &mut Pool, x0: &[f32], y: &[u32]) -> Vec<Finished> {
+    let len = pool.io().image_len();
+    let (mut finished, mut next) = (Vec::new(), 0);
+    while next < y.len() || !pool.is_empty() {
+        let until = y.len().min(next + pool.room());
+        let numbers: Vec<u64> = (next as u64..until as u64).collect();
+        let x = &x0[next * len..until * len];
+        pool.add_from(&numbers, x, &y[next..until])
+            .expect("valid inputs");
+        next = until;
+        finished.extend(pool.step().expect("a solution that is not singular"));
+    }
+    finished.sort_by_key(|image| image.number);
+    finished
 }

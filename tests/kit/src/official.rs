@@ -8,13 +8,11 @@ use sit_engine::model::{Block, Dit, ModelConfig, Network as _};
 use sit_engine::optim::AdamW;
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{
-    Diffusion, Guidance, GuidanceChannels, LossWeight, Method, Path, Prediction, Sampler, Transport,
+    Diffusion, Guidance, GuidanceChannels, LossWeight, Method, Ode, PathName, Prediction, Sampler,
+    Sde, Tolerance, Transport,
 };
 use std::fmt::Display;
 use std::str::FromStr;
-
-/// Methods in the fixtures that the program does not have yet.
-pub const NOT_YET: [&str; 1] = ["dopri5"];
 
 /// A network with its weights, and official results for it.
 pub struct Official {
@@ -96,7 +94,7 @@ fn named<T: FromStr<Err: Display>>(name: &str, key: &str) -> T {
 
 fn path_and_prediction(path: &str, prediction: &str, key: &str) -> Transport {
     Transport {
-        path: named::<Path>(path, key),
+        path: named::<PathName>(path, key).usual().expect("a path"),
         prediction: named::<Prediction>(prediction, key),
         ..Transport::default()
     }
@@ -141,46 +139,73 @@ pub fn objective(transport: Transport, model: Dit, batch: usize) -> Training {
     training.batch(batch).class_dropout(0.0)
 }
 
-/// A method by its name in the fixtures; `None` if it is [`NOT_YET`] in the program.
+/// A method by its name in torchdiffeq; `key` says where it was found.
 ///
 /// # Panics
 /// When it is not known.
-fn method(name: &str, key: &str) -> Option<Method> {
+pub fn method(name: &str, key: &str) -> Method {
     let own = match name {
         "heun2" => "heun",
         // torchdiffeq's is Kutta's 3/8 rule.
         "rk4" => "rk4-38",
+        "adaptive_heun" => "adaptive-heun",
         _ => name,
     };
-    (!NOT_YET.contains(&name)).then(|| named(own, key))
+    named(own, key)
 }
 
-/// Transport and solver of a key `ode.PATH.PREDICTION.METHOD` or `sde.PATH.PREDICTION.METHOD.FORM.NORM.LAST.SIZE`; `None` if the
-/// method is [`NOT_YET`] in the program.
+/// Transport and solver of a key `PATH.PREDICTION.METHOD`; tolerances follow an adaptive method, as in `.atol1e-06.rtol0.001`.
 ///
 /// # Panics
 /// When it cannot be parsed.
-pub fn sampler(key: &str, n_steps: usize) -> Option<(Transport, Sampler)> {
+pub fn ode(key: &str, n_steps: usize) -> (Transport, Ode) {
+    let mut ode = Ode {
+        n_steps: n_steps as u32,
+        ..Ode::default()
+    };
+    let mut rest = key;
+    if let Some((words, tolerances)) = key.split_once(".atol") {
+        let parts = tolerances.split_once(".rtol");
+        let (atol, rtol) = parts.unwrap_or_else(|| panic!("{key}: no rtol"));
+        ode.tolerance = Tolerance {
+            atol: named(atol, key),
+            rtol: named(rtol, key),
+            ..ode.tolerance
+        };
+        rest = words;
+    }
+    let parts: Vec<&str> = rest.split('.').collect();
+    let [path, prediction, name] = parts[..] else {
+        panic!("{key}: not PATH.PREDICTION.METHOD");
+    };
+    ode.method = method(name, key);
+    (path_and_prediction(path, prediction, key), ode)
+}
+
+/// Transport and solver of a key `ode.PATH.PREDICTION.METHOD` or `sde.PATH.PREDICTION.METHOD.FORM.NORM.LAST.SIZE`.
+///
+/// # Panics
+/// When it cannot be parsed.
+pub fn sampler(key: &str, n_steps: usize) -> (Transport, Sampler) {
+    if let Some(key) = key.strip_prefix("ode.") {
+        let (transport, ode) = ode(key, n_steps);
+        return (transport, ode.into());
+    }
     let n_steps = n_steps as u32;
     let (words, numbers) = words_and_numbers(key);
-    let (path, prediction, sampler) = match (&words[..], &numbers[..]) {
-        (&["ode", path, prediction, name], []) => {
-            let method = method(name, key)?;
-            (path, prediction, Sampler::Ode { method, n_steps })
-        }
-        (&["sde", path, prediction, name, form, last], &[norm, last_step_size]) => {
-            let sde = Sampler::Sde {
-                method: method(&name.to_lowercase(), key)?,
-                diffusion: Diffusion::new(named(form, key), norm),
-                last_step: named(last, key),
-                last_step_size,
-                n_steps,
-            };
-            (path, prediction, sde)
-        }
-        _ => panic!("{key}: not understood"),
+    let parts = (&words[..], &numbers[..]);
+    let (&["sde", path, prediction, name, form, last], &[norm, last_step_size]) = parts else {
+        panic!("{key}: not understood");
     };
-    Some((path_and_prediction(path, prediction, key), sampler))
+    let sde = Sde {
+        method: named(name, key),
+        diffusion: Diffusion::new(named(form, key), norm),
+        last_step: named(last, key),
+        last_step_size,
+        n_steps,
+        ..Sde::default()
+    };
+    (path_and_prediction(path, prediction, key), sde.into())
 }
 
 /// Splits a key at dots into words and numbers, which may contain dots themselves.

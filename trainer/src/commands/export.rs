@@ -40,9 +40,9 @@ pub fn run(args: &Args) -> Result<()> {
     outputs.reads("CHECKPOINT", &args.source.checkpoint);
     outputs.writes("--out", &args.out, &["safetensors"])?;
     let recipe = &source.recipe;
-    let blueprint = Blueprint::new(recipe.model.clone(), recipe.transport, u64::MAX)?;
+    let blueprint = Blueprint::new(recipe.model.clone(), recipe.transport.clone(), u64::MAX)?;
     memory::weights(&blueprint).require()?;
-    let model = Model::zeros(&Device::Cpu, recipe.model.clone(), recipe.transport)?;
+    let model = Model::zeros(&Device::Cpu, recipe.model.clone(), recipe.transport.clone())?;
     source.weights.load(&model)?;
     let mut bad_value = false;
     write_atomically(&args.out, |out| {

@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<()> {
                 };
                 let (batch, most) = (config.train.batch, device.max_segment_bytes());
                 text += &format!("{device}\n{}", memory::training(&config, &device));
-                match Blueprint::new(config.model.clone(), config.transport, most) {
+                match Blueprint::new(config.model.clone(), config.transport.clone(), most) {
                     Ok(blueprint) => {
                         let sampling = one_step(blueprint, batch, guidance);
                         text += &memory::sampling(&sampling, &device).to_string();

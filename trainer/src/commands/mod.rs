@@ -8,6 +8,7 @@ pub mod export;
 pub mod info;
 pub mod profile;
 pub mod sample;
+pub mod selftest;
 mod source;
 pub mod train;
 mod values;

@@ -23,10 +23,14 @@ pub struct SourceArgs {
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
-    #[arg(long, value_name = "linear|gvp|vp", help_heading = "Model")]
-    path: Option<transport::Path>,
+    #[arg(long, value_name = "linear|gvp|vp|ou|edm", help_heading = "Model")]
+    path: Option<transport::PathName>,
     /// What a bare file's network predicts; runs and files written here record it [default: velocity].
-    #[arg(long, value_name = "velocity|score|noise|data", help_heading = "Model")]
+    #[arg(
+        long,
+        value_name = "velocity|score|noise|data|denoiser",
+        help_heading = "Model"
+    )]
     prediction: Option<Prediction>,
     /// Heads of a bare file whose width is not a published one.
     #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<usize>(1..=65_536))]
@@ -96,7 +100,7 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
     }
     let mut source = args.open()?;
     if source.weights.recipe()?.is_none() {
-        source.recipe.transport = main.transport;
+        source.recipe.transport = main.transport.clone();
     }
     Ok(source)
 }
@@ -170,8 +174,11 @@ impl SourceArgs {
                 recipe
             }
             None => {
+                let path = self.path.unwrap_or_default();
                 let transport = Transport {
-                    path: self.path.unwrap_or_default(),
+                    path: path.usual().ok_or_else(|| {
+                        Failure::Input(format!("--path: got {path}, whose rows only a recipe has"))
+                    })?,
                     prediction: self.prediction.unwrap_or_default(),
                     ..Transport::default()
                 };

@@ -16,8 +16,14 @@ use super::{AUTO, ConfigError, RunConfig};
 use crate::data::DataConfig;
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 9] = [
     ("digits", include_str!("../../configs/digits.toml")),
+    (
+        "digits-data",
+        include_str!("../../configs/digits-data.toml"),
+    ),
+    ("digits-edm", include_str!("../../configs/digits-edm.toml")),
+    ("digits-ou", include_str!("../../configs/digits-ou.toml")),
     (
         "digits-smoke",
         include_str!("../../configs/digits-smoke.toml"),
@@ -94,6 +100,8 @@ impl RunConfig {
         }
         let blame = |message: String| source.blame(overrides, &ConfigError::new(message));
         complete_model(&mut table, overrides).map_err(blame)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        read_path(&mut table).map_err(blame)?;
         shorten_warmup(&mut table, source, overrides);
         let is_auto = auto_classes(&mut table);
         let mut config: Self =
@@ -270,6 +278,26 @@ fn parse(key: &str, text: &str) -> Value {
         Some(value) if !takes_text(key) => value,
         _ => bare(),
     }
+}
+
+/// Reads the table of `transport.path = "file:TABLE"`: lines of t, alpha and sigma. The run's own configuration then has the rows.
+#[cfg(not(target_arch = "wasm32"))]
+fn read_path(table: &mut Table) -> Result<(), String> {
+    let Some(Value::Table(transport)) = table.get_mut("transport") else {
+        return Ok(());
+    };
+    let path = transport.get("path").and_then(Value::as_str);
+    let Some(file) = path.and_then(|path| path.strip_prefix("file:")) else {
+        return Ok(());
+    };
+    let rows = crate::columns::read::<3>(Path::new(file), "t, alpha and sigma");
+    let rows = rows.map_err(|e| format!("transport.path: {e}"))?;
+    let rows = rows
+        .into_iter()
+        .map(|row| Value::Array(row.map(Value::Float).to_vec()));
+    transport.insert("path_table".to_owned(), Value::Array(rows.collect()));
+    transport.insert("path".to_owned(), Value::String("table".to_owned()));
+    Ok(())
 }
 
 /// If `--set` makes a run shorter than the warm-up of its preset or file, sets the warm-up to a twentieth of the steps.

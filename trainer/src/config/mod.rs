@@ -81,7 +81,7 @@ impl RunConfig {
             ema_warmup,
         };
         Trainer::builder(self.model.clone())
-            .transport(self.transport)
+            .transport(self.transport.clone())
             .adamw(adamw)
             .batch(self.train.batch)
             .accumulate(self.train.accumulate)

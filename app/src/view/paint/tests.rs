@@ -7,7 +7,7 @@ use eframe::egui_wgpu::RendererOptions;
 use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
 use sit_engine::backend::gpu::Gpu;
 use sit_engine::model::{Dit, Network as _};
-use sit_engine::transport::{Diffusion, Guidance, Method, Transport};
+use sit_engine::transport::{Diffusion, Guidance, Method, SdeMethod, Transport};
 
 const SAMPLES: usize = 5;
 const STEPS: u32 = 3;
@@ -28,7 +28,7 @@ fn recorded(channels: usize, guided: bool) -> State {
     let mut state = State::default();
     for (lane, sampler) in [
         ode(Method::Heun, STEPS),
-        sde(Method::Heun, Diffusion::default(), STEPS),
+        sde(SdeMethod::Heun, Diffusion::default(), STEPS),
     ]
     .into_iter()
     .enumerate()

@@ -1,9 +1,10 @@
 //! Results of a session: states, network outputs, estimated errors, and a profile of the last step.
 
-use super::{FormProgram, Session};
+use super::Session;
 use crate::backend::Program;
 use crate::backend::profile::{Clock, Profile};
 use crate::error::{Error, Result};
+use crate::sample::write::FormProgram;
 
 impl Session {
     /// The estimated error of the last step for each sample, as a root mean square over its values, `[B]`.

@@ -1,13 +1,18 @@
+mod settings;
+
 use super::*;
 use crate::transport::{
     Curve, DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, LastStep, Method, Path, Prediction,
-    testing::{Affine, Gaussian, assert_near, diffusions, drawn},
+    testing::{Affine, Gaussian, PLAIN_PATHS, assert_near, diffusions, drawn, predictions},
 };
 
 const DATA: Gaussian = Gaussian {
     mean: 0.8,
     std: 0.5,
 };
+
+/// SiT's paths and a short OU: the usual one needs more steps.
+const PATHS: [Path; 4] = [Path::Linear, Path::Gvp, Path::VP, Path::Ou { time: 1.0 }];
 
 /// Predictions whose conversions are exact up to the end; for data, sigma is clamped there.
 const EXACT: [Prediction; 3] = [Prediction::Velocity, Prediction::Score, Prediction::Noise];
@@ -20,20 +25,20 @@ fn transport(path: Path, prediction: Prediction) -> Transport {
     }
 }
 
-fn sde(method: Method, diffusion: Diffusion, last_step: LastStep, n_steps: u32) -> Sampler {
-    Sampler::Sde {
+fn sde(method: SdeMethod, diffusion: &Diffusion, last_step: LastStep, n_steps: u32) -> Sampler {
+    Sampler::Sde(Sde {
         method,
-        diffusion,
+        diffusion: diffusion.clone(),
         last_step,
-        last_step_size: DEFAULT_LAST_STEP_SIZE,
         n_steps,
-    }
+        ..Sde::default()
+    })
 }
 
 /// A step with the exact network on Gaussian data: an affine map, with noise of these sizes added before and after it.
 fn exact_step(transport: &Transport, step: &Step) -> (f64, Affine, f64) {
     let net = |x: &[f64], t| {
-        let output = DATA.output(transport.path, transport.prediction, t);
+        let output = DATA.network(transport, t);
         x.iter().map(|&x| output.at(x)).collect()
     };
     let mut ends = [0.0, 1.0];
@@ -42,7 +47,7 @@ fn exact_step(transport: &Transport, step: &Step) -> (f64, Affine, f64) {
         slope: ends[1] - ends[0],
         offset: ends[0],
     };
-    match step.form().is_noise_first() {
+    match step.form().adds_noise_first() {
         true => (step.noise(), map, 0.0),
         false => (0.0, map, step.noise()),
     }
@@ -51,7 +56,7 @@ fn exact_step(transport: &Transport, step: &Step) -> (f64, Affine, f64) {
 /// Mean and variance after all steps, from the exact marginal at the first time. Affine steps have no sampling error.
 fn moments(transport: &Transport, steps: &[Step]) -> (f64, f64) {
     steps.iter().fold(
-        DATA.marginal(transport.path, steps[0].t),
+        DATA.marginal(&transport.path, steps[0].t),
         |(mean, variance), step| {
             let (before, map, after) = exact_step(transport, step);
             (
@@ -74,13 +79,31 @@ fn order(errors: &[(u32, f64)]) -> f64 {
     -mean(&|p| (p.0 - mx) * (p.1 - my)) / mean(&|p| (p.0 - mx).powi(2))
 }
 
+/// The steps of a method of one step; those of an adaptive one are of equal size too.
+fn equal_steps(transport: &Transport, method: Method, n_steps: u32) -> Vec<Step> {
+    let Solver::Adaptive(tableau, ..) = method.solver() else {
+        return schedule(transport, &Sampler::ode(method, n_steps)).unwrap();
+    };
+    let euler = schedule(transport, &Sampler::ode(Method::Euler, n_steps)).unwrap();
+    let along = Along::new(transport, None);
+    let step = |step: &Step| ode_step(&along, tableau, [step.t, step.t_next]).unwrap();
+    euler.iter().map(step).collect()
+}
+
 #[test]
 fn ode_orders_on_a_gaussian() {
-    for &path in Path::ALL {
-        for &prediction in Prediction::ALL {
-            let orders = [1.0, 2.0, 2.0, 4.0, 4.0];
-            for (&method, expected) in Method::ALL.iter().zip(orders) {
-                let mut transport = transport(path, prediction);
+    for path in PATHS.into_iter().chain([Path::EDM]) {
+        for &prediction in predictions(&path) {
+            for &method in Method::ALL {
+                let expected = match method {
+                    Method::Euler => 1.0,
+                    Method::Midpoint | Method::Heun | Method::AdaptiveHeun => 2.0,
+                    Method::Heun3 | Method::Bosh3 => 3.0,
+                    Method::Rk4 | Method::Rk438 => 4.0,
+                    // The order of dopri5 is that of its tableau; the others take several steps.
+                    Method::Dopri5 | Method::DpmPlusPlus2m | Method::UniPc => continue,
+                };
+                let mut transport = transport(path.clone(), prediction);
                 if prediction == Prediction::Data {
                     // Keeps sigma above its minimum.
                     transport.t_eps_sample = Some(0.06);
@@ -91,12 +114,12 @@ fn ode_orders_on_a_gaussian() {
                     _ => [40, 80, 160, 320, 640],
                 };
                 let errors = sizes.map(|n_steps| {
-                    let steps = schedule(&transport, &Sampler::Ode { method, n_steps }).unwrap();
+                    let steps = equal_steps(&transport, method, n_steps);
                     let end = steps
                         .iter()
                         .fold(1.7, |x, step| exact_step(&transport, step).1.at(x));
                     let exact = DATA
-                        .flow(path, steps[0].t, steps.last().unwrap().t_next)
+                        .flow(&path, steps[0].t, steps.last().unwrap().t_next)
                         .at(1.7);
                     (n_steps, (end - exact).abs())
                 });
@@ -114,15 +137,15 @@ fn ode_orders_on_a_gaussian() {
 
 /// Whether a default transport must reject an SDE, from a closed-form argument, independent of the code's arithmetic.
 fn is_singular(
-    path: Path,
+    path: &Path,
     prediction: Prediction,
-    method: Method,
-    diffusion: Diffusion,
+    method: SdeMethod,
+    diffusion: &Diffusion,
     last_step: LastStep,
 ) -> bool {
-    let reaches_ends = path != Path::Vp && prediction == Prediction::Velocity;
+    let reaches_ends = !path.is_decay() && prediction == Prediction::Velocity;
     let starts_infinite = diffusion.curve.is_none() && diffusion.form == DiffusionForm::Sbdm;
-    let stays_positive = match (diffusion.curve, diffusion.form) {
+    let stays_positive = match (&diffusion.curve, diffusion.form) {
         (Some(curve), _) => curve.values()[Curve::POINTS - 1] > 0.0,
         (None, DiffusionForm::Constant) => true,
         (None, DiffusionForm::Decreasing) => diffusion.norm != 1.0,
@@ -130,11 +153,11 @@ fn is_singular(
     };
     reaches_ends
         && (starts_infinite
-            || stays_positive && method == Method::Heun && last_step == LastStep::None)
+            || stays_positive && method == SdeMethod::Heun && last_step == LastStep::None)
 }
 
 /// The mean and variance after an exact integration followed by the last step.
-fn expected_moments(path: Path, diffusion: Diffusion, last_step: LastStep, t: f64) -> (f64, f64) {
+fn expected_moments(path: &Path, diffusion: &Diffusion, last_step: LastStep, t: f64) -> (f64, f64) {
     let marginal = DATA.marginal(path, t);
     let velocity = DATA.output(path, Prediction::Velocity, t);
     let score = DATA.output(path, Prediction::Score, t);
@@ -163,15 +186,16 @@ fn expected_moments(path: Path, diffusion: Diffusion, last_step: LastStep, t: f6
 #[test]
 fn sde_moments_of_every_combination() {
     let mut n_checked = 0;
-    for &path in Path::ALL {
+    for path in PATHS {
         for prediction in EXACT {
-            for method in Method::OF_SDE {
+            for method in [SdeMethod::Euler, SdeMethod::Heun, SdeMethod::Alternate] {
                 for &last_step in LastStep::ALL {
                     for diffusion in diffusions() {
                         let what =
                             format!("{path} {prediction} {method} {last_step} {diffusion:?}");
-                        let mut transport = transport(path, prediction);
-                        let singular = is_singular(path, prediction, method, diffusion, last_step);
+                        let mut transport = transport(path.clone(), prediction);
+                        let diffusion = &diffusion;
+                        let singular = is_singular(&path, prediction, method, diffusion, last_step);
                         let result = schedule(&transport, &sde(method, diffusion, last_step, 10));
                         assert_eq!(result.is_err(), singular, "{what}: {result:?}");
                         if singular {
@@ -181,7 +205,7 @@ fn sde_moments_of_every_combination() {
                             let sampler = sde(method, diffusion, last_step, n_steps);
                             let steps = schedule(&transport, &sampler).unwrap();
                             let t1 = transport.sample_interval(&sampler).unwrap().t1;
-                            let expected = expected_moments(path, diffusion, last_step, t1);
+                            let expected = expected_moments(&path, diffusion, last_step, t1);
                             let got = moments(&transport, &steps);
                             let mean_error = (got.0 - expected.0).abs() / expected.1.sqrt();
                             (mean_error, (got.1 / expected.1 - 1.0).abs())
@@ -200,14 +224,19 @@ fn sde_moments_of_every_combination() {
             }
         }
     }
-    assert_eq!(n_checked, 3 * 3 * 2 * 4 * (6 * 2 + 2));
+    assert_eq!(n_checked, 4 * 3 * 3 * 4 * (7 * 2 + 2));
 }
 
 #[test]
 fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
-    for &path in Path::ALL {
-        for &prediction in Prediction::ALL {
-            for method in Method::OF_SDE {
+    let pairs = [
+        (SdeMethod::Euler, Method::Euler),
+        (SdeMethod::Heun, Method::Heun),
+        (SdeMethod::Alternate, Method::Euler),
+    ];
+    for path in Path::NAMED {
+        for &prediction in predictions(&path) {
+            for (method, of_ode) in pairs {
                 let zero = |diffusion| Diffusion {
                     norm: 0.0,
                     ..diffusion
@@ -217,24 +246,13 @@ fn an_sde_without_diffusion_is_the_ode_bit_for_bit() {
                     if diffusion.curve.is_none() && diffusion.form == DiffusionForm::Decreasing {
                         continue; // its norm 0 is the constant 1/4
                     }
-                    let transport = transport(path, prediction);
-                    let sde =
-                        schedule(&transport, &sde(method, diffusion, LastStep::None, 17)).unwrap();
-                    let ode = schedule(
-                        &transport,
-                        &Sampler::Ode {
-                            method,
-                            n_steps: 17,
-                        },
-                    )
-                    .unwrap();
-                    let bits =
-                        |steps: &[Step]| steps.iter().flat_map(step_bits).collect::<Vec<_>>();
-                    assert_eq!(
-                        bits(&sde),
-                        bits(&ode),
-                        "{path} {prediction} {method} {diffusion:?}"
-                    );
+                    let transport = transport(path.clone(), prediction);
+                    let sde = sde(method, &diffusion, LastStep::None, 17);
+                    let [sde, ode] = [sde, Sampler::ode(of_ode, 17)].map(|sampler| {
+                        let steps = schedule(&transport, &sampler).unwrap();
+                        steps.iter().flat_map(step_bits).collect::<Vec<_>>()
+                    });
+                    assert_eq!(sde, ode, "{path} {prediction} {method} {diffusion:?}");
                 }
             }
         }
@@ -251,16 +269,16 @@ fn step_bits(step: &Step) -> Vec<u64> {
 /// The schedule against SiT's formulas as written in its code, on arbitrary states and outputs.
 #[test]
 fn steps_are_the_references_formulas() {
-    for &path in Path::ALL {
-        for method in Method::OF_SDE {
-            let transport = transport(path, Prediction::Velocity);
+    for path in PLAIN_PATHS {
+        for method in [SdeMethod::Euler, SdeMethod::Heun] {
+            let transport = transport(path.clone(), Prediction::Velocity);
             let diffusion = Diffusion::new(DiffusionForm::Sigma, 0.5);
-            let steps = schedule(&transport, &sde(method, diffusion, LastStep::Mean, 10)).unwrap();
+            let steps = schedule(&transport, &sde(method, &diffusion, LastStep::Mean, 10)).unwrap();
             let drift = |x: f64, v: f64, t: f64| {
                 let ratio = path.alpha(t) / path.d_alpha(t);
                 let sigma = path.sigma(t);
                 let score = (ratio * v - x) / (sigma * sigma - ratio * path.d_sigma(t) * sigma);
-                v + diffusion.at(path, t) * score
+                v + diffusion.at(&path, t) * score
             };
             let (x, eps, net) = (0.3, -1.25, |x: f64, t: f64| (3.0 * x + t).sin());
             for (i, step) in steps.iter().enumerate() {
@@ -269,7 +287,7 @@ fn steps_are_the_references_formulas() {
                 } else {
                     (
                         0.096,
-                        (2.0 * diffusion.at(path, step.t)).sqrt() * 0.096_f64.sqrt() * eps,
+                        (2.0 * diffusion.at(&path, step.t)).sqrt() * 0.096_f64.sqrt() * eps,
                     )
                 };
                 let (t, t_next) = (step.t, step.t + dt);
@@ -291,89 +309,11 @@ fn steps_are_the_references_formulas() {
     }
 }
 
-#[test]
-fn grids_have_the_stated_steps_and_evaluations() {
-    let transport = transport(Path::Linear, Prediction::Score);
-    let diffusion = Diffusion::default();
-    let cases = [
-        (
-            Sampler::Ode {
-                method: Method::Euler,
-                n_steps: 10,
-            },
-            10,
-            10,
-            0.999,
-        ),
-        (
-            Sampler::Ode {
-                method: Method::Heun,
-                n_steps: 10,
-            },
-            10,
-            20,
-            0.999,
-        ),
-        (
-            sde(Method::Euler, diffusion, LastStep::None, 10),
-            10,
-            10,
-            0.999,
-        ),
-        (
-            sde(Method::Euler, diffusion, LastStep::Mean, 10),
-            11,
-            11,
-            1.0,
-        ),
-        (
-            sde(Method::Heun, diffusion, LastStep::Tweedie, 10),
-            11,
-            21,
-            1.0,
-        ),
-    ];
-    for (sampler, n_steps, n_evaluations, end) in cases {
-        let steps = schedule(&transport, &sampler).unwrap();
-        assert_eq!(
-            (steps.len(), nfe(&steps)),
-            (n_steps, n_evaluations),
-            "{sampler:?}"
-        );
-        assert_eq!(
-            (steps[0].t, steps[n_steps - 1].t_next),
-            (0.001, end),
-            "{sampler:?}"
-        );
-        assert!(
-            steps.windows(2).all(|pair| pair[0].t_next == pair[1].t),
-            "{sampler:?}"
-        );
-        assert!(steps.iter().all(|step| step.t < step.t_next), "{sampler:?}");
-    }
-}
-
-#[test]
-fn the_last_step_is_without_noise() {
-    for &last_step in LastStep::ALL {
-        let sampler = sde(Method::Heun, Diffusion::default(), last_step, 4);
-        let steps = schedule(&transport(Path::Gvp, Prediction::Noise), &sampler).unwrap();
-        let last = &steps[steps.len() - 1];
-        match last.times().len() {
-            1 => assert!(last_step != LastStep::None && last.noise() == 0.0),
-            _ => assert_eq!(last_step, LastStep::None),
-        }
-    }
-}
-
 /// Heun's embedded method is Euler's: the error estimate is the difference of the two.
 #[test]
 fn the_error_of_a_step_is_estimated_by_its_companion() {
     let transport = transport(Path::Gvp, Prediction::Velocity);
-    let step = |method| {
-        let sampler = Sampler::Ode { method, n_steps: 7 };
-        schedule(&transport, &sampler).unwrap()[3]
-    };
+    let step = |method| schedule(&transport, &Sampler::ode(method, 7)).unwrap()[3];
     let (euler, heun) = (step(Method::Euler), step(Method::Heun));
     let net = |x: &[f64], t: f64| vec![(3.0 * x[0] + t).sin()];
     let (mut low, mut high) = ([0.4], [0.4]);
@@ -389,15 +329,12 @@ fn the_error_of_a_step_is_estimated_by_its_companion() {
 #[test]
 fn a_schedule_from_the_way_has_the_size_and_the_end_of_the_whole() {
     let transport = transport(Path::Linear, Prediction::Velocity);
-    let ode = Sampler::Ode {
-        method: Method::Euler,
-        n_steps: 20,
-    };
-    let sde = sde(Method::Euler, Diffusion::default(), LastStep::Mean, 24);
+    let ode = &Sampler::ode(Method::Euler, 20);
+    let sde = &Sampler::sde(SdeMethod::Euler, Diffusion::default(), 24);
     for sampler in [ode, sde] {
-        let whole = schedule(&transport, &sampler).unwrap();
+        let whole = schedule(&transport, sampler).unwrap();
         for from in [0, 7, whole.len() - 1] {
-            let rest = schedule_from(&transport, &sampler, whole[from].t).unwrap();
+            let rest = schedule_from(&transport, sampler, whole[from].t).unwrap();
             assert_eq!(rest.len(), whole.len() - from, "{sampler:?} from {from}");
             for (a, b) in rest.iter().zip(&whole[from..]) {
                 assert_near("t", a.t, b.t, 1e-12);
@@ -405,15 +342,15 @@ fn a_schedule_from_the_way_has_the_size_and_the_end_of_the_whole() {
             }
         }
         // Between two steps, and so close to the end that less than half a step is left.
-        let interval = transport.sample_interval(&sampler).unwrap();
+        let interval = transport.sample_interval(sampler).unwrap();
         for t in [0.503, interval.t1 - 1e-3] {
-            let rest = schedule_from(&transport, &sampler, t).unwrap();
+            let rest = schedule_from(&transport, sampler, t).unwrap();
             assert_eq!((rest[0].t, rest[rest.len() - 1].t_next), (t, 1.0));
             assert!(rest.windows(2).all(|pair| pair[0].t_next == pair[1].t));
         }
     }
     for (sampler, t) in [(ode, 1.0), (ode, -0.1), (sde, 0.97), (sde, f64::NAN)] {
-        let message = schedule_from(&transport, &sampler, t)
+        let message = schedule_from(&transport, sampler, t)
             .unwrap_err()
             .to_string();
         assert!(

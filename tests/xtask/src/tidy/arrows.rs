@@ -16,13 +16,13 @@ pub const ENGINE: Table = &[
     ("shape", "error"),
     ("table", "shape"),
     ("transport", "error"),
-    ("analytic", "error rng transport"),
     ("graph", "error num shape table"),
     ("ops", "error num shape graph"),
     ("autodiff", "error graph ops"),
     ("backend", "error num shape table graph"),
     ("nn", "error rng shape table graph ops"),
     ("model", "error text shape transport graph ops backend nn"),
+    ("analytic", "error rng transport graph ops backend nn model"),
     (
         "checkpoint",
         "error text shape transport graph backend nn model",
@@ -49,7 +49,8 @@ const TRAINER: Table = &[
     ("data", "host"),
     ("error", "files data"),
     ("png", ""),
-    ("config", "data"),
+    ("columns", "files error"),
+    ("config", "data columns"),
     ("weights", "error run"),
     ("run", "files error config weights"),
     ("peak", ""),
@@ -71,7 +72,7 @@ const TRAINER: Table = &[
     ),
     (
         "commands",
-        "pending files data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling training",
+        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling training",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -81,16 +81,25 @@ pub fn sampling(
     device: &Device,
     n_steps: u32,
 ) -> Result<Part> {
-    let (batch, transport) = (config.train.batch, config.transport);
+    let (batch, transport) = (config.train.batch, &config.transport);
     // The first one warms up.
     let sampler = Sampler::ode(Method::Euler, n_steps + 1);
-    let blueprint = Blueprint::new(config.model.clone(), transport, device.max_segment_bytes())?;
-    let sampling = Sampling::new(blueprint, sampler).batch(batch);
+    let blueprint = Blueprint::new(
+        config.model.clone(),
+        transport.clone(),
+        device.max_segment_bytes(),
+    )?;
+    let sampling = Sampling::new(blueprint, sampler.clone()).batch(batch);
     memory::sampling(&sampling, device).require()?;
     let model = match source {
-        None => Model::init(device, config.model.clone(), transport, config.train.seed)?,
+        None => Model::init(
+            device,
+            config.model.clone(),
+            transport.clone(),
+            config.train.seed,
+        )?,
         Some(source) => {
-            let model = Model::zeros(device, config.model.clone(), transport)?;
+            let model = Model::zeros(device, config.model.clone(), transport.clone())?;
             source.weights.load(&model)?;
             model
         }

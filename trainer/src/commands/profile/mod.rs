@@ -131,7 +131,7 @@ impl Args {
                 let config = match weights::is_run(path)? {
                     true => Checkpoint::open(path)?.state.config,
                     false => RunConfig {
-                        transport: source.recipe.transport,
+                        transport: source.recipe.transport.clone(),
                         ..with_model(source.recipe.model.clone())
                     },
                 };

@@ -1,15 +1,13 @@
 //! The arguments of `sit sample`.
 
 use super::images::{Index, parse_index};
+use super::solver::SolverArgs;
 use crate::commands::backend::BackendArg;
 use crate::commands::source::{self, Opened, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::Result;
 use sit_engine::checkpoint::Recipe;
-use sit_engine::transport::{
-    DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method,
-    Sampler,
-};
+use sit_engine::transport::{Guidance, GuidanceChannels};
 use std::path::PathBuf;
 
 /// Sample images from a checkpoint.
@@ -19,39 +17,8 @@ pub struct Args {
     #[command(flatten)]
     pub source: SourceArgs,
 
-    /// Integrate the probability flow ODE [default: heun].
-    #[arg(
-        long,
-        value_name = "euler|midpoint|heun|rk4|rk4-38",
-        help_heading = "Solver",
-        conflicts_with = "sde"
-    )]
-    pub ode: Option<Method>,
-    /// Integrate the SDE.
-    #[arg(long, value_name = "euler|heun", help_heading = "Solver")]
-    pub sde: Option<Method>,
-    /// Steps on the time grid, before an SDE's last one; euler evaluates the network once a step, midpoint and heun twice, the others four times [default: 50,
-    /// with --sde 250].
-    #[arg(long, value_name = "N", help_heading = "Solver", value_parser = whole::<u32>(1..=100_000))]
-    pub steps: Option<u32>,
-    /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing or
-    /// increasing-decreasing.
-    #[arg(long, value_name = "FORM", help_heading = "Solver", default_value_t = Diffusion::default().form, requires = "sde", conflicts_with = "ode")]
-    pub diffusion: DiffusionForm,
-    /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with = "ode")]
-    pub diffusion_norm: f64,
-    /// Last step of the SDE, without noise: mean, tweedie, euler or none.
-    #[arg(long, value_name = "STEP", help_heading = "Solver", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
-    pub last_step: LastStep,
-    /// Time that the last step of the SDE takes, above 0 and below 1.
-    #[arg(long, value_name = "X", help_heading = "Solver", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with = "ode")]
-    pub last_step_size: f64,
-
-    /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
-    /// path, prediction and solver need].
-    #[arg(long, value_name = "X", help_heading = "Solver", value_parser = finite)]
-    pub t_eps_sample: Option<f64>,
+    #[command(flatten)]
+    pub solver: SolverArgs,
 
     /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, at most
     /// the first 10].
@@ -160,22 +127,5 @@ impl Args {
             .as_deref()
             .map(|path| source::guide(path, main));
         guide.transpose().map_err(|e| e.context("--autoguide"))
-    }
-
-    /// The solver that is asked for.
-    pub fn sampler(&self) -> Sampler {
-        match (self.ode, self.sde) {
-            (_, Some(method)) => Sampler::Sde {
-                method,
-                diffusion: Diffusion::new(self.diffusion, self.diffusion_norm),
-                last_step: self.last_step,
-                last_step_size: self.last_step_size,
-                n_steps: self.steps.unwrap_or(250),
-            },
-            (method, None) => Sampler::Ode {
-                method: method.unwrap_or(Method::Heun),
-                n_steps: self.steps.unwrap_or(50),
-            },
-        }
     }
 }

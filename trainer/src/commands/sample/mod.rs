@@ -6,6 +6,7 @@ mod judge;
 mod outputs;
 mod pictures;
 mod settings;
+mod solver;
 
 pub use args::Args;
 
@@ -18,6 +19,7 @@ use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::Sampling;
 use sit_engine::text::count;
 use sit_engine::transport::{Transport, nfe};
+use std::cell::RefCell;
 use std::iter;
 use std::time::Instant;
 
@@ -27,32 +29,39 @@ use std::time::Instant;
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
-    let (model, transport) = (source.recipe.model.clone(), source.recipe.transport);
+    let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
     let io = model.io();
     let wanted = args.wanted(&io, &source.recipe.classes)?;
     args.check_null_class(&io, source.recipe.class_dropout, wanted.images.labels())?;
     let n = wanted.images.n();
     let transport = Transport {
-        t_eps_sample: args.t_eps_sample.or(transport.t_eps_sample),
+        t_eps_sample: args.solver.t_eps_sample.or(transport.t_eps_sample),
         ..transport
     };
     let mut guide = args.guide(&source.recipe)?;
     let batch = n.min(args.batch.into()) as usize;
+    let sampler = args.solver.sampler(io.image_len(), &transport)?;
     // Settings are checked before a device is opened.
     let plain = |max_segment_bytes| -> Result<Sampling<Blueprint>> {
-        let blueprint = Blueprint::new(model.clone(), transport, max_segment_bytes)?;
-        let sampling = Sampling::new(blueprint, args.sampler());
+        let blueprint = Blueprint::new(model.clone(), transport.clone(), max_segment_bytes)?;
+        let sampling = Sampling::new(blueprint, sampler.clone());
         let sampling = sampling.guided(args.guidance()).batch(batch);
         Ok(match &guide {
             None => sampling,
             Some(guide) => {
-                let weak =
-                    Blueprint::new(guide.recipe.model.clone(), transport, max_segment_bytes)?;
+                let weak = Blueprint::new(
+                    guide.recipe.model.clone(),
+                    transport.clone(),
+                    max_segment_bytes,
+                )?;
                 sampling.autoguidance(weak, args.autoguide_scale())
             }
         })
     };
-    let steps = plain(u64::MAX)?.schedule()?;
+    let steps = match sampler.is_adaptive() {
+        true => plain(u64::MAX)?.forecast().map(|_| None)?,
+        false => Some(plain(u64::MAX)?.schedule()?),
+    };
     args.check_outputs(&wanted, &io)?;
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
@@ -69,54 +78,75 @@ pub fn run(args: &Args) -> Result<()> {
         .with_host("grid", args.grid_bytes(&wanted, &io).unwrap_or(u64::MAX))
         .require()?;
     tracing::info!("weights: {}", source.origin);
-    let loaded = Model::zeros(&device, model, transport)?;
+    let loaded = Model::zeros(&device, model.clone(), transport.clone())?;
     source.weights.load(&loaded)?;
-    let mut sampling = loaded.sampler(args.sampler()).guided(args.guidance());
+    let mut sampling = loaded.sampler(sampler.clone()).guided(args.guidance());
     if let Some(guide) = &mut guide {
         tracing::info!("guide: {}", guide.origin);
-        let weak = Model::zeros(&device, guide.recipe.model.clone(), transport)?;
+        let weak = Model::zeros(&device, guide.recipe.model.clone(), transport.clone())?;
         guide.weights.load(&weak)?;
         sampling = sampling.autoguidance(weak, args.autoguide_scale());
     }
     signals::catch();
-    let mut session = sampling.batch(batch).session()?;
-    let t: Vec<f32> = iter::once(steps[0].t)
-        .chain(steps.iter().map(|step| step.t_next))
-        .map(|t| t as f32)
-        .collect();
+    let sampling = sampling.batch(batch);
+    let t: Option<Vec<f32>> = steps.as_ref().map(|steps| {
+        let after = steps.iter().map(|step| step.t_next);
+        let times = iter::once(steps[0].t).chain(after);
+        times.map(|t| t as f32).collect()
+    });
     let settings = settings::json(
         &source.origin,
         &source.recipe.classes,
         guide.as_ref().map(|guide| &guide.origin),
-        session.sampling(),
+        &sampling,
         args.seed,
         wanted.images.picked(),
         &device,
     );
-    let mut files = Files::create(
+    let files = Files::create(
         args,
         &wanted,
         &io,
         &source.recipe.classes,
-        &t,
+        t.as_deref(),
         &settings,
         judge,
     )?;
     let started = Instant::now();
-    sampling::sample(
-        &mut session,
-        &wanted.images,
-        &wanted.noise,
-        args.seed,
-        args.trajectory.is_some(),
-        |state| files.take(&state),
-    )?;
+    let (files, effort) = match steps {
+        Some(steps) => {
+            let mut files = files;
+            sampling::sample(
+                &mut sampling.session()?,
+                &wanted.images,
+                &wanted.noise,
+                args.seed,
+                args.trajectory.is_some(),
+                |state| files.take(&state),
+            )?;
+            let effort = format!("{} each", count(nfe(&steps), "network evaluation"));
+            (files, effort)
+        }
+        None => {
+            // Both of its callbacks write.
+            let files = RefCell::new(files);
+            let mut way = |image, t, x: &[f32]| files.borrow_mut().on_the_way(image, t, x);
+            let effort = sampling::adaptive::sample(
+                &mut sampling.pool()?,
+                &wanted.images,
+                &wanted.noise,
+                args.seed,
+                args.trajectory.is_some().then_some(&mut way),
+                |state| files.borrow_mut().take(&state),
+            )?;
+            (files.into_inner(), effort.to_string())
+        }
+    };
     let seconds = started.elapsed().as_secs_f64();
     let written = files.finish(&wanted.images)?;
     stdout::print(&format!(
-        "{} in {seconds:.1} s ({} each), {}\n{written}{}",
+        "{} in {seconds:.1} s ({effort}), {}\n{written}{}",
         count(n, "image"),
-        count(nfe(&steps), "network evaluation"),
         source.origin,
         if args.no_grid { "" } else { &wanted.said }
     ))

@@ -11,7 +11,7 @@ use crate::outputs::Outputs;
 use crate::pending::Pending;
 use crate::png::{self, Canvas};
 use crate::sampling::{Images, State};
-use crate::trajectory::Trajectory;
+use crate::trajectory::{OwnTimes, Trajectory};
 use crate::{memory, stdout};
 use sit_engine::model::NetworkIo;
 use sit_engine::text::shown;
@@ -85,19 +85,20 @@ pub struct Files {
     grid: Option<(Canvas, Pending)>,
     npz: Option<npz::Writer>,
     trajectory: Option<Trajectory>,
+    own_times: Option<(OwnTimes, String)>,
     pictures: Option<Pictures>,
     judge: Option<Judge>,
 }
 
 impl Files {
     /// Opens all of them, before the work. `names` are those of the classes, as many as are known, `t` the times of the states;
-    /// `settings` is JSON that the trajectory records.
+    /// `settings` is JSON that the trajectory records. Without times, images have times of their own.
     pub fn create(
         args: &Args,
         wanted: &Wanted,
         io: &NetworkIo,
         names: &[String],
-        t: &[f32],
+        t: Option<&[f32]>,
         settings: &str,
         judge: Option<Judge>,
     ) -> Result<Self> {
@@ -120,13 +121,28 @@ impl Files {
                 .map(|path| npz::Writer::create(path, n, shape))
                 .transpose()?,
             trajectory: trajectory
-                .map(|path| Trajectory::create(path, t, shape, n, images.all_labels(), settings))
+                .zip(t)
+                .map(|(path, t)| {
+                    Trajectory::create(path, t, shape, n, images.all_labels(), settings)
+                })
+                .transpose()?,
+            own_times: trajectory
+                .filter(|_| t.is_none())
+                .map(|path| OwnTimes::create(path, shape, n).map(|file| (file, settings.into())))
                 .transpose()?,
             pictures: pictures
                 .map(|folder| Pictures::create(folder, io, names))
                 .transpose()?,
             judge,
         })
+    }
+
+    /// Writes an accepted state of an image with times of its own.
+    pub fn on_the_way(&mut self, image: u64, t: f64, x: &[f32]) -> Result<()> {
+        match &mut self.own_times {
+            Some((file, _)) => file.state(image, t, x),
+            None => Ok(()),
+        }
     }
 
     /// Writes the states of a batch.
@@ -172,6 +188,10 @@ impl Files {
         if let Some(trajectory) = self.trajectory {
             let path = trajectory.path().to_owned();
             text += &named(&path, trajectory.finish()?);
+        }
+        if let Some((file, settings)) = self.own_times {
+            let path = file.path().to_owned();
+            text += &named(&path, file.finish(images.all_labels(), &settings)?);
         }
         if let Some(pictures) = self.pictures {
             text += &pictures.finish()?;

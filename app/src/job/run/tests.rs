@@ -1,0 +1,219 @@
+//! Tests of a run.
+
+use super::*;
+use crate::source::{Origin, open};
+use crate::state::{Lane, Quantity, Record, Source, ode, sde, terms, total};
+use crate::stats::path::{rms, strong_error};
+use sit_engine::transport::{Diffusion, Method, Path, Prediction, Sampler, SdeMethod};
+
+#[test]
+fn pieces_are_about_equal_and_in_the_budget() {
+    let ms = Duration::from_millis;
+    let chunk = |n, took| chunk(n, 4, took, ms(8));
+    // Half a millisecond each: 16 at a time, or less to make them equal.
+    assert_eq!(chunk(64, ms(2)), 16);
+    assert_eq!(chunk(50, ms(2)), 13);
+    assert_eq!(chunk(10, ms(2)), 10);
+    // One alone is over it.
+    assert_eq!(chunk(64, ms(100)), 1);
+    assert_eq!(chunk(64, Duration::ZERO), 64);
+}
+
+/// A sampler of `n` steps of every method that a lane can have.
+fn samplers(n: u32) -> Vec<Sampler> {
+    let fixed = Method::ALL.iter().filter(|method| !method.is_adaptive());
+    let odes = fixed.map(|method| ode(*method, n));
+    let sdes = SdeMethod::ALL.iter();
+    odes.chain(sdes.map(|method| sde(*method, Diffusion::default(), n)))
+        .collect()
+}
+
+/// A lane's states, each as many numbers as its `n` samples have; at most `chunk` samples are computed at a time.
+fn states(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Vec<Arc<[f32]>> {
+    let classes = field.io().n_classes.max(1);
+    let labels: Vec<u32> = (0..n).map(|i| (i % classes) as u32).collect();
+    let plan = Plan {
+        run: 1,
+        steps: lane.steps(field.transport()).unwrap(),
+        settings: lane.segments.iter().map(|s| s.settings.clone()).collect(),
+        labels: vec![labels; lane.segments.len()],
+        seed: 5,
+        n,
+        from: None,
+    };
+    let (mut run, start) = Run::new(plan, Rc::clone(field), None).unwrap();
+    let (mut states, pace) = (vec![start.unwrap()], Pace::thread(false));
+    while !run.is_over() {
+        run.chunk = chunk.unwrap_or(run.chunk);
+        let frame = pollster::block_on(run.work(&pace)).unwrap();
+        states.extend(frame.map(|frame| frame.x));
+    }
+    states
+}
+
+fn lane(sampler: Sampler) -> Lane {
+    Lane::new(Settings {
+        sampler,
+        ..Settings::default()
+    })
+}
+
+fn digits() -> Rc<Field> {
+    let Ok(Origin::Network((model, weights))) = open(&Source::Digits) else {
+        panic!("the embedded digits open");
+    };
+    Rc::new(Field::network(&Device::Cpu, &model, weights).unwrap())
+}
+
+fn two_gaussians(transport: Transport) -> (Rc<Field>, Mixture) {
+    let Ok(Origin::Exact(model, mixture)) = open(&Source::Exact("two-gaussians".into())) else {
+        panic!("a mixture is known exactly");
+    };
+    let field = Field::Exact {
+        io: model.io,
+        transport,
+        mixture: mixture.clone(),
+    };
+    (Rc::new(field), mixture)
+}
+
+#[test]
+fn every_method_gives_what_the_engine_gives_in_whatever_pieces() {
+    const N: usize = 5;
+    let field = digits();
+    let Field::Network(network) = &*field else {
+        panic!("the digits are a network");
+    };
+    let labels: Vec<u32> = (0..N as u32).collect();
+    for sampler in samplers(6) {
+        let mut session = network.sampler(sampler.clone()).batch(N).session().unwrap();
+        session.start(5, &[0, 1, 2, 3, 4], &labels).unwrap();
+        let mut expected = vec![session.read().unwrap()];
+        while !session.is_over() {
+            session.step().unwrap();
+            expected.push(session.read().unwrap());
+        }
+        for chunk in [None, Some(2)] {
+            let states = states(&field, &lane(sampler.clone()), N, chunk);
+            assert_eq!(states.len(), expected.len());
+            for (k, (state, expected)) in states.iter().zip(&expected).enumerate() {
+                assert_eq!(**state, **expected, "step {k} of {sampler:?}, {chunk:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_method_reaches_the_data_of_an_exact_field() {
+    const N: usize = 64;
+    let (field, mixture) = two_gaussians(Transport::default());
+    let end = |sampler| states(&field, &lane(sampler), N, None).pop().unwrap();
+    let exact = end(ode(Method::Rk4, 256));
+    for sampler in samplers(40) {
+        let x = end(sampler.clone());
+        match &sampler {
+            Sampler::Ode(ode) => {
+                let error = strong_error(&x, &exact, 2);
+                let most = match ode.method {
+                    Method::Euler => 0.05,
+                    _ => 0.01,
+                };
+                assert!(error < most, "{}: {error}", ode.method);
+            }
+            _ => {
+                let near = |p: &&[f32; 2]| {
+                    mixture.components().iter().any(|c| {
+                        let d = |i: usize| (f64::from(p[i]) - c.mean[i]) / c.std[i];
+                        d(0).hypot(d(1)) < 5.0
+                    })
+                };
+                let n = x.as_chunks::<2>().0.iter().filter(near).count();
+                assert!(n >= N - 3, "{n} of {N}: {sampler:?}");
+            }
+        }
+    }
+}
+
+/// EDM's noise is larger than 1, and its network gets a scaled state.
+#[test]
+fn a_denoiser_is_sampled_from_its_own_noise() {
+    const N: usize = 8;
+    let transport = Transport {
+        path: Path::EDM,
+        prediction: Prediction::Denoiser,
+        ..Transport::default()
+    };
+    let (field, mixture) = two_gaussians(transport.clone());
+    let lane = lane(ode(Method::Heun, 20));
+    let mut record = Record {
+        settings: vec![lane.settings().clone()],
+        steps: lane.steps(&transport).unwrap(),
+        ..Record::default()
+    };
+    let plan = Plan {
+        run: 1,
+        steps: record.steps.clone(),
+        settings: record.settings.clone(),
+        labels: vec![vec![0; N]],
+        seed: 5,
+        n: N,
+        from: None,
+    };
+    let (mut run, start) = Run::new(plan, field, None).unwrap();
+    record.start = start.unwrap();
+    let std = rms(&record.start);
+    assert!((40.0..160.0).contains(&std), "{std}");
+    while !run.is_over() {
+        record
+            .frames
+            .extend(pollster::block_on(run.work(&Pace::thread(false))).unwrap());
+    }
+    for k in [0, 10, 19] {
+        let seen = total(&terms(&record, k, Quantity::Predicted, &transport)).unwrap();
+        let exact = mixture.at(&transport.path, record.t(k));
+        let x = record.state(k).unwrap().as_chunks::<2>().0;
+        for (seen, x) in seen.as_chunks::<2>().0.iter().zip(x) {
+            let data = exact.data(&x.map(f64::from));
+            for (seen, data) in seen.iter().zip(data) {
+                // The state of 80 is in f32.
+                assert!((f64::from(*seen) - data).abs() < 1e-4, "{seen}, {data}");
+            }
+        }
+    }
+    assert!(rms(record.state(20).unwrap()) < 3.0);
+}
+
+#[test]
+fn a_branch_begins_without_what_its_past_kept() {
+    const N: usize = 4;
+    let of = |method| Settings {
+        sampler: ode(method, 10),
+        ..Settings::default()
+    };
+    let (from, to) = (of(Method::UniPc), of(Method::DpmPlusPlus2m));
+    let branch = Lane::new(from).branch(0.4, to);
+    for (field, chunks) in [
+        (digits(), [None, Some(3)]),
+        (two_gaussians(Transport::default()).0, [None; 2]),
+    ] {
+        let whole = states(&field, &branch, N, chunks[0]);
+        assert_eq!(whole, states(&field, &branch, N, chunks[1]));
+        // From there alone.
+        let steps = branch.steps(field.transport()).unwrap();
+        let first = steps.iter().position(|step| step.segment == 1).unwrap();
+        let plan = Plan {
+            run: 1,
+            settings: branch.segments.iter().map(|s| s.settings.clone()).collect(),
+            labels: vec![vec![0, 1, 2, 3]; 2],
+            seed: 5,
+            n: N,
+            from: Some((first, Arc::clone(&whole[first]))),
+            steps,
+        };
+        let (mut run, _) = Run::new(plan, Rc::clone(&field), None).unwrap();
+        while !run.is_over() {
+            pollster::block_on(run.work(&Pace::thread(false))).unwrap();
+        }
+        assert_eq!(run.x, *whole[whole.len() - 1]);
+    }
+}

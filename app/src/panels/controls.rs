@@ -1,0 +1,50 @@
+//! Labelled controls that several panels have.
+
+use egui::{ComboBox, DragValue, Response, Ui};
+
+/// A menu of one of the engine's registries.
+pub fn choose<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    label: &str,
+    value: &mut T,
+    all: impl IntoIterator<Item = T>,
+    name: impl Fn(T) -> &'static str,
+) {
+    ui.horizontal(|ui| {
+        let id = ui.label(label).id;
+        let combo = ComboBox::from_id_salt(label).selected_text(name(*value));
+        let inner = combo.show_ui(ui, |ui| {
+            for choice in all {
+                ui.selectable_value(value, choice, name(choice));
+            }
+        });
+        inner.response.labelled_by(id);
+    });
+}
+
+/// A number after its label.
+pub fn number(ui: &mut Ui, label: &str, drag: DragValue<'_>) -> Response {
+    ui.horizontal(|ui| {
+        let id = ui.label(label).id;
+        ui.add(drag).labelled_by(id)
+    })
+    .inner
+}
+
+/// Two times between 0 and 1, the first not after the second.
+pub fn interval(ui: &mut Ui, label: &str, interval: &mut [f64; 2]) {
+    ui.horizontal(|ui| {
+        let label = ui.label(label).id;
+        let [mut lo, mut hi] = *interval;
+        let drag = |x| {
+            DragValue::new(x)
+                .range(0.0..=1.0)
+                .speed(0.005)
+                .max_decimals(3)
+        };
+        ui.add(drag(&mut lo)).labelled_by(label);
+        let label = ui.label("to").id;
+        ui.add(drag(&mut hi)).labelled_by(label);
+        *interval = [lo.min(hi), hi];
+    });
+}

@@ -1,0 +1,319 @@
+//! The solver that `sit sample` is asked for.
+
+use crate::columns;
+use crate::commands::values::{finite, parse_interval, whole};
+use crate::error::{Failure, Result};
+use sit_engine::text::shown;
+use sit_engine::transport::{
+    Corrector, Curve, DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Edm, EdmMethod, ErrorNorm,
+    Grid, KlEta, LastStep, Method, Ode, Path, PathName, Sampler, Sde, SdeMethod, Tolerance,
+    Transport,
+};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Flags of the solver.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Solver")]
+pub struct SolverArgs {
+    /// Integrate the probability flow ODE [default: heun]. dopri5, bosh3 and adaptive-heun choose their steps themselves.
+    #[arg(
+        long,
+        value_name = "euler|midpoint|heun|heun3|rk4|rk4-38|dopri5|bosh3|adaptive-heun|dpm++2m|unipc",
+        conflicts_with = "sde"
+    )]
+    ode: Option<Method>,
+    /// Integrate the SDE: Euler-Maruyama, stochastic Heun, an ODE step followed by Langevin steps (pc), or ODE and SDE steps in turn.
+    #[arg(long, value_name = "euler|heun|pc|alternate")]
+    sde: Option<SdeMethod>,
+    /// EDM's sampler: Heun or Euler steps in the noise level, on any path.
+    #[arg(long, value_name = "heun|euler", conflicts_with_all = ["ode", "sde"])]
+    edm: Option<EdmMethod>,
+    /// Steps on the time grid, before an SDE's last one [default: 50, with --sde 250, with --edm 18]. A step evaluates the network once; with heun and
+    /// midpoint twice, heun3 three times, rk4 and rk4-38 four times, pc once more for each step of the corrector.
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=100_000))]
+    steps: Option<u32>,
+    /// How the steps are spread over time [default: uniform, or the shift of the model's training times]: shift:S has more of them near
+    /// noise for S above 1 (shift alone takes S from the size of an image), power:RHO more of them near data; the file has a time on
+    /// each line, rising from 0 to 1.
+    #[arg(
+        long,
+        value_name = "uniform|shift:S|power:RHO|file:PATH",
+        value_parser = GridArg::from_str
+    )]
+    time_grid: Option<GridArg>,
+    /// The last step of the ODE: euler does not evaluate the network at the end.
+    #[arg(long, value_name = "same|euler", default_value = "same", value_parser = ["same", "euler"], conflicts_with = "sde")]
+    ode_last_step: String,
+    /// Relative tolerance of dopri5, bosh3 and adaptive-heun [default: 0.001].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with = "sde")]
+    rtol: Option<f64>,
+    /// Absolute tolerance of dopri5, bosh3 and adaptive-heun [default: 0.000001].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with = "sde")]
+    atol: Option<f64>,
+    /// The most network evaluations that dopri5, bosh3 and adaptive-heun may take for an image [default: 10000].
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), requires = "ode", conflicts_with = "sde")]
+    max_nfe: Option<u32>,
+    /// Whose error decides on a step: of each image, so that an image does not depend on its batch, or of all images of a batch, as
+    /// in torchdiffeq [default: sample].
+    #[arg(
+        long,
+        value_name = "sample|batch",
+        requires = "ode",
+        conflicts_with = "sde"
+    )]
+    error_norm: Option<ErrorNorm>,
+    /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing, increasing-decreasing,
+    /// w-kl-eta, or file:PATH of a file with lines of t and D.
+    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with = "ode")]
+    diffusion: DiffusionArg,
+    /// Factor of the diffusion, at least 0; the paper's w is twice D.
+    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    diffusion_norm: f64,
+    /// eta of the diffusion w-kl-eta, at least 0; with 0 it is sbdm.
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    kl_eta: Option<f64>,
+    /// The model's loss by time for w-kl-eta: a file with lines of t and the loss, as sit loss writes it.
+    #[arg(long, value_name = "FILE", requires = "sde", conflicts_with = "ode")]
+    loss_table: Option<PathBuf>,
+    /// Times between which the SDE adds noise; outside of them it is the ODE.
+    #[arg(long, value_name = "LO..HI", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true, requires = "sde", conflicts_with = "ode")]
+    noise_window: [f64; 2],
+    /// Langevin steps after each step of --sde pc [default: 1].
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1000), requires = "sde", conflicts_with = "ode")]
+    corrector_steps: Option<u32>,
+    /// Signal-to-noise ratio of these steps, above 0 and at most 1 [default: 0.16].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    snr: Option<f64>,
+    /// Noise that EDM's sampler adds over the whole way; 0 is the ODE.
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn, value_parser = finite, requires = "edm")]
+    churn: f64,
+    /// Noise levels between which it is added [default: all].
+    #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm")]
+    churn_window: Option<[f64; 2]>,
+    /// Factor of that noise.
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm")]
+    churn_noise: f64,
+    /// Last step of the SDE, without noise: mean, tweedie, euler or none.
+    #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
+    last_step: LastStep,
+    /// Time that the last step of the SDE takes, above 0 and below 1.
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    last_step_size: f64,
+    /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
+    /// path, prediction and solver need].
+    #[arg(long, value_name = "X", value_parser = finite)]
+    pub t_eps_sample: Option<f64>,
+    /// Sample along another path than the model was trained on, by the exact change of scale and time.
+    #[arg(long, value_name = "linear|gvp|vp|ou", conflicts_with = "edm")]
+    along: Option<PathName>,
+}
+
+/// A grid by name, or in a file.
+#[derive(Debug, Clone)]
+enum GridArg {
+    Named(Grid),
+    /// The shift by the size of an image.
+    Shift,
+    File(PathBuf),
+}
+
+impl FromStr for GridArg {
+    type Err = sit_engine::Error;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some(("file", path)) => Ok(GridArg::File(path.into())),
+            None if text == "shift" => Ok(GridArg::Shift),
+            _ => text.parse().map(GridArg::Named),
+        }
+    }
+}
+
+/// A diffusion by name, or in a file.
+#[derive(Debug, Clone)]
+enum DiffusionArg {
+    Form(DiffusionForm),
+    File(PathBuf),
+}
+
+impl FromStr for DiffusionArg {
+    type Err = sit_engine::Error;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        match text.strip_prefix("file:") {
+            Some(path) => Ok(DiffusionArg::File(path.into())),
+            None => text.parse().map(DiffusionArg::Form),
+        }
+    }
+}
+
+impl SolverArgs {
+    /// The solver, for images of `image_len` values by a model of `transport`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or flags that do not go together.
+    pub fn sampler(&self, image_len: usize, transport: &Transport) -> Result<Sampler> {
+        if let Some(method) = self.edm {
+            return self.edm(method, transport).map(Sampler::Edm);
+        }
+        let grid = self.grid(image_len, transport)?;
+        let along = match self.along {
+            None => None,
+            Some(name) => Some(name.usual().filter(|path| *path != Path::EDM).ok_or_else(
+                || {
+                    Failure::Input(format!(
+                        "--along: got {name}, expected linear, gvp, vp or ou"
+                    ))
+                },
+            )?),
+        };
+        let is_times = matches!(grid, Grid::Times(_));
+        if self.steps.is_some() && is_times {
+            return Err(Failure::Input(
+                "--steps: the file of --time-grid says how many steps there are".into(),
+            ));
+        }
+        if let Some(method) = self.sde {
+            let usual = Sde::default();
+            let is_pc = method == SdeMethod::PredictorCorrector;
+            if !is_pc && (self.corrector_steps.is_some() || self.snr.is_some()) {
+                return Err(Failure::Input(format!(
+                    "--corrector-steps and --snr: they belong to --sde pc, got --sde {method}"
+                )));
+            }
+            return Ok(Sampler::Sde(Sde {
+                method,
+                diffusion: self.diffusion()?,
+                last_step: self.last_step,
+                last_step_size: self.last_step_size,
+                n_steps: self.steps.unwrap_or(usual.n_steps),
+                grid,
+                noise_window: self.noise_window,
+                corrector: Corrector {
+                    steps: self.corrector_steps.unwrap_or(usual.corrector.steps),
+                    snr: self.snr.unwrap_or(usual.corrector.snr),
+                },
+                along,
+            }));
+        }
+        let usual = Ode::default();
+        let method = self.ode.unwrap_or(usual.method);
+        if method.is_adaptive() && self.steps.is_some() {
+            return Err(Failure::Input(format!(
+                "--steps: {method} chooses its steps itself, by --rtol and --atol; for given steps take heun, rk4 or another method"
+            )));
+        }
+        let has_tolerance = self.rtol.is_some()
+            || self.atol.is_some()
+            || self.max_nfe.is_some()
+            || self.error_norm.is_some();
+        if !method.is_adaptive() && has_tolerance {
+            return Err(Failure::Input(format!(
+                "--rtol, --atol, --max-nfe and --error-norm: they belong to dopri5, bosh3 and adaptive-heun, got --ode {method}"
+            )));
+        }
+        let tolerance = usual.tolerance;
+        Ok(Sampler::Ode(Ode {
+            method,
+            n_steps: self.steps.unwrap_or(usual.n_steps),
+            grid,
+            last_euler: self.ode_last_step == "euler",
+            reverse: false,
+            tolerance: Tolerance {
+                rtol: self.rtol.unwrap_or(tolerance.rtol),
+                atol: self.atol.unwrap_or(tolerance.atol),
+                max_nfe: self.max_nfe.unwrap_or(tolerance.max_nfe),
+                norm: self.error_norm.unwrap_or(tolerance.norm),
+            },
+            along,
+        }))
+    }
+
+    fn edm(&self, method: EdmMethod, transport: &Transport) -> Result<Edm> {
+        if self.time_grid.is_some() {
+            return Err(Failure::Input(
+                "--time-grid: --edm has the noise levels of its own".into(),
+            ));
+        }
+        let usual = Edm::default();
+        // A model of the EDM path has been trained at its own levels.
+        let (sigma, rho) = match transport.path {
+            Path::Edm { sigma, rho } => (sigma, rho),
+            _ => (usual.sigma, usual.rho),
+        };
+        Ok(Edm {
+            method,
+            n_steps: self.steps.unwrap_or(usual.n_steps),
+            churn: self.churn,
+            churn_window: self.churn_window.unwrap_or(usual.churn_window),
+            churn_noise: self.churn_noise,
+            sigma,
+            rho,
+        })
+    }
+
+    fn grid(&self, image_len: usize, transport: &Transport) -> Result<Grid> {
+        let is_adaptive = self.sde.is_none() && self.ode.is_some_and(Method::is_adaptive);
+        match &self.time_grid {
+            None if is_adaptive || self.along.is_some() => Ok(Grid::Uniform),
+            None => Ok(Grid::shifted(transport.times.shift)),
+            Some(GridArg::Named(grid)) => Ok(grid.clone()),
+            Some(GridArg::Shift) => Ok(Grid::shift_by_dimension(image_len)),
+            Some(GridArg::File(path)) => {
+                let rows = columns::read::<1>(path, "a time")?;
+                Grid::times(rows.into_iter().map(|[t]| t).collect())
+                    .map_err(|e| Failure::from(e).context(shown(path)))
+            }
+        }
+    }
+
+    fn diffusion(&self) -> Result<Diffusion> {
+        let mut diffusion = Diffusion::new(Diffusion::default().form, self.diffusion_norm);
+        match &self.diffusion {
+            DiffusionArg::Form(form) => diffusion.form = *form,
+            DiffusionArg::File(path) => diffusion.curve = Some(curve(path, "t and D")?),
+        }
+        let needs_kl = diffusion.curve.is_none() && diffusion.form == DiffusionForm::WKlEta;
+        match (needs_kl, self.kl_eta, &self.loss_table) {
+            (true, Some(eta), Some(path)) => {
+                diffusion.kl = Some(KlEta {
+                    eta,
+                    loss: curve(path, "t and a loss")?,
+                });
+            }
+            (true, None, _) => {
+                return Err(Failure::Input(
+                    "--diffusion w-kl-eta: expected --kl-eta X with it".into(),
+                ));
+            }
+            (true, _, None) => {
+                return Err(Failure::Input(
+                    "--diffusion w-kl-eta: expected --loss-table FILE with it, which sit loss CHECKPOINT --data PATH --out FILE writes"
+                        .into(),
+                ));
+            }
+            (false, None, None) => {}
+            (false, ..) => {
+                return Err(Failure::Input(
+                    "--kl-eta and --loss-table: they belong to --diffusion w-kl-eta".into(),
+                ));
+            }
+        }
+        Ok(diffusion)
+    }
+}
+
+/// A function of time from a file; its first and last values count to the ends of time.
+fn curve(path: &std::path::Path, what: &str) -> Result<Curve> {
+    let mut points = columns::read::<2>(path, what)?;
+    if let (Some(&[first, at_first]), Some(&[last, at_last])) = (points.first(), points.last()) {
+        if first > 0.0 {
+            points.insert(0, [0.0, at_first]);
+        }
+        if last < 1.0 {
+            points.push([1.0, at_last]);
+        }
+    }
+    Curve::through(points).map_err(|e| Failure::from(e).context(shown(path)))
+}
