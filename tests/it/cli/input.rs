@@ -133,6 +133,10 @@ negative tolerance       |                 | SAMPLE --ode dopri5 --rtol -1      
 no tolerance             |                 | SAMPLE --ode dopri5 --atol 0                     | --atol: got 0; above 0
 tolerance of an SDE      |                 | SAMPLE --sde heun --rtol 0.1                     | --sde; --rtol
 window of an ODE         |                 | SAMPLE --ode heun --noise-window 0.2..0.8        | --ode; --noise-window
+tolerance of EDM         |                 | SAMPLE --edm heun --rtol 0.1                     | --edm; --rtol
+window of EDM            |                 | SAMPLE --edm heun --noise-window 0.2..0.8        | --edm; --noise-window
+churn of an ODE          |                 | SAMPLE --ode heun --churn 1                      | --ode; --churn
+churn of an SDE          |                 | SAMPLE --sde heun --churn 1                      | --sde; --churn
 too few evaluations      |                 | SAMPLE --ode dopri5 --max-nfe 0                  | --max-nfe; 0; a whole number of 1 to
 unknown grid             |                 | SAMPLE --time-grid cosine                        | --time-grid; cosine; uniform, shift:S or power:RHO
 word for a time          | lines: # t / 0 / 0.5 x / 1 | SAMPLE --time-grid file:lines         | lines: line 3 got; 0.5 x; expected a time

@@ -43,16 +43,16 @@ pub struct SolverArgs {
     )]
     time_grid: Option<GridArg>,
     /// The last step of the ODE: euler does not evaluate the network at the end.
-    #[arg(long, value_name = "same|euler", default_value = "same", value_parser = ["same", "euler"], conflicts_with = "sde")]
+    #[arg(long, value_name = "same|euler", default_value = "same", value_parser = ["same", "euler"], conflicts_with_all = ["sde", "edm"])]
     ode_last_step: String,
     /// Relative tolerance of dopri5, bosh3 and adaptive-heun [default: 0.001].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with = "sde")]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm"])]
     rtol: Option<f64>,
     /// Absolute tolerance of dopri5, bosh3 and adaptive-heun [default: 0.000001].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with = "sde")]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm"])]
     atol: Option<f64>,
     /// The most network evaluations that dopri5, bosh3 and adaptive-heun may take for an image [default: 10000].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), requires = "ode", conflicts_with = "sde")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), requires = "ode", conflicts_with_all = ["sde", "edm"])]
     max_nfe: Option<u32>,
     /// Whose error decides on a step: of each image, so that an image does not depend on its batch, or of all images of a batch, as
     /// in torchdiffeq [default: sample].
@@ -65,40 +65,40 @@ pub struct SolverArgs {
     error_norm: Option<ErrorNorm>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing, increasing-decreasing,
     /// w-kl-eta, or file:PATH of a file with lines of t and D.
-    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     diffusion: DiffusionArg,
     /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     diffusion_norm: f64,
     /// eta of the diffusion w-kl-eta, at least 0; with 0 it is sbdm.
-    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     kl_eta: Option<f64>,
     /// The model's loss by time for w-kl-eta: a file with lines of t and the loss, as sit loss writes it.
-    #[arg(long, value_name = "FILE", requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "FILE", requires = "sde", conflicts_with_all = ["ode", "edm"])]
     loss_table: Option<PathBuf>,
     /// Times between which the SDE adds noise; outside of them it is the ODE.
-    #[arg(long, value_name = "LO..HI", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "LO..HI", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     noise_window: [f64; 2],
     /// Langevin steps after each step of --sde pc [default: 1].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1000), requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1000), requires = "sde", conflicts_with_all = ["ode", "edm"])]
     corrector_steps: Option<u32>,
     /// Signal-to-noise ratio of these steps, above 0 and at most 1 [default: 0.16].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     snr: Option<f64>,
     /// Noise that EDM's sampler adds over the whole way; 0 is the ODE.
-    #[arg(long, value_name = "X", default_value_t = Edm::default().churn, value_parser = finite, requires = "edm")]
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde"])]
     churn: f64,
     /// Noise levels between which it is added [default: all].
-    #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm")]
+    #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm", conflicts_with_all = ["ode", "sde"])]
     churn_window: Option<[f64; 2]>,
     /// Factor of that noise.
-    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm")]
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde"])]
     churn_noise: f64,
     /// Last step of the SDE, without noise: mean, tweedie, euler or none.
-    #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with_all = ["ode", "edm"])]
     last_step: LastStep,
     /// Time that the last step of the SDE takes, above 0 and below 1.
-    #[arg(long, value_name = "X", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with = "ode")]
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
     last_step_size: f64,
     /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
     /// path, prediction and solver need].

@@ -64,15 +64,17 @@ pub fn moments(device: &Device) -> Result<Vec<Line>> {
             // Infinite at the start, and dependent on a model's loss.
             continue;
         }
+        // A diffusion that does not vanish with sigma needs steps below sigma^2 / D, and a last step without it.
+        let (n_steps, last_step) = match form {
+            DiffusionForm::Constant => (400, LastStep::Euler),
+            _ => (150, LastStep::Mean),
+        };
         let sde = Sde {
             method: SdeMethod::Euler,
             diffusion: Diffusion::new(form, 1.0),
-            n_steps: 150,
-            // A diffusion that does not vanish with sigma needs steps below sigma^2 / D.
-            last_step_size: match form {
-                DiffusionForm::Constant => 0.12,
-                _ => Sde::default().last_step_size,
-            },
+            n_steps,
+            last_step,
+            last_step_size: 0.05,
             ..Sde::default()
         };
         check(format!("euler, {form}"), sde.into())?;

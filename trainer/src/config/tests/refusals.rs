@@ -19,7 +19,7 @@ fn what_is_wrong_is_named() {
         ),
         (
             "transport.eps=1",
-            "--set transport.eps=1: unknown key transport.eps, expected one of path, prediction, loss_weight, t_eps_train, t_eps_sample",
+            "--set transport.eps=1: unknown key transport.eps, expected one of path, prediction, loss_weight, vp_beta, ou_time, edm_sigma, edm_rho, data_std, times, times_mean, times_std, times_shift, t_eps_train, t_eps_sample, path_table",
         ),
         (
             "train.steps=many",
@@ -265,7 +265,7 @@ fn unknown_presets_are_met_with_a_suggestion() {
     );
     assert!(
         message("qqq")
-            .starts_with("--preset: unknown preset qqq, expected one of digits, digits-smoke, ")
+            .starts_with("--preset: unknown preset qqq, expected one of digits, digits-data, ")
     );
 }
 
