@@ -11,7 +11,7 @@
 //! # fn main() -> sit_engine::Result<()> {
 //! let network = Dit { input_size: 8, dim: 32, depth: 1, n_heads: 2, ..Dit::preset("SiT-S/4").unwrap() };
 //! let transport = Transport::default();
-//! let model = Model::init(&Device::Cpu, network, transport, 0)?;
+//! let model = Model::init(&Device::Cpu, network, transport.clone(), 0)?;
 //! let mut file = Vec::new();
 //! model.save(&mut file, &Recipe::new(network, transport), Precision::F32)?;
 //!
