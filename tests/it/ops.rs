@@ -76,6 +76,11 @@ fn every_fused_operation_has_an_expansion() {
         // These set a flag for values that are not finite.
         "adamw_norm",
         "adamw_norm_part",
+        // These choose by a number of each sample: what is clamped, and which term of a bound it is.
+        "ancestral_learned",
+        "ancestral_noisy",
+        "ancestral_plain",
+        "bound_fwd",
         // Primitives.
         "axes_concat",
         "axes_pad",

@@ -60,6 +60,9 @@ pub struct State {
     /// Number of training images; 0 if unknown, in runs made before this key.
     #[serde(default)]
     pub n_images: u64,
+    /// What the objective has learned from losses; empty for most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objective: Vec<f32>,
     /// The resolved configuration.
     pub config: RunConfig,
 }
@@ -294,7 +297,8 @@ impl Checkpoint {
     fn try_load(&self, trainer: &Trainer) -> Result<()> {
         open(&self.path.join(MODEL))?.load(&trainer.model(Weights::Trained))?;
         open(&self.path.join(EMA))?.load(&trainer.model(Weights::Average))?;
-        Ok(trainer.load_moments(&mut open(&self.path.join(OPTIM))?)?)
+        trainer.load_moments(&mut open(&self.path.join(OPTIM))?)?;
+        Ok(trainer.restore_objective(&self.state.objective)?)
     }
 }
 

@@ -73,6 +73,7 @@ impl Job {
             device: device.to_string(),
             max_level: dataset.max_level(),
             n_images: dataset.len() as u64,
+            objective: Vec::new(),
             config: config.clone(),
         };
         if let Some(checkpoint) = checkpoint {
@@ -366,6 +367,7 @@ impl Job {
         if self.state.n_updates == self.saved_updates {
             return Ok(false);
         }
+        self.state.objective = self.trainer.objective_state();
         run::save(path, &self.state, &self.trainer)?;
         self.saved_updates = self.state.n_updates;
         let log = &self.config.log;

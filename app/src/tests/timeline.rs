@@ -30,6 +30,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         skipped: 0,
         skipped_in_a_row: 0,
         window: Window::default(),
+        objective: Vec::new(),
         device: Device::Cpu.to_string(),
         max_level: 16,
         n_images: 1442,

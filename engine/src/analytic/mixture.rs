@@ -127,6 +127,10 @@ impl Mixture {
                 Prediction::Score => marginal.score(&x),
                 Prediction::Noise => marginal.noise(&x),
                 Prediction::Data => marginal.data(&x),
+                Prediction::Mean => {
+                    let data = marginal.data(&x);
+                    transport.mean_output(t, &x, &data)
+                }
                 Prediction::Denoiser => {
                     let data = marginal.data(&x);
                     transport.denoiser_output(t, &x, &data)

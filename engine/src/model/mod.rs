@@ -33,11 +33,11 @@ pub(crate) use network::evaluate;
 pub use network::{Inputs, Network, NetworkIo, Outputs};
 
 use crate::backend::{Arenas, Device};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Arena, Graph, Layout, SetId};
 use crate::nn::{ParamSpec, Params};
 use crate::shape::Shape;
-use crate::transport::Transport;
+use crate::transport::{Transport, Variance};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -57,6 +57,44 @@ pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
     };
     network.forward(&mut params.scope(&mut g), inputs)?;
     Ok(params.into_specs())
+}
+
+/// Channels of a network's last layer.
+fn n_outputs(network: &dyn Network) -> Result<usize> {
+    let io = network.io();
+    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    let inputs = Inputs {
+        x: g.input("x", io.images(1)),
+        t: g.input("t", [1]),
+        y: io.null_class().map(|_| g.input_u32("y", [1])),
+    };
+    let outputs = network.forward(&mut params.scope(&mut g), inputs)?;
+    Ok(g.shape(outputs.all).get(1).copied().unwrap_or(0))
+}
+
+/// Whether a network has as many outputs again as its prediction, for a learned variance.
+///
+/// # Errors
+/// Those of [`Network::validate`].
+#[doc(hidden)]
+pub fn has_variance(network: &dyn Network) -> Result<bool> {
+    network.validate(1)?;
+    Ok(n_outputs(network)? == 2 * network.io().channels())
+}
+
+/// Rejects a learned variance of a network whose last layer has `n_outputs` channels for images of `channels`, unless it has as many
+/// again.
+pub(crate) fn check_variance(variance: Variance, n_outputs: usize, channels: usize) -> Result<()> {
+    if !variance.is_learned() || n_outputs == 2 * channels {
+        return Ok(());
+    }
+    Err(Error::setting(
+        "ddpm_variance",
+        format!(
+            "got {variance}, but the network has {n_outputs} outputs per pixel for images of {channels} and none for a variance; \
+             expected a model with learn_sigma = true, or fixed-small or fixed-large"
+        ),
+    ))
 }
 
 /// A network, its transport, its parameters and their layout: the part of a [`Model`] that needs no device.
@@ -104,6 +142,10 @@ impl Blueprint {
     ) -> Result<Self> {
         transport.target()?;
         let specs = params(&network)?;
+        let variance = transport.path.ddpm().map(|ddpm| ddpm.variance);
+        if let Some(variance) = variance.filter(|variance| variance.is_learned()) {
+            check_variance(variance, n_outputs(&network)?, network.io().channels())?;
+        }
         let trained = specs.iter().filter(|spec| spec.is_trained());
         let list: Vec<(String, Shape)> = trained
             .map(|spec| (spec.name.clone(), spec.shape.clone()))

@@ -1,10 +1,9 @@
 //! SiT's objective: matching velocity, score, noise or data along the interpolant (SiT `Transport.training_losses`).
 
-use super::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES};
-use crate::error::{Error, Result};
+use super::{Batch, Net, Objective, Port, Ports, SampleKey, TIMES, draws};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::{Inputs, NetworkIo};
-use crate::num::par::{for_rows, grain, rows_mut};
 use crate::ops::{lincomb, loss};
 use crate::rng::{Stream, fill_normal, uniform};
 use crate::transport::{Interpolant, Prediction, Transport};
@@ -30,16 +29,7 @@ const LOSS_COEF: Port<f32> = Port::new("loss_coef");
 impl Objective for Matching {
     fn validate(&self, _: &NetworkIo) -> Result<()> {
         self.transport.target()?;
-        if !(0.0..=1.0).contains(&self.class_dropout) {
-            return Err(Error::setting(
-                "class_dropout",
-                format!(
-                    "got {}, expected a probability in [0, 1]",
-                    self.class_dropout
-                ),
-            ));
-        }
-        Ok(())
+        draws::check_dropout(self.class_dropout)
     }
 
     fn build(&self, g: &mut Graph, net: &mut Net<'_>, ports: &mut Ports) -> Result<Var> {
@@ -63,18 +53,8 @@ impl Objective for Matching {
 
     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
         let SampleKey { seed, number, .. } = key;
-        let (step, len) = (key.step(), ports.io().image_len());
-        match batch.x0 {
-            Some(x0) => ports.copy(X0, x0)?,
-            None => for_rows(
-                rows_mut(ports.fill(X0)?, len),
-                grain(32 * len),
-                |row, x0| {
-                    let index = (number + row as u64) * len as u64;
-                    fill_normal(seed, Stream::Noise, step, index, x0);
-                },
-            ),
-        }
+        let step = key.step();
+        draws::noise(key, batch, X0, ports)?;
         ports.copy(X1, batch.x1)?;
         let target = self.transport.target()?;
         for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
@@ -94,19 +74,10 @@ impl Objective for Matching {
             if self.has_time_input() {
                 ports.fill(T_INPUT)?[b] = time as f32;
             }
-            put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
-            put(ports.fill(LOSS_COEF)?, b, target.loss(t).row());
+            draws::put(ports.fill(XT_COEF)?, b, [x0, x1, 0.0, 0.0]);
+            draws::put(ports.fill(LOSS_COEF)?, b, target.loss(t).row());
         }
-        let Some(null) = ports.io().null_class() else {
-            return Ok(());
-        };
-        ports.io().check_labels(batch.y, ports.batch())?;
-        for (b, (y, &label)) in ports.fill(Y)?.iter_mut().zip(batch.y).enumerate() {
-            let dropped = !key.is_validation
-                && uniform(seed, Stream::LabelDrop, step, number + b as u64) < self.class_dropout;
-            *y = if dropped { null } else { label };
-        }
-        Ok(())
+        draws::labels(key, batch, self.class_dropout, Y, ports)
     }
 }
 
@@ -115,9 +86,4 @@ impl Matching {
     fn has_time_input(&self) -> bool {
         self.transport.prediction == Prediction::Denoiser
     }
-}
-
-/// Writes the coefficients of sample `b`.
-fn put(rows: &mut [f32], b: usize, row: [f64; 4]) {
-    rows[4 * b..][..4].copy_from_slice(&row.map(|c| c as f32));
 }

@@ -75,11 +75,19 @@
 //! # }
 //! ```
 
+mod discrete;
+mod draws;
 mod matching;
 mod ports;
+mod second_moment;
 
+pub use discrete::Discrete;
+#[doc(hidden)]
+pub use discrete::Place;
 pub use matching::Matching;
 pub use ports::{Port, PortElem, Ports};
+#[doc(hidden)]
+pub use second_moment::SecondMoment;
 
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -89,6 +97,10 @@ use std::fmt::Debug;
 
 /// The times of the images, `[B]`: by them a trainer tells the loss by time. An objective without this port has none.
 pub const TIMES: Port<f32> = Port::new("t");
+
+/// The factors of the images' losses, `[B]`, of an objective that does not draw all times alike: a trainer divides by them where it
+/// tells the loss of an image. An objective without this port has factors of 1.
+pub const WEIGHTS: Port<f32> = Port::new("weight");
 
 /// Images and labels of one forward and backward pass.
 #[derive(Debug, Clone, Copy)]
@@ -180,4 +192,26 @@ pub trait Objective: Debug + Send + Sync {
     /// # Errors
     /// [`crate::Error::Shape`] for data of a wrong length, [`crate::Error::Config`] for a label beyond the null class.
     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()>;
+
+    /// Learns from a step that was done: the time of each image, and its loss divided by its factor ([`WEIGHTS`]). Most objectives
+    /// draw everything from the seed and learn nothing.
+    fn learn(&self, _by_image: &[(f64, f64)]) {}
+
+    /// What it has learned; empty for most objectives. A run that goes on from it draws as if it had not been interrupted.
+    fn state(&self) -> Vec<f32> {
+        Vec::new()
+    }
+
+    /// Goes on from what [`Objective::state`] returned.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] for a state of another length.
+    fn restore(&self, state: &[f32]) -> Result<()> {
+        match state.len() {
+            0 => Ok(()),
+            n => Err(crate::Error::Shape(format!(
+                "the objective's state has {n} numbers, expected none"
+            ))),
+        }
+    }
 }

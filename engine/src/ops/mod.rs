@@ -7,8 +7,10 @@
 pub mod adaln;
 #[doc(hidden)]
 pub mod adamw;
+pub(crate) mod ancestral;
 pub mod attention;
 pub mod axes;
+pub(crate) mod bound;
 pub mod chunk;
 pub(crate) mod control;
 #[doc(hidden)]
@@ -78,8 +80,10 @@ pub type Stem = (&'static str, fn() -> Vec<Case>);
 pub const ALL: &[Stem] = &[
     ("adaln", adaln::cases),
     ("adamw", adamw::cases),
+    ("ancestral", ancestral::cases),
     ("attention", attention::cases),
     ("axes", axes::cases),
+    ("bound", bound::cases),
     ("chunk", chunk::cases),
     ("control", control::cases),
     ("embed", embed::cases),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, SetId, Var};
-use crate::model::{Blueprint, Inputs, evaluate};
+use crate::model::{Blueprint, Inputs, Outputs, evaluate};
 use crate::nn::Params;
 use crate::ops::{guide, lincomb};
 use crate::transport::GuidanceChannels;
@@ -32,6 +32,8 @@ pub(super) struct Evaluation {
     pub out: Var,
     /// The raw output of the network; with classifier-free guidance `[2B, C, H, W]`, conditional first, then unconditional.
     pub raw: Var,
+    /// All channels of the network's last layer, `[B, Cout, H, W]`; those after the prediction are not guided.
+    pub all: Var,
 }
 
 /// Rejects a guide whose shapes, path or prediction differ from the model's.
@@ -88,29 +90,33 @@ impl FieldGraph<'_> {
         let t = g.input(format!("t{at}"), [n]);
         let network = |model: &Blueprint, params: &mut Params, g: &mut Graph, x: Var| {
             let inputs = Inputs { x, t, y };
-            let outputs = evaluate(model.network(), &mut params.scope(g), inputs)?;
-            Ok::<Var, Error>(outputs.out)
+            evaluate(model.network(), &mut params.scope(g), inputs)
         };
         if !self.is_guided {
-            let out = network(field.model, &mut self.main, g, x)?;
-            return Ok(Evaluation { out, raw: out });
+            let Outputs { out, all } = network(field.model, &mut self.main, g, x)?;
+            return Ok(Evaluation { out, raw: out, all });
         }
         let Some(weak) = field.guide else {
             let scale = g.input(format!("scale{at}"), [field.batch]);
             let doubled = guide::double(g, x)?;
-            let raw = network(field.model, &mut self.main, g, doubled)?;
-            let all = field.model.io().channels();
+            let Outputs { out: raw, all } = network(field.model, &mut self.main, g, doubled)?;
+            let n_channels = field.model.io().channels();
             let channels = match field.channels {
-                GuidanceChannels::All => all,
-                GuidanceChannels::First3 => all.min(3),
+                GuidanceChannels::All => n_channels,
+                GuidanceChannels::First3 => n_channels.min(3),
             };
             let out = guide::mix(g, raw, scale, channels)?;
-            return Ok(Evaluation { out, raw });
+            let all = guide::mix(g, all, scale, channels)?;
+            return Ok(Evaluation { out, raw, all });
         };
-        let good = network(field.model, &mut self.main, g, x)?;
-        let worse = network(weak, &mut self.weak, g, x)?;
+        let Outputs { out: good, all } = network(field.model, &mut self.main, g, x)?;
+        let worse = network(weak, &mut self.weak, g, x)?.out;
         let shares = g.input(format!("shares{at}"), [field.batch, lincomb::MAX_TERMS]);
         let out = lincomb::lincomb(g, &[good, worse], shares)?;
-        Ok(Evaluation { out, raw: good })
+        Ok(Evaluation {
+            out,
+            raw: good,
+            all,
+        })
     }
 }

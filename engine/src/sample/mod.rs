@@ -32,11 +32,13 @@ mod field;
 mod noise;
 mod plan;
 mod session;
+mod vlb;
 mod write;
 
 pub use adaptive::{Finished, Pool};
 pub use noise::{brownian_noise, initial_noise, step_noise};
 pub use session::Session;
+pub use vlb::{VariationalBound, Vlb};
 
 use crate::error::{Error, Result};
 use crate::graph::Plan;

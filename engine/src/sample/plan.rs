@@ -4,6 +4,7 @@ use super::field::Field;
 use crate::error::Result;
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, Var};
+use crate::ops::ancestral::{self, Noise};
 use crate::ops::lincomb::{MAX_TERMS, lincomb};
 use crate::ops::{control, loss};
 use crate::transport::{Guidance, Step, StepForm};
@@ -24,10 +25,7 @@ pub(super) struct Form {
 pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
     let shared = |step: &Step| {
         let own = step.form();
-        let same = |other: &StepForm| {
-            let key = |form: &StepForm| (form.n_stages, form.n_history, form.is_noise_first);
-            key(other) == key(&own)
-        };
+        let same = |other: &StepForm| other.key() == own.key();
         let alike = steps.iter().map(Step::form).filter(same);
         alike.fold(own, |form, other| StepForm {
             is_noisy: form.is_noisy || other.is_noisy,
@@ -124,6 +122,9 @@ pub(super) const NEXT: [&str; 2] = ["next", "next history"];
 pub(super) const TAKEN: &str = "taken";
 pub(super) const TOLERANCE: &str = "tolerance";
 
+/// The input with the coefficients of a step of discrete diffusion.
+pub(super) const POSTERIOR: &str = "posterior";
+
 /// Name of a kept tensor.
 fn history(j: usize) -> String {
     format!("history{j}")
@@ -159,6 +160,7 @@ pub(super) fn plan(
     let mut terms = vec![start];
     terms.extend_from_slice(&histories);
     let mut kept = None;
+    let mut all = None;
     for i in 0..form.step.n_stages {
         // The first evaluation is at the start state.
         let state = match i {
@@ -168,6 +170,7 @@ pub(super) fn plan(
         let evaluation = net.evaluate(&mut g, state, i)?;
         terms.push(evaluation.out);
         kept = kept.or(Some(evaluation.raw));
+        all = Some(evaluation.all);
     }
     let mut outputs = Vec::new();
     let mut keep = Vec::new();
@@ -178,10 +181,24 @@ pub(super) fn plan(
         true => Some(combine(&mut g, "error", &terms, field.batch)?),
         false => None,
     };
-    if !form.step.is_noise_first {
-        terms.extend(noise);
-    }
-    let next = combine(&mut g, "end", &terms, field.batch)?;
+    let next = match all.filter(|_| form.step.has_posterior) {
+        Some(all) => {
+            let noise = match noise {
+                // The model's blueprint has checked that the network has outputs for a variance.
+                Some(noise) if form.step.is_learned => Noise::Learned(noise, all),
+                Some(noise) => Noise::Fixed(noise),
+                None => Noise::None,
+            };
+            let coef = g.input(POSTERIOR, [field.batch, ancestral::COLUMNS]);
+            ancestral::ancestral(&mut g, start, terms[1], noise, coef)?
+        }
+        None => {
+            if !form.step.is_noise_first {
+                terms.extend(noise);
+            }
+            combine(&mut g, "end", &terms, field.batch)?
+        }
+    };
     if form.is_adaptive {
         outputs.push((NEXT[0].into(), next));
         outputs.push((NEXT[1].into(), keep[0]));

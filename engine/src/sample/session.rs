@@ -100,8 +100,7 @@ impl Session {
             let (own, of) = (form.step, known.step);
             let noise = of.is_noisy || !own.is_noisy;
             let first = of.has_first_row || !own.has_first_row;
-            (of.n_stages, of.n_history, of.is_noise_first)
-                == (own.n_stages, own.n_history, own.is_noise_first)
+            of.key() == own.key()
                 && noise
                 && first
                 && known.is_guided == form.is_guided

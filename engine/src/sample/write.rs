@@ -1,12 +1,13 @@
 //! Writes the numbers of a step into the inputs of its program.
 
 use super::Sampling;
-use super::plan::{Form, Names, Row, plan};
+use super::plan::{Form, Names, POSTERIOR, Row, plan};
 use crate::backend::Program;
 use crate::error::Result;
 use crate::model::Model;
+use crate::ops::ancestral;
 use crate::ops::lincomb::MAX_TERMS;
-use crate::transport::{MAX_STAGES, Step};
+use crate::transport::{MAX_STAGES, Posterior, Step};
 
 /// The program of the steps of a form.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Writer {
     batch: usize,
     coef: Vec<f32>,
     times: Vec<f32>,
+    posterior: Vec<f32>,
 }
 
 impl Writer {
@@ -44,6 +46,7 @@ impl Writer {
             batch,
             coef: vec![0.0; MAX_TERMS * batch],
             times: vec![0.0; 2 * batch],
+            posterior: vec![0.0; ancestral::COLUMNS * batch],
         }
     }
 
@@ -80,6 +83,13 @@ impl Writer {
             if !form.is_adaptive {
                 write_rows(program, &names.square, coef, |_| row(&[1.0, 1.0]))?;
             }
+        }
+        if form.step.has_posterior {
+            let rows = (0..self.batch).flat_map(|b| step(b).as_posterior().map(Posterior::row));
+            for (to, from) in self.posterior.iter_mut().zip(rows.flatten()) {
+                *to = from as f32;
+            }
+            return program.write(POSTERIOR, &self.posterior);
         }
         let is_noise_last = form.step.is_noisy && !form.step.is_noise_first;
         write_rows(program, &names.end, coef, |b| {

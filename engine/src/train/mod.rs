@@ -40,7 +40,7 @@ use crate::checkpoint::{self, Reader, Recipe};
 use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{Blueprint, Model, Network};
-use crate::objective::{Batch, Objective, Ports, SampleKey, TIMES};
+use crate::objective::{Batch, Objective, Ports, SampleKey, TIMES, WEIGHTS};
 use crate::optim;
 use std::io::{Read, Seek, Write};
 use std::ops::Deref;
@@ -75,7 +75,8 @@ pub struct Report {
     pub grad_norm: f64,
     /// Whether the loss or the gradient was not finite, so that nothing was changed.
     pub skipped: bool,
-    /// Time and loss of every image; the time is NaN where the objective draws none.
+    /// Time and loss of every image, without a factor that makes up for times that are not drawn alike; the time is NaN where the
+    /// objective draws none.
     pub by_image: Vec<(f64, f64)>,
 }
 
@@ -94,6 +95,8 @@ pub struct Trainer {
     n_images: u64,
     /// Batches accumulated in the current step.
     n_batches: usize,
+    /// Sum of the losses of the current step, with their factors.
+    loss: f64,
     report: Report,
 }
 
@@ -134,6 +137,7 @@ impl Trainer {
             n_updates: 0,
             n_images: 0,
             n_batches: 0,
+            loss: 0.0,
             report: Report::default(),
         })
     }
@@ -178,6 +182,19 @@ impl Trainer {
     /// As [`Reader::load`].
     pub fn load_moments<R: Read + Seek>(&self, file: &mut Reader<R>) -> Result<()> {
         file.load_moments(&self.blueprint, &self.arenas)
+    }
+
+    /// What the objective has learned from losses ([`Objective::state`]); it belongs to the state of a run.
+    pub fn objective_state(&self) -> Vec<f32> {
+        self.objective.state()
+    }
+
+    /// Goes on from what [`Trainer::objective_state`] returned.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a state of another objective.
+    pub fn restore_objective(&self, state: &[f32]) -> Result<()> {
+        self.objective.restore(state)
     }
 
     /// One step at learning rate `lr` on `batch` images x1 `[B, C, H, W]` in [-1, 1], which is not checked, with labels y `[B]`. With
@@ -278,9 +295,13 @@ impl Trainer {
         }
         if self.n_batches == 0 {
             self.report.by_image.clear();
+            self.loss = 0.0;
         }
         self.grad.run()?;
         let losses = self.grad.read(plans::LOSS).await?;
+        self.loss = losses
+            .iter()
+            .fold(self.loss, |sum, &loss| sum + f64::from(loss));
         self.report.by_image.extend(by_image(&self.ports, &losses));
         self.n_batches += 1;
         self.n_images = batch.first + self.training.batch as u64;
@@ -298,8 +319,7 @@ impl Trainer {
         }
         self.n_batches = 0;
         let n = self.report.by_image.len().max(1) as f64;
-        let losses = self.report.by_image.iter().map(|(_, loss)| loss);
-        self.report.loss = losses.sum::<f64>() / n;
+        self.report.loss = self.loss / n;
         self.report.grad_norm = f64::NAN;
         self.report.skipped = !self.report.loss.is_finite();
         if !self.report.skipped {
@@ -310,6 +330,7 @@ impl Trainer {
             self.report.skipped = stats[1] != 0.0;
             if !self.report.skipped {
                 self.report.grad_norm = f64::from(stats[0]);
+                self.objective.learn(&self.report.by_image);
             }
         }
         self.n_updates += u64::from(!self.report.skipped);
@@ -369,10 +390,15 @@ fn check_rate(lr: f64) -> Result<()> {
 
 /// Time and loss of each image of a batch.
 fn by_image(ports: &Ports, losses: &[f32]) -> Vec<(f64, f64)> {
-    let times = ports.get(TIMES).unwrap_or(&[]);
+    let of = |port| ports.get(port).unwrap_or(&[]);
+    let (times, weights) = (of(TIMES), of(WEIGHTS));
     let time = |b: usize| times.get(b).map_or(f64::NAN, |&t| f64::from(t));
+    let weight = |b: usize| weights.get(b).map_or(1.0, |&w| f64::from(w));
     let losses = losses.iter().enumerate();
     losses
-        .map(|(b, &loss)| (time(b), f64::from(loss)))
+        .map(|(b, &loss)| (time(b), f64::from(loss) / weight(b)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{Blueprint, Network};
-use crate::objective::{Matching, Objective};
+use crate::objective::{Discrete, Matching, Objective};
 use crate::optim::AdamW;
 use crate::transport::Transport;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Training {
         Training { transport, ..self }
     }
 
-    /// Another objective than [`Matching`] of the transport. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
+    /// Another objective than [`Matching`], or [`Discrete`] on the DDPM path, of the transport. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
     /// transport still says how the model is sampled.
     pub fn objective(self, objective: impl Objective + 'static) -> Self {
         Training {
@@ -95,6 +95,9 @@ impl Training {
     pub(super) fn chosen_objective(&self) -> Arc<dyn Objective> {
         match &self.objective {
             Some(objective) => Arc::clone(objective),
+            None if self.transport.path.ddpm().is_some() => {
+                Arc::new(Discrete::new(self.transport.clone(), self.class_dropout))
+            }
             None => Arc::new(Matching {
                 transport: self.transport.clone(),
                 class_dropout: self.class_dropout,

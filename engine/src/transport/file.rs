@@ -1,6 +1,9 @@
 //! [`Transport`] as it stands in files: a table of plain values.
 
-use super::{LossWeight, Path, PathName, PathTable, Prediction, Times, TimesKind, Transport};
+use super::{
+    Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, LossWeight, Path, PathName, PathTable, Prediction,
+    Respacing, Times, TimesKind, Transport, Variance,
+};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -37,6 +40,52 @@ pub(super) struct TransportFile {
     t_eps_sample: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_table: Option<PathTable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_schedule: Option<DdpmSchedule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_steps: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_variance: Option<Variance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_loss: Option<DdpmLoss>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_times: Option<DdpmTimes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_rescale_times: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ddpm_respacing: Option<Respacing>,
+}
+
+impl TransportFile {
+    /// The settings of discrete diffusion, each with its usual value where the file has none.
+    fn ddpm(&self) -> Result<Ddpm> {
+        let mut ddpm = Ddpm::new(
+            self.ddpm_schedule.unwrap_or_default(),
+            self.ddpm_steps.unwrap_or(1000),
+        )?;
+        ddpm.variance = self.ddpm_variance.unwrap_or_default();
+        ddpm.loss = self.ddpm_loss.unwrap_or_default();
+        ddpm.times = self.ddpm_times.unwrap_or_default();
+        ddpm.rescale_times = self.ddpm_rescale_times.unwrap_or_default();
+        ddpm.respacing = self.ddpm_respacing.clone().unwrap_or_default();
+        Ok(ddpm)
+    }
+
+    /// A key of discrete diffusion that the file has.
+    fn ddpm_key(&self) -> Option<&'static str> {
+        let keys = [
+            ("ddpm_schedule", self.ddpm_schedule.is_some()),
+            ("ddpm_steps", self.ddpm_steps.is_some()),
+            ("ddpm_variance", self.ddpm_variance.is_some()),
+            ("ddpm_loss", self.ddpm_loss.is_some()),
+            ("ddpm_times", self.ddpm_times.is_some()),
+            ("ddpm_rescale_times", self.ddpm_rescale_times.is_some()),
+            ("ddpm_respacing", self.ddpm_respacing.is_some()),
+        ];
+        keys.iter()
+            .find(|(_, is_given)| *is_given)
+            .map(|(key, _)| *key)
+    }
 }
 
 impl TryFrom<TransportFile> for Transport {
@@ -48,6 +97,11 @@ impl TryFrom<TransportFile> for Transport {
             prediction,
             ..
         } = file;
+        let ddpm = match (name, file.ddpm_key()) {
+            (PathName::Ddpm, _) => Some(file.ddpm()?),
+            (_, Some(key)) => return Err(foreign(key, "DDPM", name)),
+            (_, None) => None,
+        };
         let mut path = match (name, file.path_table) {
             (PathName::Table, Some(table)) => Path::Table(Arc::new(table)),
             (PathName::Table, None) => {
@@ -57,7 +111,10 @@ impl TryFrom<TransportFile> for Transport {
                 ));
             }
             (_, Some(_)) => return Err(foreign("path_table", "table", name)),
-            (_, None) => name.usual().unwrap_or_default(),
+            (_, None) => match ddpm {
+                Some(ddpm) => Path::Ddpm(Arc::new(ddpm)),
+                None => name.usual().unwrap_or_default(),
+            },
         };
         if let Some(given) = file.vp_beta {
             match &mut path {
@@ -85,7 +142,7 @@ impl TryFrom<TransportFile> for Transport {
         }
         // JiT's loss is the usual one for data.
         let usual = match prediction {
-            Prediction::Data => LossWeight::Velocity,
+            Prediction::Data if name != PathName::Ddpm => LossWeight::Velocity,
             _ => LossWeight::None,
         };
         let usual_times = Times::usual(file.times.unwrap_or_default());
@@ -136,6 +193,13 @@ impl From<Transport> for TransportFile {
             t_eps_train: transport.t_eps_train,
             t_eps_sample: transport.t_eps_sample,
             path_table: None,
+            ddpm_schedule: None,
+            ddpm_steps: None,
+            ddpm_variance: None,
+            ddpm_loss: None,
+            ddpm_times: None,
+            ddpm_rescale_times: None,
+            ddpm_respacing: None,
         };
         match path {
             Path::Vp { .. } if path == Path::VP => {}
@@ -145,6 +209,17 @@ impl From<Transport> for TransportFile {
                 (file.edm_sigma, file.edm_rho) = (Some(sigma), Some(rho));
             }
             Path::Table(table) => file.path_table = Some(Arc::unwrap_or_clone(table)),
+            Path::Ddpm(ddpm) => {
+                // These say what samples and what was trained, so that a file does not depend on defaults.
+                file.ddpm_schedule = Some(ddpm.schedule());
+                file.ddpm_steps = Some(ddpm.n_levels());
+                file.ddpm_variance = Some(ddpm.variance);
+                file.ddpm_loss = Some(ddpm.loss);
+                file.ddpm_times = (ddpm.times != DdpmTimes::default()).then_some(ddpm.times);
+                file.ddpm_rescale_times = ddpm.rescale_times.then_some(true);
+                file.ddpm_respacing =
+                    (ddpm.respacing != Respacing::All).then(|| ddpm.respacing.clone());
+            }
             Path::Linear | Path::Gvp => {}
         }
         file

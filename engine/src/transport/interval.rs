@@ -27,9 +27,11 @@ impl Transport {
     /// As [`Transport::validate`].
     pub(crate) fn train_interval(&self) -> Result<Interval> {
         self.validate()?;
-        let default = match self.path.is_decay() {
-            true => 1e-5,
-            false => self.default_t_eps(&self.path),
+        let default = match &self.path {
+            // The noise level nearest to the image.
+            Path::Ddpm(ddpm) => 1.0 - ddpm.time(0),
+            path if path.is_decay() => 1e-5,
+            path => self.default_t_eps(path),
         };
         Ok(interval(
             &self.path,
@@ -49,13 +51,14 @@ impl Transport {
         let along = sampler.along();
         let path = along.as_ref().unwrap_or(&self.path);
         path.validate()?;
-        let default = match path.is_decay() {
-            true => 1e-3,
-            false => self.default_t_eps(path),
+        let default = match path {
+            Path::Ddpm(ddpm) => 1.0 - ddpm.time(0),
+            path if path.is_decay() => 1e-3,
+            path => self.default_t_eps(path),
         };
         let last = match sampler {
             Sampler::Sde(sde) => sde.last(),
-            Sampler::Ode(_) | Sampler::Edm(_) => None,
+            Sampler::Ode(_) | Sampler::Edm(_) | Sampler::Ddpm(_) => None,
         };
         let last_step_size = last.map(|(_, size)| size);
         let mut interval = interval(path, self.t_eps_sample.unwrap_or(default), last_step_size);
@@ -90,7 +93,7 @@ impl Transport {
         match self.prediction {
             _ if matches!(path, Path::Edm { .. }) => 0.0,
             Prediction::Velocity | Prediction::Data | Prediction::Denoiser => 0.0,
-            Prediction::Score | Prediction::Noise => 1e-3,
+            Prediction::Score | Prediction::Noise | Prediction::Mean => 1e-3,
         }
     }
 }

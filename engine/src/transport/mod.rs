@@ -34,6 +34,7 @@
 mod adaptive;
 mod along;
 mod curve;
+mod ddpm;
 mod diffusion;
 mod edm;
 mod file;
@@ -56,6 +57,9 @@ mod tolerance;
 
 pub(crate) use adaptive::Adaptive;
 pub use curve::Curve;
+pub use ddpm::{
+    Chain, Ddpm, DdpmLoss, DdpmMethod, DdpmSampler, DdpmSchedule, DdpmTimes, Respacing, Variance,
+};
 pub use diffusion::{Diffusion, DiffusionForm, KlEta};
 pub use edm::{Edm, EdmMethod};
 pub use grid::Grid;
@@ -67,9 +71,9 @@ pub use sampler::{
     Corrector, DEFAULT_LAST_STEP_SIZE, LastStep, Method, Ode, Sampler, Sde, SdeMethod,
 };
 pub use solver::{langevin, nfe, schedule, schedule_from};
-pub use step::Step;
 #[doc(hidden)]
 pub use step::StepForm;
+pub use step::{Posterior, Step};
 pub(crate) use tableau::MAX_STAGES;
 pub use tableau::Tableau;
 pub use target::{Interpolant, LossCoefs, Target};
@@ -136,6 +140,7 @@ impl Transport {
         }
         self.path.validate()?;
         self.times.validate(&self.path)?;
+        self.validate_discrete()?;
         let is_edm = matches!(self.path, Path::Edm { .. });
         if is_edm != (self.prediction == Prediction::Denoiser) {
             return Err(Error::setting(
@@ -188,6 +193,43 @@ impl Transport {
             }
         }
         Ok(())
+    }
+
+    /// Checks what only discrete diffusion has, and what it does not have.
+    fn validate_discrete(&self) -> Result<()> {
+        let refuse = |key: &str, what: String| Err(Error::setting(key, what));
+        let is_ddpm = self.path.ddpm().is_some();
+        match self.prediction {
+            Prediction::Mean if !is_ddpm => refuse(
+                "prediction",
+                format!(
+                    "got mean on the {} path, expected the DDPM path, whose steps have a mean, or noise or data",
+                    self.path
+                ),
+            ),
+            Prediction::Velocity | Prediction::Score if is_ddpm => refuse(
+                "prediction",
+                format!("got {}, expected noise, data or mean on the DDPM path", self.prediction),
+            ),
+            Prediction::Mean if self.path.ddpm().is_some_and(|d| d.respacing != Respacing::All) => refuse(
+                "ddpm_respacing",
+                "expected all with mean prediction, whose steps are those between neighboring noise levels".into(),
+            ),
+            _ if !is_ddpm => Ok(()),
+            _ if self.loss_weight != LossWeight::None => refuse(
+                "loss_weight",
+                format!("got {}, expected none on the DDPM path, whose losses are those of ddpm_loss", self.loss_weight),
+            ),
+            _ if self.times != Times::default() => refuse(
+                "times",
+                "expected uniform without a shift on the DDPM path, whose times are those of ddpm_times".into(),
+            ),
+            _ if self.t_eps_train.is_some() => refuse(
+                "t_eps_train",
+                "expected none on the DDPM path, whose training times are its noise levels".into(),
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -251,6 +293,7 @@ mod tests {
                                 Prediction::Velocity if loss_weight != LossWeight::None => {
                                     "the velocity loss has no weight"
                                 }
+                                Prediction::Mean => "got mean on the",
                                 _ if path == Path::EDM && !is_denoiser => "expected denoiser",
                                 Prediction::Denoiser if path != Path::EDM => "got denoiser on the",
                                 Prediction::Denoiser => "the denoiser's loss has EDM's weight",

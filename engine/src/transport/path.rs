@@ -6,7 +6,7 @@ mod tests;
 
 pub use table::PathTable;
 
-use super::{Coefs, names::named_enum};
+use super::{Coefs, Ddpm, names::named_enum};
 use crate::error::{Error, Result};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 use std::fmt;
@@ -46,6 +46,8 @@ pub enum Path {
     },
     /// `alpha` and `sigma` of a table over time.
     Table(Arc<PathTable>),
+    /// The noise levels of discrete diffusion, `alpha = sqrt(abar)` and `sigma = sqrt(1 - abar)`.
+    Ddpm(Arc<Ddpm>),
 }
 
 named_enum! {
@@ -64,6 +66,8 @@ named_enum! {
         Ou = "OU",
         /// [`Path::Edm`].
         Edm = "EDM",
+        /// [`Path::Ddpm`].
+        Ddpm = "DDPM",
         /// [`Path::Table`].
         Table = "table",
     }
@@ -141,6 +145,7 @@ impl Path {
             Self::Edm { rho, .. } if !(1.0..=100.0).contains(&rho) => {
                 refuse("edm_rho", rho.to_string(), "a number from 1 to 100")
             }
+            Self::Ddpm(ref ddpm) => ddpm.validate(),
             _ => Ok(()),
         }
     }
@@ -157,13 +162,14 @@ impl Path {
                 Some([log, 0.5 * (at_data + r * range)])
             }
             Self::Ou { time } => Some([time * r, time]),
+            Self::Ddpm(ref ddpm) => Some(ddpm.decay(t)),
             _ => None,
         }
     }
 
-    /// Whether alpha is above 0 and sigma as a square root at `t = 1`, as on VP and OU: then times are in `[0, 1 - e]`.
+    /// Whether alpha is above 0 and sigma as a square root at `t = 1`, as on VP, OU and DDPM: then times are in `[0, 1 - e]`.
     pub(crate) fn is_decay(&self) -> bool {
-        matches!(self, Self::Vp { .. } | Self::Ou { .. })
+        matches!(self, Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_))
     }
 
     /// `d ln alpha_t / dt`, the coefficient of `x` in the velocity when the score is given.
@@ -171,7 +177,7 @@ impl Path {
         match self {
             Self::Linear => 1.0 / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
-            Self::Vp { .. } | Self::Ou { .. } => self.rate(t),
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => self.rate(t),
             _ => self.d_alpha(t) / self.alpha(t),
         }
     }
@@ -183,7 +189,7 @@ impl Path {
         match self {
             Self::Linear => (1.0 - t) / t,
             Self::Gvp => FRAC_PI_2 * self.sigma(t) / self.alpha(t),
-            Self::Vp { .. } | Self::Ou { .. } => self.rate(t),
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => self.rate(t),
             _ => ratio(self.sigma(t) * self.data_slope(t), self.alpha(t)),
         }
     }
@@ -193,7 +199,7 @@ impl Path {
         match self {
             Self::Linear => 1.0 / t,
             Self::Gvp => FRAC_PI_2 / self.alpha(t),
-            Self::Vp { .. } | Self::Ou { .. } => self.rate(t) / self.sigma(t),
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => self.rate(t) / self.sigma(t),
             _ => self.data_slope(t) / self.alpha(t),
         }
     }
@@ -203,7 +209,7 @@ impl Path {
         match self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_2_PI,
-            Self::Vp { .. } | Self::Ou { .. } => 0.0,
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => 0.0,
             _ if self.sigma(1.0) > 0.0 => 0.0,
             _ => -1.0 / self.d_sigma(1.0),
         }
@@ -215,7 +221,9 @@ impl Path {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_PI_2,
             // alpha^2 + sigma^2 = 1.
-            Self::Vp { .. } | Self::Ou { .. } => self.alpha(t) * self.rate(t) / self.sigma(t),
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
+                self.alpha(t) * self.rate(t) / self.sigma(t)
+            }
             _ => self.d_alpha(t) * self.sigma(t) - self.alpha(t) * self.d_sigma(t),
         }
     }
@@ -225,9 +233,20 @@ impl Path {
         self.decay(t).map_or(f64::NAN, |[_, rate]| rate)
     }
 
-    /// Sigma, clamped to at least [`DATA_MIN_SIGMA`].
+    /// Sigma, clamped to at least [`DATA_MIN_SIGMA`]. DDPM's formulas do not clamp: its smallest noise level is above 0.
     pub(super) fn clamped_sigma(&self, t: f64) -> f64 {
-        self.sigma(t).max(DATA_MIN_SIGMA)
+        match self {
+            Self::Ddpm(_) => self.sigma(t),
+            _ => self.sigma(t).max(DATA_MIN_SIGMA),
+        }
+    }
+
+    /// Discrete diffusion's settings, if it is such a path.
+    pub(crate) fn ddpm(&self) -> Option<&Ddpm> {
+        match self {
+            Self::Ddpm(ddpm) => Some(ddpm),
+            _ => None,
+        }
     }
 
     /// `E[x0 | x]` from `x` and the velocity: together with [`Path::data_from_velocity`] it solves `x = alpha x1 + sigma x0`,
@@ -243,7 +262,7 @@ impl Path {
                 x: sigma,
                 out: -FRAC_2_PI * alpha,
             },
-            Self::Vp { .. } | Self::Ou { .. } => Coefs {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => Coefs {
                 x: sigma,
                 out: -sigma / self.rate(t),
             },
@@ -264,7 +283,7 @@ impl Path {
                 x: alpha,
                 out: FRAC_2_PI * sigma,
             },
-            Self::Vp { .. } | Self::Ou { .. } => Coefs {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => Coefs {
                 x: alpha,
                 out: sigma * sigma / (alpha * self.rate(t)),
             },
@@ -288,7 +307,7 @@ impl Path {
             // sigma / alpha = e^-lambda.
             Self::Linear => 1.0 / (1.0 + libm::exp(-half_log_snr)),
             Self::Gvp => FRAC_2_PI * libm::atan(libm::exp(half_log_snr)),
-            Self::Vp { .. } | Self::Ou { .. } => {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
                 // -2 ln alpha = ln(1 + e^-2 lambda).
                 let log = 0.5 * libm::log1p(libm::exp(-2.0 * half_log_snr));
                 let [most, _] = self.decay(0.0).unwrap_or_default();
@@ -296,6 +315,7 @@ impl Path {
                     return 0.0;
                 }
                 let r = match *self {
+                    Self::Ddpm(ref ddpm) => return ddpm.time_of_decay(log),
                     Self::Ou { time } => log / time,
                     Self::Vp {
                         beta: [at_data, at_noise],
@@ -334,6 +354,7 @@ impl Path {
             Self::Ou { .. } => PathName::Ou,
             Self::Edm { .. } => PathName::Edm,
             Self::Table(_) => PathName::Table,
+            Self::Ddpm(_) => PathName::Ddpm,
         }
     }
 
@@ -342,7 +363,7 @@ impl Path {
         match *self {
             Self::Linear => 1.0,
             Self::Gvp => FRAC_PI_2 * self.sigma(t),
-            Self::Vp { .. } | Self::Ou { .. } => self.alpha(t) * self.rate(t),
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => self.alpha(t) * self.rate(t),
             Self::Edm { .. } => 0.0,
             Self::Table(ref table) => table.at(t).d_alpha,
         }
@@ -353,7 +374,7 @@ impl Path {
         match *self {
             Self::Linear => -1.0,
             Self::Gvp => -FRAC_PI_2 * self.alpha(t),
-            Self::Vp { .. } | Self::Ou { .. } => {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
                 let [log, rate] = self.decay(t).unwrap_or_default();
                 -libm::exp(-2.0 * log) * rate / self.sigma(t)
             }
@@ -370,7 +391,9 @@ impl Path {
         match self {
             Self::Linear => -self.sigma(t),
             // alpha^2 + sigma^2 = 1.
-            Self::Gvp | Self::Vp { .. } | Self::Ou { .. } => -self.alpha(t) * self.d_alpha(t),
+            Self::Gvp | Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
+                -self.alpha(t) * self.d_alpha(t)
+            }
             _ => self.sigma(t) * self.d_sigma(t),
         }
     }
@@ -380,7 +403,7 @@ impl Path {
         match *self {
             Self::Linear => t,
             Self::Gvp => quarter_sin(t),
-            Self::Vp { .. } | Self::Ou { .. } => {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
                 let [log, _] = self.decay(t).unwrap_or_default();
                 libm::exp(-log)
             }
@@ -394,7 +417,7 @@ impl Path {
         match *self {
             Self::Linear => 1.0 - t,
             Self::Gvp => quarter_sin(1.0 - t),
-            Self::Vp { .. } | Self::Ou { .. } => {
+            Self::Vp { .. } | Self::Ou { .. } | Self::Ddpm(_) => {
                 let [log, _] = self.decay(t).unwrap_or_default();
                 libm::sqrt(-libm::expm1(-2.0 * log))
             }
@@ -408,11 +431,14 @@ impl PathName {
     /// The path of this name with its usual numbers; `None` for a table.
     #[doc(hidden)]
     pub fn usual(self) -> Option<Path> {
-        Path::NAMED.into_iter().find(|path| path.name() == self)
+        match self {
+            PathName::Ddpm => Some(Path::Ddpm(Arc::default())),
+            _ => Path::NAMED.into_iter().find(|path| path.name() == self),
+        }
     }
 }
 
-/// The name: `Linear`, `GVP`, `VP`, `OU`, `EDM` or `table`.
+/// The name: `Linear`, `GVP`, `VP`, `OU`, `EDM`, `table` or `DDPM`.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.name().fmt(f)

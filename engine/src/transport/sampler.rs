@@ -1,6 +1,6 @@
 //! Sampling methods, last steps and their settings (SiT's `Sampler`).
 
-use super::{Diffusion, Edm, Grid, Path, Tableau, Tolerance, names::named_enum};
+use super::{DdpmSampler, Diffusion, Edm, Grid, Path, Tableau, Tolerance, names::named_enum};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -264,6 +264,14 @@ pub enum Sampler {
     Sde(Sde),
     /// EDM's sampler.
     Edm(Edm),
+    /// The chain of discrete diffusion: ancestral sampling or DDIM.
+    Ddpm(DdpmSampler),
+}
+
+impl From<DdpmSampler> for Sampler {
+    fn from(sampler: DdpmSampler) -> Self {
+        Sampler::Ddpm(sampler)
+    }
 }
 
 impl From<Ode> for Sampler {
@@ -315,6 +323,7 @@ impl Sampler {
                 Self::Ode(ode) => ode.n_steps,
                 Self::Sde(sde) => sde.n_steps,
                 Self::Edm(edm) => edm.n_steps,
+                Self::Ddpm(ddpm) => ddpm.n_steps(),
             },
         }
     }
@@ -324,7 +333,8 @@ impl Sampler {
         match self {
             Self::Ode(ode) => &ode.grid,
             Self::Sde(sde) => &sde.grid,
-            Self::Edm(_) => &Grid::Uniform,
+            // Their times are those of their noise levels.
+            Self::Edm(_) | Self::Ddpm(_) => &Grid::Uniform,
         }
     }
 
@@ -334,6 +344,7 @@ impl Sampler {
             Self::Ode(ode) => ode.along.clone(),
             Self::Sde(sde) => sde.along.clone(),
             Self::Edm(edm) => Some(edm.path()),
+            Self::Ddpm(_) => None,
         }
     }
 
@@ -359,6 +370,7 @@ impl Sampler {
             Self::Ode(ode) => ode.validate(),
             Self::Sde(sde) => sde.validate(),
             Self::Edm(edm) => edm.validate(),
+            Self::Ddpm(ddpm) => ddpm.validate(),
         }
     }
 }

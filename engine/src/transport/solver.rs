@@ -3,7 +3,9 @@
 use super::along::Along;
 use super::sampler::{Ode, Sde, SdeMethod, Solver};
 use super::step::At;
-use super::{Coefs, Grid, Interval, LastStep, Path, Sampler, Step, Tableau, Transport, multistep};
+use super::{
+    Coefs, Grid, Interval, LastStep, Path, Sampler, Step, Tableau, Transport, ddpm, multistep,
+};
 use crate::error::{Error, Result};
 
 /// Number of network evaluations of a schedule (with guidance, each has twice the batch).
@@ -24,6 +26,9 @@ pub fn nfe(steps: &[Step]) -> usize {
 pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
     if sampler.is_adaptive() {
         return Err(no_schedule());
+    }
+    if let Sampler::Ddpm(sampler) = sampler {
+        return ddpm::steps(transport, sampler);
     }
     let interval = transport.sample_interval(sampler)?;
     steps(transport, sampler, interval, &times(sampler, interval))
@@ -63,16 +68,19 @@ fn times(sampler: &Sampler, interval: Interval) -> Vec<f64> {
 /// As [`schedule`]; [`crate::error::Error::Config`] for a time before the sampler's interval or after its last step.
 #[doc(hidden)]
 pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result<Vec<Step>> {
-    if let Sampler::Edm(edm) = sampler {
-        let mut steps = edm.steps(transport)?;
-        steps.retain(|step| step.t >= t);
-        return match steps.first() {
-            Some(first) if first.t == t => Ok(steps),
-            _ => Err(Error::Config(format!(
-                "start at t = {t}: EDM's sampler of {} steps starts only where one of them does",
-                edm.n_steps
-            ))),
+    let own = match sampler {
+        Sampler::Edm(edm) => Some(edm.steps(transport)?),
+        Sampler::Ddpm(ddpm) => Some(ddpm::steps(transport, ddpm)?),
+        _ => None,
+    };
+    if let Some(mut steps) = own {
+        let Some(at) = steps.iter().position(|step| step.t == t) else {
+            let (from, to) = (steps[0].t, steps[steps.len() - 1].t);
+            return Err(Error::Config(format!(
+                "start at t = {t}: this sampler's steps begin at its noise levels, from {from} to {to}"
+            )));
         };
+        return Ok(steps.split_off(at));
     }
     if sampler.is_adaptive() {
         return Err(no_schedule());
@@ -142,6 +150,7 @@ fn steps(
             steps.extend(last_step(&along, sde, interval.t1)?);
             Ok(steps)
         }
+        Sampler::Ddpm(sampler) => ddpm::steps(transport, sampler),
     }
 }
 
@@ -238,6 +247,7 @@ impl Transport {
     pub fn start_std(&self, sampler: &Sampler) -> f64 {
         let along = sampler.along();
         match along.as_ref().unwrap_or(&self.path) {
+            _ if matches!(sampler, Sampler::Ddpm(_)) => 1.0,
             path @ (Path::Edm { .. } | Path::Table(_)) => path.sigma(0.0),
             _ => 1.0,
         }
@@ -255,8 +265,8 @@ impl Transport {
         const START: &str = "set `t_eps_sample` above 0 (default 0.001)";
         along.check_reach([t0, t1])?;
         match sampler {
-            // Its levels lie within those of its path.
-            Sampler::Edm(_) => {}
+            // Their steps are checked one by one.
+            Sampler::Edm(_) | Sampler::Ddpm(_) => {}
             Sampler::Ode(ode) => {
                 const END: &str =
                     "the method evaluates it: set `t_eps_sample` above 0 (default 0.001)";

@@ -10,6 +10,81 @@ const MAX_HISTORY: usize = 3;
 /// Coefficients of the state `Y`, of the history `H_0, H_1, ...` and of the outputs `O_0, O_1, ...` of a step's evaluations.
 type Row = [f64; MAX_STAGES + 1];
 
+/// What a step of discrete diffusion does with the network's output, in the place of the row `end`:
+///
+/// ```text
+/// x0 = clamp(data · [X, O], ±clip)
+/// X' = x X + x0 x0 + noise exp(log_std[0] + log_std[1] V) E
+/// ```
+///
+/// with the state `X`, the output `O`, the network's further output `V` and standard normal noise `E`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Posterior {
+    /// The predicted image from the state and the output.
+    pub data: Coefs,
+    /// The largest absolute value of the predicted image; infinite for no limit.
+    pub clip: f64,
+    /// Coefficient of the state.
+    pub x: f64,
+    /// Coefficient of the predicted image.
+    pub x0: f64,
+    /// Factor of the noise; 0 for none.
+    pub noise: f64,
+    /// The logarithm of the noise's standard deviation, as `a + b V`.
+    pub log_std: [f64; 2],
+    /// Whether the network's further output is read, in this step or in others of its schedule.
+    pub is_learned: bool,
+}
+
+impl Posterior {
+    /// The predicted image itself, with the coefficients `data`.
+    pub(crate) fn data(data: Coefs, clip: Option<f64>) -> Self {
+        Posterior {
+            data,
+            clip: clip.unwrap_or(f64::INFINITY),
+            x: 0.0,
+            x0: 1.0,
+            noise: 0.0,
+            log_std: [0.0; 2],
+            is_learned: false,
+        }
+    }
+
+    /// The coefficients as the operation reads them: `[x, out, clip, x, x0, noise, log_std..]`.
+    pub(crate) fn row(&self) -> [f64; 8] {
+        let [a, b] = self.log_std;
+        [
+            self.data.x,
+            self.data.out,
+            // f32 has no larger number, and kernels are not told infinities.
+            self.clip.min(f32::MAX.into()),
+            self.x,
+            self.x0,
+            self.noise,
+            a,
+            b,
+        ]
+    }
+}
+
+impl Posterior {
+    /// Takes the state `x` a step on in f64.
+    fn apply(&self, x: &mut [f64], noise: &[f32], out: &[f64]) {
+        let len = x.len();
+        let [a, b] = self.log_std;
+        for (i, x) in x.iter_mut().enumerate() {
+            let x0 = self.data.x * *x + self.data.out * out[i];
+            let mut next = self.x * *x + self.x0 * x0.max(-self.clip).min(self.clip);
+            if self.noise != 0.0 {
+                let v = if b == 0.0 { 0.0 } else { out[len + i] };
+                next += self.noise * libm::exp(a + b * v) * f64::from(noise[i]);
+            }
+            *x = next;
+        }
+    }
+}
+
 /// A step from `t` to `t_next`. With the state `X`, the history `H` (tensors that the step before kept; at first they are 0), standard
 /// normal noise `E` and the network `net`:
 ///
@@ -36,6 +111,7 @@ pub struct Step {
     error: Option<Row>,
     noise: f64,
     is_noise_first: bool,
+    posterior: Option<Posterior>,
 }
 
 /// Determines the program that computes a step: steps of the same form differ only in their numbers.
@@ -51,12 +127,27 @@ pub struct StepForm {
     pub is_noise_first: bool,
     /// Whether the first evaluation is at something else than the state.
     pub has_first_row: bool,
+    /// Whether the step is one of discrete diffusion.
+    pub has_posterior: bool,
+    /// Whether such a step reads the variance that the network has learned.
+    pub is_learned: bool,
 }
 
 impl StepForm {
     /// Whether noise is added, and before the first evaluation.
     pub fn adds_noise_first(&self) -> bool {
         self.is_noisy && self.is_noise_first
+    }
+
+    /// What steps must have in common so that one program can serve them.
+    pub(crate) fn key(&self) -> (usize, usize, bool, bool, bool) {
+        (
+            self.n_stages,
+            self.n_history,
+            self.is_noise_first,
+            self.has_posterior,
+            self.is_learned,
+        )
     }
 }
 
@@ -89,6 +180,7 @@ impl Step {
             error: None,
             noise,
             is_noise_first: n_stages > 1,
+            posterior: None,
         }
     }
 
@@ -98,6 +190,13 @@ impl Step {
         step.times = [at.time; MAX_STAGES];
         step.rows[0][0] = at.scale;
         (step.end[0], step.end[1]) = (coefs.x, coefs.out);
+        step
+    }
+
+    /// A step of discrete diffusion.
+    pub(crate) fn posterior(times: [f64; 2], at: At, posterior: Posterior) -> Self {
+        let mut step = Self::euler(times, at, Coefs::ZERO, posterior.noise);
+        step.posterior = Some(posterior);
         step
     }
 
@@ -206,7 +305,7 @@ impl Step {
     }
 
     /// Applies a step that keeps nothing for the next one in f64; `net(state, time)` is the network. `noise` is ignored if the step
-    /// adds none.
+    /// adds none. Of a learned variance, `net` also returns the further outputs, after the others.
     pub fn apply(&self, x: &mut [f64], noise: &[f32], net: impl FnMut(&[f64], f64) -> Vec<f64>) {
         self.apply_with(x, &mut Vec::new(), noise, net);
     }
@@ -240,6 +339,10 @@ impl Step {
             let state = combine(self.row(i), &known);
             known.push(net(&state, t));
         }
+        if let Some(posterior) = &self.posterior {
+            posterior.apply(x, noise, &known[1]);
+            return;
+        }
         x.copy_from_slice(&combine(self.end(), &known));
         for (j, kept) in history.chunks_exact_mut(len.max(1)).enumerate() {
             kept.copy_from_slice(&combine(self.keep(j), &known));
@@ -261,10 +364,17 @@ impl Step {
             is_noisy: self.noise != 0.0,
             is_noise_first: self.is_noise_first,
             has_first_row: !plain,
+            has_posterior: self.posterior.is_some(),
+            is_learned: self.posterior.is_some_and(|posterior| posterior.is_learned),
         }
     }
 
-    /// Standard deviation of the added noise; 0 for an ODE and for a last step.
+    /// What a step of discrete diffusion does.
+    pub fn as_posterior(&self) -> Option<&Posterior> {
+        self.posterior.as_ref()
+    }
+
+    /// Standard deviation of the added noise; 0 for an ODE and for a last step. Of discrete diffusion, [`Posterior::noise`].
     pub fn noise(&self) -> f64 {
         self.noise
     }

@@ -104,7 +104,7 @@ impl Target {
     }
 
     /// The loss at `t`: velocity `|O - (d_alpha X1 + d_sigma X0)|^2`, noise `w |O - X0|^2`,
-    /// score `w |sigma O + X0|^2`, data `w |O - X1|^2`.
+    /// score `w |sigma O + X0|^2`, data `w |O - X1|^2`, mean `|O - (c_1 X1 + c_2 x)|^2`.
     pub fn loss(&self, t: f64) -> LossCoefs {
         let path = &self.transport.path;
         let weight = match self.transport.loss_weight {
@@ -141,6 +141,16 @@ impl Target {
                 x0: 0.0,
                 x1: -1.0,
             },
+            // The mean is c_1 X1 + c_2 (alpha X1 + sigma X0).
+            Prediction::Mean => {
+                let [data, x] = self.transport.mean_coefs(t);
+                LossCoefs {
+                    weight,
+                    out: 1.0,
+                    x0: -x * path.sigma(t),
+                    x1: -data - x * path.alpha(t),
+                }
+            }
             // |c_skip x + c_out O - X1|^2 / c_out^2.
             Prediction::Denoiser => {
                 let Preconditioning { skip, out, .. } = self.transport.preconditioning(t);

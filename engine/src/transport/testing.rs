@@ -7,9 +7,10 @@ pub(crate) const PLAIN_PATHS: [Path; 4] = [Path::Linear, Path::Gvp, Path::VP, Pa
 
 /// The predictions that a path can have.
 pub(crate) fn predictions(path: &Path) -> &'static [Prediction] {
-    use Prediction::{Data, Denoiser, Noise, Score, Velocity};
+    use Prediction::{Data, Denoiser, Mean, Noise, Score, Velocity};
     match path {
         Path::Edm { .. } => &[Denoiser],
+        Path::Ddpm(_) => &[Noise, Data, Mean],
         _ => &[Velocity, Score, Noise, Data],
     }
 }
@@ -122,6 +123,14 @@ impl Gaussian {
             Prediction::Score => self.posterior(path, t, -1.0, 0.0),
             Prediction::Noise => self.posterior(path, t, path.sigma(t), 0.0),
             Prediction::Data | Prediction::Denoiser => self.data(path, t),
+            Prediction::Mean => {
+                let [of_data, of_x] = path.ddpm().unwrap().posterior(t);
+                let data = self.data(path, t);
+                Affine {
+                    slope: of_data * data.slope + of_x,
+                    offset: of_data * data.offset,
+                }
+            }
         }
     }
 
@@ -163,5 +172,6 @@ pub(crate) fn output_of(transport: &Transport, t: f64, x: f64, x1: f64) -> f64 {
         Prediction::Noise => x0,
         Prediction::Data => x1,
         Prediction::Denoiser => transport.denoiser_output(t, &[x], &[x1])[0],
+        Prediction::Mean => transport.mean_output(t, &[x], &[x1])[0],
     }
 }

@@ -1,6 +1,7 @@
 //! Numbers of official code. All sizes, settings and formulas come from the fixtures' files; `SIT_FIXTURES` names other ones.
 
 mod command;
+mod ddpm;
 mod model;
 mod ode;
 mod presets;

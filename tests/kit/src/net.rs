@@ -29,9 +29,13 @@ pub const TINY: Dit = Dit {
 
 /// The predictions that a path has.
 pub fn predictions(path: &Path) -> Vec<Prediction> {
-    let is_edm = matches!(path, Path::Edm { .. });
-    let of_path = |prediction: &Prediction| (*prediction == Prediction::Denoiser) == is_edm;
-    Prediction::ALL.iter().copied().filter(of_path).collect()
+    let transport = |prediction: &Prediction| Transport {
+        path: path.clone(),
+        prediction: *prediction,
+        ..Transport::default()
+    };
+    let is_valid = |prediction: &Prediction| transport(prediction).target().is_ok();
+    Prediction::ALL.iter().copied().filter(is_valid).collect()
 }
 
 /// `scale * sin(step * i + phase)` for i = 0.., computed in f64 and rounded.

@@ -6,11 +6,12 @@ use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
-use sit_engine::model::ModelConfig;
+use sit_engine::model::{ModelConfig, has_variance};
 use sit_engine::text::{count, shown};
-use sit_engine::transport::{self, Prediction, Transport};
+use sit_engine::transport::{self, Prediction, Transport, Variance};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A checkpoint, and flags for files that do not tell.
 #[derive(Debug, clap::Args)]
@@ -23,12 +24,12 @@ pub struct SourceArgs {
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
-    #[arg(long, value_name = "linear|gvp|vp|ou|edm", help_heading = "Model")]
+    #[arg(long, value_name = "linear|gvp|vp|ou|edm|ddpm", help_heading = "Model")]
     path: Option<transport::PathName>,
     /// What a bare file's network predicts; runs and files written here record it [default: velocity].
     #[arg(
         long,
-        value_name = "velocity|score|noise|data|denoiser",
+        value_name = "velocity|score|noise|data|denoiser|mean",
         help_heading = "Model"
     )]
     prediction: Option<Prediction>,
@@ -105,6 +106,18 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
     Ok(source)
 }
 
+/// The path with the variance that a bare file's network can have: DiT's range, or the largest one without outputs for it.
+fn with_variance(path: transport::Path, model: &ModelConfig) -> Result<transport::Path> {
+    Ok(match path {
+        transport::Path::Ddpm(ddpm) if !has_variance(model)? => {
+            let mut ddpm = Arc::unwrap_or_clone(ddpm);
+            ddpm.variance = Variance::FixedLarge;
+            transport::Path::Ddpm(Arc::new(ddpm))
+        }
+        path => path,
+    })
+}
+
 impl SourceArgs {
     /// Opens the checkpoint and checks the names and shapes of its tensors.
     ///
@@ -174,15 +187,17 @@ impl SourceArgs {
                 recipe
             }
             None => {
-                let path = self.path.unwrap_or_default();
+                let name = self.path.unwrap_or_default();
+                let path = name.usual().ok_or_else(|| {
+                    Failure::Input(format!("--path: got {name}, whose rows only a recipe has"))
+                })?;
+                let model = weights.model(self.n_heads, self.input_size)?;
                 let transport = Transport {
-                    path: path.usual().ok_or_else(|| {
-                        Failure::Input(format!("--path: got {path}, whose rows only a recipe has"))
-                    })?,
+                    path: with_variance(path, &model)?,
                     prediction: self.prediction.unwrap_or_default(),
                     ..Transport::default()
                 };
-                Recipe::new(weights.model(self.n_heads, self.input_size)?, transport)
+                Recipe::new(model, transport)
             }
         };
         let sets: Vec<&str> = weights.sets().collect();

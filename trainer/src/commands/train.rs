@@ -24,7 +24,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-smoke, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-smoke, digits-ddpm, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.

@@ -16,7 +16,7 @@ use super::{AUTO, ConfigError, RunConfig};
 use crate::data::DataConfig;
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 9] = [
+const EMBEDDED: [(&str, &str); 10] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-data",
@@ -27,6 +27,10 @@ const EMBEDDED: [(&str, &str); 9] = [
     (
         "digits-smoke",
         include_str!("../../configs/digits-smoke.toml"),
+    ),
+    (
+        "digits-ddpm",
+        include_str!("../../configs/digits-ddpm.toml"),
     ),
     (
         "fashion-mnist",

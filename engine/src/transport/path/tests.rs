@@ -266,7 +266,7 @@ fn names_parse_in_any_case_and_a_wrong_one_lists_the_right_ones() {
     let message = "cosine".parse::<PathName>().unwrap_err().to_string();
     assert_eq!(
         message,
-        "path: got \"cosine\", expected one of Linear, GVP, VP, OU, EDM, table"
+        "path: got \"cosine\", expected one of Linear, GVP, VP, OU, EDM, DDPM, table"
     );
     for path in Path::NAMED {
         let name: PathName = path.to_string().parse().unwrap();

@@ -5,9 +5,9 @@ use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::{Failure, Result};
 use sit_engine::text::shown;
 use sit_engine::transport::{
-    Corrector, Curve, DEFAULT_LAST_STEP_SIZE, Diffusion, DiffusionForm, Edm, EdmMethod, ErrorNorm,
-    Grid, KlEta, LastStep, Method, Ode, Path, PathName, Sampler, Sde, SdeMethod, Tolerance,
-    Transport,
+    Corrector, Curve, DEFAULT_LAST_STEP_SIZE, DdpmMethod, DdpmSampler, DdpmSchedule, Diffusion,
+    DiffusionForm, Edm, EdmMethod, ErrorNorm, Grid, KlEta, LastStep, Method, Ode, Path, PathName,
+    Respacing, Sampler, Sde, SdeMethod, Tolerance, Transport, Variance,
 };
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -29,6 +29,30 @@ pub struct SolverArgs {
     /// EDM's sampler: Heun or Euler steps in the noise level, on any path.
     #[arg(long, value_name = "heun|euler", conflicts_with_all = ["ode", "sde"])]
     edm: Option<EdmMethod>,
+    /// Sample the chain of discrete diffusion: ancestral, or ddim. A step evaluates the network once. A model of another path is
+    /// sampled at the noise levels of --ddpm-schedule.
+    #[arg(
+        long,
+        value_name = "ancestral|ddim",
+        conflicts_with_all = ["ode", "sde", "edm", "steps", "time_grid", "ode_last_step", "along", "t_eps_sample"]
+    )]
+    ddpm: Option<DdpmMethod>,
+    /// Noise levels of --ddpm that are used: all, a number, one for each section of the chain such as 10,15,20, or ddim and a number
+    /// [default: those that the model was trained at].
+    #[arg(long, value_name = "all|250|10,15,20|ddim50", requires = "ddpm", conflicts_with_all = ["ode", "sde", "edm"])]
+    respacing: Option<Respacing>,
+    /// Share of new noise in the steps of --ddpm ddim, from 0 to 1 [default: 0].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ddpm", allow_hyphen_values = true, conflicts_with_all = ["ode", "sde", "edm"])]
+    eta: Option<f64>,
+    /// Clamp the predicted image of --ddpm to [-X, X]; for pixels, not for latents [default: not; without a number 1].
+    #[arg(long, value_name = "X", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = finite, requires = "ddpm", conflicts_with_all = ["ode", "sde", "edm"])]
+    clip_x0: Option<f64>,
+    /// Variance of --ddpm ancestral [default: the model's, else fixed-small].
+    #[arg(long, value_name = "fixed-small|fixed-large", requires = "ddpm", conflicts_with_all = ["ode", "sde", "edm"])]
+    ddpm_variance: Option<Variance>,
+    /// Noise levels of --ddpm for a model of another path, 1000 of them [default: linear].
+    #[arg(long, value_name = "linear|cosine", requires = "ddpm", conflicts_with_all = ["ode", "sde", "edm"])]
+    ddpm_schedule: Option<DdpmSchedule>,
     /// Steps on the time grid, before an SDE's last one [default: 50, with --sde 250, with --edm 18]. A step evaluates the network once; with heun and
     /// midpoint twice, heun3 three times, rk4 and rk4-38 four times, pc once more for each step of the corrector.
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=100_000))]
@@ -43,16 +67,16 @@ pub struct SolverArgs {
     )]
     time_grid: Option<GridArg>,
     /// The last step of the ODE: euler does not evaluate the network at the end.
-    #[arg(long, value_name = "same|euler", default_value = "same", value_parser = ["same", "euler"], conflicts_with_all = ["sde", "edm"])]
+    #[arg(long, value_name = "same|euler", default_value = "same", value_parser = ["same", "euler"], conflicts_with_all = ["sde", "edm", "ddpm"])]
     ode_last_step: String,
     /// Relative tolerance of dopri5, bosh3 and adaptive-heun [default: 0.001].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm"])]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm", "ddpm"])]
     rtol: Option<f64>,
     /// Absolute tolerance of dopri5, bosh3 and adaptive-heun [default: 0.000001].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm"])]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "ode", conflicts_with_all = ["sde", "edm", "ddpm"])]
     atol: Option<f64>,
     /// The most network evaluations that dopri5, bosh3 and adaptive-heun may take for an image [default: 10000].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), requires = "ode", conflicts_with_all = ["sde", "edm"])]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), requires = "ode", conflicts_with_all = ["sde", "edm", "ddpm"])]
     max_nfe: Option<u32>,
     /// Whose error decides on a step: of each image, so that an image does not depend on its batch, or of all images of a batch, as
     /// in torchdiffeq [default: sample].
@@ -60,45 +84,45 @@ pub struct SolverArgs {
         long,
         value_name = "sample|batch",
         requires = "ode",
-        conflicts_with = "sde"
+        conflicts_with_all = ["sde", "edm", "ddpm"]
     )]
     error_norm: Option<ErrorNorm>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing, increasing-decreasing,
     /// w-kl-eta, or file:PATH of a file with lines of t and D.
-    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     diffusion: DiffusionArg,
     /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     diffusion_norm: f64,
     /// eta of the diffusion w-kl-eta, at least 0; with 0 it is sbdm.
-    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     kl_eta: Option<f64>,
     /// The model's loss by time for w-kl-eta: a file with lines of t and the loss, as sit loss writes it.
-    #[arg(long, value_name = "FILE", requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "FILE", requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     loss_table: Option<PathBuf>,
     /// Times between which the SDE adds noise; outside of them it is the ODE.
-    #[arg(long, value_name = "LO..HI", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "LO..HI", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     noise_window: [f64; 2],
     /// Langevin steps after each step of --sde pc [default: 1].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1000), requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1000), requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     corrector_steps: Option<u32>,
     /// Signal-to-noise ratio of these steps, above 0 and at most 1 [default: 0.16].
-    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     snr: Option<f64>,
     /// Noise that EDM's sampler adds over the whole way; 0 is the ODE.
-    #[arg(long, value_name = "X", default_value_t = Edm::default().churn, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde"])]
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
     churn: f64,
     /// Noise levels between which it is added [default: all].
-    #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm", conflicts_with_all = ["ode", "sde"])]
+    #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
     churn_window: Option<[f64; 2]>,
     /// Factor of that noise.
-    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde"])]
+    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
     churn_noise: f64,
     /// Last step of the SDE, without noise: mean, tweedie, euler or none.
-    #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     last_step: LastStep,
     /// Time that the last step of the SDE takes, above 0 and below 1.
-    #[arg(long, value_name = "X", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm"])]
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_LAST_STEP_SIZE, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     last_step_size: f64,
     /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
     /// path, prediction and solver need].
@@ -156,6 +180,9 @@ impl SolverArgs {
     pub fn sampler(&self, image_len: usize, transport: &Transport) -> Result<Sampler> {
         if let Some(method) = self.edm {
             return self.edm(method, transport).map(Sampler::Edm);
+        }
+        if let Some(method) = self.ddpm {
+            return self.chain(method);
         }
         let grid = self.grid(image_len, transport)?;
         let along = match self.along {
@@ -251,6 +278,29 @@ impl SolverArgs {
             sigma,
             rho,
         })
+    }
+
+    fn chain(&self, method: DdpmMethod) -> Result<Sampler> {
+        let is_ddim = method == DdpmMethod::Ddim;
+        if self.eta.is_some() && !is_ddim {
+            return Err(Failure::Input(
+                "--eta: it belongs to --ddpm ddim; ancestral sampling has its own noise".into(),
+            ));
+        }
+        if self.ddpm_variance.is_some() && is_ddim {
+            return Err(Failure::Input(
+                "--ddpm-variance: it belongs to --ddpm ancestral; the noise of ddim follows from --eta".into(),
+            ));
+        }
+        Ok(Sampler::Ddpm(DdpmSampler {
+            method,
+            respacing: self.respacing.clone(),
+            eta: self.eta.unwrap_or(0.0),
+            clip_x0: self.clip_x0,
+            variance: self.ddpm_variance,
+            schedule: self.ddpm_schedule.unwrap_or_default(),
+            reverse: false,
+        }))
     }
 
     fn grid(&self, image_len: usize, transport: &Transport) -> Result<Grid> {
