@@ -4,16 +4,12 @@
 //! is nearly clean. As a path, index `i` is the time `t = 1 - (i + 1) / T` and `t = 1` is the image itself; in between `ln abar` is
 //! linear in `i`, DPM-Solver's convention (arXiv 2206.00927, appendix D.1), so that all solvers step along it.
 
-mod bound;
 mod chain;
 mod mean;
 mod respacing;
-mod sampler;
 
 pub use chain::Chain;
 pub use respacing::Respacing;
-pub(super) use sampler::steps;
-pub use sampler::{DdpmMethod, DdpmSampler};
 
 use super::names::named_enum;
 use crate::error::{Error, Result};

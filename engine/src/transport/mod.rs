@@ -33,8 +33,10 @@
 
 mod adaptive;
 mod along;
+mod ancestral;
 mod curve;
 mod ddpm;
+mod ddpm_bound;
 mod diffusion;
 mod edm;
 mod file;
@@ -56,10 +58,9 @@ mod times;
 mod tolerance;
 
 pub(crate) use adaptive::Adaptive;
+pub use ancestral::{DdpmMethod, DdpmSampler};
 pub use curve::Curve;
-pub use ddpm::{
-    Chain, Ddpm, DdpmLoss, DdpmMethod, DdpmSampler, DdpmSchedule, DdpmTimes, Respacing, Variance,
-};
+pub use ddpm::{Chain, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Respacing, Variance};
 pub use diffusion::{Diffusion, DiffusionForm, KlEta};
 pub use edm::{Edm, EdmMethod};
 pub use grid::Grid;

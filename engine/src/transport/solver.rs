@@ -4,7 +4,7 @@ use super::along::Along;
 use super::sampler::{Ode, Sde, SdeMethod, Solver};
 use super::step::At;
 use super::{
-    Coefs, Grid, Interval, LastStep, Path, Sampler, Step, Tableau, Transport, ddpm, multistep,
+    Coefs, Grid, Interval, LastStep, Path, Sampler, Step, Tableau, Transport, ancestral, multistep,
 };
 use crate::error::{Error, Result};
 
@@ -28,7 +28,7 @@ pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
         return Err(no_schedule());
     }
     if let Sampler::Ddpm(sampler) = sampler {
-        return ddpm::steps(transport, sampler);
+        return ancestral::steps(transport, sampler);
     }
     let interval = transport.sample_interval(sampler)?;
     steps(transport, sampler, interval, &times(sampler, interval))
@@ -70,7 +70,7 @@ fn times(sampler: &Sampler, interval: Interval) -> Vec<f64> {
 pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result<Vec<Step>> {
     let own = match sampler {
         Sampler::Edm(edm) => Some(edm.steps(transport)?),
-        Sampler::Ddpm(ddpm) => Some(ddpm::steps(transport, ddpm)?),
+        Sampler::Ddpm(ddpm) => Some(ancestral::steps(transport, ddpm)?),
         _ => None,
     };
     if let Some(mut steps) = own {
@@ -150,7 +150,7 @@ fn steps(
             steps.extend(last_step(&along, sde, interval.t1)?);
             Ok(steps)
         }
-        Sampler::Ddpm(sampler) => ddpm::steps(transport, sampler),
+        Sampler::Ddpm(sampler) => ancestral::steps(transport, sampler),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::transport::testing::{Gaussian, assert_near, predictions};
+use crate::transport::{DdpmMethod, DdpmSampler};
 use crate::transport::{
     LossWeight, Method, Ode, Path, Prediction, Sampler, Times, TimesKind, Transport, schedule,
 };

@@ -1,10 +1,12 @@
 //! Sampling along a chain of noise levels: ancestral sampling and DDIM.
 
-use super::{Chain, Ddpm, DdpmSchedule, Respacing, Variance};
+use super::along::Along;
+use super::names::named_enum;
+use super::{
+    Chain, Coefs, Ddpm, DdpmSchedule, Path, Posterior, Prediction, Respacing, Step, Transport,
+    Variance, is_finite_f32,
+};
 use crate::error::{Error, Result};
-use crate::transport::along::Along;
-use crate::transport::names::named_enum;
-use crate::transport::{Coefs, Path, Posterior, Prediction, Step, Transport, is_finite_f32};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

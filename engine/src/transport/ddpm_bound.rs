@@ -1,7 +1,6 @@
-//! The numbers of the variational bound's terms.
+//! The numbers of the terms of the variational bound of discrete diffusion.
 
-use super::{Chain, Variance};
-use crate::transport::{LossCoefs, Prediction, Transport};
+use super::{Chain, LossCoefs, Prediction, Transport, Variance};
 
 /// The numbers of a term of the bound: the residual, how far it moves the mean of a step, and both variances.
 #[derive(Debug, Clone, Copy, PartialEq)]
