@@ -45,6 +45,12 @@ pub enum Stream {
     Direction = 11,
     /// Further draws of an objective of your own; `step` tells them apart.
     Objective = 12,
+    /// Probes of the trace of a Jacobian; `step` is the number of the probe.
+    Probe = 16,
+    /// Where in its level a value of an image lies.
+    Dequantize = 17,
+    /// Noise that a loss by time is measured with; `step` is the number of the time.
+    LossNoise = 18,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -11,6 +11,7 @@ mod gpu;
 mod hostile;
 mod launch;
 mod library;
+mod likelihood;
 mod memory;
 mod official;
 mod ops;

@@ -1,6 +1,6 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, export, info, profile, sample, selftest, train};
+use crate::commands::{data, export, info, loss, nll, profile, sample, selftest, train};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
@@ -22,6 +22,8 @@ Examples:
   sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
+  sit nll runs/digits --data held-out --levels 17
+  sit loss runs/digits --data held-out --out loss.csv
   sit export runs/digits --dtype f16 --out digits.safetensors
   sit info --preset SiT-XL/2
   sit profile runs/digits --trace digits.json
@@ -36,6 +38,10 @@ enum Command {
     Train(train::Args),
     /// Sample images from a checkpoint.
     Sample(Box<sample::Args>),
+    /// Show how likely real images are: bits per dimension.
+    Nll(Box<nll::Args>),
+    /// Measure the loss of the velocity by time, and bound what it costs an SDE.
+    Loss(Box<loss::Args>),
     /// Write weights as one .safetensors file that says what it is.
     Export(export::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.
@@ -97,6 +103,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Nll(args) => nll::run(&args),
+        Command::Loss(args) => loss::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Profile(args) => profile::run(&args),

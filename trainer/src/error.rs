@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 30] = [
+const FLAGS: [&str; 37] = [
     "along",
     "atol",
     "autoguide",
@@ -90,9 +90,14 @@ const FLAGS: [&str; 30] = [
     "churn",
     "churn_noise",
     "churn_window",
+    "clip_x0",
     "corrector_steps",
+    "ddpm",
     "diffusion",
     "diffusion_norm",
+    "error_norm",
+    "eta",
+    "fresh_probes",
     "guidance",
     "guidance_channels",
     "guidance_interval",
@@ -106,6 +111,8 @@ const FLAGS: [&str; 30] = [
     "noise_window",
     "ode",
     "ode_last_step",
+    "probes",
+    "respacing",
     "resume",
     "rtol",
     "sde",

@@ -126,6 +126,21 @@ pub fn sampling(sampling: &Sampling<Blueprint>, device: &Device) -> Forecast {
     }
 }
 
+/// The memory of a job with these parts on a device.
+pub fn parts(
+    what: String,
+    parts: std::result::Result<Vec<Part>, Error>,
+    device: &Device,
+) -> Forecast {
+    Forecast {
+        what,
+        device: parts,
+        host: Vec::new(),
+        is_cpu: matches!(device, Device::Cpu),
+        free: host::free_memory(),
+    }
+}
+
 fn total(parts: &[Part]) -> u64 {
     let bytes = parts.iter().map(|(_, bytes)| bytes);
     bytes.fold(0, |sum, &bytes| sum.saturating_add(bytes))

@@ -77,6 +77,26 @@ pub enum Noise {
     Drawn,
     /// It is given, `[N, C, I, I]` of the whole list.
     Given(Vec<f32>),
+    /// As [`Noise::Given`], with the noise of every step that adds some, `[n, N, C, I, I]`.
+    Chain(Vec<f32>, Vec<f32>),
+}
+
+impl Noise {
+    /// The states at the start, if they are given.
+    pub fn start(&self) -> Option<&[f32]> {
+        match self {
+            Noise::Drawn => None,
+            Noise::Given(x) | Noise::Chain(x, _) => Some(x),
+        }
+    }
+
+    /// The noise of image `number` in noisy step `n`, each of `len` values.
+    fn of_step(&self, n: usize, number: u64, len: usize) -> Option<&[f32]> {
+        match self {
+            Noise::Chain(x, steps) => Some(&steps[n * x.len() + number as usize * len..][..len]),
+            _ => None,
+        }
+    }
 }
 
 /// Images of a batch on their way.
@@ -125,9 +145,9 @@ pub fn sample(
         numbers.extend(all.by_ref().take(batch));
         let n = numbers.len();
         let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
-        match noise {
-            Noise::Drawn => session.start(seed, &numbers, &labels)?,
-            Noise::Given(all) => {
+        match noise.start() {
+            None => session.start(seed, &numbers, &labels)?,
+            Some(all) => {
                 for (x, &number) in given.chunks_exact_mut(len).zip(&numbers) {
                     x.copy_from_slice(&all[number as usize * len..][..len]);
                 }
@@ -142,6 +162,7 @@ pub fn sample(
             done: step == n_steps,
             x: &[],
         };
+        let mut n_noisy = 0;
         for step in 0..n_steps {
             if interrupted() {
                 return Err(Failure::Interrupted);
@@ -150,7 +171,16 @@ pub fn sample(
                 let x = &session.read()?[..n * len];
                 take(State { x, ..state(step) })?;
             }
-            session.step()?;
+            let is_given = session.needs_noise() && matches!(noise, Noise::Chain(..));
+            if is_given {
+                for (row, &number) in given.chunks_exact_mut(len).zip(&numbers) {
+                    row.copy_from_slice(noise.of_step(n_noisy, number, len).unwrap_or_default());
+                }
+                n_noisy += 1;
+                session.step_with(&given)?;
+            } else {
+                session.step()?;
+            }
             bar.set(i * n_steps as u64 + step as u64 + 1, String::new);
         }
         let end = session.read()?;

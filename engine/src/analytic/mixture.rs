@@ -8,7 +8,9 @@
 //! E[x0 | x] = sum_k r_k sigma (x - alpha m_k) / c_k,
 //! v = d_alpha E[x1 | x] + d_sigma E[x0 | x],    grad log p_t = -sum_k r_k (x - alpha m_k) / c_k.
 //! ```
+//! A full covariance is diagonal along its own axes, which `x_t` shares: all of this holds in those coordinates.
 
+use super::eigen;
 use crate::error::Error;
 use crate::transport::{Path, Prediction, Step, Transport};
 use std::f64::consts::PI;
@@ -20,15 +22,17 @@ pub struct Component {
     pub weight: f64,
     /// Mean `[d]`.
     pub mean: Vec<f64>,
-    /// Standard deviation of each coordinate `[d]`, at least 0.
+    /// Standard deviation of each coordinate `[d]`, at least 0; with a full covariance, along its axes.
     pub std: Vec<f64>,
 }
 
-/// A mixture of Gaussians with diagonal covariances.
+/// A mixture of Gaussians, with diagonal covariances or full ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixture {
     d: usize,
     components: Vec<Component>,
+    /// Columns are the axes of each component `[d, d]`; `None` for those of the coordinates.
+    axes: Vec<Option<Vec<f64>>>,
 }
 
 impl Mixture {
@@ -66,7 +70,69 @@ impl Mixture {
         }
         let total: f64 = components.iter().map(|c| c.weight).sum();
         components.iter_mut().for_each(|c| c.weight /= total);
-        Ok(Self { d, components })
+        Ok(Self {
+            d,
+            axes: vec![None; components.len()],
+            components,
+        })
+    }
+
+    /// The mixture of Gaussians with these weights, means `[d]` and symmetric covariances `[d, d]`.
+    ///
+    /// # Errors
+    /// As [`Mixture::new`], and for a covariance of another size, one that is not symmetric, or one with a negative variance.
+    pub fn full(parts: Vec<(f64, Vec<f64>, Vec<f64>)>) -> Result<Self, Error> {
+        let (mut components, mut axes) = (Vec::new(), Vec::new());
+        for (k, (weight, mean, covariance)) in parts.into_iter().enumerate() {
+            let d = mean.len();
+            let refuse =
+                |what: String| Err(Error::Config(format!("component {k} of a mixture: {what}")));
+            if covariance.len() != d * d {
+                let n = covariance.len();
+                return refuse(format!(
+                    "got a covariance of {n} entries, expected {}",
+                    d * d
+                ));
+            }
+            let is_symmetric = |i: usize| covariance[i] == covariance[i % d * d + i / d];
+            if !(0..d * d).all(|i| covariance[i].is_finite() && is_symmetric(i)) {
+                return refuse("expected a finite symmetric covariance".into());
+            }
+            let (variances, own) = eigen::symmetric(&covariance, d);
+            // A variance of 0 may come out as a tiny negative number.
+            let least = -1e-12 * variances.iter().fold(0.0_f64, |most, v| most.max(v.abs()));
+            if let Some(negative) = variances.iter().find(|v| **v < least) {
+                return refuse(format!("got the variance {negative}, expected at least 0"));
+            }
+            components.push(Component {
+                weight,
+                mean,
+                std: variances.iter().map(|v| libm::sqrt(v.max(0.0))).collect(),
+            });
+            axes.push(Some(own));
+        }
+        Ok(Self {
+            axes,
+            ..Self::new(components)?
+        })
+    }
+
+    /// A vector in the axes of component `k`.
+    fn along_axes(&self, k: usize, x: Vec<f64>) -> Vec<f64> {
+        self.turned(k, x, |i, j| j * self.d + i)
+    }
+
+    /// A vector in the axes of component `k`, back in coordinates.
+    fn in_coordinates(&self, k: usize, x: Vec<f64>) -> Vec<f64> {
+        self.turned(k, x, |i, j| i * self.d + j)
+    }
+
+    fn turned(&self, k: usize, x: Vec<f64>, at: impl Fn(usize, usize) -> usize) -> Vec<f64> {
+        let Some(axes) = &self.axes[k] else {
+            return x;
+        };
+        let entry = |i: usize| x.iter().enumerate().map(|(j, x)| axes[at(i, j)] * x).sum();
+        (0..self.d).map(entry).collect()
     }
 
     /// The components; their weights sum to 1.
@@ -169,57 +235,105 @@ impl Marginal<'_> {
 
     /// The posterior mean of the data, `E[x1 | x]`.
     pub fn data(&self, x: &[f64]) -> Vec<f64> {
-        self.posterior(x, |_, mean, std, precise| {
-            mean + self.alpha * std * std * precise
-        })
+        self.posterior(x, 1.0, |std| self.alpha * std * std)
     }
 
     /// The velocity `E[d_alpha x1 + d_sigma x0 | x]`.
     pub fn velocity(&self, x: &[f64]) -> Vec<f64> {
-        self.posterior(x, |_, mean, std, precise| {
-            let covariance = self.d_alpha * self.alpha * std * std + self.sigma_d_sigma;
-            self.d_alpha * mean + covariance * precise
-        })
+        self.posterior(x, self.d_alpha, |std| self.covariance(std))
+    }
+
+    /// The trace of the velocity's Jacobian, `sum_i d v_i / d x_i`.
+    ///
+    /// With the component's own velocity `u_k` and score `g_k` it is `sum_k r_k (sum_i a_ki / c_ki + (g_k - g) u_k)`, where `g` is the score
+    /// and `a_ki` the covariance of velocity and state.
+    pub fn velocity_trace(&self, x: &[f64]) -> f64 {
+        let (d, score) = (self.mixture.d, self.score(x));
+        let log_joint = self.log_joint(x);
+        let log_density = log_sum_exp(&log_joint);
+        let mut sum = 0.0;
+        for (k, component) in self.mixture.components.iter().enumerate() {
+            let variances = &self.variances[k * d..(k + 1) * d];
+            let precise = self.precise(k, x);
+            let slopes: Vec<f64> = component.std.iter().map(|s| self.covariance(*s)).collect();
+            let own: f64 = slopes.iter().zip(variances).map(|(a, c)| a / c).sum();
+            let moved: Vec<f64> = slopes.iter().zip(&precise).map(|(a, p)| a * p).collect();
+            let (moved, precise) = (
+                self.mixture.in_coordinates(k, moved),
+                self.mixture.in_coordinates(k, precise),
+            );
+            let product: f64 = (0..d)
+                .map(|i| (-precise[i] - score[i]) * (self.d_alpha * component.mean[i] + moved[i]))
+                .sum();
+            sum += libm::exp(log_joint[k] - log_density) * (own + product);
+        }
+        sum
     }
 
     /// The score `grad log p_t(x)`.
     pub fn score(&self, x: &[f64]) -> Vec<f64> {
-        self.posterior(x, |_, _, _, precise| -precise)
+        self.posterior(x, 0.0, |_| -1.0)
     }
 
     /// The posterior mean of the noise, `E[x0 | x]`.
     pub fn noise(&self, x: &[f64]) -> Vec<f64> {
-        self.posterior(x, |_, _, _, precise| self.sigma * precise)
+        self.posterior(x, 0.0, |_| self.sigma)
+    }
+
+    /// The covariance of velocity and state along an axis with this deviation of the data.
+    fn covariance(&self, std: f64) -> f64 {
+        self.d_alpha * self.alpha * std * std + self.sigma_d_sigma
+    }
+
+    /// `x - alpha m_k` in the axes of component `k`.
+    fn far(&self, k: usize, x: &[f64]) -> Vec<f64> {
+        let mean = &self.mixture.components[k].mean;
+        let far = x.iter().zip(mean).map(|(x, m)| x - self.alpha * m);
+        self.mixture.along_axes(k, far.collect())
+    }
+
+    /// `(x - alpha m_k) / c_k` in the axes of component `k`.
+    fn precise(&self, k: usize, x: &[f64]) -> Vec<f64> {
+        let (d, mut far) = (self.mixture.d, self.far(k, x));
+        let variances = &self.variances[k * d..(k + 1) * d];
+        far.iter_mut().zip(variances).for_each(|(far, c)| *far /= c);
+        far
     }
 
     /// `ln(w_k N(x; alpha m_k, c_k))` of every component.
     fn log_joint(&self, x: &[f64]) -> Vec<f64> {
         assert_eq!(x.len(), self.mixture.d, "a point of another dimension");
-        let variances = self.variances.chunks_exact(self.mixture.d);
-        let components = self.mixture.components.iter().zip(variances);
-        let log = |(component, variances): (&Component, &[f64])| {
-            let coordinates = x.iter().zip(&component.mean).zip(variances);
-            let quadratic = coordinates.map(|((x, mean), variance)| {
-                let far = x - self.alpha * mean;
-                far * far / variance + libm::log(2.0 * PI * variance)
-            });
+        let d = self.mixture.d;
+        let log = |(k, component): (usize, &Component)| {
+            let variances = &self.variances[k * d..(k + 1) * d];
+            let far = self.far(k, x);
+            let quadratic = far
+                .iter()
+                .zip(variances)
+                .map(|(far, variance)| far * far / variance + libm::log(2.0 * PI * variance));
             libm::log(component.weight) - 0.5 * quadratic.sum::<f64>()
         };
-        components.map(log).collect()
+        self.mixture
+            .components
+            .iter()
+            .enumerate()
+            .map(log)
+            .collect()
     }
 
-    /// `sum_k r_k f(k, mean, std, (x - alpha mean) / c)` in every coordinate.
-    fn posterior(&self, x: &[f64], f: impl Fn(usize, f64, f64, f64) -> f64) -> Vec<f64> {
+    /// `sum_k r_k (of_mean m_k + f(std) (x - alpha m_k) / c_k)`.
+    fn posterior(&self, x: &[f64], of_mean: f64, f: impl Fn(f64) -> f64) -> Vec<f64> {
         let log_joint = self.log_joint(x);
         let log_density = log_sum_exp(&log_joint);
-        let d = self.mixture.d;
-        let mut sum = vec![0.0; d];
+        let mut sum = vec![0.0; self.mixture.d];
         for (k, component) in self.mixture.components.iter().enumerate() {
             let share = libm::exp(log_joint[k] - log_density);
-            for i in 0..d {
-                let (mean, std) = (component.mean[i], component.std[i]);
-                let precise = (x[i] - self.alpha * mean) / self.variances[k * d + i];
-                sum[i] += share * f(k, mean, std, precise);
+            let precise = self.precise(k, x);
+            let pairs = component.std.iter().zip(&precise);
+            let moved: Vec<f64> = pairs.map(|(std, precise)| f(*std) * precise).collect();
+            let moved = self.mixture.in_coordinates(k, moved);
+            for ((sum, mean), moved) in sum.iter_mut().zip(&component.mean).zip(moved) {
+                *sum += share * (of_mean * mean + moved);
             }
         }
         sum

@@ -2,6 +2,7 @@
 //! point sets in the plane.
 
 mod drawing;
+mod eigen;
 mod mixture;
 mod network;
 mod points;

@@ -29,6 +29,8 @@
 
 mod adaptive;
 mod field;
+mod likelihood;
+mod losses;
 mod noise;
 mod plan;
 mod session;
@@ -36,6 +38,11 @@ mod vlb;
 mod write;
 
 pub use adaptive::{Finished, Pool};
+pub use likelihood::{Draw, Likelihood, LogLikelihood, Trace, bits_per_dimension, dequantize};
+#[doc(hidden)]
+pub use likelihood::{Evaluator, log_likelihood};
+#[doc(hidden)]
+pub use losses::{VelocityLoss, loss_times};
 pub use noise::{brownian_noise, initial_noise, step_noise};
 pub use session::Session;
 pub use vlb::{VariationalBound, Vlb};

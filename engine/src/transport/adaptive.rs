@@ -75,15 +75,19 @@ impl Adaptive {
         Ok(Step::euler([t, t], along.at(t), along.velocity(t)?, 0.0))
     }
 
-    /// A step of size `h` from `t`, or to the end if that is nearer. It keeps the drift with which the next step begins.
-    pub fn step(&self, t: f64, h: f64) -> Result<Step> {
+    /// Where a step of size `h` from `t` ends.
+    pub fn end(&self, t: f64, h: f64) -> f64 {
         let end = self.times[1];
-        let t_next = match h >= (end - t).abs() {
+        match h >= (end - t).abs() {
             true => end,
             false => t + h.copysign(end - t),
-        };
+        }
+    }
+
+    /// A step of size `h` from `t`, or to the end if that is nearer. It keeps the drift with which the next step begins.
+    pub fn step(&self, t: f64, h: f64) -> Result<Step> {
         let along = self.along();
-        Step::with_first_drift(self.tableau, [t, t_next], |t| {
+        Step::with_first_drift(self.tableau, [t, self.end(t, h)], |t| {
             Ok((along.velocity(t)?, along.at(t)))
         })
     }

@@ -47,7 +47,7 @@ fn is_reverse(sampler: &Sampler) -> bool {
 }
 
 /// The times of a sampler's grid.
-fn times(sampler: &Sampler, interval: Interval) -> Vec<f64> {
+pub(super) fn times(sampler: &Sampler, interval: Interval) -> Vec<f64> {
     let (grid, n_steps) = (sampler.grid(), sampler.n_steps());
     let mut times: Vec<f64> = match grid {
         Grid::Times(times) => times.to_vec(),

@@ -13,6 +13,7 @@ mod input;
 #[cfg(target_os = "linux")]
 mod memory;
 mod metrics;
+mod nll;
 mod outputs;
 mod profile;
 // Signals, limits and mounts.

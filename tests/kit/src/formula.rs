@@ -137,6 +137,16 @@ impl Formula {
         (0..n).map(|i| of_index.0.value(i as f64) as f32).collect()
     }
 
+    /// As [`Formula::values`], in f64.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn exact(&self, n: usize) -> Vec<f64> {
+        let of_index = Formula(self.0.replaced("i", &Node::Index));
+        of_index.check_names();
+        (0..n).map(|i| of_index.0.value(i as f64)).collect()
+    }
+
     fn check_names(&self) {
         if let Some(name) = self.0.a_name() {
             panic!("the formula has the name {name}, which has no number: {self:?}");

@@ -75,13 +75,13 @@ pub fn sample(
         if added < until {
             let numbers = &all[added as usize..until as usize];
             let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
-            let x = match noise {
-                Noise::Given(all) => numbers
+            let x = match noise.start() {
+                Some(all) => numbers
                     .iter()
                     .flat_map(|&number| &all[number as usize * len..][..len])
                     .copied()
                     .collect(),
-                Noise::Drawn => pool.noise(seed, numbers),
+                None => pool.noise(seed, numbers),
             };
             if let Some(way) = &mut way {
                 for (i, x) in x.chunks_exact(len).enumerate() {

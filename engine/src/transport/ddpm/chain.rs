@@ -8,7 +8,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
     indices: Vec<usize>,
-    pub(super) abar: Vec<f64>,
+    pub(in crate::transport) abar: Vec<f64>,
 }
 
 /// The mean of `q(x_{i-1} | x_i, x1)` (arXiv 2006.11239, equation 7): coefficients of `x1` and of `x_i`.

@@ -3,6 +3,7 @@
 use super::images::{Index, parse_index};
 use super::solver::SolverArgs;
 use crate::commands::backend::BackendArg;
+use crate::commands::examples::WhichArgs;
 use crate::commands::source::{self, Opened, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::Result;
@@ -57,9 +58,29 @@ pub struct Args {
     #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
     /// Start from the tensor x [B, C, H, W] of this file (of a trajectory's [n+1, B, C, H, W] from the first state). The tensor y [B]
-    /// gives the labels; without it the classes of --classes take turns.
+    /// gives the labels; without it the classes of --classes take turns. The tensor noise [n, B, C, H, W] replaces the noise of the n
+    /// steps of an SDE that add some, so that a chain can be repeated.
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
+    /// Carry the images of --data to noise and back again by the same ODE solver, and tell how far from them they arrive. The grid and
+    /// the other outputs show what came back.
+    #[arg(
+        long,
+        help_heading = "Images",
+        requires = "data",
+        conflicts_with_all = ["sde", "init", "classes", "per_class", "index", "judge", "trajectory"]
+    )]
+    pub reverse: bool,
+    /// Real images for --reverse: a folder of pictures, IDX files, or an .npz file with arr_0 and label.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help_heading = "Images",
+        requires = "reverse"
+    )]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub which: WhichArgs,
 
     /// Grid of all images, a row or a block for each class.
     #[arg(
@@ -81,6 +102,14 @@ pub struct Args {
     /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32, y [B], and the settings.
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     pub trajectory: Option<PathBuf>,
+    /// Also write the noise of --reverse, x [B, C, H, W] and y [B], as --init takes it.
+    #[arg(
+        long,
+        value_name = "FILE.safetensors",
+        help_heading = "Output",
+        requires = "reverse"
+    )]
+    pub noise_out: Option<PathBuf>,
     /// Count the images whose nearest real image, by the distance of pixels, has the class that was asked for. DIR holds the real
     /// images, a folder for each class; images that were not trained on make the fairest judges.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
@@ -100,7 +129,8 @@ Examples:
   sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
   sit sample runs/digits --index 10 --steps 250 --out image-10.png
   sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
-  sit sample runs/digits --init noise.safetensors --trajectory path.safetensors";
+  sit sample runs/digits --init noise.safetensors --trajectory path.safetensors
+  sit sample runs/digits --reverse --data held-out --ode dopri5 --noise-out noise.safetensors";
 
 impl Args {
     /// The guidance that is asked for.

@@ -110,9 +110,13 @@ impl Args {
                 let images = Images::new(classes.clone(), per_class as u64, n);
                 (images, n, place, Noise::Drawn)
             }
-            Some(Init { n, x, y }) => {
+            Some(Init { n, x, y, noise }) => {
                 let images = Images::new(y.unwrap_or_else(|| classes.clone()), 1, n as u64);
-                (images, n as u64, Grid::square(n), Noise::Given(x))
+                let noise = match noise {
+                    None => Noise::Given(x),
+                    Some(noise) => Noise::Chain(x, noise),
+                };
+                (images, n as u64, Grid::square(n), noise)
             }
         };
         if n > MAX_IMAGES {
@@ -137,7 +141,7 @@ impl Args {
             }
         };
         let said = match (n_classes, &noise, &self.index) {
-            (0, ..) | (_, Noise::Given(_), _) | (.., Some(_)) => String::new(),
+            (0, ..) | (_, Noise::Given(_) | Noise::Chain(..), _) | (.., Some(_)) => String::new(),
             _ => {
                 let numbers = classes.iter().map(|&class| class as usize);
                 let all = match self.classes.is_none() && n_classes > classes.len() {
@@ -154,6 +158,22 @@ impl Args {
             place,
             said,
         })
+    }
+
+    /// Refuses a file of `--init` whose noise is of another number of steps than the `n` that add some.
+    pub fn check_chain(&self, noise: &Noise, n: usize) -> Result<()> {
+        let (Some(init), Noise::Chain(x, steps)) = (&self.init, noise) else {
+            return Ok(());
+        };
+        let got = steps.len() / x.len().max(1);
+        match got == n {
+            true => Ok(()),
+            false => Err(Failure::Input(format!(
+                "--init: {} holds noise of {}, expected {n}: as many as the solver's steps add noise",
+                shown(init),
+                count(got, "step")
+            ))),
+        }
     }
 
     /// Refuses guidance of a model trained without its null class, and warns that its samples of that class mean nothing.
@@ -194,6 +214,8 @@ struct Init {
     n: usize,
     x: Vec<f32>,
     y: Option<Vec<u32>>,
+    /// The noise of each step that adds some, one after the other.
+    noise: Option<Vec<f32>>,
 }
 
 fn read_init(path: &Path, io: &NetworkIo) -> Result<Init> {
@@ -233,7 +255,16 @@ fn read_init(path: &Path, io: &NetworkIo) -> Result<Init> {
     )?;
     let mut x = file.read("x")?;
     x.truncate(numel);
-    Ok(Init { n, x, y })
+    let noise = match file.shape("noise").as_deref() {
+        None => None,
+        Some(&[_, m, ref one @ ..]) if m == n && *one == image => Some(file.read("noise")?),
+        Some(shape) => {
+            return Err(refuse(format!(
+                "noise is {shape:?}, expected [steps, {n}, {c}, {h}, {w}] for the {n} images of x"
+            )));
+        }
+    };
+    Ok(Init { n, x, y, noise })
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ mod images;
 mod judge;
 mod outputs;
 mod pictures;
+mod reverse;
 mod settings;
 mod solver;
+mod table;
 
 pub use args::Args;
 
@@ -15,10 +17,11 @@ use crate::sampling::{self, Noise};
 use crate::{memory, signals, stdout};
 use judge::Judge;
 use outputs::Files;
+use reverse::Trip;
 use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::Sampling;
-use sit_engine::text::count;
-use sit_engine::transport::{Transport, nfe};
+use sit_engine::text::{count, shown};
+use sit_engine::transport::{Sampler, Transport, nfe};
 use std::cell::RefCell;
 use std::iter;
 use std::time::Instant;
@@ -31,7 +34,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
     let io = model.io();
-    let wanted = args.wanted(&io, &source.recipe.classes)?;
+    let examples = args.examples(&source.recipe)?;
+    let mut wanted = match &examples {
+        Some(examples) => reverse::wanted(examples),
+        None => args.wanted(&io, &source.recipe.classes)?,
+    };
     args.check_null_class(&io, source.recipe.class_dropout, wanted.images.labels())?;
     let n = wanted.images.n();
     let transport = Transport {
@@ -40,9 +47,10 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let mut guide = args.guide(&source.recipe)?;
     let batch = n.min(args.batch.into()) as usize;
-    let sampler = args.solver.sampler(io.image_len(), &transport)?;
+    let own_loss = || table::of_run(&source);
+    let sampler = args.solver.sampler(io.image_len(), &transport, own_loss)?;
     // Settings are checked before a device is opened.
-    let plain = |max_segment_bytes| -> Result<Sampling<Blueprint>> {
+    let plain_of = |max_segment_bytes, sampler: &Sampler| -> Result<Sampling<Blueprint>> {
         let blueprint = Blueprint::new(model.clone(), transport.clone(), max_segment_bytes)?;
         let sampling = Sampling::new(blueprint, sampler.clone());
         let sampling = sampling.guided(args.guidance()).batch(batch);
@@ -58,19 +66,28 @@ pub fn run(args: &Args) -> Result<()> {
             }
         })
     };
+    let plain = |max_segment_bytes| plain_of(max_segment_bytes, &sampler);
     let steps = match sampler.is_adaptive() {
         true => plain(u64::MAX)?.forecast().map(|_| None)?,
         false => Some(plain(u64::MAX)?.schedule()?),
     };
+    let to_noise = reverse::reversed(&sampler);
+    if args.reverse {
+        plain_of(u64::MAX, &to_noise)?.forecast()?;
+    }
+    let n_noisy = steps.iter().flatten().filter(|step| step.noise() != 0.0);
+    args.check_chain(&wanted.noise, n_noisy.count())?;
     args.check_outputs(&wanted, &io)?;
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
     // Host buffers of a batch: the initial noise, the step's noise, and the state that is read back.
     let batch_bytes = 3 * 4 * (batch * io.image_len()) as u64;
-    let init_bytes = match &wanted.noise {
-        Noise::Drawn => 0,
-        Noise::Given(x) => 4 * x.len() as u64,
+    let init_bytes = match (&wanted.noise, &examples) {
+        (_, Some(examples)) => 12 * examples.x.len() as u64,
+        (Noise::Drawn, _) => 0,
+        (Noise::Given(x), _) => 4 * x.len() as u64,
+        (Noise::Chain(x, noise), _) => 4 * (x.len() + noise.len()) as u64,
     };
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_host("batch", batch_bytes)
@@ -80,15 +97,23 @@ pub fn run(args: &Args) -> Result<()> {
     tracing::info!("weights: {}", source.origin);
     let loaded = Model::zeros(&device, model.clone(), transport.clone())?;
     source.weights.load(&loaded)?;
-    let mut sampling = loaded.sampler(sampler.clone()).guided(args.guidance());
+    let mut weak = None;
     if let Some(guide) = &mut guide {
         tracing::info!("guide: {}", guide.origin);
-        let weak = Model::zeros(&device, guide.recipe.model.clone(), transport.clone())?;
-        guide.weights.load(&weak)?;
-        sampling = sampling.autoguidance(weak, args.autoguide_scale());
+        let model = Model::zeros(&device, guide.recipe.model.clone(), transport.clone())?;
+        guide.weights.load(&model)?;
+        weak = Some(model);
     }
     signals::catch();
-    let sampling = sampling.batch(batch);
+    let make = |sampler: &Sampler| {
+        let sampling = loaded.sampler(sampler.clone()).guided(args.guidance());
+        let sampling = sampling.batch(batch);
+        match &weak {
+            Some(weak) => sampling.autoguidance(weak.clone(), args.autoguide_scale()),
+            None => sampling,
+        }
+    };
+    let sampling = make(&sampler);
     let t: Option<Vec<f32>> = steps.as_ref().map(|steps| {
         let after = steps.iter().map(|step| step.t_next);
         let times = iter::once(steps[0].t).chain(after);
@@ -113,6 +138,13 @@ pub fn run(args: &Args) -> Result<()> {
         judge,
     )?;
     let started = Instant::now();
+    let mut trip = examples.as_ref().map(Trip::new);
+    let mut said = String::new();
+    if let Some(examples) = &examples {
+        let (noise, effort) = reverse::to_noise(make(&to_noise), &wanted.images, examples)?;
+        said += &format!("to noise: {effort}\n");
+        wanted.noise = Noise::Given(noise);
+    }
     let (files, effort) = match steps {
         Some(steps) => {
             let mut files = files;
@@ -122,7 +154,10 @@ pub fn run(args: &Args) -> Result<()> {
                 &wanted.noise,
                 args.seed,
                 args.trajectory.is_some(),
-                |state| files.take(&state),
+                |state| {
+                    trip.iter_mut().for_each(|trip| trip.look(&state));
+                    files.take(&state)
+                },
             )?;
             let effort = format!("{} each", count(nfe(&steps), "network evaluation"));
             (files, effort)
@@ -137,13 +172,24 @@ pub fn run(args: &Args) -> Result<()> {
                 &wanted.noise,
                 args.seed,
                 args.trajectory.is_some().then_some(&mut way),
-                |state| files.borrow_mut().take(&state),
+                |state| {
+                    trip.iter_mut().for_each(|trip| trip.look(&state));
+                    files.borrow_mut().take(&state)
+                },
             )?;
             (files.into_inner(), effort.to_string())
         }
     };
     let seconds = started.elapsed().as_secs_f64();
-    let written = files.finish(&wanted.images)?;
+    let mut written = files.finish(&wanted.images)?;
+    if let (Some(trip), Some(noise), Some(examples)) = (trip, wanted.noise.start(), &examples) {
+        if let Some(path) = &args.noise_out {
+            let bytes = reverse::write_noise(path, &io, noise, &examples.y)?;
+            written += &format!("{}{}\n", shown(path), stdout::size(bytes));
+        }
+        written += &said;
+        written += &trip.verdict(noise);
+    }
     stdout::print(&format!(
         "{} in {seconds:.1} s ({effort}), {}\n{written}{}",
         count(n, "image"),

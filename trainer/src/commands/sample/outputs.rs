@@ -29,6 +29,14 @@ impl Args {
         if let Some(judge) = &self.judge {
             outputs.reads_data("--judge", judge);
         }
+        match &self.data {
+            Some(data) if data.is_dir() => outputs.reads_data("--data", data),
+            Some(data) => outputs.reads("--data", data),
+            None => {}
+        }
+        if let Some(noise) = &self.noise_out {
+            outputs.writes("--noise-out", noise, &["safetensors"])?;
+        }
         if let Some(folder) = &self.png {
             if !png::is_picture(io.channels()) {
                 return refuse(format!(
@@ -49,6 +57,7 @@ impl Args {
             outputs.writes("--trajectory", trajectory, &["safetensors"])?;
         }
         if self.no_grid
+            && !self.reverse
             && [&self.png, &self.npz, &self.trajectory, &self.judge]
                 .iter()
                 .all(|o| o.is_none())

@@ -97,7 +97,8 @@ pub struct SolverArgs {
     /// eta of the diffusion w-kl-eta, at least 0; with 0 it is sbdm.
     #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     kl_eta: Option<f64>,
-    /// The model's loss by time for w-kl-eta: a file with lines of t and the loss, as sit loss writes it.
+    /// The model's loss by time for w-kl-eta: a file with lines of t and the loss, as sit loss writes it [default: what the run has
+    /// logged, if it trains the velocity's loss].
     #[arg(long, value_name = "FILE", requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     loss_table: Option<PathBuf>,
     /// Times between which the SDE adds noise; outside of them it is the ODE.
@@ -173,11 +174,17 @@ impl FromStr for DiffusionArg {
 }
 
 impl SolverArgs {
-    /// The solver, for images of `image_len` values by a model of `transport`.
+    /// The solver, for images of `image_len` values by a model of `transport`; `own_loss` is the loss by time that the run has logged,
+    /// asked for where it counts.
     ///
     /// # Errors
     /// A file that cannot be read, or flags that do not go together.
-    pub fn sampler(&self, image_len: usize, transport: &Transport) -> Result<Sampler> {
+    pub fn sampler(
+        &self,
+        image_len: usize,
+        transport: &Transport,
+        own_loss: impl FnOnce() -> Result<Option<Curve>>,
+    ) -> Result<Sampler> {
         if let Some(method) = self.edm {
             return self.edm(method, transport).map(Sampler::Edm);
         }
@@ -211,7 +218,7 @@ impl SolverArgs {
             }
             return Ok(Sampler::Sde(Sde {
                 method,
-                diffusion: self.diffusion()?,
+                diffusion: self.diffusion(own_loss)?,
                 last_step: self.last_step,
                 last_step_size: self.last_step_size,
                 n_steps: self.steps.unwrap_or(usual.n_steps),
@@ -318,7 +325,7 @@ impl SolverArgs {
         }
     }
 
-    fn diffusion(&self) -> Result<Diffusion> {
+    fn diffusion(&self, own_loss: impl FnOnce() -> Result<Option<Curve>>) -> Result<Diffusion> {
         let mut diffusion = Diffusion::new(Diffusion::default().form, self.diffusion_norm);
         match &self.diffusion {
             DiffusionArg::Form(form) => diffusion.form = *form,
@@ -326,21 +333,22 @@ impl SolverArgs {
         }
         let needs_kl = diffusion.curve.is_none() && diffusion.form == DiffusionForm::WKlEta;
         match (needs_kl, self.kl_eta, &self.loss_table) {
-            (true, Some(eta), Some(path)) => {
-                diffusion.kl = Some(KlEta {
-                    eta,
-                    loss: curve(path, "t and a loss")?,
-                });
+            (true, Some(eta), table) => {
+                let loss = match table {
+                    Some(path) => curve(path, "t and a loss")?,
+                    None => own_loss()?.ok_or_else(|| {
+                        Failure::Input(
+                            "--diffusion w-kl-eta: expected --loss-table FILE with it, which sit loss CHECKPOINT --data PATH --out FILE \
+                             writes; only a run that trains the loss of the velocity has logged its own"
+                                .into(),
+                        )
+                    })?,
+                };
+                diffusion.kl = Some(KlEta { eta, loss });
             }
             (true, None, _) => {
                 return Err(Failure::Input(
                     "--diffusion w-kl-eta: expected --kl-eta X with it".into(),
-                ));
-            }
-            (true, _, None) => {
-                return Err(Failure::Input(
-                    "--diffusion w-kl-eta: expected --loss-table FILE with it, which sit loss CHECKPOINT --data PATH --out FILE writes"
-                        .into(),
                 ));
             }
             (false, None, None) => {}

@@ -1,0 +1,152 @@
+//! `sit sample --reverse`: real images to noise by the ODE, and back again by the same solver.
+
+use super::args::Args;
+use super::images::Wanted;
+use crate::commands::examples::{self, Examples};
+use crate::error::Result;
+use crate::files::FileError;
+use crate::pending::Pending;
+use crate::png::Grid;
+use crate::sampling::{self, Images, Noise, State};
+use sit_engine::checkpoint::{self, Dtype, Recipe};
+use sit_engine::model::{Model, NetworkIo};
+use sit_engine::sample::Sampling;
+use sit_engine::shape::Shape;
+use sit_engine::text::count;
+use sit_engine::transport::{Ode, Sampler, nfe};
+use std::io::Write;
+use std::path::Path;
+
+impl Args {
+    /// The real images of `--reverse`.
+    ///
+    /// # Errors
+    /// As of [`examples::open`].
+    pub fn examples(&self, recipe: &Recipe) -> Result<Option<Examples>> {
+        let data = self.data.as_deref().filter(|_| self.reverse);
+        data.map(|data| examples::open(data, &self.which, recipe))
+            .transpose()
+    }
+}
+
+/// The way back to images; its noise is found first.
+pub fn wanted(examples: &Examples) -> Wanted {
+    let n = examples.len();
+    Wanted {
+        images: Images::new(examples.y.clone(), 1, n as u64),
+        noise: Noise::Drawn,
+        place: Grid::square(n),
+        said: String::new(),
+    }
+}
+
+/// The sampler in the other direction; one of an SDE stays as it is.
+pub fn reversed(sampler: &Sampler) -> Sampler {
+    match sampler {
+        Sampler::Ode(ode) => Sampler::Ode(Ode {
+            reverse: !ode.reverse,
+            ..ode.clone()
+        }),
+        other => other.clone(),
+    }
+}
+
+/// Carries the images to noise `[N, C, H, W]`; also says what it took.
+///
+/// # Errors
+/// As of [`sampling::sample`].
+pub fn to_noise(
+    sampling: Sampling<Model>,
+    images: &Images,
+    examples: &Examples,
+) -> Result<(Vec<f32>, String)> {
+    let given = Noise::Given(examples.x.clone());
+    let mut noise = Vec::with_capacity(examples.x.len());
+    let mut take = |state: State<'_>| {
+        if state.done {
+            noise.extend_from_slice(state.x);
+        }
+        Ok(())
+    };
+    let effort = match sampling.solver().is_adaptive() {
+        true => {
+            let mut pool = sampling.pool()?;
+            sampling::adaptive::sample(&mut pool, images, &given, 0, None, take)?.to_string()
+        }
+        false => {
+            let mut session = sampling.session()?;
+            sampling::sample(&mut session, images, &given, 0, false, &mut take)?;
+            format!("{} each", count(nfe(session.steps()), "network evaluation"))
+        }
+    };
+    Ok((noise, effort))
+}
+
+/// Writes noise as `--init` takes it: x f32 `[N, C, H, W]` and, of a model with classes, y i64 `[N]`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_noise(path: &Path, io: &NetworkIo, noise: &[f32], y: &[u32]) -> Result<u64> {
+    let (n, [c, h, w]) = (y.len(), io.image);
+    let mut tensors = vec![("x".to_owned(), Shape::from([n, c, h, w]), Dtype::F32)];
+    if io.n_classes > 0 {
+        tensors.insert(0, ("y".to_owned(), Shape::from([n]), Dtype::I64));
+    }
+    let header = checkpoint::header_of(&tensors, None)?;
+    let mut out = Pending::create(path)?;
+    let mut write = || {
+        out.write_all(&header)?;
+        if io.n_classes > 0 {
+            for label in y {
+                out.write_all(&i64::from(*label).to_le_bytes())?;
+            }
+        }
+        checkpoint::write_values(&mut out, noise)
+    };
+    write().map_err(FileError::of("write", path))?;
+    Ok(out.finish()?)
+}
+
+/// How far the images that came back are from the real ones.
+pub struct Trip<'a> {
+    examples: &'a Examples,
+    squares: f64,
+    n: usize,
+}
+
+impl<'a> Trip<'a> {
+    pub fn new(examples: &'a Examples) -> Self {
+        Trip {
+            examples,
+            squares: 0.0,
+            n: 0,
+        }
+    }
+
+    /// Looks at images that came back.
+    pub fn look(&mut self, state: &State<'_>) {
+        if !state.done || state.numbers.is_empty() {
+            return;
+        }
+        let len = state.x.len() / state.numbers.len();
+        let real = &self.examples.x[state.first as usize * len..][..state.x.len()];
+        let pairs = real.iter().zip(state.x);
+        self.squares += pairs
+            .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+            .sum::<f64>();
+        self.n += state.x.len();
+    }
+
+    /// A line about all of them.
+    pub fn verdict(&self, noise: &[f32]) -> String {
+        let rms = (self.squares / self.n.max(1) as f64).sqrt();
+        let own = self.examples.mean_square().sqrt();
+        let of_noise = noise.iter().map(|z| f64::from(*z).powi(2)).sum::<f64>();
+        format!(
+            "round trip of {}: rms error {rms:.3e}, {:.3e} of the data's rms {own:.4}; the noise has rms {:.4}\n",
+            self.examples.name,
+            rms / own,
+            (of_noise / noise.len().max(1) as f64).sqrt()
+        )
+    }
+}
