@@ -1,6 +1,6 @@
 //! The variational bound of a discrete diffusion model, in bits per dimension.
 
-use super::noise::step_noise;
+use super::noise::{by_run, step_noise};
 use crate::backend::Program;
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
@@ -71,17 +71,7 @@ impl Vlb {
         clip_x0: Option<f64>,
     ) -> Result<Self> {
         let (transport, io) = (model.transport().clone(), model.io());
-        let ddpm = ddpm(&transport)?;
-        let respacing = respacing.unwrap_or(&ddpm.respacing);
-        let chain = Chain::new(ddpm, respacing, "respacing")?;
-        if let Some(clip) = clip_x0
-            && !(clip > 0.0 && clip.is_finite())
-        {
-            return Err(Error::setting(
-                "clip_x0",
-                format!("got {clip}, expected a number above 0"),
-            ));
-        }
+        let chain = chain(&transport, respacing, clip_x0)?;
         let plan = plan(model, &transport, batch, clip_x0.is_some())?;
         Ok(Vlb {
             program: model.device().program(plan, &[model.arenas()])?,
@@ -93,8 +83,9 @@ impl Vlb {
         })
     }
 
-    /// The bound of images x1 `[B, C, H, W]` with labels y `[B]`, which a model without classes ignores. The noise of image n is a
-    /// function of the seed, the noise level and its number `first + n`.
+    /// The bound of images x1 `[N, C, H, W]`, at most a batch, with their numbers and labels y `[N]`; a model without classes ignores
+    /// the labels. The noise of an image is a function of the seed, the noise level and its number, so that it does not depend on the
+    /// batch.
     ///
     /// # Errors
     /// [`Error::Shape`] for a wrong length, [`Error::Config`] for a label beyond the null class, [`Error::Device`] when the device
@@ -103,30 +94,60 @@ impl Vlb {
     pub fn bound(
         &mut self,
         seed: u64,
-        first: u64,
+        numbers: &[u64],
         x1: &[f32],
         y: &[u32],
     ) -> Result<Vec<VariationalBound>> {
-        pollster::block_on(self.bound_async(seed, first, x1, y))
+        pollster::block_on(self.bound_async(seed, numbers, x1, y))
     }
 }
 
 #[doc(hidden)]
 impl Vlb {
+    /// Number of noise levels of the bound of a model; refuses what [`Vlb::new`] would, without a device.
+    ///
+    /// # Errors
+    /// As of [`Vlb::new`].
+    pub fn check(
+        transport: &Transport,
+        respacing: Option<&Respacing>,
+        clip_x0: Option<f64>,
+    ) -> Result<usize> {
+        chain(transport, respacing, clip_x0).map(|chain| chain.len())
+    }
+
     /// Async variant of [`Self::bound`], for browsers.
     pub async fn bound_async(
         &mut self,
         seed: u64,
-        first: u64,
+        numbers: &[u64],
         x1: &[f32],
         y: &[u32],
     ) -> Result<Vec<VariationalBound>> {
-        let io = self.io;
-        let draw = |step, noise: &mut [f32]| step_noise(&io, seed, step, first, noise);
-        self.bound_with_async(x1, y, draw).await
+        let (io, len, n) = (self.io, self.io.image_len(), numbers.len());
+        if x1.len() != n * len || y.len() != n || !(1..=self.batch).contains(&n) {
+            return Err(Error::Shape(format!(
+                "got {n} numbers, {} labels and {} values, expected 1 to {} images of {len} values",
+                y.len(),
+                x1.len(),
+                self.batch
+            )));
+        }
+        let draw = |step, noise: &mut [f32]| {
+            by_run(numbers, len, noise, |first, rows| {
+                step_noise(&io, seed, step, first, rows);
+            });
+        };
+        // Places that are left over are computed, too, and not read.
+        let (mut images, mut labels) = (x1.to_vec(), y.to_vec());
+        images.resize(self.batch * len, 0.0);
+        labels.resize(self.batch, 0);
+        let mut bounds = self.bound_with_async(&images, &labels, draw).await?;
+        bounds.truncate(n);
+        Ok(bounds)
     }
 
-    /// As [`Self::bound`], with noise that `draw(number of the evaluation, noise)` writes.
+    /// As [`Self::bound`] of a whole batch, with noise that `draw(number of the evaluation, noise)` writes.
     pub async fn bound_with_async(
         &mut self,
         x1: &[f32],
@@ -218,6 +239,24 @@ impl Vlb {
         }
         Ok(())
     }
+}
+
+/// The chain of the bound, where it has one.
+fn chain(
+    transport: &Transport,
+    respacing: Option<&Respacing>,
+    clip_x0: Option<f64>,
+) -> Result<Chain> {
+    let ddpm = ddpm(transport)?;
+    if let Some(clip) = clip_x0
+        && !(clip > 0.0 && clip.is_finite())
+    {
+        return Err(Error::setting(
+            "clip_x0",
+            format!("got {clip}, expected a number above 0"),
+        ));
+    }
+    Chain::new(ddpm, respacing.unwrap_or(&ddpm.respacing), "respacing")
 }
 
 fn ddpm(transport: &Transport) -> Result<&Ddpm> {

@@ -3,6 +3,7 @@
 mod broken;
 mod classes;
 mod data;
+mod ddpm;
 mod export;
 #[cfg(unix)]
 mod faults;

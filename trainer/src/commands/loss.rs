@@ -49,7 +49,7 @@ pub struct Args {
     /// Images at a time; only memory and speed depend on it.
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = whole::<u32>(1..=65_536), help_heading = "Output")]
     batch: u32,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Output")]
     backend: BackendArg,
 }
 
@@ -138,7 +138,8 @@ fn measure(
             }
             let numbers = &images.numbers[part.clone()];
             let of_images = loss.losses((at, t), numbers, x, &images.y[part.clone()])?;
-            *sum += of_images.iter().sum::<f64>();
+            // One by one, so that the sum does not depend on the batch.
+            of_images.iter().for_each(|loss| *sum += loss);
         }
         bar.set(part.end as u64, String::new);
     }

@@ -1,6 +1,7 @@
 //! `sit nll`: bits per dimension of real images.
 
 mod report;
+mod vlb;
 
 use super::backend::BackendArg;
 use super::examples::{DataArgs, Examples};
@@ -16,7 +17,7 @@ use report::Report;
 use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::{self, LogLikelihood, Sampling, Trace};
 use sit_engine::text::count;
-use sit_engine::transport::{ErrorNorm, Method, Ode, Sampler, Tolerance, Transport};
+use sit_engine::transport::{ErrorNorm, Method, Ode, Respacing, Sampler, Tolerance, Transport};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -74,6 +75,26 @@ pub struct Args {
     /// and prediction need].
     #[arg(long, value_name = "X", value_parser = finite, help_heading = "Solver")]
     t_eps_sample: Option<f64>,
+    /// Show the variational bound of a DDPM chain instead, in bits per dimension of 256 levels: an evaluation of the network at each
+    /// noise level.
+    #[arg(
+        long,
+        conflicts_with_all = ["trace", "probes", "probe", "fresh_probes", "levels", "ode", "steps", "rtol", "atol", "max_nfe", "t_eps_sample"],
+        help_heading = "Bound"
+    )]
+    vlb: bool,
+    /// Noise levels of --vlb that are used: all, a number, one for each section of the chain such as 10,15,20, or ddim and a number
+    /// [default: those that the model was trained at].
+    #[arg(
+        long,
+        value_name = "all|250|10,15,20|ddim50",
+        requires = "vlb",
+        help_heading = "Bound"
+    )]
+    respacing: Option<Respacing>,
+    /// Clamp the predicted image of --vlb to [-X, X] [default: not; without a number 1].
+    #[arg(long, value_name = "X", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = finite, requires = "vlb", help_heading = "Bound")]
+    clip_x0: Option<f64>,
     /// Scale of guidance; only 1, none, has a likelihood.
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = finite, hide = true)]
     guidance: f64,
@@ -95,6 +116,7 @@ Examples:
   sit nll runs/fashion --data /usr/share/datasets/fashion-mnist --count 256 --probes 4 --csv nll.csv
   sit nll runs/faces --data photos --count 64 --ode heun --steps 50 --fresh-probes
   sit nll runs/digits --data digits.npz --trace exact --count 16
+  sit nll runs/digits-ddpm --data held-out --vlb --respacing 100 --clip-x0
 
 x is in [-1, 1]. Bits per dimension are -log p(x) / (D ln 2) + log2(levels / 2) for images of D values: with uniform noise within levels a
 bound from above on the bits that the discrete image costs. log p(x) is the density of the images that the ODE makes.";
@@ -133,6 +155,20 @@ impl Args {
         })
     }
 
+    /// Refuses to write over what is read.
+    fn check_outputs(&self) -> Result<()> {
+        let mut outputs = Outputs::default();
+        outputs.reads("CHECKPOINT", &self.source.checkpoint);
+        match self.data.data.is_dir() {
+            true => outputs.reads_data("--data", &self.data.data),
+            false => outputs.reads("--data", &self.data.data),
+        }
+        match &self.csv {
+            Some(csv) => outputs.writes("--csv", csv, &["csv"]),
+            None => Ok(()),
+        }
+    }
+
     fn sampler(&self) -> Result<Sampler> {
         let usual = Ode::default();
         if self.ode.is_adaptive() && self.steps.is_some() {
@@ -162,6 +198,9 @@ impl Args {
 /// A checkpoint or data that do not fit, a combination of flags that is refused, or a file that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
+    if args.vlb {
+        return vlb::run(args, source);
+    }
     let recipe = source.recipe.clone();
     let (trace, sampler) = (args.kind()?, args.sampler()?);
     let transport = Transport {
@@ -177,15 +216,7 @@ pub fn run(args: &Args) -> Result<()> {
     // Settings are checked before the data is read, and before a device is opened.
     plain(u64::MAX, 1)?.likelihood_forecast(trace)?;
     let (ends, noise_std) = plain(u64::MAX, 1)?.likelihood_ends()?;
-    let mut outputs = Outputs::default();
-    outputs.reads("CHECKPOINT", &args.source.checkpoint);
-    match args.data.data.is_dir() {
-        true => outputs.reads_data("--data", &args.data.data),
-        false => outputs.reads("--data", &args.data.data),
-    }
-    if let Some(csv) = &args.csv {
-        outputs.writes("--csv", csv, &["csv"])?;
-    }
+    args.check_outputs()?;
     let mut images = args.data.open(&recipe)?;
     let levels = levels(
         args,

@@ -29,7 +29,7 @@ pub struct Report<'a> {
 }
 
 /// Mean and standard error; no error of a single value.
-fn mean(values: &[f64]) -> (f64, Option<f64>) {
+pub(super) fn mean(values: &[f64]) -> (f64, Option<f64>) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
@@ -40,7 +40,7 @@ fn mean(values: &[f64]) -> (f64, Option<f64>) {
 }
 
 /// `3.214 ± 0.012`, with two digits of the error.
-fn with_error(value: f64, error: Option<f64>) -> String {
+pub(super) fn with_error(value: f64, error: Option<f64>) -> String {
     match error.filter(|error| *error > 0.0 && error.is_finite()) {
         Some(error) => {
             let digits = (1.0 - error.log10().floor()).clamp(0.0, 9.0) as usize;

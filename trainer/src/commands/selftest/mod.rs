@@ -1,5 +1,6 @@
 //! `sit selftest`: every sampler on data whose exact velocity is known, on the chosen backend.
 
+mod likelihood;
 mod ode;
 mod sde;
 mod worlds;
@@ -46,11 +47,12 @@ pub fn run(args: &Args) -> Result<()> {
     let device = args.backend.open()?;
     signals::catch();
     let begun = Instant::now();
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 6] = [
         ("ODE solvers", ode::orders),
         ("adaptive ODE solvers", ode::adaptive),
-        ("other paths and EDM's sampler", ode::paths),
+        ("other paths, EDM's sampler and DDIM", ode::paths),
         ("SDE samplers", sde::moments),
+        ("likelihoods", likelihood::densities),
         ("Langevin dynamics and matching", sde::theory),
     ];
     let mut lines = Vec::new();

@@ -5,7 +5,9 @@ use super::worlds::{SEED, World, rms};
 use crate::error::Result;
 use sit_engine::backend::Device;
 use sit_engine::sample::initial_noise;
-use sit_engine::transport::{Edm, Grid, Method, Ode, Path, Sampler, Tolerance, nfe};
+use sit_engine::transport::{
+    DdpmSampler, Edm, Grid, Method, Ode, Path, Respacing, Sampler, Tolerance, nfe,
+};
 
 /// Points at once.
 const N: usize = 128;
@@ -117,6 +119,10 @@ pub fn paths(device: &Device) -> Result<Vec<Line>> {
         n_steps: 60,
         ..Edm::default()
     });
+    let ddim = DdpmSampler {
+        respacing: Some(Respacing::Sections(vec![100])),
+        ..DdpmSampler::ddim(0.0)
+    };
     let cases = [
         ("rk4 along GVP", ode(Some(Path::Gvp), Grid::Uniform), 1e-3),
         ("rk4 along VP", ode(Some(Path::VP), Grid::Uniform), 2e-2),
@@ -128,6 +134,7 @@ pub fn paths(device: &Device) -> Result<Vec<Line>> {
             1e-3,
         ),
         ("EDM, heun", edm, 2e-2),
+        ("DDPM, ddim", ddim.into(), 2e-2),
     ];
     let mut lines = Vec::new();
     for (name, sampler, most) in cases {

@@ -1,13 +1,14 @@
 //! SDE samplers against the moments of a mixture; Langevin dynamics; the loss of conditional flow matching.
 
 use super::Line;
-use super::worlds::{SEED, World};
+use super::worlds::{SEED, World, drawn};
 use crate::error::Result;
 use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
 use sit_engine::rng::{Stream, fill_normal, uniform};
 use sit_engine::transport::{
-    Diffusion, DiffusionForm, Edm, LastStep, Method, Path, Sampler, Sde, SdeMethod, langevin, nfe,
+    DdpmSampler, Diffusion, DiffusionForm, Edm, LastStep, Method, Path, Respacing, Sampler, Sde,
+    SdeMethod, langevin, nfe,
 };
 
 /// Points at once.
@@ -110,6 +111,16 @@ pub fn moments(device: &Device) -> Result<Vec<Line>> {
         ..Edm::default()
     };
     check("EDM, heun with churn 20".into(), churn.into())?;
+    for (name, chain) in [
+        ("DDPM, ancestral", DdpmSampler::ancestral()),
+        ("DDPM, ddim with eta 0.5", DdpmSampler::ddim(0.5)),
+    ] {
+        let chain = DdpmSampler {
+            respacing: Some(Respacing::Sections(vec![150])),
+            ..chain
+        };
+        check(name.into(), chain.into())?;
+    }
     Ok(lines)
 }
 
@@ -138,22 +149,6 @@ fn langevin_line(world: &World) -> Result<Line> {
     }
     let samples: Vec<f32> = x.iter().map(|&x| x as f32).collect();
     Ok(judge(world, "Langevin, 400 steps".into(), &samples, STEPS))
-}
-
-/// A point of the data.
-fn drawn(mixture: &Mixture, i: u64) -> Vec<f64> {
-    let mut left = uniform(SEED, Stream::Time, 1, i);
-    let components = mixture.components();
-    let chosen = components.iter().find(|component| {
-        left -= component.weight;
-        left < 0.0
-    });
-    let component = chosen.unwrap_or(&components[components.len() - 1]);
-    let d = mixture.dimension();
-    let mut normal = vec![0.0; d];
-    fill_normal(SEED, Stream::Noise, 1, i * d as u64, &mut normal);
-    let values = component.mean.iter().zip(&component.std).zip(normal);
-    values.map(|((m, s), n)| m + s * f64::from(n)).collect()
 }
 
 /// The losses `E|v - u(x | x1)|^2` and `E|v - u(x)|^2`, of the velocity of a pair and of its mean at `x`, differ by a constant, so

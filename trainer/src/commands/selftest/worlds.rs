@@ -4,6 +4,7 @@ use crate::error::Result;
 use sit_engine::analytic::{Component, Mixture, MixtureNetwork};
 use sit_engine::backend::Device;
 use sit_engine::model::Model;
+use sit_engine::rng::{Stream, fill_normal, uniform};
 use sit_engine::sample::Sampling;
 use sit_engine::transport::Sampler;
 
@@ -67,6 +68,22 @@ impl World {
         };
         (0..d).map(moment).collect()
     }
+}
+
+/// A point of the data.
+pub fn drawn(mixture: &Mixture, i: u64) -> Vec<f64> {
+    let mut left = uniform(SEED, Stream::Time, 1, i);
+    let components = mixture.components();
+    let chosen = components.iter().find(|component| {
+        left -= component.weight;
+        left < 0.0
+    });
+    let component = chosen.unwrap_or(&components[components.len() - 1]);
+    let d = mixture.dimension();
+    let mut normal = vec![0.0; d];
+    fill_normal(SEED, Stream::Noise, 1, i * d as u64, &mut normal);
+    let values = component.mean.iter().zip(&component.std).zip(normal);
+    values.map(|((m, s), n)| m + s * f64::from(n)).collect()
 }
 
 /// The root mean square of a difference.
