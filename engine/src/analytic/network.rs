@@ -118,6 +118,8 @@ fn softmax(g: &mut Graph, x: Var) -> Result<Var> {
         reduce::broadcast(g, x, shape.clone())
     };
     let top = reduce::max(g, x, &[1])?;
+    // The shift does not change the result, so it has no gradient.
+    let top = g.stop_gradient(top);
     let top = column(g, top)?;
     let below = pointwise::sub(g, x, top)?;
     let powers = pointwise::exp(g, below)?;
