@@ -5,6 +5,7 @@ mod analytic;
 mod app_model;
 mod checkpoint;
 mod cli;
+mod combinations;
 mod edges;
 mod foreign;
 mod gpu;

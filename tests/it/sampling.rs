@@ -4,8 +4,8 @@ use sit_engine::backend::Device;
 use sit_engine::model::{Dit, Model, Network};
 use sit_engine::sample::{Sampling, initial_noise, step_noise};
 use sit_engine::transport::{
-    Curve, Diffusion, DiffusionForm, Edm, EdmMethod, Guidance, GuidanceChannels, KlEta, LastStep,
-    Method, Path, Prediction, Sampler, Sde, SdeMethod, Step, Tableau, Transport,
+    Diffusion, DiffusionForm, Guidance, GuidanceChannels, LastStep, Method, Path, Prediction,
+    Sampler, Sde, SdeMethod, Step, Tableau, Transport,
 };
 use sit_tests::assert_close;
 use sit_tests::net::{self, TINY, sine_weights, solve};
@@ -150,81 +150,6 @@ fn a_step_evaluates_the_network_once() {
         let sde = Sampler::sde(method, Diffusion::default(), 3);
         assert_eq!(macs(sde), n * once, "{method}");
     }
-}
-
-/// Every method of an ODE, of an SDE and of EDM, every diffusion and last step.
-fn every_sampler() -> Vec<Sampler> {
-    let kl = KlEta {
-        eta: 0.1,
-        loss: Curve::through(vec![[0.0, 1.0], [1.0, 0.1]]).unwrap(),
-    };
-    let diffusion = |form: DiffusionForm| Diffusion {
-        kl: (form == DiffusionForm::WKlEta).then(|| kl.clone()),
-        ..Diffusion::new(form, 1.0)
-    };
-    let mut samplers: Vec<Sampler> = Method::ALL.iter().map(|&m| Sampler::ode(m, 3)).collect();
-    for &method in EdmMethod::ALL {
-        for churn in [0.0, 1.0] {
-            samplers.push(Sampler::Edm(Edm {
-                method,
-                churn,
-                n_steps: 3,
-                ..Edm::default()
-            }));
-        }
-    }
-    for &method in SdeMethod::ALL {
-        for &form in DiffusionForm::ALL {
-            for &last_step in LastStep::ALL {
-                samplers.push(Sampler::Sde(Sde {
-                    method,
-                    diffusion: diffusion(form),
-                    last_step,
-                    n_steps: 3,
-                    ..Sde::default()
-                }));
-            }
-        }
-    }
-    samplers
-}
-
-/// Every path, prediction, solver, diffusion and last step ends finite or is refused with a reason.
-#[test]
-fn every_combination_is_finite_or_refused() {
-    let (mut n_valid, mut n_refused) = (0, 0);
-    for path in Path::NAMED {
-        for prediction in net::predictions(&path) {
-            for sampler in every_sampler() {
-                let what = format!("{path} {prediction} {sampler:?}");
-                let is_adaptive = sampler.is_adaptive();
-                let config = config(path.clone(), prediction, sampler);
-                let end = match is_adaptive {
-                    true => config.seed(2).sample(&[3, 4]),
-                    false => config.session().map(|mut session| {
-                        let x = noise(2, 0, 2);
-                        solve(&mut session, &x, &[3, 4], |j| noise(3 + j as u64, 0, 2))
-                    }),
-                };
-                match end {
-                    Err(e) => {
-                        let text = e.to_string();
-                        let is_named = text.contains('`') || text.starts_with("sde: ");
-                        assert!(is_named, "{what}: names the setting: {text}");
-                        n_refused += 1;
-                    }
-                    Ok(end) => {
-                        assert!(end.iter().all(|x| x.is_finite()), "{what}");
-                        n_valid += 1;
-                    }
-                }
-            }
-        }
-    }
-    assert!(
-        n_valid > 1000 && n_refused > 0,
-        "{n_valid} valid, {n_refused} refused"
-    );
 }
 
 #[test]

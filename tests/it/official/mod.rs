@@ -2,6 +2,7 @@
 
 mod command;
 mod ddpm;
+mod edm;
 mod model;
 mod ode;
 mod presets;
