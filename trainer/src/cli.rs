@@ -18,6 +18,19 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "\
+Methods, with their equations and sources in METHODS.md:
+  paths         linear, gvp, vp, ou, edm, ddpm, file:TABLE (transport.path); from another data set (transport.base)
+  predictions   velocity, score, noise, data, denoiser, mean (transport.prediction)
+  losses        weights none, velocity, likelihood (transport.loss_weight); mse, rescaled-mse, kl, rescaled-kl of DDPM
+  times         uniform, logit-normal, log-normal, with a shift (transport.times); uniform, second-moment of DDPM
+  ODE           euler, midpoint, heun, heun3, rk4, rk4-38, bosh3, dopri5, adaptive-heun, dpm++2m, unipc (sit sample --ode)
+  SDE           euler, heun, pc, alternate (sit sample --sde); its diffusion constant, sbdm, sigma, linear, decreasing,
+                increasing-decreasing, w-kl-eta or file:PATH
+  EDM           heun, euler, with churn (sit sample --edm)
+  DDPM          ancestral, ddim (sit sample --ddpm), on models of every path
+  likelihood    exact trace, hutchinson, the bound of DDPM (sit nll); Girsanov's bound (sit loss); there and back (sit sample --reverse)
+  exact worlds  sit selftest, data.path = \"toy:NAME\"
+
 Examples:
   sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
@@ -27,6 +40,7 @@ Examples:
   sit export runs/digits --dtype f16 --out digits.safetensors
   sit info --preset SiT-XL/2
   sit profile runs/digits --trace digits.json
+  sit selftest --backend gpu
   sit data inspect /usr/share/datasets/fashion-mnist
 
 Exit codes: 0 done, 1 failure, 2 bad usage or input, 130 stopped by Ctrl-C or a signal; a run has saved a checkpoint.
@@ -131,6 +145,28 @@ mod tests {
     fn message(words: &str) -> String {
         let parsed = command().try_get_matches_from(words.split(' '));
         parsed.unwrap_err().render().to_string()
+    }
+
+    #[test]
+    fn every_method_is_in_the_help() {
+        use sit_engine::transport::{
+            DdpmLoss, DdpmMethod, DdpmTimes, DiffusionForm, EdmMethod, LossWeight, Method,
+            PathName, Prediction, SdeMethod, TimesKind,
+        };
+        macro_rules! names {
+            ($($name:ident)*) => {
+                [$($name::ALL.iter().map(|value| value.name()).collect::<Vec<_>>()),*].concat()
+            };
+        }
+        let words: Vec<&str> = EXAMPLES.split([' ', ',', '\n', ';']).collect();
+        for name in names!(Prediction LossWeight TimesKind Method SdeMethod DiffusionForm EdmMethod DdpmMethod DdpmLoss DdpmTimes)
+        {
+            let name = name.to_lowercase();
+            assert!(words.contains(&name.as_str()), "{name}");
+        }
+        for name in names!(PathName).into_iter().filter(|name| *name != "table") {
+            assert!(words.contains(&name.to_lowercase().as_str()), "{name}");
+        }
     }
 
     #[test]
