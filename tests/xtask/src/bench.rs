@@ -1,4 +1,6 @@
-//! `cargo xtask bench --peers pytorch`: the same work here and in a peer, in one run, in turns.
+//! `cargo xtask bench --peers pytorch|torchdiffeq`: the same work here and in a peer, in one run, in turns.
+
+mod solvers;
 
 use crate::{cargo, check, root, target};
 use anyhow::{Context, Result, ensure};
@@ -26,6 +28,13 @@ pub struct Args {
     /// A Python with the peer's packages, instead of a virtual environment made for it.
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Weights that torchdiffeq samples, as `sit export` writes them.
+    #[arg(
+        long,
+        value_name = "FILE.safetensors",
+        required_if_eq("peers", "torchdiffeq")
+    )]
+    weights: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,6 +47,8 @@ enum Backend {
 enum Peer {
     /// PyTorch eager.
     Pytorch,
+    /// torchdiffeq's dopri5 on PyTorch eager; and the cost of an evaluation in each of our solvers.
+    Torchdiffeq,
 }
 
 /// A size to measure: its name, sizes by the names of `Dit`, and the batch.
@@ -79,13 +90,15 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Makes the peer, checks that both sides compute the same, and prints one table.
 pub fn run(args: &Args) -> Result<()> {
-    let Peer::Pytorch = args.peers;
     let folder = target().join("peers");
     let python = match &args.python {
         Some(python) => python.clone(),
         None => pytorch(&folder)?,
     };
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    if let (Peer::Torchdiffeq, Some(weights)) = (args.peers, &args.weights) {
+        return solvers::run(args, weights, &python, &folder);
+    }
     let backend = match args.backend {
         Backend::Cpu => "cpu",
         Backend::Gpu => "gpu",

@@ -1,0 +1,121 @@
+//! What an evaluation of the network costs in each solver, and dopri5 against torchdiffeq.
+
+use super::{Args, Side, median, number, processor, text};
+use crate::{cargo, check, root, target};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+/// Images of a turn.
+const N: usize = 64;
+
+/// The engine's default tolerances.
+const TOLERANCE: [f64; 2] = [1e-3, 1e-6];
+
+/// Solvers whose evaluations are compared with Euler's.
+const SOLVERS: [&str; 10] = [
+    "midpoint",
+    "heun",
+    "heun3",
+    "rk4",
+    "rk4-38",
+    "dpm++2m",
+    "unipc",
+    "dopri5",
+    "bosh3",
+    "adaptive-heun",
+];
+
+/// Prints one table.
+pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<()> {
+    check(&mut cargo(
+        "build --release --package sit-tests --bin peer-solvers",
+    ))?;
+    let exchange = folder.join("exchange.safetensors");
+    let (mut ours, about) = Side::start(
+        Command::new(target().join("release/peer-solvers"))
+            .arg(weights)
+            .arg(&exchange)
+            .arg(N.to_string())
+            .env("RAYON_NUM_THREADS", args.threads.to_string()),
+    )?;
+    let sizes = folder.join("sizes.json");
+    let [rtol, atol] = TOLERANCE;
+    let content = json!({ "model": about["model"], "rtol": rtol, "atol": atol });
+    std::fs::write(&sizes, content.to_string()).with_context(|| sizes.display().to_string())?;
+
+    let mut lines = vec![format!(
+        "time of an evaluation of an image, relative to Euler's, batch {N}:"
+    )];
+    for solver in SOLVERS {
+        let mut ratios = Vec::new();
+        for round in 0..=args.rounds {
+            let one = |answer: &Value| -> Result<f64> {
+                Ok(number(answer, "ms")? / number(answer, "nfe")?)
+            };
+            let euler = one(&ours.ask(&format!("euler {N}"))?)?;
+            let other = one(&ours.ask(&format!("{solver} {N}"))?)?;
+            // The first turn warms up.
+            if round > 0 {
+                ratios.push(other / euler);
+            }
+        }
+        lines.push(format!("    {solver:14} {:.3}", median(ratios)));
+    }
+
+    let (mut theirs, peer) = Side::start(
+        Command::new(python)
+            .arg(root().join("tests/peers/pytorch/solvers.py"))
+            .args([&sizes, &exchange])
+            .env("OMP_NUM_THREADS", args.threads.to_string()),
+    )?;
+    lines.push(format!("dopri5, rtol {rtol:e}, atol {atol:e}, {N} images:"));
+    let alone = theirs.ask("dopri5 1")?;
+    lines.push(format!(
+        "    the peer, one image at a time: {:.1} evaluations an image, {:.1} images/s",
+        number(&alone, "nfe")?,
+        rate(number(&alone, "ms")?)
+    ));
+    let mut times = [Vec::new(), Vec::new()];
+    let mut last = Vec::new();
+    for round in 0..=args.rounds {
+        last.clear();
+        for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
+            let answer = side.ask(&format!("dopri5 {N}"))?;
+            if round > 0 {
+                times.push(number(&answer, "ms")?);
+            }
+            last.push(answer);
+        }
+    }
+    let [here, there] = times.map(median);
+    for (side, ms, answer) in [("here", here, &last[0]), ("peer", there, &last[1])] {
+        lines.push(format!(
+            "    {side}, batch {N}: {:.1} evaluations an image, {:.1} images/s, mean |x| {:.5}",
+            number(answer, "nfe")?,
+            rate(ms),
+            number(answer, "mean")?
+        ));
+    }
+    lines.push(format!(
+        "    {:.2}x the peer's images in a batch, {:.2}x of one at a time",
+        there / here,
+        number(&alone, "ms")? / here
+    ));
+    println!(
+        "{}, {}, f32, {} threads a side, medians of {} turns each; {}\n{}",
+        text(&about, "version")?,
+        text(&peer, "version")?,
+        args.threads,
+        args.rounds,
+        processor(),
+        lines.join("\n")
+    );
+    ours.stop()?;
+    theirs.stop()
+}
+
+fn rate(ms: f64) -> f64 {
+    N as f64 / ms * 1e3
+}
