@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 37] = [
+const FLAGS: [&str; 38] = [
     "along",
     "atol",
     "autoguide",
@@ -114,6 +114,7 @@ const FLAGS: [&str; 37] = [
     "probes",
     "respacing",
     "resume",
+    "reverse",
     "rtol",
     "sde",
     "snr",

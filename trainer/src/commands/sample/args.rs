@@ -62,13 +62,13 @@ pub struct Args {
     /// steps of an SDE that add some, so that a chain can be repeated.
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
-    /// Carry the images of --data to noise and back again by the same ODE solver, and tell how far from them they arrive. The grid and
+    /// Carry the images of --data to noise and back again by the same ODE solver or DDIM, and tell how far from them they arrive. The grid and
     /// the other outputs show what came back.
     #[arg(
         long,
         help_heading = "Images",
         requires = "data",
-        conflicts_with_all = ["sde", "init", "classes", "per_class", "index", "judge", "trajectory"]
+        conflicts_with_all = ["sde", "edm", "init", "classes", "per_class", "index", "judge", "trajectory"]
     )]
     pub reverse: bool,
     /// Real images for --reverse: a folder of pictures, IDX files, or an .npz file with arr_0 and label.

@@ -13,7 +13,7 @@ use sit_engine::model::{Model, NetworkIo};
 use sit_engine::sample::Sampling;
 use sit_engine::shape::Shape;
 use sit_engine::text::count;
-use sit_engine::transport::{Ode, Sampler, nfe};
+use sit_engine::transport::{DdpmSampler, Ode, Sampler, nfe};
 use std::io::Write;
 use std::path::Path;
 
@@ -40,12 +40,16 @@ pub fn wanted(examples: &Examples) -> Wanted {
     }
 }
 
-/// The sampler in the other direction; one of an SDE stays as it is.
+/// The sampler in the other direction; one that has none stays as it is.
 pub fn reversed(sampler: &Sampler) -> Sampler {
     match sampler {
         Sampler::Ode(ode) => Sampler::Ode(Ode {
             reverse: !ode.reverse,
             ..ode.clone()
+        }),
+        Sampler::Ddpm(chain) => Sampler::Ddpm(DdpmSampler {
+            reverse: !chain.reverse,
+            ..chain.clone()
         }),
         other => other.clone(),
     }
