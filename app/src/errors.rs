@@ -5,7 +5,7 @@
 
 use crate::state::{LaneStep, Record};
 use sit_engine::analytic::Mixture;
-use sit_engine::transport::{Path, Transport};
+use sit_engine::transport::{Path, Sampler, Transport};
 
 /// Order-4 steps within each step of the lane, for the true trajectory.
 const FINE: usize = 8;
@@ -37,7 +37,8 @@ pub struct Errors {
 }
 
 impl Ways {
-    /// The errors of a lane's points after `n` steps; `None` if a step adds noise, because then there is no true trajectory.
+    /// The errors of a lane's points after `n` steps; `None` if a step adds noise, because then there is no true trajectory, and for a
+    /// sampler that does not integrate the velocity over time.
     pub fn errors(
         &mut self,
         record: &Record,
@@ -47,7 +48,9 @@ impl Ways {
     ) -> Option<Errors> {
         let x = record.state(n)?;
         let steps = record.steps.get(..n)?;
-        if steps.iter().any(|s| s.noise() != 0.0) {
+        let sampler = |s: &LaneStep| &record.settings[s.segment].sampler;
+        let follows = |s: &LaneStep| matches!(sampler(s), Sampler::Ode(_) | Sampler::Sde(_));
+        if !steps.iter().all(|s| s.noise() == 0.0 && follows(s)) {
             return None;
         }
         let len = x.len().min(2 * N_POINTS);
@@ -61,7 +64,8 @@ impl Ways {
             };
         }
         for step in &steps[(self.coarse.len() - 1).min(n)..] {
-            self.push(step, mixture, transport);
+            let (path, _) = transport.place_of(sampler(step), step.step.t);
+            self.push(step, mixture, transport, &path);
         }
         let (c, f) = (&self.coarse[n], &self.fine[n]);
         let rms = |a: &dyn Fn(usize) -> f64, b: &[f64]| {
@@ -75,7 +79,7 @@ impl Ways {
         })
     }
 
-    fn push(&mut self, step: &LaneStep, mixture: &Mixture, transport: &Transport) {
+    fn push(&mut self, step: &LaneStep, mixture: &Mixture, transport: &Transport, path: &Path) {
         if step.segment != self.segment {
             self.history.clear();
         }
@@ -86,7 +90,7 @@ impl Ways {
         let mut fine = self.fine[self.fine.len() - 1].clone();
         let (t, dt) = (step.step.t, (step.step.t_next - step.step.t) / FINE as f64);
         for i in 0..FINE {
-            rk4(mixture, &transport.path, t + i as f64 * dt, dt, &mut fine);
+            rk4(mixture, path, t + i as f64 * dt, dt, &mut fine);
         }
         self.fine.push(fine);
     }

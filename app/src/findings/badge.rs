@@ -1,6 +1,6 @@
 //! Whether the lead lane and the next one have the same marginal.
 
-use super::{Place, group, place, time};
+use super::{Place, are_alike, group, place, time};
 use crate::state::{State, TIME_EPS};
 use crate::stats::Verdict;
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ pub enum Badge {
     Same,
     /// They have different classes.
     OtherClasses,
+    /// Their states have other shares of data and noise, because they follow different paths.
+    OtherPaths,
     /// They are at different times.
     Apart {
         /// The next time that both stop at, or else the last one.
@@ -88,6 +90,9 @@ impl Badges {
         }
         if x.values() == y.values() {
             return Badge::Same;
+        }
+        if !are_alike(state, pair) {
+            return Badge::OtherPaths;
         }
         let verdict = Verdict::of_lanes(&x, &y, PERMUTATIONS, state.seed);
         if self.found.len() >= KEPT {

@@ -107,9 +107,10 @@ impl Distances {
     /// The data at the time a lane shows, of the lane's classes.
     fn data(&mut self, state: &State, lane: usize) -> Option<Group> {
         let labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
-        let path = &state.model.as_ref()?.transport.path;
+        let transport = &state.model.as_ref()?.transport;
+        let (path, t) = state.records[lane].place(state.position(lane), transport);
         let like = self.known(state)?.like(&labels, MOST_DATA);
-        Some(at(&like, path, time(state, lane), state.seed))
+        Some(at(&like, &path, t, state.seed))
     }
 
     /// The distance of a lane from another or from the data, and whether it is that of the present state; else the last one. `None`

@@ -37,6 +37,20 @@ fn time(state: &State, lane: usize) -> f64 {
     state.records[lane].t(state.position(lane))
 }
 
+/// Whether two lanes show states with the same shares of data and noise, so that their distributions should agree.
+pub fn are_alike(state: &State, pair: [usize; 2]) -> bool {
+    // Less noise than this cannot be seen: some paths keep a little of it at the end.
+    const NEAR: f64 = 5e-3;
+    let Some(model) = &state.model else {
+        return false;
+    };
+    let [a, b] = pair.map(|lane| {
+        let (path, t) = state.records[lane].place(state.position(lane), &model.transport);
+        [path.alpha(t), path.sigma(t)]
+    });
+    a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= NEAR)
+}
+
 /// The first `most` samples that a lane shows, with their classes; `None` before they are computed.
 fn group(state: &State, lane: usize, most: usize) -> Option<Group> {
     let len = state.model.as_ref()?.io.image_len();

@@ -2,7 +2,7 @@
 
 use crate::state::{Record, State, evaluation};
 use crate::stats::path::{Norms, Straightness, local_error, rms};
-use sit_engine::transport::{Coefs, Transport};
+use sit_engine::transport::{Coefs, Reading, Sampler, Transport};
 use web_time::{Duration, Instant};
 
 /// Time budget of a frame for these numbers.
@@ -18,7 +18,7 @@ pub struct Row {
     /// The difference of the velocities with and without the class, where guidance is active.
     pub guide: Option<f64>,
     /// The estimated local error, Heun minus Euler. `None` for a step with noise, whose velocity changes mostly by that noise, and
-    /// if the velocity at the end of the step has not been computed.
+    /// if the velocity at the end of the step has not been computed; also for samplers that do not integrate it over t.
     pub error: Option<f64>,
     /// Length of the trajectory so far divided by the length of its chord.
     pub length_ratio: Option<f64>,
@@ -85,13 +85,16 @@ impl Trace {
         let norms = seen
             .as_ref()
             .and_then(|(x, out)| Norms::new(transport, sampler, step, x, out, noise));
-        let coefs = transport.velocity(step.times()[0]).ok();
+        let coefs = Reading::new(transport, sampler, step).velocity().ok();
         let velocity = coefs.zip(seen).map(|(c, (x, out))| combine(c, &x, &out));
         // A method that adds its noise first evaluates the velocity after the noise, not where the step before ended.
         let kicked = step.form().adds_noise_first();
+        // The others do not integrate the velocity over t.
+        let integrates = matches!(sampler, Sampler::Ode(_) | Sampler::Sde(_));
         if let Some(last) = k.checked_sub(1)
             && record.steps[last].noise() == 0.0
             && !kicked
+            && integrates
             && let (Some(v), Some(next)) = (&self.velocity, &velocity)
         {
             let [from, to] = self.rows[last].t;
@@ -195,7 +198,7 @@ mod tests {
             let norms = row.norms.unwrap();
             near(Some(norms.velocity), 2.0 * RMS);
             near(norms.drift, 2.0 * RMS);
-            assert_eq!((norms.noise, row.guide), (0.0, None));
+            assert_eq!((norms.noise, row.guide), (Some(0.0), None));
             near(row.length_ratio, 1.0);
             near(row.bend, 0.0);
             match row.error {
@@ -272,7 +275,7 @@ mod tests {
             (norms.drift, rows[1].error, rows[1].bend),
             (None, None, None)
         );
-        assert!(norms.noise > 0.0);
+        assert!(norms.noise.unwrap() > 0.0);
         // The predictor's error is known from the evaluation after it; its drift is the velocity.
         near(rows[0].error, 0.0);
         let norms = rows[2].norms.unwrap();

@@ -102,7 +102,7 @@ impl Ladder {
         Ok(Some(Measured::Point(Point {
             n_steps,
             nfe,
-            path: x.as_ref().map(far),
+            path: x.as_ref().filter(|_| self.of.has_path()).map(far),
             sliced: x.as_ref().map(|x| sliced(x, reference).distance()),
         })))
     }

@@ -11,7 +11,7 @@ use sit_engine::checkpoint::Reader;
 use sit_engine::error::{Error, Result};
 use sit_engine::model::{self, NetworkIo};
 use sit_engine::sample::{Session, brownian_noise, initial_noise, step_noise};
-use sit_engine::transport::Transport;
+use sit_engine::transport::{Sampler, Transport};
 use std::rc::Rc;
 use std::sync::Arc;
 use web_time::{Duration, Instant};
@@ -349,12 +349,12 @@ impl Run {
         let seed = self.plan.seed ^ settings.noise_seed << 32;
         let mut noise = vec![0.0; self.chunk * io.image_len()];
         let (step, first) = (planned.number, first as u64);
-        match settings.noise {
-            Noise::Independent => step_noise(&io, seed, step, first, &mut noise),
-            Noise::Brownian => {
-                let n_steps = settings.sampler.n_steps();
-                brownian_noise(&io, seed, step, n_steps, first, &mut noise)?;
+        match (settings.noise, &settings.sampler) {
+            (Noise::Brownian, Sampler::Sde(sde)) => {
+                brownian_noise(&io, seed, step, sde.n_steps, first, &mut noise)?;
             }
+            // The noise of EDM's sampler and of a chain is no increment of a path.
+            _ => step_noise(&io, seed, step, first, &mut noise),
         }
         Ok(noise)
     }

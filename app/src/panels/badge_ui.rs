@@ -6,6 +6,7 @@ use crate::look;
 use crate::state::State;
 use crate::stats::{Verdict, verdict};
 use egui::{Color32, RichText, Ui};
+use sit_engine::transport::Sampler;
 
 /// The badge of the lead lane and the next one.
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -36,6 +37,10 @@ fn words(ui: &Ui, badge: Badge) -> (Color32, String) {
             "equal: both have the same samples".to_owned(),
         ),
         Badge::OtherClasses => (weak, "not compared: they make other classes".to_owned()),
+        Badge::OtherPaths => (
+            weak,
+            "not compared: they follow different paths, which meet at t = 1".to_owned(),
+        ),
         Badge::Apart { common: Some(t) } => {
             (weak, format!("not at the same time; compare at t = {t:.3}"))
         }
@@ -63,5 +68,26 @@ fn about(state: &State, pair: [usize; 2]) -> String {
         text += "\n\nWith guidance ODE and SDE need not agree, however small the steps: \
                  the guided velocity is no longer that of one distribution's path.";
     }
+    for lane in pair {
+        if let Some(why) = own_end(&state.lanes[lane].settings_at(t).sampler) {
+            text += &format!("\n\nLane {}: {why}", lane + 1);
+        }
+    }
     text
+}
+
+/// Why a sampler may have another distribution, however small its steps.
+fn own_end(sampler: &Sampler) -> Option<&'static str> {
+    match sampler {
+        Sampler::Edm(edm) if edm.churn > 0.0 && edm.churn_noise != 1.0 => Some(
+            "the added noise is not what its noise levels say, so its distribution is another one by choice.",
+        ),
+        Sampler::Ddpm(ddpm) if ddpm.clip_x0.is_some() => {
+            Some("the predicted x₁ is clipped, which no small step undoes.")
+        }
+        Sampler::Ddpm(_) => {
+            Some("a chain has no more steps than its noise levels, so it stays a little coarse.")
+        }
+        _ => None,
+    }
 }

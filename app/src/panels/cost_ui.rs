@@ -3,7 +3,7 @@
 use super::Scene;
 use crate::look;
 use crate::state::{
-    CostAction, Curve, Point, REFERENCE_STEPS, RUNGS, State, height, priced, slope,
+    CostAction, Curve, Kind, Lane, Point, REFERENCE_STEPS, RUNGS, State, height, priced, slope,
 };
 use egui::{Button, Rangef, Ui};
 use egui_plot::{
@@ -26,8 +26,12 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         RUNGS[0],
         RUNGS[RUNGS.len() - 1],
     ));
-    buttons(ui, scene);
     let state = scene.state;
+    let is_chain = |lane: &Lane| Kind::of(&lane.settings().sampler) == Kind::Ddpm;
+    if state.lanes.iter().any(is_chain) {
+        ui.label("A chain is measured against itself with all of its noise levels, the most steps that it has.");
+    }
+    buttons(ui, scene);
     let lanes = 0..state.lanes.len();
     let curves: Vec<(usize, &Curve)> = lanes
         .filter_map(|lane| Some((lane, state.curve(lane)?)))
@@ -50,6 +54,8 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
 
 const PATH: &str = "x_ref starts from the same noise and takes many steps: Heun's method for an ODE, the lane's own for an SDE, along \
 the same Brownian path. Slope −1 is order 1: twice the steps, half the error. Ring: the lane as it is now.";
+
+const NO_PATH: &str = "other numbers of steps draw other noise, so only its crowds are compared";
 
 const DISTRIBUTION: &str = "Distance of the crowds. Dashed: what chance gives as many samples from other noise; below it they cannot be \
 told apart. A branch is measured from t = 0, with its last settings.";
@@ -78,15 +84,19 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>) {
 fn progress(ui: &mut Ui, lane: usize, curve: &Curve) {
     let text = match (&curve.failure, curve.points.len()) {
         (Some(failure), _) => failure.clone(),
-        (None, 0) => format!("reference, step {} of {REFERENCE_STEPS}", curve.reference),
+        (None, 0) => match Kind::of(&curve.of.settings.sampler) {
+            Kind::Ddpm => format!("reference, step {} of all levels", curve.reference),
+            _ => format!("reference, step {} of {REFERENCE_STEPS}", curve.reference),
+        },
         (None, n) if n < RUNGS.len() => format!("{n} of {} points", RUNGS.len()),
         (None, _) => {
-            let lost = curve.points.iter().filter(|p| p.path.is_none());
+            let lost = curve.points.iter().filter(|p| p.sliced.is_none());
             let lost: Vec<String> = lost.map(|p| p.n_steps.to_string()).collect();
-            if lost.is_empty() {
-                return;
+            match lost.is_empty() {
+                true if curve.of.has_path() => return,
+                true => NO_PATH.to_owned(),
+                false => format!("not finite in {} steps", lost.join(", ")),
             }
-            format!("not finite in {} steps", lost.join(", "))
         }
     };
     ui.horizontal_wrapped(|ui| {

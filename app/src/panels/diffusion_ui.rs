@@ -1,6 +1,6 @@
 //! The diffusion D(t) of the SDE lanes: its curve, its form, and drawing one by hand.
 
-use super::{Scene, lanes_ui};
+use super::{Scene, bound_ui, lanes_ui};
 use crate::look;
 use crate::state::{LanesAction, Settings};
 use egui::{ComboBox, Response, Sense, Slider, Ui};
@@ -18,7 +18,6 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let Some(model) = &scene.state.model else {
         return;
     };
-    let path = &model.transport.path;
     let mut any = false;
     for lane in 0..scene.state.lanes.len() {
         let old = scene.state.lanes[lane].settings().clone();
@@ -29,8 +28,9 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.separator();
         ui.strong(format!("Lane {}: {}", lane + 1, lanes_ui::title(&old)));
         let mut new = old.clone();
+        let (path, _) = model.transport.place_of(&old.sampler, 0.0);
         ui.push_id(("diffusion", lane), |ui| {
-            edit(ui, scene, lane, path, &mut new)
+            edit(ui, scene, lane, &path, &mut new)
         });
         if new != old {
             scene.act(LanesAction::SetLane(lane, new));
@@ -73,6 +73,9 @@ fn edit(ui: &mut Ui, scene: &Scene<'_>, lane: usize, path: &Path, new: &mut Sett
     if is_zero(diffusion, path) {
         ui.label("D = 0: this SDE is the ODE now.");
     }
+    let record = &scene.state.records[lane];
+    let now = record.t(scene.state.position(lane));
+    bound_ui::show(ui, lane, path, *window, diffusion, now);
     if let Some(failure) = &scene.state.records[lane].failure {
         ui.colored_label(ui.visuals().error_fg_color, failure);
     }

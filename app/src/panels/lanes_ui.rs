@@ -1,10 +1,10 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Settings, State, ViewAction};
+use crate::state::{Record, Settings, State, ViewAction};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
-use sit_engine::transport::{Diffusion, Sampler, Sde, SdeMethod};
+use sit_engine::transport::{DdpmMethod, Diffusion, Path, Sampler, Sde, SdeMethod};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
     let n = scene.state.lanes.len();
@@ -24,21 +24,44 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
 
 /// A lane's sampler in words.
 pub fn title(settings: &Settings) -> String {
+    let along = |path: &Option<Path>| match path {
+        Some(path) => format!(", along {path}"),
+        None => String::new(),
+    };
     match &settings.sampler {
-        Sampler::Ode(ode) => format!("ODE, {}", ode.method),
+        Sampler::Ode(ode) => format!("ODE, {}{}", ode.method, along(&ode.along)),
         Sampler::Sde(sde) => match diffusion(&settings.sampler) {
-            Some(d) => format!("SDE, {}, D = {} × {d}", sde.method, d.norm),
-            None => format!("SDE, {}, snr = {}", sde.method, sde.corrector.snr),
+            Some(d) => {
+                let path = along(&sde.along);
+                format!("SDE, {}, D = {} × {d}{path}", sde.method, d.norm)
+            }
+            None => {
+                let path = along(&sde.along);
+                format!("SDE, {}, snr = {}{path}", sde.method, sde.corrector.snr)
+            }
+        },
+        Sampler::Edm(edm) if edm.churn == 0.0 => format!("EDM, {}", edm.method),
+        Sampler::Edm(edm) => format!("EDM, {}, churn {}", edm.method, edm.churn),
+        Sampler::Ddpm(ddpm) => match ddpm.method {
+            DdpmMethod::Ancestral => "DDPM, ancestral".to_owned(),
+            DdpmMethod::Ddim => format!("DDIM, η = {}", ddpm.eta),
         },
         _ => String::new(),
     }
 }
 
-/// What a lane integrates.
+/// What a lane does.
 pub fn equation(settings: &Settings) -> &'static str {
     match (&settings.sampler, diffusion(&settings.sampler)) {
         (_, Some(_)) => "dX = (v + D s) dt + √(2D) dW",
         (Sampler::Sde(_), None) => "dX = v(X, t) dt, corrected",
+        (Sampler::Edm(edm), _) if edm.churn == 0.0 => "dX = (X − E[x₁|X]) dσ / σ",
+        (Sampler::Edm(_), _) => "noise added, then dX = (X − E[x₁|X]) dσ / σ",
+        (Sampler::Ddpm(ddpm), _) => match ddpm.method {
+            DdpmMethod::Ancestral => "X' = a E[x₁|X] + b X + c ε",
+            DdpmMethod::Ddim if ddpm.eta == 0.0 => "X' = α' E[x₁|X] + σ' E[x₀|X]",
+            DdpmMethod::Ddim => "X' = α' E[x₁|X] + √(σ'² − c²) E[x₀|X] + c ε",
+        },
         _ => "dX = v(X, t) dt",
     }
 }
@@ -55,6 +78,15 @@ pub fn diffusion(sampler: &Sampler) -> Option<&Diffusion> {
     }
 }
 
+/// What t counts.
+fn time_in_words(sampler: &Sampler) -> &'static str {
+    match sampler {
+        Sampler::Edm(_) => "Here t is the share of the steps that are done.",
+        Sampler::Ddpm(_) => "Here t counts noise levels, from the noisiest one on.",
+        _ => "t is the time of that path.",
+    }
+}
+
 fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let state = scene.state;
     let record = &state.records[lane];
@@ -63,12 +95,21 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     // One line each, so that the samples of all lanes start at the same height.
     ui.label(RichText::new(title(settings)).strong().size(16.0));
     ui.label(RichText::new(equation(settings)).italics());
-    ui.monospace(format!(
-        "t = {:.3}  step {position} of {}  {} evaluations",
-        record.t(position.min(record.steps.len())),
+    let t = record.t(position.min(record.steps.len()));
+    let line = ui.monospace(format!(
+        "t = {t:.3}  step {position} of {}  {} evaluations",
         record.steps.len(),
         record.nfe(position),
     ));
+    if let Some(model) = &state.model {
+        let (path, own) = record.place(position, &model.transport);
+        line.on_hover_text(format!(
+            "The state is {:.3} data + {:.3} noise, on the {path} path. {}",
+            path.alpha(own),
+            path.sigma(own),
+            time_in_words(&settings.sampler),
+        ));
+    }
     if let Some(failure) = &record.failure {
         ui.colored_label(ui.visuals().error_fg_color, failure);
     }
@@ -89,7 +130,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             let due = record.steps.len().min(position + 1);
             let is_computed = record.is_started() && record.frames.len() >= due;
             let text = match state.view.quantity {
-                crate::state::Quantity::Noise => "No noise is added in this step.",
+                crate::state::Quantity::Noise => no_noise(record, position),
                 _ if is_computed => "Nothing to show at this step.",
                 _ => "Computing …",
             };
@@ -105,6 +146,15 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             }
         }
         None => {}
+    }
+}
+
+/// Why there is no noise to show.
+fn no_noise(record: &Record, position: usize) -> &'static str {
+    let last = position.checked_sub(1).and_then(|k| record.steps.get(k));
+    match last.map(|planned| planned.step.noise_std()) {
+        Some(None) => "The network chooses the size of this noise, which is not recorded.",
+        _ => "No noise is added in this step.",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The lanes' distributions at the time shown: distances and histograms, of two lanes and of the data.
 
 use super::{Scene, nearest_ui};
-use crate::findings::{Along, Badges, Distance, LEVEL, Side};
+use crate::findings::{Along, Badges, Distance, LEVEL, Side, are_alike};
 use crate::look;
 use crate::stats::Band;
 use crate::stats::histogram::Histogram;
@@ -32,10 +32,14 @@ fn distances(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
         let t = |lane: usize| state.records[lane].t(state.position(lane));
         (t(a) - t(b)).abs() < crate::state::TIME_EPS
     };
+    let mut other_paths = false;
     if let &[a, b] = lanes
         && same_time(a, b)
     {
-        rows.push((a, Side::Lane(b), format!("lanes {} – {}", a + 1, b + 1)));
+        match are_alike(state, [a, b]) {
+            true => rows.push((a, Side::Lane(b), format!("lanes {} – {}", a + 1, b + 1))),
+            false => other_paths = true,
+        }
     }
     if has_data {
         let row = |&lane: &usize| (lane, Side::Data, format!("lane {} – data", lane + 1));
@@ -66,6 +70,9 @@ fn distances(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
                 ui.ctx().request_repaint();
             }
         });
+    if other_paths {
+        ui.small("These lanes follow different paths: between the ends their distributions should not agree, and they are not compared.");
+    }
     ui.small(format!(
         "In brackets: {:.0} % of bootstrap resamples.",
         100.0 * LEVEL

@@ -1,6 +1,7 @@
 //! The panels of the window, one file each. A panel reads the state and returns actions; it changes nothing itself.
 
 mod badge_ui;
+mod bound_ui;
 mod controls;
 mod cost_ui;
 mod data_ui;
@@ -8,6 +9,7 @@ mod diffusion_ui;
 mod header_ui;
 mod help_ui;
 mod lanes_ui;
+mod levels_ui;
 mod marginals_ui;
 mod model_ui;
 mod more_ui;

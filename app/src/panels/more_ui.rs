@@ -1,30 +1,60 @@
 //! Settings of a solver that are rarely changed: its times, its last step, where it adds noise, its corrector.
 
 use super::controls::{interval, number};
+use super::levels_ui;
 use egui::{CollapsingHeader, ComboBox, DragValue, Ui};
-use sit_engine::transport::{Corrector, Grid, Sampler, SdeMethod};
+use sit_engine::transport::{Corrector, Grid, Path, Sampler, SdeMethod};
 
 /// The most steps of a corrector at one time that are offered.
 const MOST_CORRECTIONS: u32 = 10;
 
-pub fn show(ui: &mut Ui, sampler: &mut Sampler) {
+/// Settings of a sampler of a model of the path `own`.
+pub fn show(ui: &mut Ui, sampler: &mut Sampler, own: &Path) {
     let more = CollapsingHeader::new("More").id_salt("more");
     more.show(ui, |ui| match sampler {
         Sampler::Ode(ode) => {
+            along(ui, &mut ode.along, own);
             grid(ui, &mut ode.grid);
             ui.checkbox(&mut ode.last_euler, "Last step by Euler's method")
                 .on_hover_text("So that the velocity is not evaluated at the end");
         }
         Sampler::Sde(sde) => {
+            along(ui, &mut sde.along, own);
             grid(ui, &mut sde.grid);
             interval(ui, "Noise from t =", &mut sde.noise_window);
             if sde.method == SdeMethod::PredictorCorrector {
                 corrector(ui, &mut sde.corrector);
             }
         }
+        Sampler::Edm(edm) => levels_ui::more_edm(ui, edm),
+        Sampler::Ddpm(ddpm) => levels_ui::more_chain(ui, ddpm, own),
         _ => {}
     });
 }
+
+/// Menu of the path of the states: the model's own, or another one with its usual numbers.
+fn along(ui: &mut Ui, along: &mut Option<Path>, own: &Path) {
+    let name = |path: &Option<Path>| match path {
+        None => format!("{own} (the model's)"),
+        Some(path) => path.to_string(),
+    };
+    ui.horizontal(|ui| {
+        let label = ui.label("Along the path").on_hover_text(ALONG).id;
+        let combo = ComboBox::from_id_salt("along").selected_text(name(along));
+        let inner = combo.show_ui(ui, |ui| {
+            let others = [Path::Linear, Path::Gvp, Path::VP, Path::OU].into_iter();
+            let others = others.filter(|path| path != own).map(Some);
+            for path in std::iter::once(None).chain(others) {
+                let text = name(&path);
+                ui.selectable_value(along, path, text);
+            }
+        });
+        inner.response.labelled_by(label);
+    });
+}
+
+const ALONG: &str = "Samples along another path than the model learned. All these paths have the same distributions up to scale, so the \
+network is asked where the share of noise is the same. t is then the time of that path.";
 
 /// A kind of time grid: its name, what it does, and one of it.
 type Kind = (&'static str, &'static str, Grid);

@@ -10,6 +10,7 @@ use egui::{
 };
 use egui_plot::{Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, Points};
 use sit_engine::analytic::Marginal;
+use sit_engine::transport::Sampler;
 
 /// Half the side of the plane that is shown.
 const REACH: f64 = 2.5;
@@ -71,7 +72,13 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
     let labels = state.labels(state.lanes[lane].settings_at(record.t(n)));
     let mixture = state.model.as_ref().and_then(|m| mixture(&m.source));
     let exact = mixture.as_ref().zip(state.model.as_ref());
-    let exact = exact.map(|(mixture, model)| mixture.at(&model.transport.path, record.t(n)));
+    let exact = exact.map(|(mixture, model)| {
+        let (path, t) = record.place(n, &model.transport);
+        mixture.at(&path, t)
+    });
+    // The others do not follow the velocity of their states' path.
+    let sampler = &state.lanes[lane].settings_at(record.t(n)).sampler;
+    let follows = matches!(sampler, Sampler::Ode(_) | Sampler::Sde(_));
     let side = ui.available_width();
     let background = exact.as_ref().map(|exact| density(ui, lane, exact));
     let plot = plane(&format!("plane {lane}")).width(side).height(side);
@@ -97,6 +104,7 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
             );
         }
         let (from, to) = match &exact {
+            _ if !follows => Field::default(),
             Some(exact) => field(exact),
             None => arrows(state, record, n).unwrap_or_default(),
         };
@@ -117,6 +125,9 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
             }) => ui.monospace(format!(
                 "error {total:.4} = solver {solver:.4} and network {network:.4} (rms; they may cancel)"
             )),
+            None if !follows => {
+                ui.label("Its steps are no ODE in t: compare the crowds, in the tab Marginals.")
+            }
             None => ui.label("With noise no single way is true: compare the crowds, in the tab Marginals."),
         };
     }

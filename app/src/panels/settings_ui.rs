@@ -1,10 +1,12 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
 use super::controls::{choose, interval, number};
-use super::{Scene, diffusion_ui, lanes_ui, more_ui};
-use crate::state::{LanesAction, MAX_LANES, MAX_STEPS, Model, Noise, Settings, other_kind};
+use super::{Scene, diffusion_ui, lanes_ui, levels_ui, more_ui};
+use crate::state::{
+    Kind, LanesAction, MAX_LANES, MAX_STEPS, Model, Noise, Settings, of_kind, other_kind,
+};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
-use sit_engine::transport::{GuidanceChannels, LastStep, Method, Sampler, SdeMethod};
+use sit_engine::transport::{GuidanceChannels, LastStep, Method, Path, Sampler, SdeMethod};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     for lane in 0..scene.state.lanes.len() {
@@ -38,7 +40,8 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
 fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
     let step = scene.state.position(lane);
     let branch = ui.button("Branch here").on_hover_text(format!(
-        "A further lane that leaves this one at step {step}: the ODE goes on as an SDE, the SDE as an ODE"
+        "A further lane that leaves this one at step {step}: the ODE goes on as an SDE, the SDE as an ODE, EDM's sampler with churn or \
+         without, the chain of DDPM by DDIM or by ancestral sampling"
     ));
     if branch.clicked() {
         let settings = Settings {
@@ -64,15 +67,17 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
 }
 
 fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
-    let is_sde = matches!(new.sampler, Sampler::Sde(_));
-    ui.horizontal(|ui| {
-        for (sde, name) in [(false, "ODE"), (true, "SDE")] {
-            if ui.radio(is_sde == sde, name).clicked() && is_sde != sde {
-                new.sampler = other_kind(&new.sampler);
+    let (now, path) = (Kind::of(&new.sampler), scene.state.model.as_ref());
+    let path = path.map_or(&Path::Linear, |model| &model.transport.path);
+    ui.horizontal_wrapped(|ui| {
+        for (kind, name, what) in Kind::ALL {
+            let radio = ui.radio(now == kind, name).on_hover_text(what);
+            if radio.clicked() && now != kind {
+                new.sampler = of_kind(&new.sampler, kind, path);
             }
         }
-        ui.label(lanes_ui::equation(new));
     });
+    ui.label(lanes_ui::equation(new));
     match &mut new.sampler {
         Sampler::Ode(ode) => {
             let methods = Method::ALL.iter().copied();
@@ -104,20 +109,23 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
             }
             noise(ui, &mut new.noise);
         }
+        Sampler::Edm(edm) => levels_ui::edm(ui, edm),
+        Sampler::Ddpm(ddpm) => levels_ui::chain(ui, ddpm),
         _ => {}
     }
     if let Some(model) = scene.state.model.as_ref().filter(|m| m.io.n_classes > 0) {
         class(ui, new, model);
         guidance(ui, new);
     }
-    more_ui::show(ui, &mut new.sampler);
+    more_ui::show(ui, &mut new.sampler, path);
     let failed = scene.state.records[lane].failure.is_some();
     if failed || new.t_eps.is_some() {
         ends(ui, new);
     }
 }
 
-fn steps(ui: &mut Ui, n_steps: &mut u32) {
+/// The number of steps.
+pub fn steps(ui: &mut Ui, n_steps: &mut u32) {
     let drag = DragValue::new(n_steps)
         .range(1..=MAX_STEPS as u32)
         .speed(0.2)

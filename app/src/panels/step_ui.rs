@@ -55,9 +55,11 @@ const TABLE: &[Entry] = &[
     ("ms", "Time it took to compute, in milliseconds", |c| {
         Some(format!("{:.1}", c.state.records[c.lane].frames[c.step].ms))
     }),
-    ("velocity", "rms of v(x, t), as guided", |c| {
-        number(c.row.norms?.velocity)
-    }),
+    (
+        "velocity",
+        "rms of v(x, t), as guided; for EDM and DDPM lanes that of the model's own path at the same noise level",
+        |c| number(c.row.norms?.velocity),
+    ),
     (
         "score",
         "rms of s(x, t), which follows from v; infinite at t = 1",
@@ -65,12 +67,14 @@ const TABLE: &[Entry] = &[
     ),
     (
         "drift",
-        "rms of v for the ODE, of v + D s for the SDE",
+        "rms of v for the ODE, of v + D s for the SDE; EDM and DDPM lanes do not integrate over t",
         |c| number(c.row.norms?.drift?),
     ),
-    ("noise", "rms of √(2D dt) ε, what the step added", |c| {
-        number(c.row.norms?.noise)
-    }),
+    (
+        "noise",
+        "rms of what the step added, √(2D dt) ε in an SDE; unknown where the network chooses its size",
+        |c| number(c.row.norms?.noise?),
+    ),
     (
         "v(class) − v(∅)",
         "rms of what guidance enlarges; only where it is active",
@@ -79,7 +83,7 @@ const TABLE: &[Entry] = &[
     (
         "Heun − Euler",
         "Estimated local error dt/2 |v(t + dt) − v(t)| of an Euler step, rms. Not for steps with noise, which changes v more than \
-         the step's size does, nor for the last one, after which v is not computed",
+         the step's size does, nor for the last one, after which v is not computed, nor for EDM and DDPM lanes",
         |c| number(c.row.error?),
     ),
     (

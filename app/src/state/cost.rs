@@ -2,12 +2,14 @@
 
 use super::{Classes, Lane, LaneStep, Noise, Settings, State};
 use sit_engine::error::{Error, Result};
-use sit_engine::transport::{Grid, Method, Sampler, Transport, nfe};
+use sit_engine::transport::{
+    DdpmMethod, EdmMethod, Grid, Method, Respacing, Sampler, Transport, nfe,
+};
 
 /// Numbers of steps that are measured.
 pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
-/// Steps of the reference. It has an error too: with a method of order 1, an eighth of that of the last rung.
+/// Steps of the reference, but of a chain. It has an error too: with a method of order 1, an eighth of that of the last rung.
 pub const REFERENCE_STEPS: u32 = 1024;
 
 /// Most samples that are measured.
@@ -53,7 +55,8 @@ pub struct Point {
     pub n_steps: u32,
     /// Network evaluations of a sample.
     pub nfe: usize,
-    /// Strong error: the mean distance between a sample and the reference's from the same noise; `None` if samples are not finite.
+    /// Strong error: the mean distance between a sample and the reference's from the same noise; `None` if samples are not finite, or
+    /// if other numbers of steps draw other noise ([`Subject::has_path`]).
     pub path: Option<f64>,
     /// Sliced Wasserstein distance of the two groups of samples. Common noise makes it less random, and on average it is never too
     /// small, because it is convex in both distributions.
@@ -119,16 +122,28 @@ impl Subject {
     }
 
     /// The settings of the reference. An ODE uses Heun's method, which is practically exact with so many steps; an SDE uses its own
-    /// method.
+    /// method. A chain uses all of its noise levels, of which there may be fewer.
     ///
     /// # Errors
     /// As [`Subject::rung`].
     pub fn reference(&self) -> Result<Settings> {
         let mut settings = self.rung(REFERENCE_STEPS)?;
-        if let Sampler::Ode(ode) = &mut settings.sampler {
-            ode.method = Method::Heun;
+        match &mut settings.sampler {
+            Sampler::Ode(ode) => ode.method = Method::Heun,
+            Sampler::Edm(edm) if edm.churn == 0.0 => edm.method = EdmMethod::Heun,
+            Sampler::Ddpm(ddpm) => ddpm.respacing = Some(Respacing::All),
+            _ => {}
         }
         Ok(settings)
+    }
+
+    /// Whether runs with other numbers of steps have the same noise, so that their samples can be compared one by one.
+    pub fn has_path(&self) -> bool {
+        match &self.settings.sampler {
+            Sampler::Edm(edm) => edm.churn == 0.0,
+            Sampler::Ddpm(ddpm) => ddpm.method == DdpmMethod::Ddim && ddpm.eta == 0.0,
+            _ => true,
+        }
     }
 }
 
@@ -137,6 +152,8 @@ fn with_steps(settings: &Settings, n: u32) -> Settings {
     match &mut settings.sampler {
         Sampler::Ode(ode) => ode.n_steps = n,
         Sampler::Sde(sde) => sde.n_steps = n,
+        Sampler::Edm(edm) => edm.n_steps = n,
+        Sampler::Ddpm(ddpm) => ddpm.respacing = Some(Respacing::Sections(vec![n])),
         _ => {}
     }
     settings

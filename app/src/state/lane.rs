@@ -4,8 +4,8 @@ use super::MAX_STEPS;
 use serde::{Deserialize, Serialize};
 use sit_engine::error::{Error, Result};
 use sit_engine::transport::{
-    Diffusion, Grid, Guidance, Method, Ode, Sampler, Sde, SdeMethod, Step, Transport, schedule,
-    schedule_from,
+    DdpmSampler, Diffusion, Grid, Guidance, Method, Ode, Sampler, Sde, SdeMethod, Step, Transport,
+    schedule, schedule_from,
 };
 
 /// Which normal numbers an SDE's steps use.
@@ -95,7 +95,8 @@ impl Settings {
                     ode.method
                 ),
             )),
-            Sampler::Ode(Ode { reverse: true, .. }) => Err(Error::Config(
+            Sampler::Ode(Ode { reverse: true, .. })
+            | Sampler::Ddpm(DdpmSampler { reverse: true, .. }) => Err(Error::Config(
                 "a lane goes from noise to data, and this sampler from data to noise".into(),
             )),
             _ => Ok(()),
@@ -210,7 +211,11 @@ impl Lane {
             let transport = &transport;
             let steps = match list.last() {
                 // A branch starts where the step before it ended.
-                Some(last) => schedule_from(transport, sampler, last.step.t_next)?,
+                Some(last) => {
+                    let past = &self.segments[last.segment].settings.sampler;
+                    check_branch(transport, [past, sampler], last.step.t_next)?;
+                    schedule_from(transport, sampler, last.step.t_next)?
+                }
                 None => schedule(transport, sampler)?,
             };
             let first = list.len();
@@ -224,36 +229,32 @@ impl Lane {
     }
 }
 
+/// Refuses a branch by a sampler that expects other states at time `t` than its past has.
+fn check_branch(transport: &Transport, samplers: [&Sampler; 2], t: f64) -> Result<()> {
+    const NEAR: f64 = 1e-6;
+    let [(path, [alpha, sigma]), (other, expected)] = samplers.map(|sampler| {
+        let (path, t) = transport.place_of(sampler, t);
+        let shares = [path.alpha(t), path.sigma(t)];
+        (path, shares)
+    });
+    let far = |a: f64, b: f64| (a - b).abs() > NEAR * a.abs().max(1.0);
+    if far(alpha, expected[0]) || far(sigma, expected[1]) {
+        return Err(Error::Config(format!(
+            "a branch goes on from its lane's state, which at t = {t:.3} is {alpha:.3} data + {sigma:.3} noise on the {path} path; \
+             this sampler expects {:.3} data + {:.3} noise, on the {other} path",
+            expected[0], expected[1],
+        )));
+    }
+    Ok(())
+}
+
 /// Times closer than this are the same.
 pub const TIME_EPS: f64 = 1e-9;
-
-/// An SDE with the ODE's steps, or the reverse.
-pub fn other_kind(sampler: &Sampler) -> Sampler {
-    let n = sampler.n_steps();
-    let other = match sampler {
-        Sampler::Sde(Sde {
-            method: SdeMethod::Heun,
-            ..
-        }) => ode(Method::Heun, n + 1),
-        Sampler::Sde(_) => ode(Method::Euler, n + 1),
-        Sampler::Ode(Ode {
-            method: Method::Heun,
-            ..
-        }) => sde(SdeMethod::Heun, Diffusion::default(), n),
-        _ => sde(SdeMethod::Euler, Diffusion::default(), n),
-    };
-    match (other, sampler.grid().clone()) {
-        // A list of times ends where its own sampler does.
-        (other, Grid::Times(_)) => other,
-        (Sampler::Ode(ode), grid) => Sampler::Ode(Ode { grid, ..ode }),
-        (Sampler::Sde(sde), grid) => Sampler::Sde(Sde { grid, ..sde }),
-        (other, _) => other,
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sit_engine::transport::{Edm, Path, Respacing};
 
     #[test]
     fn ode_and_sde_of_n_steps_have_the_same_times() {
@@ -370,21 +371,70 @@ mod tests {
     }
 
     #[test]
-    fn the_other_kind_keeps_the_time_grid() {
-        let grid = Grid::Power(2.0);
-        for method in [Method::Heun, Method::UniPc] {
-            let sampler = Sampler::Ode(Ode {
-                method,
-                grid: grid.clone(),
+    fn a_branch_goes_on_from_states_that_it_knows() {
+        let transport = Transport::default();
+        let of = |sampler: Sampler| Settings {
+            sampler,
+            ..Settings::default()
+        };
+        let along = |path| {
+            Sampler::Ode(Ode {
+                n_steps: 8,
+                along: Some(path),
                 ..Ode::default()
-            });
-            let other = other_kind(&sampler);
-            assert_eq!(other.grid(), &grid);
-            let back = other_kind(&other);
-            assert_eq!(
-                (back.n_steps(), back.grid()),
-                (sampler.n_steps(), sampler.grid())
+            })
+        };
+        let chain = |sampler: DdpmSampler, n| {
+            Sampler::Ddpm(DdpmSampler {
+                respacing: Some(Respacing::Sections(vec![n])),
+                ..sampler
+            })
+        };
+        let edm = |n_steps, churn| {
+            Sampler::Edm(Edm {
+                n_steps,
+                churn,
+                ..Edm::default()
+            })
+        };
+        let steps = |from: Sampler, to: Sampler| {
+            let lane = Lane::new(of(from));
+            let t = lane.steps(&transport).unwrap()[3].step.t_next;
+            let steps = lane.branch(t, of(to)).steps(&transport);
+            steps.map(|steps| steps.len())
+        };
+        let noisy = sde(SdeMethod::Euler, Diffusion::default(), 8);
+        let (ancestral, ddim) = (DdpmSampler::ancestral(), DdpmSampler::ddim(0.0));
+        for (from, to, n) in [
+            (ode(Method::Euler, 8), noisy.clone(), 8),
+            // The path by its name is the model's own.
+            (ode(Method::Euler, 8), along(Path::Linear), 8),
+            (edm(8, 0.0), edm(8, 5.0), 8),
+            (chain(ancestral.clone(), 10), chain(ddim.clone(), 10), 10),
+        ] {
+            assert_eq!(steps(from, to).unwrap(), n);
+        }
+        for (from, to) in [
+            (ode(Method::Euler, 8), along(Path::Gvp)),
+            (along(Path::VP), noisy),
+            (ode(Method::Euler, 8), edm(8, 0.0)),
+            (edm(8, 0.0), edm(16, 0.0)),
+            (edm(8, 0.0), chain(ddim, 8)),
+        ] {
+            let message = steps(from, to).unwrap_err().to_string();
+            assert!(
+                message.contains("a branch goes on from its lane's state"),
+                "{message}"
             );
         }
+        let back = DdpmSampler {
+            reverse: true,
+            ..DdpmSampler::ddim(0.0)
+        };
+        let refused = Lane::new(of(back.into())).steps(&transport).unwrap_err();
+        assert!(
+            refused.to_string().contains("from data to noise"),
+            "{refused}"
+        );
     }
 }

@@ -154,6 +154,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{Kind, LanesAction, of_kind};
+    use sit_engine::transport::{Method, Path, Sampler};
 
     #[test]
     fn a_link_comes_back_whole() {
@@ -202,5 +204,42 @@ mod tests {
         }
         let cut = &link.encode()[..40];
         assert!(Link::decode(cut).is_err());
+    }
+
+    #[test]
+    fn every_kind_of_sampler_comes_back_and_older_links_still_open() {
+        let mut state = State::default();
+        for (kind, ..) in Kind::ALL {
+            let mut settings = state.lanes[1].settings().clone();
+            settings.sampler = of_kind(&settings.sampler, kind, &Path::Linear);
+            if let Sampler::Ode(ode) = &mut settings.sampler {
+                ode.along = Some(Path::VP);
+            }
+            state.apply(LanesAction::SetLane(1, settings));
+            let link = state.link();
+            let text = link.encode();
+            assert!(text.len() < 1500, "{} characters", text.len());
+            assert_eq!(Link::decode(&text).unwrap(), link);
+        }
+        // As it was written before there were other paths.
+        let json = r#"{"version":1,"source":"digits","seed":3,"n_samples":8,"classes":"all","lanes":[{"segments":[{"from":0.0,
+            "settings":{"sampler":{"kind":"ode","method":"heun","n_steps":7},"guidance":{"scale":1.0,"interval":[0.0,1.0],
+            "channels":"all"},"noise":"independent","noise_seed":0,"class":null,"t_eps":null}}]}],"cursor":2,"speed":15.0,
+            "view":{"quantity":"state","layout":"grid","tab":"lanes","sample":null}}"#;
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        let now = serde_json::to_value(State::default().link()).unwrap();
+        let mut old = now.clone();
+        for key in ["seed", "n_samples", "lanes", "cursor"] {
+            old[key] = value[key].clone();
+        }
+        old["lanes"][0]["segments"][0]["settings"]["guidance"] =
+            now["lanes"][0]["segments"][0]["settings"]["guidance"].clone();
+        let link = Link::decode(&BASE64.encode(old.to_string())).unwrap();
+        let sampler = &link.lanes[0].segments[0].settings.sampler;
+        assert_eq!(*sampler, Sampler::ode(Method::Heun, 7));
+        // Another path is one of those that have a name.
+        old["lanes"][0]["segments"][0]["settings"]["sampler"]["along"] = "EDM".into();
+        let refused = Link::decode(&BASE64.encode(old.to_string())).unwrap_err();
+        assert!(refused.to_string().contains("expected Linear"), "{refused}");
     }
 }

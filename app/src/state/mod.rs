@@ -5,6 +5,7 @@ mod bytes;
 mod cost;
 mod data;
 mod keys;
+mod kind;
 mod lane;
 mod lanes;
 mod link;
@@ -24,9 +25,8 @@ pub use cost::{
 };
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
 pub use keys::{Shortcut, shortcuts};
-pub use lane::{
-    DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, other_kind, sde,
-};
+pub use kind::{Kind, of_kind, other_kind};
+pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use lanes::LanesAction;
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};

@@ -1,7 +1,7 @@
 //! What is drawn, as a combination of recorded arrays: every quantity is linear in them.
 
 use super::{LaneStep, Quantity, Record};
-use sit_engine::transport::{Coefs, Transport};
+use sit_engine::transport::{Coefs, Reading, Transport};
 use std::sync::Arc;
 
 /// `coef · data` of a sum.
@@ -48,8 +48,10 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
             return Vec::new();
         };
         let noise = record.frames[last].noise.as_ref();
+        let std = record.steps[last].step.noise_std();
         return noise
-            .and_then(|noise| term(record.steps[last].noise(), noise))
+            .zip(std)
+            .and_then(|(noise, std)| term(std, noise))
             .into_iter()
             .collect();
     }
@@ -75,9 +77,11 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
         (None, _) | (_, Quantity::VelocityCond) => (1.0, 0.0),
         (Some(_), _) => (scale, 1.0 - scale),
     };
+    let sampler = &record.settings[planned.segment].sampler;
+    let reading = Reading::new(transport, sampler, &planned.step);
     let coefs = match quantity {
-        Quantity::Predicted | Quantity::Difference => transport.x1_pred(t),
-        _ => transport.velocity(t),
+        Quantity::Predicted | Quantity::Difference => reading.data(),
+        _ => reading.velocity(),
     };
     let Ok(Coefs { x, out }) = coefs else {
         // There is no prediction at a singular start.

@@ -1,6 +1,7 @@
 //! Recorded results: every step of every lane, within a memory budget, so that moving the cursor recomputes nothing.
 
 use super::{LaneStep, Settings, State, TIME_EPS};
+use sit_engine::transport::{Path, Transport};
 use std::sync::Arc;
 
 /// Bytes that all records together may take.
@@ -69,6 +70,15 @@ impl Record {
         match n {
             0 => self.steps.first().map_or(0.0, |s| s.step.t),
             _ => self.steps[n - 1].step.t_next,
+        }
+    }
+
+    /// The path of the state after `n` steps, and its time on it. It is that of the model unless the sampler has its own.
+    pub fn place(&self, n: usize, transport: &Transport) -> (Path, f64) {
+        let step = self.steps.get(n).or(self.steps.last());
+        match step.and_then(|step| self.settings.get(step.segment)) {
+            Some(settings) => transport.place_of(&settings.sampler, self.t(n)),
+            None => (transport.path.clone(), self.t(n)),
         }
     }
 

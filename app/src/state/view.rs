@@ -48,7 +48,7 @@ impl Quantity {
             Quantity::VelocityCond => "velocity v(class)",
             Quantity::VelocityUncond => "velocity v(∅)",
             Quantity::VelocityGuide => "v(class) − v(∅)",
-            Quantity::Noise => "noise added √(2D dt) ε",
+            Quantity::Noise => "noise that the step added",
             Quantity::Difference => "difference from the first lane",
         }
     }

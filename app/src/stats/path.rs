@@ -1,6 +1,6 @@
 //! The trajectory from noise to data: the norms of what moves it, how straight it is, and the error of a step.
 
-use sit_engine::transport::{Coefs, Sampler, Sde, Step, Transport};
+use sit_engine::transport::{Coefs, Reading, Sampler, Sde, Step, Transport};
 
 /// Root mean square over all values; NaN of none.
 pub fn rms(x: &[f32]) -> f64 {
@@ -27,10 +27,11 @@ pub struct Norms {
     pub velocity: f64,
     /// The score; `None` where it is infinite (t = 1).
     pub score: Option<f64>,
-    /// The drift the sampler integrates, `v` or `v + D s`, per unit of time; `None` in a step that takes no time.
+    /// The drift the sampler integrates, `v` or `v + D s`, per unit of time; `None` in a step that takes no time, and for a sampler
+    /// that integrates over noise levels.
     pub drift: Option<f64>,
-    /// The noise the step adds.
-    pub noise: f64,
+    /// The noise the step adds; `None` where the network chooses its size.
+    pub noise: Option<f64>,
 }
 
 impl Norms {
@@ -48,27 +49,29 @@ impl Norms {
         noise: &[f32],
     ) -> Option<Self> {
         let norm = |coefs: Coefs| rms_of(coefs, x, out);
-        let t = step.times()[0];
-        let velocity = transport.velocity(t).ok()?;
+        let reading = Reading::new(transport, sampler, step);
+        let velocity = reading.velocity().ok()?;
         let dt = step.t_next - step.t;
         let drift = match (sampler, step.times()) {
             (Sampler::Sde(_), [_]) => Some(drift_of(step)).filter(|_| dt > 0.0),
-            (Sampler::Sde(sde), _) if in_window(sde, t) => {
-                Some(transport.drift(&sde.diffusion, t).ok()?)
+            (Sampler::Sde(sde), _) if in_window(sde, step.t) => {
+                Some(reading.drift(&sde.diffusion).ok()?)
             }
-            _ => Some(velocity),
+            (Sampler::Sde(_) | Sampler::Ode(_), _) => Some(velocity),
+            _ => None,
         };
-        let added = step.noise();
+        let added = |std: f64| match std {
+            0.0 => 0.0,
+            std => {
+                assert_eq!(noise.len(), x.len(), "noise of another length");
+                std * rms(noise)
+            }
+        };
         Some(Self {
             velocity: norm(velocity),
-            score: transport.score(t).ok().map(norm),
+            score: reading.score().ok().map(norm),
             drift: drift.map(norm),
-            noise: if added == 0.0 {
-                0.0
-            } else {
-                assert_eq!(noise.len(), x.len(), "noise of another length");
-                added * rms(noise)
-            },
+            noise: step.noise_std().map(added),
         })
     }
 }
@@ -236,7 +239,7 @@ mod tests {
         );
         near(
             "noise",
-            norms.noise,
+            norms.noise.unwrap(),
             ((1.0 - t) * 0.02_f64).sqrt() * 0.125_f64.sqrt(),
             1e-6,
         );
@@ -244,13 +247,16 @@ mod tests {
             Norms::new(&transport, &sampler, last, &x, &v, &[])
                 .unwrap()
                 .noise,
-            0.0
+            Some(0.0)
         );
 
         let ode = Sampler::ode(Method::Euler, 2);
         let start = schedule(&transport, &ode).unwrap()[0];
         let norms = Norms::new(&transport, &ode, &start, &x, &v, &[]).unwrap();
-        assert_eq!((norms.drift, norms.noise), (Some(norms.velocity), 0.0));
+        assert_eq!(
+            (norms.drift, norms.noise),
+            (Some(norms.velocity), Some(0.0))
+        );
         let end = Step::runge_kutta(&Tableau::EULER, [1.0; 2], 0.0, |t| transport.velocity(t));
         let end = end.unwrap();
         assert_eq!(

@@ -153,6 +153,34 @@ impl<'a> Along<'a> {
     }
 }
 
+/// A path in files, by the name of one with its usual numbers.
+pub(super) mod by_name {
+    use crate::transport::{Path, PathName};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    pub fn serialize<S: Serializer>(path: &Option<Path>, to: S) -> Result<S::Ok, S::Error> {
+        let name = path.as_ref().map(Path::name);
+        match name.and_then(PathName::usual) == *path {
+            true => name.serialize(to),
+            false => Err(ser::Error::custom(
+                "a path with numbers of its own has no name",
+            )),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Path>, D::Error> {
+        let Some(name) = Option::<PathName>::deserialize(from)? else {
+            return Ok(None);
+        };
+        match name {
+            PathName::Linear | PathName::Gvp | PathName::Vp | PathName::Ou => Ok(name.usual()),
+            _ => Err(de::Error::custom(format!(
+                "along: got {name}, expected Linear, GVP, VP or OU"
+            ))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,5 +271,30 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_path_is_stored_by_its_name() {
+        let ode = |along| {
+            Sampler::Ode(Ode {
+                along,
+                ..Ode::default()
+            })
+        };
+        for along in [None, Some(Path::Gvp), Some(Path::VP)] {
+            let text = serde_json::to_string(&ode(along.clone())).unwrap();
+            assert_eq!(text.contains("along"), along.is_some(), "{text}");
+            assert_eq!(
+                serde_json::from_str::<Sampler>(&text).unwrap(),
+                ode(along.clone())
+            );
+        }
+        let own = ode(Some(Path::Ou { time: 3.0 }));
+        assert!(serde_json::to_string(&own).is_err());
+        for name in ["EDM", "table", "DDPM"] {
+            let text = format!(r#"{{"kind":"ode","along":"{name}"}}"#);
+            let error = serde_json::from_str::<Sampler>(&text).unwrap_err();
+            assert!(error.to_string().contains("expected Linear"), "{error}");
+        }
     }
 }

@@ -275,7 +275,7 @@ fn check_reach(model: &Path, levels: &Ddpm, chain: &Chain) -> Result<()> {
                 "ddpm",
                 format!(
                     "the model's {model} path lacks noise level {index} of the {} schedule: its sigma over alpha goes from {:.4} to \
-                     {:.4}, and that level has {:.4}; expected a respacing without it, such as ddim20, or the flags of an ODE or SDE",
+                     {:.4}, and that level has {:.4}; expected a respacing without it, such as ddim20, or an ODE or SDE",
                     levels.schedule(),
                     libm::exp(-reached[0]),
                     libm::exp(-reached[1]),

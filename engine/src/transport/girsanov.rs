@@ -48,11 +48,13 @@ pub fn girsanov(
         )));
     }
     let rate = |t: f64| {
-        let (d, sbdm, error) = (diffusion.at(path, t), path.drift_var(t), error.at(t));
+        let error = error.at(t);
         match error == 0.0 {
             true => 0.0,
-            // (1 + D / S)^2 / (4 D), finite also where S is infinite.
-            false => 0.25 * error * (1.0 / d + 2.0 / sbdm + d / sbdm / sbdm),
+            false => {
+                let [factor, _] = girsanov_factor(path, diffusion.at(path, t), t);
+                error * factor
+            }
         }
     };
     let mut nats = 0.0;
@@ -73,6 +75,15 @@ pub fn girsanov(
         nats,
         diverges_at: None,
     })
+}
+
+/// The factor `(1 + D / S)^2 / (4 D)` of the velocity's squared error in Girsanov's bound, for a diffusion `d` at `t`, and the least one
+/// of any diffusion, `1 / S` for `D = S`. Infinite without diffusion.
+#[doc(hidden)]
+pub fn girsanov_factor(path: &Path, d: f64, t: f64) -> [f64; 2] {
+    let sbdm = path.drift_var(t);
+    // Finite also where S is infinite.
+    [0.25 * (1.0 / d + 2.0 / sbdm + d / sbdm / sbdm), 1.0 / sbdm]
 }
 
 /// An upper bound on the divergence of `x_t = alpha x1 + sigma x0` from `N(0, std^2 I)` at the start, in nats over `n_values` dimensions:

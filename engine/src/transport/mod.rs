@@ -49,6 +49,7 @@ mod multistep;
 mod names;
 mod path;
 mod prediction;
+mod reading;
 mod sampler;
 mod solver;
 mod step;
@@ -66,12 +67,16 @@ pub use ddpm::{Chain, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Respacing, Varian
 pub use diffusion::{Diffusion, DiffusionForm, KlEta};
 pub use edm::{Edm, EdmMethod};
 pub(crate) use flow::{Drift, Flow, Leg, Way};
+#[doc(hidden)]
+pub use girsanov::girsanov_factor;
 pub use girsanov::{Bound, girsanov, start_kl};
 pub use grid::Grid;
 pub use guidance::{Guidance, GuidanceChannels};
 pub use interval::Interval;
 pub use path::{DATA_MIN_SIGMA, Path, PathName, PathTable};
 pub use prediction::{LossWeight, Prediction};
+#[doc(hidden)]
+pub use reading::Reading;
 pub use sampler::{
     Corrector, DEFAULT_LAST_STEP_SIZE, LastStep, Method, Ode, Sampler, Sde, SdeMethod,
 };

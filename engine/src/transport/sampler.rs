@@ -1,5 +1,6 @@
 //! Sampling methods, last steps and their settings (SiT's `Sampler`).
 
+use super::along::by_name;
 use super::{DdpmSampler, Diffusion, Edm, Grid, Path, Tableau, Tolerance, names::named_enum};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -139,7 +140,7 @@ pub struct Ode {
     #[serde(skip_serializing_if = "is_default")]
     pub tolerance: Tolerance,
     /// The path of the states, by the exact change of scale and time; `None` for the model's own.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "by_name")]
     pub along: Option<Path>,
 }
 
@@ -204,7 +205,7 @@ pub struct Sde {
     #[serde(skip_serializing_if = "is_default")]
     pub corrector: Corrector,
     /// The path of the states, by the exact change of scale and time; `None` for the model's own.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "by_name")]
     pub along: Option<Path>,
 }
 

@@ -379,6 +379,17 @@ impl Step {
         self.noise
     }
 
+    /// Standard deviation of the added noise, also in discrete diffusion; `None` where the network chooses it for every value.
+    pub fn noise_std(&self) -> Option<f64> {
+        match self.posterior.filter(|_| self.noise != 0.0) {
+            None => Some(self.noise),
+            Some(posterior) => {
+                let [log, of_network] = posterior.log_std;
+                (of_network == 0.0).then(|| self.noise * libm::exp(log))
+            }
+        }
+    }
+
     /// Times of the evaluations, as the network knows them.
     pub fn times(&self) -> &[f64] {
         &self.times[..self.n_stages]

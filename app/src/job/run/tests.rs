@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::source::{Origin, open};
-use crate::state::{Lane, Quantity, Record, Source, ode, sde, terms, total};
-use crate::stats::path::{rms, strong_error};
-use sit_engine::transport::{Diffusion, Method, Path, Prediction, Sampler, SdeMethod};
+use crate::state::{Lane, Quantity, Record, Source, evaluation, ode, sde, terms, total};
+use crate::stats::path::{Norms, rms, strong_error};
+use sit_engine::transport::{
+    DdpmSampler, Diffusion, Edm, EdmMethod, Method, Ode, Path, Prediction, Respacing, Sampler, Sde,
+    SdeMethod,
+};
 
 #[test]
 fn pieces_are_about_equal_and_in_the_budget() {
@@ -25,7 +28,49 @@ fn samplers(n: u32) -> Vec<Sampler> {
     let odes = fixed.map(|method| ode(*method, n));
     let sdes = SdeMethod::ALL.iter();
     odes.chain(sdes.map(|method| sde(*method, Diffusion::default(), n)))
+        .chain(of_levels(n))
+        .chain(along_others(n))
         .collect()
+}
+
+/// Samplers with noise levels of their own.
+fn of_levels(n: u32) -> Vec<Sampler> {
+    let edm = |method, churn| {
+        Sampler::Edm(Edm {
+            method,
+            n_steps: n,
+            churn,
+            ..Edm::default()
+        })
+    };
+    let chain = |sampler: DdpmSampler, clip_x0| {
+        Sampler::Ddpm(DdpmSampler {
+            respacing: Some(Respacing::Sections(vec![n])),
+            clip_x0,
+            ..sampler
+        })
+    };
+    vec![
+        edm(EdmMethod::Euler, 0.0),
+        edm(EdmMethod::Heun, 0.0),
+        edm(EdmMethod::Heun, 8.0),
+        chain(DdpmSampler::ancestral(), None),
+        chain(DdpmSampler::ancestral(), Some(6.0)),
+        chain(DdpmSampler::ddim(0.0), None),
+        chain(DdpmSampler::ddim(0.5), Some(6.0)),
+    ]
+}
+
+/// An ODE and an SDE along other paths.
+fn along_others(n: u32) -> Vec<Sampler> {
+    let others = [Path::Gvp, Path::VP, Path::OU].into_iter();
+    let both = |path: Path| {
+        let (mut ode, mut sde) = (Ode::default(), Sde::default());
+        (ode.n_steps, ode.along) = (n, Some(path.clone()));
+        (sde.n_steps, sde.along) = (n, Some(path));
+        [Sampler::Ode(ode), Sampler::Sde(sde)]
+    };
+    others.flat_map(both).collect()
 }
 
 /// A lane's states, each as many numbers as its `n` samples have; at most `chunk` samples are computed at a time.
@@ -112,7 +157,7 @@ fn every_method_reaches_the_data_of_an_exact_field() {
     for sampler in samplers(40) {
         let x = end(sampler.clone());
         match &sampler {
-            Sampler::Ode(ode) => {
+            Sampler::Ode(ode) if ode.along.is_none() => {
                 let error = strong_error(&x, &exact, 2);
                 let most = match ode.method {
                     Method::Euler => 0.05,
@@ -181,6 +226,89 @@ fn a_denoiser_is_sampled_from_its_own_noise() {
         }
     }
     assert!(rms(record.state(20).unwrap()) < 3.0);
+}
+
+/// What is shown of a step with an exact field: the predicted data of the state, whatever path it is on.
+#[test]
+fn the_predicted_data_of_every_sampler_is_the_exact_one() {
+    const N: usize = 6;
+    let transport = Transport::default();
+    let (field, mixture) = two_gaussians(transport.clone());
+    let others = of_levels(12).into_iter().chain(along_others(12));
+    for sampler in others {
+        let lane = lane(sampler.clone());
+        let states = states(&field, &lane, N, None);
+        let frames = |record: &mut Record| {
+            // The outputs are computed again, by the same steps.
+            let plan = Plan {
+                run: 1,
+                steps: record.steps.clone(),
+                settings: record.settings.clone(),
+                labels: vec![vec![0; N]],
+                seed: 5,
+                n: N,
+                from: None,
+            };
+            let (mut run, start) = Run::new(plan, Rc::clone(&field), None).unwrap();
+            record.start = start.unwrap();
+            while !run.is_over() {
+                let frame = pollster::block_on(run.work(&Pace::thread(false))).unwrap();
+                record.frames.extend(frame);
+            }
+        };
+        let mut record = Record {
+            settings: vec![lane.settings().clone()],
+            steps: lane.steps(&transport).unwrap(),
+            ..Record::default()
+        };
+        frames(&mut record);
+        assert_eq!(
+            record.state(12),
+            states.get(12),
+            "the same seed, the same bits"
+        );
+        for k in [0, 5, 10] {
+            let step = &record.steps[k].step;
+            if step.form().adds_noise_first() {
+                // Its evaluation is at a state that is not recorded.
+                continue;
+            }
+            let (path, t) = record.place(k, &transport);
+            let seen = total(&terms(&record, k, Quantity::Predicted, &transport)).unwrap();
+            let exact = mixture.at(&path, t);
+            let x = record.state(k).unwrap().as_chunks::<2>().0;
+            for (seen, x) in seen.as_chunks::<2>().0.iter().zip(x) {
+                let data = exact.data(&x.map(f64::from));
+                for (seen, data) in seen.iter().zip(data) {
+                    let far = (f64::from(*seen) - data).abs();
+                    assert!(far < 2e-4, "{seen}, {data}: step {k} of {sampler:?}");
+                }
+            }
+            let noise = total(&terms(&record, k + 1, Quantity::Noise, &transport));
+            assert_eq!(
+                noise.is_some(),
+                step.noise() != 0.0,
+                "step {k} of {sampler:?}"
+            );
+            if let Some(noise) = noise {
+                let ratio = rms(&noise) / step.noise_std().unwrap();
+                assert!(
+                    (0.4..2.0).contains(&ratio),
+                    "{ratio}: step {k} of {sampler:?}"
+                );
+            }
+        }
+        let norms = |k: usize| {
+            let (x, out) = evaluation(&record, k).unwrap();
+            let noise = record.frames[k].noise.as_deref().unwrap_or_default();
+            Norms::new(&transport, &sampler, &record.steps[k].step, &x, &out, noise).unwrap()
+        };
+        let integrates = matches!(sampler, Sampler::Ode(_) | Sampler::Sde(_));
+        assert_eq!(norms(5).drift.is_some(), integrates, "{sampler:?}");
+        if let Sampler::Ode(_) = sampler {
+            assert_eq!(norms(5).drift, Some(norms(5).velocity));
+        }
+    }
 }
 
 #[test]
