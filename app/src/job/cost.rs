@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::source::{Origin, open};
     use crate::state::{Classes, REFERENCE_STEPS, Settings, Source, ode, sde, slope};
-    use sit_engine::transport::{Diffusion, Method, Sampler, SdeMethod};
+    use sit_engine::transport::{DdpmSampler, Diffusion, Edm, Method, Sampler, SdeMethod};
 
     /// All points of a sampler with the exact field of two Gaussians.
     fn curve(sampler: Sampler) -> (f64, Vec<Point>) {
@@ -166,8 +166,8 @@ mod tests {
                 None => {}
             }
         }
-        // The last of the SDE's steps is one more than a power of two.
-        assert!(reference + NEWS_EVERY >= REFERENCE_STEPS as usize);
+        // The last of the SDE's steps is one more than a power of two; a chain has fewer.
+        assert!(reference + 2 * NEWS_EVERY >= REFERENCE_STEPS as usize);
         assert_eq!(points.len(), RUNGS.len());
         (chance, points)
     }
@@ -218,5 +218,46 @@ mod tests {
                 "{point:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_chain_is_measured_against_all_of_its_levels() {
+        let (_, ddim) = curve(DdpmSampler::ddim(0.0).into());
+        let path = |i: usize| ddim[i].path.unwrap();
+        assert!(path(7) < 0.2 * path(2) && path(2).is_finite(), "{ddim:?}");
+        assert_eq!(ddim.iter().map(|p| p.nfe as u32).collect::<Vec<_>>(), RUNGS);
+        // Ancestral sampling draws other noise: there are crowds and no path.
+        let (chance, ancestral) = curve(DdpmSampler::ancestral().into());
+        assert!(ancestral.iter().all(|p| p.path.is_none()));
+        let far = |i: usize| ancestral[i].sliced.unwrap();
+        assert!(
+            far(2) > far(7) && far(7) < 3.0 * chance,
+            "{ancestral:?}, {chance}"
+        );
+    }
+
+    #[test]
+    fn edm_converges_with_its_order_and_churn_has_no_path() {
+        let edm = |churn| {
+            curve(Sampler::Edm(Edm {
+                churn,
+                ..Edm::default()
+            }))
+        };
+        let (_, still) = edm(0.0);
+        let line: Vec<[f64; 2]> = still
+            .iter()
+            .map(|p| [p.nfe as f64, p.path.unwrap()])
+            .collect();
+        let slope = slope(&line).unwrap();
+        assert!(slope < -1.5, "{slope}: {still:?}");
+        // Two evaluations a step, one in the last.
+        assert_eq!(still[3].nfe, 2 * 8 - 1);
+        assert!(
+            edm(10.0)
+                .1
+                .iter()
+                .all(|p| p.path.is_none() && p.sliced.is_some())
+        );
     }
 }

@@ -30,7 +30,7 @@ pub fn show(
     ui.label(TEXT).on_hover_text(FORMULA);
     let [own, least] = curves(path, window, diffusion);
     let plot = Plot::new("bound")
-        .height(130.0)
+        .height(160.0)
         .legend(Legend::default().position(egui_plot::Corner::LeftTop))
         .x_axis_label("t")
         .y_axis_formatter(|mark, _| format!("{}", 10_f64.powf(mark.value)))
@@ -47,10 +47,10 @@ pub fn show(
     let is_endless = own.is_empty();
     let shown = plot.show(ui, |plot| {
         let style = LineStyle::dashed_loose();
-        plot.line(Line::new("least, D = S", least).color(ink).style(style));
+        plot.line(Line::new("least: D of SBDM", least).color(ink).style(style));
         let line = Line::new("factor", own).color(look::LANES[lane]);
         plot.line(line.width(2.0));
-        plot.vline(VLine::new("now", now).color(ink).width(1.5));
+        plot.vline(VLine::new("", now).color(ink).width(1.5));
     });
     let name = format!("Factor of Girsanov's bound of lane {}", lane + 1);
     let info = || egui::WidgetInfo::labeled(egui::Role::Image, true, &name);

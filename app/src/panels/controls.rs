@@ -1,5 +1,6 @@
 //! Labelled controls that several panels have.
 
+use crate::state::MAX_STEPS;
 use egui::{ComboBox, DragValue, Response, Ui};
 
 /// A menu of one of the engine's registries.
@@ -47,4 +48,13 @@ pub fn interval(ui: &mut Ui, label: &str, interval: &mut [f64; 2]) {
         ui.add(drag(&mut hi)).labelled_by(label);
         *interval = [lo.min(hi), hi];
     });
+}
+
+/// The number of steps.
+pub fn steps(ui: &mut Ui, n_steps: &mut u32) {
+    let drag = DragValue::new(n_steps)
+        .range(1..=MAX_STEPS as u32)
+        .speed(0.2)
+        .update_while_editing(false);
+    number(ui, "Steps", drag);
 }

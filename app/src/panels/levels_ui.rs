@@ -1,7 +1,6 @@
 //! Settings of the samplers that step through given noise levels: EDM's, and the chain of discrete diffusion.
 
-use super::controls::{choose, number};
-use super::settings_ui::steps;
+use super::controls::{choose, number, steps};
 use egui::{ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{
     DdpmMethod, DdpmSampler, DdpmSchedule, Edm, EdmMethod, Path, PathName, Respacing, Variance,

@@ -1,10 +1,8 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
-use super::controls::{choose, interval, number};
+use super::controls::{choose, interval, number, steps};
 use super::{Scene, diffusion_ui, lanes_ui, levels_ui, more_ui};
-use crate::state::{
-    Kind, LanesAction, MAX_LANES, MAX_STEPS, Model, Noise, Settings, of_kind, other_kind,
-};
+use crate::state::{Kind, LanesAction, MAX_LANES, Model, Noise, Settings, of_kind, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{GuidanceChannels, LastStep, Method, Path, Sampler, SdeMethod};
 
@@ -122,15 +120,6 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
     if failed || new.t_eps.is_some() {
         ends(ui, new);
     }
-}
-
-/// The number of steps.
-pub fn steps(ui: &mut Ui, n_steps: &mut u32) {
-    let drag = DragValue::new(n_steps)
-        .range(1..=MAX_STEPS as u32)
-        .speed(0.2)
-        .update_while_editing(false);
-    number(ui, "Steps", drag);
 }
 
 fn noise(ui: &mut Ui, noise: &mut Noise) {

@@ -48,7 +48,7 @@ pub fn shortcuts() -> Vec<Shortcut> {
         shortcut(
             "B",
             LanesAction::Branch(None),
-            "branch the first lane here: ODE to SDE, SDE to ODE",
+            "branch the first lane here: ODE to SDE or back, churn or none, ancestral or DDIM",
         ),
         shortcut("N", LanesAction::NewNoise, "new noise"),
         shortcut(

@@ -8,7 +8,10 @@ use egui::Key;
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::transport::{Diffusion, DiffusionForm, Grid, Method, Sampler, SdeMethod};
+use sit_engine::transport::{
+    DdpmMethod, DdpmSampler, Diffusion, DiffusionForm, Edm, Grid, Method, Ode, Path, Respacing,
+    Sampler, SdeMethod,
+};
 use std::time::Duration;
 
 #[test]
@@ -131,9 +134,25 @@ fn every_method_goes_to_its_end() {
     let odes = odes.map(|method| ode(*method, 6));
     let sdes = SdeMethod::ALL.iter();
     let sdes = sdes.map(|method| sde(*method, Diffusion::default(), 6));
-    let noisy = sdes.cycle();
+    let chain = DdpmSampler {
+        respacing: Some(Respacing::Sections(vec![6])),
+        ..DdpmSampler::default()
+    };
+    let edm = Edm {
+        n_steps: 6,
+        churn: 2.0,
+        ..Edm::default()
+    };
+    let along = Ode {
+        n_steps: 6,
+        along: Some(Path::Gvp),
+        ..Ode::default()
+    };
+    let others = [chain.into(), edm.into(), along.into()];
+    let noisy = sdes.chain(others).cycle();
     harness.get_by_role_and_label(Role::Button, "Step").click();
-    for samplers in odes.zip(noisy) {
+    let pairs = odes.zip(noisy);
+    for samplers in pairs {
         for (lane, sampler) in <[Sampler; 2]>::from(samplers).into_iter().enumerate() {
             let settings = Settings {
                 sampler,
@@ -187,6 +206,80 @@ fn more_settings_are_below_the_others() {
     choose(&mut harness, "Method", "unipc");
     let failure = harness.state().state().records[0].failure.clone().unwrap();
     assert!(failure.starts_with("the last step: got euler"), "{failure}");
+}
+
+#[test]
+fn other_kinds_of_samplers_have_their_controls() {
+    let mut harness = still();
+    harness.state_mut().apply(LanesAction::SetSamples(8));
+    harness.state_mut().apply(LanesAction::RemoveLane(1));
+    harness.state_mut().apply(LanesAction::AddLane);
+    harness.run_steps(3);
+    let sampler = |app: &App| app.state().lanes[0].settings().sampler.clone();
+    let first = |harness: &mut Harness<'_, App>, label: &str| {
+        harness.get_all_by_label(label).next().unwrap().click();
+        harness.run_steps(3);
+    };
+    let is_well = |app: &App| app.state().records[0].failure.is_none();
+    first(&mut harness, "EDM");
+    assert!(matches!(sampler(harness.state()), Sampler::Edm(edm) if edm.n_steps == 50));
+    harness.get_by_role_and_label(Role::SpinButton, "Churn");
+    assert!(is_well(harness.state()));
+    go_to(&mut harness, 25);
+    // Its states have another share of noise than the ODE's at the same t.
+    harness.get_by_label_contains("not compared: they follow different paths");
+    harness.get_by_label("EDM, heun");
+    shot(&mut harness, "edm");
+    first(&mut harness, "DDPM");
+    let Sampler::Ddpm(ddpm) = sampler(harness.state()) else {
+        panic!("the chain");
+    };
+    assert_eq!(ddpm.respacing, Some(Respacing::Sections(vec![50])));
+    assert!(is_well(harness.state()));
+    harness.get_by_role_and_label(Role::ComboBox, "Spacing");
+    assert!(harness.query_by_label("New noise η").is_none());
+    choose_first(&mut harness, "Method", "ddim");
+    harness.get_by_role_and_label(Role::SpinButton, "New noise η");
+    let is_ddim = |s: Sampler| matches!(s, Sampler::Ddpm(d) if d.method == DdpmMethod::Ddim);
+    assert!(is_ddim(sampler(harness.state())));
+    go_to(&mut harness, 50);
+    assert_eq!(harness.state().state().t(), 1.0);
+    // Both lanes end in data, and are compared there.
+    harness.get_by_label_contains("at t = 1.000: too few samples");
+    shot(&mut harness, "ddim");
+    choose_first(&mut harness, "Spacing", "every k-th");
+    assert!(is_well(harness.state()));
+    // No whole k takes 499 of 1000 levels.
+    for (n, refused) in [(499, true), (50, false)] {
+        let mut settings = harness.state().state().lanes[0].settings().clone();
+        if let Sampler::Ddpm(ddpm) = &mut settings.sampler {
+            ddpm.respacing = Some(Respacing::Ddim(n));
+        }
+        harness.state_mut().apply(LanesAction::SetLane(0, settings));
+        let failure = harness.state().state().records[0].failure.clone();
+        let expected = |failure: String| failure.starts_with("the spacing: got ddim499");
+        assert_eq!(failure.is_some_and(expected), refused);
+    }
+    // Back to the ODE, along another path.
+    first(&mut harness, "ODE");
+    first(&mut harness, "More");
+    choose_first(&mut harness, "Along the path", "GVP");
+    assert_eq!(sampler(harness.state()).along(), Some(Path::Gvp));
+    go_to(&mut harness, 20);
+    harness.get_by_label_contains("not compared: they follow different paths");
+    harness.get_by_label("Marginals").click();
+    harness.run_steps(3);
+    harness.get_by_label_contains("between the ends their distributions should not agree");
+    shot(&mut harness, "along");
+}
+
+fn choose_first(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
+    let mut menus = harness.get_all_by_role_and_label(Role::ComboBox, menu);
+    menus.next().unwrap().click();
+    drop(menus);
+    harness.run_steps(3);
+    harness.get_by_label(entry).click();
+    harness.run_steps(3);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn of_levels(n: u32) -> Vec<Sampler> {
 
 /// An ODE and an SDE along other paths.
 fn along_others(n: u32) -> Vec<Sampler> {
-    let others = [Path::Gvp, Path::VP, Path::OU].into_iter();
+    let others = [Path::Gvp, Path::VP].into_iter();
     let both = |path: Path| {
         let (mut ode, mut sde) = (Ode::default(), Sde::default());
         (ode.n_steps, ode.along) = (n, Some(path.clone()));
