@@ -21,9 +21,17 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal_wrapped(|ui| {
         let (color, text) = words(ui, badge);
         ui.label(format!("Same distribution in lanes {a} and {b}?"));
+        let reasons = reasons(state, pair);
+        let text = match badge {
+            Badge::Tested {
+                verdict: Verdict::Differs(_),
+                ..
+            } if !reasons.is_empty() => format!("{text}, or a setting: hold the pointer here"),
+            _ => text,
+        };
         let label = ui.label(RichText::new(text).color(color).strong());
         if matches!(badge, Badge::Tested { .. }) {
-            label.on_hover_text(about(state, pair));
+            label.on_hover_text(about(state, &reasons));
         }
     });
 }
@@ -57,37 +65,40 @@ fn words(ui: &Ui, badge: Badge) -> (Color32, String) {
 }
 
 /// What the test is, and what else makes lanes differ.
-fn about(state: &State, pair: [usize; 2]) -> String {
+fn about(state: &State, reasons: &[String]) -> String {
     let mut text = verdict::ABOUT.to_owned();
     if state.n_samples > MOST {
         text += &format!("\n\nThe first {MOST} samples of each lane are tested.");
     }
-    let t = state.t();
-    let guidance = pair.map(|lane| state.lanes[lane].settings_at(t).guidance);
-    if guidance.iter().any(|g| g.scale != 1.0) {
-        text += "\n\nWith guidance ODE and SDE need not agree, however small the steps: \
-                 the guided velocity is no longer that of one distribution's path.";
-    }
-    for lane in pair {
-        if let Some(why) = own_end(&state.lanes[lane].settings_at(t).sampler) {
-            text += &format!("\n\nLane {}: {why}", lane + 1);
-        }
+    for reason in reasons {
+        text += &format!("\n\n{reason}");
     }
     text
 }
 
-/// Why a sampler may have another distribution, however small its steps.
-fn own_end(sampler: &Sampler) -> Option<&'static str> {
-    match sampler {
-        Sampler::Edm(edm) if edm.churn > 0.0 && edm.churn_noise != 1.0 => Some(
-            "the added noise is not what its noise levels say, so its distribution is another one by choice.",
-        ),
-        Sampler::Ddpm(ddpm) if ddpm.clip_x0.is_some() => {
-            Some("the predicted x₁ is clipped, which no small step undoes.")
-        }
-        Sampler::Ddpm(_) => {
-            Some("a chain has no more steps than its noise levels, so it stays a little coarse.")
-        }
-        _ => None,
+/// Settings that may make two lanes differ, however small their steps are and however good the network is.
+fn reasons(state: &State, pair: [usize; 2]) -> Vec<String> {
+    let t = state.t();
+    let settings = pair.map(|lane| (lane + 1, state.lanes[lane].settings_at(t)));
+    let mut reasons = Vec::new();
+    if settings.iter().any(|(_, s)| s.guidance.scale != 1.0) {
+        reasons.push(
+            "With guidance ODE and SDE need not agree, however small the steps: the guided velocity is no longer that of one \
+             distribution's path."
+                .to_owned(),
+        );
     }
+    for (lane, settings) in settings {
+        let why = match &settings.sampler {
+            Sampler::Edm(edm) if edm.churn > 0.0 && edm.churn_noise != 1.0 => {
+                "churn adds another amount of noise than its noise levels say"
+            }
+            Sampler::Ddpm(ddpm) if ddpm.clip_x0.is_some() => {
+                "the predicted x₁ is clipped, which small steps do not undo"
+            }
+            _ => continue,
+        };
+        reasons.push(format!("Lane {lane}: {why}."));
+    }
+    reasons
 }

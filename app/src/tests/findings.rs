@@ -7,7 +7,9 @@ use crate::state::{LanesAction, Settings, ViewAction, ode, sde, slope};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::transport::{Diffusion, DiffusionForm, Method, Path, Sampler, SdeMethod};
+use sit_engine::transport::{
+    DdpmSampler, Diffusion, DiffusionForm, Edm, Method, Path, Respacing, Sampler, SdeMethod,
+};
 
 fn settings(sampler: Sampler) -> Settings {
     Settings {
@@ -77,6 +79,64 @@ fn marginals_are_compared_with_each_other_and_with_the_data() {
     choose(&mut harness, "Histogram along", "pixel");
     light(&mut harness);
     shot(&mut harness, "marginals-pixel");
+}
+
+/// On its own levels a lane is compared with the data at these, and with a lane on the same ones.
+#[test]
+fn lanes_on_other_levels_are_compared_where_they_are() {
+    let mut harness = still();
+    choose(&mut harness, "Network", "exact field of two-gaussians");
+    until(&mut harness, "the exact field", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    let edm = |churn| {
+        settings(Sampler::Edm(Edm {
+            n_steps: 40,
+            churn,
+            ..Edm::default()
+        }))
+    };
+    let ddim = settings(Sampler::Ddpm(DdpmSampler {
+        respacing: Some(Respacing::Sections(vec![40])),
+        ..DdpmSampler::ddim(0.0)
+    }));
+    harness.state_mut().apply(LanesAction::SetSamples(128));
+    harness.state_mut().apply(LanesAction::AddLane);
+    for (lane, settings) in [edm(0.0), edm(10.0), ddim].into_iter().enumerate() {
+        let action = LanesAction::SetLane(lane, settings);
+        harness.state_mut().apply(action);
+    }
+    until(&mut harness, "the lanes", |app| app.state().is_shown(0));
+    let mut now = 0.0;
+    for step in [10, 30] {
+        go_to(&mut harness, step);
+        harness.get_by_label_contains(": equal within noise");
+        let notes = harness.get_all_by_label_contains("Its steps are no ODE in t");
+        assert_eq!(notes.count(), 3);
+        let App {
+            state, findings, ..
+        } = harness.state_mut();
+        for lane in 0..3 {
+            // A call measures half of one.
+            let mut distance = None;
+            for _ in 0..3 {
+                now += 1.0;
+                distance = findings.distances.distance(state, lane, Side::Data, now);
+            }
+            let (distance, fresh) = distance.unwrap();
+            let ratio = distance.sliced.estimate / distance.chance;
+            assert!(fresh && ratio < 2.5, "lane {lane}, {step}: {distance:?}");
+        }
+    }
+    shot(&mut harness, "levels");
+    // The factor of the noise is a setting that makes them differ.
+    let mut other = harness.state().state().lanes[1].settings().clone();
+    if let Sampler::Edm(edm) = &mut other.sampler {
+        (edm.churn, edm.churn_noise) = (40.0, 1.8);
+    }
+    harness.state_mut().apply(LanesAction::SetLane(1, other));
+    go_to(&mut harness, 20);
+    harness.get_by_label_contains("or a setting: hold the pointer here");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::source::{Origin, open};
 use crate::state::{Lane, Quantity, Record, Source, evaluation, ode, sde, terms, total};
 use crate::stats::path::{Norms, rms, strong_error};
+use sit_engine::model::{Block, Dit};
 use sit_engine::transport::{
     DdpmSampler, Diffusion, Edm, EdmMethod, Method, Ode, Path, Prediction, Respacing, Sampler, Sde,
     SdeMethod,
@@ -308,6 +309,65 @@ fn the_predicted_data_of_every_sampler_is_the_exact_one() {
         if let Sampler::Ode(_) = sampler {
             assert_eq!(norms(5).drift, Some(norms(5).velocity));
         }
+    }
+}
+
+/// A network with outputs for the variance, in steps of discrete diffusion.
+#[test]
+fn a_learned_variance_is_sampled_and_its_noise_is_not_shown() {
+    const N: usize = 3;
+    let dit = Dit {
+        input_size: 4,
+        channels: 1,
+        patch: 2,
+        dim: 8,
+        depth: 1,
+        n_heads: 1,
+        n_classes: 3,
+        learn_sigma: true,
+        block: Block::AdaLnZero,
+    };
+    let transport = Transport {
+        path: Path::Ddpm(Arc::default()),
+        prediction: Prediction::Noise,
+        ..Transport::default()
+    };
+    let network = model::Model::zeros(&Device::Cpu, dit, transport.clone()).unwrap();
+    let field = Rc::new(Field::Network(network));
+    let sampler: Sampler = DdpmSampler {
+        respacing: Some(Respacing::Sections(vec![6])),
+        ..DdpmSampler::ancestral()
+    }
+    .into();
+    for guidance in [1.0, 2.0] {
+        let mut settings = lane(sampler.clone()).settings().clone();
+        settings.guidance.scale = guidance;
+        let lane = Lane::new(settings);
+        let whole = states(&field, &lane, N, None);
+        assert_eq!(whole, states(&field, &lane, N, Some(2)));
+        assert!(whole.iter().all(|x| x.len() == N * 16));
+        let steps = lane.steps(&transport).unwrap();
+        assert_eq!(steps[0].step.noise_std(), None);
+        assert_eq!(steps[5].step.noise_std(), Some(0.0));
+        let frame = |k: usize| Frame {
+            x: Arc::clone(&whole[k + 1]),
+            cond: vec![0.0; N * 16].into(),
+            uncond: None,
+            noise: (k < 5).then(|| vec![1.0; N * 16].into()),
+            ms: 0.0,
+        };
+        let record = Record {
+            settings: vec![lane.settings().clone()],
+            start: Arc::clone(&whole[0]),
+            frames: (0..6).map(frame).collect(),
+            steps,
+            ..Record::default()
+        };
+        assert!(terms(&record, 2, Quantity::Noise, &transport).is_empty());
+        let (x, out) = evaluation(&record, 1).unwrap();
+        let step = &record.steps[1].step;
+        let norms = Norms::new(&transport, &sampler, step, &x, &out, &[]).unwrap();
+        assert_eq!((norms.noise, norms.drift), (None, None));
     }
 }
 
