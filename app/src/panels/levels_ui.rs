@@ -63,9 +63,9 @@ fn range(ui: &mut Ui, label: &str, range: &mut [f64; 2], least: f64, most: f64) 
                 .clamp_existing_to_range(false)
                 .speed(speed)
                 .max_decimals(4)
-                .custom_formatter(|x, _| match x {
+                .custom_formatter(|x, decimals| match x {
                     f64::MAX => "∞".to_owned(),
-                    x => format!("{x}"),
+                    x => egui::emath::format_with_decimals_in_range(x, decimals),
                 })
         };
         let changed = [ui.add(drag(&mut lo, 0.001)).labelled_by(label).changed(), {

@@ -225,6 +225,11 @@ fn other_kinds_of_samplers_have_their_controls() {
     assert!(matches!(sampler(harness.state()), Sampler::Edm(edm) if edm.n_steps == 50));
     harness.get_by_role_and_label(Role::SpinButton, "Churn");
     assert!(is_well(harness.state()));
+    assert!(harness.query_by_label("Churn from σ =").is_none());
+    first(&mut harness, "More");
+    for label in ["Noise levels σ from", "Exponent ρ"] {
+        harness.get_by_role_and_label(Role::SpinButton, label);
+    }
     go_to(&mut harness, 25);
     // Its states have another share of noise than the ODE's at the same t.
     harness.get_by_label_contains("not compared: they follow different paths");
@@ -238,10 +243,16 @@ fn other_kinds_of_samplers_have_their_controls() {
     assert!(is_well(harness.state()));
     harness.get_by_role_and_label(Role::ComboBox, "Spacing");
     assert!(harness.query_by_label("New noise η").is_none());
+    for label in ["Variance", "Noise schedule"] {
+        harness.get_by_role_and_label(Role::ComboBox, label);
+    }
+    first(&mut harness, "Clip predicted x₁ to ±");
     choose_first(&mut harness, "Method", "ddim");
     harness.get_by_role_and_label(Role::SpinButton, "New noise η");
-    let is_ddim = |s: Sampler| matches!(s, Sampler::Ddpm(d) if d.method == DdpmMethod::Ddim);
-    assert!(is_ddim(sampler(harness.state())));
+    let Sampler::Ddpm(ddpm) = sampler(harness.state()) else {
+        panic!("the chain");
+    };
+    assert_eq!((ddpm.method, ddpm.clip_x0), (DdpmMethod::Ddim, Some(1.0)));
     go_to(&mut harness, 50);
     assert_eq!(harness.state().state().t(), 1.0);
     // Both lanes end in data, and are compared there.
@@ -262,7 +273,6 @@ fn other_kinds_of_samplers_have_their_controls() {
     }
     // Back to the ODE, along another path.
     first(&mut harness, "ODE");
-    first(&mut harness, "More");
     choose_first(&mut harness, "Along the path", "GVP");
     assert_eq!(sampler(harness.state()).along(), Some(Path::Gvp));
     go_to(&mut harness, 20);
