@@ -132,6 +132,7 @@ pub fn checkpoint(
             let reader = Reader::new(file, stream(&Bytes::Disk(path))?).map_err(words)?;
             let recipe = saved.state.recipe();
             reader.check(&recipe.model).map_err(words)?;
+            begins_with_data(&recipe.transport).map_or(Ok(()), Err)?;
             Ok((model(source, &recipe), reader))
         }
         #[cfg(target_arch = "wasm32")]
@@ -147,6 +148,7 @@ pub fn checkpoint(
                 Some(recipe) => (recipe.transport, recipe.classes),
                 None => Default::default(),
             };
+            begins_with_data(&transport).map_or(Ok(()), Err)?;
             let model = Model {
                 source,
                 io: config.io(),
@@ -157,6 +159,14 @@ pub fn checkpoint(
             Ok((model, reader))
         }
     }
+}
+
+/// Why a model that does not begin with noise is not shown: the lanes draw their start.
+fn begins_with_data(transport: &Transport) -> Option<String> {
+    let data = transport.base.data()?;
+    Some(format!(
+        "It begins with {data} in the place of noise, from which nothing starts here: `sit sample` draws from it."
+    ))
 }
 
 /// What a dropped file is, from its header alone.
@@ -226,6 +236,7 @@ pub fn examine(
             card.facts.push(format!(
                 "trained on the {path} path to predict {prediction}"
             ));
+            card.refusals.extend(begins_with_data(&recipe.transport));
             if !recipe.classes.is_empty() {
                 let known = 0..recipe.classes.len().min(io.n_classes);
                 let names = classes::numbered(&recipe.classes, known);

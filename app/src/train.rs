@@ -3,11 +3,11 @@
 use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
-use sit_engine::analytic::{Drawing, Point, Points, Toy};
+use sit_engine::analytic::{Drawing, Points, Toy};
 use sit_engine::model::{Block, Dit, ModelConfig};
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
 use sit_engine::transport::Transport;
-use sit_trainer::data::{DataError, Dataset, digits};
+use sit_trainer::data::{Dataset, Plane, digits};
 use std::sync::{Arc, LazyLock};
 
 /// Points of a data set in the plane: more than a training uses.
@@ -84,10 +84,7 @@ impl Data {
                 Box::new(Drawing::new(strokes, BANDWIDTH).map_err(|e| e.to_string())?)
             }
         };
-        Ok(Arc::new(Plane {
-            name: self.name(),
-            points,
-        }))
+        Ok(Arc::new(Plane::new(self.name(), points, 0, N_POINTS)))
     }
 }
 
@@ -218,59 +215,6 @@ impl Estimate {
             self.of = Some(of);
         }
         &self.text
-    }
-}
-
-/// Points in the plane as images of one pixel and two channels.
-struct Plane {
-    name: &'static str,
-    points: Box<dyn Points + Send + Sync>,
-}
-
-impl Plane {
-    fn point(&self, index: usize) -> Point {
-        let index = index as u64;
-        self.points.points(0, index..index + 1)[0]
-    }
-}
-
-impl Dataset for Plane {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn len(&self) -> usize {
-        N_POINTS
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        [2, 1, 1]
-    }
-
-    // Points have no levels.
-    fn max_level(&self) -> u8 {
-        255
-    }
-
-    fn n_classes(&self) -> usize {
-        self.points.n_classes() as usize
-    }
-
-    fn class_names(&self) -> &[String] {
-        &[]
-    }
-
-    fn label(&self, index: usize) -> u32 {
-        self.point(index).label
-    }
-
-    fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
-        image.copy_from_slice(&self.point(index).x);
-        Ok(())
-    }
-
-    fn item_name(&self, index: usize) -> String {
-        format!("{}, point {index}", self.name)
     }
 }
 

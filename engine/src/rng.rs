@@ -51,6 +51,8 @@ pub enum Stream {
     Dequantize = 17,
     /// Noise that a loss by time is measured with; `step` is the number of the time.
     LossNoise = 18,
+    /// Which image of another data set stands in the place of noise; `step` is 1 for validation.
+    Base = 19,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -1,7 +1,9 @@
 //! Mixtures compared with quadrature, finite differences and the solvers.
 
-use sit_engine::analytic::{Component, Mixture};
+use sit_engine::analytic::{Component, Mixture, MixtureNetwork, Points as _, Toy};
+use sit_engine::backend::Device;
 use sit_engine::rng::{Stream, fill_brownian, fill_normal};
+use sit_engine::sample::VelocityLoss;
 use sit_engine::transport::{
     Diffusion, Method, Path, Prediction, Sampler, SdeMethod, Transport, schedule,
 };
@@ -360,5 +362,48 @@ fn the_sde_converges_on_its_path() {
     let errors = [16, 32, 64, 128].map(|n_steps| distance(&end(n_steps), &fine));
     for pair in errors.windows(2) {
         assert!((1.4..2.8).contains(&(pair[0] / pair[1])), "{errors:?}");
+    }
+}
+
+/// A network of the exact velocity has no error, and its loss is the variance of the target given the state.
+#[test]
+fn the_loss_of_a_velocity_is_its_error_and_the_variance_of_the_target() {
+    const N: usize = 2000;
+    let toy = Toy::Unequal;
+    let mixture = toy.mixture().unwrap();
+    let network = MixtureNetwork::new(mixture.clone()).unwrap();
+    let model = network.on(&Device::Cpu).unwrap();
+    let points = toy.points(5, 0..N as u64);
+    let x1: Vec<f32> = points.iter().flat_map(|point| point.x).collect();
+    let numbers: Vec<u64> = (0..N as u64).collect();
+    let mut loss = VelocityLoss::new(&model, N, 3).unwrap();
+    let of_data = |i: usize| {
+        let of = |f: &dyn Fn(&Component) -> f64| -> f64 {
+            mixture.components().iter().map(|c| c.weight * f(c)).sum()
+        };
+        let mean = of(&|c| c.mean[i]);
+        of(&|c| c.mean[i].powi(2) + c.std[i].powi(2)) - mean * mean
+    };
+    // At t = 0 the state says nothing of the data, and at t = 1 nothing of the noise.
+    let variances = [Some((of_data(0) + of_data(1)) / 2.0), None, None, Some(1.0)];
+    for ((at, t), variance) in (0..).zip([0.0, 0.3, 0.7, 1.0]).zip(variances) {
+        let exact = |state: &[f64], _: u32| mixture.at(&Path::Linear, t).velocity(state);
+        let mut of = |off: f64| {
+            let moved = |state: &[f64], label| {
+                let velocity = exact(state, label);
+                velocity.iter().map(|v| v + off).collect()
+            };
+            let all = loss.errors((at, t), &numbers, &x1, &vec![0; N], &moved);
+            let all = all.unwrap();
+            [0, 1].map(|k| all.iter().map(|pair| pair[k]).sum::<f64>() / N as f64)
+        };
+        let [own_loss, error] = of(0.0);
+        assert!(error < 1e-9, "t = {t}: {error:e}");
+        near("the error of another velocity", of(0.1)[1], 0.01, 1e-4);
+        assert_eq!(of(0.1)[0], own_loss);
+        if let Some(variance) = variance {
+            // Four deviations of a mean of 4000 squares.
+            near("loss", own_loss, variance, 4.0 * (2.0 / 4000.0_f64).sqrt());
+        }
     }
 }

@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 38] = [
+const FLAGS: [&str; 39] = [
     "along",
     "atol",
     "autoguide",
@@ -95,6 +95,7 @@ const FLAGS: [&str; 38] = [
     "ddpm",
     "diffusion",
     "diffusion_norm",
+    "edm",
     "error_norm",
     "eta",
     "fresh_probes",

@@ -70,7 +70,11 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
             (
                 "batches ahead",
                 (Loader::batches_ahead(config.data.workers.min(256)) as u64)
-                    .saturating_mul(batch / 2)
+                    .saturating_mul(match config.transport.base.data() {
+                        None => batch / 2,
+                        // With what stands in the place of noise.
+                        Some(_) => batch,
+                    })
                     .saturating_add(batch),
             ),
             ("packed weights", packed),

@@ -1,10 +1,13 @@
-//! Images as PNG: single ones, and grids of samples.
+//! Images as PNG: single ones, grids of samples, and scatter plots of points.
 
 mod grid;
+mod scatter;
+mod sheet;
 
 #[cfg(test)]
 pub(crate) use grid::grid;
 pub use grid::{Canvas, Grid};
+pub use sheet::{Sheet, shows};
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
@@ -24,14 +27,9 @@ pub fn is_picture(channels: usize) -> bool {
     channels == 1 || channels == 3
 }
 
-/// What a grid of latents shows, as text; `None` for pictures.
-pub fn shows(channels: usize) -> Option<String> {
-    (!is_picture(channels)).then(|| {
-        format!(
-            "the grid shows each of the {channels} channels of a latent by itself, side by side, black at -{LATENT_RANGE} and white \
-             at {LATENT_RANGE}; it is no picture without the decoder"
-        )
-    })
+/// Whether images of this shape `[C, H, W]` are points in the plane.
+pub fn is_plane(shape: [usize; 3]) -> bool {
+    shape == [2, 1, 1]
 }
 
 /// Writes the picture `[C, H, W]` in [-1, 1] of one channel or three as a PNG of its own size.

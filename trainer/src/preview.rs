@@ -1,10 +1,11 @@
 //! Previews of a run: the same noise and classes every time, so that progress shows.
 
 use crate::config::RunConfig;
-use crate::data::classes;
+use crate::data::{self, BaseData, classes};
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
-use crate::png::{self, Canvas, Grid};
+use crate::png::{self, Grid, Sheet};
+use sit_engine::analytic::Toy;
 use sit_engine::model::Blueprint;
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
@@ -40,6 +41,8 @@ pub struct Previews {
     seed: u64,
     labels: Vec<u32>,
     place: Grid,
+    toy: Option<Toy>,
+    base: Option<BaseData>,
 }
 
 /// How previews are sampled from `model`, in batches no larger than those of training; `None` if there are none.
@@ -79,7 +82,7 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
     let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();
     let (labels, place) = arrange(config.model.io().n_classes, config.log.preview.count);
-    let grid = Canvas::forecast(labels.len(), config.model.io().image, place);
+    let grid = Sheet::forecast(labels.len(), config.model.io().image, place);
     let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
     Ok((program, on_host))
 }
@@ -89,12 +92,18 @@ impl Previews {
     ///
     /// # Errors
     /// A sampler that is refused or does not fit the device.
-    pub fn new(config: &RunConfig, trainer: &Trainer) -> Result<Option<Self>> {
+    pub fn new(
+        config: &RunConfig,
+        trainer: &Trainer,
+        base: Option<BaseData>,
+    ) -> Result<Option<Self>> {
         let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
         let io = config.model.io();
-        if let Some(what) = png::shows(io.channels()) {
+        let toy = config.data.path.as_deref().map(data::toy);
+        let toy = toy.transpose()?.flatten();
+        if let Some(what) = png::shows(io.image, toy) {
             tracing::info!("previews: {what}");
         }
         let preview = &config.log.preview;
@@ -105,7 +114,7 @@ impl Previews {
             );
         }
         let (labels, place) = arrange(io.n_classes, preview.count);
-        if io.n_classes > 0 {
+        if io.n_classes > 0 && !png::is_plane(io.image) {
             let mut shown = labels.clone();
             shown.dedup();
             let all = match shown.len() < io.n_classes {
@@ -121,6 +130,8 @@ impl Previews {
             seed: config.train.seed,
             labels,
             place,
+            toy,
+            base,
         }))
     }
 
@@ -130,22 +141,32 @@ impl Previews {
     /// A device that fails or a file that cannot be written.
     pub fn sample(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
         let (io, batch) = (*self.session.io(), self.session.batch());
-        let mut canvas = Canvas::new(self.labels.len(), io.image, self.place);
+        let mut sheet = Sheet::new(self.labels.len(), io.image, self.place, self.toy);
+        let mut states = vec![0.0; batch * io.image_len()];
         for (i, labels) in self.labels.chunks(batch).enumerate() {
             let first = i * batch;
             let numbers: Vec<u64> = (first as u64..).take(labels.len()).collect();
-            self.session.start(self.seed, &numbers, labels)?;
+            match &self.base {
+                None => self.session.start(self.seed, &numbers, labels)?,
+                Some(base) => {
+                    let sampling = self.session.sampling();
+                    let std = sampling.model().transport().start_std(sampling.solver());
+                    base.starts(std, &numbers, &mut states)?;
+                    self.session
+                        .start_from(self.seed, &numbers, &states, labels)?;
+                }
+            }
             while !self.session.is_over() {
                 self.session.step()?;
             }
             let x = self.session.read()?;
-            canvas.put(first, &x[..labels.len() * io.image_len()]);
+            sheet.put(first, &x[..labels.len() * io.image_len()], labels);
         }
         let folder = run.join("previews");
         fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
         let file = folder.join(format!("step-{step:08}.png"));
         let mut image = Vec::new();
-        canvas
+        sheet
             .write(&mut image)
             .map_err(FileError::of("write", &file))?;
         write_atomically(&file, |out| out.write_all(&image))?;
@@ -171,7 +192,7 @@ mod tests {
             let batch = format!("train.batch={batch}");
             let config = config(&[&batch, "log.preview.count=12", "log.preview.steps=2"]);
             let trainer = config.step().build(&Device::Cpu).unwrap();
-            let mut previews = Previews::new(&config, &trainer).unwrap().unwrap();
+            let mut previews = Previews::new(&config, &trainer, None).unwrap().unwrap();
             let folder = tempfile::tempdir().unwrap();
             let png = previews.sample(folder.path(), 7).unwrap();
             let file = folder.path().join("previews/step-00000007.png");

@@ -60,6 +60,9 @@ pub struct State {
     /// Number of training images; 0 if unknown, in runs made before this key.
     #[serde(default)]
     pub n_images: u64,
+    /// Number of images of the data that the path begins with; 0 for noise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub n_base: u64,
     /// What the objective has learned from losses; empty for most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objective: Vec<f32>,
@@ -74,7 +77,7 @@ impl State {
             model: self.config.model.clone(),
             transport: self.config.transport.clone(),
             data: Some(Data {
-                name: self.config.data.kind.to_string(),
+                name: self.config.data.title(),
                 max_level: self.max_level,
             }),
             classes: self.config.data.classes.clone(),
@@ -82,6 +85,10 @@ impl State {
                 .then_some(self.config.train.class_dropout),
         }
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Bins of the time axis in `loss_by_t`.

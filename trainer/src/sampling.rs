@@ -2,6 +2,7 @@
 
 pub mod adaptive;
 
+use crate::data::BaseData;
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
@@ -70,7 +71,7 @@ impl Images {
     }
 }
 
-/// Where the noise at the start comes from.
+/// Where the states at the start come from.
 #[derive(Debug)]
 pub enum Noise {
     /// It is drawn.
@@ -79,15 +80,26 @@ pub enum Noise {
     Given(Vec<f32>),
     /// As [`Noise::Given`], with the noise of every step that adds some, `[n, N, C, I, I]`.
     Chain(Vec<f32>, Vec<f32>),
+    /// Images of another data set stand in its place, times this standard deviation of the noise.
+    Base(BaseData, f64),
 }
 
 impl Noise {
-    /// The states at the start, if they are given.
-    pub fn start(&self) -> Option<&[f32]> {
+    /// Writes the states at the start of the images with these numbers, `[N, C, I, I]`; returns whether they are known.
+    ///
+    /// # Errors
+    /// An image of the other data set that cannot be read any more.
+    fn starts(&self, numbers: &[u64], len: usize, x: &mut [f32]) -> Result<bool> {
         match self {
-            Noise::Drawn => None,
-            Noise::Given(x) | Noise::Chain(x, _) => Some(x),
+            Noise::Drawn => return Ok(false),
+            Noise::Given(all) | Noise::Chain(all, _) => {
+                for (x, &number) in x.chunks_exact_mut(len).zip(numbers) {
+                    x.copy_from_slice(&all[number as usize * len..][..len]);
+                }
+            }
+            Noise::Base(base, std) => base.starts(*std, numbers, x)?,
         }
+        Ok(true)
     }
 
     /// The noise of image `number` in noisy step `n`, each of `len` values.
@@ -145,14 +157,9 @@ pub fn sample(
         numbers.extend(all.by_ref().take(batch));
         let n = numbers.len();
         let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
-        match noise.start() {
-            None => session.start(seed, &numbers, &labels)?,
-            Some(all) => {
-                for (x, &number) in given.chunks_exact_mut(len).zip(&numbers) {
-                    x.copy_from_slice(&all[number as usize * len..][..len]);
-                }
-                session.start_from(seed, &numbers, &given, &labels)?;
-            }
+        match noise.starts(&numbers, len, &mut given)? {
+            false => session.start(seed, &numbers, &labels)?,
+            true => session.start_from(seed, &numbers, &given, &labels)?,
         }
         let state = |step| State {
             first,

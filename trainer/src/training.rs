@@ -4,7 +4,7 @@ mod forecast;
 mod health;
 
 use crate::config::RunConfig;
-use crate::data::Loader;
+use crate::data::{BaseData, Batches, Loader};
 use crate::error::{Failure, Result};
 use crate::init::Fitted;
 use crate::log::{Logs, MetricsLine};
@@ -59,6 +59,7 @@ impl Job {
         let Images {
             training: dataset,
             held_out,
+            base,
         } = images;
         let mut trainer = config.step().build(device)?;
         let mut state = State {
@@ -73,6 +74,7 @@ impl Job {
             device: device.to_string(),
             max_level: dataset.max_level(),
             n_images: dataset.len() as u64,
+            n_base: base.as_ref().map_or(0, BaseData::n_images),
             objective: Vec::new(),
             config: config.clone(),
         };
@@ -97,12 +99,20 @@ impl Job {
                     state.n_images
                 );
             }
+            if ![0, state.n_base].contains(&saved.n_base) {
+                tracing::warn!(
+                    "{path}: transport.base had {}, there are {} now; the run goes on with other images than it would have had",
+                    count(saved.n_base, "image"),
+                    state.n_base
+                );
+            }
             checkpoint.load(&trainer)?;
             tracing::info!("going on from {path}");
             state = State {
                 program: state.program,
                 device: state.device,
                 n_images: state.n_images,
+                n_base: state.n_base,
                 config: state.config,
                 ..saved.clone()
             };
@@ -110,14 +120,13 @@ impl Job {
         trainer.resume_at(state.n_updates, state.n_samples);
         Ok(Job {
             loader: Loader::new(
-                dataset,
-                config.batches(),
+                Batches::new(dataset, config.batches()).with_base(base.clone()),
                 config.data.workers,
                 state.n_samples,
             )?,
-            previews: Previews::new(&config, &trainer)?,
+            previews: Previews::new(&config, &trainer, base.clone())?,
             validation: held_out
-                .map(|images| Validation::new(&config, &trainer, images))
+                .map(|images| Validation::new(&config, &trainer, images, base))
                 .transpose()?,
             // Without it only `mfu` is unknown.
             peak_flops: peak::measure(device).unwrap_or_else(|e| {
@@ -290,8 +299,9 @@ impl Job {
         for _ in 0..accumulate {
             let batch = self.loader.next_batch()?;
             debug_assert_eq!(batch.first, self.state.n_samples);
-            let batch = Batch::new(&batch.x1, &batch.y, batch.first);
-            self.trainer.accumulate(batch)?;
+            let mut images = Batch::new(&batch.x1, &batch.y, batch.first);
+            images.x0 = batch.x0.as_deref();
+            self.trainer.accumulate(images)?;
             self.state.n_samples += self.config.train.batch as u64;
         }
         let lr = self.config.learning_rate().at(self.state.step);

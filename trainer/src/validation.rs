@@ -1,7 +1,7 @@
 //! The loss of held-out images while a run trains.
 
 use crate::config::RunConfig;
-use crate::data::{self, DataError, Dataset, Kind, Split};
+use crate::data::{self, BaseData, DataError, Dataset, Kind, Split, Use};
 use crate::error::{Failure, Result};
 use sit_engine::objective::Batch;
 use sit_engine::rng::permutation;
@@ -16,6 +16,8 @@ pub struct Images {
     pub training: Arc<dyn Dataset>,
     /// What is validated on, if the configuration asks for it.
     pub held_out: Option<Arc<dyn Dataset>>,
+    /// What the path begins with in the place of noise.
+    pub base: Option<BaseData>,
 }
 
 /// The images to train on, and those to validate on if the configuration asks for it: the share `data.hold_out`, or else the test
@@ -27,6 +29,7 @@ pub fn split(
     config: &RunConfig,
     path: Option<PathBuf>,
     dataset: Arc<dyn Dataset>,
+    base: Option<BaseData>,
 ) -> Result<Images> {
     let is_asked = config.log.validation.every_steps > 0;
     if config.data.hold_out > 0.0 {
@@ -46,12 +49,14 @@ pub fn split(
         return Ok(Images {
             training: Arc::new(kept),
             held_out: is_asked.then_some(held),
+            base,
         });
     }
     if !is_asked {
         return Ok(Images {
             training: dataset,
             held_out: None,
+            base,
         });
     }
     if config.data.kind == Kind::Folder || config.data.split == Split::Test {
@@ -81,6 +86,7 @@ pub fn split(
     Ok(Images {
         training: dataset,
         held_out: Some(test),
+        base,
     })
 }
 
@@ -91,6 +97,8 @@ pub struct Validation {
     /// Order of the images, in whole batches: the last batch is filled up with the first images, which are not counted again.
     order: Vec<u32>,
     n: usize,
+    base: Option<BaseData>,
+    x0: Vec<f32>,
     x1: Vec<f32>,
     y: Vec<u32>,
 }
@@ -100,7 +108,12 @@ impl Validation {
     ///
     /// # Errors
     /// A device that cannot hold it.
-    pub fn new(config: &RunConfig, trainer: &Trainer, images: Arc<dyn Dataset>) -> Result<Self> {
+    pub fn new(
+        config: &RunConfig,
+        trainer: &Trainer,
+        images: Arc<dyn Dataset>,
+        base: Option<BaseData>,
+    ) -> Result<Self> {
         let batch = config.train.batch;
         let n = images.len().min(config.log.validation.images);
         let all = permutation(config.train.seed, 0, images.len() as u32);
@@ -108,6 +121,11 @@ impl Validation {
         let order: Vec<u32> = order.take(n.next_multiple_of(batch)).collect();
         Ok(Self {
             session: train::Validation::new(trainer, Weights::Average)?,
+            x0: match base {
+                Some(_) => vec![0.0; batch * config.model.io().image_len()],
+                None => Vec::new(),
+            },
+            base,
             x1: vec![0.0; batch * config.model.io().image_len()],
             y: vec![0; batch],
             images,
@@ -130,7 +148,13 @@ impl Validation {
                 *label = self.images.label(index as usize);
             }
             let first = i * batch;
-            let images = Batch::new(&self.x1, &self.y, first as u64);
+            let mut images = Batch::new(&self.x1, &self.y, first as u64);
+            if let Some(base) = &self.base {
+                for (n, image) in (first as u64..).zip(self.x0.chunks_exact_mut(image_len)) {
+                    base.read(Use::Validation, n, image)?;
+                }
+                images.x0 = Some(&self.x0);
+            }
             let losses = self.session.losses(images)?;
             let counted = losses.iter().take(self.n - first.min(self.n));
             sum += counted.map(|(_, loss)| loss).sum::<f64>();

@@ -34,6 +34,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         device: Device::Cpu.to_string(),
         max_level: 16,
         n_images: 1442,
+        n_base: 0,
         config: config.clone(),
     };
     while state.step < n * every {

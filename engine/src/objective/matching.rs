@@ -54,6 +54,10 @@ impl Objective for Matching {
     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()> {
         let SampleKey { seed, number, .. } = key;
         let step = key.step();
+        if batch.x0.is_none() {
+            let why = "a batch needs its images there: `Batch::x0` got none";
+            self.transport.require_gaussian("base", why)?;
+        }
         draws::noise(key, batch, X0, ports)?;
         ports.copy(X1, batch.x1)?;
         let target = self.transport.target()?;

@@ -110,7 +110,8 @@ pub struct Batch<'a> {
     pub x1: &'a [f32],
     /// Labels up to the null class, `[B]`; ignored by an unconditional network.
     pub y: &'a [u32],
-    /// The noise paired with each image, `[B, C, H, W]`, for fixed pairs (reflow, arXiv 2209.03003); drawn if `None`.
+    /// What is paired with each image, `[B, C, H, W]`: noise for fixed pairs (reflow, arXiv 2209.03003), or an image of the data set that
+    /// the transport begins with ([`Base`](crate::transport::Base)). If `None`, noise is drawn, which only a Gaussian base allows.
     pub x0: Option<&'a [f32]>,
     /// Number of the first image since the run began.
     pub first: u64,

@@ -181,6 +181,7 @@ impl Pool {
 impl Pool {
     /// Async variant of [`Self::add`], for browsers.
     pub async fn add_async(&mut self, seed: u64, numbers: &[u64], y: &[u32]) -> Result<()> {
+        self.sampling.check_noise()?;
         let x = self.noise(seed, numbers);
         self.add_from_async(numbers, &x, y).await
     }

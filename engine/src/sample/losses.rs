@@ -13,7 +13,7 @@ use crate::transport::{Ode, Sampler, Transport};
 /// `n` equal times over the interval in which the ODE is sampled, both ends included, where every velocity is finite.
 ///
 /// # Errors
-/// As [`crate::transport::schedule`]; [`Error::Setting`] for fewer than 2 times; [`Error::Config`] for an end at which the velocity of the
+/// As [`crate::transport::schedule`]; [`Error::Setting`] for fewer than 2 times, or a model that does not begin with noise; [`Error::Config`] for an end at which the velocity of the
 /// path itself is infinite.
 pub fn loss_times(transport: &Transport, n: u32) -> Result<Vec<f64>> {
     if n < 2 {
@@ -22,6 +22,7 @@ pub fn loss_times(transport: &Transport, n: u32) -> Result<Vec<f64>> {
             format!("got {n}, expected at least 2"),
         ));
     }
+    transport.require_gaussian("base", "this loss is measured with Gaussian noise")?;
     let ode = Ode {
         n_steps: n - 1,
         ..Ode::default()
@@ -50,14 +51,18 @@ pub struct VelocityLoss {
     noise: Vec<f32>,
     input: Vec<f32>,
     state: Vec<f64>,
+    target: Vec<f64>,
+    predicted: Vec<f64>,
 }
 
 impl VelocityLoss {
     /// For batches of this size.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a batch that is refused; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
+    /// [`Error::Setting`] for a batch that is refused, or a model that does not begin with noise; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn new(model: &Model, batch: usize, seed: u64) -> Result<Self> {
+        let why = "this loss is measured with Gaussian noise";
+        model.transport().require_gaussian("base", why)?;
         let io = model.io();
         let len = batch * io.image_len();
         Ok(VelocityLoss {
@@ -69,6 +74,8 @@ impl VelocityLoss {
             noise: vec![0.0; len],
             input: vec![0.0; len],
             state: vec![0.0; len],
+            target: vec![0.0; len],
+            predicted: vec![0.0; len],
         })
     }
 
@@ -79,11 +86,50 @@ impl VelocityLoss {
     /// velocity is not finite, [`Error::Device`] when the device fails.
     pub async fn losses_async(
         &mut self,
-        (at, t): (u32, f64),
+        time: (u32, f64),
         numbers: &[u64],
         x1: &[f32],
         y: &[u32],
     ) -> Result<Vec<f64>> {
+        self.predict(time, numbers, x1, y).await?;
+        let len = self.io.image_len();
+        let rows = (0..numbers.len()).map(|image| image * len..(image + 1) * len);
+        let losses = rows.map(|row| mean_square(&self.predicted[row.clone()], &self.target[row]));
+        Ok(losses.collect())
+    }
+
+    /// As [`VelocityLoss::losses_async`], with the error beside the loss, `mean |v - v*|^2` against the velocity `v*` that `exact` gives for
+    /// a state `[C, H, W]` and its label. The loss is on average the error plus the variance of the target given the state.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn errors_async(
+        &mut self,
+        time: (u32, f64),
+        numbers: &[u64],
+        x1: &[f32],
+        y: &[u32],
+        exact: &dyn Fn(&[f64], u32) -> Vec<f64>,
+    ) -> Result<Vec<[f64; 2]>> {
+        let losses = self.losses_async(time, numbers, x1, y).await?;
+        let len = self.io.image_len();
+        let rows = losses.into_iter().enumerate().map(|(image, loss)| {
+            let row = image * len..(image + 1) * len;
+            let label = y.get(image).copied().unwrap_or(0);
+            let exact = exact(&self.state[row.clone()], label);
+            [loss, mean_square(&self.predicted[row], &exact)]
+        });
+        Ok(rows.collect())
+    }
+
+    /// Fills in the states of the images, their targets, and the velocities that the model predicts.
+    async fn predict(
+        &mut self,
+        (at, t): (u32, f64),
+        numbers: &[u64],
+        x1: &[f32],
+        y: &[u32],
+    ) -> Result<()> {
         let (n, len) = (numbers.len(), self.io.image_len());
         if n > self.batch || x1.len() != n * len {
             return Err(Error::Shape(format!(
@@ -104,7 +150,9 @@ impl VelocityLoss {
             fill_normal(self.seed, Stream::LossNoise, at, first, row);
         }
         for (i, &x1) in x1.iter().enumerate() {
-            self.state[i] = alpha * f64::from(x1) + sigma * f64::from(self.noise[i]);
+            let (x0, x1) = (f64::from(self.noise[i]), f64::from(x1));
+            self.state[i] = alpha * x1 + sigma * x0;
+            self.target[i] = d_alpha * x1 + d_sigma * x0;
             self.input[i] = (scale * self.state[i]) as f32;
         }
         let times = vec![self.transport.time_input(t); self.batch];
@@ -112,16 +160,10 @@ impl VelocityLoss {
         labels.iter_mut().zip(y).for_each(|(to, y)| *to = *y);
         self.network.write(&self.input, &times, &labels)?;
         let (out, _) = self.network.run_async().await?;
-        let square = |i: usize| {
-            let predicted = velocity.x * self.state[i] + velocity.out * f64::from(out[i]);
-            let target = d_alpha * f64::from(x1[i]) + d_sigma * f64::from(self.noise[i]);
-            (predicted - target).powi(2)
-        };
-        let mean = |image: usize| {
-            let values = image * len..(image + 1) * len;
-            values.map(square).sum::<f64>() / len as f64
-        };
-        Ok((0..n).map(mean).collect())
+        for (i, out) in out.iter().take(n * len).enumerate() {
+            self.predicted[i] = velocity.x * self.state[i] + velocity.out * f64::from(*out);
+        }
+        Ok(())
     }
 
     /// As the function of the same name that is async.
@@ -138,4 +180,26 @@ impl VelocityLoss {
     ) -> Result<Vec<f64>> {
         pollster::block_on(self.losses_async(time, numbers, x1, y))
     }
+
+    /// As [`VelocityLoss::errors_async`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn errors(
+        &mut self,
+        time: (u32, f64),
+        numbers: &[u64],
+        x1: &[f32],
+        y: &[u32],
+        exact: &dyn Fn(&[f64], u32) -> Vec<f64>,
+    ) -> Result<Vec<[f64; 2]>> {
+        pollster::block_on(self.errors_async(time, numbers, x1, y, exact))
+    }
+}
+
+/// The mean square of the difference of two rows.
+fn mean_square(a: &[f64], b: &[f64]) -> f64 {
+    let squares = a.iter().zip(b).map(|(a, b)| (a - b).powi(2));
+    squares.sum::<f64>() / a.len() as f64
 }

@@ -167,6 +167,14 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         self.model.as_ref().transport().time_input(t)
     }
 
+    /// Refuses to draw noise for a model that begins with data.
+    fn check_noise(&self) -> Result<()> {
+        self.model.as_ref().transport().require_gaussian(
+            "base",
+            "a start that draws noise is none of its states; give the states at t = 0 (`start_from` or `add_from`)",
+        )
+    }
+
     /// From standard normal noise to the state at the start.
     fn scale_start(&self, noise: &mut [f32]) {
         let std = self.model.as_ref().transport().start_std(&self.sampler) as f32;

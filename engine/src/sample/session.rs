@@ -131,6 +131,7 @@ impl Session {
     /// [`Error::Shape`] for more images than a batch or a wrong number of labels, [`Error::Config`] for a label beyond the null
     /// class.
     pub fn start(&mut self, seed: u64, numbers: &[u64], y: &[u32]) -> Result<()> {
+        self.sampling.check_noise()?;
         let (io, len) = (self.io, self.io.image_len());
         let mut x = std::mem::take(&mut self.noise);
         if numbers.len() <= self.batch() {

@@ -1,9 +1,9 @@
-//! Training of discrete diffusion: what the objective learns, and networks without a variance.
+//! Training of discrete diffusion: what the objective learns, and networks without a variance; and of a bridge between two data sets.
 
 use super::*;
 use crate::model::{Block, Dit};
 use crate::transport::{
-    Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Path, Prediction, Transport, Variance,
+    Base, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Path, Prediction, Transport, Variance,
 };
 
 const TINY: Dit = Dit {
@@ -107,4 +107,41 @@ fn a_learned_variance_needs_outputs_for_it() {
     );
     let fixed = discrete(|ddpm| ddpm.variance = Variance::FixedSmall);
     step(&mut trainer(plain, fixed).unwrap());
+}
+
+#[test]
+fn a_bridge_takes_its_x0_from_the_batch_and_never_draws_noise() {
+    let network = Dit {
+        learn_sigma: false,
+        n_classes: 0,
+        ..TINY
+    };
+    let transport = Transport {
+        base: Base::Data("toy:moons".into()),
+        ..Transport::default()
+    };
+    let mut bridge = trainer(network, transport).unwrap();
+    let (x1, x0) = (vec![0.5; 8 * 16], vec![-0.25; 8 * 16]);
+    let message = bridge.step(&x1, &[], 1e-3).unwrap_err().to_string();
+    assert!(
+        message.starts_with("base: this model begins with data:toy:moons"),
+        "{message}"
+    );
+    let mut batch = Batch::new(&x1, &[], 0);
+    batch.x0 = Some(&x0);
+    bridge.accumulate(batch).unwrap();
+    // The new network predicts 0, and the velocity of the Linear path is x1 - x0 at every time.
+    let loss = bridge.update(1e-3).unwrap().loss;
+    assert!((loss - 0.75 * 0.75).abs() < 1e-6, "{loss}");
+    let sampling = bridge
+        .model(Weights::Trained)
+        .sampler(crate::transport::Sampler::ode(
+            crate::transport::Method::Heun,
+            2,
+        ));
+    let message = sampling.clone().sample(&[0]).unwrap_err().to_string();
+    assert!(message.contains("`start_from`"), "{message}");
+    let mut session = sampling.batch(1).session().unwrap();
+    session.start_from(0, &[0], &x0[..16], &[]).unwrap();
+    session.step().unwrap();
 }

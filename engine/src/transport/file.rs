@@ -1,8 +1,8 @@
 //! [`Transport`] as it stands in files: a table of plain values.
 
 use super::{
-    Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, LossWeight, Path, PathName, PathTable, Prediction,
-    Respacing, Times, TimesKind, Transport, Variance,
+    Base, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, LossWeight, Path, PathName, PathTable,
+    Prediction, Respacing, Times, TimesKind, Transport, Variance,
 };
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub(super) struct TransportFile {
     ddpm_rescale_times: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ddpm_respacing: Option<Respacing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<Base>,
 }
 
 impl TransportFile {
@@ -158,6 +160,7 @@ impl TryFrom<TransportFile> for Transport {
                 ..usual_times
             },
             data_std: file.data_std.unwrap_or(Transport::default().data_std),
+            base: file.base.unwrap_or_default(),
             path,
         };
         Ok(transport)
@@ -200,6 +203,7 @@ impl From<Transport> for TransportFile {
             ddpm_times: None,
             ddpm_rescale_times: None,
             ddpm_respacing: None,
+            base: (transport.base != Base::Gaussian).then_some(transport.base),
         };
         match path {
             Path::Vp { .. } if path == Path::VP => {}

@@ -48,6 +48,7 @@ impl Transport {
     pub(crate) fn sample_interval(&self, sampler: &Sampler) -> Result<Interval> {
         self.validate()?;
         sampler.validate()?;
+        self.check_base(sampler)?;
         let along = sampler.along();
         let path = along.as_ref().unwrap_or(&self.path);
         path.validate()?;

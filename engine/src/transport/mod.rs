@@ -27,13 +27,14 @@
 //!
 //! # Conventions
 //!
-//! `t = 0` is noise `x0 ~ N(0, I)`, `t = 1` is data `x1`; the velocity points from noise to data (time runs the other way in the
+//! `t = 0` is noise `x0 ~ N(0, I)`, or another data set as [`Base`] says, `t = 1` is data `x1`; the velocity points from noise to data (time runs the other way in the
 //! paper). `D_t` is the diffusion of `dX = (v + D_t s) dt + sqrt(2 D_t) dW`, so the paper's `w_t` is `2 D_t`. A combination of
 //! settings either has finite coefficients everywhere or is rejected with the reason.
 
 mod adaptive;
 mod along;
 mod ancestral;
+mod base;
 mod curve;
 mod ddpm;
 mod ddpm_bound;
@@ -62,6 +63,7 @@ mod tolerance;
 
 pub(crate) use adaptive::Adaptive;
 pub use ancestral::{DdpmMethod, DdpmSampler};
+pub use base::Base;
 pub use curve::Curve;
 pub use ddpm::{Chain, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Respacing, Variance};
 pub use diffusion::{Diffusion, DiffusionForm, KlEta};
@@ -113,6 +115,8 @@ pub struct Transport {
     pub times: Times,
     /// Standard deviation of the data, for the preconditioning of [`Prediction::Denoiser`]; 0.5 by default.
     pub data_std: f64,
+    /// What the path begins with: noise, or another data set.
+    pub base: Base,
 }
 
 impl Default for Transport {
@@ -126,6 +130,7 @@ impl Default for Transport {
             t_eps_sample: None,
             times: Times::default(),
             data_std: 0.5,
+            base: Base::Gaussian,
         }
     }
 }
@@ -149,6 +154,7 @@ impl Transport {
             ));
         }
         self.path.validate()?;
+        self.validate_base()?;
         self.times.validate(&self.path)?;
         self.validate_discrete()?;
         let is_edm = matches!(self.path, Path::Edm { .. });

@@ -27,6 +27,7 @@ pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
     if sampler.is_adaptive() {
         return Err(no_schedule());
     }
+    transport.check_base(sampler)?;
     if let Sampler::Ddpm(sampler) = sampler {
         return ancestral::steps(transport, sampler);
     }
@@ -68,6 +69,7 @@ pub(super) fn times(sampler: &Sampler, interval: Interval) -> Vec<f64> {
 /// As [`schedule`]; [`crate::error::Error::Config`] for a time before the sampler's interval or after its last step.
 #[doc(hidden)]
 pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result<Vec<Step>> {
+    transport.check_base(sampler)?;
     let own = match sampler {
         Sampler::Edm(edm) => Some(edm.steps(transport)?),
         Sampler::Ddpm(ddpm) => Some(ancestral::steps(transport, ddpm)?),

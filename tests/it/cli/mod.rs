@@ -24,6 +24,7 @@ pub mod sample;
 mod settings;
 mod solver;
 pub mod tensors;
+mod toys;
 mod train;
 mod weights;
 

@@ -1,7 +1,8 @@
 //! This side of `cargo xtask bench --peers torchdiffeq`: `peer-solvers FILE.safetensors EXCHANGE.safetensors N`.
 //!
 //! Opens exported weights and writes them with the noise and labels of N images for the other side. Then it samples the images for
-//! each line of standard input, which names a method of the ODE and a batch size, and answers with the time and the evaluations.
+//! each line of standard input, which names a method of the ODE, a batch size and how many of them, and answers with the time and the
+//! evaluations.
 
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
@@ -44,9 +45,13 @@ fn main() -> Result<()> {
     );
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (method, batch) = line.trim().split_once(' ').ok_or("expected METHOD BATCH")?;
+        let [method, batch, count] = line.trim().split(' ').collect::<Vec<_>>()[..] else {
+            return Err("expected METHOD BATCH COUNT".into());
+        };
+        let count: usize = count.parse()?;
+        let (x, y) = (&x[..count * io.image_len()], &y[..count]);
         let start = Instant::now();
-        let (end, nfe) = sample(&model, method.parse()?, batch.parse()?, &x, &y)?;
+        let (end, nfe) = sample(&model, method.parse()?, batch.parse()?, x, y)?;
         let ms = start.elapsed().as_secs_f64() * 1e3;
         let mean = end.iter().map(|x| f64::from(x.abs())).sum::<f64>() / end.len() as f64;
         println!(

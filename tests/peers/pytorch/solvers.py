@@ -1,7 +1,8 @@
 """The torchdiffeq side of `cargo xtask bench --peers torchdiffeq`: `solvers.py SIZES.json EXCHANGE.safetensors`.
 
 Loads the weights, noise and labels that the engine wrote, and samples the images by dopri5 for each line of standard
-input, which names the method and a batch size: images of a batch share their steps, as torchdiffeq has it.
+input, which names the method, a batch size and how many of them: images of a batch share their steps, as torchdiffeq
+has it.
 """
 
 import json
@@ -31,10 +32,10 @@ def main(sizes_file: str, exchange_file: str) -> None:
             parameter.copy_(exchange[name].reshape(parameter.shape))
     x, y = exchange["x"], exchange["y"].long()
 
-    def sample(method: str, batch: int) -> tuple[float, float]:
+    def sample(method: str, batch: int, count: int) -> tuple[float, float]:
         nfe, ends = 0, []
         with torch.inference_mode():
-            for part, labels in zip(x.split(batch), y.split(batch)):
+            for part, labels in zip(x[:count].split(batch), y[:count].split(batch)):
 
                 def drift(t, state):
                     nonlocal nfe
@@ -46,13 +47,13 @@ def main(sizes_file: str, exchange_file: str) -> None:
                     drift, part, times, rtol=sizes["rtol"], atol=sizes["atol"], method=method
                 )[-1]
                 ends.append(end)
-        return nfe / len(x), torch.cat(ends).abs().mean().item()
+        return nfe / count, torch.cat(ends).abs().mean().item()
 
     say(version=f"torchdiffeq {torchdiffeq.__version__}, PyTorch {torch.__version__}")
     for line in sys.stdin:
-        method, batch = line.split()
+        method, batch, count = line.split()
         start = time.perf_counter()
-        nfe, mean = sample(method, int(batch))
+        nfe, mean = sample(method, int(batch), int(count))
         say(ms=(time.perf_counter() - start) * 1e3, nfe=nfe, mean=mean, peak_mib=0.0)
 
 

@@ -7,6 +7,7 @@ use crate::data::{self, DataConfig, Dataset, Kind, Split, classes};
 use crate::error::{Failure, Result};
 use crate::memory;
 use crate::progress::Progress;
+use sit_engine::analytic::Toy;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::NetworkIo;
 use sit_engine::rng::permutation;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Real images: a folder of pictures (a folder for each class), a folder with IDX files or one of them, or an .npz file with arr_0
-    /// [N, H, W, C] of uint8 (of latents float32, as they are) and label [N].
+    /// Real images: a folder of pictures (a folder for each class), a folder with IDX files or one of them, an .npz file with arr_0
+    /// [N, H, W, C] of uint8 (of latents float32, as they are) and label [N], or points such as toy:moons.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     #[command(flatten)]
@@ -33,7 +34,7 @@ pub struct WhichArgs {
     /// Take only N images, chosen at random, the same ones each time [default: all].
     #[arg(long, value_name = "N", requires = "data", value_parser = whole::<u32>(1..=10_000_000))]
     pub count: Option<u32>,
-    /// Part of a folder with IDX files [default: test, where there is one].
+    /// Part of a folder with IDX files, or of a toy [default: test, where there is one].
     #[arg(long, value_name = "train|test", requires = "data", value_parser = parse_split)]
     pub split: Option<Split>,
     /// Give the model no class with any image, whatever the data says.
@@ -59,8 +60,10 @@ pub struct Examples {
     pub x: Vec<f32>,
     /// Labels of the model `[N]`; 0 for a model without classes.
     pub y: Vec<u32>,
-    /// Whether the values are levels of 8 bits, and not latents.
+    /// Whether the values are levels of 8 bits, and not latents or points.
     pub has_levels: bool,
+    /// The toy that the points are of.
+    pub toy: Option<Toy>,
 }
 
 impl Examples {
@@ -108,7 +111,7 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
     }
     let source = match is_npz {
         true => Source::Npz(npz::Archive::read(path)?),
-        false => Source::Data(dataset(path, which.split, &io)?),
+        false => Source::Data(dataset(path, which.split, Split::Test, which.count, &io)?),
     };
     let (shape, n) = match &source {
         Source::Npz(archive) => (archive.shape, archive.n),
@@ -159,12 +162,17 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
         )));
     }
     let y = labels(path, which, recipe, &source, &taken)?;
+    let toy = data::toy(path)?;
     Ok(Examples {
         name: format!("{} of {}", count(taken.len(), "image"), shown(path)),
         numbers: taken.into_iter().map(u64::from).collect(),
         x,
         y,
-        has_levels: !matches!(&source, Source::Npz(archive) if !archive.has_levels()),
+        has_levels: match &source {
+            Source::Npz(archive) => archive.has_levels(),
+            Source::Data(_) => toy.is_none(),
+        },
+        toy,
     })
 }
 
@@ -174,10 +182,24 @@ enum Source {
     Data(Arc<dyn Dataset>),
 }
 
-/// Opens a folder of pictures, or IDX files.
-fn dataset(path: &Path, split: Option<Split>, io: &NetworkIo) -> Result<Arc<dyn Dataset>> {
+/// Opens a folder of pictures, IDX files, or a toy of at least `count` points; of what has two parts that of `split`, else the `usual` one.
+pub fn dataset(
+    path: &Path,
+    split: Option<Split>,
+    usual: Split,
+    count: Option<u32>,
+    io: &NetworkIo,
+) -> Result<Arc<dyn Dataset>> {
     let suggested = data::suggest(path)?;
     let bar = Progress::shared("reading", "files");
+    if suggested.kind == Kind::Toy {
+        let config = DataConfig {
+            split: split.unwrap_or(usual),
+            count: count.map(|n| n as usize),
+            ..suggested
+        };
+        return Ok(data::open(&config, &bar)?);
+    }
     if suggested.kind == Kind::Idx {
         let part = |split| {
             let config = DataConfig {
@@ -189,7 +211,7 @@ fn dataset(path: &Path, split: Option<Split>, io: &NetworkIo) -> Result<Arc<dyn 
         return Ok(match split {
             Some(split) => part(split)?,
             None if path.is_file() => part(suggested.split)?,
-            None => part(Split::Test).or_else(|_| part(suggested.split))?,
+            None => part(usual).or_else(|_| part(suggested.split))?,
         });
     }
     if split.is_some() {

@@ -13,7 +13,7 @@ use sit_engine::checkpoint::{self, Examination};
 use sit_engine::model::{Blueprint, ModelConfig, Network as _, Recognized};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
-use sit_engine::transport::{Method, Sampler, Transport};
+use sit_engine::transport::{Method, Sampler, Transport, start_kl};
 use std::path::{Path, PathBuf};
 
 /// Show a model's parameters, work and memory, and what this machine can run.
@@ -58,6 +58,7 @@ const MISMATCHES_SHOWN: usize = 10;
 pub fn run(args: &Args) -> Result<()> {
     let mut text = String::new();
     let mut names = Vec::new();
+    let mut transport = None;
     let mut config = match (&args.preset, &args.checkpoint) {
         (Some(name), _) => {
             let source = Source::Preset(name);
@@ -81,6 +82,7 @@ pub fn run(args: &Args) -> Result<()> {
                 checkpoint.state.device
             );
             names.clone_from(&checkpoint.state.config.data.classes);
+            transport = Some(checkpoint.state.config.transport.clone());
             checkpoint.state.config
         }
         (None, Some(path)) => {
@@ -92,9 +94,10 @@ pub fn run(args: &Args) -> Result<()> {
                     _ => e,
                 })?;
             text += &what(path, &file);
-            names = file
-                .recipe()?
-                .map_or_else(Vec::new, |recipe| recipe.classes);
+            if let Some(recipe) = file.recipe()? {
+                names = recipe.classes;
+                transport = Some(recipe.transport);
+            }
             match recognized(&file, args, &mut text) {
                 Ok(known) if known.knows_heads && known.knows_image => with_model(known.model),
                 outcome => {
@@ -120,6 +123,9 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let known = Recognized::all(config.model.clone());
     describe(&mut text, &known, &classes, &names)?;
+    if let Some(transport) = transport {
+        text += &start(&transport, config.model.io().image_len());
+    }
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match Device::open(choice) {
@@ -311,6 +317,24 @@ fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[Strin
         "\nforward of one image: {macs:.2} {unit} (multiply-accumulates, which the papers call flops)\n"
     );
     Ok(())
+}
+
+/// What a model's path begins with, where that is not noise alone.
+fn start(transport: &Transport, n_values: usize) -> String {
+    let (path, base) = (&transport.path, &transport.base);
+    if base.data().is_some() {
+        return format!("begins with {base} in the place of noise\n");
+    }
+    let (alpha, sigma) = (path.alpha(0.0), path.sigma(0.0));
+    if alpha == 0.0 {
+        return String::new();
+    }
+    let std = transport.start_std(&Sampler::ode(Method::Euler, 1));
+    let kl = start_kl([alpha, sigma], std, 1.0, n_values);
+    format!(
+        "mismatch at t = 0: on the {path} path the state there is {alpha:.3e} data + {sigma:.4} noise, and sampling starts from noise of \
+         deviation {std:.4}; KL(start) <= {kl:.3e} nats for {n_values} values of data with unit variance\n"
+    )
 }
 
 /// A configuration in which only the model matters.

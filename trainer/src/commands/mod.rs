@@ -1,9 +1,11 @@
 //! The commands of `sit`, a file or a folder each, and the arguments that several share.
 
 mod backend;
+mod base;
 mod classes;
 pub mod data;
 mod describe;
+mod exact;
 mod examples;
 pub mod export;
 pub mod info;

@@ -4,6 +4,7 @@ mod report;
 mod vlb;
 
 use super::backend::BackendArg;
+use super::exact::Exact;
 use super::examples::{DataArgs, Examples};
 use super::source::SourceArgs;
 use super::values::{finite, whole};
@@ -259,6 +260,8 @@ pub fn run(args: &Args) -> Result<()> {
         method: args.ode,
         ends,
         noise_std,
+        exact: Exact::of(&images, io.n_classes)
+            .map(|exact| exact.map(|exact| exact.log_densities(&images))),
         seconds: started.elapsed().as_secs_f64(),
         origin: source.origin.to_string(),
     };

@@ -58,6 +58,8 @@ pub struct Opened {
     pub weights: WeightFile,
     /// Where they come from.
     pub origin: Origin,
+    /// Of a run: its folder, and the folder from which paths of its data start.
+    pub run: Option<(PathBuf, Option<PathBuf>)>,
 }
 
 /// Where weights come from.
@@ -159,6 +161,7 @@ impl SourceArgs {
         Ok(Opened {
             recipe: checkpoint.state.recipe(),
             weights: weights::open(&checkpoint.path.join(file))?,
+            run: Some((checkpoint.run, checkpoint.state.config.data.path_from)),
             origin: Origin {
                 step: Some(checkpoint.state.step),
                 weights: Some(name),
@@ -229,6 +232,7 @@ impl SourceArgs {
             recipe,
             weights,
             origin,
+            run: None,
         })
     }
 

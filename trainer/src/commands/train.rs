@@ -1,6 +1,7 @@
 //! `sit train`: the optimization loop.
 
 use super::backend::BackendArg;
+use super::base::{self, BASE};
 use super::describe;
 use crate::config::{self, RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset, classes};
@@ -24,7 +25,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-smoke, digits-ddpm, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-smoke, digits-ddpm, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.
@@ -57,6 +58,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   sit train --preset digits
+  sit train --preset moons-to-rings --set transport.base=data:toy:spiral
   sit train --preset fashion-mnist --set train.steps=20000 --set train.learning_rate=3e-4
   sit train my.toml --out runs/mine --backend cpu
   sit train --resume runs/mine
@@ -106,7 +108,8 @@ pub fn run(args: &Args) -> Result<()> {
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
     let forecast = memory::training(&config, &device).with_host("order of images", order);
-    let images = validation::split(&config, path, dataset)?;
+    let base = base::of_run(&config, &run, checkpoint.is_some())?;
+    let images = validation::split(&config, path, dataset, base)?;
     let toml = config.to_toml().map_err(Failure::input)?;
     if args.dry_run {
         if let Some(checkpoint) = checkpoint {
@@ -368,9 +371,13 @@ fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
             continue;
         }
         let (old, new) = (text(old), text(new));
-        if ["model.", "transport.", "train.seed", "data.first_label"]
-            .iter()
-            .any(|kept| name.starts_with(kept))
+        // Data may have moved, and noise is no data.
+        let is_data = |text: &str| text.starts_with("\"data:");
+        let has_moved = name == BASE && is_data(&old) && is_data(&new);
+        if !has_moved
+            && ["model.", "transport.", "train.seed", "data.first_label"]
+                .iter()
+                .any(|kept| name.starts_with(kept))
         {
             return Err(Failure::Input(format!(
                 "{name} is {old} in the checkpoint, {new} was asked for; a run keeps it"
@@ -388,7 +395,8 @@ fn open_data(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<(Arc<dyn Dataset>, Option<PathBuf>)> {
     if config.data.path_from.is_none() {
-        config.data.remember_place(run);
+        let base = config.transport.base.data().map(Path::new);
+        config.data.remember_place(run, base);
     }
     let found = DataConfig {
         path: config.data.place(Some(run)).map_err(|e| {

@@ -16,7 +16,7 @@ use super::{AUTO, ConfigError, RunConfig};
 use crate::data::DataConfig;
 
 /// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 10] = [
+const EMBEDDED: [(&str, &str); 12] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-data",
@@ -43,6 +43,11 @@ const EMBEDDED: [(&str, &str); 10] = [
     (
         "image-folder-64",
         include_str!("../../configs/image-folder-64.toml"),
+    ),
+    ("moons", include_str!("../../configs/moons.toml")),
+    (
+        "moons-to-rings",
+        include_str!("../../configs/moons-to-rings.toml"),
     ),
     ("app-digits", include_str!("../../configs/app-digits.toml")),
 ];
@@ -104,6 +109,7 @@ impl RunConfig {
         }
         let blame = |message: String| source.blame(overrides, &ConfigError::new(message));
         complete_model(&mut table, overrides).map_err(blame)?;
+        complete_data(&mut table);
         #[cfg(not(target_arch = "wasm32"))]
         read_path(&mut table).map_err(blame)?;
         shorten_warmup(&mut table, source, overrides);
@@ -329,6 +335,19 @@ fn shorten_warmup(table: &mut Table, source: Source, overrides: &[String]) {
             "train.warmup_steps is {shorter} instead of {warmup}: the run has {steps} steps; --set train.warmup_steps=N sets another"
         );
         train.insert("warmup_steps".to_owned(), Value::Integer(shorter));
+    }
+}
+
+/// A path such as `toy:moons` says the kind of data where nothing else does.
+fn complete_data(table: &mut Table) {
+    if let Some(Value::Table(data)) = table.get_mut("data")
+        && !data.contains_key("kind")
+        && data
+            .get("path")
+            .and_then(Value::as_str)
+            .is_some_and(|path| path.starts_with("toy:"))
+    {
+        data.insert("kind".to_owned(), Value::String("toy".to_owned()));
     }
 }
 

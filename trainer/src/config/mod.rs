@@ -181,6 +181,7 @@ impl RunConfig {
         }
         match self.data.kind {
             Kind::Digits => self.check_shape("the digits", [1, 8, 8]),
+            Kind::Toy => self.check_shape("the points of a toy", [2, 1, 1]),
             Kind::Folder => {
                 let size = self.data.image_size.unwrap_or_default();
                 let channels = self.data.channels();

@@ -31,7 +31,7 @@ fn error(overrides: &[&str]) -> String {
 #[test]
 fn every_preset_loads_and_round_trips() {
     let names = preset_names();
-    assert_eq!(names.len(), 10 + 12);
+    assert_eq!(names.len(), 12 + 12);
     for name in &names {
         let config = preset(name, &[]).unwrap();
         config.model.validate(1).unwrap();
@@ -48,7 +48,14 @@ fn every_preset_loads_and_round_trips() {
         let again = RunConfig::load(Source::File(&path), &[]).unwrap();
         assert_eq!(again, config, "{}", config.to_toml().unwrap());
     }
-    for name in ["digits", "digits-smoke", "fashion-mnist", "app-digits"] {
+    for name in [
+        "digits",
+        "digits-smoke",
+        "fashion-mnist",
+        "moons",
+        "moons-to-rings",
+        "app-digits",
+    ] {
         preset(name, &[]).unwrap().validate().unwrap();
     }
     for name in ["pictures-32", "image-folder-64"] {
@@ -186,4 +193,18 @@ fn only_presets_of_photographs_mirror() {
         let flip = name.starts_with("SiT-") || name == "image-folder-64";
         assert_eq!(preset(&name, &[]).unwrap().data.flip, flip, "{name}");
     }
+}
+
+#[test]
+fn a_bridge_says_what_it_begins_with_and_a_run_made_before_begins_with_noise() {
+    let bridge = preset("moons-to-rings", &[]).unwrap();
+    assert_eq!(bridge.transport.base.data(), Some("toy:moons"));
+    assert_eq!(bridge.data.kind, Kind::Toy);
+    let other = preset("moons-to-rings", &["transport.base=data:photos/a b"]).unwrap();
+    assert_eq!(other.transport.base.data(), Some("photos/a b"));
+    // A run that begins with noise has no such key, as before there was one.
+    let json = serde_json::to_string(&preset("digits", &[]).unwrap()).unwrap();
+    assert!(!json.contains("base"), "{json}");
+    let digits: RunConfig = serde_json::from_str(&json).unwrap();
+    assert_eq!(digits.transport.base, transport::Base::Gaussian);
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use sit_engine::rng::{Stream, permutation, uniform};
 
-use super::{DataError, Dataset};
+use super::{BaseData, DataError, Dataset, Use};
 
 /// One batch of images and labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Images in [-1, 1], `[B, C, H, W]`.
     pub x1: Vec<f32>,
+    /// What stands in the place of noise, `[B, C, H, W]`; `None` for noise.
+    pub x0: Option<Vec<f32>>,
     /// Labels, `[B]`.
     pub y: Vec<u32>,
     /// The number of the first sample; the batch holds `first` to `first + B - 1`.
@@ -32,9 +34,11 @@ pub struct BatchConfig {
 ///
 /// Sample `n` is image `permutation(seed, epoch)[n mod N]` of epoch `n / N`, mirrored if `uniform(seed, Flip, 0, n) < 1/2`.
 /// It holds no state but the current epoch's permutation.
+#[derive(Clone)]
 pub struct Batches {
     dataset: Arc<dyn Dataset>,
     config: BatchConfig,
+    base: Option<BaseData>,
     epoch: Option<(u64, Vec<u32>)>,
 }
 
@@ -48,8 +52,20 @@ impl Batches {
         Self {
             dataset,
             config,
+            base: None,
             epoch: None,
         }
+    }
+
+    /// Draws what stands in the place of noise from `base`.
+    #[must_use]
+    pub fn with_base(self, base: Option<BaseData>) -> Self {
+        Batches { base, ..self }
+    }
+
+    /// Images per batch.
+    pub fn batch(&self) -> usize {
+        self.config.batch
     }
 
     /// The batch of the samples `first` to `first + B - 1`.
@@ -70,7 +86,15 @@ impl Batches {
             }
             y.push(self.dataset.label(index));
         }
-        Ok(Batch { x1, y, first })
+        let draw = |base: &BaseData| {
+            let mut x0 = vec![0.0; x1.len()];
+            for (image, n) in x0.chunks_exact_mut(image_size).zip(first..) {
+                base.read(Use::Training, n, image)?;
+            }
+            Ok(x0)
+        };
+        let x0 = self.base.as_ref().map(draw).transpose()?;
+        Ok(Batch { x1, x0, y, first })
     }
 
     /// The image of sample number `n`.

@@ -4,7 +4,9 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sit_engine::text::shown;
 
+use super::plane::is_toy;
 use super::{DataError, classes};
 
 /// Where the images come from.
@@ -17,6 +19,8 @@ pub enum Kind {
     Idx,
     /// A folder of PNG, JPEG and WebP images: one subfolder per class, or flat for unconditional data.
     Folder,
+    /// Points in the plane as images of one pixel and two channels: `path = "toy:moons"` and the like.
+    Toy,
 }
 
 impl Display for Kind {
@@ -25,6 +29,7 @@ impl Display for Kind {
             Kind::Digits => "digits",
             Kind::Idx => "idx",
             Kind::Folder => "folder",
+            Kind::Toy => "toy",
         })
     }
 }
@@ -55,16 +60,19 @@ pub enum ClassOrder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `"digits"`, `"idx"` or `"folder"`.
+    /// `"digits"`, `"idx"`, `"folder"` or `"toy"`.
     pub kind: Kind,
-    /// The folder; required for `idx` and `folder`.
+    /// The folder; required for `idx` and `folder`. For `toy` its name, `toy:moons`, `toy:rings` and so on.
     pub path: Option<PathBuf>,
     /// The folder that a relative `path` starts from, relative to the run's folder. A run records the folder that it is started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_from: Option<PathBuf>,
-    /// `"train"` (default) or `"test"`; for `digits` and `idx`.
+    /// `"train"` (default) or `"test"`; for `digits`, `idx` and `toy`.
     #[serde(default)]
     pub split: Split,
+    /// The number of points, 10000 by default; for `toy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
     /// Side of the square that each image is resized and cropped to, in pixels, 1 to 4096; required for `folder`.
     pub image_size: Option<usize>,
     /// 1 for grey, 3 for RGB (default); for `folder`.
@@ -129,6 +137,7 @@ impl DataConfig {
             path: None,
             path_from: None,
             split: Split::Train,
+            count: None,
             image_size: None,
             channels: None,
             n_classes: None,
@@ -148,6 +157,14 @@ impl DataConfig {
         }
     }
 
+    /// What recipes call the data: its kind, and a toy by its path.
+    pub fn title(&self) -> String {
+        match (&self.path, self.kind) {
+            (Some(path), Kind::Toy) => shown(path),
+            _ => self.kind.to_string(),
+        }
+    }
+
     /// Sets the defaults of a new run that older runs did not have. A saved run without these keys keeps the order and the
     /// orientation it was trained with.
     pub fn settle(&mut self) {
@@ -162,12 +179,23 @@ impl DataConfig {
     /// # Errors
     /// [`DataError::Config`] for a key that is missing, out of range, or set and not used by the kind.
     pub fn check(&self) -> Result<(), DataError> {
+        if let Some(path) = self.path.as_deref().filter(|path| is_toy(path))
+            && self.kind != Kind::Toy
+        {
+            let expected = format!("toy for data.path {}", shown(path));
+            return Err(DataError::config("kind", self.kind, expected));
+        }
         let set = [
-            ("path", self.path.is_some(), &[Kind::Idx, Kind::Folder][..]),
+            (
+                "path",
+                self.path.is_some(),
+                &[Kind::Idx, Kind::Folder, Kind::Toy][..],
+            ),
+            ("count", self.count.is_some(), &[Kind::Toy]),
             (
                 "split",
                 self.split != Split::Train,
-                &[Kind::Digits, Kind::Idx],
+                &[Kind::Digits, Kind::Idx, Kind::Toy],
             ),
             ("image_size", self.image_size.is_some(), &[Kind::Folder]),
             ("channels", self.channels.is_some(), &[Kind::Folder]),
@@ -205,6 +233,10 @@ impl DataConfig {
         if self.kind != Kind::Digits {
             self.required_path()?;
         }
+        if self.kind == Kind::Toy {
+            self.toy()?;
+            self.n_points()?;
+        }
         if self.kind == Kind::Folder {
             self.required_image_size()?;
             let channels = self.channels();
@@ -239,9 +271,13 @@ impl DataConfig {
     }
 
     pub(super) fn required_path(&self) -> Result<&Path, DataError> {
+        let expected = match self.kind {
+            Kind::Toy => "a toy such as toy:moons",
+            _ => "the folder with the images",
+        };
         self.path
             .as_deref()
-            .ok_or_else(|| DataError::config("path", "nothing", "the folder with the images"))
+            .ok_or_else(|| DataError::config("path", "nothing", expected))
     }
 
     pub(super) fn required_image_size(&self) -> Result<usize, DataError> {

@@ -39,7 +39,7 @@ pub async fn open_files(
 ) -> Result<InMemory, DataError> {
     config.check()?;
     match config.kind {
-        Kind::Digits => Err(DataError::config("kind", "digits", "folder or idx")),
+        kind @ (Kind::Digits | Kind::Toy) => Err(DataError::config("kind", kind, "folder or idx")),
         Kind::Folder => images(config, files, progress).await,
         Kind::Idx => pair(config, files),
     }

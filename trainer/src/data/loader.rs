@@ -1,10 +1,9 @@
 //! Batches, prepared by threads ahead of the step.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::{Batch, BatchConfig, Batches, DataError, Dataset};
+use super::{Batch, Batches, DataError};
 
 /// The endless sequence of [`Batches`] from a sample number on.
 ///
@@ -22,24 +21,19 @@ struct Worker {
 }
 
 impl Loader {
-    /// Starts `workers` threads at sample number `first`; each prepares up to two batches ahead.
+    /// Starts `workers` threads for `batches` at sample number `first`; each prepares up to two batches ahead.
     ///
     /// # Errors
     /// [`DataError::Config`] if the system refuses that many threads.
     ///
     /// # Panics
-    /// If the batch or the number of workers is 0.
-    pub fn new(
-        dataset: Arc<dyn Dataset>,
-        config: BatchConfig,
-        workers: usize,
-        first: u64,
-    ) -> Result<Self, DataError> {
+    /// If the number of workers is 0.
+    pub fn new(batches: Batches, workers: usize, first: u64) -> Result<Self, DataError> {
         assert!(workers > 0, "at least one worker");
-        let stride = (workers * config.batch) as u64;
+        let stride = (workers * batches.batch()) as u64;
         let spawn = |worker| {
-            let mut all = Batches::new(Arc::clone(&dataset), config);
-            let mut first = first + (worker * config.batch) as u64;
+            let mut all = batches.clone();
+            let mut first = first + (worker * all.batch()) as u64;
             // One batch waits in the channel while the next is made.
             let (sender, batches): (SyncSender<Result<Batch, DataError>>, _) = sync_channel(1);
             let work = move || {
@@ -94,7 +88,8 @@ impl Drop for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::digits;
+    use crate::data::{BatchConfig, Dataset, digits};
+    use std::sync::Arc;
 
     const CONFIG: BatchConfig = BatchConfig {
         seed: 3,
@@ -107,9 +102,8 @@ mod tests {
     fn neither_threads_nor_the_start_change_a_batch() {
         // 30 batches of 100 span three epochs of 1442 images.
         for (workers, first) in [(1, 0), (2, 0), (3, 0), (7, 0), (2, 1300)] {
-            let mut loader =
-                Loader::new(Arc::new(digits::train()), CONFIG, workers, first).unwrap();
             let mut batches = Batches::new(Arc::new(digits::train()), CONFIG);
+            let mut loader = Loader::new(batches.clone(), workers, first).unwrap();
             for first in (first..3000).step_by(100) {
                 assert_eq!(loader.next_batch().unwrap(), batches.at(first).unwrap());
             }
@@ -166,7 +160,7 @@ mod tests {
             digits: digits::train(),
             bad,
         });
-        let mut loader = Loader::new(dataset, CONFIG, 2, 0).unwrap();
+        let mut loader = Loader::new(Batches::new(dataset, CONFIG), 2, 0).unwrap();
         let mut whole = Batches::new(Arc::new(digits::train()), CONFIG);
         for first in [0, 100, 200, 300] {
             match loader.next_batch() {

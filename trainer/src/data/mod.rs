@@ -1,8 +1,10 @@
-//! Images and labels to train on: the embedded digits, IDX files, image folders, and the loader that batches them.
+//! Images and labels to train on: the embedded digits, IDX files, image folders, points in the plane, and the loader that batches them.
 //!
 //! Every data set yields `[C, H, W]` f32 images in [-1, 1], `x = 2 · level / max_level - 1` with integer levels
-//! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`].
+//! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`]. Points have no levels, and reach a
+//! little beyond [-1, 1].
 
+mod base;
 mod batches;
 pub mod classes;
 mod config;
@@ -30,11 +32,13 @@ mod memory;
 mod names;
 #[cfg(not(target_arch = "wasm32"))]
 mod place;
+mod plane;
 mod subset;
 mod suggest;
 
 use std::sync::Arc;
 
+pub use base::{BaseData, Use};
 pub use batches::{Batch, BatchConfig, Batches};
 pub use config::{ClassOrder, DataConfig, Kind, Split};
 pub use decode::{EXTENSIONS, is_guarded};
@@ -46,6 +50,7 @@ pub use knn::Knn;
 #[cfg(not(target_arch = "wasm32"))]
 pub use loader::Loader;
 pub use memory::InMemory;
+pub use plane::{Plane, path_of, toy};
 pub use subset::{Subset, hold_out};
 #[cfg(not(target_arch = "wasm32"))]
 pub use suggest::suggest;
@@ -112,6 +117,7 @@ pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>,
             };
             Arc::new(digits.with_classes(config)?)
         }
+        Kind::Toy => Arc::new(plane::open(config)?),
         #[cfg(not(target_arch = "wasm32"))]
         Kind::Idx => Arc::new(idx::open(config)?),
         #[cfg(not(target_arch = "wasm32"))]

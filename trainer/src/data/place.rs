@@ -4,6 +4,7 @@ use sit_engine::text::shown;
 use std::env;
 use std::path::{Component, Path, PathBuf};
 
+use super::plane::is_toy;
 use super::{DataConfig, DataError};
 
 impl DataConfig {
@@ -17,6 +18,9 @@ impl DataConfig {
         let Some(path) = &self.path else {
             return Ok(None);
         };
+        if is_toy(path) {
+            return Ok(Some(path.clone()));
+        }
         let plain = plain(path)?;
         let mut places = vec![plain.clone()];
         if plain.is_relative()
@@ -48,14 +52,15 @@ impl DataConfig {
         Err(DataError::Place(message))
     }
 
-    /// Records the working folder, relative to the folder `run`, as the start of a relative path. A run that is moved together with
+    /// Records the working folder, relative to the folder `run`, as the start of a relative path, this one's or `base`. A run that is moved together with
     /// its data still finds it.
-    pub fn remember_place(&mut self, run: &Path) {
-        let is_relative = self
-            .path
-            .as_deref()
-            .and_then(|path| plain(path).ok())
-            .is_some_and(|path| path.is_relative());
+    pub fn remember_place(&mut self, run: &Path, base: Option<&Path>) {
+        let is_relative = [self.path.as_deref(), base]
+            .into_iter()
+            .flatten()
+            .filter(|path| !is_toy(path))
+            .filter_map(|path| plain(path).ok())
+            .any(|path| path.is_relative());
         let here = env::current_dir().ok().filter(|_| is_relative);
         // A configuration can only hold UTF-8.
         self.path_from = here

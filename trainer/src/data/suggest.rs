@@ -8,7 +8,7 @@ use super::decode::Header;
 use super::dropped::{File, images_of};
 use super::{DataConfig, Kind, Split};
 
-/// A `[data]` table for what lies at `path`: a folder of images or of IDX files, or one of the IDX files.
+/// A `[data]` table for what lies at `path`: a folder of images or of IDX files, one of the IDX files, or a toy such as `toy:moons`.
 ///
 /// An image whose header cannot be read does not count; opening the data names it.
 ///
@@ -17,6 +17,13 @@ use super::{DataConfig, Kind, Split};
 #[cfg(not(target_arch = "wasm32"))]
 pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
     use rayon::prelude::*;
+    if super::toy(path)?.is_some() {
+        return Ok(DataConfig {
+            kind: Kind::Toy,
+            path: Some(path.to_owned()),
+            ..DataConfig::digits()
+        });
+    }
     let metadata = std::fs::metadata(path).map_err(|source| super::DataError::io(path, source))?;
     if metadata.is_file() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

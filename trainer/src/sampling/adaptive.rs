@@ -75,14 +75,10 @@ pub fn sample(
         if added < until {
             let numbers = &all[added as usize..until as usize];
             let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
-            let x = match noise.start() {
-                Some(all) => numbers
-                    .iter()
-                    .flat_map(|&number| &all[number as usize * len..][..len])
-                    .copied()
-                    .collect(),
-                None => pool.noise(seed, numbers),
-            };
+            let mut x = vec![0.0; numbers.len() * len];
+            if !noise.starts(numbers, len, &mut x)? {
+                x = pool.noise(seed, numbers);
+            }
             if let Some(way) = &mut way {
                 for (i, x) in x.chunks_exact(len).enumerate() {
                     way(added + i as u64, begin, x)?;

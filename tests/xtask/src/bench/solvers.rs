@@ -7,8 +7,14 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// Images of a turn.
-const N: usize = 64;
+/// Images of a batch.
+const BATCH: usize = 64;
+
+/// Images of a turn: places of finished ones are taken by others for a while.
+const N: usize = 192;
+
+/// Images that the peer samples one at a time.
+const ALONE: usize = 16;
 
 /// The engine's default tolerances.
 const TOLERANCE: [f64; 2] = [1e-3, 1e-6];
@@ -46,7 +52,7 @@ pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<
     std::fs::write(&sizes, content.to_string()).with_context(|| sizes.display().to_string())?;
 
     let mut lines = vec![format!(
-        "time of an evaluation of an image, relative to Euler's, batch {N}:"
+        "time of an evaluation of an image, relative to Euler's, batch {BATCH}:"
     )];
     for solver in SOLVERS {
         let mut ratios = Vec::new();
@@ -54,8 +60,8 @@ pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<
             let one = |answer: &Value| -> Result<f64> {
                 Ok(number(answer, "ms")? / number(answer, "nfe")?)
             };
-            let euler = one(&ours.ask(&format!("euler {N}"))?)?;
-            let other = one(&ours.ask(&format!("{solver} {N}"))?)?;
+            let euler = one(&ours.ask(&format!("euler {BATCH} {N}"))?)?;
+            let other = one(&ours.ask(&format!("{solver} {BATCH} {N}"))?)?;
             // The first turn warms up.
             if round > 0 {
                 ratios.push(other / euler);
@@ -71,18 +77,18 @@ pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<
             .env("OMP_NUM_THREADS", args.threads.to_string()),
     )?;
     lines.push(format!("dopri5, rtol {rtol:e}, atol {atol:e}, {N} images:"));
-    let alone = theirs.ask("dopri5 1")?;
+    let alone = theirs.ask(&format!("dopri5 1 {ALONE}"))?;
     lines.push(format!(
         "    the peer, one image at a time: {:.1} evaluations an image, {:.1} images/s",
         number(&alone, "nfe")?,
-        rate(number(&alone, "ms")?)
+        rate(ALONE, number(&alone, "ms")?)
     ));
     let mut times = [Vec::new(), Vec::new()];
     let mut last = Vec::new();
     for round in 0..=args.rounds {
         last.clear();
         for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
-            let answer = side.ask(&format!("dopri5 {N}"))?;
+            let answer = side.ask(&format!("dopri5 {BATCH} {N}"))?;
             if round > 0 {
                 times.push(number(&answer, "ms")?);
             }
@@ -92,16 +98,16 @@ pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<
     let [here, there] = times.map(median);
     for (side, ms, answer) in [("here", here, &last[0]), ("peer", there, &last[1])] {
         lines.push(format!(
-            "    {side}, batch {N}: {:.1} evaluations an image, {:.1} images/s, mean |x| {:.5}",
+            "    {side}, batch {BATCH}: {:.1} evaluations an image, {:.1} images/s, mean |x| {:.5}",
             number(answer, "nfe")?,
-            rate(ms),
+            rate(N, ms),
             number(answer, "mean")?
         ));
     }
     lines.push(format!(
         "    {:.2}x the peer's images in a batch, {:.2}x of one at a time",
         there / here,
-        number(&alone, "ms")? / here
+        rate(N, here) / rate(ALONE, number(&alone, "ms")?)
     ));
     println!(
         "{}, {}, f32, {} threads a side, medians of {} turns each; {}\n{}",
@@ -116,6 +122,6 @@ pub fn run(args: &Args, weights: &Path, python: &Path, folder: &Path) -> Result<
     theirs.stop()
 }
 
-fn rate(ms: f64) -> f64 {
-    N as f64 / ms * 1e3
+fn rate(n: usize, ms: f64) -> f64 {
+    n as f64 / ms * 1e3
 }

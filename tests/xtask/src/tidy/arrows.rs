@@ -65,7 +65,7 @@ const TRAINER: Table = &[
     ("init", "data error config weights run"),
     ("log", "files config run"),
     ("outputs", "files error weights run"),
-    ("sampling", "error progress signals"),
+    ("sampling", "data error progress signals"),
     (
         "training",
         "host data error config run peak progress signals preview validation init log",

@@ -1,7 +1,7 @@
 //! What `sit nll` says and writes.
 
 use crate::commands::examples::Examples;
-use crate::error::Result;
+use crate::error;
 use crate::files::write_atomically;
 use sit_engine::sample::{Draw, LogLikelihood, Trace, bits_per_dimension};
 use sit_engine::text::{count, shown};
@@ -24,6 +24,8 @@ pub struct Report<'a> {
     /// Time, alpha and sigma of the states at both ends: data, then noise.
     pub ends: [[f64; 3]; 2],
     pub noise_std: f64,
+    /// The exact `log p` of each image, where it is known, or why it is not; `None` for data that nothing is known of.
+    pub exact: Option<Result<Vec<f64>, String>>,
     pub seconds: f64,
     pub origin: String,
 }
@@ -79,6 +81,21 @@ impl Report<'_> {
             with_error(nats, nats_error),
             count(len, "value")
         ));
+        match &self.exact {
+            None => {}
+            Some(Err(why)) => line(why.clone()),
+            Some(Ok(exact)) => {
+                let (own, own_error) = mean(exact);
+                let results = self.results.iter().zip(exact);
+                let excess: Vec<f64> = results.map(|(image, exact)| exact - image.nats).collect();
+                let (excess, excess_error) = mean(&excess);
+                line(format!(
+                    "the data's own log p is {} nats; the difference, {} nats, estimates KL(data | model)",
+                    with_error(own, own_error),
+                    with_error(excess, excess_error)
+                ));
+            }
+        }
         line(match (of_images, bits_error) {
             (Some(_), _) => format!(
                 "± is the standard error of the mean over {}",
@@ -184,7 +201,7 @@ impl Report<'_> {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> error::Result<()> {
         write_atomically(path, |out| {
             writeln!(
                 out,

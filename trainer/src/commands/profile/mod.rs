@@ -19,6 +19,7 @@ use measure::Part;
 use sit_engine::backend::Device;
 use sit_engine::model::Network as _;
 use sit_engine::text::{count, shown};
+use sit_engine::transport::Base;
 use std::path::{Path, PathBuf};
 
 /// Show where the time of a training step and of a sampling step goes, by operation or by kernel of the GPU.
@@ -156,6 +157,8 @@ impl Args {
         }
         // One batch is a step here, and nothing runs beside it.
         config.train.accumulate = 1;
+        // Other images than noise cost a step nothing.
+        config.transport.base = Base::Gaussian;
         config.log.preview.every_steps = 0;
         config.log.validation.every_steps = 0;
         config.model.validate(1)?;

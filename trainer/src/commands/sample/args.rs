@@ -6,7 +6,7 @@ use crate::commands::backend::BackendArg;
 use crate::commands::examples::WhichArgs;
 use crate::commands::source::{self, Opened, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use sit_engine::checkpoint::Recipe;
 use sit_engine::transport::{Guidance, GuidanceChannels};
 use std::path::PathBuf;
@@ -25,9 +25,9 @@ pub struct Args {
     /// the first 10].
     #[arg(long, value_name = "LIST", help_heading = "Images")]
     pub classes: Option<String>,
-    /// Images of each class, or in all for an unconditional model.
-    #[arg(long, value_name = "N", help_heading = "Images", default_value_t = 8, value_parser = whole::<u32>(1..=1_000_000))]
-    pub per_class: u32,
+    /// Images of each class, or in all for an unconditional model [default: 8, of points in the plane 1000].
+    #[arg(long, value_name = "N", help_heading = "Images", value_parser = whole::<u32>(1..=1_000_000))]
+    pub per_class: Option<u32>,
     /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9: the same images as in the whole
     /// list. Numbers begin at 0; with 8 images a class, image 10 is the third one of the second class.
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_index)]
@@ -62,6 +62,10 @@ pub struct Args {
     /// steps of an SDE that add some, so that a chain can be repeated.
     #[arg(long, value_name = "NOISE.safetensors", help_heading = "Images", conflicts_with_all = ["per_class"])]
     pub init: Option<PathBuf>,
+    /// Data that a model begins with in the place of noise (transport.base), if it is no longer where the model says: each image starts from
+    /// one of its images, chosen by the seed and the image's number.
+    #[arg(long, value_name = "PATH", help_heading = "Images", conflicts_with_all = ["init", "reverse"])]
+    pub base: Option<PathBuf>,
     /// Carry the images of --data to noise and back again by the same ODE solver or DDIM, and tell how far from them they arrive. The grid and
     /// the other outputs show what came back.
     #[arg(
@@ -82,7 +86,7 @@ pub struct Args {
     #[command(flatten)]
     pub which: WhichArgs,
 
-    /// Grid of all images, a row or a block for each class.
+    /// Grid of all images, a row or a block for each class; of points in the plane a scatter plot.
     #[arg(
         long,
         value_name = "GRID.png",
@@ -130,6 +134,7 @@ Examples:
   sit sample runs/digits --index 10 --steps 250 --out image-10.png
   sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors
+  sit sample runs/moons-to-rings --per-class 2000 --out rings.png
   sit sample runs/digits --reverse --data held-out --ode dopri5 --noise-out noise.safetensors";
 
 impl Args {
@@ -156,6 +161,15 @@ impl Args {
             .autoguide
             .as_deref()
             .map(|path| source::guide(path, main));
-        guide.transpose().map_err(|e| e.context("--autoguide"))
+        let guide = guide.transpose().map_err(|e| e.context("--autoguide"))?;
+        let own = &main.transport.base;
+        match guide.as_ref().map(|guide| &guide.recipe.transport.base) {
+            Some(other) if other.data().is_some() != own.data().is_some() => {
+                Err(Failure::Input(format!(
+                    "--autoguide: got a model that begins with {other}, expected {own} as the other model has"
+                )))
+            }
+            _ => Ok(guide),
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::commands::classes::Known;
 use crate::data::classes;
 use crate::error::{Failure, Result};
 use crate::memory;
-use crate::png::Grid;
+use crate::png::{Grid, is_plane};
 use crate::sampling::{Images, Noise};
 use crate::weights;
 use sit_engine::model::NetworkIo;
@@ -99,7 +99,8 @@ impl Args {
             .map_err(|e| Failure::Input(format!("--classes {e}")))?,
             None => (0..n_classes.clamp(1, 10) as u32).collect(),
         };
-        let per_class = self.per_class as usize;
+        let usual = if is_plane(io.image) { 1000 } else { 8 };
+        let per_class = self.per_class.unwrap_or(usual) as usize;
         let (images, n, mut place, noise) = match init {
             None => {
                 let n = (per_class as u64).saturating_mul(classes.len() as u64);
@@ -141,6 +142,7 @@ impl Args {
             }
         };
         let said = match (n_classes, &noise, &self.index) {
+            _ if is_plane(io.image) => String::new(),
             (0, ..) | (_, Noise::Given(_) | Noise::Chain(..), _) | (.., Some(_)) => String::new(),
             _ => {
                 let numbers = classes.iter().map(|&class| class as usize);

@@ -1,6 +1,7 @@
 //! `sit sample`: images from a checkpoint.
 
 mod args;
+mod begin;
 mod images;
 mod judge;
 mod outputs;
@@ -43,6 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
     let n = wanted.images.n();
     let transport = Transport {
         t_eps_sample: args.solver.t_eps_sample.or(transport.t_eps_sample),
+        base: args.base_of(&transport)?,
         ..transport
     };
     let mut guide = args.guide(&source.recipe)?;
@@ -78,6 +80,11 @@ pub fn run(args: &Args) -> Result<()> {
     let n_noisy = steps.iter().flatten().filter(|step| step.noise() != 0.0);
     args.check_chain(&wanted.noise, n_noisy.count())?;
     args.check_outputs(&wanted, &io)?;
+    let is_drawn = examples.is_none() && matches!(wanted.noise, Noise::Drawn);
+    let base = args.begin(&source, is_drawn)?;
+    if let Some(base) = base {
+        wanted.noise = Noise::Base(base, transport.start_std(&sampler));
+    }
     let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
 
     let device = args.backend.open()?;
@@ -85,7 +92,7 @@ pub fn run(args: &Args) -> Result<()> {
     let batch_bytes = 3 * 4 * (batch * io.image_len()) as u64;
     let init_bytes = match (&wanted.noise, &examples) {
         (_, Some(examples)) => 12 * examples.x.len() as u64,
-        (Noise::Drawn, _) => 0,
+        (Noise::Drawn | Noise::Base(..), _) => 0,
         (Noise::Given(x), _) => 4 * x.len() as u64,
         (Noise::Chain(x, noise), _) => 4 * (x.len() + noise.len()) as u64,
     };
@@ -131,8 +138,7 @@ pub fn run(args: &Args) -> Result<()> {
     let files = Files::create(
         args,
         &wanted,
-        &io,
-        &source.recipe.classes,
+        &source.recipe,
         t.as_deref(),
         &settings,
         judge,
@@ -182,7 +188,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let seconds = started.elapsed().as_secs_f64();
     let mut written = files.finish(&wanted.images)?;
-    if let (Some(trip), Some(noise), Some(examples)) = (trip, wanted.noise.start(), &examples) {
+    if let (Some(trip), Noise::Given(noise), Some(examples)) = (trip, &wanted.noise, &examples) {
         if let Some(path) = &args.noise_out {
             let bytes = reverse::write_noise(path, &io, noise, &examples.y)?;
             written += &format!("{}{}\n", shown(path), stdout::size(bytes));

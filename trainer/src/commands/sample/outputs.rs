@@ -4,15 +4,18 @@ use super::args::Args;
 use super::images::Wanted;
 use super::judge::Judge;
 use super::pictures::Pictures;
+use crate::data;
 use crate::error::{Failure, Result};
 use crate::files::FileError;
 use crate::npz;
 use crate::outputs::Outputs;
 use crate::pending::Pending;
-use crate::png::{self, Canvas};
+use crate::png::{self, Sheet};
 use crate::sampling::{Images, State};
 use crate::trajectory::{OwnTimes, Trajectory};
 use crate::{memory, stdout};
+use sit_engine::analytic::Toy;
+use sit_engine::checkpoint::Recipe;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::shown;
 use std::path::Path;
@@ -39,6 +42,11 @@ impl Args {
         }
         if let Some(folder) = &self.png {
             if !png::is_picture(io.channels()) {
+                if png::is_plane(io.image) {
+                    return refuse(
+                        "--png: this model makes points in the plane; --npz writes them, and --out plots them".into(),
+                    );
+                }
                 return refuse(format!(
                     "--png: this model makes latents of {} channels, which are no pictures without a decoder; --npz writes them as \
                      they are",
@@ -84,14 +92,15 @@ impl Args {
             return Some(0);
         }
         let n = usize::try_from(wanted.images.n()).ok()?;
-        Canvas::forecast(n, io.image, wanted.place)
+        Sheet::forecast(n, io.image, wanted.place)
     }
 }
 
 /// The outputs of one command while they are written. If dropped before [`Files::finish`], only complete single PNGs remain.
 pub struct Files {
     io: NetworkIo,
-    grid: Option<(Canvas, Pending)>,
+    sheet: Option<(Sheet, Pending)>,
+    toy: Option<Toy>,
     npz: Option<npz::Writer>,
     trajectory: Option<Trajectory>,
     own_times: Option<(OwnTimes, String)>,
@@ -100,23 +109,26 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens all of them, before the work. `names` are those of the classes, as many as are known, `t` the times of the states;
+    /// Opens all of them, before the work. `t` are the times of the states;
     /// `settings` is JSON that the trajectory records. Without times, images have times of their own.
     pub fn create(
         args: &Args,
         wanted: &Wanted,
-        io: &NetworkIo,
-        names: &[String],
+        recipe: &Recipe,
         t: Option<&[f32]>,
         settings: &str,
         judge: Option<Judge>,
     ) -> Result<Self> {
-        let (images, shape) = (&wanted.images, io.image);
+        let io = &recipe.model.io();
+        let (images, shape, names) = (&wanted.images, io.image, &recipe.classes);
         let n = images.n();
-        let grid = match args.no_grid {
+        let toy = recipe.data.as_ref().map(|data| Path::new(&data.name));
+        // A name of another program may be anything.
+        let toy = toy.and_then(|name| data::toy(name).ok()).flatten();
+        let sheet = match args.no_grid {
             true => None,
             false => Some((
-                Canvas::new(n as usize, shape, wanted.place),
+                Sheet::new(n as usize, shape, wanted.place, toy),
                 Pending::create(&args.out)?,
             )),
         };
@@ -125,7 +137,8 @@ impl Files {
         let pictures = args.png.as_deref();
         Ok(Files {
             io: *io,
-            grid,
+            sheet,
+            toy,
             npz: npz
                 .map(|path| npz::Writer::create(path, n, shape))
                 .transpose()?,
@@ -162,8 +175,8 @@ impl Files {
         if !state.done {
             return Ok(());
         }
-        if let Some((canvas, _)) = &mut self.grid {
-            canvas.put(state.first as usize, state.x);
+        if let Some((sheet, _)) = &mut self.sheet {
+            sheet.put(state.first as usize, state.x, state.labels);
         }
         if let Some(npz) = &mut self.npz {
             npz.images(state.x)?;
@@ -180,13 +193,13 @@ impl Files {
     /// Gives all their names, and returns lines that name them.
     pub fn finish(self, images: &Images) -> Result<String> {
         let mut text = String::new();
-        if let Some((canvas, mut out)) = self.grid {
+        if let Some((sheet, mut out)) = self.sheet {
             let path = out.path().to_owned();
-            canvas
+            sheet
                 .write(&mut out)
                 .map_err(FileError::of("write", &path))?;
             text += &named(&path, out.finish()?);
-            if let Some(what) = png::shows(self.io.channels()) {
+            if let Some(what) = png::shows(self.io.image, self.toy) {
                 text += &format!("{what}\n");
             }
         }
