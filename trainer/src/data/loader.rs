@@ -61,7 +61,7 @@ impl Loader {
     /// The next batch, in order; waits for it if need be.
     ///
     /// # Errors
-    /// Those of [`Dataset::read`] for an image of this batch; the call after it returns the batch that follows.
+    /// Those of [`super::Dataset::read`] for an image of this batch; the call after it returns the batch that follows.
     pub fn next_batch(&mut self) -> Result<Batch, DataError> {
         let worker = &self.workers[self.next];
         if let Ok(batch) = worker.batches.recv() {
