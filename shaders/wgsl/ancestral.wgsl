@@ -41,7 +41,10 @@ fn ${ENTRY}(
     let b = i / dims.per;
     let row = 8u * b;
     let clip = coef[row + 2u];
-    let data = min(max(coef[row] * x[i] + coef[row + 1u] * out[i], -clip), clip);
+    let raw = coef[row] * x[i] + coef[row + 1u] * out[i];
+    // min and max may drop a NaN, which must be seen; a compiler may drop raw != raw.
+    let is_nan = (bitcast<u32>(raw) & 0x7fffffffu) > 0x7f800000u;
+    let data = select(min(max(raw, -clip), clip), raw, is_nan);
     var sum = coef[row + 3u] * x[i] + coef[row + 4u] * data;
 #if NOISY == 1
     if (coef[row + 5u] != 0.0) {

@@ -35,8 +35,8 @@ Examples:
   sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
-  sit nll runs/digits --data held-out --levels 17
-  sit loss runs/digits --data held-out --out loss.csv
+  sit nll runs/digits --data digits --levels 17
+  sit loss runs/digits --data digits --out loss.csv
   sit export runs/digits --dtype f16 --out digits.safetensors
   sit info --preset SiT-XL/2
   sit profile runs/digits --trace digits.json

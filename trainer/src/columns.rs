@@ -3,7 +3,8 @@
 use crate::error::{Failure, Result};
 use crate::files::FileError;
 use sit_engine::text::shown;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 /// The largest file that is read.
@@ -23,10 +24,20 @@ pub fn read<const N: usize>(path: &Path, what: &str) -> Result<Vec<[f64; N]>> {
                 "has {bytes} bytes, expected at most {MAX_BYTES}"
             )));
         }
-        Ok(_) => fs::read_to_string(path),
+        // A pipe has no length.
+        Ok(_) => File::open(path).and_then(|file| {
+            let mut text = String::new();
+            file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+            Ok(text)
+        }),
         Err(e) => Err(e),
     };
     let text = text.map_err(|e| Failure::beforehand(FileError::of("read", path)(e)))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(refuse(format!("has more than {MAX_BYTES} bytes")));
+    }
+    // A byte order mark is no part of the first number.
+    let text = text.trim_start_matches('\u{feff}');
     let mut rows = Vec::new();
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
@@ -36,7 +47,7 @@ pub fn read<const N: usize>(path: &Path, what: &str) -> Result<Vec<[f64; N]>> {
         let numbers: Option<Vec<f64>> = words.iter().map(|word| word.parse().ok()).collect();
         match numbers.as_deref().map(<[f64; N]>::try_from) {
             Some(Ok(row)) => rows.push(row),
-            None if k == 0 => {}
+            None if k == 0 && words.iter().all(|word| is_name(word)) => {}
             _ => {
                 return Err(refuse(format!(
                     "line {} got {:?}, expected {what}",
@@ -50,6 +61,12 @@ pub fn read<const N: usize>(path: &Path, what: &str) -> Result<Vec<[f64; N]>> {
         true => Err(refuse(format!("has no line of {what}"))),
         false => Ok(rows),
     }
+}
+
+/// Whether a word names a column.
+fn is_name(word: &str) -> bool {
+    const NAMES: [&str; 7] = ["t", "time", "d", "diffusion", "loss", "alpha", "sigma"];
+    NAMES.iter().any(|name| name.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]

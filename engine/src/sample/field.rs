@@ -49,7 +49,17 @@ pub(super) fn check_guide(model: &Blueprint, guide: &Blueprint) -> Result<()> {
         ));
     }
     let (a, b) = (model.transport(), guide.transport());
-    if (&a.path, a.prediction) != (&b.path, b.prediction) {
+    let is_other_base = a.base.data().is_some() != b.base.data().is_some();
+    if is_other_base {
+        return Err(Error::setting(
+            "autoguide",
+            format!(
+                "got a model that begins with {}, expected {} as the one that it guides",
+                b.base, a.base
+            ),
+        ));
+    }
+    if (&a.path, a.prediction, a.data_std) != (&b.path, b.prediction, b.data_std) {
         return Err(Error::setting(
             "autoguide",
             format!(

@@ -1,8 +1,8 @@
 //! The likelihood of images: the change of variables along the ODE from data to noise.
 //!
 //! # Theory
-//! Along `dX = f(X, t) dt` the density of `X` changes by `d log p(X_t) / dt = -tr(df / dX)` (Chen et al., arXiv 1806.07366; SiT,
-//! section 2.8 of the reference notes). An image `x` at the last time `t1` is carried to noise `z` at the first one `t0`, so
+//! Along `dX = f(X, t) dt` the density of `X` changes by `d log p(X_t) / dt = -tr(df / dX)` (Chen et al., arXiv 1806.07366; SiT's
+//! `sample_ode_likelihood`). An image `x` at the last time `t1` is carried to noise `z` at the first one `t0`, so
 //!
 //! ```text
 //! log p(x) = log N(z; 0, s^2 I) - integral from t0 to t1 of tr(df / dX) dt,
@@ -199,7 +199,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
 }
 
 impl Sampling<Model> {
-    /// Creates the program for likelihoods; the sampler's direction does not matter, nor does a step size of the SDE.
+    /// Creates the program for likelihoods; the sampler's direction does not matter.
     ///
     /// The seed of the probes is that of [`Sampling::seed`].
     ///

@@ -2,7 +2,7 @@
 //!
 //! For data x1, noise x0 and a time t it is `mean |v(alpha x1 + sigma x0, t) - (d_alpha x1 + d_sigma x0)|^2`, a mean over values, with the
 //! velocity as samplers read it. Its expectation is the error of the velocity plus the variance of the target given the state, so
-//! it is above the error: 0 it can never be.
+//! it is above the error: it never reaches 0.
 
 use super::likelihood::Evaluator;
 use crate::error::{Error, Result};

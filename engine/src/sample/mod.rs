@@ -171,7 +171,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     fn check_noise(&self) -> Result<()> {
         self.model.as_ref().transport().require_gaussian(
             "base",
-            "a start that draws noise is none of its states; give the states at t = 0 (`start_from` or `add_from`)",
+            "noise is no valid start for it; give the states at t = 0 (`start_from` or `add_from`)",
         )
     }
 

@@ -143,6 +143,8 @@ impl<'a> Along<'a> {
             let is_above = wanted > reached[1] && wanted - reached[1] >= ROOM;
             if is_below || is_above {
                 let [from, to] = reached.map(|snr| path.time_of(snr));
+                // Rounded inwards, so that what is said can be set.
+                let (from, to) = (libm::ceil(1e4 * from) / 1e4, libm::floor(1e4 * to) / 1e4);
                 return Err(Error::Config(format!(
                     "the model's {model} path has the noise levels of t = {from:.4} to {to:.4} on the {path} path, and the sampler \
                      begins or ends at t = {t}; set `t_eps_sample` so that it stays between them"

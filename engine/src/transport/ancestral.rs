@@ -84,7 +84,7 @@ impl DdpmSampler {
         if self.reverse && (!is_ddim || self.eta != 0.0) {
             return Err(Error::setting(
                 "reverse",
-                "from an image to its noise goes only ddim with eta 0",
+                "only ddim with eta 0 goes from an image to its noise",
             ));
         }
         match self.clip_x0 {

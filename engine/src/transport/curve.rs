@@ -39,6 +39,23 @@ impl Curve {
         }
     }
 
+    /// As [`Curve::through`], for times that rise within `[0, 1]`; the first and the last value count to the ends.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn extended(mut points: Vec<[f64; 2]>) -> Result<Self> {
+        if let (Some(&[first, at_first]), Some(&[last, at_last])) = (points.first(), points.last())
+        {
+            if first > 0.0 {
+                points.insert(0, [0.0, at_first]);
+            }
+            if last < 1.0 {
+                points.push([1.0, at_last]);
+            }
+        }
+        Self::through(points)
+    }
+
     /// The curve through these points `[t, value]`, whose times rise from 0 to 1.
     ///
     /// # Errors

@@ -99,21 +99,47 @@ impl Edm {
         (0..n).map(level).chain([0.0]).collect()
     }
 
+    /// The level that churn raises one to.
+    fn raised(&self, sigma: f64) -> f64 {
+        let gamma = (self.churn / f64::from(self.n_steps)).min(std::f64::consts::SQRT_2 - 1.0);
+        match (self.churn_window[0]..=self.churn_window[1]).contains(&sigma) {
+            true => sigma * (1.0 + gamma),
+            false => sigma,
+        }
+    }
+
+    /// Rejects noise levels that the path of a model does not have. A model of the EDM path takes any level.
+    pub(super) fn check_reach(&self, model: &Path) -> Result<()> {
+        if matches!(model, Path::Edm { .. }) {
+            return Ok(());
+        }
+        let [low, high] = [1.0, 0.0].map(|t| libm::exp(-model.half_log_snr(t)));
+        let levels = self.levels();
+        let inner = levels.iter().filter(|sigma| **sigma > 0.0);
+        for sigma in inner.flat_map(|&sigma| [sigma, self.raised(sigma)]) {
+            // Rounding may leave an end by a little.
+            if !(sigma >= low * (1.0 - 1e-6) && sigma <= high * (1.0 + 1e-6)) {
+                return Err(Error::setting(
+                    "edm",
+                    format!(
+                        "its noise level {sigma:.4} is beyond those of the model's {model} path, {low:.4} to {high:.4}; use less `churn`, or \
+                         a solver of the ODE or SDE"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// All steps. Their times are fractions of the number of steps.
     pub(super) fn steps(&self, transport: &Transport) -> Result<Vec<Step>> {
         let path = self.path();
         let along = Along::new(transport, Some(&path));
         let levels = self.levels();
         let n = f64::from(self.n_steps);
-        let gamma = (self.churn / n).min(std::f64::consts::SQRT_2 - 1.0);
         let step = |(i, pair): (usize, &[f64])| {
             let (sigma, next) = (pair[0], pair[1]);
-            let in_window = (self.churn_window[0]..=self.churn_window[1]).contains(&sigma);
-            let raised = if in_window {
-                sigma * (1.0 + gamma)
-            } else {
-                sigma
-            };
+            let raised = self.raised(sigma);
             let noise = self.churn_noise * libm::sqrt(raised * raised - sigma * sigma);
             let tableau = match next > 0.0 && self.method == EdmMethod::Heun {
                 true => &Tableau::HEUN,

@@ -159,7 +159,12 @@ impl TryFrom<TransportFile> for Transport {
                 shift: file.times_shift.unwrap_or(usual_times.shift),
                 ..usual_times
             },
-            data_std: file.data_std.unwrap_or(Transport::default().data_std),
+            data_std: match file.data_std {
+                Some(_) if !matches!(path, Path::Edm { .. }) => {
+                    return Err(foreign("data_std", "EDM", name));
+                }
+                given => given.unwrap_or(Transport::default().data_std),
+            },
             base: file.base.unwrap_or_default(),
             path,
         };

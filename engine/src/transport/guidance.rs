@@ -63,8 +63,9 @@ impl Guidance {
         Ok(())
     }
 
-    /// Whether time `t` needs the unconditional output.
+    /// Whether time `t` needs the unconditional output. Noise beyond that of `t = 0`, which churn reaches, counts as `t = 0`.
     pub fn active(&self, t: f64) -> bool {
+        let t = t.clamp(0.0, 1.0);
         self.scale != 1.0 && (self.interval[0]..=self.interval[1]).contains(&t)
     }
 

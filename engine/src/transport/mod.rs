@@ -105,11 +105,13 @@ pub struct Transport {
     pub prediction: Prediction,
     /// The weight of a score, noise or data loss; `none` with velocity.
     pub loss_weight: LossWeight,
-    /// Distance of training times from the ends, in `[0, 0.5)`; by default 1e-5 on VP, else 0 for
-    /// velocity and data and 1e-3 for score and noise. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]` (its alpha is never 0).
+    /// Distance of training times from the ends, in `[0, 0.5)`; by default 1e-5 on VP and OU, 0 on EDM, else 0 for velocity and data and
+    /// 1e-3 for score and noise. Times are in `[e, 1 - e]`, on VP and OU in `[0, 1 - e]` (their alpha is never 0). DDPM trains at its
+    /// noise levels.
     pub t_eps_train: Option<f64>,
-    /// Distance of sampling times from the ends, in `[0, 0.5)`; by default 0 for velocity and data on
-    /// Linear and GVP, else 1e-3. Times are in `[e, 1 - e]`, on VP in `[0, 1 - e]`; a last step replaces the distance from 1 by its size.
+    /// Distance of sampling times from the ends, in `[0, 0.5)`; by default 1e-3 on VP and OU, 1 / T on DDPM, 0 on EDM, else 0 for velocity
+    /// and data and 1e-3 for score and noise. Times are in `[e, 1 - e]`, on VP, OU and DDPM in `[0, 1 - e]`; a last step replaces the distance
+    /// from 1 by its size. EDM's sampler and chains have noise levels of their own.
     pub t_eps_sample: Option<f64>,
     /// The distribution of training times.
     pub times: Times,

@@ -265,9 +265,13 @@ impl Transport {
         let advise =
             |advice: &'static str| move |error| Error::Config(format!("{error}; {advice}"));
         const START: &str = "set `t_eps_sample` above 0 (default 0.001)";
-        along.check_reach([t0, t1])?;
         match sampler {
-            // Their steps are checked one by one.
+            Sampler::Edm(edm) => return edm.check_reach(&self.path),
+            // Its steps are checked one by one.
+            Sampler::Ddpm(_) => return Ok(()),
+            _ => along.check_reach([t0, t1])?,
+        }
+        match sampler {
             Sampler::Edm(_) | Sampler::Ddpm(_) => {}
             Sampler::Ode(ode) => {
                 const END: &str =

@@ -75,7 +75,13 @@ impl Posterior {
         let [a, b] = self.log_std;
         for (i, x) in x.iter_mut().enumerate() {
             let x0 = self.data.x * *x + self.data.out * out[i];
-            let mut next = self.x * *x + self.x0 * x0.max(-self.clip).min(self.clip);
+            // max and min would drop a NaN.
+            let x0 = if x0.is_nan() {
+                x0
+            } else {
+                x0.clamp(-self.clip, self.clip)
+            };
+            let mut next = self.x * *x + self.x0 * x0;
             if self.noise != 0.0 {
                 let v = if b == 0.0 { 0.0 } else { out[len + i] };
                 next += self.noise * libm::exp(a + b * v) * f64::from(noise[i]);

@@ -82,8 +82,12 @@ impl Times {
         }
         let usual = Self::usual(self.kind);
         if self.kind == TimesKind::Uniform && (self.mean, self.std) != (usual.mean, usual.std) {
+            let key = match self.mean == usual.mean {
+                true => "times_std",
+                false => "times_mean",
+            };
             return Err(Error::setting(
-                "times_mean",
+                key,
                 "uniform times have no mean and deviation; use logit-normal or log-normal `times`",
             ));
         }

@@ -239,7 +239,7 @@ fn images_go_to_noise_and_come_back() {
         ("--reverse --data data.npz --edm heun", "--edm"),
         (
             "--reverse --data data.npz --ddpm ancestral",
-            "--reverse: from an image",
+            "--reverse: only ddim with eta 0",
         ),
         (
             "--reverse --data data.npz --noise-out data.npz",

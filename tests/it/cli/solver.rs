@@ -4,7 +4,7 @@ use super::TINY_RUN;
 use super::sample::{array, sit_files};
 use super::tensors::{Tensor, Tensors, read};
 use sit_tests::net::{TINY, sine, sine_weights};
-use sit_tests::sit::run_ok;
+use sit_tests::sit::{run, run_ok};
 use std::fs;
 use std::path::Path;
 
@@ -186,4 +186,74 @@ fn a_diffusion_from_a_file() {
     assert!(sample("file:d", "0.5") != sample("file:d", "0.6"));
     fs::write(folder.join("d"), "0.3 2\n0.7\t2\n").unwrap();
     assert!(sample("file:d", "1") == sample("constant", "2"));
+}
+
+/// The parser alone would let flags of another solver pass where nothing names the one that they belong to.
+#[test]
+fn flags_that_would_have_no_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_ok(folder, TINY_RUN);
+    for (name, text) in [
+        ("times.txt", "0\n0.5\n1\n"),
+        ("mark.txt", "\u{feff}t\n0\n0.5\n1\n"),
+        ("letter.txt", "O\n0.5\n1\n"),
+        ("t.safetensors", "0\n0.5\n1\n"),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let sample = "sample run --backend cpu --per-class 1 --classes 1 --no-grid --npz x.npz";
+    for grid in ["times.txt", "mark.txt"] {
+        run_ok(folder, &format!("{sample} --time-grid file:{grid}"));
+    }
+    for (words, expected) in [
+        (
+            "--along gvp --steps 4 --churn 3",
+            "--churn: it belongs to --edm",
+        ),
+        ("--steps 4 --clip-x0", "--clip-x0: it belongs to --ddpm"),
+        (
+            "--ode-last-step euler --noise-window 0..0.5",
+            "--noise-window: it belongs to --sde",
+        ),
+        ("--data digits", "--data: it belongs to --reverse"),
+        ("--sde pc --diffusion sigma", "--sde pc has no diffusion"),
+        (
+            "--sde euler --last-step none --last-step-size 0.1",
+            "--last-step-size: there is no last step",
+        ),
+        ("--edm heun --churn-noise 1.01", "without --churn"),
+        ("--edm heun --t-eps-sample 0.01", "--t-eps-sample"),
+        (
+            "--time-grid file:times.txt --t-eps-sample 0.01",
+            "--t-eps-sample: the file of --time-grid",
+        ),
+        ("--time-grid file:letter.txt", "line 1 got \"O\""),
+        (
+            "--time-grid file:t.safetensors --trajectory t.safetensors",
+            "--trajectory: t.safetensors",
+        ),
+    ] {
+        let done = run(folder, &format!("{sample} {words}"));
+        assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
+        assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
+    }
+    run_ok(
+        folder,
+        "nll run --backend cpu --data digits --count 2 --ode euler --steps 2 --levels 17",
+    );
+    for (words, expected) in [
+        ("--ode heun --rtol 1e-3", "--rtol, --atol and --max-nfe"),
+        (
+            "--ode heun --steps 2 --respacing 5",
+            "--respacing: it belongs to --vlb",
+        ),
+    ] {
+        let done = run(
+            folder,
+            &format!("nll run --backend cpu --data digits --count 2 {words}"),
+        );
+        assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
+        assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
+    }
 }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Real images: a folder of pictures (a folder for each class), a folder with IDX files or one of them, an .npz file with arr_0
-    /// [N, H, W, C] of uint8 (of latents float32, as they are) and label [N], or points such as toy:moons.
+    /// [N, H, W, C] of uint8 (of latents float32, as they are) and label [N], digits for those that come with the program, or points such
+    /// as toy:moons. Values are 0 to 255, whatever the number of levels.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     #[command(flatten)]
@@ -31,10 +32,10 @@ pub struct DataArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct WhichArgs {
-    /// Take only N images, chosen at random, the same ones each time [default: all].
+    /// Of --data take only N images, chosen at random, the same ones each time [default: all].
     #[arg(long, value_name = "N", requires = "data", value_parser = whole::<u32>(1..=10_000_000))]
     pub count: Option<u32>,
-    /// Part of a folder with IDX files, or of a toy [default: test, where there is one].
+    /// Part of a folder with IDX files, of the digits or of a toy [default: test, where there is one].
     #[arg(long, value_name = "train|test", requires = "data", value_parser = parse_split)]
     pub split: Option<Split>,
     /// Give the model no class with any image, whatever the data says.
@@ -161,8 +162,21 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
             x[at]
         )));
     }
-    let y = labels(path, which, recipe, &source, &taken)?;
     let toy = data::toy(path)?;
+    if let Some(data) = &recipe.data {
+        let top = f32::from(data.max_level) / 127.5 - 1.0;
+        let is_dark = x.iter().all(|x| *x <= top + 1e-4);
+        if data.max_level < 255 && is_dark && toy.is_none() && !is_digits(path) {
+            return Err(Failure::Input(format!(
+                "{}: no value is above {}, expected 0 to 255 as in every file; the model was trained on {} levels, of which level k is 255 k / {}",
+                shown(path),
+                data.max_level,
+                u32::from(data.max_level) + 1,
+                data.max_level
+            )));
+        }
+    }
+    let y = labels(path, which, recipe, &source, &taken)?;
     Ok(Examples {
         name: format!("{} of {}", count(taken.len(), "image"), shown(path)),
         numbers: taken.into_iter().map(u64::from).collect(),
@@ -182,7 +196,13 @@ enum Source {
     Data(Arc<dyn Dataset>),
 }
 
-/// Opens a folder of pictures, IDX files, or a toy of at least `count` points; of what has two parts that of `split`, else the `usual` one.
+/// Whether it names the digits that come with the program.
+fn is_digits(path: &Path) -> bool {
+    path == Path::new("digits") && !path.exists()
+}
+
+/// Opens a folder of pictures, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
+/// `split` names the one, else `usual`.
 pub fn dataset(
     path: &Path,
     split: Option<Split>,
@@ -190,6 +210,13 @@ pub fn dataset(
     count: Option<u32>,
     io: &NetworkIo,
 ) -> Result<Arc<dyn Dataset>> {
+    if is_digits(path) {
+        let held_out = split.unwrap_or(usual) == Split::Test;
+        return Ok(match held_out {
+            true => Arc::new(data::digits::held_out()),
+            false => Arc::new(data::digits::train()),
+        });
+    }
     let suggested = data::suggest(path)?;
     let bar = Progress::shared("reading", "files");
     if suggested.kind == Kind::Toy {

@@ -56,7 +56,7 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  sit loss runs/digits --data held-out --out loss.csv
+  sit loss runs/digits --data digits --out loss.csv
   sit loss runs/eight --data toy:eight-gaussians --count 1000 --out loss.csv
   sit loss runs/fashion --data /usr/share/datasets/fashion-mnist --count 512 --times 41 --out loss.csv
   sit sample runs/digits --sde euler --diffusion w-kl-eta --kl-eta 0.01 --loss-table loss.csv
@@ -193,16 +193,8 @@ fn measure(
 /// The loss as a function of time; its first and last values count to the ends.
 fn curve(times: &[f64], losses: &[f64], factor: f64) -> Result<Curve> {
     let pairs = times.iter().zip(losses);
-    let mut points: Vec<[f64; 2]> = pairs.map(|(t, loss)| [*t, factor * loss]).collect();
-    if let (Some(&[first, at_first]), Some(&[last, at_last])) = (points.first(), points.last()) {
-        if first > 0.0 {
-            points.insert(0, [0.0, at_first]);
-        }
-        if last < 1.0 {
-            points.push([1.0, at_last]);
-        }
-    }
-    Ok(Curve::through(points)?)
+    let points = pairs.map(|(t, loss)| [*t, factor * loss]);
+    Ok(Curve::extended(points.collect())?)
 }
 
 /// Girsanov's bound of each form of the diffusion, by the true error where it is known, else with the loss in its place.

@@ -63,15 +63,15 @@ pub struct Args {
     /// Equal steps of a method of fixed steps [default: 50].
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=100_000), help_heading = "Solver")]
     steps: Option<u32>,
-    /// Relative tolerance of dopri5, bosh3 and adaptive-heun, for each value of the state and for log p per dimension.
-    #[arg(long, value_name = "X", default_value_t = Tolerance::default().rtol, value_parser = finite, help_heading = "Solver")]
-    rtol: f64,
-    /// Their absolute tolerance.
-    #[arg(long, value_name = "X", default_value_t = Tolerance::default().atol, value_parser = finite, help_heading = "Solver")]
-    atol: f64,
-    /// The most network evaluations that they may take for an image.
-    #[arg(long, value_name = "N", default_value_t = Tolerance::default().max_nfe, value_parser = whole::<u32>(1..=10_000_000), help_heading = "Solver")]
-    max_nfe: u32,
+    /// Relative tolerance of dopri5, bosh3 and adaptive-heun, for each value of the state and for log p per dimension [default: 0.001].
+    #[arg(long, value_name = "X", value_parser = finite, help_heading = "Solver")]
+    rtol: Option<f64>,
+    /// Their absolute tolerance [default: 0.000001].
+    #[arg(long, value_name = "X", value_parser = finite, help_heading = "Solver")]
+    atol: Option<f64>,
+    /// The most network evaluations that they may take for an image [default: 10000].
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=10_000_000), help_heading = "Solver")]
+    max_nfe: Option<u32>,
     /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what path
     /// and prediction need].
     #[arg(long, value_name = "X", value_parser = finite, help_heading = "Solver")]
@@ -113,11 +113,11 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  sit nll runs/digits --data held-out --levels 17
+  sit nll runs/digits --data digits --levels 17
   sit nll runs/fashion --data /usr/share/datasets/fashion-mnist --count 256 --probes 4 --csv nll.csv
   sit nll runs/faces --data photos --count 64 --ode heun --steps 50 --fresh-probes
   sit nll runs/digits --data digits.npz --trace exact --count 16
-  sit nll runs/digits-ddpm --data held-out --vlb --respacing 100 --clip-x0
+  sit nll runs/digits-ddpm --data digits --vlb --respacing 100 --clip-x0
 
 x is in [-1, 1]. Bits per dimension are -log p(x) / (D ln 2) + log2(levels / 2) for images of D values: with uniform noise within levels a
 bound from above on the bits that the discrete image costs. log p(x) is the density of the images that the ODE makes.";
@@ -178,14 +178,22 @@ impl Args {
                 self.ode
             )));
         }
+        let has_tolerance = self.rtol.is_some() || self.atol.is_some() || self.max_nfe.is_some();
+        if !self.ode.is_adaptive() && has_tolerance {
+            return Err(Failure::Input(format!(
+                "--rtol, --atol and --max-nfe: they belong to dopri5, bosh3 and adaptive-heun, got --ode {}",
+                self.ode
+            )));
+        }
+        let tolerance = usual.tolerance;
         Ok(Sampler::Ode(Ode {
             method: self.ode,
             n_steps: self.steps.unwrap_or(usual.n_steps),
             reverse: true,
             tolerance: Tolerance {
-                rtol: self.rtol,
-                atol: self.atol,
-                max_nfe: self.max_nfe,
+                rtol: self.rtol.unwrap_or(tolerance.rtol),
+                atol: self.atol.unwrap_or(tolerance.atol),
+                max_nfe: self.max_nfe.unwrap_or(tolerance.max_nfe),
                 norm: ErrorNorm::Sample,
             },
             ..usual
@@ -201,6 +209,14 @@ pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
     if args.vlb {
         return vlb::run(args, source);
+    }
+    // The parser looks at what a flag belongs to only where nothing speaks against it.
+    let of_bound = [
+        ("--respacing", args.respacing.is_some()),
+        ("--clip-x0", args.clip_x0.is_some()),
+    ];
+    if let Some((flag, _)) = of_bound.iter().find(|(_, is_given)| *is_given) {
+        return Err(Failure::Input(format!("{flag}: it belongs to --vlb")));
     }
     let recipe = source.recipe.clone();
     let (trace, sampler) = (args.kind()?, args.sampler()?);

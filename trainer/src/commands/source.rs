@@ -20,7 +20,7 @@ pub struct SourceArgs {
     /// several files: any of them, their index, or the folder that holds them.
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
-    /// WeightFile of a run, or of a .pt file that has both, to take [default: ema].
+    /// Weights of a run, or of a .pt file that has both, to take [default: ema].
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
     weights: Option<Which>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
@@ -46,11 +46,11 @@ pub struct SourceArgs {
 enum Which {
     /// Moving average of the weights.
     Ema,
-    /// WeightFile as trained.
+    /// Weights as trained.
     Raw,
 }
 
-/// WeightFile that are ready to be loaded, and what they are.
+/// Weights that are ready to be loaded, and what they are.
 pub struct Opened {
     /// Model, transport and data.
     pub recipe: Recipe,

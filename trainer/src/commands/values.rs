@@ -29,12 +29,12 @@ pub fn finite(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number".to_owned())
 }
 
-/// Reads two times such as `0.1..0.8`.
+/// Reads two numbers such as `0.1..0.8`.
 ///
 /// # Errors
 /// What is wrong with them.
 pub fn parse_interval(text: &str) -> Result<[f64; 2], String> {
-    let refuse = || format!("{text:?}: expected two times like 0.1..0.8");
+    let refuse = || format!("{text:?}: expected two numbers like 0.1..0.8");
     let (lo, hi) = text.split_once("..").ok_or_else(refuse)?;
     match (finite(lo), finite(hi)) {
         (Ok(lo), Ok(hi)) => Ok([lo, hi]),

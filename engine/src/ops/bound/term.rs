@@ -52,7 +52,7 @@ fn divergence<F: Real>(d: F, log_var: F, z: F, k: F) -> Term<F> {
     }
 }
 
-/// `1/6 - z/24 + z^2/120 - z^3/720 + z^4/5040`.
+/// `1/6 - z/24 + z^2/120 - z^3/720 + z^4/5040 - z^5/40320`.
 fn sixth<F: Real>(z: F) -> F {
     let c = [
         1.0 / 6.0,

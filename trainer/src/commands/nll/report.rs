@@ -188,8 +188,8 @@ impl Report<'_> {
             }
             write!(
                 note,
-                "the prior is N(0, {:.4}) as the sampler has it, but the path still has {alpha0:.2e} data + {sigma0:.4} noise at t = {t0}: \
-                 the likelihood is the sampler's",
+                "log p is that of sampling from N(0, {:.4}) at t = {t0}, where the path itself still has {alpha0:.2e} data + {sigma0:.4} \
+                 noise",
                 self.noise_std * self.noise_std
             )
             .ok();

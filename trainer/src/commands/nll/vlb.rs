@@ -12,7 +12,7 @@ use crate::{memory, stdout};
 use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::{Sampling, VariationalBound, Vlb};
 use sit_engine::text::{count, shown};
-use sit_engine::transport::{Method, Sampler};
+use sit_engine::transport::{Method, Prediction, Sampler};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -33,6 +33,12 @@ pub fn run(args: &Args, mut source: Opened) -> Result<()> {
         )));
     }
     let recipe = source.recipe.clone();
+    if args.clip_x0.is_some() && recipe.transport.prediction == Prediction::Mean {
+        return Err(Failure::Input(
+            "--clip-x0: the bound of a model that predicts the mean reads no predicted image"
+                .into(),
+        ));
+    }
     let levels = Vlb::check(&recipe.transport, args.respacing.as_ref(), args.clip_x0)?;
     args.check_outputs()?;
     let images = args.data.open(&recipe)?;

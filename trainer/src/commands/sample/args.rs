@@ -6,7 +6,7 @@ use crate::commands::backend::BackendArg;
 use crate::commands::examples::WhichArgs;
 use crate::commands::source::{self, Opened, SourceArgs};
 use crate::commands::values::{finite, parse_interval, whole};
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::transport::{Guidance, GuidanceChannels};
 use std::path::PathBuf;
@@ -103,7 +103,8 @@ pub struct Args {
     /// Also write arr_0 [N, H, W, C], uint8 or of latents float32 as they are, and label [N].
     #[arg(long, value_name = "FILE.npz", help_heading = "Output")]
     pub npz: Option<PathBuf>,
-    /// Also write every state, unclamped: t [n+1] and x [n+1, B, C, H, W] of n steps, f32, y [B], and the settings.
+    /// Also write every state, unclamped: t [n+1] (of a solver that chooses its steps [n+1, B]) and x [n+1, B, C, H, W] of n steps, f32, y [B],
+    /// and the settings.
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Output")]
     pub trajectory: Option<PathBuf>,
     /// Also write the noise of --reverse, x [B, C, H, W] and y [B], as --init takes it.
@@ -135,7 +136,7 @@ Examples:
   sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors
   sit sample runs/moons-to-rings --per-class 2000 --out rings.png
-  sit sample runs/digits --reverse --data held-out --ode dopri5 --noise-out noise.safetensors";
+  sit sample runs/digits --reverse --data digits --ode dopri5 --noise-out noise.safetensors";
 
 impl Args {
     /// The guidance that is asked for.
@@ -161,15 +162,6 @@ impl Args {
             .autoguide
             .as_deref()
             .map(|path| source::guide(path, main));
-        let guide = guide.transpose().map_err(|e| e.context("--autoguide"))?;
-        let own = &main.transport.base;
-        match guide.as_ref().map(|guide| &guide.recipe.transport.base) {
-            Some(other) if other.data().is_some() != own.data().is_some() => {
-                Err(Failure::Input(format!(
-                    "--autoguide: got a model that begins with {other}, expected {own} as the other model has"
-                )))
-            }
-            _ => Ok(guide),
-        }
+        guide.transpose().map_err(|e| e.context("--autoguide"))
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod begin;
+mod forms;
 mod images;
 mod judge;
 mod outputs;
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
             Some(guide) => {
                 let weak = Blueprint::new(
                     guide.recipe.model.clone(),
-                    transport.clone(),
+                    guide.recipe.transport.clone(),
                     max_segment_bytes,
                 )?;
                 sampling.autoguidance(weak, args.autoguide_scale())
@@ -107,7 +108,8 @@ pub fn run(args: &Args) -> Result<()> {
     let mut weak = None;
     if let Some(guide) = &mut guide {
         tracing::info!("guide: {}", guide.origin);
-        let model = Model::zeros(&device, guide.recipe.model.clone(), transport.clone())?;
+        let recipe = &guide.recipe;
+        let model = Model::zeros(&device, recipe.model.clone(), recipe.transport.clone())?;
         guide.weights.load(&model)?;
         weak = Some(model);
     }

@@ -37,6 +37,12 @@ impl Args {
             Some(data) => outputs.reads("--data", data),
             None => {}
         }
+        for (flag, file) in self.solver.files() {
+            outputs.reads(flag, file);
+        }
+        if let Some(base) = &self.base {
+            outputs.reads_data("--base", base);
+        }
         if let Some(noise) = &self.noise_out {
             outputs.writes("--noise-out", noise, &["safetensors"])?;
         }

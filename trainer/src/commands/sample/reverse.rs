@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::images::Wanted;
 use crate::commands::examples::{self, Examples};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::files::FileError;
 use crate::pending::Pending;
 use crate::png::Grid;
@@ -23,8 +23,12 @@ impl Args {
     /// # Errors
     /// As of [`examples::open`].
     pub fn examples(&self, recipe: &Recipe) -> Result<Option<Examples>> {
-        let data = self.data.as_deref().filter(|_| self.reverse);
-        data.map(|data| examples::open(data, &self.which, recipe))
+        if self.data.is_some() && !self.reverse {
+            return Err(Failure::Input("--data: it belongs to --reverse".into()));
+        }
+        self.data
+            .as_deref()
+            .map(|data| examples::open(data, &self.which, recipe))
             .transpose()
     }
 }

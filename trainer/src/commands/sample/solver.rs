@@ -1,5 +1,6 @@
 //! The solver that `sit sample` is asked for.
 
+use super::forms::{DiffusionArg, GridArg};
 use crate::columns;
 use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::{Failure, Result};
@@ -7,7 +8,7 @@ use sit_engine::text::shown;
 use sit_engine::transport::{
     Corrector, Curve, DEFAULT_LAST_STEP_SIZE, DdpmMethod, DdpmSampler, DdpmSchedule, Diffusion,
     DiffusionForm, Edm, EdmMethod, ErrorNorm, Grid, KlEta, LastStep, Method, Ode, Path, PathName,
-    Respacing, Sampler, Sde, SdeMethod, Tolerance, Transport, Variance,
+    Prediction, Respacing, Sampler, Sde, SdeMethod, Tolerance, Transport, Variance,
 };
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -59,7 +60,7 @@ pub struct SolverArgs {
     steps: Option<u32>,
     /// How the steps are spread over time [default: uniform, or the shift of the model's training times]: shift:S has more of them near
     /// noise for S above 1 (shift alone takes S from the size of an image), power:RHO more of them near data; the file has a time on
-    /// each line, rising from 0 to 1.
+    /// each line, rising within 0 to 1: sampling begins at the first and ends at the last.
     #[arg(
         long,
         value_name = "uniform|shift:S|power:RHO|file:PATH",
@@ -88,12 +89,12 @@ pub struct SolverArgs {
     )]
     error_norm: Option<ErrorNorm>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing, increasing-decreasing,
-    /// w-kl-eta, or file:PATH of a file with lines of t and D.
-    #[arg(long, value_name = "FORM", default_value = "sigma", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
-    diffusion: DiffusionArg,
-    /// Factor of the diffusion, at least 0; the paper's w is twice D.
-    #[arg(long, value_name = "X", default_value_t = Diffusion::default().norm, value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
-    diffusion_norm: f64,
+    /// w-kl-eta, or file:PATH of a file with lines of t and D [default: sigma].
+    #[arg(long, value_name = "FORM", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
+    diffusion: Option<DiffusionArg>,
+    /// Factor of the diffusion, at least 0; the paper's w is twice D [default: 1].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
+    diffusion_norm: Option<f64>,
     /// eta of the diffusion w-kl-eta, at least 0; with 0 it is sbdm.
     #[arg(long, value_name = "X", value_parser = finite, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     kl_eta: Option<f64>,
@@ -116,9 +117,9 @@ pub struct SolverArgs {
     /// Noise levels between which it is added [default: all].
     #[arg(long, value_name = "LO..HI", value_parser = parse_interval, allow_hyphen_values = true, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
     churn_window: Option<[f64; 2]>,
-    /// Factor of that noise.
-    #[arg(long, value_name = "X", default_value_t = Edm::default().churn_noise, value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
-    churn_noise: f64,
+    /// Factor of that noise [default: 1].
+    #[arg(long, value_name = "X", value_parser = finite, requires = "edm", conflicts_with_all = ["ode", "sde", "ddpm"])]
+    churn_noise: Option<f64>,
     /// Last step of the SDE, without noise: mean, tweedie, euler or none.
     #[arg(long, value_name = "STEP", default_value_t = LastStep::default(), requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     last_step: LastStep,
@@ -127,50 +128,11 @@ pub struct SolverArgs {
     last_step_size: f64,
     /// Distance of the first and the last time from 0 and 1, in [0, 0.5) [default: the run's transport.t_eps_sample, else what
     /// path, prediction and solver need].
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", value_parser = finite, conflicts_with = "edm")]
     pub t_eps_sample: Option<f64>,
     /// Sample along another path than the model was trained on, by the exact change of scale and time.
     #[arg(long, value_name = "linear|gvp|vp|ou", conflicts_with = "edm")]
     along: Option<PathName>,
-}
-
-/// A grid by name, or in a file.
-#[derive(Debug, Clone)]
-enum GridArg {
-    Named(Grid),
-    /// The shift by the size of an image.
-    Shift,
-    File(PathBuf),
-}
-
-impl FromStr for GridArg {
-    type Err = sit_engine::Error;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("file", path)) => Ok(GridArg::File(path.into())),
-            None if text == "shift" => Ok(GridArg::Shift),
-            _ => text.parse().map(GridArg::Named),
-        }
-    }
-}
-
-/// A diffusion by name, or in a file.
-#[derive(Debug, Clone)]
-enum DiffusionArg {
-    Form(DiffusionForm),
-    File(PathBuf),
-}
-
-impl FromStr for DiffusionArg {
-    type Err = sit_engine::Error;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        match text.strip_prefix("file:") {
-            Some(path) => Ok(DiffusionArg::File(path.into())),
-            None => text.parse().map(DiffusionArg::Form),
-        }
-    }
 }
 
 impl SolverArgs {
@@ -185,11 +147,12 @@ impl SolverArgs {
         transport: &Transport,
         own_loss: impl FnOnce() -> Result<Option<Curve>>,
     ) -> Result<Sampler> {
+        self.check_kinds()?;
         if let Some(method) = self.edm {
             return self.edm(method, transport).map(Sampler::Edm);
         }
         if let Some(method) = self.ddpm {
-            return self.chain(method);
+            return self.chain(method, transport);
         }
         let grid = self.grid(image_len, transport)?;
         let along = match self.along {
@@ -215,6 +178,12 @@ impl SolverArgs {
                 return Err(Failure::Input(format!(
                     "--corrector-steps and --snr: they belong to --sde pc, got --sde {method}"
                 )));
+            }
+            let has_diffusion = self.diffusion.is_some() || self.diffusion_norm.is_some();
+            if is_pc && (has_diffusion || self.kl_eta.is_some() || self.loss_table.is_some()) {
+                return Err(Failure::Input(
+                    "--diffusion, --diffusion-norm, --kl-eta and --loss-table: --sde pc has no diffusion; --snr sets its noise".into(),
+                ));
             }
             return Ok(Sampler::Sde(Sde {
                 method,
@@ -264,10 +233,80 @@ impl SolverArgs {
         }))
     }
 
+    /// Refuses flags of another solver than the one that is asked for. The parser does so only where that one is named.
+    fn check_kinds(&self) -> Result<()> {
+        let usual = Sde::default();
+        let has_last = self.last_step_size != usual.last_step_size;
+        let of_sde = [
+            ("--diffusion", self.diffusion.is_some()),
+            ("--diffusion-norm", self.diffusion_norm.is_some()),
+            ("--kl-eta", self.kl_eta.is_some()),
+            ("--loss-table", self.loss_table.is_some()),
+            ("--noise-window", self.noise_window != usual.noise_window),
+            ("--corrector-steps", self.corrector_steps.is_some()),
+            ("--snr", self.snr.is_some()),
+            ("--last-step", self.last_step != usual.last_step),
+            ("--last-step-size", has_last),
+        ];
+        let of_edm = [
+            ("--churn", self.churn != 0.0),
+            ("--churn-window", self.churn_window.is_some()),
+            ("--churn-noise", self.churn_noise.is_some()),
+        ];
+        let of_ddpm = [
+            ("--respacing", self.respacing.is_some()),
+            ("--eta", self.eta.is_some()),
+            ("--clip-x0", self.clip_x0.is_some()),
+            ("--ddpm-variance", self.ddpm_variance.is_some()),
+            ("--ddpm-schedule", self.ddpm_schedule.is_some()),
+        ];
+        for (solver, is_asked, flags) in [
+            ("--sde", self.sde.is_some(), &of_sde[..]),
+            ("--edm", self.edm.is_some(), &of_edm),
+            ("--ddpm", self.ddpm.is_some(), &of_ddpm),
+        ] {
+            let given = flags.iter().find(|(_, is_given)| *is_given && !is_asked);
+            if let Some((flag, _)) = given {
+                return Err(Failure::Input(format!("{flag}: it belongs to {solver}")));
+            }
+        }
+        if has_last && self.last_step == LastStep::None {
+            return Err(Failure::Input(
+                "--last-step-size: there is no last step with --last-step none".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Files that it reads, by flag.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &std::path::Path)> {
+        let grid = match &self.time_grid {
+            Some(GridArg::File(path)) => Some(path),
+            _ => None,
+        };
+        let diffusion = match &self.diffusion {
+            Some(DiffusionArg::File(path)) => Some(path),
+            _ => None,
+        };
+        let files = [
+            ("--time-grid", grid),
+            ("--diffusion", diffusion),
+            ("--loss-table", self.loss_table.as_ref()),
+        ];
+        files
+            .into_iter()
+            .filter_map(|(flag, path)| Some((flag, path?.as_path())))
+    }
+
     fn edm(&self, method: EdmMethod, transport: &Transport) -> Result<Edm> {
         if self.time_grid.is_some() {
             return Err(Failure::Input(
                 "--time-grid: --edm has the noise levels of its own".into(),
+            ));
+        }
+        if self.churn == 0.0 && (self.churn_window.is_some() || self.churn_noise.is_some()) {
+            return Err(Failure::Input(
+                "--churn-window and --churn-noise: without --churn there is no noise that they change".into(),
             ));
         }
         let usual = Edm::default();
@@ -281,13 +320,19 @@ impl SolverArgs {
             n_steps: self.steps.unwrap_or(usual.n_steps),
             churn: self.churn,
             churn_window: self.churn_window.unwrap_or(usual.churn_window),
-            churn_noise: self.churn_noise,
+            churn_noise: self.churn_noise.unwrap_or(usual.churn_noise),
             sigma,
             rho,
         })
     }
 
-    fn chain(&self, method: DdpmMethod) -> Result<Sampler> {
+    fn chain(&self, method: DdpmMethod, transport: &Transport) -> Result<Sampler> {
+        if self.ddpm_schedule.is_some() && matches!(transport.path, Path::Ddpm(_)) {
+            return Err(Failure::Input(
+                "--ddpm-schedule: this model was trained on the noise levels of its own schedule"
+                    .into(),
+            ));
+        }
         let is_ddim = method == DdpmMethod::Ddim;
         if self.eta.is_some() && !is_ddim {
             return Err(Failure::Input(
@@ -297,6 +342,11 @@ impl SolverArgs {
         if self.ddpm_variance.is_some() && is_ddim {
             return Err(Failure::Input(
                 "--ddpm-variance: it belongs to --ddpm ancestral; the noise of ddim follows from --eta".into(),
+            ));
+        }
+        if self.clip_x0.is_some() && !is_ddim && transport.prediction == Prediction::Mean {
+            return Err(Failure::Input(
+                "--clip-x0: a step of a model that predicts the mean has no predicted image; --ddpm ddim has one".into(),
             ));
         }
         Ok(Sampler::Ddpm(DdpmSampler {
@@ -312,6 +362,11 @@ impl SolverArgs {
 
     fn grid(&self, image_len: usize, transport: &Transport) -> Result<Grid> {
         let is_adaptive = self.sde.is_none() && self.ode.is_some_and(Method::is_adaptive);
+        if self.t_eps_sample.is_some() && matches!(self.time_grid, Some(GridArg::File(_))) {
+            return Err(Failure::Input(
+                "--t-eps-sample: the file of --time-grid says where the times begin and end".into(),
+            ));
+        }
         match &self.time_grid {
             None if is_adaptive || self.along.is_some() => Ok(Grid::Uniform),
             None => Ok(Grid::shifted(transport.times.shift)),
@@ -326,10 +381,13 @@ impl SolverArgs {
     }
 
     fn diffusion(&self, own_loss: impl FnOnce() -> Result<Option<Curve>>) -> Result<Diffusion> {
-        let mut diffusion = Diffusion::new(Diffusion::default().form, self.diffusion_norm);
+        let mut diffusion = self.diffusion_norm.map_or_else(Diffusion::default, |norm| {
+            Diffusion::new(Diffusion::default().form, norm)
+        });
         match &self.diffusion {
-            DiffusionArg::Form(form) => diffusion.form = *form,
-            DiffusionArg::File(path) => diffusion.curve = Some(curve(path, "t and D")?),
+            None => {}
+            Some(DiffusionArg::Form(form)) => diffusion.form = *form,
+            Some(DiffusionArg::File(path)) => diffusion.curve = Some(curve(path, "t and D")?),
         }
         let needs_kl = diffusion.curve.is_none() && diffusion.form == DiffusionForm::WKlEta;
         match (needs_kl, self.kl_eta, &self.loss_table) {
@@ -364,14 +422,6 @@ impl SolverArgs {
 
 /// A function of time from a file; its first and last values count to the ends of time.
 fn curve(path: &std::path::Path, what: &str) -> Result<Curve> {
-    let mut points = columns::read::<2>(path, what)?;
-    if let (Some(&[first, at_first]), Some(&[last, at_last])) = (points.first(), points.last()) {
-        if first > 0.0 {
-            points.insert(0, [0.0, at_first]);
-        }
-        if last < 1.0 {
-            points.push([1.0, at_last]);
-        }
-    }
-    Curve::through(points).map_err(|e| Failure::from(e).context(shown(path)))
+    let points = columns::read::<2>(path, what)?;
+    Curve::extended(points).map_err(|e| Failure::from(e).context(shown(path)))
 }

@@ -24,8 +24,8 @@ Examples:
   sit selftest
   sit selftest --backend gpu
 
-order is the measured order of convergence, error the root mean square against the exact flow, far the distance of a moment from its
-exact value in standard errors.";
+order is the measured order of convergence, error the root mean square against the exact flow. Moments may be off by 2 % of a standard
+deviation (variances by 4 %), which steps of finite size leave; what is told is the rest in standard errors.";
 
 /// One line of the report.
 pub struct Line {

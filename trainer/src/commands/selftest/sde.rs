@@ -187,7 +187,14 @@ fn matching_line(mixture: &Mixture) -> Line {
         let mean: f64 = sum / n;
         mean.abs() / ((squares / n - mean * mean) / n).sqrt()
     });
-    let far = far[0].max(far[1]);
+    // A NaN counts as far.
+    let far = far.into_iter().fold(0.0, |most: f64, far| {
+        if far.is_nan() {
+            f64::INFINITY
+        } else {
+            most.max(far)
+        }
+    });
     Line {
         name: "matching, 20000 pairs".into(),
         nfe: 0.0,
