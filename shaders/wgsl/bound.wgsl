@@ -84,6 +84,17 @@ fn decoder(d: f32, x1: f32, log_var: f32, k: f32) -> vec3<f32> {
     return vec3<f32>(-value, k * by.x, -by.y);
 }
 
+// The term of element i of a sample, whose row of coef begins here; `v` is the output for its variance.
+fn term_of(i: u32, row: u32, v: f32) -> vec3<f32> {
+    let k = coef[row + 2u];
+    let r = out[i] + coef[row] * x0[i] + coef[row + 1u] * x1[i];
+    let z = coef[row + 3u] + coef[row + 4u] * v;
+    if (coef[row + 7u] > 0.5) {
+        return decoder(k * r, x1[i], coef[row + 5u] + z, k);
+    }
+    return divergence(k * r, coef[row + 5u] + z, z, k);
+}
+
 #entry bound_fwd LEARNED=0
 #entry bound_fwd_learned LEARNED=1
 #include "lib/reduce.wgsl" LANES=64
@@ -112,23 +123,15 @@ fn ${ENTRY}(
     }
     let base = sample * dims.per;
     let row = 8u * sample;
-    let k = coef[row + 2u];
-    let is_first = coef[row + 7u] > 0.5;
     var sum = 0.0;
     for (var j = lane; j < dims.per; j += LANES) {
         let i = base + j;
-        let r = out[i] + coef[row] * x0[i] + coef[row + 1u] * x1[i];
 #if LEARNED == 1
-        let z = coef[row + 3u] + coef[row + 4u] * all[i + base + dims.per];
+        sum += term_of(i, row, all[i + base + dims.per]).x;
 #end
 #if LEARNED == 0
-        let z = coef[row + 3u];
+        sum += term_of(i, row, 0.0).x;
 #end
-        if (is_first) {
-            sum += decoder(k * r, x1[i], coef[row + 5u] + z, k).x;
-        } else {
-            sum += divergence(k * r, coef[row + 5u] + z, z, k).x;
-        }
     }
     let total = wg_sum(lane, sum);
     if (lane == 0u) {
@@ -164,20 +167,12 @@ fn ${ENTRY}(
         return;
     }
     let row = 8u * sample;
-    let k = coef[row + 2u];
-    let r = out[i] + coef[row] * x0[i] + coef[row + 1u] * x1[i];
 #if LEARNED == 1
-    let z = coef[row + 3u] + coef[row + 4u] * all[i + (sample + 1u) * dims.per];
+    let by = term_of(i, row, all[i + (sample + 1u) * dims.per]).y;
 #end
 #if LEARNED == 0
-    let z = coef[row + 3u];
+    let by = term_of(i, row, 0.0).y;
 #end
-    var by = 0.0;
-    if (coef[row + 7u] > 0.5) {
-        by = decoder(k * r, x1[i], coef[row + 5u] + z, k).y;
-    } else {
-        by = divergence(k * r, coef[row + 5u] + z, z, k).y;
-    }
     gout[i] = g[sample] * coef[row + 6u] * 1.4426950408889634 / f32(dims.per) * by;
 }
 
@@ -212,14 +207,6 @@ fn bound_bwd_all(
     }
     let i = sample * dims.per + j - dims.per;
     let row = 8u * sample;
-    let k = coef[row + 2u];
-    let r = out[i] + coef[row] * x0[i] + coef[row + 1u] * x1[i];
-    let z = coef[row + 3u] + coef[row + 4u] * all[at];
-    var by = 0.0;
-    if (coef[row + 7u] > 0.5) {
-        by = decoder(k * r, x1[i], coef[row + 5u] + z, k).z;
-    } else {
-        by = divergence(k * r, coef[row + 5u] + z, z, k).z;
-    }
+    let by = term_of(i, row, all[at]).z;
     gall[at] = g[sample] * coef[row + 6u] * coef[row + 4u] * 1.4426950408889634 / f32(dims.per) * by;
 }

@@ -19,16 +19,22 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Methods, with their equations and sources in METHODS.md:
-  paths         linear, gvp, vp, ou, edm, ddpm, file:TABLE (transport.path); from another data set (transport.base)
+  paths         linear, gvp, vp, ou, edm, ddpm, file:TABLE (transport.path);
+                from noise or from another data set (transport.base)
   predictions   velocity, score, noise, data, denoiser, mean (transport.prediction)
-  losses        weights none, velocity, likelihood (transport.loss_weight); mse, rescaled-mse, kl, rescaled-kl of DDPM
-  times         uniform, logit-normal, log-normal, with a shift (transport.times); uniform, second-moment of DDPM
-  ODE           euler, midpoint, heun, heun3, rk4, rk4-38, bosh3, dopri5, adaptive-heun, dpm++2m, unipc (sit sample --ode)
-  SDE           euler, heun, pc, alternate (sit sample --sde); its diffusion constant, sbdm, sigma, linear, decreasing,
+  losses        weights none, velocity, likelihood (transport.loss_weight);
+                of DDPM mse, rescaled-mse, kl, rescaled-kl
+  times         uniform, logit-normal, log-normal, with a shift (transport.times);
+                of DDPM uniform, second-moment
+  ODE           euler, midpoint, heun, heun3, rk4, rk4-38, bosh3, dopri5,
+                adaptive-heun, dpm++2m, unipc (sit sample --ode)
+  SDE           euler, heun, pc, alternate (sit sample --sde); its diffusion
+                constant, sbdm, sigma, linear, decreasing,
                 increasing-decreasing, w-kl-eta or file:PATH
   EDM           heun, euler, with churn (sit sample --edm)
-  DDPM          ancestral, ddim (sit sample --ddpm), on models of every path
-  likelihood    exact trace, hutchinson, the bound of DDPM (sit nll); Girsanov's bound (sit loss); there and back (sit sample --reverse)
+  DDPM          ancestral, ddim, on models of every path (sit sample --ddpm)
+  likelihood    exact or hutchinson trace, the bound of DDPM (sit nll),
+                Girsanov's bound (sit loss), there and back (sit sample --reverse)
   exact worlds  sit selftest, data.path = \"toy:NAME\"
 
 Examples:

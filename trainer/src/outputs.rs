@@ -47,6 +47,14 @@ impl Outputs {
             .extend(path.canonicalize().map(|path| (path, name.to_owned())));
     }
 
+    /// As [`Outputs::reads`] for a file of images, as [`Outputs::reads_data`] for a folder of them.
+    pub fn reads_images(&mut self, name: &str, path: &Path) {
+        match path.is_dir() {
+            true => self.reads_data(name, path),
+            false => self.reads(name, path),
+        }
+    }
+
     /// Checks before the work that the file `path`, named by the argument `flag`, can be written. Its name must have one of
     /// `extensions` (without the dot) or none, unless it is a device such as `/dev/null`.
     ///

@@ -275,7 +275,7 @@ fn sampling_is_finite_or_refused() {
 
 /// Every combination; the network runs in one of 97.
 #[test]
-#[ignore = "the whole product takes a minute"]
+#[ignore = "CI checks all pairs; the whole product takes a minute, by --include-ignored (CONTRIBUTING.md)"]
 fn all_of_sampling_is_finite_or_refused() {
     let models = models();
     for (name, family) in families() {

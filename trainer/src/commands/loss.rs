@@ -84,10 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     let times = loss_times(&transport, args.times)?;
     let mut outputs = Outputs::default();
     outputs.reads("CHECKPOINT", &args.source.checkpoint);
-    match args.data.data.is_dir() {
-        true => outputs.reads_data("--data", &args.data.data),
-        false => outputs.reads("--data", &args.data.data),
-    }
+    outputs.reads_images("--data", &args.data.data);
     outputs.writes("--out", &args.out, &["csv", "txt"])?;
     let images = args.data.open(&recipe)?;
     let device = args.backend.open()?;

@@ -160,10 +160,7 @@ impl Args {
     fn check_outputs(&self) -> Result<()> {
         let mut outputs = Outputs::default();
         outputs.reads("CHECKPOINT", &self.source.checkpoint);
-        match self.data.data.is_dir() {
-            true => outputs.reads_data("--data", &self.data.data),
-            false => outputs.reads("--data", &self.data.data),
-        }
+        outputs.reads_images("--data", &self.data.data);
         match &self.csv {
             Some(csv) => outputs.writes("--csv", csv, &["csv"]),
             None => Ok(()),

@@ -32,10 +32,8 @@ impl Args {
         if let Some(judge) = &self.judge {
             outputs.reads_data("--judge", judge);
         }
-        match &self.data {
-            Some(data) if data.is_dir() => outputs.reads_data("--data", data),
-            Some(data) => outputs.reads("--data", data),
-            None => {}
+        if let Some(data) = &self.data {
+            outputs.reads_images("--data", data);
         }
         for (flag, file) in self.solver.files() {
             outputs.reads(flag, file);
