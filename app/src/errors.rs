@@ -3,9 +3,9 @@
 //! With the exact field of the data, the true trajectory of a point is known. Let `x` be the lane's point, `c` the point that the
 //! lane's steps reach with the exact field, and `f` the true one. Then `c - f` is the solver's error and `x - c` the network's.
 
-use crate::state::{LaneStep, Record};
+use crate::state::{LaneStep, Record, Settings};
 use sit_engine::analytic::Mixture;
-use sit_engine::transport::{Path, Sampler, Transport};
+use sit_engine::transport::{Adaptive, Path, Sampler, Transport};
 
 /// Order-4 steps within each step of the lane, for the true trajectory.
 const FINE: usize = 8;
@@ -65,7 +65,8 @@ impl Ways {
         }
         for step in &steps[(self.coarse.len() - 1).min(n)..] {
             let (path, _) = transport.place_of(sampler(step), step.step.t);
-            self.push(step, mixture, transport, &path);
+            let settings = &record.settings[step.segment];
+            self.push(step, settings, mixture, transport, &path)?;
         }
         let (c, f) = (&self.coarse[n], &self.fine[n]);
         let rms = |a: &dyn Fn(usize) -> f64, b: &[f64]| {
@@ -79,20 +80,42 @@ impl Ways {
         })
     }
 
-    fn push(&mut self, step: &LaneStep, mixture: &Mixture, transport: &Transport, path: &Path) {
-        if step.segment != self.segment {
+    fn push(
+        &mut self,
+        lane_step: &LaneStep,
+        settings: &Settings,
+        mixture: &Mixture,
+        transport: &Transport,
+        path: &Path,
+    ) -> Option<()> {
+        if lane_step.segment != self.segment {
             self.history.clear();
         }
-        self.segment = step.segment;
+        self.segment = lane_step.segment;
+        let mut step = lane_step.step;
         let mut coarse = self.coarse[self.coarse.len() - 1].clone();
-        mixture.step(transport, &step.step, &mut coarse, &mut self.history, &[]);
+        if settings.sampler.is_adaptive() {
+            let times = [step.t, step.t_next];
+            let own = settings.transport(transport);
+            let solver = Adaptive::new(&own, &settings.sampler).ok()?;
+            let solver = solver.between(times);
+            // Its first drift is what the step before kept.
+            if self.history.is_empty() {
+                let first = solver.drift(step.t).ok()?;
+                self.history.clone_from(&coarse);
+                mixture.step(transport, &first, &mut self.history, &mut Vec::new(), &[]);
+            }
+            step = solver.step(times[0], times[1] - times[0]).ok()?;
+        }
+        mixture.step(transport, &step, &mut coarse, &mut self.history, &[]);
         self.coarse.push(coarse);
         let mut fine = self.fine[self.fine.len() - 1].clone();
-        let (t, dt) = (step.step.t, (step.step.t_next - step.step.t) / FINE as f64);
+        let (t, dt) = (step.t, (step.t_next - step.t) / FINE as f64);
         for i in 0..FINE {
             rk4(mixture, path, t + i as f64 * dt, dt, &mut fine);
         }
         self.fine.push(fine);
+        Some(())
     }
 }
 

@@ -18,6 +18,7 @@ fn control(key: &str) -> Option<String> {
         "last_step" | "ode_last_step" => "the last step",
         "last_step_size" => "the size of the last step",
         "loss_table" => "the loss over time",
+        "max_nfe" => "the most evaluations",
         "noise_window" => "the noise window",
         "respacing" => "the spacing",
         "resume" => "a kept checkpoint",

@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 39] = [
+const FLAGS: [&str; 41] = [
     "along",
     "atol",
     "autoguide",
@@ -93,6 +93,8 @@ const FLAGS: [&str; 39] = [
     "clip_x0",
     "corrector_steps",
     "ddpm",
+    "ddpm_schedule",
+    "ddpm_variance",
     "diffusion",
     "diffusion_norm",
     "edm",

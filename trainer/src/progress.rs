@@ -31,10 +31,11 @@ pub fn start_logging() {
     // Hide what the Vulkan loader says while it looks for a driver: whether there is a GPU is reported anyway. Also hide what the
     // allocator lists when opening a device fails.
     const DEFAULT: &str = "info,wgpu_core=warn,wgpu_hal=warn,wgpu_hal::vulkan::instance=off,gpu_allocator=off,naga=warn";
-    let asked = std::env::var("SIT_LOG").unwrap_or_else(|_| DEFAULT.into());
-    let (filter, wrong) = match EnvFilter::try_new(&asked) {
-        Ok(filter) => (filter, None),
-        Err(e) => (EnvFilter::new(DEFAULT), Some(e)),
+    let asked = std::env::var("SIT_LOG").unwrap_or_default();
+    let (filter, is_wrong) = match filter(&asked) {
+        _ if asked.is_empty() => (EnvFilter::new(DEFAULT), false),
+        Some(filter) => (filter, false),
+        None => (EnvFilter::new(DEFAULT), true),
     };
     let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -45,9 +46,22 @@ pub fn start_logging() {
         .with_writer(|| BesideBars);
     // Only a second call fails; then the first logger stays.
     format.without_time().try_init().ok();
-    if let Some(e) = wrong {
-        tracing::warn!("SIT_LOG={asked}: {e}; expected a level such as debug, info or warn");
+    if is_wrong {
+        tracing::warn!("SIT_LOG={asked}: expected a level: error, warn, info, debug, trace or off");
     }
+}
+
+/// The filter of `SIT_LOG`. A word that is no level would name a module, and hide all others.
+fn filter(asked: &str) -> Option<EnvFilter> {
+    let is_directive = |part: &str| {
+        part.contains(['=', '['])
+            || part
+                .trim()
+                .parse::<tracing::level_filters::LevelFilter>()
+                .is_ok()
+    };
+    let all = asked.split(',').all(is_directive);
+    EnvFilter::try_new(asked).ok().filter(|_| all)
 }
 
 struct BesideBars;

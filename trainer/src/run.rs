@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sit_engine::checkpoint::{Data, Precision, Recipe};
 use sit_engine::text::shown;
 use sit_engine::train::{Trainer, Weights};
+use sit_engine::transport;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -305,6 +306,16 @@ impl Checkpoint {
         open(&self.path.join(MODEL))?.load(&trainer.model(Weights::Trained))?;
         open(&self.path.join(EMA))?.load(&trainer.model(Weights::Average))?;
         trainer.load_moments(&mut open(&self.path.join(OPTIM))?)?;
+        let learns = match &self.state.config.transport.path {
+            transport::Path::Ddpm(ddpm) => ddpm.times == transport::DdpmTimes::SecondMoment,
+            _ => false,
+        };
+        if learns && self.state.objective.is_empty() {
+            return Err(Failure::Input(format!(
+                "{}: objective: got none, expected the losses by which ddpm_times second-moment draws",
+                shown(self.path.join(STATE))
+            )));
+        }
         Ok(trainer.restore_objective(&self.state.objective)?)
     }
 }

@@ -202,7 +202,8 @@ impl Job {
                 Err(Failure::Interrupted)
             }
             Err(Stop::NotFinite) => Err(Failure::Run(format!(
-                "{MAX_SKIPPED_IN_A_ROW} steps in a row had a loss or gradient that is not finite"
+                "the last {} had a loss or gradient that is not finite",
+                count(self.state.skipped_in_a_row, "step")
             ))
             .hint(self.advice(&path))),
             Err(Stop::Saving(failure)) => Err(failure.on_the_way().hint(go_on)),
@@ -282,7 +283,10 @@ impl Job {
             since.0 += before.elapsed();
             pace.pause(before.elapsed());
         }
-        Ok(())
+        match self.state.skipped == total {
+            true => Err(Stop::NotFinite),
+            false => Ok(()),
+        }
     }
 
     /// One step; returns its loss. A step that fails counts as not begun.

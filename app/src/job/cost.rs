@@ -1,8 +1,9 @@
 //! Measures the cost of a sampler: a run with many steps as the reference, then runs with few steps.
 
+use super::Field;
 use super::Pace;
-use super::run::{Field, Plan, Run};
-use crate::state::{Measured, Point, RUNGS, Subject, priced};
+use super::run::{Plan, Run};
+use crate::state::{Lane, Measured, Point, RUNGS, Subject};
 use crate::stats::path::strong_error;
 use crate::stats::{Group, Sliced};
 use crate::words::in_controls;
@@ -24,8 +25,7 @@ pub struct Ladder {
     of: Subject,
     field: Rc<Field>,
     labels: Vec<u32>,
-    /// The run under way and its network evaluations.
-    run: Option<(Run, usize)>,
+    run: Option<Run>,
     /// The reference's samples at the end.
     reference: Option<Group>,
     /// Rungs done.
@@ -66,14 +66,13 @@ impl Ladder {
     }
 
     async fn piece(&mut self, pace: &Pace) -> Result<Option<Measured>> {
-        let (run, nfe) = match &mut self.run {
+        let run = match &mut self.run {
             Some(run) => run,
             None => {
                 let run = self.start()?;
                 self.run.insert(run)
             }
         };
-        let nfe = *nfe;
         let x = match run.work(pace).await {
             Ok(Some(frame)) if run.is_over() => Some(frame.x),
             Ok(stepped) => {
@@ -85,6 +84,7 @@ impl Ladder {
             Err(Error::Config(_)) if self.reference.is_some() => None,
             Err(error) => return Err(error),
         };
+        let nfe = run.nfe();
         self.run = None;
         let len = self.field.io().image_len();
         let x = x.map(|x| Group::new(x.to_vec(), len, self.labels.clone()));
@@ -108,12 +108,12 @@ impl Ladder {
     }
 
     /// The next run: the reference, or a rung.
-    fn start(&self) -> Result<(Run, usize)> {
+    fn start(&self) -> Result<Run> {
         let settings = match self.reference {
             None => self.of.reference()?,
             Some(_) => self.of.rung(RUNGS[self.done])?,
         };
-        let (steps, nfe) = priced(&settings, self.field.transport())?;
+        let steps = Lane::new(settings.clone()).steps(self.field.transport())?;
         let plan = Plan {
             run: self.id,
             steps,
@@ -124,7 +124,7 @@ impl Ladder {
             from: None,
         };
         let (run, _) = Run::new(plan, Rc::clone(&self.field), None)?;
-        Ok((run, nfe))
+        Ok(run)
     }
 }
 
@@ -234,6 +234,16 @@ mod tests {
             far(2) > far(7) && far(7) < 3.0 * chance,
             "{ancestral:?}, {chance}"
         );
+    }
+
+    #[test]
+    fn an_adaptive_solver_costs_what_its_tolerance_asks_for() {
+        let (_, points) = curve(ode(Method::Dopri5, 1));
+        assert!(points.is_sorted_by_key(|point| point.nfe), "{points:?}");
+        let (first, last) = (points[0].path.unwrap(), points[7].path.unwrap());
+        assert!(last < 1e-3 * first, "{points:?}");
+        // Far less than what Euler's method pays.
+        assert!(points[7].nfe < 200, "{points:?}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Desktop and browser use the same asynchronous loop. On the desktop it has its own thread; in a browser it shares the only thread
 //! with the window, and yields after a few milliseconds ([`Pace`]).
 
+mod adaptive;
 mod cost;
+mod field;
 mod pace;
 mod part;
 mod run;
@@ -11,8 +13,9 @@ mod spawn;
 mod timeline;
 mod train;
 
+pub use field::Field;
 pub use pace::{FRAME_BUDGET, Pace};
-pub use run::{Field, Plan};
+pub use run::Plan;
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
@@ -314,7 +317,8 @@ impl Worker {
     async fn sample(&mut self, pace: &Pace) -> bool {
         let behind = |run: &Run| {
             let target = self.targets.iter().find(|(id, _)| *id == run.id())?.1;
-            (run.done() < target).then(|| target - run.done())
+            // The window may not know yet that an adaptive solver has come to its end.
+            (run.done() < target && !run.is_over()).then(|| target - run.done())
         };
         let most = (0..self.runs.len())
             .filter_map(|i| Some((behind(&self.runs[i])?, std::cmp::Reverse(i))))
@@ -326,8 +330,10 @@ impl Worker {
         match run.work(pace).await {
             Ok(None) => {}
             Ok(Some(frame)) => {
-                let run = run.id();
-                self.answers.say(RunAction::Stepped { run, frame });
+                if let Some(step) = run.last() {
+                    let (run, step) = (run.id(), Box::new(*step));
+                    self.answers.say(RunAction::Stepped { run, step, frame });
+                }
             }
             Err(error) => {
                 let run = self.runs.remove(at);

@@ -17,11 +17,25 @@ pub struct Part {
     pub noise: Vec<f32>,
     /// What the step keeps for the next one.
     pub history: Vec<Vec<f32>>,
+    /// The mean square of each sample's error, of an adaptive solver.
+    pub squares: Vec<f32>,
     pub time: Duration,
     /// The time of the fastest piece.
     pub shortest: Option<Duration>,
     /// Buffers on the GPU for the first three, in this order, if there is room.
     twins: Vec<Option<Tensor>>,
+}
+
+/// What a task of an adaptive solver gives for some samples.
+pub struct Evaluated {
+    /// The state after an attempt, or else the drift.
+    pub x: Vec<f32>,
+    /// The drift there, of an attempt.
+    pub drift: Vec<f32>,
+    /// The network's outputs, with those without a class after the others.
+    pub out: Vec<f32>,
+    /// The mean square of each sample's error, of an attempt.
+    pub squares: Vec<f32>,
 }
 
 impl Part {
@@ -56,7 +70,33 @@ impl Part {
     pub fn keep(&mut self, history: &[Vec<f32>], len: usize) {
         self.history.resize(history.len(), Vec::new());
         let pairs = self.history.iter_mut().zip(history);
-        pairs.for_each(|(all, piece)| all.extend_from_slice(&piece[..len]));
+        pairs.for_each(|(all, piece)| all.extend_from_slice(&piece[..len.min(piece.len())]));
+    }
+
+    /// Adds what a task of an adaptive solver gave for a piece of `len` numbers.
+    pub fn add(&mut self, piece: Evaluated, len: usize) {
+        self.x.extend_from_slice(&piece.x);
+        let (cond, uncond) = piece.out.split_at(len);
+        self.cond.extend_from_slice(cond);
+        self.uncond.extend_from_slice(uncond);
+        self.keep(&[piece.drift], len);
+        self.squares.extend_from_slice(&piece.squares);
+    }
+
+    /// The network's outputs, with and without the classes.
+    pub fn take_outs(&mut self) -> [Vec<f32>; 2] {
+        [&mut self.cond, &mut self.uncond].map(std::mem::take)
+    }
+
+    /// The finished step, which was computed without copies on the GPU.
+    pub fn uploaded(self, twins: Option<&Twins>) -> Frame {
+        let frame = self.frame(None);
+        if let Some(twins) = twins {
+            let arrays = [Some(&frame.x), Some(&frame.cond), frame.uncond.as_ref()];
+            let arrays = arrays.into_iter().flatten();
+            arrays.for_each(|array| twins.upload(array));
+        }
+        frame
     }
 
     /// The finished step.

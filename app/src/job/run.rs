@@ -1,17 +1,15 @@
 //! One run: a lane's steps, computed some samples at a time.
 
-use super::Pace;
+use super::adaptive::Adapting;
 use super::part::Part;
-use crate::source::WeightStream;
-use crate::state::{Frame, LaneStep, Model, Noise, Settings, State};
+use super::{Field, Pace};
+use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Settings, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
-use sit_engine::backend::Device;
-use sit_engine::checkpoint::Reader;
 use sit_engine::error::{Error, Result};
-use sit_engine::model::{self, NetworkIo};
+use sit_engine::model;
 use sit_engine::sample::{Session, brownian_noise, initial_noise, step_noise};
-use sit_engine::transport::{Sampler, Transport};
+use sit_engine::transport::{LastStep, Sampler, Transport};
 use std::rc::Rc;
 use std::sync::Arc;
 use web_time::{Duration, Instant};
@@ -21,8 +19,8 @@ use web_time::{Duration, Instant};
 pub struct Plan {
     /// Its number.
     pub run: u64,
-    /// All steps of the lane.
-    pub steps: Vec<LaneStep>,
+    /// The lane's steps.
+    pub steps: Schedule,
     /// Settings of its segments.
     pub settings: Vec<Settings>,
     /// Labels `[N]` of each segment.
@@ -52,59 +50,6 @@ impl Plan {
     }
 }
 
-/// The source of the velocity.
-#[derive(Debug)]
-pub enum Field {
-    /// A network with its weights.
-    Network(model::Model),
-    /// The exact velocity of a mixture, instead of a network.
-    Exact {
-        /// Shapes of the points.
-        io: NetworkIo,
-        /// What is integrated.
-        transport: Transport,
-        /// The data.
-        mixture: Mixture,
-    },
-}
-
-impl Field {
-    /// Loads a network.
-    ///
-    /// # Errors
-    /// As of [`Reader::load`], and when the device cannot hold it.
-    pub fn network(
-        device: &Device,
-        model: &Model,
-        mut weights: Reader<Box<dyn WeightStream>>,
-    ) -> Result<Self> {
-        let Some(network) = model.network.clone() else {
-            return Err(Error::Config(
-                "an exact field has no weights to load".into(),
-            ));
-        };
-        let network = model::Model::zeros(device, network, model.transport.clone())?;
-        weights.load(&network)?;
-        Ok(Field::Network(network))
-    }
-
-    /// The shapes of what it moves.
-    pub fn io(&self) -> NetworkIo {
-        match self {
-            Field::Network(network) => network.io(),
-            Field::Exact { io, .. } => *io,
-        }
-    }
-
-    /// What it was trained to do.
-    pub fn transport(&self) -> &Transport {
-        match self {
-            Field::Network(network) => network.transport(),
-            Field::Exact { transport, .. } => transport,
-        }
-    }
-}
-
 /// A run in progress.
 pub struct Run {
     plan: Plan,
@@ -114,12 +59,15 @@ pub struct Run {
     /// State `[N, C, I, I]` after `done` steps.
     x: Vec<f32>,
     done: usize,
+    /// Network evaluations of those that it has done.
+    nfe: usize,
     /// What that step kept for the next one of its segment: with a network, each `[N, C, I, I]`, and with an exact field.
     history: Vec<Vec<f32>>,
     exact_history: Vec<f64>,
     /// The step under way.
     part: Part,
-    session: Option<Open>,
+    session: Option<Programs>,
+    adapting: Option<Adapting>,
     /// Samples at a time.
     chunk: usize,
     /// The shortest time of a piece in the last step with this chunk size.
@@ -129,7 +77,7 @@ pub struct Run {
 }
 
 /// The programs of a segment.
-struct Open {
+struct Programs {
     segment: usize,
     /// Number of the session's first step in the lane.
     first: usize,
@@ -174,10 +122,12 @@ impl Run {
             twins,
             x,
             done,
+            nfe: 0,
             history: Vec::new(),
             exact_history: Vec::new(),
             part: Part::default(),
             session: None,
+            adapting: None,
             took: None,
             wait: None,
         };
@@ -196,11 +146,34 @@ impl Run {
 
     /// Whether all steps are done.
     pub fn is_over(&self) -> bool {
-        self.done == self.plan.steps.len()
+        self.done == self.plan.steps.len() && self.plan.steps.is_whole()
+    }
+
+    /// Network evaluations of the steps that it has done; one with guidance counts twice.
+    pub fn nfe(&self) -> usize {
+        self.nfe
+    }
+
+    /// The last step that was done.
+    pub fn last(&self) -> Option<&LaneStep> {
+        self.plan.steps.get(self.done.checked_sub(1)?)
     }
 
     /// Does one piece of the next step: some samples. Returns the step when all of them are done.
     pub async fn work(&mut self, pace: &Pace) -> Result<Option<Frame>> {
+        let frame = self.piece(pace).await?;
+        if let (Some(frame), Some(step)) = (&frame, self.last()) {
+            self.nfe += step.nfe * (1 + usize::from(frame.uncond.is_some()));
+        }
+        Ok(frame)
+    }
+
+    async fn piece(&mut self, pace: &Pace) -> Result<Option<Frame>> {
+        if let Some(open) = self.plan.steps.open()
+            && self.done == self.plan.steps.len()
+        {
+            return self.adapt(open, pace).await;
+        }
         let planned = self.plan.steps[self.done];
         if self.done > 0 && self.plan.steps[self.done - 1].segment != planned.segment {
             self.history.clear();
@@ -219,7 +192,7 @@ impl Run {
         let first = self.part.x.len() / len;
         let count = self.chunk.min(self.plan.n - first);
         let noise = self.noise(&planned, first)?;
-        let Some(Open {
+        let Some(Programs {
             first: first_step,
             session,
             ..
@@ -292,6 +265,51 @@ impl Run {
         Ok(Some(part.frame(self.twins.as_ref())))
     }
 
+    /// Does one piece of what the solver of an open segment wants. Returns the step that is taken, if one is.
+    async fn adapt(&mut self, open: Open, pace: &Pace) -> Result<Option<Frame>> {
+        let (field, settings) = (Rc::clone(&self.field), &self.plan.settings[open.segment]);
+        let adapting = match &mut self.adapting {
+            Some(adapting) if adapting.segment == open.segment => adapting,
+            other => {
+                (self.session, self.took) = (None, None);
+                other.insert(Adapting::new(&field, settings, open)?)
+            }
+        };
+        if let Field::Exact { .. } = *field {
+            self.chunk = self.plan.n;
+        }
+        adapting.open(&field, settings, self.chunk)?;
+        let begin = Instant::now();
+        let (len, is_attempt) = (field.io().image_len(), adapting.is_attempt());
+        let first = self.part.x.len() / len;
+        let end = self.plan.n.min(first + self.chunk);
+        let y = &self.plan.labels[open.segment];
+        let y = y.get(first..end).unwrap_or_default();
+        let piece = (&self.x[..], first * len..end * len);
+        let done = adapting.piece(&field, piece, y);
+        self.part.add(done.await?, (end - first) * len);
+        let time = begin.elapsed();
+        self.part.time += time;
+        self.part.shortest = Some(self.part.shortest.map_or(time, |t| t.min(time)));
+        if self.part.x.len() < self.x.len() {
+            return Ok(None);
+        }
+        let mut part = std::mem::take(&mut self.part);
+        let took = part.shortest.unwrap_or_default();
+        let step = adapting.judge(&mut self.x, &mut part)?;
+        if is_attempt {
+            self.fit(took, pace.piece());
+        }
+        Ok(step.map(|step| {
+            self.plan.steps.choose(step);
+            self.done += 1;
+            if self.plan.steps.open() != Some(open) {
+                (self.adapting, self.took) = (None, None);
+            }
+            part.uploaded(self.twins.as_ref())
+        }))
+    }
+
     /// A whole step with the exact field, in f64.
     fn exact(&mut self, transport: &Transport, mixture: &Mixture) -> Result<Frame> {
         let begin = Instant::now();
@@ -323,16 +341,17 @@ impl Run {
         if self.session.as_ref().is_some_and(|o| o.segment == segment) {
             return Ok(());
         }
-        let steps = self.plan.steps.iter();
-        let of_segment: Vec<&LaneStep> = steps.filter(|s| s.segment == segment).collect();
+        let all = &self.plan.steps;
+        let first = all.iter().take_while(|s| s.segment != segment).count();
+        let of_segment = all[first..].iter().take_while(|s| s.segment == segment);
         let settings = &self.plan.settings[segment];
         let sampling = network
             .sampler(settings.sampler.clone())
             .guided(settings.guidance);
-        let steps = of_segment.iter().map(|s| s.step).collect();
-        self.session = Some(Open {
+        let steps = of_segment.map(|s| s.step).collect();
+        self.session = Some(Programs {
             segment,
-            first: of_segment[0].number,
+            first,
             session: sampling.batch(self.chunk).keep_out().session_of(steps)?,
         });
         Ok(())
@@ -348,13 +367,20 @@ impl Run {
         // The seed uses the high half, so that no path's seed equals that of another session.
         let seed = self.plan.seed ^ settings.noise_seed << 32;
         let mut noise = vec![0.0; self.chunk * io.image_len()];
-        let (step, first) = (planned.number, first as u64);
+        let first = first as u64;
         match (settings.noise, &settings.sampler) {
             (Noise::Brownian, Sampler::Sde(sde)) => {
+                // A branch goes on in the middle of the path, whatever steps came before it.
+                let of_segment = self.plan.steps.iter();
+                let of_segment = of_segment.filter(|s| s.segment == planned.segment);
+                let ends = of_segment.map(|s| s.step.t_next);
+                let left = ends.filter(|t| *t > planned.step.t).count();
+                let last = usize::from(sde.last_step != LastStep::None);
+                let step = (sde.n_steps as usize + last).saturating_sub(left);
                 brownian_noise(&io, seed, step, sde.n_steps, first, &mut noise)?;
             }
             // The noise of EDM's sampler and of a chain is no increment of a path.
-            _ => step_noise(&io, seed, step, first, &mut noise),
+            _ => step_noise(&io, seed, self.done, first, &mut noise),
         }
         Ok(noise)
     }

@@ -78,7 +78,7 @@ impl Job {
     pub fn want(&mut self, state: &State) {
         let mut targets = Vec::new();
         for (lane, record) in state.records.iter().enumerate() {
-            if record.failure.is_some() || record.steps.is_empty() {
+            if !record.works() {
                 continue;
             }
             if !self.asked.contains(&record.run) {

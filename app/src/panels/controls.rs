@@ -3,6 +3,9 @@
 use crate::state::MAX_STEPS;
 use egui::{ComboBox, DragValue, Response, Ui};
 
+/// A menu shows all methods without scrolling.
+const MENU_HEIGHT: f32 = 320.0;
+
 /// A menu of one of the engine's registries.
 pub fn choose<T: Copy + PartialEq>(
     ui: &mut Ui,
@@ -13,7 +16,9 @@ pub fn choose<T: Copy + PartialEq>(
 ) {
     ui.horizontal(|ui| {
         let id = ui.label(label).id;
-        let combo = ComboBox::from_id_salt(label).selected_text(name(*value));
+        let combo = ComboBox::from_id_salt(label)
+            .selected_text(name(*value))
+            .height(MENU_HEIGHT);
         let inner = combo.show_ui(ui, |ui| {
             for choice in all {
                 ui.selectable_value(value, choice, name(choice));

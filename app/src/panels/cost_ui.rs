@@ -3,7 +3,7 @@
 use super::Scene;
 use crate::look;
 use crate::state::{
-    CostAction, Curve, Kind, Lane, Point, REFERENCE_STEPS, RUNGS, State, height, priced, slope,
+    CostAction, Curve, Kind, Lane, Point, REFERENCE_STEPS, RUNGS, State, height, price, slope,
 };
 use egui::{Button, Rangef, Ui};
 use egui_plot::{
@@ -30,6 +30,10 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let is_chain = |lane: &Lane| Kind::of(&lane.settings().sampler) == Kind::Ddpm;
     if state.lanes.iter().any(is_chain) {
         ui.label("A chain is measured against itself with all of its noise levels, the most steps that it has.");
+    }
+    let is_adaptive = |lane: &Lane| lane.settings().sampler.is_adaptive();
+    if state.lanes.iter().any(is_adaptive) {
+        ui.label("An adaptive solver chooses its steps: it is measured with rtol from 0.1 to 6e-6 and a thousandth of it as atol.");
     }
     buttons(ui, scene);
     let lanes = 0..state.lanes.len();
@@ -113,7 +117,9 @@ fn plot(
     curves: &[(usize, &Curve)],
     distance: fn(&Point) -> Option<f64>,
 ) {
-    let most = 2.0 * f64::from(RUNGS[RUNGS.len() - 1]);
+    let points = curves.iter().flat_map(|(_, curve)| &curve.points);
+    let most = points.map(|point| point.nfe as f64);
+    let most = most.fold(2.0 * f64::from(RUNGS[RUNGS.len() - 1]), f64::max);
     let x_axis = AxisHints::new_x()
         .label("NFE")
         .label_spacing(Rangef::new(16.0, 24.0))
@@ -165,7 +171,12 @@ fn plot(
 /// Where a lane is on its line with the steps it takes now.
 fn present(state: &State, lane: usize, line: &[[f64; 2]]) -> Option<[f64; 2]> {
     let model = state.model.as_ref()?;
-    let (_, nfe) = priced(state.lanes[lane].settings(), &model.transport).ok()?;
+    let record = &state.records[lane];
+    let nfe = match price(state.lanes[lane].settings(), &model.transport).ok()? {
+        Some(nfe) => nfe,
+        None if record.is_whole() && record.settings.len() == 1 => record.nfe(record.steps.len()),
+        None => return None,
+    };
     let nfe = nfe as f64;
     Some([nfe, height(line, nfe)?])
 }

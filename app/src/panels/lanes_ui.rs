@@ -98,7 +98,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let t = record.t(position.min(record.steps.len()));
     let line = ui.monospace(format!(
         "t = {t:.3}  step {position} of {}  {} evaluations",
-        record.steps.len(),
+        record.steps.total(),
         record.nfe(position),
     ));
     if let Some(model) = &state.model {
@@ -127,8 +127,8 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             legend(ui, scene);
         }
         None if record.failure.is_none() => {
-            let due = record.steps.len().min(position + 1);
-            let is_computed = record.is_started() && record.frames.len() >= due;
+            let is_computed =
+                record.frames.len() > position || record.is_started() && record.is_whole();
             let text = match state.view.quantity {
                 crate::state::Quantity::Noise => no_noise(record, position),
                 _ if is_computed => "Nothing to show at this step.",

@@ -14,9 +14,11 @@ pub fn show(ui: &mut Ui, sampler: &mut Sampler, own: &Path) {
     more.show(ui, |ui| match sampler {
         Sampler::Ode(ode) => {
             along(ui, &mut ode.along, own);
-            grid(ui, &mut ode.grid);
-            ui.checkbox(&mut ode.last_euler, "Last step by Euler's method")
-                .on_hover_text("So that the velocity is not evaluated at the end");
+            if !ode.method.is_adaptive() {
+                grid(ui, &mut ode.grid);
+                ui.checkbox(&mut ode.last_euler, "Last step by Euler's method")
+                    .on_hover_text("So that the velocity is not evaluated at the end");
+            }
         }
         Sampler::Sde(sde) => {
             along(ui, &mut sde.along, own);

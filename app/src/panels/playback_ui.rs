@@ -64,9 +64,10 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             ui.label(RichText::new("◀ history").italics());
         }
         ui.monospace(format!(
-            "t = {:.3}  step {} of {total}",
+            "t = {:.3}  step {} of {}",
             scene.state.t(),
-            playback.cursor.min(total)
+            scene.state.position(scene.state.lead()),
+            scene.state.lead_record().steps.total()
         ));
     });
     if total > 0 {

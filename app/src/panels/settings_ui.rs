@@ -4,7 +4,9 @@ use super::controls::{choose, interval, number, steps};
 use super::{Scene, diffusion_ui, lanes_ui, levels_ui, more_ui};
 use crate::state::{Kind, LanesAction, MAX_LANES, Model, Noise, Settings, of_kind, other_kind};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
-use sit_engine::transport::{GuidanceChannels, LastStep, Method, Path, Sampler, SdeMethod};
+use sit_engine::transport::{
+    Grid, GuidanceChannels, LastStep, Method, Path, Sampler, SdeMethod, Tolerance,
+};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     for lane in 0..scene.state.lanes.len() {
@@ -79,9 +81,17 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
     match &mut new.sampler {
         Sampler::Ode(ode) => {
             let methods = Method::ALL.iter().copied();
-            let fixed = methods.filter(|method| !method.is_adaptive());
-            choose(ui, "Method", &mut ode.method, fixed, Method::name);
-            steps(ui, &mut ode.n_steps);
+            let before = ode.method;
+            choose(ui, "Method", &mut ode.method, methods, Method::name);
+            if ode.method.is_adaptive() {
+                if ode.method != before {
+                    // It has no times and no last step of its own.
+                    (ode.grid, ode.last_euler) = (Grid::Uniform, false);
+                }
+                tolerances(ui, &mut ode.tolerance);
+            } else {
+                steps(ui, &mut ode.n_steps);
+            }
         }
         Sampler::Sde(sde) => {
             let methods = SdeMethod::ALL.iter().copied();
@@ -120,6 +130,31 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
     if failed || new.t_eps.is_some() {
         ends(ui, new);
     }
+}
+
+/// What error an adaptive solver tolerates in a step.
+fn tolerances(ui: &mut Ui, tolerance: &mut Tolerance) {
+    let rows = [
+        ("rtol", &mut tolerance.rtol, 1e-6..=0.1),
+        ("atol", &mut tolerance.atol, 1e-9..=0.1),
+    ];
+    for (name, value, range) in rows {
+        ui.horizontal(|ui| {
+            let label = ui.label(name).id;
+            let slider = Slider::new(value, range)
+                .logarithmic(true)
+                .clamping(egui::SliderClamping::Edits)
+                .custom_formatter(|x, _| format!("{x:.1e}"));
+            ui.add(slider).labelled_by(label).on_hover_text(
+                "A step is taken if the rms of its estimated error over atol + rtol |x| is at most 1, over all samples: they share the \
+                 step's size here",
+            );
+        });
+    }
+    let most = DragValue::new(&mut tolerance.max_nfe)
+        .range(10..=1_000_000)
+        .speed(10.0);
+    number(ui, "Most evaluations", most);
 }
 
 fn noise(ui: &mut Ui, noise: &mut Noise) {

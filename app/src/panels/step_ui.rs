@@ -33,7 +33,7 @@ const TABLE: &[Entry] = &[
             Some(format!(
                 "{} of {}",
                 c.step + 1,
-                c.state.records[c.lane].steps.len()
+                c.state.records[c.lane].steps.total()
             ))
         },
     ),

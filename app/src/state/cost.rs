@@ -2,11 +2,9 @@
 
 use super::{Classes, Lane, LaneStep, Noise, Settings, State};
 use sit_engine::error::{Error, Result};
-use sit_engine::transport::{
-    DdpmMethod, EdmMethod, Grid, Method, Respacing, Sampler, Transport, nfe,
-};
+use sit_engine::transport::{DdpmMethod, EdmMethod, Grid, Method, Respacing, Sampler, Transport};
 
-/// Numbers of steps that are measured.
+/// Numbers of steps that are measured. An adaptive solver has the relative tolerance `0.1 / n^2` in place of n steps.
 pub const RUNGS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 
 /// Steps of the reference, but of a chain. It has an error too: with a method of order 1, an eighth of that of the last rung.
@@ -104,7 +102,7 @@ impl Subject {
         }
     }
 
-    /// The settings with this many steps. An SDE always uses one Brownian path, which its steps refine, whatever noise the lane
+    /// The settings with this many steps, or as an adaptive solver the tolerance for it ([`RUNGS`]). An SDE always uses one Brownian path, which its steps refine, whatever noise the lane
     /// uses. The increments have the same distribution, and paths can be compared.
     ///
     /// # Errors
@@ -150,7 +148,13 @@ impl Subject {
 fn with_steps(settings: &Settings, n: u32) -> Settings {
     let mut settings = settings.clone();
     match &mut settings.sampler {
-        Sampler::Ode(ode) => ode.n_steps = n,
+        Sampler::Ode(ode) => {
+            ode.n_steps = n;
+            if ode.method.is_adaptive() {
+                ode.tolerance.rtol = 0.1 / f64::from(n).powi(2);
+                ode.tolerance.atol = 1e-3 * ode.tolerance.rtol;
+            }
+        }
         Sampler::Sde(sde) => sde.n_steps = n,
         Sampler::Edm(edm) => edm.n_steps = n,
         Sampler::Ddpm(ddpm) => ddpm.respacing = Some(Respacing::Sections(vec![n])),
@@ -159,19 +163,19 @@ fn with_steps(settings: &Settings, n: u32) -> Settings {
     settings
 }
 
-/// The steps of these settings from the start, and their network evaluations; an evaluation with guidance counts twice.
+/// The network evaluations of these settings from the start, where an evaluation with guidance counts twice; `None` for an adaptive
+/// solver, which finds out on its way.
 ///
 /// # Errors
 /// As of [`Lane::steps`].
-pub fn priced(settings: &Settings, transport: &Transport) -> Result<(Vec<LaneStep>, usize)> {
+pub fn price(settings: &Settings, transport: &Transport) -> Result<Option<usize>> {
     let steps = Lane::new(settings.clone()).steps(transport)?;
     let guided = |t| settings.guidance.active(t);
-    let price = |LaneStep { step, .. }: &LaneStep| {
+    let price = |LaneStep { step, nfe, .. }: &LaneStep| {
         let twice = step.times().iter().any(|&t| guided(t));
-        nfe(&[*step]) * (1 + usize::from(twice))
+        nfe * (1 + usize::from(twice))
     };
-    let price = steps.iter().map(price).sum();
-    Ok((steps, price))
+    Ok(steps.is_whole().then(|| steps.iter().map(price).sum()))
 }
 
 impl Curve {
@@ -377,17 +381,19 @@ mod tests {
                 guidance,
                 ..Settings::default()
             };
-            priced(&settings, &transport).unwrap().1
+            price(&settings, &transport).unwrap()
         };
-        assert_eq!(price(ode(Method::Euler, 8), 1.0), 8);
-        assert_eq!(price(ode(Method::Heun, 8), 1.0), 16);
+        assert_eq!(price(ode(Method::Euler, 8), 1.0), Some(8));
+        assert_eq!(price(ode(Method::Heun, 8), 1.0), Some(16));
         assert_eq!(
             price(sde(SdeMethod::Euler, Diffusion::default(), 8), 1.0),
-            8
+            Some(8)
         );
         // Euler at 0, 1/8, 2/8, 3/8, 4/8; Heun's step from 4/8 on as well.
-        assert_eq!(price(ode(Method::Euler, 8), 2.0), 8 + 5);
-        assert_eq!(price(ode(Method::Heun, 8), 2.0), 16 + 10);
+        assert_eq!(price(ode(Method::Euler, 8), 2.0), Some(8 + 5));
+        assert_eq!(price(ode(Method::Heun, 8), 2.0), Some(16 + 10));
+        // An adaptive solver finds out on its way.
+        assert_eq!(price(ode(Method::Dopri5, 8), 1.0), None);
     }
 
     #[test]
@@ -398,7 +404,7 @@ mod tests {
         assert_eq!(of.n, MOST);
         let transport = Transport::default();
         let end = |settings: &Settings| {
-            let (steps, _) = priced(settings, &transport).unwrap();
+            let steps = Lane::new(settings.clone()).steps(&transport).unwrap();
             // The last step with noise ends at the end of the path.
             steps[steps.len() - 2].step.t_next
         };

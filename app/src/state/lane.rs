@@ -4,8 +4,7 @@ use super::MAX_STEPS;
 use serde::{Deserialize, Serialize};
 use sit_engine::error::{Error, Result};
 use sit_engine::transport::{
-    DdpmSampler, Diffusion, Grid, Guidance, Method, Ode, Sampler, Sde, SdeMethod, Step, Transport,
-    schedule, schedule_from,
+    DdpmSampler, Diffusion, Grid, Guidance, Method, Ode, Sampler, Sde, SdeMethod,
 };
 
 /// Which normal numbers an SDE's steps use.
@@ -71,7 +70,7 @@ impl Settings {
     }
 
     /// Refuses what a lane cannot show, with the reason.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         self.guidance.validate()?;
         match &self.sampler {
             Sampler::Sde(sde) => {
@@ -88,13 +87,6 @@ impl Settings {
                 }
                 self.check_brownian(sde)
             }
-            Sampler::Ode(ode) if ode.method.is_adaptive() => Err(Error::setting(
-                "method",
-                format!(
-                    "got {}, which chooses its steps itself; a lane needs one of given steps",
-                    ode.method
-                ),
-            )),
             Sampler::Ode(Ode { reverse: true, .. })
             | Sampler::Ddpm(DdpmSampler { reverse: true, .. }) => Err(Error::Config(
                 "a lane goes from noise to data, and this sampler from data to noise".into(),
@@ -137,24 +129,6 @@ pub struct Lane {
     pub segments: Vec<Segment>,
 }
 
-/// A step of a lane.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LaneStep {
-    /// Times and coefficients.
-    pub step: Step,
-    /// Segment it belongs to.
-    pub segment: usize,
-    /// Its number in the lane, which determines its noise.
-    pub number: usize,
-}
-
-impl LaneStep {
-    /// Factor of the normal numbers that the step adds; 0 for none.
-    pub fn noise(&self) -> f64 {
-        self.step.noise()
-    }
-}
-
 impl Lane {
     /// A lane without branches.
     pub fn new(settings: Settings) -> Self {
@@ -190,62 +164,6 @@ impl Lane {
         segments.push(Segment { from: t, settings });
         Lane { segments }
     }
-
-    /// All its steps.
-    ///
-    /// # Errors
-    /// [`sit_engine::error::Error::Config`] for settings that the transport refuses, with the reason.
-    pub fn steps(&self, transport: &Transport) -> Result<Vec<LaneStep>> {
-        let mut list: Vec<LaneStep> = Vec::new();
-        for (segment, part) in self.segments.iter().enumerate() {
-            part.settings.check()?;
-            // A corrector's steps begin and end at one time.
-            list.retain(|s| {
-                s.step.t < part.from - TIME_EPS || s.step.t_next <= part.from + TIME_EPS
-            });
-            let sampler = &part.settings.sampler;
-            let transport = Transport {
-                t_eps_sample: part.settings.t_eps.or(transport.t_eps_sample),
-                ..transport.clone()
-            };
-            let transport = &transport;
-            let steps = match list.last() {
-                // A branch starts where the step before it ended.
-                Some(last) => {
-                    let past = &self.segments[last.segment].settings.sampler;
-                    check_branch(transport, [past, sampler], last.step.t_next)?;
-                    schedule_from(transport, sampler, last.step.t_next)?
-                }
-                None => schedule(transport, sampler)?,
-            };
-            let first = list.len();
-            list.extend(steps.into_iter().enumerate().map(|(i, step)| LaneStep {
-                step,
-                segment,
-                number: first + i,
-            }));
-        }
-        Ok(list)
-    }
-}
-
-/// Refuses a branch by a sampler that expects other states at time `t` than its past has.
-fn check_branch(transport: &Transport, samplers: [&Sampler; 2], t: f64) -> Result<()> {
-    const NEAR: f64 = 1e-6;
-    let [(path, [alpha, sigma]), (other, expected)] = samplers.map(|sampler| {
-        let (path, t) = transport.place_of(sampler, t);
-        let shares = [path.alpha(t), path.sigma(t)];
-        (path, shares)
-    });
-    let far = |a: f64, b: f64| (a - b).abs() > NEAR * a.abs().max(1.0);
-    if far(alpha, expected[0]) || far(sigma, expected[1]) {
-        return Err(Error::Config(format!(
-            "a branch goes on from its lane's state, which at t = {t:.3} is {alpha:.3} data + {sigma:.3} noise on the {path} path; \
-             this sampler expects {:.3} data + {:.3} noise, on the {other} path",
-            expected[0], expected[1],
-        )));
-    }
-    Ok(())
 }
 
 /// Times closer than this are the same.
@@ -254,7 +172,7 @@ pub const TIME_EPS: f64 = 1e-9;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sit_engine::transport::{Edm, Path, Respacing};
+    use sit_engine::transport::{Edm, Path, Respacing, Transport};
 
     #[test]
     fn ode_and_sde_of_n_steps_have_the_same_times() {
@@ -348,7 +266,6 @@ mod tests {
         // The noise of an ODE is not used.
         let settings = of(ode(Method::UniPc, 8));
         Lane::new(settings).steps(&Transport::default()).unwrap();
-        assert!(refusal(&of(ode(Method::Dopri5, 8))).contains("got dopri5, which chooses"));
         let mut many = Sde {
             method: SdeMethod::PredictorCorrector,
             n_steps: 400,

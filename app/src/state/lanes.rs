@@ -1,7 +1,7 @@
 //! The lanes together: their number, their common noise, and when each of them is restarted.
 
 use super::{
-    Classes, Lane, MAX_LANES, MAX_SAMPLES, Model, RECORD_BUDGET, Record, Settings, State,
+    Classes, Lane, MAX_LANES, MAX_SAMPLES, MAX_STEPS, RECORD_BUDGET, Record, Settings, State,
     other_kind,
 };
 use crate::words::in_controls;
@@ -84,7 +84,7 @@ impl State {
         let past = self.records[lane].clone();
         self.rerun(lane);
         if last > 0 {
-            self.records[lane].inherit(&past);
+            self.inherit(lane, &past);
         }
     }
 
@@ -102,8 +102,13 @@ impl State {
         let branch = parent.branch(t, settings);
         let past = self.records[lane].clone();
         self.add_lane(branch);
-        let at = self.records.len() - 1;
-        self.records[at].inherit(&past);
+        self.inherit(self.records.len() - 1, &past);
+    }
+
+    /// Lets a lane keep the steps that it has in common with `past`. With chosen steps, the ones after them become known, too.
+    fn inherit(&mut self, lane: usize, past: &Record) {
+        self.records[lane].inherit(past);
+        self.check_budget(lane);
     }
 
     /// Restarts all lanes.
@@ -131,28 +136,37 @@ impl State {
                         .map(|s| s.settings.clone())
                         .collect();
                     record.steps = steps;
-                    record.failure = self.over_budget(&record, model);
                 }
                 Err(error) => record.failure = Some(in_controls(&error)),
             }
         }
         self.records[lane] = record;
+        self.check_budget(lane);
     }
 
-    /// Why the records would not fit in memory, if so.
-    fn over_budget(&self, record: &Record, model: &Model) -> Option<String> {
+    /// Ends a lane whose record would not fit in memory.
+    pub(super) fn check_budget(&mut self, lane: usize) {
+        let (record, Some(model)) = (&self.records[lane], &self.model) else {
+            return;
+        };
+        let n = record.steps.len();
         let guided = record.settings.iter().any(|s| s.guidance.scale != 1.0);
         let len = model.io.image_len();
         let bytes = Record::forecast(&record.steps, self.n_samples, len, guided);
         let budget = RECORD_BUDGET / self.lanes.len() as u64;
-        (bytes > budget).then(|| {
-            format!(
-                "{} steps of {} samples take {} MiB to record, {} MiB are there for a lane: take fewer samples or steps",
-                record.steps.len(),
+        if bytes > budget {
+            self.records[lane].failure = Some(format!(
+                "{n} steps of {} samples take {} MiB to record, {} MiB are there for a lane: take fewer samples or steps, or a larger \
+                 tolerance",
                 self.n_samples,
                 bytes >> 20,
                 budget >> 20
-            )
-        })
+            ));
+        } else if n > MAX_STEPS && !record.steps.is_whole() {
+            self.records[lane].failure = Some(format!(
+                "more than {MAX_STEPS} steps at t = {:.3}: take a larger tolerance",
+                record.t(n)
+            ));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod model;
 mod playback;
 mod quantity;
 mod record;
+mod schedule;
 mod timeline;
 mod tour;
 mod training;
@@ -21,18 +22,19 @@ mod view;
 pub use action::{Action, Choice, Export};
 pub use bytes::Bytes;
 pub use cost::{
-    CostAction, Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, priced, slope,
+    CostAction, Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, price, slope,
 };
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
 pub use keys::{Shortcut, shortcuts};
 pub use kind::{Kind, of_kind, other_kind};
-pub use lane::{DEFAULT_STEPS, Lane, LaneStep, Noise, Segment, Settings, TIME_EPS, ode, sde};
+pub use lane::{DEFAULT_STEPS, Lane, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use lanes::LanesAction;
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
 pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, RECORD_BUDGET, Record, RunAction};
+pub use schedule::{LaneStep, Open, Schedule};
 pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
     TimelineAction, Weights, row_bytes,
@@ -180,17 +182,21 @@ impl State {
 
     /// The lane whose steps the cursor counts: the first that works.
     pub fn lead(&self) -> usize {
-        let works = |r: &Record| r.failure.is_none() && !r.steps.is_empty();
-        self.records.iter().position(works).unwrap_or(0)
+        self.records.iter().position(Record::works).unwrap_or(0)
     }
 
-    fn lead_record(&self) -> &Record {
+    /// What was computed of it.
+    pub fn lead_record(&self) -> &Record {
         &self.records[self.lead()]
     }
 
-    /// Steps of the lead lane.
+    /// Steps of the lead lane. Where further ones will be chosen, the cursor is not at the end.
     pub fn n_steps(&self) -> usize {
-        self.lead_record().steps.len()
+        let steps = &self.lead_record().steps;
+        match steps.is_whole() {
+            true => steps.len(),
+            false => steps.len().max(self.playback.cursor) + 1,
+        }
     }
 
     /// Time of the state that is shown.
@@ -212,27 +218,33 @@ impl State {
     pub fn target(&self, lane: usize) -> usize {
         let (lead, ahead) = (self.lead(), self.playback.ahead());
         let record = &self.records[lane];
-        let ahead_of_lead = (self.playback.cursor + ahead).min(self.n_steps());
+        let ahead_of_lead = self.playback.cursor + ahead;
         let steps = if lane == lead {
             ahead_of_lead
         } else {
+            let known = ahead_of_lead.min(self.records[lead].steps.len());
             // One more, for the evaluation at the state that is shown.
-            record.steps_until(self.records[lead].t(ahead_of_lead)) + 1
+            record.steps_until(self.records[lead].t(known)) + 1
         };
-        steps.min(record.steps.len())
+        match record.steps.is_whole() {
+            true => steps.min(record.steps.len()),
+            false => steps,
+        }
     }
 
     /// Whether all lanes can show the state that `cursor` steps of the lead lane lead to.
     pub fn is_shown(&self, cursor: usize) -> bool {
         let (lead, cursor) = (self.lead(), cursor.min(self.n_steps()));
-        let t = self.records[lead].t(cursor);
+        let known = self.records[lead].steps.len();
+        let t = self.records[lead].t(cursor.min(known));
         self.records.iter().enumerate().all(|(lane, record)| {
             // Several steps of the lead lane may end at one time.
             let due = match lane == lead {
                 true => cursor,
                 false => record.steps_until(t),
             };
-            record.failure.is_some() || record.is_started() && record.frames.len() >= due
+            let is_done = record.is_started() && record.frames.len() >= due;
+            record.failure.is_some() || is_done && (lane == lead || record.reaches(t))
         })
     }
 

@@ -27,6 +27,8 @@ pub struct Playback {
     pub live: bool,
     /// Part of a step that has passed since the last one.
     phase: f64,
+    /// A time to move to when the lead lane has chosen its steps until then.
+    sought: Option<f64>,
 }
 
 impl Default for Playback {
@@ -38,6 +40,7 @@ impl Default for Playback {
             speed: 15.0,
             live: true,
             phase: 0.0,
+            sought: None,
         }
     }
 }
@@ -141,6 +144,9 @@ pub enum PlaybackAction {
 impl State {
     /// Moves the cursor.
     pub(super) fn play(&mut self, action: PlaybackAction) {
+        if !matches!(action, PlaybackAction::Tick(_)) {
+            self.playback.sought = None;
+        }
         match action {
             PlaybackAction::TogglePlay => self.toggle_play(),
             PlaybackAction::StepForward => self.seek(self.playback.cursor + 1),
@@ -148,7 +154,7 @@ impl State {
             PlaybackAction::Home => self.seek(0),
             PlaybackAction::End => self.seek(self.lead_record().frames.len()),
             PlaybackAction::Seek(step) => self.seek(step),
-            PlaybackAction::SeekTime(t) => self.seek(self.lead_record().steps_until(t)),
+            PlaybackAction::SeekTime(t) => self.seek_time(t),
             PlaybackAction::ToggleLoop => self.playback.looping = !self.playback.looping,
             PlaybackAction::Faster => self.playback.set_speed(2.0 * self.playback.speed),
             PlaybackAction::Slower => self.playback.set_speed(0.5 * self.playback.speed),
@@ -170,6 +176,20 @@ impl State {
         self.playback.playing = false;
         self.playback.seek(cursor.min(self.n_steps()));
         self.playback.live = self.playback.cursor + 1 >= head;
+    }
+
+    fn seek_time(&mut self, t: f64) {
+        let record = self.lead_record();
+        let (n, is_known) = (record.steps_until(t), record.reaches(t));
+        self.seek(n);
+        self.playback.sought = (!is_known).then_some(t);
+    }
+
+    /// Goes on to a time whose step was not known.
+    pub(super) fn seek_on(&mut self) {
+        if let Some(t) = self.playback.sought {
+            self.seek_time(t);
+        }
     }
 
     fn tick(&mut self, dt: f64) {

@@ -35,7 +35,7 @@ pub fn total(terms: &[Term]) -> Option<Vec<f32>> {
 /// `quantity` of a lane after `n` steps, as a sum; empty if it does not exist, such as the noise of an ODE.
 ///
 /// The network's output is the one at the state that is shown, which the next step computes. At the end of the path, and until the
-/// next step is done, it is the last output. For a step of several evaluations it is the first one, after the step's noise.
+/// next step is done, it is the last output. Adaptive Heun's is the one at its predictor ([`Frame::cond`](super::Frame::cond)). For a step of several evaluations it is the first one, after the step's noise.
 pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transport) -> Vec<Term> {
     let Some(state) = record.state(n) else {
         return Vec::new();
@@ -55,7 +55,7 @@ pub fn terms(record: &Record, n: usize, quantity: Quantity, transport: &Transpor
             .into_iter()
             .collect();
     }
-    let at_end = n == record.steps.len();
+    let at_end = record.steps.is_whole() && n == record.steps.len();
     if quantity == Quantity::Predicted && at_end {
         return term(1.0, state).into_iter().collect();
     }

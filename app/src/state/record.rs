@@ -1,6 +1,6 @@
 //! Recorded results: every step of every lane, within a memory budget, so that moving the cursor recomputes nothing.
 
-use super::{LaneStep, Settings, State, TIME_EPS};
+use super::{LaneStep, Schedule, Settings, State, TIME_EPS};
 use sit_engine::transport::{Path, Transport};
 use std::sync::Arc;
 
@@ -16,9 +16,10 @@ pub const RECORD_BUDGET: u64 = if cfg!(target_arch = "wasm32") {
 pub struct Frame {
     /// The state after the step, `[N, C, I, I]`.
     pub x: Arc<[f32]>,
-    /// The network's output for the classes at the state and time before the step, `[N, C, I, I]`.
+    /// The network's output for the classes at the state and time before the step, `[N, C, I, I]`. Adaptive Heun goes on with the
+    /// one at the state that Heun's predictor reached.
     pub cond: Arc<[f32]>,
-    /// The same for the null class, where guidance was active.
+    /// The same for the null class, where it was evaluated: where guidance was active, and by an adaptive solver with guidance always.
     pub uncond: Option<Arc<[f32]>>,
     /// The normal numbers that the step added, if any, `[N, C, I, I]`.
     pub noise: Option<Arc<[f32]>>,
@@ -41,8 +42,8 @@ pub struct Record {
     pub run: u64,
     /// Settings of the lane's segments.
     pub settings: Vec<Settings>,
-    /// All the steps it will have.
-    pub steps: Vec<LaneStep>,
+    /// Its steps.
+    pub steps: Schedule,
     /// The noise it starts from; empty before the job has drawn it.
     pub start: Arc<[f32]>,
     /// The steps done.
@@ -52,6 +53,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it has steps, and can do them.
+    pub fn works(&self) -> bool {
+        self.failure.is_none() && (!self.steps.is_empty() || !self.steps.is_whole())
+    }
+
     /// Whether there is a state to show.
     pub fn is_started(&self) -> bool {
         !self.start.is_empty()
@@ -68,15 +74,17 @@ impl Record {
     /// Time of the state after `n` steps.
     pub fn t(&self, n: usize) -> f64 {
         match n {
-            0 => self.steps.first().map_or(0.0, |s| s.step.t),
+            0 => self.steps.start(),
             _ => self.steps[n - 1].step.t_next,
         }
     }
 
     /// The path of the state after `n` steps, and its time on it. It is that of the model unless the sampler has its own.
     pub fn place(&self, n: usize, transport: &Transport) -> (Path, f64) {
-        let step = self.steps.get(n).or(self.steps.last());
-        match step.and_then(|step| self.settings.get(step.segment)) {
+        let next = self.steps.get(n).map(|step| step.segment);
+        let open = self.steps.open().map(|open| open.segment);
+        let last = self.steps.last().map(|step| step.segment);
+        match next.or(open).or(last).and_then(|k| self.settings.get(k)) {
             Some(settings) => transport.place_of(&settings.sampler, self.t(n)),
             None => (transport.path.clone(), self.t(n)),
         }
@@ -90,24 +98,64 @@ impl Record {
             .count()
     }
 
+    /// Whether all its steps are done.
+    pub fn is_whole(&self) -> bool {
+        self.steps.is_whole() && self.frames.len() == self.steps.len()
+    }
+
+    /// Whether no further steps can be chosen that end until time `t`.
+    pub fn reaches(&self, t: f64) -> bool {
+        let last = self.steps.last();
+        self.steps.is_whole() || last.is_some_and(|last| last.step.t_next > t + TIME_EPS)
+    }
+
     /// Copies the steps that `past` has computed in the same way.
     pub fn inherit(&mut self, past: &Record) {
-        let same = |k: &usize| {
-            let (new, old) = (&self.steps[*k], &past.steps[*k]);
+        let same = |this: &Record, k: usize| {
+            let (new, old) = (&this.steps[k], &past.steps[k]);
             let settings = |r: &Record, s: &LaneStep| Settings {
                 sampler: super::ode(sit_engine::transport::Method::Euler, 1),
                 ..r.settings[s.segment].clone()
             };
-            new.step == old.step && settings(self, new) == settings(past, old)
+            new.step == old.step && settings(this, new) == settings(past, old)
         };
-        let n = past.frames.len().min(self.steps.len());
-        let mut n = (0..n).take_while(same).count();
+        let mut n = 0;
+        while n < past.frames.len() {
+            if n == self.steps.len() && !self.inherit_chosen(past) {
+                break;
+            }
+            if !same(self, n) {
+                break;
+            }
+            n += 1;
+        }
         // A method of several steps goes on only with what it kept, which is not recorded: it begins its segment again.
         while n > 0 && self.keeps_history(n) {
             n -= 1;
         }
         self.start = Arc::clone(&past.start);
         self.frames = past.frames[..n].to_vec();
+    }
+
+    /// Takes over the steps of the open segment, if `past` has chosen all of them in the same way. A part of them is not enough: the
+    /// solver goes on only with what it kept, which is not recorded.
+    fn inherit_chosen(&mut self, past: &Record) -> bool {
+        let Some(open) = self.steps.open() else {
+            return false;
+        };
+        let is_end = |t: f64| (t - open.times[1]).abs() < TIME_EPS;
+        let chosen = &past.steps[self.steps.len()..past.frames.len()];
+        let chosen = chosen.iter().take_while(|s| s.segment == open.segment);
+        let chosen: Vec<LaneStep> = chosen.copied().collect();
+        let last = chosen.iter().position(|s| is_end(s.step.t_next));
+        let of = |r: &Record| r.settings.get(open.segment).cloned();
+        let Some(last) = last.filter(|_| of(self) == of(past)) else {
+            return false;
+        };
+        for step in &chosen[..=last] {
+            self.steps.choose(*step);
+        }
+        true
     }
 
     /// Whether step `n` reads what earlier steps of its segment kept.
@@ -122,10 +170,7 @@ impl Record {
     pub fn nfe(&self, n: usize) -> usize {
         let steps = self.steps.iter().zip(&self.frames).take(n);
         steps
-            .map(|(step, frame)| {
-                let stages = sit_engine::transport::nfe(&[step.step]);
-                stages * (1 + usize::from(frame.uncond.is_some()))
-            })
+            .map(|(step, frame)| step.nfe * (1 + usize::from(frame.uncond.is_some())))
             .sum()
     }
 
@@ -157,6 +202,8 @@ pub enum RunAction {
         /// The run.
         run: u64,
         /// The step.
+        step: Box<LaneStep>,
+        /// What it gave.
         frame: Frame,
     },
     /// A run cannot go on.
@@ -174,13 +221,27 @@ impl State {
         let (RunAction::Started { run, .. }
         | RunAction::Stepped { run, .. }
         | RunAction::Failed { run, .. }) = action;
-        let Some(record) = self.records.iter_mut().find(|r| r.run == run) else {
+        let Some(lane) = self.records.iter().position(|r| r.run == run) else {
             return;
         };
+        let (lead, t) = (self.lead(), self.t());
+        let record = &mut self.records[lane];
         match action {
             RunAction::Started { x, .. } => record.start = x,
-            RunAction::Stepped { frame, .. } => record.frames.push(frame),
+            RunAction::Stepped { step, frame, .. } => {
+                let is_new = record.frames.len() == record.steps.len();
+                record.frames.push(frame);
+                if is_new {
+                    record.steps.choose(*step);
+                    self.check_budget(lane);
+                }
+            }
             RunAction::Failed { message, .. } => record.failure = Some(message),
         }
+        // The cursor counts steps of the lead lane.
+        if self.lead() != lead {
+            self.playback.cursor = self.lead_record().steps_until(t);
+        }
+        self.seek_on();
     }
 }

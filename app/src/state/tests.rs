@@ -1,8 +1,10 @@
 //! Uses the state as a user does, with steps from a simulated job.
 
+mod chosen;
+
 use super::*;
 use sit_engine::model::{Block, Dit, Network as _};
-use sit_engine::transport::{Diffusion, Guidance, Method, Sampler, SdeMethod, Transport};
+use sit_engine::transport::{Adaptive, Diffusion, Guidance, Method, Sampler, SdeMethod, Transport};
 use std::sync::Arc;
 
 const DIT: Dit = Dit {
@@ -45,18 +47,37 @@ fn compute(state: &mut State) -> usize {
         }
         while state.records[lane].frames.len() < state.target(lane) {
             let k = state.records[lane].frames.len();
+            let step = next(&state.records[lane]);
             let frame = Frame {
                 x: value(k + 1),
                 cond: value(k),
                 uncond: None,
-                noise: (state.records[lane].steps[k].noise() != 0.0).then(|| value(k)),
+                noise: (step.noise() != 0.0).then(|| value(k)),
                 ms: 1.0,
             };
-            state.apply(RunAction::Stepped { run, frame });
+            let step = Box::new(step);
+            state.apply(RunAction::Stepped { run, step, frame });
             n += 1;
         }
     }
     n
+}
+
+/// The next step of a lane; that of an adaptive solver is chosen as 0.15 long.
+fn next(record: &Record) -> LaneStep {
+    let k = record.frames.len();
+    if let Some(step) = record.steps.get(k) {
+        return *step;
+    }
+    let open = record.steps.open().expect("another step");
+    let sampler = &record.settings[open.segment].sampler;
+    let solver = Adaptive::new(&Transport::default(), sampler).unwrap();
+    let t = if k == 0 { open.times[0] } else { record.t(k) };
+    let step = solver.between(open.times).step(t, 0.15).unwrap();
+    LaneStep {
+        nfe: 8,
+        ..LaneStep::new(step, open.segment)
+    }
 }
 
 fn play(state: &mut State, seconds: f64) {
@@ -158,8 +179,12 @@ fn a_change_starts_a_new_run_and_old_steps_are_not_taken() {
         x: Arc::new([0.0; 32]),
     });
     assert!(!state.records[1].is_started());
-    let frame = kept.frames[0].clone();
-    state.apply(RunAction::Stepped { run: old, frame });
+    let (step, frame) = (Box::new(kept.steps[0]), kept.frames[0].clone());
+    state.apply(RunAction::Stepped {
+        run: old,
+        step,
+        frame,
+    });
     assert!(state.records[1].frames.is_empty());
     state.apply(LanesAction::NewNoise);
     assert_eq!(state.seed, 1);

@@ -28,6 +28,7 @@
 //! ```
 
 mod adaptive;
+mod attempts;
 mod field;
 mod likelihood;
 mod losses;
@@ -38,6 +39,8 @@ mod vlb;
 mod write;
 
 pub use adaptive::{Finished, Pool};
+#[doc(hidden)]
+pub use attempts::{Attempt, Attempts};
 pub use likelihood::{Draw, Likelihood, LogLikelihood, Trace, bits_per_dimension, dequantize};
 #[doc(hidden)]
 pub use likelihood::{Evaluator, log_likelihood};
@@ -337,7 +340,7 @@ impl Sampling<Model> {
         while next < labels.len() || !pool.is_empty() {
             let until = labels.len().min(next + pool.room());
             let numbers: Vec<u64> = (next as u64..until as u64).collect();
-            pool.add_async(seed, &numbers, &labels[next..until]).await?;
+            pool.add(seed, &numbers, &labels[next..until])?;
             next = until;
             for image in pool.step_async().await? {
                 images[image.number as usize * len..][..len].copy_from_slice(&image.x);

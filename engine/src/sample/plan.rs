@@ -169,7 +169,8 @@ pub(super) fn plan(
         };
         let evaluation = net.evaluate(&mut g, state, i)?;
         terms.push(evaluation.out);
-        kept = kept.or(Some(evaluation.raw));
+        // The last evaluation of an adaptive step gives the drift with which the next one begins.
+        kept = kept.filter(|_| !form.is_adaptive).or(Some(evaluation.raw));
         all = Some(evaluation.all);
     }
     let mut outputs = Vec::new();

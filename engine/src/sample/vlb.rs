@@ -98,7 +98,8 @@ impl Vlb {
         x1: &[f32],
         y: &[u32],
     ) -> Result<Vec<VariationalBound>> {
-        pollster::block_on(self.bound_async(seed, numbers, x1, y))
+        let bounds = self.bound_async(seed, numbers, x1, y, |_| true);
+        Ok(pollster::block_on(bounds)?.unwrap_or_default())
     }
 }
 
@@ -116,14 +117,16 @@ impl Vlb {
         chain(transport, respacing, clip_x0).map(|chain| chain.len())
     }
 
-    /// Async variant of [`Self::bound`], for browsers.
+    /// Async variant of [`Self::bound`], for browsers. `go_on(levels)` is asked after each noise level, with how many are done; where it
+    /// says no, there are no bounds.
     pub async fn bound_async(
         &mut self,
         seed: u64,
         numbers: &[u64],
         x1: &[f32],
         y: &[u32],
-    ) -> Result<Vec<VariationalBound>> {
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<VariationalBound>>> {
         let (io, len, n) = (self.io, self.io.image_len(), numbers.len());
         if x1.len() != n * len || y.len() != n || !(1..=self.batch).contains(&n) {
             return Err(Error::Shape(format!(
@@ -142,9 +145,11 @@ impl Vlb {
         let (mut images, mut labels) = (x1.to_vec(), y.to_vec());
         images.resize(self.batch * len, 0.0);
         labels.resize(self.batch, 0);
-        let mut bounds = self.bound_with_async(&images, &labels, draw).await?;
-        bounds.truncate(n);
-        Ok(bounds)
+        let bounds = self.bound_with_async(&images, &labels, draw, go_on);
+        Ok(bounds.await?.map(|mut bounds| {
+            bounds.truncate(n);
+            bounds
+        }))
     }
 
     /// As [`Self::bound`] of a whole batch, with noise that `draw(number of the evaluation, noise)` writes.
@@ -153,7 +158,8 @@ impl Vlb {
         x1: &[f32],
         y: &[u32],
         mut draw: impl FnMut(usize, &mut [f32]),
-    ) -> Result<Vec<VariationalBound>> {
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Vec<VariationalBound>>> {
         let (batch, len) = (self.batch, self.io.image_len());
         if x1.len() != batch * len {
             return Err(Error::Shape(format!(
@@ -192,8 +198,11 @@ impl Vlb {
                 let ratio = alpha / sigma;
                 bound.x0_errors.push(ratio * ratio * f64::from(*error));
             }
+            if !go_on(evaluation + 1) {
+                return Ok(None);
+            }
         }
-        Ok(bounds)
+        Ok(Some(bounds))
     }
 
     /// Writes the numbers of a noise level.

@@ -8,15 +8,19 @@ use super::along::Along;
 use super::sampler::{Ode, Sampler, Solver};
 use super::{Interval, Step, Tableau, Tolerance, Transport};
 use crate::error::{Error, Result};
+use std::fmt::Display;
 
 /// Size of a next step, relative to what the error allows.
 const SAFETY: f64 = 0.9;
 /// The least and the largest factor of a step size.
 const FACTORS: [f64; 2] = [0.2, 10.0];
 
+/// Network evaluations that find the size of the first step.
+pub const START_NFE: u32 = 2;
+
 /// An adaptive solver of the ODE of a transport.
 #[derive(Debug, Clone)]
-pub(crate) struct Adaptive {
+pub struct Adaptive {
     transport: Transport,
     ode: Ode,
     tableau: &'static Tableau,
@@ -27,17 +31,21 @@ pub(crate) struct Adaptive {
 
 /// What becomes of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Verdict {
+#[non_exhaustive]
+pub struct Verdict {
+    /// Whether the step is taken.
     pub is_accepted: bool,
-    /// Size of the next step.
+    /// Size of the next attempt.
     pub next: f64,
+    /// The error, relative to what is tolerated.
+    pub error: f64,
 }
 
 impl Adaptive {
     /// The solver of an adaptive sampler.
     ///
     /// # Errors
-    /// As [`super::schedule`].
+    /// As [`schedule`](super::schedule); [`Error::Setting`] for a method of fixed steps.
     pub fn new(transport: &Transport, sampler: &Sampler) -> Result<Self> {
         let Interval { t0, t1 } = transport.sample_interval(sampler)?;
         let solver = match sampler {
@@ -47,6 +55,19 @@ impl Adaptive {
         let Some((ode, Solver::Adaptive(tableau, order))) = solver else {
             return Err(Error::setting("ode", "expected an adaptive method"));
         };
+        let (max_nfe, least) = (
+            ode.tolerance.max_nfe,
+            START_NFE + tableau.nodes.len() as u32 - 1,
+        );
+        if max_nfe < least {
+            return Err(Error::setting(
+                "max_nfe",
+                format!(
+                    "got {max_nfe}, expected at least {least}, which the first step of {} takes",
+                    ode.method
+                ),
+            ));
+        }
         Ok(Adaptive {
             transport: transport.clone(),
             ode: ode.clone(),
@@ -56,6 +77,12 @@ impl Adaptive {
         })
     }
 
+    /// The same solver over other times.
+    pub fn between(self, times: [f64; 2]) -> Self {
+        Adaptive { times, ..self }
+    }
+
+    /// Its tolerances.
     pub fn tolerance(&self) -> &Tolerance {
         &self.ode.tolerance
     }
@@ -70,6 +97,9 @@ impl Adaptive {
     }
 
     /// The evaluation of the drift at time `t`: its result is in the place of the next state.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the drift is infinite.
     pub fn drift(&self, t: f64) -> Result<Step> {
         let along = self.along();
         Ok(Step::euler([t, t], along.at(t), along.velocity(t)?, 0.0))
@@ -84,12 +114,41 @@ impl Adaptive {
         }
     }
 
-    /// A step of size `h` from `t`, or to the end if that is nearer. It keeps the drift with which the next step begins.
+    /// A step of size `h` from `t`, or to the end if that is nearer. Its history is the drift at the state; it keeps the one with which
+    /// the next step begins.
+    ///
+    /// # Errors
+    /// As [`Adaptive::drift`].
     pub fn step(&self, t: f64, h: f64) -> Result<Step> {
         let along = self.along();
         Step::with_first_drift(self.tableau, [t, self.end(t, h)], |t| {
             Ok((along.velocity(t)?, along.at(t)))
         })
+    }
+
+    /// The step between two times with all its evaluations: it needs no history.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the drift is infinite.
+    pub fn whole_step(&self, times: [f64; 2]) -> Result<Step> {
+        let along = self.along();
+        let drift = |t| Ok((along.velocity(t)?, along.at(t)));
+        Step::explicit(self.tableau, times, 0.0, drift)
+    }
+
+    /// The mean square of a sample's values, each relative to what is tolerated where the state is `x`.
+    pub fn mean_square(
+        &self,
+        values: impl IntoIterator<Item = f64>,
+        x: impl IntoIterator<Item = f64>,
+    ) -> f64 {
+        let [atol, rtol] = self.weights();
+        let (mut sum, mut n) = (0.0, 0);
+        for (value, x) in values.into_iter().zip(x) {
+            sum += (value / (atol + rtol * x.abs())).powi(2);
+            n += 1;
+        }
+        sum / f64::from(n.max(1))
     }
 
     /// The size of the trial step that the first step's size is found with, from the norms of the state and of its drift.
@@ -115,7 +174,7 @@ impl Adaptive {
         (self.times[1] - self.times[0]).abs()
     }
 
-    /// Judges a step of size `h` by its error.
+    /// Judges a step of size `h` by its error, relative to what is tolerated.
     pub fn judge(&self, h: f64, error: f64) -> Verdict {
         let is_accepted = error <= 1.0;
         let [least, most] = FACTORS;
@@ -130,7 +189,31 @@ impl Adaptive {
         Verdict {
             is_accepted,
             next: h * factor,
+            error,
         }
+    }
+
+    /// Refuses to go on from time `t` after `nfe` evaluations when the step size became too small, or the evaluations too many; `who`
+    /// is what the message begins with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says where.
+    pub fn check(&self, who: impl Display, t: f64, verdict: &Verdict, nfe: u32) -> Result<()> {
+        let Verdict { next, error, .. } = *verdict;
+        if self.is_underflow(t, next) {
+            return Err(Error::Config(format!(
+                "{who}: the step size became {next:.1e} at t = {t}, where the error is {error:.1e} times what is tolerated; set \
+                 `rtol` or `atol` larger, or `t_eps_sample` above 0 if the solution is singular at an end"
+            )));
+        }
+        let (max_nfe, step) = (self.tolerance().max_nfe, self.evaluations() as u32);
+        if nfe.saturating_add(step) > max_nfe {
+            return Err(Error::Config(format!(
+                "{who}: {nfe} network evaluations reached only t = {t}, and a step takes {step}: set `max_nfe`, which is {max_nfe}, \
+                 larger, or `rtol` or `atol`"
+            )));
+        }
+        Ok(())
     }
 
     /// Norm weights `[atol, rtol]`.
@@ -139,7 +222,7 @@ impl Adaptive {
     }
 
     /// Whether a step of size `h` from `t` would stay where it is.
-    pub fn is_underflow(&self, t: f64, h: f64) -> bool {
+    fn is_underflow(&self, t: f64, h: f64) -> bool {
         let next = t + h.copysign(self.times[1] - self.times[0]);
         // The network gets its time in f32; far below its resolution nothing changes any more.
         next == t || h < 1e-12

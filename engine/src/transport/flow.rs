@@ -120,14 +120,6 @@ impl Flow {
         }
     }
 
-    /// The most network evaluations of an image.
-    pub fn max_nfe(&self) -> u32 {
-        match self.way {
-            Way::Fixed(_) => u32::MAX,
-            Way::Adaptive(..) => self.ode.tolerance.max_nfe,
-        }
-    }
-
     /// The drift at `t`.
     pub fn drift(&self, t: f64) -> Result<Drift> {
         let along = Along::new(&self.transport, self.ode.along.as_ref());

@@ -58,7 +58,7 @@ pub fn girsanov(
         }
     };
     let mut nats = 0.0;
-    let knots = knots(diffusion, error, [from, to]);
+    let knots = knots(path, diffusion, error, [from, to]);
     for pair in knots.windows(2) {
         let (a, b) = (pair[0], pair[1]);
         for end in [a, b] {
@@ -97,17 +97,30 @@ pub fn start_kl([alpha, sigma]: [f64; 2], std: f64, mean_square: f64, n_values: 
 }
 
 /// Times between which the integrand is smooth.
-fn knots(diffusion: &Diffusion, error: &Curve, [from, to]: [f64; 2]) -> Vec<f64> {
+fn knots(path: &Path, diffusion: &Diffusion, error: &Curve, [from, to]: [f64; 2]) -> Vec<f64> {
     let loss = diffusion.kl.as_ref().map(|kl| &kl.loss);
     let curves = [Some(error), diffusion.curve.as_ref(), loss];
     let points = curves.into_iter().flatten().flat_map(Curve::points);
     let inside = points
         .map(|point| point[0])
+        .chain(path_knots(path))
         .filter(|t| (from..to).contains(t));
     let mut knots: Vec<f64> = inside.chain([from, to]).collect();
     knots.sort_by(f64::total_cmp);
     knots.dedup();
     knots
+}
+
+/// Times at which a derivative of the path's scalars jumps.
+fn path_knots(path: &Path) -> Vec<f64> {
+    match path {
+        Path::Table(table) => table.times().collect(),
+        Path::Ddpm(ddpm) => {
+            let n = ddpm.n_levels();
+            (0..=n).map(|k| f64::from(k) / f64::from(n)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether the integral over `[a, b]` diverges at its `end`: the integrand grows there as a power of the distance of -1 or less. A

@@ -61,7 +61,8 @@ mod testing;
 mod times;
 mod tolerance;
 
-pub(crate) use adaptive::Adaptive;
+#[doc(hidden)]
+pub use adaptive::{Adaptive, START_NFE, Verdict};
 pub use ancestral::{DdpmMethod, DdpmSampler};
 pub use base::Base;
 pub use curve::Curve;

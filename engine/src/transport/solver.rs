@@ -32,7 +32,7 @@ pub fn schedule(transport: &Transport, sampler: &Sampler) -> Result<Vec<Step>> {
         return ancestral::steps(transport, sampler);
     }
     let interval = transport.sample_interval(sampler)?;
-    steps(transport, sampler, interval, &times(sampler, interval))
+    steps(transport, sampler, interval, &times(sampler, interval), 0)
 }
 
 fn no_schedule() -> Error {
@@ -112,7 +112,11 @@ pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result
     };
     let rest = match times.is_empty() {
         true => Vec::new(),
-        false => steps(transport, sampler, interval, &times)?,
+        false => {
+            // What alternates goes on as the whole schedule would.
+            let done = (sampler.n_steps() as usize + 1).saturating_sub(times.len());
+            steps(transport, sampler, interval, &times, done)?
+        }
     };
     if rest.is_empty() {
         return Err(Error::Config(format!(
@@ -122,11 +126,13 @@ pub fn schedule_from(transport: &Transport, sampler: &Sampler, t: f64) -> Result
     Ok(rest)
 }
 
+/// The steps between these times, of a schedule that has done some before.
 fn steps(
     transport: &Transport,
     sampler: &Sampler,
     interval: Interval,
     times: &[f64],
+    done: usize,
 ) -> Result<Vec<Step>> {
     let other = sampler.along();
     let along = Along::new(transport, other.as_ref());
@@ -147,7 +153,7 @@ fn steps(
         Sampler::Sde(sde) => {
             let mut steps = Vec::with_capacity(times.len());
             for (i, pair) in times.windows(2).enumerate() {
-                sde_steps(&along, sde, i, [pair[0], pair[1]], &mut steps)?;
+                sde_steps(&along, sde, done + i, [pair[0], pair[1]], &mut steps)?;
             }
             steps.extend(last_step(&along, sde, interval.t1)?);
             Ok(steps)

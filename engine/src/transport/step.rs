@@ -317,7 +317,7 @@ impl Step {
     }
 
     /// As [`Step::apply`], for any step. `history` has the tensors that steps keep, one after the other: each step gets what the one
-    /// before left there, and the first one nothing.
+    /// before left there, and the first one nothing. Returns the estimated error, if the method has an estimate.
     #[doc(hidden)]
     pub fn apply_with(
         &self,
@@ -325,7 +325,7 @@ impl Step {
         history: &mut Vec<f64>,
         noise: &[f32],
         mut net: impl FnMut(&[f64], f64) -> Vec<f64>,
-    ) {
+    ) -> Option<Vec<f64>> {
         let len = x.len();
         history.resize(self.n_history * len, 0.0);
         let add_noise = |x: &mut [f64]| {
@@ -347,7 +347,7 @@ impl Step {
         }
         if let Some(posterior) = &self.posterior {
             posterior.apply(x, noise, &known[1]);
-            return;
+            return None;
         }
         x.copy_from_slice(&combine(self.end(), &known));
         for (j, kept) in history.chunks_exact_mut(len.max(1)).enumerate() {
@@ -356,6 +356,7 @@ impl Step {
         if !self.is_noise_first && self.noise != 0.0 {
             add_noise(x);
         }
+        self.error().map(|row| combine(row, &known))
     }
 }
 

@@ -99,7 +99,7 @@ fn twenty_steps_that_are_not_finite_stop_a_run() {
     let done = run(folder.path(), words);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     for part in [
-        "20 steps in a row",
+        "the last 20 steps had a loss or gradient",
         "train.learning_rate",
         "no good checkpoint",
         "the loss is NaN; skipped",

@@ -299,7 +299,8 @@ pub fn solve_adaptive(pool: &mut Pool, x0: &[f32], y: &[u32]) -> Vec<Finished> {
         let until = y.len().min(next + pool.room());
         let numbers: Vec<u64> = (next as u64..until as u64).collect();
         let x = &x0[next * len..until * len];
-        block_on(pool.add_from_async(&numbers, x, &y[next..until])).expect("valid inputs");
+        pool.add_from(&numbers, x, &y[next..until])
+            .expect("valid inputs");
         next = until;
         let step = block_on(pool.step_async());
         finished.extend(step.expect("a solution that is not singular"));

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use sit_engine::model::{Dit, PRESETS};
 use sit_engine::text::shown;
+#[cfg(not(target_arch = "wasm32"))]
+use sit_engine::transport::PathTable;
 use toml::{Table, Value};
 
 use super::keys::{named_elsewhere, takes_text};
@@ -302,6 +304,7 @@ fn read_path(table: &mut Table) -> Result<(), String> {
     };
     let rows = crate::columns::read::<3>(Path::new(file), "t, alpha and sigma");
     let rows = rows.map_err(|e| format!("transport.path: {e}"))?;
+    PathTable::new(rows.clone()).map_err(|e| format!("transport.path: {}: {e}", shown(file)))?;
     let rows = rows
         .into_iter()
         .map(|row| Value::Array(row.map(Value::Float).to_vec()));

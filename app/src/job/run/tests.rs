@@ -1,9 +1,12 @@
 //! Tests of a run.
 
+mod adaptive;
+
 use super::*;
 use crate::source::{Origin, open};
 use crate::state::{Lane, Quantity, Record, Source, evaluation, ode, sde, terms, total};
 use crate::stats::path::{Norms, rms, strong_error};
+use sit_engine::backend::Device;
 use sit_engine::model::{Block, Dit};
 use sit_engine::transport::{
     DdpmSampler, Diffusion, Edm, EdmMethod, Method, Ode, Path, Prediction, Respacing, Sampler, Sde,

@@ -70,7 +70,8 @@ fn recorded(channels: usize, guided: bool) -> State {
                 noise: (step.noise() != 0.0).then(|| array(4 * k + 4)),
                 ms: 0.0,
             };
-            state.apply(RunAction::Stepped { run, frame });
+            let step = Box::new(*step);
+            state.apply(RunAction::Stepped { run, step, frame });
         }
     }
     state

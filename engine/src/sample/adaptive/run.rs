@@ -1,56 +1,108 @@
 //! Steps of a pool: places are filled, a step is attempted, and its error decides.
 
-use super::{Accepted, Finished, Place, Pool, START_NFE, write_labels};
-use crate::error::{Error, Result};
+use super::{Accepted, Finished, Place, Pool, Ready, Waiting};
+use crate::error::Result;
+use crate::sample::attempts::{Attempts, write_labels};
 use crate::sample::plan::{NEXT, TAKEN};
-use crate::transport::ErrorNorm;
+use crate::transport::{Adaptive, ErrorNorm, START_NFE};
 
 #[doc(hidden)]
 impl Pool {
+    /// Finds the sizes of the first steps of waiting images: for a whole batch at once, because an evaluation costs the same for fewer.
+    async fn begin(&mut self) -> Result<()> {
+        let (batch, len) = (self.attempts.sampling.batch, self.attempts.io.image_len());
+        let n = self.waiting.len().min(batch);
+        let images: Vec<Waiting> = self.waiting.drain(..n).collect();
+        let t = vec![self.attempts.solver.times[0]; n];
+        let labels: Vec<u32> = images.iter().map(|image| image.label).collect();
+        let x: Vec<f32> = images.iter().flat_map(|image| image.x.clone()).collect();
+        let [f0, _] = self.attempts.drifts(&t, &x, &labels).await?;
+        let solver = &self.attempts.solver;
+        let is_shared = solver.tolerance().norm == ErrorNorm::Batch;
+        // Norms over a sample, or over all of them.
+        let norms = |solver: &Adaptive, values: &dyn Fn(usize) -> f64| -> Vec<f64> {
+            let squares = |i: usize| {
+                let row = i * len..(i + 1) * len;
+                let states = x[row.clone()].iter().map(|&x| f64::from(x));
+                solver.mean_square(row.map(values), states)
+            };
+            let mut squares: Vec<f64> = (0..n).map(squares).collect();
+            if is_shared {
+                let mean = squares.iter().sum::<f64>() / n as f64;
+                squares.fill(mean);
+            }
+            squares.into_iter().map(f64::sqrt).collect()
+        };
+        let d0 = norms(solver, &|k| x[k].into());
+        let d1 = norms(solver, &|k| f0[k].into());
+        let h0: Vec<f64> = (0..n).map(|i| solver.trial(d0[i], d1[i])).collect();
+        let direction = (solver.times[1] - solver.times[0]).signum();
+        let trial: Vec<f32> = (0..n * len)
+            .map(|k| (f64::from(x[k]) + direction * h0[k / len] * f64::from(f0[k])) as f32)
+            .collect();
+        let t1: Vec<f64> = h0.iter().map(|h| t[0] + direction * h).collect();
+        let [f1, _] = self.attempts.drifts(&t1, &trial, &labels).await?;
+        let change = norms(&self.attempts.solver, &|k| {
+            f64::from(f1[k]) - f64::from(f0[k])
+        });
+        for (i, image) in images.into_iter().enumerate() {
+            self.ready.push_back(Ready {
+                image,
+                drift: f0[i * len..][..len].to_vec(),
+                h: self.attempts.solver.first(h0[i], d1[i], change[i]),
+            });
+        }
+        Ok(())
+    }
+
     /// Gives free places to waiting images.
     async fn fill(&mut self) -> Result<()> {
-        let is_shared = self.solver.tolerance().norm == ErrorNorm::Batch;
+        let is_shared = self.attempts.solver.tolerance().norm == ErrorNorm::Batch;
         let n_free = self.places.iter().filter(|place| place.is_none()).count();
         // Images that share a step size begin together.
         let may_begin = n_free > 0 && (!is_shared || n_free == self.places.len());
-        if self.waiting.is_empty() || !may_begin {
+        let wanted = if is_shared { 1 } else { n_free };
+        if may_begin && self.ready.len() < wanted && !self.waiting.is_empty() {
+            self.begin().await?;
+        }
+        if self.ready.is_empty() || !may_begin {
             if self.has_run {
                 for name in NEXT {
-                    self.attempt.program.feed(name, name)?;
+                    self.attempts.attempt.program.feed(name, name)?;
                 }
             }
             return Ok(());
         }
-        let (batch, len) = (self.sampling.batch, self.io.image_len());
+        let (batch, len) = (self.attempts.sampling.batch, self.attempts.io.image_len());
         let mut next = match self.has_run {
-            true => self.attempt.program.read_all(NEXT).await?,
+            true => self.attempts.attempt.program.read_all(NEXT).await?,
             false => [vec![0.0; batch * len], vec![0.0; batch * len]],
         };
         for (b, place) in self.places.iter_mut().enumerate() {
             if place.is_some() {
                 continue;
             }
-            let Some(image) = self.waiting.pop_front() else {
+            let Some(Ready { image, drift, h }) = self.ready.pop_front() else {
                 break;
             };
             next[0][b * len..][..len].copy_from_slice(&image.x);
-            next[1][b * len..][..len].copy_from_slice(&image.drift);
-            self.labels[b] = image.label;
+            next[1][b * len..][..len].copy_from_slice(&drift);
+            self.attempts.labels[b] = image.label;
             // What was written is taken by the next step.
             self.taken[b] = 1.0;
             *place = Some(Place {
                 number: image.number,
-                t: self.solver.times[0],
-                h: image.h,
+                t: self.attempts.solver.times[0],
+                h,
                 nfe: START_NFE,
                 n_accepted: 0,
                 n_rejected: 0,
             });
         }
         for (name, values) in NEXT.into_iter().zip(&next) {
-            self.attempt.program.write(name, values)?;
+            self.attempts.attempt.program.write(name, values)?;
         }
-        write_labels(&mut self.attempt, &self.labels)
+        write_labels(&mut self.attempts.attempt, &self.attempts.labels)
     }
 
     /// Async variant of [`Self::step`], for browsers.
@@ -58,44 +110,48 @@ impl Pool {
         self.fill().await?;
         for (place, step) in self.places.iter().zip(&mut self.steps) {
             if let Some(place) = place {
-                *step = self.solver.step(place.t, place.h)?;
+                *step = self.attempts.solver.step(place.t, place.h)?;
             }
         }
-        let program = &mut self.attempt.program;
+        let program = &mut self.attempts.attempt.program;
         if self.has_run {
             program.feed("x", "x")?;
             program.feed("history0", "history0")?;
-        } else {
-            let nothing = vec![0.0; self.sampling.batch * self.io.image_len()];
-            program.write("x", &nothing)?;
-            program.write("history0", &nothing)?;
         }
         program.write(TAKEN, &self.taken)?;
-        self.writer
-            .step(&mut self.attempt, &self.sampling, &self.steps)?;
-        self.attempt.program.run()?;
+        let Attempts {
+            sampling,
+            attempt,
+            writer,
+            ..
+        } = &mut self.attempts;
+        writer.step(attempt, sampling, &self.steps)?;
+        self.attempts.attempt.program.run()?;
         self.has_run = true;
         self.judge().await
     }
 
     /// Takes or rejects the steps just attempted.
     async fn judge(&mut self) -> Result<Vec<Finished>> {
-        let mut squares = self.attempt.program.read("error").await?;
-        if self.solver.tolerance().norm == ErrorNorm::Batch {
-            let used = self.places.iter().zip(&squares);
-            let used: Vec<f32> = used.filter(|(p, _)| p.is_some()).map(|(_, s)| *s).collect();
-            let sum: f64 = used.iter().map(|&s| f64::from(s)).sum();
-            squares.fill((sum / used.len().max(1) as f64) as f32);
-        }
-        let n_evaluations = self.solver.evaluations() as u32;
-        let max_nfe = self.solver.tolerance().max_nfe;
+        let squares = self.attempts.attempt.program.read("error").await?;
+        let used = self.places.iter().zip(&squares);
+        let used = used.filter(|(place, _)| place.is_some());
+        let (sum, n) = used.fold((0.0, 0.0), |(sum, n), (_, square)| {
+            (sum + f64::from(*square), n + 1.0)
+        });
+        let is_shared = self.attempts.solver.tolerance().norm == ErrorNorm::Batch;
+        let shared = is_shared.then_some(sum / n);
+        let n_evaluations = self.attempts.solver.evaluations() as u32;
         let mut is_over = Vec::new();
         for (b, place) in self.places.iter_mut().enumerate() {
             self.taken[b] = 0.0;
             let Some(place) = place else { continue };
             let step = &self.steps[b];
-            let error = f64::from(squares[b]).sqrt();
-            let verdict = self.solver.judge((step.t_next - step.t).abs(), error);
+            let error = shared.unwrap_or(squares[b].into()).sqrt();
+            let verdict = self
+                .attempts
+                .solver
+                .judge((step.t_next - step.t).abs(), error);
             place.nfe += n_evaluations;
             place.h = verdict.next;
             if verdict.is_accepted {
@@ -104,29 +160,20 @@ impl Pool {
             } else {
                 place.n_rejected += 1;
             }
-            let (number, t) = (place.number, place.t);
-            if verdict.is_accepted && t == self.solver.times[1] {
+            if verdict.is_accepted && place.t == self.attempts.solver.times[1] {
                 is_over.push(b);
-            } else if self.solver.is_underflow(t, place.h) {
-                return Err(Error::Config(format!(
-                    "image {number}: the step size became {:.1e} at t = {t}, where the error is {error:.1e} times what is tolerated; \
-                     set `rtol` or `atol` larger, or `t_eps_sample` above 0 if the solution is singular at an end",
-                    place.h
-                )));
-            } else if place.nfe >= max_nfe {
-                return Err(Error::Config(format!(
-                    "image {number}: {} network evaluations reached only t = {t}; set `max_nfe` above {max_nfe}, or `rtol` or `atol` \
-                     larger",
-                    place.nfe
-                )));
+                continue;
             }
+            let who = format_args!("image {}", place.number);
+            let solver = &self.attempts.solver;
+            solver.check(who, place.t, &verdict, place.nfe)?;
         }
         if is_over.is_empty() {
             return Ok(Vec::new());
         }
         let (ends, len) = (
-            self.attempt.program.read(NEXT[0]).await?,
-            self.io.image_len(),
+            self.attempts.attempt.program.read(NEXT[0]).await?,
+            self.attempts.io.image_len(),
         );
         let finish = |b: usize| {
             let place = self.places[b].take()?;
@@ -151,9 +198,9 @@ impl Pool {
 
     /// Async variant of [`Self::accepted`], for browsers.
     pub async fn accepted_async(&self) -> Result<Vec<Accepted>> {
-        let len = self.io.image_len();
+        let len = self.attempts.io.image_len();
         let next = match self.has_run {
-            true => self.attempt.program.read(NEXT[0]).await?,
+            true => self.attempts.attempt.program.read(NEXT[0]).await?,
             false => Vec::new(),
         };
         let of = |(b, place): (usize, &Option<Place>)| {

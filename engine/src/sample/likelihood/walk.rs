@@ -227,25 +227,11 @@ impl Walk {
         }
         self.drifts.truncate(1);
         self.traces.truncate(1);
-        let (number, t) = (self.number, self.t);
         if self.is_over() {
             return Ok(());
         }
-        if solver.is_underflow(t, self.h) {
-            return Err(Error::Config(format!(
-                "image {number}: the step size became {:.1e} at t = {t}, where the error is {error:.1e} times what is tolerated; set \
-                 `rtol` or `atol` larger, or `t_eps_sample` above 0 if the solution is singular at an end",
-                self.h
-            )));
-        }
-        let max_nfe = flow.max_nfe();
-        if self.nfe >= max_nfe {
-            return Err(Error::Config(format!(
-                "image {number}: {} network evaluations reached only t = {t}; set `max_nfe` above {max_nfe}, or `rtol` or `atol` larger",
-                self.nfe
-            )));
-        }
-        Ok(())
+        let who = format_args!("image {}", self.number);
+        solver.check(who, self.t, &verdict, self.nfe)
     }
 
     /// The error of a step relative to what is tolerated: the larger one of the state's and of the log-likelihood's, by dimension.
@@ -257,9 +243,8 @@ impl Walk {
         let (mut next, mut error) = (self.x.clone(), vec![0.0; n]);
         add(&mut next, dt, target.tableau.weights, &self.drifts);
         add(&mut error, dt, weights, &self.drifts);
-        let each = self.x.iter().zip(&next).zip(&error);
-        let squares = each.map(|((a, b), e)| (e / (atol + rtol * a.abs().max(b.abs()))).powi(2));
-        let of_state = libm::sqrt(squares.sum::<f64>() / n as f64);
+        let largest = self.x.iter().zip(&next).map(|(a, b)| a.abs().max(b.abs()));
+        let of_state = libm::sqrt(solver.mean_square(error, largest));
         // The estimate is the mean over the probes. Its tolerance is that of n values.
         let mean = |values: &[f64]| values.iter().sum::<f64>() / k;
         let (mut after, mut wrong) = (self.sums.clone(), vec![0.0; self.sums.len()]);
@@ -277,10 +262,8 @@ impl Walk {
 
     /// Root mean square relative to the tolerances at the state.
     fn norm(&self, solver: &Adaptive, values: &[f64]) -> f64 {
-        let [atol, rtol] = solver.weights();
-        let each = values.iter().zip(&self.x);
-        let squares = each.map(|(value, x)| (value / (atol + rtol * x.abs())).powi(2));
-        libm::sqrt(squares.sum::<f64>() / self.x.len() as f64)
+        let (values, x) = (values.iter().copied(), self.x.iter().copied());
+        libm::sqrt(solver.mean_square(values, x))
     }
 
     /// The log-likelihood of an image that has arrived.

@@ -94,6 +94,11 @@ impl PathTable {
         Ok(table)
     }
 
+    /// The times of the rows.
+    pub(in crate::transport) fn times(&self) -> impl Iterator<Item = f64> + '_ {
+        self.rows.iter().map(|row| row[0])
+    }
+
     /// The values at `t` in `[0, 1]`, exact at the rows.
     pub(super) fn at(&self, t: f64) -> Values {
         let after = self.rows.partition_point(|row| row[0] <= t);

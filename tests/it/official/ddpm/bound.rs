@@ -20,7 +20,8 @@ fn bounds(bench: &Bench) {
         let draw = |s: usize, noise: &mut [f32]| {
             noise.copy_from_slice(&official.step_noise(s, y.len()));
         };
-        let bounds = block_on(vlb.bound_with_async(&x1, &y, draw)).unwrap();
+        let bounds = block_on(vlb.bound_with_async(&x1, &y, draw, |_| true));
+        let bounds = bounds.unwrap().unwrap();
         let exact = of.get("f64").unwrap_or(of.clone());
         let mut worst: f64 = 0.0;
         for (b, bound) in bounds.iter().enumerate() {

@@ -68,7 +68,7 @@ pub fn run(args: &Args, mut source: Opened) -> Result<()> {
     source.weights.load(&model)?;
     signals::catch();
     let started = Instant::now();
-    let bounds = measure(args, &model, &images, batch)?;
+    let bounds = measure(args, &model, &images, [batch, levels])?;
     if let Some(csv) = &args.csv {
         write(csv, &images, &bounds)?;
     }
@@ -91,25 +91,26 @@ fn measure(
     args: &Args,
     model: &Model,
     images: &Examples,
-    batch: usize,
+    [batch, levels]: [usize; 2],
 ) -> Result<Vec<VariationalBound>> {
     let (n, len) = (images.len(), model.io().image_len());
     let mut vlb = Vlb::new(model, batch, args.respacing.as_ref(), args.clip_x0)?;
     let mut bar = Progress::new("bound", "images", 0, n as u64);
     let mut bounds = Vec::with_capacity(n);
     for first in (0..n).step_by(batch) {
-        if interrupted() {
-            return Err(Failure::Interrupted);
-        }
         let part = first..n.min(first + batch);
         let x = &images.x[part.start * len..part.end * len];
-        bounds.extend(vlb.bound(
-            args.seed,
-            &images.numbers[part.clone()],
-            x,
-            &images.y[part.clone()],
-        )?);
-        bar.set(part.end as u64, String::new);
+        let (numbers, y) = (&images.numbers[part.clone()], &images.y[part.clone()]);
+        let measured = vlb.bound_async(args.seed, numbers, x, y, |done| {
+            let share = done as f64 / levels as f64;
+            bar.set(
+                first as u64 + (share * part.len() as f64) as u64,
+                String::new,
+            );
+            !interrupted()
+        });
+        let measured = pollster::block_on(measured)?;
+        bounds.extend(measured.ok_or(Failure::Interrupted)?);
     }
     let is_bad = |bound: &VariationalBound| !bound.total().is_finite();
     match bounds.iter().position(is_bad) {

@@ -20,7 +20,10 @@ impl FromStr for GridArg {
         match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Ok(GridArg::File(path.into())),
             None if text == "shift" => Ok(GridArg::Shift),
-            _ => text.parse().map(GridArg::Named),
+            _ => match text.parse() {
+                Ok(grid) => Ok(GridArg::Named(grid)),
+                Err(error) => Err(or_file(error)),
+            },
         }
     }
 }
@@ -38,7 +41,16 @@ impl FromStr for DiffusionArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("file:") {
             Some(path) => Ok(DiffusionArg::File(path.into())),
-            None => text.parse().map(DiffusionArg::Form),
+            None => text.parse().map(DiffusionArg::Form).map_err(or_file),
         }
+    }
+}
+
+/// A refusal that also names the form that only the command line knows.
+fn or_file(error: sit_engine::Error) -> sit_engine::Error {
+    let text = error.to_string();
+    match text.contains("expected") {
+        true => sit_engine::Error::Config(format!("{text}, or file:PATH")),
+        false => error,
     }
 }

@@ -131,7 +131,7 @@ pub struct SolverArgs {
     #[arg(long, value_name = "X", value_parser = finite, conflicts_with = "edm")]
     pub t_eps_sample: Option<f64>,
     /// Sample along another path than the model was trained on, by the exact change of scale and time.
-    #[arg(long, value_name = "linear|gvp|vp|ou", conflicts_with = "edm")]
+    #[arg(long, value_name = "linear|gvp|vp|ou|ddpm", conflicts_with = "edm")]
     along: Option<PathName>,
 }
 
@@ -160,7 +160,7 @@ impl SolverArgs {
             Some(name) => Some(name.usual().filter(|path| *path != Path::EDM).ok_or_else(
                 || {
                     Failure::Input(format!(
-                        "--along: got {name}, expected linear, gvp, vp or ou"
+                        "--along: got {name}, expected linear, gvp, vp, ou or ddpm"
                     ))
                 },
             )?),
