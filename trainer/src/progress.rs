@@ -32,7 +32,8 @@ pub fn start_logging() {
     // allocator lists when opening a device fails.
     const DEFAULT: &str = "info,wgpu_core=warn,wgpu_hal=warn,wgpu_hal::vulkan::instance=off,gpu_allocator=off,naga=warn";
     let asked = std::env::var("SIT_LOG").unwrap_or_default();
-    let (filter, is_wrong) = match filter(&asked) {
+    let asked = asked.trim();
+    let (filter, is_wrong) = match filter(asked) {
         _ if asked.is_empty() => (EnvFilter::new(DEFAULT), false),
         Some(filter) => (filter, false),
         None => (EnvFilter::new(DEFAULT), true),

@@ -316,7 +316,11 @@ impl Checkpoint {
                 shown(self.path.join(STATE))
             )));
         }
-        Ok(trainer.restore_objective(&self.state.objective)?)
+        let restored = trainer.restore_objective(&self.state.objective);
+        restored.map_err(|e| {
+            let file = shown(self.path.join(STATE));
+            Failure::from(e).context(format_args!("{file}: objective"))
+        })
     }
 }
 

@@ -236,8 +236,8 @@ impl Job {
     }
 
     fn steps(&mut self, folder: &mut RunFolder, logs: &mut Logs) -> std::result::Result<(), Stop> {
-        let total = self.config.train.steps;
-        let mut bar = Progress::new("training", "steps", self.state.step, total);
+        let (first, total) = (self.state.step, self.config.train.steps);
+        let mut bar = Progress::new("training", "steps", first, total);
         let mut since = (Instant::now(), self.state.step);
         let mut pace = Pace::new(self.state.step);
         while self.state.step < total {
@@ -283,7 +283,9 @@ impl Job {
             since.0 += before.elapsed();
             pace.pause(before.elapsed());
         }
-        match self.state.skipped == total {
+        // A single step may fail at the end of a good run.
+        let in_a_row = self.state.skipped_in_a_row;
+        match in_a_row > 1 || in_a_row >= total - first {
             true => Err(Stop::NotFinite),
             false => Ok(()),
         }

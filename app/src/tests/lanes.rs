@@ -208,6 +208,18 @@ fn more_settings_are_below_the_others() {
     assert!(failure.contains("the time grid shift:3"), "{failure}");
     harness.get_by_label("ODE").click();
     harness.run_steps(3);
+    // An adaptive method chooses its times, by what error it tolerates.
+    choose(&mut harness, "Method", "dopri5");
+    for label in ["rtol", "atol", "Most evaluations"] {
+        assert!(
+            harness.query_all_by_label(label).next().is_some(),
+            "{label}"
+        );
+    }
+    assert!(harness.query_by_label("Time grid").is_none());
+    go_to(&mut harness, 4);
+    shot(&mut harness, "adaptive");
+    choose(&mut harness, "Method", "euler");
     harness.get_by_label("Last step by Euler's method").click();
     harness.run_steps(3);
     choose(&mut harness, "Method", "unipc");

@@ -83,7 +83,7 @@ impl SecondMoment {
             |count: &f32| count.fract() == 0.0 && (0.0..=self.n_kept as f32).contains(count);
         if state.len() != expected || !state[..n].iter().all(is_count) {
             return Err(Error::Shape(format!(
-                "the state of the drawn times has {} numbers, expected {expected}: up to {} losses for each of {n} times",
+                "got {} numbers, expected {expected}: for each of {n} times how many losses are kept, 0 to {}, then the losses",
                 state.len(),
                 self.n_kept
             )));

@@ -200,6 +200,11 @@ impl Adaptive {
     /// [`Error::Config`] that says where.
     pub fn check(&self, who: impl Display, t: f64, verdict: &Verdict, nfe: u32) -> Result<()> {
         let Verdict { next, error, .. } = *verdict;
+        if self.is_underflow(t, next) && error.is_nan() {
+            return Err(Error::Config(format!(
+                "{who}: after t = {t} the network's output is not finite, in steps of any size"
+            )));
+        }
         if self.is_underflow(t, next) {
             return Err(Error::Config(format!(
                 "{who}: the step size became {next:.1e} at t = {t}, where the error is {error:.1e} times what is tolerated; set \

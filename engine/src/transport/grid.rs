@@ -69,11 +69,11 @@ impl Grid {
 
     pub(super) fn validate(&self) -> Result<()> {
         match *self {
-            Grid::Shift(s) if !(s > 0.0 && s.is_finite()) => {
-                Err(refused(format!("got shift:{s}, expected a number above 0")))
-            }
-            Grid::Power(rho) if !(rho > 0.0 && rho.is_finite()) => Err(refused(format!(
-                "got power:{rho}, expected a number above 0"
+            Grid::Shift(s) if !(1e-6..=1e6).contains(&s) => Err(refused(format!(
+                "got shift:{s}, expected a number from 0.000001 to 1000000"
+            ))),
+            Grid::Power(rho) if !(0.01..=100.0).contains(&rho) => Err(refused(format!(
+                "got power:{rho}, expected a number from 0.01 to 100"
             ))),
             _ => Ok(()),
         }

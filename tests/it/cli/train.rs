@@ -117,6 +117,12 @@ fn twenty_steps_that_are_not_finite_stop_a_run() {
     assert!(last["loss"].is_null() && last["step"] == first + 20);
     // If the weights give nothing finite, no checkpoint is written.
     assert!(checkpoints(&folder.path().join("run")).is_empty());
+    // Nor is a shorter run that ends in such steps done.
+    let short = format!("train.steps={}", first + 4);
+    let words = words.replace("train.steps=100", &short);
+    let done = run(folder.path(), &words.replace("--out run", "--out short"));
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("the last 4 steps"), "{}", done.stderr);
 }
 
 /// Multiply-accumulates of the matrix products of a forward, counted by hand.

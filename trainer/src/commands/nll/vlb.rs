@@ -39,7 +39,8 @@ pub fn run(args: &Args, mut source: Opened) -> Result<()> {
                 .into(),
         ));
     }
-    let levels = Vlb::check(&recipe.transport, args.respacing.as_ref(), args.clip_x0)?;
+    let levels = Vlb::check(&recipe.transport, args.respacing.as_ref(), args.clip_x0);
+    let levels = levels.map_err(|e| Failure::from(e).context("--vlb"))?;
     args.check_outputs()?;
     let images = args.data.open(&recipe)?;
     if !images.has_levels {

@@ -39,7 +39,7 @@ impl FromStr for DiffusionArg {
     type Err = sit_engine::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("file:") {
+        match text.strip_prefix("file:").filter(|path| !path.is_empty()) {
             Some(path) => Ok(DiffusionArg::File(path.into())),
             None => text.parse().map(DiffusionArg::Form).map_err(or_file),
         }

@@ -89,7 +89,7 @@ pub struct SolverArgs {
     )]
     error_norm: Option<ErrorNorm>,
     /// Diffusion D of the SDE dX = (v + D s) dt + sqrt(2 D) dW: constant, sbdm, sigma, linear, decreasing, increasing-decreasing,
-    /// w-kl-eta, or file:PATH of a file with lines of t and D [default: sigma].
+    /// w-kl-eta, or file:PATH of a file with lines of t and D, whose first and last D count to the ends of time [default: sigma].
     #[arg(long, value_name = "FORM", value_parser = DiffusionArg::from_str, requires = "sde", conflicts_with_all = ["ode", "edm", "ddpm"])]
     diffusion: Option<DiffusionArg>,
     /// Factor of the diffusion, at least 0; the paper's w is twice D [default: 1].
@@ -131,7 +131,7 @@ pub struct SolverArgs {
     #[arg(long, value_name = "X", value_parser = finite, conflicts_with = "edm")]
     pub t_eps_sample: Option<f64>,
     /// Sample along another path than the model was trained on, by the exact change of scale and time.
-    #[arg(long, value_name = "linear|gvp|vp|ou|ddpm", conflicts_with = "edm")]
+    #[arg(long, value_name = "linear|gvp|vp|ou|ddpm", value_parser = parse_along, conflicts_with = "edm")]
     along: Option<PathName>,
 }
 
@@ -155,16 +155,7 @@ impl SolverArgs {
             return self.chain(method, transport);
         }
         let grid = self.grid(image_len, transport)?;
-        let along = match self.along {
-            None => None,
-            Some(name) => Some(name.usual().filter(|path| *path != Path::EDM).ok_or_else(
-                || {
-                    Failure::Input(format!(
-                        "--along: got {name}, expected linear, gvp, vp, ou or ddpm"
-                    ))
-                },
-            )?),
-        };
+        let along = self.along.and_then(PathName::usual);
         let is_times = matches!(grid, Grid::Times(_));
         if self.steps.is_some() && is_times {
             return Err(Failure::Input(
@@ -373,7 +364,8 @@ impl SolverArgs {
             Some(GridArg::Named(grid)) => Ok(grid.clone()),
             Some(GridArg::Shift) => Ok(Grid::shift_by_dimension(image_len)),
             Some(GridArg::File(path)) => {
-                let rows = columns::read::<1>(path, "a time")?;
+                let rows = columns::read::<1>(path, "a time");
+                let rows = rows.map_err(|e| e.context("--time-grid"))?;
                 Grid::times(rows.into_iter().map(|[t]| t).collect())
                     .map_err(|e| Failure::from(e).context(shown(path)))
             }
@@ -387,13 +379,15 @@ impl SolverArgs {
         match &self.diffusion {
             None => {}
             Some(DiffusionArg::Form(form)) => diffusion.form = *form,
-            Some(DiffusionArg::File(path)) => diffusion.curve = Some(curve(path, "t and D")?),
+            Some(DiffusionArg::File(path)) => {
+                diffusion.curve = Some(curve("--diffusion", path, "t and D")?)
+            }
         }
         let needs_kl = diffusion.curve.is_none() && diffusion.form == DiffusionForm::WKlEta;
         match (needs_kl, self.kl_eta, &self.loss_table) {
             (true, Some(eta), table) => {
                 let loss = match table {
-                    Some(path) => curve(path, "t and a loss")?,
+                    Some(path) => curve("--loss-table", path, "t and a loss")?,
                     None => own_loss()?.ok_or_else(|| {
                         Failure::Input(
                             "--diffusion w-kl-eta: expected --loss-table FILE with it, which sit loss CHECKPOINT --data PATH --out FILE \
@@ -420,8 +414,17 @@ impl SolverArgs {
     }
 }
 
+/// A path that has its usual numbers, and is not EDM's.
+fn parse_along(text: &str) -> std::result::Result<PathName, String> {
+    let name = text.parse::<PathName>().ok();
+    let usual = name.filter(|name| name.usual().is_some_and(|path| path != Path::EDM));
+    usual.ok_or_else(|| format!("got \"{text}\", expected linear, gvp, vp, ou or ddpm"))
+}
+
 /// A function of time from a file; its first and last values count to the ends of time.
-fn curve(path: &std::path::Path, what: &str) -> Result<Curve> {
-    let points = columns::read::<2>(path, what)?;
-    Curve::extended(points).map_err(|e| Failure::from(e).context(shown(path)))
+fn curve(flag: &str, path: &std::path::Path, what: &str) -> Result<Curve> {
+    let points = columns::read::<2>(path, what);
+    let points = points.map_err(|e| e.context(flag))?;
+    let curve = Curve::extended(points);
+    curve.map_err(|e| Failure::from(e).context(format_args!("{flag}: {}", shown(path))))
 }
