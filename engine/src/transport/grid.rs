@@ -183,7 +183,9 @@ mod tests {
     fn wrong_grids_say_what_is_wrong() {
         let refusal = |text: &str| text.parse::<Grid>().unwrap_err().to_string();
         assert!(refusal("cosine").contains("got \"cosine\", expected uniform"));
-        assert!(refusal("shift:0").contains("got shift:0, expected a number above 0"));
+        assert!(
+            refusal("shift:0").contains("got shift:0, expected a number from 0.000001 to 1000000")
+        );
         assert!(refusal("power:nan").contains("got power:NaN"));
         let refusal = |times: &[f64]| Grid::times(times.to_vec()).unwrap_err().to_string();
         assert!(refusal(&[0.5]).contains("got 1 times"));
