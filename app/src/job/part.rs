@@ -73,6 +73,12 @@ impl Part {
         pairs.for_each(|(all, piece)| all.extend_from_slice(&piece[..len.min(piece.len())]));
     }
 
+    /// Adds the time of a piece.
+    pub fn add_time(&mut self, time: Duration) {
+        self.time += time;
+        self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+    }
+
     /// Adds what a task of an adaptive solver gave for a piece of `len` numbers.
     pub fn add(&mut self, piece: Evaluated, len: usize) {
         self.x.extend_from_slice(&piece.x);

@@ -244,8 +244,7 @@ impl Run {
         if !noise.is_empty() {
             self.part.noise.extend_from_slice(&noise[..count * len]);
         }
-        self.part.time += time;
-        self.part.shortest = Some(self.part.shortest.map_or(time, |t| t.min(time)));
+        self.part.add_time(time);
         if self.part.x.len() < self.x.len() {
             return Ok(None);
         }
@@ -288,9 +287,7 @@ impl Run {
         let piece = (&self.x[..], first * len..end * len);
         let done = adapting.piece(&field, piece, y);
         self.part.add(done.await?, (end - first) * len);
-        let time = begin.elapsed();
-        self.part.time += time;
-        self.part.shortest = Some(self.part.shortest.map_or(time, |t| t.min(time)));
+        self.part.add_time(begin.elapsed());
         if self.part.x.len() < self.x.len() {
             return Ok(None);
         }
