@@ -114,6 +114,13 @@ fn digits() -> Rc<Field> {
     Rc::new(Field::network(&Device::Cpu, &model, weights).unwrap())
 }
 
+fn network(field: &Field) -> &model::Model {
+    match field {
+        Field::Network(network) => network,
+        Field::Exact { .. } => panic!("the digits are a network"),
+    }
+}
+
 fn two_gaussians(transport: Transport) -> (Rc<Field>, Mixture) {
     let Ok(Origin::Exact(model, mixture)) = open(&Source::Exact("two-gaussians".into())) else {
         panic!("a mixture is known exactly");
@@ -130,9 +137,7 @@ fn two_gaussians(transport: Transport) -> (Rc<Field>, Mixture) {
 fn every_method_gives_what_the_engine_gives_in_whatever_pieces() {
     const N: usize = 5;
     let field = digits();
-    let Field::Network(network) = &*field else {
-        panic!("the digits are a network");
-    };
+    let network = network(&field);
     let labels: Vec<u32> = (0..N as u32).collect();
     for sampler in samplers(6) {
         let mut session = network.sampler(sampler.clone()).batch(N).session().unwrap();

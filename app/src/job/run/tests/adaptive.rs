@@ -58,9 +58,7 @@ fn record(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Rec
 fn an_adaptive_method_gives_what_the_engine_gives_in_whatever_pieces() {
     const N: usize = 5;
     let field = digits();
-    let Field::Network(network) = &*field else {
-        panic!("the digits are a network");
-    };
+    let network = network(&field);
     let labels: Vec<u32> = (0..N as u32).collect();
     for (method, scale) in ADAPTIVE.into_iter().zip([1.0, 1.0, 2.0]) {
         let sampler = adaptive(method, 1e-2);
