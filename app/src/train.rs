@@ -4,7 +4,7 @@ use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
 use sit_engine::analytic::{Drawing, Points, Toy};
-use sit_engine::model::{Block, Dit, ModelConfig};
+use sit_engine::model::{Dit, ModelConfig};
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
 use sit_engine::transport::Transport;
 use sit_trainer::data::{Dataset, Plane, digits};
@@ -174,7 +174,7 @@ fn network(channels: usize, size: usize, n_classes: usize) -> Dit {
         n_heads: if tokens == 1 { 1 } else { 4 },
         n_classes,
         learn_sigma: false,
-        block: Block::AdaLnZero,
+        ..Dit::SIT
     }
 }
 

@@ -191,7 +191,7 @@ fn norms(c: &mut Criterion) {
     let build = |g: &mut Graph| {
         let x = g.input("x", [BATCH, TOKENS, WIDTH]);
         let [shift, scale] = ["shift", "scale"].map(|name| g.input(name, [BATCH, WIDTH]));
-        let y = adaln::adaln(g, x, shift, scale, EPS).expect("the shapes fit");
+        let y = adaln::adaln(g, adaln::Norm::Layer, EPS, x, shift, scale).expect("the shapes fit");
         (x, y)
     };
     let x = normal(0, BATCH * TOKENS * WIDTH);

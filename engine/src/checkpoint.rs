@@ -41,7 +41,7 @@ pub use examine::{Examination, Mismatch};
 pub use header::{header, header_of};
 pub use index::{Dtype, Entry, Format, shown};
 pub use precision::Precision;
-pub use recipe::{Data, Recipe};
+pub use recipe::{Averaged, Data, Recipe};
 pub(crate) use write::write_moments;
 pub use write::write_values;
 

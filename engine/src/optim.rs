@@ -1,4 +1,10 @@
-//! The optimizer as a graph over the flat arenas: gradient norm, clipping, AdamW and the moving average of the weights.
+//! The optimizer as a graph over the flat arenas: gradient norm, clipping, AdamW and averages of the weights.
+
+mod average;
+mod synthesis;
+
+pub use average::{Average, MAX_AVERAGES};
+pub use synthesis::{Combination, Profile};
 
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
@@ -13,6 +19,9 @@ pub const HYPER: &str = "hyper";
 /// Name of the update program's output: the gradient norm, and a flag that is 1 if it was not finite and nothing changed.
 #[doc(hidden)]
 pub const STATS: &str = "stats";
+
+/// Name of the update program's input with `1 - β` of each [`Average`].
+pub(crate) const RATES: &str = "rates";
 
 /// The hyperparameters of AdamW (Loshchilov and Hutter 2019) and of the moving average.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,11 +58,15 @@ impl AdamW {
     /// Decay of the moving average after `n` earlier updates: `ema_decay`, or with the warm-up `min(ema_decay, (1 + n) / (10 + n))`
     /// as in TensorFlow's `ExponentialMovingAverage`.
     pub(crate) fn ema_decay_at(&self, n: u64) -> f64 {
-        if self.ema_warmup {
-            self.ema_decay.min((1.0 + n as f64) / (10.0 + n as f64))
-        } else {
-            self.ema_decay
-        }
+        warm_decay(self.ema_decay, self.ema_warmup, n)
+    }
+}
+
+/// `decay`, or with `warmup` at most (1 + n) / (10 + n).
+fn warm_decay(decay: f64, warmup: bool, n: u64) -> f64 {
+    match warmup {
+        true => decay.min((1.0 + n as f64) / (10.0 + n as f64)),
+        false => decay,
     }
 }
 
@@ -182,13 +195,15 @@ impl LearningRate {
     }
 }
 
-/// The plan of one update: reads gradients from the arena `source`; updates parameters, moments and moving average.
+/// The plan of one update: reads gradients from the arena `source`; updates parameters, moments, the moving average, and `n_averages`
+/// others.
 ///
 /// # Errors
 /// [`Error::Shape`] if `source` is an arena that the update writes.
-pub(crate) fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
+pub(crate) fn update_plan(layout: &Layout, source: Arena, n_averages: usize) -> Result<Plan> {
     let mut g = Graph::new();
     let hyper = g.input(HYPER, [N_HYPER]);
+    let rates = (n_averages > 0).then(|| g.input(RATES, [n_averages]));
     let mut part = g.constant(0.0, [N_PARTS]);
     let segments = layout.segments();
     let grads: Vec<_> = (0..segments.len())
@@ -202,6 +217,10 @@ pub(crate) fn update_plan(layout: &Layout, source: Arena) -> Result<Plan> {
         let state = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema]
             .map(|arena| g.arena(arena, s, segments[s]));
         adamw::step(&mut g, grads, stats, hyper, state)?;
+        for (k, rates) in (0..n_averages).zip(rates.iter().cycle()) {
+            let average = g.arena(Arena::Average(k as u8), s, segments[s]);
+            adamw::average(&mut g, state[0], stats, (*rates, k), average)?;
+        }
     }
     let request = Request {
         outputs: vec![(STATS.into(), stats)],

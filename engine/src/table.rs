@@ -19,6 +19,30 @@ pub enum Table {
         /// Number of frequencies.
         n: usize,
     },
+    /// Rotary angles of a square grid `[n_first + side², head_dim]`: the first half of a head's pairs turns by the token's row, the
+    /// second by its column, pair j of a half by `at · 10000^(-2j / (head_dim / 2))` (EVA-02's `VisionRotaryEmbeddingFast`, as in
+    /// LightningDiT and JiT).
+    Rotary2d {
+        /// Tokens per row, and number of rows.
+        side: usize,
+        /// Values of a head, a multiple of 4.
+        head_dim: usize,
+        /// Tokens before the grid, which do not turn.
+        n_first: usize,
+        /// What the table has of an angle.
+        part: RotaryPart,
+    },
+}
+
+/// What a rotary table has of the angle of a pair of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotaryPart {
+    /// Its cosine and its sine, as [`rotary`](crate::ops::rotary::rotary) reads them.
+    Turn,
+    /// Its cosine twice, as in the file of a LightningDiT.
+    Cos,
+    /// Its sine twice.
+    Sin,
 }
 
 impl Table {
@@ -27,6 +51,12 @@ impl Table {
         match *self {
             Table::SinCos2d { side, dim } => [side * side, dim].into(),
             Table::TimeFreqs { n } => [n].into(),
+            Table::Rotary2d {
+                side,
+                head_dim,
+                n_first,
+                ..
+            } => [n_first + side * side, head_dim].into(),
         }
     }
 
@@ -37,8 +67,41 @@ impl Table {
             Table::TimeFreqs { n } => (0..n)
                 .map(|i| libm::exp(-libm::log(10_000.0) * i as f64 / n as f64) as f32)
                 .collect(),
+            Table::Rotary2d {
+                side,
+                head_dim,
+                n_first,
+                part,
+            } => rotary_2d(side, head_dim, n_first, part),
         }
     }
+
+    /// Whether PyTorch's code counts it among the parameters: rotary tables are buffers there.
+    pub(crate) fn is_counted(&self) -> bool {
+        !matches!(self, Table::Rotary2d { .. })
+    }
+}
+
+fn rotary_2d(side: usize, head_dim: usize, n_first: usize, part: RotaryPart) -> Vec<f32> {
+    let half = head_dim / 2;
+    let mut table = Vec::with_capacity((n_first + side * side) * head_dim);
+    let mut push = |angle: f64| {
+        let (cosine, sine) = (libm::cos(angle) as f32, libm::sin(angle) as f32);
+        table.extend(match part {
+            RotaryPart::Turn => [cosine, sine],
+            RotaryPart::Cos => [cosine; 2],
+            RotaryPart::Sin => [sine; 2],
+        });
+    };
+    (0..n_first * half).for_each(|_| push(0.0));
+    for token in 0..side * side {
+        for at in [token / side, token % side] {
+            for j in 0..half / 2 {
+                push(at as f64 * libm::pow(10_000.0, -2.0 * j as f64 / half as f64));
+            }
+        }
+    }
+    table
 }
 
 fn sin_cos_2d(side: usize, dim: usize) -> Vec<f32> {
@@ -86,6 +149,12 @@ mod tests {
         for table in [
             Table::SinCos2d { side: 3, dim: 8 },
             Table::TimeFreqs { n: 5 },
+            Table::Rotary2d {
+                side: 3,
+                head_dim: 8,
+                n_first: 2,
+                part: RotaryPart::Turn,
+            },
         ] {
             assert_eq!(table.values().len(), table.shape().numel());
         }

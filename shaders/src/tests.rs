@@ -334,9 +334,10 @@ fn uniforms_have_the_layout_of_wgsl() {
         rows: 1,
         tokens: 2,
         dim: 3,
-        ln_eps: 0.5,
+        centered: 1,
+        eps: 0.5,
     };
-    let words = [1, 2, 3, 0.5f32.to_bits()];
+    let words = [1, 2, 3, 1, 0.5f32.to_bits()];
     assert_eq!(
         crate::uniform_bytes(&dims),
         words.map(u32::to_le_bytes).concat()

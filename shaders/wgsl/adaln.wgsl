@@ -1,4 +1,4 @@
-// Layer norm without affine parameters (biased variance), modulated per sample: the adaLN of DiT, section 3.2.
+// Layer norm (biased variance) or RMS norm without affine parameters, modulated per sample: the adaLN of DiT, section 3.2.
 #include "lib/flat.wgsl"
 #include "lib/reduce.wgsl" LANES=64
 
@@ -8,7 +8,8 @@ struct AdalnDims {
     rows: u32, // B T
     tokens: u32, // T: rows that share one shift and scale
     dim: u32, // D
-    ln_eps: f32, // added to the variance
+    centered: u32, // 1 for the layer norm, 0 for the RMS norm, whose mean counts as 0
+    eps: f32, // added to the variance or the mean square
 }
 
 @group(0) @binding(0) var<uniform> dims: AdalnDims;
@@ -22,7 +23,7 @@ const TILE_X: u32 = 1u;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, T, D]
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>; // [B T, 2]
 
-// y = (x - mean) rstd (1 + scale) + shift; stats = mean, rstd = 1 / sqrt(mean((x - mean)^2) + ln_eps)
+// y = (x - mean) rstd (1 + scale) + shift; stats = mean, rstd = 1 / sqrt(mean((x - mean)^2) + eps)
 // Work: one workgroup per row; the variance takes a second pass over the centered row, to avoid cancellation.
 @compute @workgroup_size(LANES)
 fn adaln_fwd(
@@ -36,17 +37,20 @@ fn adaln_fwd(
     }
     let base = row * dims.dim;
     let inverse_dim = 1.0 / f32(dims.dim);
-    var sum = 0.0;
-    for (var d = lane; d < dims.dim; d += LANES) {
-        sum += x[base + d];
+    var mean = 0.0;
+    if (dims.centered == 1u) {
+        var sum = 0.0;
+        for (var d = lane; d < dims.dim; d += LANES) {
+            sum += x[base + d];
+        }
+        mean = wg_sum(lane, sum) * inverse_dim;
     }
-    let mean = wg_sum(lane, sum) * inverse_dim;
     var squares = 0.0;
     for (var d = lane; d < dims.dim; d += LANES) {
         let centered = x[base + d] - mean;
         squares += centered * centered;
     }
-    let rstd = 1.0 / sqrt(wg_sum(lane, squares) * inverse_dim + dims.ln_eps);
+    let rstd = 1.0 / sqrt(wg_sum(lane, squares) * inverse_dim + dims.eps);
     let sample = (row / dims.tokens) * dims.dim;
     for (var d = lane; d < dims.dim; d += LANES) {
         y[base + d] = (x[base + d] - mean) * rstd * (1.0 + scale[sample + d]) + shift[sample + d];
@@ -66,7 +70,7 @@ const TILE_X: u32 = 1u;
 @group(0) @binding(4) var<storage, read> scale: array<f32>; // [B, D]
 @group(0) @binding(5) var<storage, read_write> gx: array<f32>; // [B, T, D]
 
-// gx = rstd (h - mean(h) - xhat mean(h xhat)), h = g (1 + scale), xhat = (x - mean) rstd
+// gx = rstd (h - mean(h) - xhat mean(h xhat)), h = g (1 + scale), xhat = (x - mean) rstd; mean(h) counts as 0 for the RMS norm
 // Work: one workgroup per row.
 @compute @workgroup_size(LANES)
 fn adaln_bwd_x(
@@ -90,7 +94,7 @@ fn adaln_bwd_x(
         dot_sum += h * (x[base + d] - mean) * rstd;
     }
     let inverse_dim = 1.0 / f32(dims.dim);
-    let mean_h = wg_sum(lane, sum) * inverse_dim;
+    let mean_h = wg_sum(lane, sum * f32(dims.centered)) * inverse_dim;
     let mean_dot = wg_sum(lane, dot_sum) * inverse_dim;
     for (var d = lane; d < dims.dim; d += LANES) {
         let h = g[base + d] * (1.0 + scale[sample + d]);

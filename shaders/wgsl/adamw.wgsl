@@ -133,6 +133,34 @@ fn adamw_step(
     ema[i] = ema_decay * ema[i] + (1.0 - ema_decay) * param;
 }
 
+#entry adamw_average
+const TILE_X: u32 = 256u;
+
+struct AdamwAverageDims {
+    n: u32, // elements of the segment
+    number: u32, // of the rate, below the K rates
+}
+
+@group(0) @binding(0) var<uniform> dims: AdamwAverageDims;
+@group(0) @binding(1) var<storage, read> params: array<f32>; // [n]
+@group(0) @binding(2) var<storage, read> stats: array<f32>; // [2]: norm, not-finite flag
+@group(0) @binding(3) var<storage, read> rates: array<f32>; // [K]: 1 - decay of each average
+@group(0) @binding(4) var<storage, read_write> average: array<f32>; // [n]
+
+// average = average + rate (params - average)
+// Work: one invocation per element; nothing changes if a gradient was not finite.
+@compute @workgroup_size(LANES)
+fn adamw_average(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_group(group, groups) * LANES + lane;
+    if (i < dims.n && stats[1] == 0.0) {
+        average[i] += rates[dims.number] * (params[i] - average[i]);
+    }
+}
+
 #entry adamw_accumulate
 const TILE_X: u32 = 256u;
 

@@ -89,7 +89,7 @@ fn finish(row: u32, column: u32, product: Element) {
 #end
 }
 
-#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=x LEFT_ALONG_INNER=1 RIGHT=w RIGHT_ALONG_INNER=1
+#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=x LEFT_CALL=0 LEFT_ALONG_INNER=1 RIGHT=w RIGHT_CALL=0 RIGHT_ALONG_INNER=1
 
 #if FUSE == 0
 // y = x w^T + b
@@ -148,7 +148,7 @@ fn finish(row: u32, column: u32, product: Element) {
 #end
 }
 
-#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=g LEFT_ALONG_INNER=1 RIGHT=w RIGHT_ALONG_INNER=0
+#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=g LEFT_CALL=0 LEFT_ALONG_INNER=1 RIGHT=w RIGHT_CALL=0 RIGHT_ALONG_INNER=0
 
 #if FUSE
 // gx = factor (g w), element by element
@@ -190,7 +190,7 @@ fn finish(row: u32, column: u32, product: Element) {
     gw[row * (dims.k / MULTIPLE) + column] = product;
 }
 
-#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=g LEFT_ALONG_INNER=0 RIGHT=x RIGHT_ALONG_INNER=0
+#include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=g LEFT_CALL=0 LEFT_ALONG_INNER=0 RIGHT=x RIGHT_CALL=0 RIGHT_ALONG_INNER=0
 
 // gw[s] = g^T x, gb[s] = column sums of g, both over the rows of slice s
 // Work: one workgroup per ${TILE} columns (x) and ${TILE} rows (y) of gw and slice (z); those at x = 0 own gb too.
@@ -205,22 +205,7 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
     let inner_begin = group.z * dims.slice_rows;
     let inner_end = min(inner_begin + dims.slice_rows, dims.m);
 #include "lib/product_loop.wgsl" TILE=TILE REP=REP SUMS=1
-    let slice = group.z * rows;
-#for r in 0..REP
-#for i in 0..4
-    {
-        let row = row_begin + (${r}u * SIDE + tile_y) * 4u + ${i}u;
-#for c in 0..REP
-        if (row < rows) {
-            put(slice + row, slice + rows, column_begin + (${c}u * SIDE + tile_x) * 4u, columns, acc_${r}_${i}_${c});
-        }
-#end
-        if (row < rows && group.x == 0u && tile_x == 0u) {
-            gb[slice + row] = left_sum_${r}[${i}];
-        }
-    }
-#end
-#end
+#include "lib/product_put_slice.wgsl" REP=REP
 }
 
 #entry linear_bwd_sum TILE=0 REP=0 V4=0 FUSE=0 SAVE=0

@@ -31,7 +31,7 @@ fn finish(row: u32, column: u32, product: f32) {
     y[row * dims.n + column] = product;
 }
 
-#include "lib/product.wgsl" TILE=32 REP=1 V4=0 LEFT=a LEFT_ALONG_INNER=${1 - TA} RIGHT=b RIGHT_ALONG_INNER=${TB}
+#include "lib/product.wgsl" TILE=32 REP=1 V4=0 LEFT=a LEFT_CALL=0 LEFT_ALONG_INNER=${1 - TA} RIGHT=b RIGHT_CALL=0 RIGHT_ALONG_INNER=${TB}
 
 #if TA
 #if TB

@@ -3,8 +3,9 @@
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use sit_engine::Error;
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::{Data, Mismatch, Precision, Reader, Recipe};
-use sit_engine::model::{Block, Dit, Model, ModelConfig};
+use sit_engine::checkpoint::{Averaged, Data, Mismatch, Precision, Reader, Recipe};
+use sit_engine::model::{Condition, Dit, Model, ModelConfig};
+use sit_engine::optim::Average;
 use sit_engine::shape::Shape;
 use sit_engine::table::Table;
 use sit_engine::transport::{Path, Transport};
@@ -71,7 +72,7 @@ fn a_model_is_told_from_its_shapes() {
         ..Dit::preset("SiT-S/8").unwrap()
     };
     let plain = Dit {
-        block: Block::AdaLn,
+        condition: Condition::AdaLn,
         ..TINY
     };
     for config in [TINY, unconditional, published, plain] {
@@ -100,6 +101,11 @@ fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Resu
         }),
         classes: vec!["ant".into(), "bee, small".into(), "\u{1f41d}".into()],
         class_dropout: Some(0.1),
+        average: Some(Averaged {
+            average: Average::power(0.07),
+            n_updates: 300,
+            residual: Some(0.01),
+        }),
     };
     let weights = sine_weights(scale);
     let model = net::model(&Device::Cpu, &TINY, recipe.transport.clone(), &weights);

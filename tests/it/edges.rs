@@ -220,7 +220,14 @@ fn a_sample_does_not_depend_on_its_batch() -> Result<()> {
                     ),
                     (
                         "adaln".into(),
-                        ops::adaln::adaln(&mut g, x_in, per_sample, per_sample, 1e-6)?,
+                        ops::adaln::adaln(
+                            &mut g,
+                            ops::adaln::Norm::Layer,
+                            1e-6,
+                            x_in,
+                            per_sample,
+                            per_sample,
+                        )?,
                     ),
                 ];
                 let inputs = [

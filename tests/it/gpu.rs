@@ -121,7 +121,7 @@ impl Block {
         let forward = |g: &mut Graph| -> Result<(Var, Var)> {
             let cond = gather::gather(g, vars[0], labels)?;
             let [shift, scale] = chunk::split(g, cond)?;
-            let h = adaln::adaln(g, x, shift, scale, 1e-6)?;
+            let h = adaln::adaln(g, adaln::Norm::Layer, 1e-6, x, shift, scale)?;
             let qkv = linear::linear(g, h, vars[1], vars[2])?;
             let o = attention::attention(g, qkv, 2)?;
             let y = linear::linear(g, o, vars[3], vars[4])?;

@@ -19,3 +19,4 @@ mod ops;
 mod sampling;
 mod torch;
 mod training;
+mod unet;

@@ -72,6 +72,7 @@ fn every_fused_operation_has_an_expansion() {
     let expected = BTreeSet::from([
         // These change arenas in place.
         "adamw_accumulate",
+        "adamw_average",
         "adamw_step",
         // These set a flag for values that are not finite.
         "adamw_norm",
@@ -81,6 +82,7 @@ fn every_fused_operation_has_an_expansion() {
         "ancestral_noisy",
         "ancestral_plain",
         "bound_fwd",
+        "cross_entropy_fwd",
         // Primitives.
         "axes_concat",
         "axes_pad",

@@ -2,9 +2,9 @@
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
-use sit_engine::model::{Block, Dit, Network as _};
+use sit_engine::model::{Condition, Dit, Network as _};
 use sit_engine::objective::Batch;
-use sit_engine::optim::AdamW;
+use sit_engine::optim::{AdamW, Average};
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::train::{Trainer, Training, Weights};
 use sit_engine::transport::{Method, Sampler};
@@ -110,9 +110,64 @@ fn the_average_warms_up_on_the_gpu() {
     warm_average(gpu());
 }
 
+/// One average of each kind beside that of AdamW.
+fn averages() -> Vec<Average> {
+    let second = Average::Exponential {
+        decay: 0.5,
+        warmup: true,
+    };
+    vec![second, Average::power(0.1)]
+}
+
+/// The averages follow the weights by their decays: 1 - min(d, (1 + n) / (10 + n)), and 1 - (1 - 1/t)^(γ+1) with the γ of width 0.1.
+fn other_averages(device: &Device) {
+    const GAMMA: f64 = 6.937_203_937_601_81;
+    let width = (GAMMA + 1.0).sqrt() / ((GAMMA + 2.0) * (GAMMA + 3.0).sqrt());
+    assert!((width - 0.1).abs() < 1e-12, "{width}");
+    let training = config().averages(averages());
+    let mut trainer = training.build(device).unwrap();
+    let arenas = [Arena::Average(0), Arena::Average(1)];
+    let mut expected = arenas.map(|arena| all(&trainer, arena));
+    for n in 0..6 {
+        steps(&mut trainer, n, n + 1);
+        let (n, t) = (n as f64, n as f64 + 1.0);
+        let rates = [
+            1.0 - f64::min(0.5, (1.0 + n) / (10.0 + n)),
+            1.0 - (1.0 - 1.0 / t).powf(GAMMA + 1.0),
+        ];
+        let weights = all(&trainer, Arena::Params);
+        for (k, rate) in rates.into_iter().enumerate() {
+            for (average, &weight) in expected[k].iter_mut().zip(&weights) {
+                let old = f64::from(*average);
+                *average = (old + rate * (f64::from(weight) - old)) as f32;
+            }
+            let name = format!("average {k} after {t} updates");
+            assert_close(&name, &all(&trainer, arenas[k]), &expected[k], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn other_averages_are_kept_on_the_cpu() {
+    other_averages(&Device::Cpu);
+}
+
+#[test]
+fn other_averages_are_kept_on_the_gpu() {
+    other_averages(gpu());
+}
+
+#[test]
+fn too_many_averages_are_refused() {
+    let nine = config().averages(vec![Average::power(0.1); 9]);
+    let error = nine.build(&Device::Cpu).unwrap_err().to_string();
+    assert_eq!(error, "averages: got 9, expected at most 8");
+}
+
 #[test]
 fn a_resumed_run_has_the_same_bits() {
     resumed(config());
+    resumed(config().averages(averages()));
     resumed(config().adamw(AdamW {
         ema_warmup: true,
         ..ADAMW
@@ -127,8 +182,11 @@ fn resumed(config: Training) {
     let mut first = trainer(config.clone());
     let mut resumed_losses = steps(&mut first, 0, 4);
     let mut second = trainer(config);
+    let kept = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema];
+    let others = (0..first.training().other_averages().len()).map(|k| Arena::Average(k as u8));
+    let kept: Vec<Arena> = kept.into_iter().chain(others).collect();
     for entry in first.layout().entries() {
-        for arena in [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema] {
+        for &arena in &kept {
             let values = pollster::block_on(first.arenas().read(arena, &entry.name)).unwrap();
             second.arenas().write(arena, &entry.name, &values).unwrap();
         }
@@ -136,7 +194,7 @@ fn resumed(config: Training) {
     second.resume_at(first.n_updates(), first.n_images());
     resumed_losses.extend(steps(&mut second, 4, 6));
     assert_eq!(losses, resumed_losses);
-    for arena in [Arena::Params, Arena::Ema, Arena::MomentM, Arena::MomentV] {
+    for arena in kept {
         let bits = |t: &Trainer| {
             all(t, arena)
                 .iter()
@@ -149,10 +207,17 @@ fn resumed(config: Training) {
 
 /// A NaN in one image: the step changes nothing and reports it, and the next step trains as usual.
 fn not_finite(device: &Device) {
-    let mut trainer = config().build(device).unwrap();
+    const KEPT: [Arena; 6] = [
+        Arena::Params,
+        Arena::MomentM,
+        Arena::MomentV,
+        Arena::Ema,
+        Arena::Average(0),
+        Arena::Average(1),
+    ];
+    let mut trainer = config().averages(averages()).build(device).unwrap();
     steps(&mut trainer, 0, 1);
-    let before = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema]
-        .map(|arena| all(&trainer, arena));
+    let before = KEPT.map(|arena| all(&trainer, arena));
     for bad in [f32::NAN, f32::INFINITY, 1e30] {
         let mut x1 = images(2, 2);
         x1[7] = bad;
@@ -160,8 +225,7 @@ fn not_finite(device: &Device) {
         assert!(report.skipped, "{bad}: {report:?}");
     }
     assert_eq!(trainer.n_updates(), 1);
-    let after = [Arena::Params, Arena::MomentM, Arena::MomentV, Arena::Ema]
-        .map(|arena| all(&trainer, arena));
+    let after = KEPT.map(|arena| all(&trainer, arena));
     assert_eq!(before, after);
     steps(&mut trainer, 1, 2);
     assert_eq!(trainer.n_updates(), 2);
@@ -214,7 +278,7 @@ fn forecast(device: &Device, config: Training) {
 
 #[test]
 fn the_memory_forecast_is_what_is_allocated_on_the_cpu() {
-    forecast(&Device::Cpu, config().accumulate(2));
+    forecast(&Device::Cpu, config().accumulate(2).averages(averages()));
     let model = Dit {
         n_classes: 10,
         ..Dit::preset("SiT-S/8").unwrap()
@@ -255,7 +319,7 @@ fn calls_out_of_turn_are_refused() {
 #[test]
 fn blocks_without_gates_are_trained_and_sampled() {
     let plain = Dit {
-        block: Block::AdaLn,
+        condition: Condition::AdaLn,
         ..TINY
     };
     let mut plain = Trainer::builder(plain)

@@ -1,6 +1,6 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, export, info, loss, nll, profile, sample, selftest, train};
+use crate::commands::{data, ema, export, info, loss, nll, profile, sample, selftest, train};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
@@ -44,6 +44,7 @@ Examples:
   sit nll runs/digits --data digits --levels 17
   sit loss runs/digits --data digits --out loss.csv
   sit export runs/digits --dtype f16 --out digits.safetensors
+  sit ema runs/digits --width 0.15 --out digits-wide.safetensors
   sit info --preset SiT-XL/2
   sit profile runs/digits --trace digits.json
   sit selftest --backend gpu
@@ -64,6 +65,8 @@ enum Command {
     Loss(Box<loss::Args>),
     /// Write weights as one .safetensors file that says what it is.
     Export(export::Args),
+    /// Make an average of a run's weights after the fact, as one .safetensors file.
+    Ema(ema::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.
     Info(info::Args),
     /// Show where the time of a training step and of a sampling step goes, by operation or by kernel of the GPU.
@@ -126,6 +129,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Nll(args) => nll::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Ema(args) => ema::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Selftest(args) => selftest::run(&args),

@@ -82,19 +82,23 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 41] = [
+const FLAGS: [&str; 46] = [
     "along",
     "atol",
     "autoguide",
+    "autoguide_scale",
     "backend",
     "churn",
     "churn_noise",
     "churn_window",
+    "classifier",
+    "classifier_scale",
     "clip_x0",
     "corrector_steps",
     "ddpm",
     "ddpm_schedule",
     "ddpm_variance",
+    "decay",
     "diffusion",
     "diffusion_norm",
     "edm",
@@ -124,6 +128,7 @@ const FLAGS: [&str; 41] = [
     "steps",
     "t_eps_sample",
     "time_grid",
+    "width",
 ];
 
 /// The engine's message, with flags instead of the names of settings.

@@ -2,25 +2,22 @@
 
 mod flags;
 mod labels;
+mod part;
 
 pub use flags::{InitArgs, OwnConfig};
 
 use crate::config::{InitConfig, RunConfig, WeightSet};
 use crate::error::{Failure, Result};
-use crate::run::{self, Checkpoint};
+use crate::run::Checkpoint;
 use crate::weights::{self, WeightFile};
 use labels::Classes;
+use part::{LABEL_TABLE, PATCHES, Part, adds_null, put_rows};
 use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::model::{self, Dit, ModelConfig, PRESETS};
 use sit_engine::nn::ParamSpec;
 use sit_engine::text::{count, shown};
-use sit_engine::train::{self, Trainer};
+use sit_engine::train::Trainer;
 use std::path::Path;
-
-const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
-const TIME_BIAS: &str = "t_embedder.mlp.2.bias";
-const PATCHES: &str = "x_embedder.proj.weight";
-const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"];
 
 /// Other weights that a run starts from, checked against its model. Only the header of the file has been read.
 pub struct Init {
@@ -30,19 +27,6 @@ pub struct Init {
     recipe: Option<Recipe>,
     /// The file's model.
     old: Dit,
-}
-
-/// How a parameter of the run starts.
-#[derive(Debug, Clone, PartialEq)]
-enum Part {
-    /// Copied from the file's tensor of this name.
-    Kept,
-    /// Initialized as in a run without the file.
-    New,
-    /// Each row copied from the given row of the file's tensor, or initialized as without the file.
-    Rows(Vec<Option<usize>>),
-    /// The file's tensor plus the embedding of its null class, which a model without classes always adds.
-    PlusNull,
 }
 
 impl Init {
@@ -64,6 +48,7 @@ impl Init {
             None => {
                 *weights = match file.selected() {
                     Some("ema") => Some(WeightSet::Ema),
+                    Some("ema2") => Some(WeightSet::Ema2),
                     Some("model") => Some(WeightSet::Raw),
                     _ => None,
                 };
@@ -113,10 +98,12 @@ impl Init {
             .zip(sizes(new))
             .filter(|(old, new)| old != new)
             .collect();
-        if self.old.block != new.block {
+        if self.old.design() != new.design() {
             return Err(Failure::Input(format!(
-                "{}: has model.block = {}, the configuration has {}: the weights of the blocks do not fit",
-                self.name, self.old.block, new.block
+                "{}: its blocks are {}, those of the configuration {}: the weights of the blocks do not fit",
+                self.name,
+                self.old.design(),
+                new.design()
             )));
         }
         if differ.is_empty() {
@@ -169,7 +156,7 @@ impl Init {
             .into_iter()
             .filter(ParamSpec::is_trained)
             .map(|spec| {
-                let part = part(&spec.name, &self.old, new, rows.as_deref());
+                let part = Part::of(&spec.name, &self.old, new, rows.as_deref());
                 (spec, part)
             })
             .collect();
@@ -186,6 +173,7 @@ impl Init {
         let n_kept = parts.iter().filter(|(_, part)| *part == Part::Kept).count();
         let which = match config.init.as_ref().and_then(|init| init.weights) {
             Some(WeightSet::Ema) => ", moving average",
+            Some(WeightSet::Ema2) => ", second moving average",
             Some(WeightSet::Raw) => ", weights as trained",
             None => "",
         };
@@ -198,9 +186,12 @@ impl Init {
         match (labels, old.n_classes, new.n_classes) {
             (Some(labels), ..) => tracing::info!("label table: {labels}"),
             (None, 0, 0) => {}
-            (None, _, 0) => tracing::info!(
+            (None, _, 0) if adds_null(old, new) => tracing::info!(
                 "label table: none; the embedding of its null class is now part of the embedding of the time"
             ),
+            (None, _, 0) => {
+                tracing::warn!("label table: none; the blocks no longer see the token of a class")
+            }
             (None, _, n) => tracing::info!(
                 "label table: new, for {}; there was none",
                 count(n, "class")
@@ -301,7 +292,7 @@ impl Fitted {
         Ok(())
     }
 
-    /// Loads the weights into parameters and moving average, which hold the run's initial values.
+    /// Loads the weights into parameters and averages, which hold the run's initial values.
     ///
     /// # Errors
     /// [`Failure::Input`] naming the tensor that cannot be read or is not finite, [`Failure::Run`] when the device fails.
@@ -326,7 +317,7 @@ impl Fitted {
                     values
                 }
             };
-            for weights in [train::Weights::Trained, train::Weights::Average] {
+            for weights in trainer.training().weights() {
                 trainer.model(weights).write(&name, &values)?;
             }
         }
@@ -348,14 +339,10 @@ fn dit<'a>(name: &str, model: &'a ModelConfig) -> Result<&'a Dit> {
 fn open(path: &Path, which: Option<WeightSet>) -> Result<(WeightFile, Option<Checkpoint>)> {
     if weights::is_run(path)? {
         let checkpoint = Checkpoint::open(path)?;
-        let name = match which.unwrap_or(WeightSet::Ema) {
-            WeightSet::Ema => run::EMA,
-            WeightSet::Raw => run::MODEL,
-        };
-        return Ok((
-            weights::open(&checkpoint.path.join(name))?,
-            Some(checkpoint),
-        ));
+        let which = which.unwrap_or(WeightSet::Ema);
+        let file = checkpoint.weights(which);
+        let file = file.map_err(|e| e.context("--init-weights"))?;
+        return Ok((weights::open(&file)?, Some(checkpoint)));
     }
     let mut file = weights::open(path)?;
     if let Some(which) = which {
@@ -365,10 +352,7 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(WeightFile, Option<Che
                 shown(path)
             )));
         }
-        file.select(match which {
-            WeightSet::Ema => "ema",
-            WeightSet::Raw => "model",
-        })?;
+        file.select(weights::set_name(which))?;
     }
     Ok((file, None))
 }
@@ -376,64 +360,26 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(WeightFile, Option<Che
 /// The model of a file that does not record it. No tensor shows the number of heads: for equal widths it is the configuration's.
 fn model_of(name: &str, file: &WeightFile, new: &Dit) -> Result<Dit> {
     // If the image side is unknown, use the patch size: the patch divides it.
-    let proj = file
-        .shape(PATCHES)
+    let proj = PATCHES
+        .iter()
+        .find_map(|name| file.shape(name))
         .filter(|_| file.entry("pos_embed").is_none());
     let side = proj.and_then(|shape| shape.get(2).copied());
     let mut old = *dit(name, &file.model(Some(1), side)?)?;
-    let published = PRESETS.iter().find(|preset| preset.dim == old.dim);
+    let published = PRESETS.iter().find(|preset| preset.dit.dim == old.dim);
     old.n_heads = match published {
-        Some(preset) if old.dim != new.dim => preset.n_heads,
+        Some(preset) if old.dim != new.dim => preset.dit.n_heads,
         _ => new.n_heads,
     };
-    if let Some(preset) = published.filter(|preset| preset.n_heads != old.n_heads) {
+    if let Some(preset) = published.filter(|preset| preset.dit.n_heads != old.n_heads) {
         tracing::warn!(
             "{name} does not say its number of heads; {}, of its width, has {}, the configuration model.n_heads = {}",
             preset.name,
-            preset.n_heads,
+            preset.dit.n_heads,
             new.n_heads
         );
     }
     Ok(old)
-}
-
-fn part(name: &str, old: &Dit, new: &Dit, rows: Option<&[Option<usize>]>) -> Part {
-    let same_patches = (old.patch, old.channels) == (new.patch, new.channels);
-    match name {
-        LABEL_TABLE => match rows {
-            None => Part::New,
-            Some(rows) if rows.iter().copied().eq((0..=old.n_classes).map(Some)) => Part::Kept,
-            Some(rows) => Part::Rows(rows.to_vec()),
-        },
-        TIME_BIAS if old.n_classes > 0 && new.n_classes == 0 => Part::PlusNull,
-        PATCHES if !same_patches => Part::New,
-        _ if LAST.contains(&name) && !same_patches => Part::New,
-        _ if LAST.contains(&name) && old.learn_sigma != new.learn_sigma => {
-            Part::Rows(pixel_rows(old, new))
-        }
-        _ => Part::Kept,
-    }
-}
-
-/// Maps rows of the last layer to those of a model with or without the sigma half; in both, the channels come first.
-fn pixel_rows(old: &Dit, new: &Dit) -> Vec<Option<usize>> {
-    let row = |i: usize| {
-        let (pixel, channel) = (i / new.out_channels(), i % new.out_channels());
-        (channel < new.channels).then_some(pixel * old.out_channels() + channel)
-    };
-    (0..new.patch.pow(2) * new.out_channels())
-        .map(row)
-        .collect()
-}
-
-/// Copies rows of `from` into those of `into`.
-fn put_rows(into: &mut [f32], from: &[f32], rows: &[Option<usize>]) {
-    let len = into.len() / rows.len();
-    for (row, old) in into.chunks_exact_mut(len).zip(rows) {
-        if let Some(old) = old {
-            row.copy_from_slice(&from[old * len..][..len]);
-        }
-    }
 }
 
 /// ` and 3 more`, or nothing.

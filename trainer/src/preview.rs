@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Grid, Sheet};
 use sit_engine::analytic::Toy;
-use sit_engine::model::Blueprint;
+use sit_engine::model::{Blueprint, Network as _, Output};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
 use sit_engine::train::{Trainer, Weights};
@@ -60,7 +60,9 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
         grid: transport::Grid::shifted(config.transport.times.shift),
         ..Ode::default()
     };
-    (preview.every_steps > 0).then(|| {
+    // A classifier has no samples.
+    let has_samples = config.model.output() == Output::Prediction;
+    (has_samples && preview.every_steps > 0).then(|| {
         Sampling::new(model, sampler.into())
             .guidance(scale)
             .batch(labels.len().min(config.train.batch))

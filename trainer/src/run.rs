@@ -1,30 +1,37 @@
-//! A run folder: `step-00001000/{model,ema,optim}.safetensors` and `state.json`, each written whole or not at all.
+//! A run folder: `step-00001000/{model,ema,optim}.safetensors` and `state.json`, each written whole or not at all, and snapshots of
+//! averages in `snapshots/step-00001000`.
 
 mod check;
 mod folder;
+mod save;
 
 pub use folder::{
-    RunFolder, belongs, check_new, checkpoint_path, free_name, last_until, prune, set_aside, steps,
+    RunFolder, SNAPSHOTS, belongs, check_new, checkpoint_path, free_name, last_until, prune,
+    set_aside, steps,
 };
 
-use crate::config::RunConfig;
+pub use save::{average_file, save, save_snapshot};
+
+use crate::config::{RunConfig, WeightSet};
 use crate::error::{Failure, Result};
-use crate::files::sync_folder;
 use crate::weights::{self, open};
-use folder::{UNFINISHED, step_name, step_of};
+use folder::{step_name, step_of};
+use save::weight_files;
 use serde::{Deserialize, Serialize};
-use sit_engine::checkpoint::{Data, Precision, Recipe};
+use sit_engine::checkpoint::{Data, Recipe};
 use sit_engine::text::shown;
-use sit_engine::train::{Trainer, Weights};
+use sit_engine::train::Trainer;
 use sit_engine::transport;
-use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Trained weights in a checkpoint folder.
 pub const MODEL: &str = "model.safetensors";
 /// Their moving average.
 pub const EMA: &str = "ema.safetensors";
+/// A second moving average, of a run with `train.ema_decay2`.
+pub const EMA2: &str = "ema2.safetensors";
 /// Moments of the optimizer.
 const OPTIM: &str = "optim.safetensors";
 /// Everything else.
@@ -84,6 +91,7 @@ impl State {
             classes: self.config.data.classes.clone(),
             class_dropout: (self.config.model.io().n_classes > 0)
                 .then_some(self.config.train.class_dropout),
+            average: None,
         }
     }
 }
@@ -128,62 +136,6 @@ impl Window {
         let mean = |&(sum, n): &(f64, u64)| (n > 0).then(|| sum / n as f64);
         self.by_t.iter().map(mean).collect()
     }
-}
-
-/// Writes a checkpoint folder into `run` and returns its path. A failure leaves nothing unfinished behind.
-///
-/// # Errors
-/// [`Failure::Run`] naming the path that cannot be written, or when the device fails.
-pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
-    let target = run.join(step_name(state.step));
-    let at = |path: &Path, e: std::io::Error| {
-        Failure::Run(format!("{}: cannot be written: {e}", shown(path)))
-    };
-    let unfinished = tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(run)
-        .map_err(|e| at(&target, e))?;
-    let recipe = state.recipe();
-    let files = [
-        (MODEL, Some(Weights::Trained)),
-        (EMA, Some(Weights::Average)),
-        (OPTIM, None),
-    ];
-    // Errors name the files by their final paths.
-    for (file, weights) in files {
-        let name = target.join(file);
-        let out = File::create(unfinished.path().join(file)).map_err(|e| at(&name, e))?;
-        let mut out = BufWriter::new(out);
-        let written = match weights {
-            Some(weights) => {
-                let model = trainer.model(weights);
-                model.save(&mut out, &recipe, Precision::F32)
-            }
-            None => trainer.save_moments(&mut out, &recipe),
-        };
-        written.map_err(|e| Failure::from(e).context(shown(&name)).on_the_way())?;
-        finish(out).map_err(|e| at(&name, e))?;
-    }
-    let name = target.join(STATE);
-    let json = serde_json::to_vec_pretty(state).map_err(Failure::input)?;
-    let write = || {
-        let mut out = BufWriter::new(File::create(unfinished.path().join(STATE))?);
-        out.write_all(&json)?;
-        finish(out)?;
-        sync_folder(unfinished.path())
-    };
-    write().map_err(|e| at(&name, e))?;
-    fs::rename(unfinished.path(), &target).map_err(|e| at(&target, e))?;
-    // The folder has its final name now: do not delete it.
-    let _ = unfinished.keep();
-    sync_folder(run).map_err(|e| at(&target, e))?;
-    Ok(target)
-}
-
-fn finish(out: BufWriter<File>) -> std::io::Result<()> {
-    out.into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?
-        .sync_all()
 }
 
 /// Whether `path` is a run folder with a checkpoint, or a checkpoint folder.
@@ -274,18 +226,39 @@ impl Checkpoint {
         Ok(Checkpoint { run, path, state })
     }
 
-    /// Checks the names and shapes of the weights and of the moving average.
+    /// The file of these weights.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for a second average that the run does not keep.
+    pub fn weights(&self, which: WeightSet) -> Result<PathBuf> {
+        let file = match which {
+            WeightSet::Ema => EMA,
+            WeightSet::Ema2 if self.state.config.train.ema_decay2.is_none() => {
+                return Err(Failure::Input(format!(
+                    "{} has no second average, as train.ema_decay2 was not set; expected ema or raw",
+                    shown(&self.path)
+                )));
+            }
+            WeightSet::Ema2 => EMA2,
+            WeightSet::Raw => MODEL,
+        };
+        Ok(self.path.join(file))
+    }
+
+    /// Checks the names and shapes of the weights and of their averages.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
     pub fn check(&self) -> Result<()> {
-        [MODEL, EMA]
+        weight_files(&self.state.config.averages())
             .iter()
-            .try_for_each(|file| Ok(open(&self.path.join(file))?.check(&self.state.config.model)?))
+            .try_for_each(|(file, _)| {
+                Ok(open(&self.path.join(file))?.check(&self.state.config.model)?)
+            })
             .map_err(|e| self.with_hint(e))
     }
 
-    /// Loads weights, moving average and moments for further training.
+    /// Loads weights, their averages and moments for further training.
     ///
     /// # Errors
     /// [`Failure::Input`] naming file and tensor that do not fit, and the checkpoints that are left.
@@ -303,8 +276,9 @@ impl Checkpoint {
     }
 
     fn try_load(&self, trainer: &Trainer) -> Result<()> {
-        open(&self.path.join(MODEL))?.load(&trainer.model(Weights::Trained))?;
-        open(&self.path.join(EMA))?.load(&trainer.model(Weights::Average))?;
+        for (file, weights) in weight_files(trainer.training().other_averages()) {
+            open(&self.path.join(file))?.load(&trainer.model(weights))?;
+        }
         trainer.load_moments(&mut open(&self.path.join(OPTIM))?)?;
         let learns = match &self.state.config.transport.path {
             transport::Path::Ddpm(ddpm) => ddpm.times == transport::DdpmTimes::SecondMoment,

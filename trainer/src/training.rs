@@ -276,6 +276,10 @@ impl Job {
             if self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW {
                 return Err(Stop::NotFinite);
             }
+            let snapshots = self.config.log.snapshots.every_steps;
+            if snapshots > 0 && every(snapshots) {
+                self.snapshot(folder).map_err(Stop::Saving)?;
+            }
             self.is_due |= every(self.config.log.checkpoint_every_steps);
             if self.is_due && (self.state.skipped_in_a_row == 0 || step == total) {
                 self.save(folder).map_err(Stop::Saving)?;
@@ -373,6 +377,14 @@ impl Job {
         };
         let image = previews.sample(folder.path()?, self.state.step)?;
         Ok(logs.image(self.state.step, "preview", &image)?)
+    }
+
+    /// Writes a snapshot of the averages, once there are any.
+    fn snapshot(&mut self, folder: &mut RunFolder) -> Result<()> {
+        if self.state.n_updates > 0 {
+            run::save_snapshot(folder.path()?, &self.state, &self.trainer)?;
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint, unless the last one already has everything that was learned, and deletes old ones, but keeps a good one

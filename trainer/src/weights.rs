@@ -1,5 +1,6 @@
 //! Opening files of weights, one or several of one model: `model-00001-of-00002.safetensors` beside `model.safetensors.index.json`.
 
+use crate::config::WeightSet;
 use crate::error::{Failure, Result};
 use crate::run;
 use serde::Deserialize;
@@ -98,6 +99,15 @@ pub fn index_in(folder: &Path) -> Result<Option<PathBuf>> {
             folder,
             format_args!("has the indices {one} and {other}; give the one to read"),
         )),
+    }
+}
+
+/// The name of these weights in a file of several sets.
+pub fn set_name(which: WeightSet) -> &'static str {
+    match which {
+        WeightSet::Ema => "ema",
+        WeightSet::Ema2 => "ema2",
+        WeightSet::Raw => "model",
     }
 }
 

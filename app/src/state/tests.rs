@@ -3,7 +3,7 @@
 mod chosen;
 
 use super::*;
-use sit_engine::model::{Block, Dit, Network as _};
+use sit_engine::model::{Dit, Network as _};
 use sit_engine::transport::{Adaptive, Diffusion, Guidance, Method, Sampler, SdeMethod, Transport};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const DIT: Dit = Dit {
     n_heads: 1,
     n_classes: 3,
     learn_sigma: false,
-    block: Block::AdaLnZero,
+    ..Dit::SIT
 };
 
 fn model() -> Model {

@@ -4,7 +4,7 @@ use super::{Reader, shown};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::{LANDMARK, ModelConfig, Network, Recognized, params};
+use crate::model::{LANDMARKS, ModelConfig, Network, Recognized, params};
 use crate::nn::ParamSpec;
 use crate::shape::Shape;
 use std::collections::BTreeSet;
@@ -117,14 +117,17 @@ impl<R: Read + Seek> Reader<R> {
 
     fn known(&self, recognized: Recognized) -> Result<ModelConfig> {
         if !recognized.knows_image {
-            return self
-                .refuse("has no pos_embed [1, T, D] to tell the image size; give `input_size`");
+            return self.refuse(match &recognized.model {
+                ModelConfig::Dit(_) => {
+                    "has no pos_embed [1, T, D] to tell the image size; give `input_size`"
+                }
+                _ => "its tensors do not tell the image size; give `input_size`",
+            });
         }
         if !recognized.knows_heads {
-            let ModelConfig::Dit(dit) = &recognized.model;
             return self.refuse(format_args!(
                 "its tensors do not tell the number of heads of width {}; give `n_heads`",
-                dit.dim
+                recognized.model.heads_divide()
             ));
         }
         Ok(recognized.model)
@@ -153,13 +156,15 @@ impl<R: Read + Seek> Reader<R> {
                 for (part, what) in OTHERS {
                     if let Some((name, _)) = self.tensors().find(|(name, _)| name.contains(part)) {
                         return self.refuse(format_args!(
-                            "has {}: {what}; expected a SiT with the official names, as {LANDMARK}",
-                            shown(name)
+                            "has {}: {what}; expected a SiT with the official names, as {}",
+                            shown(name),
+                            LANDMARKS[0]
                         ));
                     }
                 }
                 self.refuse(format_args!(
-                    "has no tensor {LANDMARK}; is it a SiT with the official names?"
+                    "has no tensor {}; is it a SiT with the official names?",
+                    LANDMARKS[0]
                 ))
             }
         }

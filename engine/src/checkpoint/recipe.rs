@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::model::{ModelConfig, Network as _};
+use crate::optim::{Average, Profile};
 use crate::transport::Transport;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Key of the [`Recipe`] in the file's metadata, stored as JSON.
 pub(super) const RECIPE_KEY: &str = "sit";
@@ -25,6 +27,45 @@ pub struct Recipe {
     /// prediction to use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_dropout: Option<f64>,
+    /// The average that the weights are, if it is another than that of [`AdamW`](crate::optim::AdamW).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Averaged>,
+}
+
+/// An average of the weights over the updates of a training run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Averaged {
+    /// Its decay by update.
+    pub average: Average,
+    /// Updates that it is over.
+    pub n_updates: u64,
+    /// If it was combined from others: the distance of its profile from that of `average`, relative to the norm of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<f64>,
+}
+
+impl From<Profile> for Averaged {
+    fn from(profile: Profile) -> Self {
+        Averaged {
+            average: profile.average,
+            n_updates: profile.n_updates,
+            residual: None,
+        }
+    }
+}
+
+impl fmt::Display for Averaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {} updates", self.average, self.n_updates)?;
+        match self.residual {
+            Some(residual) => write!(
+                f,
+                ", combined from others with a residual of {:.2} %",
+                100.0 * residual
+            ),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The training data of a model.
@@ -45,6 +86,7 @@ impl Recipe {
             data: None,
             classes: Vec::new(),
             class_dropout: None,
+            average: None,
         }
     }
 }
@@ -67,6 +109,9 @@ impl Recipe {
                 "classes",
                 format!("got {n_names} names, expected at most {n_classes}"),
             ));
+        }
+        if let Some(Averaged { average, .. }) = &self.average {
+            average.validate().map_err(|e| e.within("average"))?;
         }
         if let Some(share) = self.class_dropout
             && !(0.0..=1.0).contains(&share)

@@ -2,7 +2,7 @@
 
 use super::index::{Entry, Set, Tensors};
 use super::shown;
-use crate::model::LANDMARK;
+use crate::model::LANDMARKS;
 use std::collections::BTreeSet;
 
 /// Name components that PyTorch's wrappers insert anywhere (`torch.compile`, FSDP, checkpointing).
@@ -99,26 +99,32 @@ fn unwrapped(mut set: Set) -> Result<Set, String> {
     Ok(set)
 }
 
-/// Splits a set into one per network: their names differ in the prefix before [`LANDMARK`].
+/// The prefix of a landmark's name.
+fn before_landmark(name: &str) -> Option<&str> {
+    LANDMARKS.iter().find_map(|mark| name.strip_suffix(mark))
+}
+
+/// Splits a set into one per network: their names differ in the prefix before one of [`LANDMARKS`].
 fn split(mut set: Set) -> Result<Vec<Set>, String> {
     // An optimizer's moments are no weights.
     let is_moment = |name: &str| name.split('.').any(|word| word.starts_with("exp_avg"));
     let n = set.tensors.len();
     let mut names = set.tensors.keys();
-    if names.any(|name| name.ends_with(LANDMARK) && !is_moment(name)) {
+    if names.any(|name| before_landmark(name).is_some() && !is_moment(name)) {
         set.tensors.retain(|name, _| !is_moment(name));
         set.n_left_out = n - set.tensors.len();
     }
     let prefix = |name: &String| {
-        let prefix = name.strip_suffix(LANDMARK)?;
+        let prefix = before_landmark(name)?;
         let is_whole = prefix.is_empty() || prefix.ends_with('.');
         (is_whole && !is_moment(name)).then(|| prefix.to_owned())
     };
     let mut prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
     if prefixes.len() > MAX_PREFIXES {
         return Err(format!(
-            "has {} tensors {LANDMARK}, expected at most {MAX_PREFIXES}",
-            prefixes.len()
+            "has {} tensors {}, expected at most {MAX_PREFIXES}",
+            prefixes.len(),
+            LANDMARKS.join(" or ")
         ));
     }
     if prefixes.iter().all(|prefix| prefix.is_empty()) {

@@ -3,7 +3,7 @@
 use super::index::{Entry, Place, Set, Tensors};
 use super::pickle::{Pickle, Slice, Value, View};
 use super::shown;
-use crate::model::LANDMARK;
+use crate::model::LANDMARKS;
 use crate::shape::Shape;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -111,7 +111,9 @@ impl<'a> Archive<'a> {
         for (key, value) in self.items(dict) {
             if matches!(value, Value::Tensor(_)) {
                 n_tensors += 1;
-                is_sit |= key.ends_with(LANDMARK.as_bytes());
+                is_sit |= LANDMARKS
+                    .iter()
+                    .any(|landmark| key.ends_with(landmark.as_bytes()));
             }
         }
         if n_tensors > 0 {

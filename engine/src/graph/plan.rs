@@ -27,6 +27,8 @@ pub enum Arena {
     MomentV,
     /// Exponential moving average of the parameters.
     Ema,
+    /// Another average of the parameters, by number.
+    Average(u8),
 }
 
 /// A set of parameters with its own names and arenas. A program can hold several networks, or one network with several sets of

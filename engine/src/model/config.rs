@@ -1,19 +1,41 @@
 //! The networks that configurations and files of weights name, by family.
 
+use super::classifier::Classifier;
 use super::dit::{self, Dit};
 use super::network::Shapes;
-use super::{Inputs, Network, NetworkIo, Outputs, params};
+use super::unet::{self, Unet};
+use super::{Inputs, Network, NetworkIo, Output, Outputs, count, params};
 use crate::error::Result;
 use crate::nn::Scope;
+use crate::transport::Transport;
+use serde::de::value::{MapAccessDeserializer, StringDeserializer};
+use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::Cell;
 
-/// A network of a configuration or a file. It is written as the table of its family's sizes; one that names no family is a
-/// [`Dit`]'s.
+/// A network of a configuration or a file. It is written as the table of its family's sizes, with the family's name first; one that
+/// names no family is a [`Dit`]'s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ModelConfig {
     /// A diffusion transformer.
     Dit(Dit),
+    /// A convolutional U-Net.
+    Unet(Unet),
+    /// A classifier of noisy images.
+    Classifier(Classifier),
+}
+
+impl From<Classifier> for ModelConfig {
+    fn from(classifier: Classifier) -> Self {
+        ModelConfig::Classifier(classifier)
+    }
+}
+
+impl From<Unet> for ModelConfig {
+    fn from(unet: Unet) -> Self {
+        ModelConfig::Unet(unet)
+    }
 }
 
 impl From<Dit> for ModelConfig {
@@ -26,6 +48,8 @@ impl ModelConfig {
     fn network(&self) -> &dyn Network {
         match self {
             ModelConfig::Dit(dit) => dit,
+            ModelConfig::Unet(unet) => unet,
+            ModelConfig::Classifier(classifier) => classifier,
         }
     }
 
@@ -36,6 +60,13 @@ impl ModelConfig {
     pub(crate) fn recognize(
         tensors: &Shapes<'_>,
     ) -> Option<std::result::Result<Recognized, String>> {
+        if let Some(found) = unet::recognize(tensors) {
+            return Some(found.map(|unet| Recognized {
+                model: unet.into(),
+                knows_heads: false,
+                knows_image: false,
+            }));
+        }
         let found = dit::recognize(tensors)?;
         Some(found.map(|found| Recognized {
             model: found.dit.into(),
@@ -52,16 +83,27 @@ impl ModelConfig {
         self.network().io()
     }
 
-    /// Number of parameters as the papers count them: the trained ones and the fixed tables. 0 for sizes that do not fit.
+    /// Number of parameters as the papers count them: the trained ones and the position embedding. 0 for sizes that do not fit.
     pub fn n_params(&self) -> usize {
-        let specs = params(self).unwrap_or_default();
-        specs.iter().map(|spec| spec.shape.numel()).sum()
+        count(&params(self).unwrap_or_default())
+    }
+
+    /// The number of channels that the number of heads must divide: that of a [`Dit`]'s tokens, or of the narrowest image of a
+    /// [`Unet`] with attention.
+    pub fn heads_divide(&self) -> usize {
+        match self {
+            ModelConfig::Dit(dit) => dit.dim,
+            ModelConfig::Unet(unet) => unet.attention_width(),
+            ModelConfig::Classifier(classifier) => classifier.trunk.dim,
+        }
     }
 
     /// Sets the number of classes; 0 makes the network unconditional.
     pub fn set_n_classes(&mut self, n_classes: usize) {
         match self {
             ModelConfig::Dit(dit) => dit.n_classes = n_classes,
+            ModelConfig::Unet(unet) => unet.n_classes = n_classes,
+            ModelConfig::Classifier(classifier) => classifier.trunk.n_classes = n_classes,
         }
     }
 }
@@ -71,6 +113,8 @@ impl std::fmt::Display for ModelConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ModelConfig::Dit(dit) => dit.fmt(f),
+            ModelConfig::Unet(unet) => unet.fmt(f),
+            ModelConfig::Classifier(classifier) => classifier.fmt(f),
         }
     }
 }
@@ -80,8 +124,16 @@ impl Network for ModelConfig {
         self.network().io()
     }
 
+    fn output(&self) -> Output {
+        self.network().output()
+    }
+
     fn validate(&self, batch: usize) -> Result<()> {
         self.network().validate(batch)
+    }
+
+    fn check_transport(&self, transport: &Transport) -> Result<()> {
+        self.network().check_transport(transport)
     }
 
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
@@ -89,17 +141,133 @@ impl Network for ModelConfig {
     }
 }
 
+/// The key that names the family.
+const FAMILY: &str = "family";
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Family {
+    Dit,
+    Unet,
+    Classifier,
+}
+
+/// A table with the family's name.
+#[derive(Serialize)]
+struct Named<'a, T> {
+    family: Family,
+    #[serde(flatten)]
+    sizes: &'a T,
+}
+
 impl Serialize for ModelConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         match self {
             ModelConfig::Dit(dit) => dit.serialize(serializer),
+            ModelConfig::Unet(sizes) => Named {
+                family: Family::Unet,
+                sizes,
+            }
+            .serialize(serializer),
+            ModelConfig::Classifier(sizes) => Named {
+                family: Family::Classifier,
+                sizes,
+            }
+            .serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for ModelConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        Dit::deserialize(deserializer).map(Self::Dit)
+        deserializer.deserialize_map(OfFamily)
+    }
+}
+
+/// The first key of a U-Net's table whose keys are sorted, as those of a JSON object in memory are. No other family has it.
+const SORTED_FIRST: &str = "attention";
+
+/// Reads a table whose first key tells whether it is a U-Net's, which says what the other keys are; a classifier has those of a DiT.
+/// Nothing is held back, so that errors can name the key.
+struct OfFamily;
+
+impl<'de> Visitor<'de> for OfFamily {
+    type Value = ModelConfig;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<ModelConfig, A::Error> {
+        let first = map.next_key::<String>()?;
+        let family = Cell::new(match first.as_deref() {
+            Some(FAMILY) => map.next_value()?,
+            Some(SORTED_FIRST) => Family::Unet,
+            _ => Family::Dit,
+        });
+        let first = first.filter(|key| key != FAMILY);
+        let table = MapAccessDeserializer::new(Unread {
+            first,
+            family: &family,
+            map,
+        });
+        if family.get() == Family::Unet {
+            return Unet::deserialize(table).map(ModelConfig::Unet);
+        }
+        let dit = Dit::deserialize(table)?;
+        Ok(match family.get() {
+            Family::Classifier => ModelConfig::Classifier(Classifier { trunk: dit }),
+            _ => ModelConfig::Dit(dit),
+        })
+    }
+}
+
+/// A map whose first key has been read. The key of the family is taken out.
+struct Unread<'a, A> {
+    first: Option<String>,
+    family: &'a Cell<Family>,
+    map: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Unread<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> std::result::Result<Option<K::Value>, A::Error> {
+        let key = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.map.next_key()?,
+        };
+        match key {
+            Some(key) if key == FAMILY => {
+                let named: Family = self.map.next_value()?;
+                let is_unet = |family| family == Family::Unet;
+                if is_unet(named) != is_unet(self.family.get()) {
+                    return Err(A::Error::custom(
+                        "the key `family` is not the first, and the first is another family's",
+                    ));
+                }
+                self.family.set(named);
+                self.next_key_seed(seed)
+            }
+            Some(key) => {
+                let key: StringDeserializer<A::Error> = key.into_deserializer();
+                seed.deserialize(key).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> std::result::Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 
@@ -128,13 +296,20 @@ impl Recognized {
 
     /// Adds what is known otherwise.
     pub(crate) fn add(&mut self, n_heads: Option<usize>, input_size: Option<usize>) {
-        let ModelConfig::Dit(dit) = &mut self.model;
         if let Some(n_heads) = n_heads {
-            dit.n_heads = n_heads;
+            match &mut self.model {
+                ModelConfig::Dit(dit) => dit.n_heads = n_heads,
+                ModelConfig::Unet(unet) => unet.n_heads = n_heads,
+                ModelConfig::Classifier(classifier) => classifier.trunk.n_heads = n_heads,
+            }
             self.knows_heads = true;
         }
         if let Some(input_size) = input_size {
-            dit.input_size = input_size;
+            match &mut self.model {
+                ModelConfig::Dit(dit) => dit.input_size = input_size,
+                ModelConfig::Unet(unet) => unet.resize(input_size),
+                ModelConfig::Classifier(classifier) => classifier.trunk.input_size = input_size,
+            }
             self.knows_image = true;
         }
     }

@@ -6,7 +6,7 @@
 //! values and the graph come from the same code. A [`Model`] is a network with its transport and its weights on a device.
 //!
 //! # Practice
-//! [`Dit`] is SiT's transformer. [`ModelConfig`] is any network that a configuration or a file of weights can name; a network of your
+//! [`Dit`] is SiT's transformer, and [`Unet`] a convolutional U-Net. [`ModelConfig`] is any network that a configuration or a file of weights can name; a network of your
 //! own implements [`Network`]. A [`Blueprint`] is all of a model that is known before there is a device.
 //!
 //! ```
@@ -22,15 +22,20 @@
 //! # }
 //! ```
 
+mod classifier;
 mod config;
 mod dit;
 mod network;
+mod unet;
 
+pub use classifier::Classifier;
 pub use config::{ModelConfig, Recognized};
-pub(crate) use dit::LANDMARK;
-pub use dit::{Block, Dit, PRESETS, Preset};
-pub(crate) use network::evaluate;
-pub use network::{Inputs, Network, NetworkIo, Outputs};
+/// Names of tensors that tell a network under its official names.
+pub(crate) const LANDMARKS: [&str; 3] = [dit::LANDMARKS[0], dit::LANDMARKS[1], unet::LANDMARK];
+pub use dit::{Condition, Dit, PRESETS, Preset};
+pub(crate) use network::{IN_PAGE, evaluate};
+pub use network::{Inputs, Network, NetworkIo, Output, Outputs};
+pub use unet::Unet;
 
 use crate::backend::{Arenas, Device};
 use crate::error::{Error, Result};
@@ -41,26 +46,8 @@ use crate::transport::{Transport, Variance};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The parameters of a network, in order, including fixed tables.
-///
-/// # Errors
-/// Those of [`Network::validate`].
-#[doc(hidden)]
-pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
-    network.validate(1)?;
-    let io = network.io();
-    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
-    let inputs = Inputs {
-        x: g.input("x", io.images(1)),
-        t: g.input("t", [1]),
-        y: io.null_class().map(|_| g.input_u32("y", [1])),
-    };
-    network.forward(&mut params.scope(&mut g), inputs)?;
-    Ok(params.into_specs())
-}
-
-/// Channels of a network's last layer.
-fn n_outputs(network: &dyn Network) -> Result<usize> {
+/// The graph of a network for one image, its parameters and its outputs.
+fn graph_of(network: &dyn Network) -> Result<(Graph, Params, Outputs)> {
     let io = network.io();
     let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
     let inputs = Inputs {
@@ -69,6 +56,38 @@ fn n_outputs(network: &dyn Network) -> Result<usize> {
         y: io.null_class().map(|_| g.input_u32("y", [1])),
     };
     let outputs = network.forward(&mut params.scope(&mut g), inputs)?;
+    Ok((g, params, outputs))
+}
+
+/// The parameters of a network, in order, including fixed tables.
+///
+/// # Errors
+/// Those of [`Network::validate`].
+#[doc(hidden)]
+pub fn params(network: &dyn Network) -> Result<Vec<ParamSpec>> {
+    network.validate(1)?;
+    Ok(graph_of(network)?.1.into_specs())
+}
+
+/// Multiply-accumulates of a network for one image, counted as in the papers.
+///
+/// # Errors
+/// Those of [`Network::validate`].
+#[doc(hidden)]
+pub fn macs(network: &dyn Network) -> Result<u64> {
+    network.validate(1)?;
+    Ok(graph_of(network)?.0.macs())
+}
+
+/// Number of parameters as the papers count them: the trained ones and the position embedding.
+fn count(specs: &[ParamSpec]) -> usize {
+    let counted = specs.iter().filter(|spec| spec.is_counted());
+    counted.map(|spec| spec.shape.numel()).sum()
+}
+
+/// Channels of a network's last layer.
+fn n_outputs(network: &dyn Network) -> Result<usize> {
+    let (g, _, outputs) = graph_of(network)?;
     Ok(g.shape(outputs.all).get(1).copied().unwrap_or(0))
 }
 
@@ -122,9 +141,9 @@ impl Blueprint {
         })
     }
 
-    /// Number of values in trained parameters and fixed tables.
+    /// Number of parameters as the papers count them: the trained ones and the position embedding.
     pub fn n_params(&self) -> usize {
-        self.specs.iter().map(|spec| spec.shape.numel()).sum()
+        count(&self.specs)
     }
 }
 
@@ -141,6 +160,7 @@ impl Blueprint {
         max_segment_bytes: u64,
     ) -> Result<Self> {
         transport.target()?;
+        network.check_transport(&transport)?;
         let specs = params(&network)?;
         let variance = transport.path.ddpm().map(|ddpm| ddpm.variance);
         if let Some(variance) = variance.filter(|variance| variance.is_learned()) {

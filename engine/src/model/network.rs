@@ -5,6 +5,7 @@ use crate::graph::Var;
 use crate::nn::Scope;
 use crate::shape::Shape;
 use crate::text::count;
+use crate::transport::Transport;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ impl Inputs {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Outputs {
-    /// The prediction `[B, C, H, W]`.
+    /// The prediction `[B, C, H, W]`, or what else [`Network::output`] says.
     pub out: Var,
     /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance, the second half follows the prediction. Not
     /// computed in programs that do not use it.
@@ -122,11 +123,24 @@ pub trait Network: Debug + Send + Sync {
     /// Shapes of the inputs and outputs.
     fn io(&self) -> NetworkIo;
 
+    /// What it computes: a prediction, unless said otherwise.
+    fn output(&self) -> Output {
+        Output::Prediction
+    }
+
     /// Checks the sizes, and that the work and memory for `batch` images stay within countable limits.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the key, its value and what was expected.
     fn validate(&self, batch: usize) -> Result<()>;
+
+    /// Checks that the network can be trained and sampled along a transport. A network that reads any time accepts all.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the key, its value and what was expected.
+    fn check_transport(&self, _transport: &Transport) -> Result<()> {
+        Ok(())
+    }
 
     /// Declares the parameters, in the order that determines their indices, and evaluates the network.
     ///
@@ -135,7 +149,32 @@ pub trait Network: Debug + Send + Sync {
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs>;
 }
 
-/// Evaluates a network, and checks that its output is as its [`Network::io`] says.
+/// What a network computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Output {
+    /// What the transport predicts, `[B, C, H, W]` as the state.
+    #[default]
+    Prediction,
+    /// The logits of the classes, `[B, n_classes]`.
+    Logits,
+}
+
+/// Whether this is a web build for users. It lacks some networks, to keep the page small.
+pub(crate) const IN_PAGE: bool = cfg!(all(target_arch = "wasm32", not(feature = "oracle")));
+
+/// Refuses the value of a setting that the page does not have, so that nothing of it is linked there.
+pub(super) fn not_in_page(key: &str, value: &str) -> Result<()> {
+    match IN_PAGE {
+        true => Err(Error::setting(
+            key,
+            format!("got {value}, which the web page does not run; the installed program does"),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Evaluates a network, and checks that its output is as its [`Network::io`] and [`Network::output`] say.
 pub(crate) fn evaluate(
     network: &dyn Network,
     s: &mut Scope<'_>,
@@ -143,7 +182,11 @@ pub(crate) fn evaluate(
 ) -> Result<Outputs> {
     let outputs = network.forward(s, inputs)?;
     let batch = s.graph().shape(inputs.x).first().copied();
-    let expected = Shape::from(network.io().images(batch.unwrap_or(1)));
+    let (io, batch) = (network.io(), batch.unwrap_or(1));
+    let expected = match network.output() {
+        Output::Prediction => Shape::from(io.images(batch)),
+        Output::Logits => Shape::from([batch, io.n_classes]),
+    };
     match s.graph().shape(outputs.out) {
         got if *got == expected => Ok(outputs),
         got => Err(Error::Shape(format!(
@@ -157,8 +200,16 @@ impl<N: Network + ?Sized> Network for Arc<N> {
         (**self).io()
     }
 
+    fn output(&self) -> Output {
+        (**self).output()
+    }
+
     fn validate(&self, batch: usize) -> Result<()> {
         (**self).validate(batch)
+    }
+
+    fn check_transport(&self, transport: &Transport) -> Result<()> {
+        (**self).check_transport(transport)
     }
 
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {

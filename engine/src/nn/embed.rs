@@ -3,8 +3,8 @@
 use super::{Init, Linear, Scope};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::{embed, gather, linear, patch, pointwise};
-use crate::table::Table;
+use crate::ops::{embed, gather, linear, patch, pointwise, reduce};
+use crate::table::{RotaryPart, Table};
 
 /// Number of frequencies of the time embedding, which has a sine and a cosine for each.
 const N_FREQS: usize = 128;
@@ -15,16 +15,18 @@ const STD: f64 = 0.02;
 /// Patches of an image as tokens, with a fixed position embedding.
 #[derive(Clone, Copy, Debug)]
 pub struct PatchEmbed {
+    /// The convolution of patches to a bottleneck, if there is one.
+    narrow: Option<Var>,
     weight: Var,
     bias: Var,
     positions: Var,
     patch: usize,
-    dim: usize,
 }
 
 impl PatchEmbed {
     /// Declares `pos_embed` and `x_embedder.proj`, a convolution of `patch` x `patch` pixels with that stride, for images of
-    /// `channels` and `side * patch` pixels a side.
+    /// `channels` and `side * patch` pixels a side. With a `bottleneck` above 0, `x_embedder.proj1` goes to that many values first, and
+    /// `x_embedder.proj2` from them to `dim` (JiT, arXiv 2511.13720).
     ///
     /// # Errors
     /// As [`Scope::param`].
@@ -34,16 +36,26 @@ impl PatchEmbed {
         patch: usize,
         channels: usize,
         dim: usize,
+        bottleneck: usize,
     ) -> Result<Self> {
         let table = Table::SinCos2d { side, dim };
         let positions = s.table("pos_embed", [1, side * side, dim], table)?;
-        let mut s = s.at("x_embedder.proj");
+        let mut s = s.at("x_embedder");
+        let (narrow, last, shape) = match bottleneck {
+            0 => (None, "proj", [dim, channels, patch, patch]),
+            narrow => {
+                let shape = [narrow, channels, patch, patch];
+                let first = s.at("proj1").param("weight", shape, Init::Xavier)?;
+                (Some(first), "proj2", [dim, narrow, 1, 1])
+            }
+        };
+        let mut s = s.at(last);
         Ok(PatchEmbed {
-            weight: s.param("weight", [dim, channels, patch, patch], Init::Xavier)?,
+            narrow,
+            weight: s.param("weight", shape, Init::Xavier)?,
             bias: s.param("bias", [dim], Init::Zeros)?,
             positions,
             patch,
-            dim,
         })
     }
 
@@ -52,11 +64,29 @@ impl PatchEmbed {
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        let x = patch::patch_split(g, x, self.patch)?;
-        let weight = g.reshape(self.weight, [self.dim, g.shape(x).last()])?;
-        let x = linear::linear(g, x, weight, self.bias)?;
+        let mut x = patch::patch_split(g, x, self.patch)?;
+        if let Some(narrow) = self.narrow {
+            let bias = g.constant(0.0, [g.shape(narrow)[0]]);
+            x = product(g, x, narrow, bias)?;
+        }
+        let x = product(g, x, self.weight, self.bias)?;
         embed::embed_pos(g, x, self.positions)
     }
+}
+
+/// x `[B, T, K]` times a convolution's weight `[N, ..]` of K values each, plus a bias.
+fn product(g: &mut Graph, x: Var, weight: Var, bias: Var) -> Result<Var> {
+    let sizes = [g.shape(weight)[0], g.shape(x).last()];
+    let weight = g.reshape(weight, sizes)?;
+    linear::linear(g, x, weight, bias)
+}
+
+/// `[cos(s t f), sin(s t f)]` with the scale s and the frequencies `f_i = 10000^(-i/n)` for i = 0..n: t `[B]` -> `[B, 2n]`.
+pub(crate) fn sines(g: &mut Graph, t: Var, n: usize, scale: f32) -> Result<Var> {
+    let freqs = g.table(Table::TimeFreqs { n });
+    let scale = g.constant(scale, [n]);
+    let freqs = pointwise::mul(g, freqs, scale)?;
+    embed::embed_time(g, t, freqs)
 }
 
 /// `mlp([cos(t f), sin(t f)])` with the frequencies `f_i = 10000^(-i/n)` for i = 0..n; like SiT, t in [0, 1] is not rescaled.
@@ -119,5 +149,76 @@ impl LabelEmbed {
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn forward(&self, g: &mut Graph, y: Var) -> Result<Var> {
         gather::gather(g, self.table, y)
+    }
+}
+
+/// Copies of the label's embedding as tokens, each with a learned position (JiT, arXiv 2511.13720).
+#[derive(Clone, Copy, Debug)]
+pub struct ClassTokens {
+    positions: Var,
+}
+
+impl ClassTokens {
+    /// Declares `in_context_posemb` `[1, n, dim]`.
+    ///
+    /// # Errors
+    /// As [`Scope::param`].
+    pub fn new(s: &mut Scope<'_>, n: usize, dim: usize) -> Result<Self> {
+        Ok(ClassTokens {
+            positions: s.param("in_context_posemb", [1, n, dim], Init::Normal(STD))?,
+        })
+    }
+
+    /// The label's embedding `[B, D]` -> `[B, n, D]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when the shapes do not fit.
+    pub fn forward(&self, g: &mut Graph, y: Var) -> Result<Var> {
+        let (batch, n, dim) = (g.shape(y)[0], g.shape(self.positions)[1], g.shape(y).last());
+        let y = g.reshape(y, [batch, 1, dim])?;
+        let y = reduce::broadcast(g, y, [batch, n, dim])?;
+        let positions = reduce::broadcast(g, self.positions, [batch, n, dim])?;
+        pointwise::add(g, y, positions)
+    }
+}
+
+/// The rotary position embedding of a square grid of tokens (see [`rotary`](crate::ops::rotary)).
+#[derive(Clone, Copy, Debug)]
+pub struct Rotary {
+    /// Tokens per row, and number of rows.
+    pub side: usize,
+    /// Values of a head, a multiple of 4.
+    pub head_dim: usize,
+}
+
+impl Rotary {
+    fn table(self, n_first: usize, part: RotaryPart) -> Table {
+        Table::Rotary2d {
+            side: self.side,
+            head_dim: self.head_dim,
+            n_first,
+            part,
+        }
+    }
+
+    /// Declares `feat_rope.freqs_cos` and `feat_rope.freqs_sin`, which the files of LightningDiT have.
+    ///
+    /// # Errors
+    /// As [`Scope::param`].
+    pub fn declare(self, s: &mut Scope<'_>) -> Result<()> {
+        let mut s = s.at("feat_rope");
+        for (name, part) in [
+            ("freqs_cos", RotaryPart::Cos),
+            ("freqs_sin", RotaryPart::Sin),
+        ] {
+            let table = self.table(0, part);
+            s.table(name, table.shape(), table)?;
+        }
+        Ok(())
+    }
+
+    /// The angles `[n_first + side², hd]` of the grid's tokens after `n_first` others, which do not turn.
+    pub fn turns(self, g: &mut Graph, n_first: usize) -> Var {
+        g.table(self.table(n_first, RotaryPart::Turn))
     }
 }

@@ -15,6 +15,9 @@ pub enum Init {
     /// Uniform in `±sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010); fan out is the first axis, fan in the product of the
     /// others.
     Xavier,
+    /// Uniform in `±1 / sqrt(fan_in)`, PyTorch's default for linear layers and convolutions; fan in is the product of all axes but
+    /// the first.
+    FanIn,
     /// Normal with this standard deviation.
     Normal(f64),
     /// A fixed table: neither trained nor averaged.
@@ -25,7 +28,7 @@ pub enum Init {
 impl Init {
     /// Whether the values are random, hence not all zero.
     pub(crate) fn is_random(&self) -> bool {
-        matches!(self, Init::Xavier | Init::Normal(_))
+        matches!(self, Init::Xavier | Init::FanIn | Init::Normal(_))
     }
 }
 
@@ -40,9 +43,12 @@ impl Init {
             Init::Ones => vec![1.0; n],
             Init::Table(table) => table.values(),
             Init::Normal(std) => draw(&|i| std * normal(seed, Stream::Init, index, i)),
-            Init::Xavier => {
+            Init::Xavier | Init::FanIn => {
                 let (fan_out, fan_in) = (shape[0], n / shape[0]);
-                let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+                let bound = match self {
+                    Init::FanIn => 1.0 / (fan_in as f64).sqrt(),
+                    _ => (6.0 / (fan_in + fan_out) as f64).sqrt(),
+                };
                 draw(&|i| bound * (2.0 * uniform(seed, Stream::Init, index, i) - 1.0))
             }
         }
@@ -55,9 +61,10 @@ mod tests {
 
     #[test]
     fn initial_values_have_the_stated_spread() {
-        let cases: [(Init, &[usize], f64); 5] = [
+        let cases: [(Init, &[usize], f64); 6] = [
             (Init::Zeros, &[7], 0.0),
             (Init::Normal(0.02), &[1001, 64], 0.02),
+            (Init::FanIn, &[96, 32, 3, 3], (1.0_f64 / 864.0).sqrt()),
             (Init::Xavier, &[384, 4, 2, 2], (2.0_f64 / 400.0).sqrt()),
             (Init::Xavier, &[768, 256], (2.0_f64 / 1024.0).sqrt()),
             (Init::Xavier, &[256, 768], (2.0_f64 / 1024.0).sqrt()),

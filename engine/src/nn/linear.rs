@@ -3,7 +3,7 @@
 use super::{Init, Scope};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::linear;
+use crate::ops::{linear, pointwise};
 
 /// `y = x wᵀ + b` with w `[out, in]` and b `[out]`.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +41,17 @@ impl Linear {
         linear::linear_gelu(g, x, self.weight, self.bias)
     }
 
-    /// `res + gate ⊙ (x wᵀ + b)`: x `[B, T, in]`, res `[B, T, out]`, gate `[B, out]` -> `[B, T, out]`.
+    /// `res + gate ⊙ (x wᵀ + b)`, without a gate `res + x wᵀ + b`: x `[B, T, in]`, res `[B, T, out]`, gate `[B, out]` -> `[B, T, out]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
-    pub fn gated(&self, g: &mut Graph, x: Var, res: Var, gate: Var) -> Result<Var> {
-        linear::linear_gate(g, x, self.weight, self.bias, res, gate)
+    pub fn residual(&self, g: &mut Graph, x: Var, res: Var, gate: Option<Var>) -> Result<Var> {
+        match gate {
+            Some(gate) => linear::linear_gate(g, x, self.weight, self.bias, res, gate),
+            None => {
+                let x = self.forward(g, x)?;
+                pointwise::add(g, res, x)
+            }
+        }
     }
 }

@@ -45,12 +45,23 @@
 //! Declare parameters in the order of the official module's `__init__`: the index of a parameter is part of the key of its random
 //! initial values.
 
+mod attention;
+mod conv;
 mod embed;
 mod init;
 mod linear;
+mod mlp;
+mod norm;
 mod scope;
+mod token_norm;
 
-pub use embed::{LabelEmbed, PatchEmbed, TimeEmbed};
+pub use attention::{CrossAttention, SelfAttention};
+pub use conv::Conv;
+pub(crate) use embed::sines;
+pub use embed::{ClassTokens, LabelEmbed, PatchEmbed, Rotary, TimeEmbed};
 pub use init::Init;
 pub use linear::Linear;
+pub use mlp::{Activation, Mlp};
+pub use norm::GroupNorm;
 pub use scope::{ParamSpec, Params, Scope};
+pub use token_norm::TokenNorm;

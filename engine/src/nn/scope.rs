@@ -26,6 +26,14 @@ impl ParamSpec {
     pub fn is_trained(&self) -> bool {
         !matches!(self.init, Init::Table(_))
     }
+
+    /// Whether the papers count it.
+    pub(crate) fn is_counted(&self) -> bool {
+        match self.init {
+            Init::Table(table) => table.is_counted(),
+            _ => true,
+        }
+    }
 }
 
 /// The parameters of one set in a graph. They are declared once, even if the network is evaluated several times.

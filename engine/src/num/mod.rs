@@ -3,9 +3,11 @@
 pub mod buffer;
 pub mod gemm;
 pub mod mat;
+pub mod operand;
 mod pack;
 pub(crate) mod panels;
 pub mod par;
+pub mod patches;
 pub mod real;
 pub(crate) mod scratch;
 pub mod simd;
@@ -17,5 +19,6 @@ pub use buffer::Buffer;
 pub use gemm::{gemm, gemm_pair, gemm_row_sums};
 pub use mat::{Mat, MatMut};
 pub(crate) use pack::Packed;
+pub(crate) use patches::{Patches, Window};
 pub use real::Real;
 pub(crate) use tile::NR;

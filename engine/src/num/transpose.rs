@@ -2,21 +2,31 @@
 
 /// Scalars whose matrices can be transposed.
 pub trait Transpose: Copy {
+    /// `to[k][j] = from[j][k]` for all k and j. Inline it in vectorized code.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `to`.
+    fn transpose_slices<const N: usize>(from: [&[Self]; N], to: &mut [[Self; N]]);
+
     /// `to[k][j] = from[min(j, n - 1) * stride + k]` for all k and j. Inline it in vectorized code.
     ///
     /// # Panics
     /// If `from` is too short, or n is 0.
-    fn transpose<const N: usize>(from: &[Self], stride: usize, n: usize, to: &mut [[Self; N]]);
+    #[inline(always)]
+    fn transpose<const N: usize>(from: &[Self], stride: usize, n: usize, to: &mut [[Self; N]]) {
+        let column = |j: usize| &from[j.min(n - 1) * stride..][..to.len()];
+        Self::transpose_slices(std::array::from_fn(column), to);
+    }
 }
 
 /// Rows of the result written at a time, so that they stay in the first-level cache.
 const ROWS: usize = 64;
 
 #[inline(always)]
-fn one_by_one<F: Copy, const N: usize>(from: &[F], stride: usize, n: usize, to: &mut [[F; N]]) {
+fn one_by_one<F: Copy, const N: usize>(from: [&[F]; N], to: &mut [[F; N]]) {
     for (block, to) in to.chunks_mut(ROWS).enumerate() {
-        for j in 0..N {
-            let column = &from[j.min(n - 1) * stride + block * ROWS..][..to.len()];
+        for (j, column) in from.iter().enumerate() {
+            let column = &column[block * ROWS..][..to.len()];
             for (row, &value) in to.iter_mut().zip(column) {
                 row[j] = value;
             }
@@ -26,27 +36,27 @@ fn one_by_one<F: Copy, const N: usize>(from: &[F], stride: usize, n: usize, to: 
 
 impl Transpose for f64 {
     #[inline(always)]
-    fn transpose<const N: usize>(from: &[f64], stride: usize, n: usize, to: &mut [[f64; N]]) {
-        one_by_one(from, stride, n, to);
+    fn transpose_slices<const N: usize>(from: [&[f64]; N], to: &mut [[f64; N]]) {
+        one_by_one(from, to);
     }
 }
 
 impl Transpose for f32 {
     #[inline(always)]
-    fn transpose<const N: usize>(from: &[f32], stride: usize, n: usize, to: &mut [[f32; N]]) {
+    fn transpose_slices<const N: usize>(from: [&[f32]; N], to: &mut [[f32; N]]) {
         #[cfg(target_arch = "x86_64")]
         if N.is_multiple_of(8)
             && let Some(simd) = pulp::x86::V3::try_new()
         {
             let (blocks, rest) = to.as_chunks_mut::<8>();
-            avx::blocks(simd, from, stride, n, blocks);
+            avx::blocks(simd, from, blocks);
             let done = 8 * blocks.len();
             if !rest.is_empty() {
-                one_by_one(&from[done..], stride, n, rest);
+                one_by_one(from.map(|column| &column[done..]), rest);
             }
             return;
         }
-        one_by_one(from, stride, n, to);
+        one_by_one(from, to);
     }
 }
 
@@ -58,19 +68,13 @@ mod avx {
 
     /// All rows, eight at a time.
     #[inline(always)]
-    pub fn blocks<const N: usize>(
-        simd: V3,
-        from: &[f32],
-        stride: usize,
-        n: usize,
-        to: &mut [[[f32; N]; 8]],
-    ) {
+    pub fn blocks<const N: usize>(simd: V3, from: [&[f32]; N], to: &mut [[[f32; N]; 8]]) {
         // Equal lengths let the compiler drop the bounds checks.
         let len = to.len();
-        let mut columns: [&[[f32; 8]]; N] = [&[]; N];
-        for (j, column) in columns.iter_mut().enumerate() {
-            *column = &from[j.min(n - 1) * stride..].as_chunks().0[..len];
-        }
+        let columns = from.map(
+            #[inline(always)]
+            |column| &column.as_chunks().0[..len],
+        );
         for (i, to) in to.iter_mut().enumerate() {
             for first in (0..N).step_by(8) {
                 let block = from_fn(

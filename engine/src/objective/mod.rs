@@ -75,12 +75,14 @@
 //! # }
 //! ```
 
+mod classify;
 mod discrete;
 mod draws;
 mod matching;
 mod ports;
 mod second_moment;
 
+pub use classify::Classify;
 pub use discrete::Discrete;
 #[doc(hidden)]
 pub use discrete::Place;

@@ -1,4 +1,4 @@
-//! Adaptive layer norm: normalization without affine parameters, then a shift and a scale per sample.
+//! Adaptive norm: layer norm or RMS norm without affine parameters, then a shift and a scale per sample.
 
 use super::{Case, axes, pointwise, reduce};
 use crate::error::Result;
@@ -10,25 +10,48 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
 use crate::num::{Real, slice};
 use crate::shape::{Type, expect, expect_axes};
+use serde::{Deserialize, Serialize};
 use sit_shaders::{ADALN_BWD_MOD, ADALN_BWD_X, ADALN_FWD, AdalnDims};
+
+/// How a token's values are normalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Layer norm (Ba et al. 2016): `(x - mean) / sqrt(var + eps)` with the biased variance.
+    #[default]
+    Layer,
+    /// RMS norm (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + eps)`.
+    Rms,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum AdaLn {
-    /// x `[B, T, D]`, shift, scale `[B, D]` -> y `[B, T, D]`, stats `[B·T, 2]` (mean, 1 / standard deviation)
-    Fwd { ln_eps: f32 },
+    /// x `[B, T, D]`, shift, scale `[B, D]` -> y `[B, T, D]`, stats `[B·T, 2]` (mean or 0, 1 / root of variance or mean square)
+    Fwd { norm: Norm, eps: f32 },
     /// g, x `[B, T, D]`, stats `[B·T, 2]`, scale `[B, D]` -> gx `[B, T, D]`, gshift, gscale `[B, D]`
-    Bwd,
+    Bwd { norm: Norm },
 }
 
-/// `y = (x - mean) · rstd · (1 + scale) + shift` with the mean and the biased variance of each token and
-/// `rstd = 1 / sqrt(var + ln_eps)` (DiT section 3.2, `modulate(norm(x), shift, scale)`): x `[B, T, D]`, shift and scale
-/// `[B, D]` -> `[B, T, D]`. Saves mean and rstd.
+/// `y = norm(x) (1 + scale) + shift` with the norm of each token and `eps` under its root (DiT section 3.2, `modulate(norm(x), shift,
+/// scale)`): x `[B, T, D]`, shift and scale `[B, D]` -> `[B, T, D]`. Saves the norm's statistics.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes do not fit.
-pub fn adaln(g: &mut Graph, x: Var, shift: Var, scale: Var, ln_eps: f32) -> Result<Var> {
-    let id = g.apply(AdaLn::Fwd { ln_eps }, &[x, shift, scale])?;
+pub fn adaln(g: &mut Graph, norm: Norm, eps: f32, x: Var, shift: Var, scale: Var) -> Result<Var> {
+    let id = g.apply(AdaLn::Fwd { norm, eps }, &[x, shift, scale])?;
     Ok(g.var(id, 0))
+}
+
+impl AdaLn {
+    fn norm(&self) -> Norm {
+        let (AdaLn::Fwd { norm, .. } | AdaLn::Bwd { norm }) = *self;
+        norm
+    }
+
+    /// Position of x among the inputs.
+    fn x_at(&self) -> usize {
+        usize::from(matches!(self, AdaLn::Bwd { .. }))
+    }
 }
 
 impl Sealed for AdaLn {}
@@ -37,12 +60,12 @@ impl Define for AdaLn {
     fn name(&self) -> &'static str {
         match self {
             AdaLn::Fwd { .. } => "adaln_fwd",
-            AdaLn::Bwd => "adaln_bwd",
+            AdaLn::Bwd { .. } => "adaln_bwd",
         }
     }
 
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
-        let (name, x) = ("adaln", &ins[usize::from(*self == AdaLn::Bwd)]);
+        let (name, x) = ("adaln", &ins[self.x_at()]);
         expect_axes(name, "x", x, 3, "[B, T, D]")?;
         let (b, t, d) = (x.shape[0], x.shape[1], x.shape[2]);
         let (stats, per_sample) = (Type::f32([b * t, 2]), Type::f32([b, d]));
@@ -53,7 +76,7 @@ impl Define for AdaLn {
                 expect(name, "scale", &ins[2], [b, d], because)?;
                 Ok(vec![x.clone(), stats])
             }
-            AdaLn::Bwd => {
+            AdaLn::Bwd { .. } => {
                 expect(name, "g", &ins[0], x.shape.clone(), because)?;
                 expect(name, "stats", &ins[2], stats.shape, because)?;
                 expect(name, "scale", &ins[3], [b, d], because)?;
@@ -67,24 +90,26 @@ impl Define for AdaLn {
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
-        let [b, tokens, dim] = io.sizes(usize::from(*self == AdaLn::Bwd));
+        let [b, tokens, dim] = io.sizes(self.x_at());
         let rows = b * tokens;
-        let dims = |ln_eps| AdalnDims {
+        let centered = u32::from(self.norm() == Norm::Layer);
+        let dims = |eps| AdalnDims {
             rows,
             tokens,
             dim,
-            ln_eps,
+            centered,
+            eps,
         };
         Ok(match *self {
-            AdaLn::Fwd { ln_eps } => vec![
-                Launch::new(&ADALN_FWD, &dims(ln_eps), ADALN_FWD.grid_flat(rows))
+            AdaLn::Fwd { eps, .. } => vec![
+                Launch::new(&ADALN_FWD, &dims(eps), ADALN_FWD.grid_flat(rows))
                     .input("x", 0)
                     .input("shift", 1)
                     .input("scale", 2)
                     .output("y", 0)
                     .output("stats", 1),
             ],
-            AdaLn::Bwd => vec![
+            AdaLn::Bwd { .. } => vec![
                 Launch::new(&ADALN_BWD_X, &dims(0.0), ADALN_BWD_X.grid_flat(rows))
                     .input("g", 0)
                     .input("x", 1)
@@ -103,8 +128,8 @@ impl Define for AdaLn {
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         match *self {
-            AdaLn::Fwd { ln_eps } => fwd(io, F::of(f64::from(ln_eps))),
-            AdaLn::Bwd => bwd(io),
+            AdaLn::Fwd { norm, eps } => fwd(io, norm, F::of(f64::from(eps))),
+            AdaLn::Bwd { norm } => bwd(io, norm),
         }
     }
 
@@ -114,19 +139,19 @@ impl Define for AdaLn {
         node: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>> {
-        let (AdaLn::Fwd { .. }, Some(grad)) = (self, grads[0]) else {
+        let (AdaLn::Fwd { norm, .. }, Some(grad)) = (*self, grads[0]) else {
             return no_gradient(self);
         };
         let ins = g.node(node).ins.clone();
         let stats = g.var(node, 1);
-        let id = g.apply(AdaLn::Bwd, &[grad, ins[0], stats, ins[2]])?;
+        let id = g.apply(AdaLn::Bwd { norm }, &[grad, ins[0], stats, ins[2]])?;
         Ok((0..3).map(|out| Some(g.var(id, out))).collect())
     }
 
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
         match *self {
-            AdaLn::Fwd { ln_eps } => Some(in_primitives(g, ins, f64::from(ln_eps))),
-            AdaLn::Bwd => None,
+            AdaLn::Fwd { norm, eps } => Some(in_primitives(g, ins, norm, f64::from(eps))),
+            AdaLn::Bwd { .. } => None,
         }
     }
 }
@@ -139,7 +164,7 @@ fn rows_per_pass(d: usize) -> usize {
     (1024 / d.max(1)).clamp(1, ROWS)
 }
 
-fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
+fn fwd<F: Real>(io: CpuIo<'_, F>, norm: Norm, eps: F) {
     let &[_, t, d] = io.shape(0) else {
         unreachable!("checked by infer")
     };
@@ -159,11 +184,16 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
                         let x = &x[first * d..][..y.len()];
                         let rows = stats.chunks_exact_mut(2).zip(x.chunks_exact(d));
                         for (stats, x) in rows {
-                            stats[0] = slice::sum_of(
-                                [x],
-                                #[inline(always)]
-                                |[x]| x,
-                            ) / n;
+                            stats[0] = match norm {
+                                Norm::Rms => F::ZERO,
+                                Norm::Layer => {
+                                    slice::sum_of(
+                                        [x],
+                                        #[inline(always)]
+                                        |[x]| x,
+                                    ) / n
+                                }
+                            };
                         }
                         let rows = stats.chunks_exact_mut(2).zip(x.chunks_exact(d));
                         for (stats, x) in rows {
@@ -173,7 +203,7 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
                                 #[inline(always)]
                                 |[x]| (x - mean) * (x - mean),
                             );
-                            stats[1] = F::ONE / (squares / n + ln_eps).sqrt();
+                            stats[1] = F::ONE / (squares / n + eps).sqrt();
                         }
                         let rows = y.chunks_exact_mut(d).zip(stats.chunks_exact(2));
                         for (row, ((y, stats), x)) in rows.zip(x.chunks_exact(d)).enumerate() {
@@ -194,8 +224,8 @@ fn fwd<F: Real>(io: CpuIo<'_, F>, ln_eps: F) {
 }
 
 /// With `x̂ = (x - mean) rstd` and `h = g (1 + scale)`: `gx = rstd (h - mean(h) - x̂ mean(h x̂))`, `gshift = Σ_t g`,
-/// `gscale = Σ_t g x̂`.
-fn bwd<F: Real>(io: CpuIo<'_, F>) {
+/// `gscale = Σ_t g x̂`; for the RMS norm without the two means that center.
+fn bwd<F: Real>(io: CpuIo<'_, F>, norm: Norm) {
     let &[_, t, d] = io.shape(1) else {
         unreachable!("checked by infer")
     };
@@ -239,11 +269,14 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
                             means.iter_mut().zip(rows.zip(stats.chunks_exact(2)))
                         {
                             let (mean, rstd) = (stats[0], stats[1]);
-                            let h = slice::sum_of(
-                                [gx],
-                                #[inline(always)]
-                                |[h]| h,
-                            );
+                            let h = match norm {
+                                Norm::Rms => F::ZERO,
+                                Norm::Layer => slice::sum_of(
+                                    [gx],
+                                    #[inline(always)]
+                                    |[h]| h,
+                                ),
+                            };
                             let hx = slice::sum_of(
                                 [gx, x],
                                 #[inline(always)]
@@ -267,15 +300,20 @@ fn bwd<F: Real>(io: CpuIo<'_, F>) {
     );
 }
 
-fn in_primitives(g: &mut Graph, ins: &[Var], ln_eps: f64) -> Result<Vec<Var>> {
+fn in_primitives(g: &mut Graph, ins: &[Var], norm: Norm, eps: f64) -> Result<Vec<Var>> {
     let (x, shift, scale) = (ins[0], ins[1], ins[2]);
     let shape = g.shape(x).clone();
-    let mean = reduce::mean(g, x, &[2])?;
-    let means = reduce::broadcast(g, mean, shape.clone())?;
-    let centered = pointwise::sub(g, x, means)?;
+    let (mean, centered) = match norm {
+        Norm::Rms => (g.constant(0.0, [shape[0], shape[1], 1]), x),
+        Norm::Layer => {
+            let mean = reduce::mean(g, x, &[2])?;
+            let means = reduce::broadcast(g, mean, shape.clone())?;
+            (mean, pointwise::sub(g, x, means)?)
+        }
+    };
     let squares = pointwise::square(g, centered)?;
     let variance = reduce::mean(g, squares, &[2])?;
-    let variance = pointwise::affine(g, variance, 1.0, ln_eps)?;
+    let variance = pointwise::affine(g, variance, 1.0, eps)?;
     let rstd = pointwise::rsqrt(g, variance)?;
     let rstds = reduce::broadcast(g, rstd, shape.clone())?;
     let normal = pointwise::mul(g, centered, rstds)?;
@@ -290,19 +328,22 @@ fn in_primitives(g: &mut Graph, ins: &[Var], ln_eps: f64) -> Result<Vec<Var>> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let case = |b, t, d| {
+    let case = |norm, b, t, d| {
         let per_sample = Type::f32([b, d]);
         Case::with_grad(
-            AdaLn::Fwd { ln_eps: 1e-6 },
+            AdaLn::Fwd { norm, eps: 1e-6 },
             &[Type::f32([b, t, d]), per_sample.clone(), per_sample],
             &[0, 1, 2],
         )
     };
     vec![
-        case(1, 1, 1),
-        case(1, 1, 3),
-        case(2, 3, 5),
-        case(3, 4, 70),
-        case(1, 16, 384),
+        case(Norm::Layer, 1, 1, 1),
+        case(Norm::Layer, 1, 1, 3),
+        case(Norm::Layer, 2, 3, 5),
+        case(Norm::Layer, 3, 4, 70),
+        case(Norm::Layer, 1, 16, 384),
+        case(Norm::Rms, 1, 1, 3),
+        case(Norm::Rms, 2, 3, 5),
+        case(Norm::Rms, 3, 4, 70),
     ]
 }

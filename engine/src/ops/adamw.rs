@@ -1,4 +1,4 @@
-//! The optimizer on flat arenas: gradient norm, AdamW with the moving average of the weights, gradient accumulation.
+//! The optimizer on flat arenas: gradient norm, AdamW with the moving average of the weights, other averages, gradient accumulation.
 
 use super::Case;
 use crate::error::Result;
@@ -8,8 +8,8 @@ use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::simd::vectorize;
 use crate::shape::{Type, expect};
 use sit_shaders::{
-    ADAMW_ACCUMULATE, ADAMW_NORM, ADAMW_NORM_PART, ADAMW_STEP, AdamwDims, AdamwNormDims,
-    AdamwNormPartDims,
+    ADAMW_ACCUMULATE, ADAMW_AVERAGE, ADAMW_NORM, ADAMW_NORM_PART, ADAMW_STEP, AdamwAverageDims,
+    AdamwDims, AdamwNormDims, AdamwNormPartDims,
 };
 
 /// Number of partial sums of the gradient norm: enough to fill a GPU, few enough for one workgroup to add.
@@ -30,6 +30,8 @@ enum AdamW {
     Norm,
     /// grads `[n]`, stats `[2]`, hyper `[N_HYPER]`; in place params, m, v, ema `[n]`
     Step,
+    /// params `[n]`, stats `[2]`, rates `[K]`; in place average `[n]`, with the rate of this number
+    Average(usize),
     /// grads `[n]`, keep `[1]`; in place acc `[n]`
     Accumulate,
 }
@@ -70,6 +72,22 @@ pub fn step(
         .map(|_| ())
 }
 
+/// `average = average + rates[number] · (params - average)` on segments `[n]`, with rates `[K]`. If the flag in `stats` is set,
+/// nothing changes. The rate is 1 - decay: of a decay near 1, f32 would hold few digits of that.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes do not fit, or there is no rate of this number.
+pub fn average(
+    g: &mut Graph,
+    params: Var,
+    stats: Var,
+    (rates, number): (Var, usize),
+    average: Var,
+) -> Result<()> {
+    g.apply(AdamW::Average(number), &[params, stats, rates, average])
+        .map(|_| ())
+}
+
 /// `acc = grads` when keep `[1]` is 0, else `acc = acc + grads`, on segments `[n]`.
 ///
 /// # Errors
@@ -86,6 +104,7 @@ impl Define for AdamW {
             AdamW::NormPart => "adamw_norm_part",
             AdamW::Norm => "adamw_norm",
             AdamW::Step => "adamw_step",
+            AdamW::Average(_) => "adamw_average",
             AdamW::Accumulate => "adamw_accumulate",
         }
     }
@@ -134,6 +153,25 @@ impl Define for AdamW {
                 }
                 Ok(vec![])
             }
+            &AdamW::Average(number) => {
+                expect(name, "stats", &ins[1], [2], "it holds norm and flag")?;
+                let n_rates = ins[2].shape.numel().max(number + 1);
+                expect(
+                    name,
+                    "rates",
+                    &ins[2],
+                    [n_rates],
+                    format_args!("rate {number} is used"),
+                )?;
+                expect(
+                    name,
+                    "average",
+                    &ins[3],
+                    grads.shape.clone(),
+                    format_args!("params is {grads:?}"),
+                )?;
+                Ok(vec![])
+            }
             AdamW::Accumulate => {
                 expect(name, "keep", &ins[1], [1], "it is one number")?;
                 expect(
@@ -152,6 +190,7 @@ impl Define for AdamW {
         match self {
             AdamW::NormPart | AdamW::Norm => &[],
             AdamW::Step => &[3, 4, 5, 6],
+            AdamW::Average(_) => &[3],
             AdamW::Accumulate => &[2],
         }
     }
@@ -185,6 +224,15 @@ impl Define for AdamW {
                 .input("m", 4)
                 .input("v", 5)
                 .input("ema", 6),
+            &AdamW::Average(number) => {
+                let number = number as u32;
+                let grid = ADAMW_AVERAGE.grid_flat(n);
+                Launch::new(&ADAMW_AVERAGE, &AdamwAverageDims { n, number }, grid)
+                    .input("params", 0)
+                    .input("stats", 1)
+                    .input("rates", 2)
+                    .input("average", 3)
+            }
             AdamW::Accumulate => Launch::new(
                 &ADAMW_ACCUMULATE,
                 &AdamwDims { n },
@@ -211,6 +259,7 @@ impl Define for AdamW {
                 });
             }
             AdamW::Step => step_cpu(io),
+            &AdamW::Average(number) => average_cpu(io, number),
             AdamW::Accumulate => {
                 let [grads, keep, ..] = io.ins;
                 let [acc, ..] = io.in_place;
@@ -298,6 +347,19 @@ fn step_cpu<F: Real>(io: CpuIo<'_, F>) {
     );
 }
 
+fn average_cpu<F: Real>(io: CpuIo<'_, F>, number: usize) {
+    let [params, stats, rates, ..] = io.ins;
+    let [average, ..] = io.in_place;
+    if stats[1] != F::ZERO {
+        return;
+    }
+    let rate = rates[number];
+    for_rows(rows_mut(average, 1), grain(1), |first, average| {
+        let pairs = average.iter_mut().zip(&params[first..]);
+        pairs.for_each(|(average, &p)| *average += rate * (p - *average));
+    });
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let flat = |n: usize| Type::f32([n]);
     let step = |n| {
@@ -314,6 +376,10 @@ pub(super) fn cases() -> Vec<Case> {
             ],
         )
     };
+    let average = |n, number| {
+        let ins = [flat(n), flat(2), flat(3), flat(n)];
+        Case::new(AdamW::Average(number), &ins)
+    };
     let accumulate = |n| Case::new(AdamW::Accumulate, &[flat(n), flat(1), flat(n)]);
     let norm_part = |n| Case::new(AdamW::NormPart, &[flat(n), flat(N_PARTS)]);
     vec![
@@ -323,6 +389,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(AdamW::Norm, &[flat(N_PARTS)]),
         step(1),
         step(1000),
+        average(1, 0),
+        average(1000, 2),
         accumulate(1),
         accumulate(1000),
     ]

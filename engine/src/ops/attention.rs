@@ -34,6 +34,38 @@ pub fn attention(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Var> {
     Ok(g.var(id, 0))
 }
 
+/// Attention of tokens to others: q `[B, T, D]`, kv `[B, S, 2D]` with rows `[k | v]` -> `[B, T, D]`, in heads as by [`attention`]. It
+/// is composed of primitives.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes do not fit.
+pub fn cross_attention(g: &mut Graph, q: Var, kv: Var, n_heads: usize) -> Result<Var> {
+    let (q_shape, kv_shape) = (g.shape(q).clone(), g.shape(kv).clone());
+    let (&[b, t, d], &[_, s, width]) = (&q_shape[..], &kv_shape[..]) else {
+        return Err(Error::Shape(format!(
+            "cross_attention: q is {q_shape} and kv {kv_shape}, expected [B, T, D] and [B, S, 2D]"
+        )));
+    };
+    if kv_shape[0] != b || width != 2 * d || n_heads == 0 || d % n_heads != 0 {
+        return Err(Error::Shape(format!(
+            "cross_attention: q is {q_shape} and kv {kv_shape}, expected [B, S, 2D] beside [B, T, D] with a width divisible by {n_heads} heads"
+        )));
+    }
+    let head_dim = d / n_heads;
+    let q = g.reshape(q, [b, t, n_heads, head_dim])?;
+    let q = axes::permute(g, q, &[0, 2, 1, 3])?;
+    let kv = g.reshape(kv, [b, s, 2, n_heads, head_dim])?;
+    let kv = axes::permute(g, kv, &[2, 0, 3, 1, 4])?;
+    let mut part = |i| {
+        let part = axes::slice(g, kv, 0, i..i + 1)?;
+        g.reshape(part, [b, n_heads, s, head_dim])
+    };
+    let (k, v) = (part(0)?, part(1)?);
+    let (heads, _) = of_heads(g, q, k, v)?;
+    let o = axes::permute(g, heads, &[0, 2, 1, 3])?;
+    g.reshape(o, [b, t, d])
+}
+
 impl Attention {
     fn n_heads(&self) -> usize {
         let (Attention::Fwd { n_heads } | Attention::Bwd { n_heads }) = *self;
@@ -202,7 +234,7 @@ impl Define for Attention {
     }
 }
 
-/// With heads as an axis: `[B, T, 3D]` to q, k and v `[B, H, T, hd]`; the scores `[B, H, T, T]` are materialized.
+/// With heads as an axis: `[B, T, 3D]` to q, k and v `[B, H, T, hd]`.
 fn in_primitives(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Vec<Var>> {
     let (b, t, width) = (g.shape(qkv)[0], g.shape(qkv)[1], g.shape(qkv)[2] / 3);
     let head_dim = width / n_heads;
@@ -213,24 +245,32 @@ fn in_primitives(g: &mut Graph, qkv: Var, n_heads: usize) -> Result<Vec<Var>> {
         g.reshape(part, [b, n_heads, t, head_dim])
     };
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let (heads, lse) = of_heads(g, q, k, v)?;
+    let o = axes::permute(g, heads, &[0, 2, 1, 3])?;
+    let o = g.reshape(o, [b, t, width])?;
+    let lse = g.reshape(lse, [b, n_heads, t])?;
+    Ok(vec![o, lse])
+}
+
+/// `softmax(q kᵀ / √hd) v` of each head, in primitives: q `[B, H, T, hd]`, k and v `[B, H, S, hd]` -> `[B, H, T, hd]`, and the
+/// log-sum-exp `[B, H, T, 1]`. The scores `[B, H, T, S]` are materialized.
+fn of_heads(g: &mut Graph, q: Var, k: Var, v: Var) -> Result<(Var, Var)> {
+    let out = g.shape(q).clone();
     let scores = matmul::matmul(g, q, k, false, true)?;
-    let scores = pointwise::scale(g, scores, 1.0 / (head_dim as f64).sqrt())?;
+    let shape = g.shape(scores).clone();
+    let scores = pointwise::scale(g, scores, 1.0 / (out.last() as f64).sqrt())?;
     // Subtracting any constant gives the same softmax, so no gradient needs to flow through the maximum.
     let most = reduce::max(g, scores, &[3])?;
     let most = g.stop_gradient(most);
-    let all = reduce::broadcast(g, most, [b, n_heads, t, t])?;
+    let all = reduce::broadcast(g, most, shape)?;
     let below = pointwise::sub(g, scores, all)?;
     let weights = pointwise::exp(g, below)?;
     let total = reduce::sum(g, weights, &[3])?;
     let sums = matmul::matmul(g, weights, v, false, false)?;
-    let totals = reduce::broadcast(g, total, [b, n_heads, t, head_dim])?;
+    let totals = reduce::broadcast(g, total, out)?;
     let heads = pointwise::div(g, sums, totals)?;
-    let o = axes::permute(g, heads, &[0, 2, 1, 3])?;
-    let o = g.reshape(o, [b, t, width])?;
     let log = pointwise::ln(g, total)?;
-    let lse = pointwise::add(g, most, log)?;
-    let lse = g.reshape(lse, [b, n_heads, t])?;
-    Ok(vec![o, lse])
+    Ok((heads, pointwise::add(g, most, log)?))
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -298,17 +298,26 @@ fn permute_cpu<F: Real>(y: &mut [F], sizes: &[usize], x: &[F], strides: &[usize]
         return y.copy_from_slice(x);
     };
     for_rows(rows_mut(y, len), grain(len), |first, y| {
-        for (row, y) in y.chunks_exact_mut(len).enumerate() {
-            let (mut rest, mut at) = (first + row, 0);
-            for (&size, &stride) in sizes.iter().zip(strides).rev() {
-                at += rest % size * stride;
-                rest /= size;
-            }
+        let (mut rest, mut at, mut index) = (first, 0, [0; MAX_AXES]);
+        for axis in (0..sizes.len()).rev() {
+            index[axis] = rest % sizes[axis];
+            at += index[axis] * strides[axis];
+            rest /= sizes[axis];
+        }
+        for y in y.chunks_exact_mut(len) {
             if stride == 1 {
                 y.copy_from_slice(&x[at..][..len]);
             } else {
                 let elements = y.iter_mut().zip(x[at..].iter().step_by(stride.max(1)));
                 elements.for_each(|(y, &x)| *y = x);
+            }
+            // Counts the rows like an odometer: a division for each would take longer than a short row.
+            for axis in (0..sizes.len()).rev() {
+                (index[axis], at) = (index[axis] + 1, at + strides[axis]);
+                if index[axis] < sizes[axis] {
+                    break;
+                }
+                (index[axis], at) = (0, at - sizes[axis] * strides[axis]);
             }
         }
     });

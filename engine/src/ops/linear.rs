@@ -319,8 +319,13 @@ fn saved(g: &Graph, node: NodeId) -> Result<Var> {
     Ok(g.var(node, 1))
 }
 
-/// The kernel for a weight `[N, K]`. It must not depend on the number of rows, so that a row's bits do not depend on its batch.
-fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'static Kernel {
+/// The kernel for a weight `[N, K]`, or `[N, .., K]` of a convolution. It must not depend on the number of rows, so that a row's bits do not depend on its batch.
+pub(super) fn variant(
+    n: u32,
+    k: u32,
+    wide: &'static Kernel,
+    any: &'static Kernel,
+) -> &'static Kernel {
     let multiple = wide.constant("MULTIPLE").unwrap_or(1);
     if n.is_multiple_of(multiple) && k.is_multiple_of(multiple) {
         wide
@@ -331,7 +336,7 @@ fn variant(n: u32, k: u32, wide: &'static Kernel, any: &'static Kernel) -> &'sta
 
 /// Rows of `g [M, N]` and `x [M, K]` that one workgroup accumulates into its tile of gw. A weight has few tiles and a batch has
 /// many rows, so the rows are split into slices until there are enough workgroups for a large GPU.
-fn slice_rows(m: usize, n: usize, k: usize) -> usize {
+pub(super) fn slice_rows(m: usize, n: usize, k: usize) -> usize {
     const ENOUGH_WORKGROUPS: usize = 256;
     // With shorter slices, adding them up costs more than the parallelism gains.
     const MIN_ROWS: usize = 256;
@@ -391,6 +396,11 @@ fn launch_bwd_w(io: &Io) -> Vec<Launch> {
     let products = Launch::new(kernel, &dims, kernel.grid([k, n, slices]))
         .input("g", 0)
         .input("x", 1);
+    with_sums(products, [n, k, slices])
+}
+
+/// The launch of the products of each slice, and those that add the slices of gw `[N, K]` and gb `[N]`.
+pub(super) fn with_sums(products: Launch, [n, k, slices]: [u32; 3]) -> Vec<Launch> {
     if slices == 1 {
         return vec![products.output("gw", 0).output("gb", 1)];
     }

@@ -13,11 +13,14 @@ pub mod axes;
 pub(crate) mod bound;
 pub mod chunk;
 pub(crate) mod control;
+pub mod conv;
+pub mod cross_entropy;
 #[doc(hidden)]
 pub mod embed;
 #[doc(hidden)]
 pub mod gate;
 pub mod gather;
+pub mod group_norm;
 #[doc(hidden)]
 pub mod guide;
 #[doc(hidden)]
@@ -27,7 +30,11 @@ pub mod loss;
 pub mod matmul;
 pub mod patch;
 pub mod pointwise;
+pub mod qk_norm;
 pub mod reduce;
+pub mod resample;
+pub mod rotary;
+pub mod swiglu;
 
 use crate::graph::Op;
 use crate::shape::Type;
@@ -86,9 +93,12 @@ pub const ALL: &[Stem] = &[
     ("bound", bound::cases),
     ("chunk", chunk::cases),
     ("control", control::cases),
+    ("conv", conv::cases),
+    ("cross_entropy", cross_entropy::cases),
     ("embed", embed::cases),
     ("gate", gate::cases),
     ("gather", gather::cases),
+    ("group_norm", group_norm::cases),
     ("guide", guide::cases),
     ("lincomb", lincomb::cases),
     ("linear", linear::cases),
@@ -96,5 +106,9 @@ pub const ALL: &[Stem] = &[
     ("matmul", matmul::cases),
     ("patch", patch::cases),
     ("pointwise", pointwise::cases),
+    ("qk_norm", qk_norm::cases),
     ("reduce", reduce::cases),
+    ("resample", resample::cases),
+    ("rotary", rotary::cases),
+    ("swiglu", swiglu::cases),
 ];

@@ -2,7 +2,7 @@
 
 use super::Sampling;
 use super::plan::{Form, NEXT, TAKEN, TOLERANCE};
-use super::write::{FormProgram, Writer};
+use super::write::{FormProgram, Writer, write_labels};
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
 use crate::transport::{Adaptive, Step};
@@ -46,7 +46,7 @@ impl Sampling<Model> {
         self.validate()?;
         let solver = Adaptive::new(self.model.transport(), &self.sampler)?;
         let [drift, attempt] = self.adaptive_forms(&solver)?;
-        let (io, batch) = (self.model.io(), self.batch);
+        let (io, batch) = (self.io(), self.batch);
         let mut attempts = Attempts {
             drift: FormProgram::new(&self, drift)?,
             attempt: FormProgram::new(&self, attempt)?,
@@ -81,7 +81,7 @@ impl<M: AsRef<crate::model::Blueprint>> Sampling<M> {
                 ..step.form()
             },
             // Every image has its own times, so the guided program also serves times outside the interval.
-            is_guided: self.guidance.scale != 1.0,
+            guided: self.guides(true),
             has_error: is_adaptive,
             is_adaptive,
         };
@@ -114,7 +114,7 @@ impl Attempts {
         self.writer.step(&mut self.drift, &self.sampling, &steps)?;
         let states = self.padded(x);
         let labels = self.all_labels(y);
-        write_labels(&mut self.drift, &labels)?;
+        write_labels(&mut self.drift.program, &labels)?;
         self.drift.program.write("x", &states)?;
         self.drift.program.run()?;
         let program = &self.drift.program;
@@ -142,7 +142,7 @@ impl Attempts {
         let labels = self.all_labels(y);
         self.writer
             .step(&mut self.attempt, &self.sampling, &[*step])?;
-        write_labels(&mut self.attempt, &labels)?;
+        write_labels(&mut self.attempt.program, &labels)?;
         let program = &mut self.attempt.program;
         for (name, values) in NEXT.into_iter().zip(&next) {
             program.write(name, values)?;
@@ -212,14 +212,4 @@ impl Attempts {
         }
         values
     }
-}
-
-/// Writes the labels `[2B]`, conditional first, as far as the program has them.
-pub(super) fn write_labels(to: &mut FormProgram, labels: &[u32]) -> Result<()> {
-    // A network may ignore the label.
-    if to.program.plan().has_input("y") {
-        let n = to.program.plan().input("y")?.ty.shape.numel();
-        to.program.write_u32("y", &labels[..n])?;
-    }
-    Ok(())
 }

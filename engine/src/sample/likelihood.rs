@@ -157,7 +157,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     fn flow(&self, trace: Trace) -> Result<Flow> {
         self.validate()?;
         let scale = self.guidance.scale;
-        if scale != 1.0 || self.guide.is_some() {
+        if scale != 1.0 || self.weak.is_some() || self.classifier.is_some() {
             return Err(Error::setting(
                 "guidance",
                 format!(

@@ -52,9 +52,11 @@ pub use vlb::{VariationalBound, Vlb};
 
 use crate::error::{Error, Result};
 use crate::graph::Plan;
-use crate::model::{Blueprint, Model};
-use crate::transport::{Adaptive, Guidance, GuidanceChannels, Sampler, Step, schedule};
-use field::Field;
+use crate::model::{Blueprint, Model, NetworkIo};
+use crate::transport::{
+    Adaptive, Guidance, GuidanceChannels, Sampler, Step, is_finite_f32, schedule,
+};
+use field::{Field, Guided};
 use plan::Form;
 
 /// Maximum images per batch.
@@ -65,7 +67,10 @@ const MAX_BATCH: usize = 1 << 20;
 #[must_use]
 pub struct Sampling<M> {
     model: M,
-    guide: Option<M>,
+    /// The weak network of autoguidance, and its scale.
+    weak: Option<(M, f64)>,
+    /// The classifier that guides, and its scale.
+    classifier: Option<(M, f64)>,
     sampler: Sampler,
     guidance: Guidance,
     batch: usize,
@@ -93,12 +98,68 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         Sampling { guidance, ..self }
     }
 
-    /// Autoguidance: `weak` replaces the unconditional evaluation, `weak + scale (this - weak)`. It may be a different network, for
-    /// the same images, classes and transport. Sets the scale of [`Self::guided`], whose interval applies.
+    /// Autoguidance: `weak + scale (this - weak)`, where `this` may have classifier-free guidance of its own. The weak one may be a
+    /// different network, for the same images, classes and transport. The interval of [`Self::guided`] applies.
     pub fn autoguidance(mut self, weak: M, scale: f64) -> Self {
-        self.guide = Some(weak);
-        self.guidance.scale = scale;
+        self.weak = Some((weak, scale));
         self
+    }
+
+    /// Classifier guidance: the score becomes `s + scale grad log p(y | x, t)`, with the probability p of a
+    /// [`Classifier`](crate::model::Classifier) of states on the same path. At t = 0, where the state has nothing of the data, the gradient
+    /// counts as 0. The model may have no classes; then the labels are the classifier's. The interval of [`Self::guided`] applies.
+    pub fn classifier_guidance(mut self, classifier: M, scale: f64) -> Self {
+        self.classifier = Some((classifier, scale));
+        self
+    }
+
+    /// Shapes of the images, and the number of classes that labels choose from.
+    fn io(&self) -> NetworkIo {
+        let mut io = self.model.as_ref().io();
+        if let Some((classifier, _)) = self.classifier.as_ref().filter(|_| io.n_classes == 0) {
+            io.n_classes = classifier.as_ref().io().n_classes;
+        }
+        io
+    }
+
+    /// The networks, in the order of their parameter sets.
+    fn networks(&self) -> impl Iterator<Item = &M> {
+        let guides = self.weak.iter().chain(&self.classifier);
+        std::iter::once(&self.model).chain(guides.map(|(model, _)| model))
+    }
+
+    /// What guides where guidance applies or not.
+    fn guides(&self, covered: bool) -> Guided {
+        let has = |guide: &Option<(M, f64)>, none: f64| {
+            covered && guide.as_ref().is_some_and(|(_, scale)| *scale != none)
+        };
+        Guided {
+            class: covered && self.guidance.scale != 1.0,
+            weak: has(&self.weak, 1.0),
+            classifier: has(&self.classifier, 0.0),
+        }
+    }
+
+    /// The scale of autoguidance at time `t`: 1 where it does not apply.
+    fn weak_scale_at(&self, t: f64) -> f64 {
+        match &self.weak {
+            Some((_, scale)) if self.guidance.covers(t) => *scale,
+            _ => 1.0,
+        }
+    }
+
+    /// What the gradient of the classifier with respect to the network's input adds to the prediction at time `t`: the score is an affine
+    /// function of the prediction, and the network's input a multiple of the state.
+    fn push_at(&self, t: f64) -> f64 {
+        let Some((_, scale)) = self.classifier.as_ref().filter(|_| self.guidance.covers(t)) else {
+            return 0.0;
+        };
+        let transport = self.model.as_ref().transport();
+        let score_by_out = transport.score(t).map_or(0.0, |score| score.out);
+        match score_by_out == 0.0 {
+            true => 0.0,
+            false => scale * transport.input_scale(t) / score_by_out,
+        }
     }
 
     /// Images per batch. Memory and speed depend on it, the images do not.
@@ -132,15 +193,31 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         let model = self.model.as_ref();
         self.guidance.validate()?;
         let io = model.io();
-        if let Some(guide) = self.guide.as_ref().map(AsRef::as_ref) {
-            field::check_guide(model, guide)?;
-            if self.guidance.channels != GuidanceChannels::All {
+        field::check_prediction(model, "model")?;
+        for (key, guide) in [
+            ("autoguide_scale", &self.weak),
+            ("classifier_scale", &self.classifier),
+        ] {
+            if let Some((_, scale)) = guide.as_ref().filter(|(_, scale)| !is_finite_f32(*scale)) {
+                return Err(Error::setting(
+                    key,
+                    format!("got {scale}, expected a finite scale"),
+                ));
+            }
+        }
+        if let Some((classifier, _)) = &self.classifier {
+            field::check_classifier(model, classifier.as_ref())?;
+        }
+        if let Some((weak, _)) = &self.weak {
+            field::check_weak(model, weak.as_ref())?;
+            if self.guidance.scale == 1.0 && self.guidance.channels != GuidanceChannels::All {
                 return Err(Error::setting(
                     "guidance_channels",
                     "expected all, as autoguidance changes every channel",
                 ));
             }
-        } else if self.guidance.scale != 1.0 && io.n_classes == 0 {
+        }
+        if self.guidance.scale != 1.0 && io.n_classes == 0 {
             return Err(Error::setting(
                 "guidance",
                 "this model has no classes, so there is nothing to guide by",
@@ -159,7 +236,8 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     fn field(&self) -> Field<'_> {
         Field {
             model: self.model.as_ref(),
-            guide: self.guide.as_ref().map(AsRef::as_ref),
+            weak: self.weak.as_ref().map(|(weak, _)| weak.as_ref()),
+            classifier: self.classifier.as_ref().map(|(model, _)| model.as_ref()),
             channels: self.guidance.channels,
             batch: self.batch,
         }
@@ -187,7 +265,9 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     }
 
     fn forms(&self, steps: &[Step]) -> Vec<Form> {
-        plan::forms(steps, &self.guidance, self.keep_error)
+        let covers = |&t: &f64| self.guidance.covers(t);
+        let guided = |step: &Step| self.guides(step.times().iter().any(covers));
+        plan::forms(steps, guided, self.keep_error)
     }
 
     /// The forms of all steps, each once; of an adaptive solver, the drift's and the attempt's.
@@ -214,9 +294,11 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
             slots += self.plan(form)?.slot_bytes();
         }
         let arena = |model: &M| model.as_ref().layout().arena_bytes();
-        let guide = self.guide.as_ref().map(arena);
+        let of = |guide: &Option<(M, f64)>| guide.as_ref().map(|(model, _)| arena(model));
+        let (weak, classifier) = (of(&self.weak), of(&self.classifier));
         let parts = std::iter::once(("parameters", arena(&self.model)))
-            .chain(guide.map(|bytes| ("parameters of the guide", bytes)))
+            .chain(weak.map(|bytes| ("parameters of the guide", bytes)))
+            .chain(classifier.map(|bytes| ("parameters of the classifier", bytes)))
             .chain([("activations", slots)]);
         Ok(parts.collect())
     }
@@ -228,7 +310,8 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     pub fn new(model: M, sampler: Sampler) -> Self {
         Sampling {
             model,
-            guide: None,
+            weak: None,
+            classifier: None,
             sampler,
             guidance: Guidance::default(),
             batch: 64,

@@ -1,19 +1,20 @@
 //! The plan of a step, for each form.
 
-use super::field::Field;
+use super::field::{Field, Guided};
 use crate::error::Result;
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Plan, Var};
+use crate::model::Blueprint;
 use crate::ops::ancestral::{self, Noise};
 use crate::ops::lincomb::{MAX_TERMS, lincomb};
 use crate::ops::{control, loss};
-use crate::transport::{Guidance, Step, StepForm};
+use crate::transport::{Step, StepForm};
 
 /// Determines the program that computes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form {
     pub step: StepForm,
-    pub is_guided: bool,
+    pub guided: Guided,
     /// Whether the error is estimated.
     pub has_error: bool,
     /// Whether each sample takes or rejects the step before, and weighs the error by tolerances.
@@ -22,7 +23,11 @@ pub(super) struct Form {
 
 /// The form of each step. Of steps with as many evaluations and as much history, all add noise and scale the first state if one of
 /// them does (an SDE's last one with noise 0), so that they share a program.
-pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Vec<Form> {
+pub(super) fn forms(
+    steps: &[Step],
+    guided: impl Fn(&Step) -> Guided,
+    keep_error: bool,
+) -> Vec<Form> {
     let shared = |step: &Step| {
         let own = step.form();
         let same = |other: &StepForm| other.key() == own.key();
@@ -48,7 +53,7 @@ pub(super) fn forms(steps: &[Step], guidance: &Guidance, keep_error: bool) -> Ve
         };
         Form {
             step: step_form,
-            is_guided: step.times().iter().any(|&t| guidance.active(t)),
+            guided: guided(step),
             has_error: keep_error && step.error().is_some(),
             is_adaptive: false,
         }
@@ -78,6 +83,8 @@ pub(super) struct Names {
     pub scales: Vec<String>,
     /// The shares of the networks in each evaluation of autoguidance.
     pub shares: Vec<Row>,
+    /// The factors of prediction and gradient in each evaluation that a classifier guides.
+    pub pushes: Vec<Row>,
     pub start: Row,
     /// The state of each evaluation; the first one's may be the start itself.
     pub rows: Vec<Row>,
@@ -104,6 +111,7 @@ impl Names {
             times: (0..n).map(|i| format!("t{i}")).collect(),
             scales: (0..n).map(|i| format!("scale{i}")).collect(),
             shares: (0..n).map(|i| row(&format!("shares{i}"), 2)).collect(),
+            pushes: (0..n).map(|i| row(&format!("push{i}"), 2)).collect(),
             start: row("start", 2),
             rows: (0..n).map(|i| row(&format!("row{i}"), 1 + k + i)).collect(),
             history: (0..k).map(history).collect(),
@@ -142,7 +150,7 @@ pub(super) fn plan(
     let mut g = Graph::new();
     let images = field.model.io().images(field.batch);
     let x = g.input("x", images);
-    let mut net = field.build(&mut g, form.is_guided)?;
+    let mut net = field.build(&mut g, form.guided)?;
     let noise = form.step.is_noisy.then(|| g.input("noise", images));
     let mut start = x;
     let mut histories: Vec<Var> = (0..form.step.n_history)
@@ -225,8 +233,7 @@ pub(super) fn plan(
         weights,
         ..Request::default()
     };
-    let layouts = std::iter::once(field.model).chain(field.guide);
-    let layouts: Vec<_> = layouts.map(|model| model.layout()).collect();
+    let layouts: Vec<_> = field.networks().map(Blueprint::layout).collect();
     Plan::new(&g, &request, &layouts)
 }
 

@@ -5,7 +5,7 @@ mod read;
 use super::Sampling;
 use super::noise::{by_run, initial_noise, step_noise};
 use super::plan::{Form, unique};
-use super::write::{FormProgram, Writer};
+use super::write::{FormProgram, Writer, write_labels};
 use crate::error::{Error, Result};
 use crate::model::{Model, NetworkIo};
 use crate::text::count;
@@ -56,7 +56,7 @@ impl Session {
             let place = programs.iter().position(|p| p.form == *form);
             place.expect("made above")
         };
-        let (io, batch) = (sampling.model.io(), sampling.batch);
+        let (io, batch) = (sampling.io(), sampling.batch);
         Ok(Session {
             n_planned: steps.len(),
             forms: forms.iter().map(index).collect(),
@@ -103,7 +103,7 @@ impl Session {
             of.key() == own.key()
                 && noise
                 && first
-                && known.is_guided == form.is_guided
+                && known.guided == form.guided
                 && known.has_error == form.has_error
         };
         let end = self.steps[self.steps.len() - 1].t_next;
@@ -360,11 +360,7 @@ impl Session {
             self.labels[..batch].copy_from_slice(y);
             self.labels[batch..].fill(null);
             for FormProgram { program, .. } in &mut self.programs {
-                // A network may ignore the label.
-                if program.plan().has_input("y") {
-                    let n = program.plan().input("y")?.ty.shape.numel();
-                    program.write_u32("y", &self.labels[..n])?;
-                }
+                write_labels(program, &self.labels)?;
             }
         }
         self.programs[at].program.write("x", x)?;

@@ -1,6 +1,7 @@
 //! Writes the numbers of a step into the inputs of its program.
 
 use super::Sampling;
+use super::field::{LABELS, Y};
 use super::plan::{Form, Names, POSTERIOR, Row, plan};
 use crate::backend::Program;
 use crate::error::Result;
@@ -19,9 +20,8 @@ pub(super) struct FormProgram {
 
 impl FormProgram {
     pub fn new(sampling: &Sampling<Model>, form: Form) -> Result<Self> {
-        let models = std::iter::once(&sampling.model).chain(&sampling.guide);
-        let sets: Vec<_> = models.clone().map(Model::arenas).collect();
-        let weights = models.map(Model::weights).collect();
+        let sets: Vec<_> = sampling.networks().map(Model::arenas).collect();
+        let weights = sampling.networks().map(Model::weights).collect();
         let plan = plan(&sampling.field(), form, sampling.keep_out, weights)?;
         Ok(FormProgram {
             names: Names::new(&form),
@@ -124,20 +124,38 @@ impl Writer {
                 }
                 program.write(&names.times[i], &self.times[..n])?;
             }
-            let scale = |b: usize| sampling.guidance.scale_at(time(b));
-            if form.is_guided && sampling.guide.is_some() {
-                let shares = |b: usize| row(&[scale(b), 1.0 - scale(b)]);
-                write_rows(program, &names.shares[i], &mut self.coef, shares)?;
-            } else if form.is_guided {
+            if form.guided.class {
                 let scales = &mut self.times[..batch];
                 for (b, to) in scales.iter_mut().enumerate() {
-                    *to = scale(b) as f32;
+                    *to = sampling.guidance.scale_at(time(b)) as f32;
                 }
                 program.write(&names.scales[i], scales)?;
+            }
+            if form.guided.weak {
+                let shares = |b: usize| {
+                    let scale = sampling.weak_scale_at(time(b));
+                    row(&[scale, 1.0 - scale])
+                };
+                write_rows(program, &names.shares[i], &mut self.coef, shares)?;
+            }
+            if form.guided.classifier {
+                let push = |b: usize| row(&[1.0, sampling.push_at(time(b))]);
+                write_rows(program, &names.pushes[i], &mut self.coef, push)?;
             }
         }
         Ok(())
     }
+}
+
+/// Writes labels and then as many of the null class; a program has those that its networks read.
+pub(super) fn write_labels(program: &mut Program, labels: &[u32]) -> Result<()> {
+    for name in [Y, LABELS] {
+        if program.plan().has_input(name) {
+            let n = program.plan().input(name)?.ty.shape.numel();
+            program.write_u32(name, &labels[..n])?;
+        }
+    }
+    Ok(())
 }
 
 /// Coefficients of at most as many terms as a step has, with its noise.

@@ -54,6 +54,8 @@ pub enum Weights {
     Average,
     /// The weights as they are trained.
     Trained,
+    /// The average of this number in [`Training::averages`].
+    Another(u8),
 }
 
 impl Weights {
@@ -61,6 +63,7 @@ impl Weights {
         match self {
             Weights::Average => Arena::Ema,
             Weights::Trained => Arena::Params,
+            Weights::Another(number) => Arena::Average(number),
         }
     }
 }
@@ -122,8 +125,9 @@ impl Trainer {
         let grad = device.program(plans.grad, &[&arenas])?;
         let update = device.program(plans.update, &[&arenas])?;
         for (spec, values) in blueprint.initial(training.seed) {
-            arenas.write(Arena::Params, &spec.name, &values)?;
-            arenas.write(Arena::Ema, &spec.name, &values)?;
+            for weights in training.weights() {
+                arenas.write(weights.arena(), &spec.name, &values)?;
+            }
         }
         Ok(Trainer {
             objective: training.chosen_objective(),
@@ -163,7 +167,7 @@ impl Trainer {
         (self.n_updates, self.n_images) = (n_updates, n_images);
     }
 
-    /// Writes the moments of AdamW as a safetensors file; with both [`Weights`], this is all that is needed to resume.
+    /// Writes the moments of AdamW as a safetensors file; with all [`Weights`], this is all that is needed to resume.
     ///
     /// # Errors
     /// As [`Model::save`].
@@ -325,6 +329,14 @@ impl Trainer {
         if !self.report.skipped {
             let hyper = self.training.adamw.hyper(lr, self.n_updates + 1);
             self.update.write(optim::HYPER, &hyper)?;
+            let averages = &self.training.averages;
+            if !averages.is_empty() {
+                let mut rates = [0.0; optim::MAX_AVERAGES];
+                for (rate, average) in rates.iter_mut().zip(averages) {
+                    *rate = average.rate_after(self.n_updates) as f32;
+                }
+                self.update.write(optim::RATES, &rates[..averages.len()])?;
+            }
             self.update.run()?;
             let stats = self.update.read(optim::STATS).await?;
             self.report.skipped = stats[1] != 0.0;

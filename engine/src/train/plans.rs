@@ -52,14 +52,18 @@ impl Training {
         let plans = self.plans(&blueprint)?;
         let arena = blueprint.layout().arena_bytes();
         let accum = if self.accumulate > 1 { arena } else { 0 };
-        Ok(vec![
+        let mut parts = vec![
             ("parameters", arena),
             ("gradients", arena + accum),
             ("moments", 2 * arena),
             ("moving average", arena),
             ("activations", plans.grad.slot_bytes()),
             ("update", plans.update.slot_bytes()),
-        ])
+        ];
+        if !self.averages.is_empty() {
+            parts.push(("other averages", self.averages.len() as u64 * arena));
+        }
+        Ok(parts)
     }
 }
 
@@ -103,7 +107,7 @@ pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans
     };
     let plans = Plans {
         grad: Plan::new(&g, &request, &[layout])?,
-        update: optim::update_plan(layout, source)?,
+        update: optim::update_plan(layout, source, training.averages.len())?,
     };
     Ok((plans, ports))
 }

@@ -1,12 +1,12 @@
 //! The settings of a training run.
 
-use super::Trainer;
+use super::{Trainer, Weights};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::graph::Arena;
-use crate::model::{Blueprint, Network};
-use crate::objective::{Discrete, Matching, Objective};
-use crate::optim::AdamW;
+use crate::model::{Blueprint, IN_PAGE, Network, Output};
+use crate::objective::{Classify, Discrete, Matching, Objective};
+use crate::optim::{AdamW, Average, MAX_AVERAGES};
 use crate::transport::Transport;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ pub struct Training {
     pub(super) transport: Transport,
     objective: Option<Arc<dyn Objective>>,
     pub(super) adamw: AdamW,
+    pub(super) averages: Vec<Average>,
     pub(super) batch: usize,
     pub(super) accumulate: usize,
     class_dropout: f64,
@@ -34,6 +35,7 @@ impl Training {
             transport: Transport::default(),
             objective: None,
             adamw: AdamW::default(),
+            averages: Vec::new(),
             batch: 64,
             accumulate: 1,
             class_dropout: 0.1,
@@ -46,7 +48,7 @@ impl Training {
         Training { transport, ..self }
     }
 
-    /// Another objective than [`Matching`], or [`Discrete`] on the DDPM path, of the transport. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
+    /// Another objective than [`Matching`], [`Discrete`] on the DDPM path, or [`Classify`] for a classifier. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
     /// transport still says how the model is sampled.
     pub fn objective(self, objective: impl Objective + 'static) -> Self {
         Training {
@@ -58,6 +60,14 @@ impl Training {
     /// The optimizer and the moving average.
     pub fn adamw(self, adamw: AdamW) -> Self {
         Training { adamw, ..self }
+    }
+
+    /// Averages of the weights beside that of [`AdamW::ema_decay`], at most 8; each takes as much memory as the weights.
+    pub fn averages(self, averages: impl Into<Vec<Average>>) -> Self {
+        Training {
+            averages: averages.into(),
+            ..self
+        }
     }
 
     /// Images per forward and backward pass.
@@ -95,6 +105,9 @@ impl Training {
     pub(super) fn chosen_objective(&self) -> Arc<dyn Objective> {
         match &self.objective {
             Some(objective) => Arc::clone(objective),
+            None if self.network.output() == Output::Logits && !IN_PAGE => {
+                Arc::new(Classify::new(self.transport.clone()))
+            }
             None if self.transport.path.ddpm().is_some() => {
                 Arc::new(Discrete::new(self.transport.clone(), self.class_dropout))
             }
@@ -114,7 +127,8 @@ impl Training {
             Arena::MomentV,
             Arena::Ema,
         ];
-        always.into_iter().chain(accum).collect()
+        let averages = (0..self.averages.len()).map(|k| Arena::Average(k as u8));
+        always.into_iter().chain(accum).chain(averages).collect()
     }
 }
 
@@ -128,6 +142,16 @@ impl Training {
         self.network.validate(1)?;
         self.chosen_objective().validate(&self.network.io())?;
         self.adamw.validate()?;
+        self.averages.iter().try_for_each(Average::validate)?;
+        if self.averages.len() > MAX_AVERAGES {
+            return Err(Error::setting(
+                "averages",
+                format!(
+                    "got {}, expected at most {MAX_AVERAGES}",
+                    self.averages.len()
+                ),
+            ));
+        }
         for (key, n) in [("batch", self.batch), ("accumulate", self.accumulate)] {
             if !(1..=MAX_BATCH).contains(&n) {
                 return Err(Error::setting(
@@ -142,6 +166,18 @@ impl Training {
     /// The optimizer.
     pub fn optimizer(&self) -> &AdamW {
         &self.adamw
+    }
+
+    /// All weights that training keeps.
+    pub fn weights(&self) -> impl Iterator<Item = Weights> + use<> {
+        let others = 0..self.averages.len() as u8;
+        let first = [Weights::Trained, Weights::Average];
+        first.into_iter().chain(others.map(Weights::Another))
+    }
+
+    /// The averages beside that of the optimizer.
+    pub fn other_averages(&self) -> &[Average] {
+        &self.averages
     }
 
     /// Images per batch.

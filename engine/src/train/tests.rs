@@ -1,7 +1,7 @@
 //! Training of discrete diffusion: what the objective learns, and networks without a variance; and of a bridge between two data sets.
 
 use super::*;
-use crate::model::{Block, Dit};
+use crate::model::Dit;
 use crate::transport::{
     Base, Ddpm, DdpmLoss, DdpmSchedule, DdpmTimes, Path, Prediction, Transport, Variance,
 };
@@ -15,7 +15,7 @@ const TINY: Dit = Dit {
     n_heads: 2,
     n_classes: 3,
     learn_sigma: true,
-    block: Block::AdaLnZero,
+    ..Dit::SIT
 };
 
 fn discrete(change: impl FnOnce(&mut Ddpm)) -> Transport {

@@ -63,10 +63,15 @@ impl Guidance {
         Ok(())
     }
 
-    /// Whether time `t` needs the unconditional output. Noise beyond that of `t = 0`, which churn reaches, counts as `t = 0`.
-    pub fn active(&self, t: f64) -> bool {
+    /// Whether guidance applies at time `t`. Noise beyond that of `t = 0`, which churn reaches, counts as `t = 0`.
+    pub fn covers(&self, t: f64) -> bool {
         let t = t.clamp(0.0, 1.0);
-        self.scale != 1.0 && (self.interval[0]..=self.interval[1]).contains(&t)
+        (self.interval[0]..=self.interval[1]).contains(&t)
+    }
+
+    /// Whether time `t` needs the unconditional output.
+    pub fn active(&self, t: f64) -> bool {
+        self.scale != 1.0 && self.covers(t)
     }
 
     /// The scale at time `t`: 1 where guidance is not active.

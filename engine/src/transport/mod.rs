@@ -284,7 +284,7 @@ impl Coefs {
 }
 
 /// Whether a coefficient is still finite when rounded to f32, in which it is applied.
-fn is_finite_f32(value: f64) -> bool {
+pub(crate) fn is_finite_f32(value: f64) -> bool {
     (value as f32).is_finite()
 }
 

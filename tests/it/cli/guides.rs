@@ -27,6 +27,7 @@ fn an_earlier_checkpoint_guides_a_later_one() {
     let plain = states(folder, "--weights raw --ode heun --steps 3");
     assert_eq!(guided("1"), plain, "1 is the model alone");
     assert!(guided("2.5") != plain);
+    assert!(guided("2.5 --guidance 2") != guided("2.5"), "both together");
 
     run_ok(
         folder,
@@ -41,8 +42,8 @@ fn an_earlier_checkpoint_guides_a_later_one() {
             "--autoguide: none: ",
         ),
         (
-            "--autoguide run --autoguide-scale 2 --guidance 2",
-            "--guidance",
+            "--classifier run --classifier-scale 2",
+            "--classifier: got a network that predicts an image, expected a classifier",
         ),
         (
             "--autoguide wide --autoguide-scale 2",
@@ -96,9 +97,24 @@ fn every_method_of_the_ode_comes_to_the_same_end() {
 /// Training in one go and training with a stop in between give the same bits. The result is then sampled, exported and described.
 #[test]
 fn other_blocks_and_predictions_train_resume_and_sample() {
+    let designs = [
+        // The name that older files have.
+        "--set model.block=adaln",
+        "--set model.condition=cross-attention --set model.norm=rms",
+        "--set model.condition=in-context --set model.rope=true --set model.qk_norm=true",
+        "--set model.norm=rms --set model.mlp=swiglu --set model.qk_norm=true --set model.rope=true --set model.bottleneck=3 \
+         --set model.class_tokens=2 --set model.class_tokens_from=0",
+    ];
+    for design in designs {
+        train_resume_and_sample(design);
+    }
+}
+
+fn train_resume_and_sample(design: &str) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let set = "--set model.block=adaln --set transport.prediction=data --set transport.loss_weight=velocity";
+    let set =
+        format!("{design} --set transport.prediction=data --set transport.loss_weight=velocity");
     run_ok(folder, &format!("{TINY_RUN} {set}"));
     run_ok(
         folder,
@@ -129,13 +145,13 @@ fn other_blocks_and_predictions_train_resume_and_sample() {
     assert_eq!(done.code, Some(2), "{}", done.stderr);
     assert!(
         done.stderr
-            .contains("has model.block = adaln, the configuration has adaln-zero"),
+            .contains("those of the configuration adaln-zero"),
         "{}",
         done.stderr
     );
     let bad = run(
         folder,
-        &TINY_RUN.replace("--out run", "--out bad --set model.block=zero"),
+        &TINY_RUN.replace("--out run", "--out bad --set model.condition=zero"),
     );
     assert!(
         bad.stderr.contains("adaln-zero") && bad.code == Some(2),

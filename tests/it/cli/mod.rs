@@ -4,6 +4,7 @@ mod broken;
 mod classes;
 mod data;
 mod ddpm;
+mod ema;
 mod export;
 #[cfg(unix)]
 mod faults;

@@ -16,27 +16,32 @@ const LONG_RUN: &str = "train --preset digits-smoke --backend cpu --out run --se
      --set log.every_steps=7 --set log.checkpoint_every_steps=20 --set log.keep_last=2 --set log.keep_every_steps=100 \
      --set log.preview.every_steps=50 --set log.preview.steps=2";
 
+/// Other averages and their snapshots, for [`LONG_RUN`].
+const AVERAGES: &str = "--set train.ema_decay2=0.95 --set log.snapshots.every_steps=60";
+
 const RESUME: &str = "train --resume run --backend cpu";
 
 const LAST: &str = "run/step-00000300";
 
 /// The same run without a stop, for comparison.
 fn whole(folder: &Path) {
-    run_ok(folder, LONG_RUN);
+    run_ok(folder, &format!("{LONG_RUN} {AVERAGES}"));
     let kept = [100, 200, 280, 300].map(|step| format!("step-{step:08}"));
     assert_eq!(checkpoints(&folder.join("run")), kept);
 }
 
 #[track_caller]
 fn assert_same(got: &Path, want: &Path) {
-    for file in [
-        "model.safetensors",
-        "ema.safetensors",
-        "optim.safetensors",
-        "state.json",
-    ] {
-        let bytes = |folder: &Path| fs::read(folder.join(LAST).join(file)).unwrap();
-        assert!(bytes(got) == bytes(want), "{file} differs");
+    let snapshots = (60..=300)
+        .step_by(60)
+        .map(|step| format!("run/snapshots/step-{step:08}"));
+    for at in snapshots.chain([LAST.to_owned()]) {
+        let files = names(&want.join(&at));
+        assert_eq!(names(&got.join(&at)), files);
+        for file in files {
+            let bytes = |folder: &Path| fs::read(folder.join(&at).join(&file)).unwrap();
+            assert!(bytes(got) == bytes(want), "{at}/{file} differs");
+        }
     }
     let run = |folder: &Path| folder.join("run");
     let (got_lines, want_lines) = (metrics(&run(got)), metrics(&run(want)));
@@ -105,7 +110,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
     whole(want.path());
 
     // Before the first checkpoint.
-    let mut child = start(folder, LONG_RUN);
+    let mut child = start(folder, &format!("{LONG_RUN} {AVERAGES}"));
     wait(&mut child, || folder.join("run/config.toml").exists());
     kill(child);
     let mut child = start(folder, RESUME);
@@ -117,9 +122,9 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
         wait(&mut child, || is_saving(folder));
         sleep(Duration::from_millis(delay_ms));
         kill(child);
-        // Each checkpoint has its four files, whenever the process was killed.
+        // Each checkpoint has its seven files, whenever the process was killed.
         for checkpoint in checkpoints(&folder.join("run")) {
-            assert_eq!(names(&folder.join("run").join(checkpoint)).len(), 4);
+            assert_eq!(names(&folder.join("run").join(checkpoint)).len(), 7);
         }
     }
     // Some time after a line of metrics.

@@ -3,6 +3,7 @@
 mod command;
 mod ddpm;
 mod edm;
+mod later;
 mod model;
 mod ode;
 mod presets;

@@ -4,6 +4,7 @@ mod close;
 mod device;
 pub mod fixture;
 pub mod formula;
+pub mod later;
 pub mod net;
 pub mod official;
 pub mod ops;

@@ -5,7 +5,7 @@ use pollster::block_on;
 use sit_engine::backend::{Arenas, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Plan, SetId, Var};
-use sit_engine::model::{self, Block, Blueprint, Dit, Inputs, Model, Network};
+use sit_engine::model::{self, Blueprint, Dit, Inputs, Model, Network};
 use sit_engine::nn::{ParamSpec, Params};
 use sit_engine::ops::guide;
 use sit_engine::optim::{self, AdamW};
@@ -24,7 +24,7 @@ pub const TINY: Dit = Dit {
     n_heads: 4,
     n_classes: 10,
     learn_sigma: true,
-    block: Block::AdaLnZero,
+    ..Dit::SIT
 };
 
 /// The predictions that a path has.
@@ -50,15 +50,31 @@ pub fn sine_weights(scale: f64) -> Formula {
     Formula::stated(&format!("{scale}*sin(1.7*i+0.3*k)"))
 }
 
-/// The trained parameters of a network with their values by a formula of `i` and the parameter's number `k`.
+/// Values of a network's trained parameters.
+pub trait Weights {
+    /// Those of `spec`, which is trained parameter number `k`.
+    fn values(&self, k: usize, spec: &ParamSpec) -> Vec<f32>;
+}
+
+/// A formula of `i` and the parameter's number `k`.
+impl Weights for Formula {
+    fn values(&self, k: usize, spec: &ParamSpec) -> Vec<f32> {
+        self.with("k", k as f64).values(spec.shape.numel())
+    }
+}
+
+/// The trained parameters of a network with their values.
 ///
 /// # Panics
 /// When the sizes do not fit together.
-pub fn params(config: &Dit, weights: &Formula) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
+pub fn params(
+    config: &Dit,
+    weights: &impl Weights,
+) -> impl Iterator<Item = (String, Shape, Vec<f32>)> {
     let params = model::params(config).expect("valid sizes").into_iter();
     let params = params.filter(ParamSpec::is_trained).enumerate();
     params.map(|(k, spec)| {
-        let values = weights.with("k", k as f64).values(spec.shape.numel());
+        let values = weights.values(k, &spec);
         (spec.name, spec.shape, values)
     })
 }
@@ -67,7 +83,7 @@ pub fn params(config: &Dit, weights: &Formula) -> impl Iterator<Item = (String, 
 ///
 /// # Panics
 /// When the device refuses it.
-pub fn model(device: &Device, config: &Dit, transport: Transport, weights: &Formula) -> Model {
+pub fn model(device: &Device, config: &Dit, transport: Transport, weights: &impl Weights) -> Model {
     let model = Model::zeros(device, *config, transport).expect("it fits");
     for (name, _, values) in params(config, weights) {
         model.write(&name, &values).expect("the parameter is there");
@@ -83,7 +99,7 @@ pub fn arenas(
     device: &Device,
     blueprint: &Blueprint,
     config: &Dit,
-    weights: &Formula,
+    weights: &impl Weights,
     kinds: &[Arena],
 ) -> Arenas {
     let arenas = device.arenas(blueprint.layout(), kinds).expect("it fits");
@@ -113,7 +129,7 @@ pub fn run(program: &mut Program, output: &str) -> Vec<f32> {
 ///
 /// # Panics
 /// When the engine refuses it.
-pub fn network(device: &Device, config: &Dit, batch: usize, weights: &Formula) -> Program {
+pub fn network(device: &Device, config: &Dit, batch: usize, weights: &impl Weights) -> Program {
     let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
         evaluate(config, g, params, x, t, y)
@@ -126,7 +142,7 @@ pub fn network(device: &Device, config: &Dit, batch: usize, weights: &Formula) -
 ///
 /// # Panics
 /// When the engine refuses it.
-pub fn guided(device: &Device, config: &Dit, channels: usize, weights: &Formula) -> Program {
+pub fn guided(device: &Device, config: &Dit, channels: usize, weights: &impl Weights) -> Program {
     let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [2]), g.input_u32("y", [2]));
         let scale = g.input("scale", [1]);
@@ -147,7 +163,7 @@ fn program(
     device: &Device,
     config: &Dit,
     batch: usize,
-    weights: &Formula,
+    weights: &impl Weights,
     forward: impl FnOnce(&mut Graph, &mut Params, Var) -> Var,
 ) -> Program {
     let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
@@ -193,7 +209,7 @@ impl Training {
         device: &Device,
         config: &Dit,
         training: &train::Training,
-        weights: &Formula,
+        weights: &impl Weights,
     ) -> Training {
         let kinds = [
             Arena::Params,
@@ -227,12 +243,26 @@ impl Training {
             xt_coef.extend([at.x0, at.x1, 0.0, 0.0].map(|c| c as f32));
             loss_coef.extend([loss.weight, loss.out, loss.x0, loss.x1].map(|c| c as f32));
         }
+        self.losses_of(batch, &xt_coef, &loss_coef)
+    }
+
+    /// [`Training::losses`] of the output at the state x0 with the target x1, `mean((out - x1)²)`, whatever the transport is.
+    ///
+    /// # Panics
+    /// When the device fails.
+    pub fn square_errors(&mut self, batch: &Given) -> Vec<f32> {
+        let n = batch.t.len();
+        let (state, error) = ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, -1.0]);
+        self.losses_of(batch, &state.repeat(n), &error.repeat(n))
+    }
+
+    fn losses_of(&mut self, batch: &Given, xt_coef: &[f32], loss_coef: &[f32]) -> Vec<f32> {
         let floats = [
             ("x0", batch.x0),
             ("x1", batch.x1),
             ("t", batch.t),
-            ("xt_coef", &xt_coef[..]),
-            ("loss_coef", &loss_coef[..]),
+            ("xt_coef", xt_coef),
+            ("loss_coef", loss_coef),
         ];
         let grad = &mut self.grad;
         for (input, values) in floats {

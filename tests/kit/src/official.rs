@@ -4,7 +4,7 @@ use crate::fixture::{Arrays, Entry, Fixture};
 use crate::formula::Formula;
 use crate::net;
 use sit_engine::backend::Device;
-use sit_engine::model::{Block, Dit, ModelConfig, Network as _};
+use sit_engine::model::{Dit, ModelConfig, Network as _};
 use sit_engine::optim::AdamW;
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{
@@ -74,8 +74,8 @@ pub fn model(config: &Entry) -> Dit {
         depth: size("depth"),
         n_heads: size("num_heads"),
         n_classes: size("num_classes"),
-        learn_sigma: config.at("learn_sigma").flag(),
-        block: Block::AdaLnZero,
+        learn_sigma: config.get("learn_sigma").is_some_and(|sigma| sigma.flag()),
+        ..Dit::SIT
     }
 }
 

@@ -279,7 +279,7 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
             random.iter().map(|x| x * x).collect()
         }
         // Norm and flag.
-        ("adamw_step", 1) => vec![2.0, 0.0],
+        ("adamw_step" | "adamw_average", 1) => vec![2.0, 0.0],
         // lr, beta1, beta2, adam_eps, weight_decay, ema_decay, c1, c2, clip
         ("adamw_step", 2) => vec![1e-2, 0.9, 0.95, 1e-8, 0.1, 0.999, 3.69, 7.01, 1.0],
         ("adamw_accumulate", 1) => vec![1.0],

@@ -3,13 +3,15 @@
 //! Writes weights, inputs and the output of a forward for the other side to check. Then it does one training step or one forward
 //! for each line of standard input, and answers with the time. The two sides never work at the same time.
 
+mod conv;
+
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 use serde_json::json;
 use sit_engine::backend::{Choice, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Graph, Plan, SetId};
-use sit_engine::model::{Dit, Inputs, Model, Network};
+use sit_engine::model::{Dit, Inputs, Model, ModelConfig, Network, Unet};
 use sit_engine::nn::Params;
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::train::{Trainer, Weights};
@@ -18,24 +20,41 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
-/// What to run; [`Dit`] has the names of the sizes.
+/// What to run.
 #[derive(Deserialize)]
 struct Sizes {
-    model: Dit,
+    #[serde(flatten)]
+    network: Sized,
     batch: usize,
+}
+
+/// A family with its sizes, by their names here; or a convolution alone.
+#[derive(Deserialize)]
+#[serde(tag = "family", content = "model", rename_all = "lowercase")]
+enum Sized {
+    Dit(Dit),
+    Unet(Unet),
+    Conv(conv::Sizes),
 }
 
 const SEED: u64 = 0;
 const LEARNING_RATE: f64 = 1e-4;
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Done<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Done<()> {
     let args: Vec<String> = std::env::args().collect();
     let [_, sizes, exchange, backend] = &args[..] else {
         return Err("usage: peer SIZES.json EXCHANGE.safetensors cpu|gpu".into());
     };
-    let Sizes { model, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
-    let training = Trainer::builder(model).batch(batch).seed(SEED);
+    let Sizes { network, batch } = serde_json::from_slice(&std::fs::read(sizes)?)?;
     let device = Device::open(backend.parse::<Choice>()?)?;
+    let model = match network {
+        Sized::Dit(dit) => ModelConfig::Dit(dit),
+        Sized::Unet(unet) => ModelConfig::Unet(unet),
+        Sized::Conv(sizes) => return conv::run(&sizes, batch, &device, Path::new(exchange)),
+    };
+    let training = Trainer::builder(model.clone()).batch(batch).seed(SEED);
     let forecast = training.forecast(device.max_segment_bytes())?;
     let mut trainer = training.build(&device)?;
     let params = weights(&trainer)?;
@@ -44,7 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let t: Vec<f32> = (0..batch)
         .map(|b| (b as f32 + 0.5) / batch as f32)
         .collect();
-    let y: Vec<u32> = (0..batch).map(|b| (b % model.n_classes) as u32).collect();
+    let y: Vec<u32> = (0..batch)
+        .map(|b| (b % model.io().n_classes) as u32)
+        .collect();
 
     let mut forward = forward(&device, &model, &trainer.model(Weights::Trained), batch)?;
     forward.write("x", &x)?;
@@ -52,8 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     forward.write_u32("y", &y)?;
     forward.run()?;
     let out = pollster::block_on(forward.read("out"))?;
-    let size = model.input_size;
-    let image = vec![batch, model.channels, size, size];
+    let image = model.io().images(batch).to_vec();
     let mut tensors = params;
     tensors.push(("x".into(), image.clone(), bytes(&x, |x| x.to_le_bytes())));
     tensors.push(("t".into(), vec![batch], bytes(&t, |t| t.to_le_bytes())));
@@ -73,10 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "allocated_bytes": trainer.bytes(),
         })
     );
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let start = Instant::now();
-        match line.trim() {
+    answer(|work| {
+        match work {
             "forward" => {
                 forward.run()?;
                 pollster::block_on(forward.read("out"))?;
@@ -86,6 +104,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             other => return Err(format!("{other:?}, expected train or forward").into()),
         }
+        Ok(())
+    })
+}
+
+/// Does the work that each line of standard input names, and prints the time that it took.
+fn answer(mut work: impl FnMut(&str) -> Done<()>) -> Done<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let start = Instant::now();
+        work(line.trim())?;
         let ms = start.elapsed().as_secs_f64() * 1e3;
         println!("{}", json!({ "ms": ms, "peak_mib": peak_mib()? }));
     }
@@ -96,7 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 type Tensor = (String, Vec<usize>, Vec<u8>);
 
 /// Fills the parameters with small normal numbers (the initial ones make every output 0) and returns them.
-fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
+fn weights(trainer: &Trainer) -> Done<Vec<Tensor>> {
     let mut tensors = Vec::new();
     for (index, entry) in trainer.layout().entries().iter().enumerate() {
         let mut values = vec![0.0; entry.shape.numel()];
@@ -114,7 +142,7 @@ fn weights(trainer: &Trainer) -> Result<Vec<Tensor>, Box<dyn Error>> {
 /// The forward of sampling: nothing is kept for a backward.
 fn forward(
     device: &Device,
-    network: &Dit,
+    network: &dyn Network,
     model: &Model,
     batch: usize,
 ) -> sit_engine::Result<Program> {
@@ -135,16 +163,16 @@ fn bytes<T: Copy>(values: &[T], le: impl Fn(T) -> [u8; 4]) -> Vec<u8> {
     values.iter().flat_map(|&x| le(x)).collect()
 }
 
-fn write(path: &Path, tensors: &[Tensor]) -> Result<(), Box<dyn Error>> {
+fn write(path: &Path, tensors: &[Tensor]) -> Done<()> {
     let views = tensors
         .iter()
         .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
-        .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
+        .collect::<Done<Vec<_>>>()?;
     safetensors::serialize_to_file(views, None, path)?;
     Ok(())
 }
 
-fn peak_mib() -> Result<f64, Box<dyn Error>> {
+fn peak_mib() -> Done<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|peak| {

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from sit import SiT
+from unet import UNet
 
 LEARNING_RATE = 1e-4
 EMA_DECAY = 0.9999
@@ -29,6 +30,34 @@ def peak_mib() -> float:
     return int(peak.split()[1]) / 1024
 
 
+def answer(works: dict, want: torch.Tensor) -> None:
+    difference = (works["forward"]() - want).abs().max() / want.square().mean().sqrt()
+    where = torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else "CPU"
+    say(version=f"PyTorch {torch.__version__} on {where}", difference=difference.item())
+    for line in sys.stdin:
+        work = works[line.strip()]
+        start = time.perf_counter()
+        work()
+        say(ms=(time.perf_counter() - start) * 1e3, peak_mib=peak_mib())
+
+
+def convolution(sizes: dict, exchange: dict) -> None:
+    """The forward, and the forward with all gradients, in the order of memory that is the faster one on a CPU."""
+    x, w, g = (exchange[name].permute(0, 3, 1, 2) for name in ("x", "w", "g"))
+    x, w, b = (tensor.requires_grad_() for tensor in (x, w, exchange["b"]))
+
+    def forward() -> torch.Tensor:
+        with torch.inference_mode():
+            y = torch.nn.functional.conv2d(x, w, b, sizes["stride"], sizes["kernel"] // 2)
+            return y.permute(0, 2, 3, 1).cpu()
+
+    def train() -> None:
+        y = torch.nn.functional.conv2d(x, w, b, sizes["stride"], sizes["kernel"] // 2)
+        torch.autograd.grad(y, (x, w, b), g)
+
+    answer({"train": train, "forward": forward}, exchange["out"].cpu())
+
+
 def main(sizes_file: str, exchange_file: str, backend: str) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
@@ -36,12 +65,19 @@ def main(sizes_file: str, exchange_file: str, backend: str) -> None:
         sizes = json.load(file)
     device = {"cpu": "cpu", "gpu": "cuda"}[backend]
     torch.set_default_device(device)
-    model = SiT(**sizes["model"])
+    if sizes["family"] == "conv":
+        convolution(sizes["model"], load_file(exchange_file, device=device))
+        return
+    model = {"dit": SiT, "unet": UNet}[sizes["family"]](**sizes["model"])
     exchange = load_file(exchange_file, device=device)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(exchange[name].reshape(parameter.shape))
     x1, t, y = exchange["x"], exchange["t"], exchange["y"].long()
+    if sizes["family"] == "unet":
+        # The faster order for convolutions on a CPU.
+        model = model.to(memory_format=torch.channels_last)
+        x1 = x1.to(memory_format=torch.channels_last)
 
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, fused=True
@@ -67,15 +103,7 @@ def main(sizes_file: str, exchange_file: str, backend: str) -> None:
         with torch.inference_mode():
             return model(x1, t, y).cpu()
 
-    want = exchange["out"].cpu()
-    difference = (forward() - want).abs().max() / want.square().mean().sqrt()
-    where = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    say(version=f"PyTorch {torch.__version__} on {where}", difference=difference.item())
-    for line in sys.stdin:
-        work = {"train": train, "forward": forward}[line.strip()]
-        start = time.perf_counter()
-        work()
-        say(ms=(time.perf_counter() - start) * 1e3, peak_mib=peak_mib())
+    answer({"train": train, "forward": forward}, exchange["out"].cpu())
 
 
 main(*sys.argv[1:])

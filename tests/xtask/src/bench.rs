@@ -51,8 +51,8 @@ enum Peer {
     Torchdiffeq,
 }
 
-/// A size to measure: its name, sizes by the names of `Dit`, and the batch.
-type Case = (&'static str, Value, usize);
+/// A size to measure: its name, the family, sizes by the names of `Dit`, `Unet` or the benchmark of convolutions, and the batch.
+type Case = (&'static str, &'static str, Value, usize);
 
 fn cases(backend: Backend) -> Vec<Case> {
     let model = |input_size, channels, patch, dim, depth, n_heads, n_classes| {
@@ -64,23 +64,77 @@ fn cases(backend: Backend) -> Vec<Case> {
     let mut cases = vec![
         (
             "8x8x1, patch 1, width 64, depth 4, batch 64",
+            "dit",
             model(8, 1, 1, 64, 4, 4, 10),
             64,
         ),
         (
             "16x16x3, patch 2, width 128, depth 6, batch 64",
+            "dit",
             model(16, 3, 2, 128, 6, 4, 10),
             64,
         ),
         (
             "SiT-S/2, 32x32x4, batch 4",
+            "dit",
             model(32, 4, 2, 384, 12, 6, 1000),
             4,
         ),
+        // The presets digits-unet and image-folder-64-unet.
+        (
+            "U-Net, 8x8x1, width 32, batch 64",
+            "unet",
+            json!({
+                "input_size": 8, "channels": 1, "width": 32, "multipliers": [1, 2], "blocks": 1, "attention": [4],
+                "n_heads": 2, "groups": 8, "n_classes": 10, "learn_sigma": false,
+            }),
+            64,
+        ),
+        (
+            "U-Net, 64x64x3, width 64, batch 2",
+            "unet",
+            json!({
+                "input_size": 64, "channels": 3, "width": 64, "multipliers": [1, 2, 3, 4], "blocks": 2,
+                "attention": [16, 8], "n_heads": 4, "groups": 32, "n_classes": 10, "learn_sigma": false,
+            }),
+            2,
+        ),
     ];
+    let conv = |input_size, channels, outputs| {
+        json!({
+            "input_size": input_size, "channels": channels, "outputs": outputs, "kernel": 3, "stride": 1,
+        })
+    };
+    // A training step of a convolution is its forward and all gradients.
+    cases.extend([
+        (
+            "conv 3x3, 8x8x64 to 64, batch 64",
+            "conv",
+            conv(8, 64, 64),
+            64,
+        ),
+        (
+            "conv 3x3, 16x16x128 to 128, batch 8",
+            "conv",
+            conv(16, 128, 128),
+            8,
+        ),
+        (
+            "conv 3x3, 32x32x64 to 64, batch 8",
+            "conv",
+            conv(32, 64, 64),
+            8,
+        ),
+        (
+            "conv 3x3, 64x64x32 to 32, batch 8",
+            "conv",
+            conv(64, 32, 32),
+            8,
+        ),
+    ]);
     if backend == Backend::Gpu {
         let b = model(32, 4, 2, 768, 12, 12, 1000);
-        cases.push(("SiT-B/2, 32x32x4, batch 32", b, 32));
+        cases.push(("SiT-B/2, 32x32x4, batch 32", "dit", b, 32));
     }
     cases
 }
@@ -107,12 +161,12 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut lines = Vec::new();
     let mut versions = String::new();
-    for (name, model, batch) in cases(args.backend) {
+    for (name, family, model, batch) in cases(args.backend) {
         eprintln!("{name}");
         let sizes = folder.join("sizes.json");
         std::fs::write(
             &sizes,
-            json!({ "model": model, "batch": batch }).to_string(),
+            json!({ "family": family, "model": model, "batch": batch }).to_string(),
         )
         .with_context(|| sizes.display().to_string())?;
         let exchange = folder.join("exchange.safetensors");

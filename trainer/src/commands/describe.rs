@@ -3,6 +3,7 @@
 use crate::config::RunConfig;
 use crate::data::{DataConfig, Dataset, classes};
 use crate::error::{Failure, Result};
+use sit_engine::optim::Average;
 use sit_engine::text::count;
 
 /// Logs the data, the settings that `asked` left open and `config` now has, and the classes without images.
@@ -63,15 +64,26 @@ pub fn settings(config: &RunConfig) {
             "every other image is mirrored; for digits, letters and what else has a side: --set data.flip=false"
         );
     }
-    let steps = config.train.steps;
-    let share = config.step().optimizer().ema_share_of_initial(steps);
-    if share > 0.01 {
-        tracing::warn!(
-            "train.ema_decay = {} is slow for {}: at the end the moving average still holds {:.0} % of the initial weights",
-            config.train.ema_decay,
-            count(steps, "step"),
-            100.0 * share
-        );
+    let train = &config.train;
+    let steps = train.steps;
+    let decays = [
+        ("ema_decay", Some(train.ema_decay)),
+        ("ema_decay2", train.ema_decay2),
+    ];
+    for (key, decay) in decays {
+        let Some(decay) = decay else { continue };
+        let average = Average::Exponential {
+            decay,
+            warmup: train.ema_warmup,
+        };
+        let share = average.share_of_initial(steps);
+        if share > 0.01 {
+            tracing::warn!(
+                "train.{key} = {decay} is slow for {}: at the end the moving average still holds {:.0} % of the initial weights",
+                count(steps, "step"),
+                100.0 * share
+            );
+        }
     }
 }
 

@@ -5,12 +5,14 @@ use super::values::whole;
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result, in_flags};
-use crate::run::Checkpoint;
+use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination};
-use sit_engine::model::{Blueprint, ModelConfig, Network as _, Recognized};
+use sit_engine::model::{
+    self, Blueprint, Dit, ModelConfig, Network as _, Recognized, has_variance,
+};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
 use sit_engine::transport::{Method, Sampler, Transport, start_kl};
@@ -81,6 +83,10 @@ pub fn run(args: &Args) -> Result<()> {
                 text::count(checkpoint.state.step, "step"),
                 checkpoint.state.device
             );
+            for average in checkpoint.state.config.averages() {
+                let file = run::average_file(&average);
+                text += &format!("{file}: {average}\n");
+            }
             names.clone_from(&checkpoint.state.config.data.classes);
             transport = Some(checkpoint.state.config.transport.clone());
             checkpoint.state.config
@@ -97,6 +103,9 @@ pub fn run(args: &Args) -> Result<()> {
             if let Some(recipe) = file.recipe()? {
                 names = recipe.classes;
                 transport = Some(recipe.transport);
+                if let Some(averaged) = recipe.average {
+                    text += &format!("{averaged}\n");
+                }
             }
             match recognized(&file, args, &mut text) {
                 Ok(known) if known.knows_heads && known.knows_image => with_model(known.model),
@@ -228,8 +237,8 @@ fn recognized(file: &WeightFile, args: &Args, text: &mut String) -> Result<Recog
 /// Sizes that the file does not state, and the flags that state them.
 fn open_questions(known: &Recognized) -> String {
     let mut text = String::new();
-    if let (ModelConfig::Dit(dit), false) = (&known.model, known.knows_heads) {
-        let dim = dit.dim;
+    if !known.knows_heads {
+        let dim = known.model.heads_divide();
         let heads: Vec<String> = (1..=dim.min(32))
             .filter(|n| dim.is_multiple_of(*n))
             .map(|n| n.to_string())
@@ -240,74 +249,69 @@ fn open_questions(known: &Recognized) -> String {
         );
     }
     if !known.knows_image {
-        text += "\nthe file has no pos_embed to tell the image size; give --input-size for its work and memory\n";
+        let why = match known.model {
+            ModelConfig::Dit(_) => "has no pos_embed to tell the image size",
+            _ => "does not tell the image size",
+        };
+        text += &format!("\nthe file {why}; give --input-size for its work and memory\n");
     }
     text
 }
 
 /// The sizes and parameters.
 fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[String]) -> Result<()> {
-    let ModelConfig::Dit(model) = &known.model else {
-        let [channels, height, width] = known.model.io().image;
-        *text += &format!("{height}x{width}x{channels}: {}; {classes}\n", known.model);
-        return Ok(());
-    };
-    let n_tokens = model.tokens();
-    let (image, tokens) = match known.knows_image {
-        true => (model.input_size.to_string(), n_tokens.to_string()),
-        false => ("?".to_owned(), "?".to_owned()),
-    };
-    let heads = match known.knows_heads {
-        true => format!("{} heads of {}", model.n_heads, model.dim / model.n_heads),
-        false => "? heads".to_owned(),
-    };
-    *text += &format!(
-        "{image}x{image}x{}, patch {}: {tokens} tokens; width {}, depth {}, {heads}; {}{}\n{}\nparameters\n",
-        model.channels,
-        model.patch,
-        model.dim,
-        model.depth,
-        classes,
-        if model.learn_sigma {
-            "; the last layer has a sigma half, which is dropped"
-        } else {
-            ""
-        },
-        match names {
-            [] => String::new(),
-            names => format!(
-                "classes: {}\n",
-                classes::numbered(names, 0..names.len().min(model.n_classes))
-            ),
+    let blueprint = Blueprint::new(known.model.clone(), Transport::default(), u64::MAX)?;
+    let (sizes, parts) = match &known.model {
+        ModelConfig::Dit(model) => (dit_sizes(model, known), &DIT_PARTS[..]),
+        ModelConfig::Classifier(model) => {
+            let sizes = dit_sizes(&model.trunk, known);
+            (format!("classifier of {sizes}"), &DIT_PARTS[..])
         }
-    );
-    let blueprint = Blueprint::new(*model, Transport::default(), u64::MAX)?;
+        other => (unet_sizes(other, known), &UNET_PARTS[..]),
+    };
+    *text += &format!("{sizes}; {classes}");
+    if has_variance(&known.model)? {
+        *text += match &known.model {
+            ModelConfig::Dit(_) => "; the last layer has a sigma half, which is dropped",
+            _ => "; the last layer has outputs for a variance",
+        };
+    }
+    *text += "\n";
+    if !names.is_empty() {
+        let n_shown = names.len().min(known.model.io().n_classes);
+        *text += &format!("classes: {}\n", classes::numbered(names, 0..n_shown));
+    }
     let count = |prefix: &str| {
         let trained = blueprint.specs().iter().filter(|spec| spec.is_trained());
         let part = trained.filter(|spec| spec.name.starts_with(prefix));
         part.map(|spec| spec.shape.numel()).sum::<usize>()
     };
-    let mut parts = vec![
-        ("patch embedding", count("x_embedder")),
-        ("time embedding", count("t_embedder")),
-        ("label embedding", count("y_embedder")),
-        ("blocks", count("blocks")),
-        ("last layer", count("final_layer")),
-    ];
-    match known.knows_image {
-        true => parts.extend([
-            ("positions (fixed)", n_tokens * model.dim),
-            ("all", blueprint.n_params()),
-        ]),
-        false => parts.push(("all but positions", count(""))),
+    let parts = parts.iter().map(|(part, name)| (*part, count(name)));
+    let mut parts: Vec<(&str, usize)> = parts.filter(|(_, n)| *n > 0).collect();
+    let trunk = match &known.model {
+        ModelConfig::Dit(dit) => Some(*dit),
+        ModelConfig::Classifier(classifier) => Some(classifier.trunk),
+        _ => None,
+    };
+    match (trunk, known.knows_image) {
+        (Some(dit), true) => {
+            parts.push(("positions (fixed)", dit.tokens() * dit.dim));
+            parts.push(("all", blueprint.n_params()));
+        }
+        (Some(_), false) => parts.push(("all but positions", count(""))),
+        _ => parts.push(("all", blueprint.n_params())),
     }
+    if let Some(dit) = trunk {
+        *text += &format!("blocks: {}\n", dit.design());
+    }
+    *text += "\nparameters\n";
     for (part, n) in parts {
         *text += &format!("  {part:<20} {n:>13}\n");
     }
     if !known.knows_image {
         return Ok(());
     }
-    let macs = one_step(blueprint, 1, 1.0).macs()? as f64;
+    let macs = model::macs(blueprint.network())? as f64;
     let (macs, unit) = if macs < 1e9 {
         (macs / 1e6, "MMAC")
     } else {
@@ -317,6 +321,52 @@ fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[Strin
         "\nforward of one image: {macs:.2} {unit} (multiply-accumulates, which the papers call flops)\n"
     );
     Ok(())
+}
+
+/// Parts of a network with the prefix of their parameters.
+const DIT_PARTS: [(&str, &str); 7] = [
+    ("patch embedding", "x_embedder"),
+    ("time embedding", "t_embedder"),
+    ("label embedding", "y_embedder"),
+    ("class tokens", "in_context_posemb"),
+    ("blocks", "blocks"),
+    ("last layer", "final_layer"),
+    ("head", "head"),
+];
+const UNET_PARTS: [(&str, &str); 6] = [
+    ("time embedding", "time_embed"),
+    ("label embedding", "label_emb"),
+    ("input blocks", "input_blocks"),
+    ("middle block", "middle_block"),
+    ("output blocks", "output_blocks"),
+    ("last layer", "out."),
+];
+
+fn dit_sizes(model: &Dit, known: &Recognized) -> String {
+    let (image, tokens) = match known.knows_image {
+        true => (model.input_size.to_string(), model.tokens().to_string()),
+        false => ("?".to_owned(), "?".to_owned()),
+    };
+    let heads = match known.knows_heads {
+        true => format!("{} heads of {}", model.n_heads, model.dim / model.n_heads),
+        false => "? heads".to_owned(),
+    };
+    format!(
+        "{image}x{image}x{}, patch {}: {tokens} tokens; width {}, depth {}, {heads}",
+        model.channels, model.patch, model.dim, model.depth
+    )
+}
+
+/// The network's own words. The heads and the image that it has in place of unknown ones are left out.
+fn unet_sizes(model: &ModelConfig, known: &Recognized) -> String {
+    let [channels, height, _] = model.io().image;
+    match known.knows_image && known.knows_heads {
+        true => format!("{height}x{height}x{channels}: {model}"),
+        false => format!(
+            "?x?x{channels}: a U-Net with {} channels where it has attention first",
+            model.heads_divide()
+        ),
+    }
 }
 
 /// What a model's path begins with, where that is not noise alone.

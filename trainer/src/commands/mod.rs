@@ -5,6 +5,7 @@ mod base;
 mod classes;
 pub mod data;
 mod describe;
+pub mod ema;
 mod exact;
 mod examples;
 pub mod export;

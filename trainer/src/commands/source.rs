@@ -1,12 +1,13 @@
 //! The argument CHECKPOINT: a run or a file of weights, and flags for what the file does not record.
 
 use super::values::whole;
+use crate::config::WeightSet;
 use crate::error::{Failure, Result};
-use crate::run::{self, Checkpoint};
+use crate::run::Checkpoint;
 use crate::weights::{self, WeightFile};
-use clap::ValueEnum;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::{ModelConfig, has_variance};
+use sit_engine::optim::Average;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{self, Prediction, Transport, Variance};
 use std::fmt;
@@ -22,7 +23,7 @@ pub struct SourceArgs {
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
-    weights: Option<Which>,
+    weights: Option<WeightSet>,
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
     #[arg(long, value_name = "linear|gvp|vp|ou|edm|ddpm", help_heading = "Model")]
     path: Option<transport::PathName>,
@@ -39,15 +40,6 @@ pub struct SourceArgs {
     /// Image side in pixels of a bare file without pos_embed.
     #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = whole::<usize>(1..=4096))]
     input_size: Option<usize>,
-}
-
-/// Which weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Which {
-    /// Moving average of the weights.
-    Ema,
-    /// Weights as trained.
-    Raw,
 }
 
 /// Weights that are ready to be loaded, and what they are.
@@ -69,7 +61,7 @@ pub struct Origin {
     pub path: PathBuf,
     /// Training steps, where it is known.
     pub step: Option<u64>,
-    /// `ema` or `raw`, where the checkpoint says which.
+    /// `ema`, `ema2` or `raw`, where the checkpoint says which.
     pub weights: Option<&'static str>,
 }
 
@@ -80,6 +72,9 @@ impl fmt::Display for Origin {
         }
         match self.weights {
             Some("ema") => f.write_str("the moving average of the weights (ema), ")?,
+            Some("ema2") => {
+                f.write_str("the second moving average of the weights (ema2), ")?;
+            }
             Some(_) => f.write_str("the weights as trained (raw), ")?,
             None => {}
         }
@@ -97,9 +92,16 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
         && let Some(found) = weights::open(checkpoint)?.examine(None, None).recognized
     {
         args.input_size = (!found.knows_image).then_some(main.model.io().image[1]);
-        if let (ModelConfig::Dit(weak), ModelConfig::Dit(main)) = (&found.model, &main.model) {
-            args.n_heads = (!found.knows_heads && weak.dim == main.dim).then_some(main.n_heads);
-        }
+        let n_heads = match (&found.model, &main.model) {
+            (ModelConfig::Dit(weak), ModelConfig::Dit(main)) => {
+                (weak.dim == main.dim).then_some(main.n_heads)
+            }
+            (ModelConfig::Unet(weak), ModelConfig::Unet(main)) => {
+                (weak.width == main.width).then_some(main.n_heads)
+            }
+            _ => None,
+        };
+        args.n_heads = n_heads.filter(|_| !found.knows_heads);
     }
     let mut source = args.open()?;
     if source.weights.recipe()?.is_none() {
@@ -138,33 +140,21 @@ impl SourceArgs {
     fn open_run(&self) -> Result<Opened> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         self.refuse_flags("is a run and records its own")?;
-        let (file, name) = match self.weights {
-            None | Some(Which::Ema) => {
-                let (adamw, n) = (
-                    checkpoint.state.config.step().optimizer().to_owned(),
-                    checkpoint.state.n_updates,
-                );
-                let share = adamw.ema_share_of_initial(n);
-                if share > 0.01 {
-                    tracing::warn!(
-                        "the moving average of the weights has not caught up: after {} of train.ema_decay = {} it still \
-                         holds {:.0} % of the initial weights; --weights raw takes the weights as trained",
-                        count(n, "update"),
-                        adamw.ema_decay,
-                        100.0 * share
-                    );
-                }
-                (run::EMA, "ema")
-            }
-            Some(Which::Raw) => (run::MODEL, "raw"),
-        };
+        let which = self.weights.unwrap_or(WeightSet::Ema);
+        let file = checkpoint.weights(which);
+        let file = file.map_err(|e| e.context("--weights"))?;
+        warn_of_lag(&checkpoint, which);
         Ok(Opened {
             recipe: checkpoint.state.recipe(),
-            weights: weights::open(&checkpoint.path.join(file))?,
+            weights: weights::open(&file)?,
             run: Some((checkpoint.run, checkpoint.state.config.data.path_from)),
             origin: Origin {
                 step: Some(checkpoint.state.step),
-                weights: Some(name),
+                weights: Some(match which {
+                    WeightSet::Ema => "ema",
+                    WeightSet::Ema2 => "ema2",
+                    WeightSet::Raw => "raw",
+                }),
                 path: checkpoint.path,
             },
         })
@@ -179,10 +169,7 @@ impl SourceArgs {
                     shown(&self.checkpoint)
                 )));
             }
-            weights.select(match which {
-                Which::Ema => "ema",
-                Which::Raw => "model",
-            })?;
+            weights.select(weights::set_name(which))?;
         }
         let recipe = match weights.recipe()? {
             Some(recipe) => {
@@ -224,6 +211,7 @@ impl SourceArgs {
             step: None,
             weights: match weights.selected() {
                 Some("ema") => Some("ema"),
+                Some("ema2") => Some("ema2"),
                 Some("model") if sets.contains(&"ema") => Some("raw"),
                 _ => None,
             },
@@ -262,5 +250,29 @@ impl SourceArgs {
                 shown(&self.checkpoint)
             ))),
         }
+    }
+}
+
+/// Warns of a moving average that still holds the weights that training began with.
+fn warn_of_lag(checkpoint: &Checkpoint, which: WeightSet) {
+    let train = &checkpoint.state.config.train;
+    let (key, decay) = match which {
+        WeightSet::Ema => ("ema_decay", train.ema_decay),
+        WeightSet::Ema2 => ("ema_decay2", train.ema_decay2.unwrap_or_default()),
+        WeightSet::Raw => return,
+    };
+    let average = Average::Exponential {
+        decay,
+        warmup: train.ema_warmup,
+    };
+    let n = checkpoint.state.n_updates;
+    let share = average.share_of_initial(n);
+    if share > 0.01 {
+        tracing::warn!(
+            "the moving average of the weights has not caught up: after {} of train.{key} = {decay} it still holds {:.0} % of the \
+             initial weights; --weights raw takes the weights as trained",
+            count(n, "update"),
+            100.0 * share
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! `sit train`: the optimization loop.
 
+mod resume;
+
 use super::backend::BackendArg;
-use super::base::{self, BASE};
+use super::base;
 use super::describe;
 use crate::config::{self, RunConfig, Source, preset_names};
-use crate::data::{self, DataConfig, DataError, Dataset, classes};
+use crate::data::{self, DataConfig, DataError, Dataset};
 use crate::error::{Failure, Result};
 use crate::files::{FileError, write_atomically};
 use crate::init::{Fitted, Init, InitArgs, OwnConfig};
@@ -25,7 +27,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-smoke, digits-ddpm, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-unet, digits-smoke, digits-ddpm, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, image-folder-64-unet, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.
@@ -138,20 +140,22 @@ pub fn run(args: &Args) -> Result<()> {
         Start::From(checkpoint) => RunFolder::claim(&checkpoint.run)?,
     };
     let path = folder.path()?.to_owned();
-    if let Some(checkpoint) = checkpoint {
-        if Some(run::steps(&path)?) != steps_before {
-            return Err(Failure::Input(format!(
-                "{}: another process has trained in this folder just now; give the command again",
-                shown(&path)
-            )));
-        }
-        for old in run::set_aside(&path, checkpoint.state.step)? {
-            tracing::warn!(
-                "a checkpoint from after step {} is now called {}",
-                checkpoint.state.step,
-                shown(&old)
-            );
-        }
+    if steps_before.is_some() && Some(run::steps(&path)?) != steps_before {
+        return Err(Failure::Input(format!(
+            "{}: another process has trained in this folder just now; give the command again",
+            shown(&path)
+        )));
+    }
+    let step = checkpoint.map_or(0, |checkpoint| checkpoint.state.step);
+    for old in run::set_aside(&path, step)? {
+        let what = match old.parent() {
+            Some(folder) if folder.ends_with(run::SNAPSHOTS) => "snapshot",
+            _ => "checkpoint",
+        };
+        tracing::warn!(
+            "a {what} from after step {step} is now called {}",
+            shown(&old)
+        );
     }
     let file = path.join(CONFIG);
     let saved = checkpoint.map(|checkpoint| checkpoint.state.config.to_toml());
@@ -309,8 +313,8 @@ impl Args {
         let origin = shown(&checkpoint.path);
         let saved = &checkpoint.state.config;
         let mut config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
-        keep(saved, &mut config, &is_set);
-        check_resume(saved, &config).map_err(|e| e.context(&origin))?;
+        resume::keep(saved, &mut config, &is_set);
+        resume::check(saved, &config).map_err(|e| e.context(&origin))?;
         if config.train.steps < checkpoint.state.step {
             return Err(Failure::Input(format!(
                 "train.steps: got {}, expected at least the {} steps that {origin} has done",
@@ -319,73 +323,6 @@ impl Args {
         }
         Ok((config, Start::From(Box::new(checkpoint))))
     }
-}
-
-/// Keeps what the run found when it began: the settings that the configuration leaves to the data, and where the data is.
-fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool) {
-    // `init` only records where the run came from; a resumed run does not load it again.
-    asked.init.clone_from(&saved.init);
-    if asked.data.n_classes.is_none() {
-        asked.model.set_n_classes(saved.model.io().n_classes);
-        asked.data.n_classes = saved.data.n_classes;
-    }
-    if asked.data.path == saved.data.path && !is_set("data.path") {
-        asked.data.path_from.clone_from(&saved.data.path_from);
-    }
-    if asked.data.classes.is_empty() {
-        asked.data.classes.clone_from(&saved.data.classes);
-    }
-    asked.data.first_label = asked.data.first_label.or(saved.data.first_label);
-    asked.data.transpose = asked.data.transpose.or(saved.data.transpose);
-    // Runs made before these keys existed keep the old behavior instead of the new defaults.
-    if saved.data.class_order.is_none() && !is_set("data.class_order") {
-        asked.data.class_order = None;
-    }
-    if saved.data.exif_orientation.is_none() && !is_set("data.exif_orientation") {
-        asked.data.exif_orientation = None;
-    }
-}
-
-/// Refuses a configuration that does not fit the weights, the noise or the data order of a run, and logs all other changes.
-fn check_resume(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
-    let mut asked = asked.clone();
-    asked.log.folder = None;
-    if let (false, Some(difference)) = (
-        saved.data.classes.is_empty(),
-        classes::difference(&saved.data.classes, &asked.data.classes),
-    ) {
-        return Err(Failure::Input(format!(
-            "data.classes: a run keeps its classes; {difference}"
-        )));
-    }
-    let keys = |config: &RunConfig| config.keys().map_err(Failure::input);
-    let (saved, asked) = (keys(saved)?, keys(&asked)?);
-    let mut names: Vec<&String> = saved.keys().chain(asked.keys()).collect();
-    names.sort();
-    names.dedup();
-    let text = |value: Option<&toml::Value>| value.map_or("not set".into(), toml::Value::to_string);
-    // `data.path_from` is only a location: an error names it if the data is not found.
-    for name in names.into_iter().filter(|name| *name != "data.path_from") {
-        let (old, new) = (saved.get(name), asked.get(name));
-        if old == new {
-            continue;
-        }
-        let (old, new) = (text(old), text(new));
-        // Data may have moved, and noise is no data.
-        let is_data = |text: &str| text.starts_with("\"data:");
-        let has_moved = name == BASE && is_data(&old) && is_data(&new);
-        if !has_moved
-            && ["model.", "transport.", "train.seed", "data.first_label"]
-                .iter()
-                .any(|kept| name.starts_with(kept))
-        {
-            return Err(Failure::Input(format!(
-                "{name} is {old} in the checkpoint, {new} was asked for; a run keeps it"
-            )));
-        }
-        tracing::info!("{name} was {old}, is now {new}");
-    }
-    Ok(())
 }
 
 /// Opens the data and fills in the settings that the configuration leaves to it. Also returns the folder where it was found.

@@ -54,7 +54,7 @@ const SYNONYMS: [(&str, &[&str]); 24] = [
         &["lrschedule", "lrscheduler", "scheduler"],
     ),
     ("train.betas", &["beta1", "beta2", "adambeta1", "adambeta2"]),
-    ("train.ema_decay", &["ema", "emarate"]),
+    ("train.ema_decay", &["ema", "emarate", "emadecay1"]),
     (
         "train.class_dropout",
         &[

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use sit_engine::model::{Dit, PRESETS};
+use sit_engine::model::{Dit, PRESETS, Preset};
 use sit_engine::text::shown;
 #[cfg(not(target_arch = "wasm32"))]
 use sit_engine::transport::PathTable;
@@ -17,12 +17,20 @@ use super::value::{KeyError, from_value, suggestion};
 use super::{AUTO, ConfigError, RunConfig};
 use crate::data::DataConfig;
 
-/// The configurations embedded in the program. [`SIT`] stands for the twelve published sizes.
-const EMBEDDED: [(&str, &str); 12] = [
+/// The configurations embedded in the program, besides those of the [`PUBLISHED`] models.
+const EMBEDDED: [(&str, &str); 15] = [
     ("digits", include_str!("../../configs/digits.toml")),
+    (
+        "digits-unet",
+        include_str!("../../configs/digits-unet.toml"),
+    ),
     (
         "digits-data",
         include_str!("../../configs/digits-data.toml"),
+    ),
+    (
+        "digits-classifier",
+        include_str!("../../configs/digits-classifier.toml"),
     ),
     ("digits-edm", include_str!("../../configs/digits-edm.toml")),
     ("digits-ou", include_str!("../../configs/digits-ou.toml")),
@@ -46,6 +54,10 @@ const EMBEDDED: [(&str, &str); 12] = [
         "image-folder-64",
         include_str!("../../configs/image-folder-64.toml"),
     ),
+    (
+        "image-folder-64-unet",
+        include_str!("../../configs/image-folder-64-unet.toml"),
+    ),
     ("moons", include_str!("../../configs/moons.toml")),
     (
         "moons-to-rings",
@@ -54,7 +66,15 @@ const EMBEDDED: [(&str, &str); 12] = [
     ("app-digits", include_str!("../../configs/app-digits.toml")),
 ];
 
-const SIT: &str = include_str!("../../configs/sit.toml");
+/// The configurations of the published models, by the beginning of their names.
+const PUBLISHED: [(&str, &str); 3] = [
+    ("SiT-", include_str!("../../configs/sit.toml")),
+    (
+        "LightningDiT-",
+        include_str!("../../configs/lightningdit.toml"),
+    ),
+    ("JiT-", include_str!("../../configs/jit.toml")),
+];
 
 /// A preset's name or a file's path.
 #[derive(Debug, Clone, Copy)]
@@ -73,15 +93,13 @@ pub fn preset_names() -> Vec<String> {
     EMBEDDED
         .iter()
         .map(|(name, _)| (*name).to_owned())
-        .chain(sit_names())
+        .chain(published_names())
         .collect()
 }
 
-/// The published sizes, smallest first: `SiT-S/2`, ..., `SiT-XL/8`.
-fn sit_names() -> impl Iterator<Item = String> {
-    PRESETS
-        .iter()
-        .flat_map(|preset| [2, 4, 8].map(|patch| format!("{}/{patch}", preset.name)))
+/// The published sizes, smallest first: `SiT-S/2`, ..., `SiT-XL/8`, then those of later models.
+fn published_names() -> impl Iterator<Item = String> {
+    PRESETS.iter().flat_map(Preset::names)
 }
 
 impl RunConfig {
@@ -215,10 +233,19 @@ fn preset(name: &str) -> Result<(String, Table), ConfigError> {
     if let Some((name, text)) = EMBEDDED.iter().find(|(name, _)| *name == wanted) {
         return Ok(((*name).to_owned(), parse(text)));
     }
-    if let Some(name) = sit_names().find(|name| plain(name) == wanted) {
-        let mut table = parse(SIT);
-        if let Some(Value::Table(model)) = table.get_mut("model") {
-            model.insert("preset".to_owned(), Value::String(name.clone()));
+    if let Some(name) = published_names().find(|name| plain(name) == wanted) {
+        let text = PUBLISHED.iter().find(|(first, _)| name.starts_with(first));
+        let (_, text) = text.expect("a test reads the configurations of all published models");
+        let mut table = parse(text);
+        let size = Dit::preset(&name).map_or(0, |size| size.input_size);
+        for (part, key, value) in [
+            ("model", "preset", Value::String(name.clone())),
+            ("model", "input_size", Value::Integer(size as i64)),
+            ("data", "image_size", Value::Integer(size as i64)),
+        ] {
+            if let Some(Value::Table(part)) = table.get_mut(part) {
+                part.insert(key.to_owned(), value);
+            }
         }
         return Ok((name, table));
     }
@@ -381,33 +408,43 @@ fn complete_model(table: &mut Table, overrides: &[String]) -> Result<(), String>
     let Some(Value::Table(model)) = table.get_mut("model") else {
         return Ok(());
     };
+    let family = model.get("family").and_then(Value::as_str);
+    let family = family.unwrap_or("dit").to_lowercase();
+    if model.contains_key("preset") && !["dit", "classifier"].contains(&&family[..]) {
+        return Err(format!(
+            "model.preset: the presets are sizes of a DiT, and model.family is {}; give the sizes",
+            shown(&family)
+        ));
+    }
     if let Some(preset) = model.remove("preset") {
         let name = preset
             .as_str()
             .ok_or_else(|| format!("model.preset: got {preset}, expected a name in quotes"))?;
         let size = Dit::preset(name).ok_or_else(|| {
-            let names: Vec<String> = sit_names().collect();
+            let names: Vec<String> = published_names().collect();
             format!(
                 "model.preset: unknown preset {}, {}",
                 shown(name),
                 suggestion(name, &names, "")
             )
         })?;
-        let keys = [
-            ("patch", size.patch),
-            ("dim", size.dim),
-            ("depth", size.depth),
-            ("n_heads", size.n_heads),
-        ];
+        // What the data decides is not the preset's. Settings that are the defaults are not in the table.
+        const OF_DATA: [&str; 3] = ["input_size", "channels", "n_classes"];
+        let mut keys = Table::try_from(size).map_err(|e| e.to_string())?;
+        keys.retain(|key, _| !OF_DATA.contains(&key));
         let is_set = |key: &str| overrides.iter().any(|text| set_key(text) == key);
+        // A preset that a flag names goes before the sizes of the file.
+        if is_set("model.preset") {
+            model.retain(|key, _| OF_DATA.contains(&key) || is_set(&format!("model.{key}")));
+        }
         for (key, value) in keys {
-            // A preset that a flag names goes before the sizes of the file.
-            if is_set("model.preset") && !is_set(&format!("model.{key}")) {
-                model.remove(key);
-            }
-            model.entry(key).or_insert(Value::Integer(value as i64));
+            model.entry(key).or_insert(value);
         }
     }
-    model.entry("learn_sigma").or_insert(Value::Boolean(true));
+    // A classifier has no last layer with a half for sigma.
+    let has_sigma = family != "classifier";
+    model
+        .entry("learn_sigma")
+        .or_insert(Value::Boolean(has_sigma));
     Ok(())
 }

@@ -13,13 +13,16 @@ mod tables;
 mod value;
 
 pub use load::{Source, how_to_install, preset_called, preset_names, set_key};
-pub use tables::{InitConfig, LogConfig, PreviewConfig, TrainConfig, ValidationConfig, WeightSet};
+pub use tables::{
+    InitConfig, LogConfig, PreviewConfig, SnapshotConfig, TrainConfig, ValidationConfig, WeightSet,
+};
 #[cfg(feature = "cli")]
 pub(crate) use value::suggestion;
 
 use serde::{Deserialize, Serialize};
-use sit_engine::model::{ModelConfig, Network as _};
-use sit_engine::optim::{AdamW, LearningRate};
+use sit_engine::model::{ModelConfig, Network as _, Output};
+use sit_engine::optim::{AdamW, Average, LearningRate};
+use sit_engine::text::count;
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::Transport;
 
@@ -83,10 +86,26 @@ impl RunConfig {
         Trainer::builder(self.model.clone())
             .transport(self.transport.clone())
             .adamw(adamw)
+            .averages(self.averages())
             .batch(self.train.batch)
             .accumulate(self.train.accumulate)
             .class_dropout(self.train.class_dropout)
             .seed(self.train.seed)
+    }
+
+    /// The averages beside that of `train.ema_decay`: the second one, and those of snapshots.
+    pub fn averages(&self) -> Vec<Average> {
+        let second = self.train.ema_decay2.map(|decay| Average::Exponential {
+            decay,
+            warmup: self.train.ema_warmup,
+        });
+        let snapshots = &self.log.snapshots;
+        let widths = match snapshots.every_steps {
+            0 => &[],
+            _ => &snapshots.widths[..],
+        };
+        let powers = widths.iter().copied().map(Average::power);
+        second.into_iter().chain(powers).collect()
     }
 
     /// The order of the samples.
@@ -209,10 +228,11 @@ impl RunConfig {
             sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
             e => plain(e.within("train")),
         };
-        self.step().validate().map_err(in_train)?;
+        // Before the training step, which does not know the keys of the averages.
         self.train.validate()?;
-        self.train.validate_work(self.model.io().image_len())?;
-        self.log.validate()
+        self.log.validate()?;
+        self.step().validate().map_err(in_train)?;
+        self.train.validate_work(self.model.io().image_len())
     }
 
     /// Checks that the network fits the images.
@@ -223,6 +243,13 @@ impl RunConfig {
         self.check_shape(dataset.name(), dataset.shape())?;
         let plain = |error: sit_engine::Error| ConfigError::new(error.to_string());
         self.model.validate(1).map_err(plain)?;
+        if self.model.output() == Output::Logits && dataset.n_classes() < 2 {
+            return Err(ConfigError::new(format!(
+                "model.family: got classifier, and {} has {}, expected at least 2",
+                dataset.name(),
+                count(dataset.n_classes(), "class")
+            )));
+        }
         if dataset.n_classes() > self.model.io().n_classes {
             return Err(ConfigError::new(format!(
                 "model.n_classes: got {}, expected at least {}, the classes of {}",

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use sit_engine::optim::Schedule;
+use sit_engine::Error;
+use sit_engine::optim::{Average, Schedule};
 use sit_engine::text::float;
 
 use super::ConfigError;
@@ -27,6 +28,8 @@ pub struct InitConfig {
 pub enum WeightSet {
     /// Moving average of the weights.
     Ema,
+    /// Second moving average, of a run with train.ema_decay2.
+    Ema2,
     /// Weights as trained.
     Raw,
 }
@@ -59,6 +62,9 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Decay of the moving average of the weights, by step; 0.9999 by default.
     pub ema_decay: f64,
+    /// Decay of a second moving average; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay2: Option<f64>,
     /// Whether the decay in the step after n others is at most (1 + n) / (10 + n), so that the average soon forgets the initial
     /// weights; true by default, false as in the reference code.
     pub ema_warmup: bool,
@@ -83,6 +89,7 @@ impl Default for TrainConfig {
             weight_decay: 0.0,
             clip: 0.0,
             ema_decay: 0.9999,
+            ema_decay2: None,
             ema_warmup: true,
             class_dropout: 0.1,
             seed: 0,
@@ -97,6 +104,12 @@ impl TrainConfig {
         check("train.warmup_steps", self.warmup_steps, 0, self.steps)?;
         // The largest integer of TOML.
         check("train.seed", self.seed, 0, i64::MAX as u64)?;
+        if let Some(decay) = self.ema_decay2 {
+            let average = Average::exponential(decay);
+            average
+                .validate()
+                .map_err(|e| within(e, "train", "ema_decay2"))?;
+        }
         let rates = [
             ("learning_rate", self.learning_rate, "a number in (0, 1]"),
             (
@@ -154,6 +167,9 @@ pub struct LogConfig {
     pub preview: PreviewConfig,
     /// Measure the loss of held-out images on the way.
     pub validation: ValidationConfig,
+    /// Keep averages of the weights on the way, of which `sit ema` makes others.
+    #[serde(skip_serializing_if = "SnapshotConfig::is_default")]
+    pub snapshots: SnapshotConfig,
 }
 
 impl Default for LogConfig {
@@ -168,6 +184,7 @@ impl Default for LogConfig {
             keep_every_steps: 0,
             preview: PreviewConfig::default(),
             validation: ValidationConfig::default(),
+            snapshots: SnapshotConfig::default(),
         }
     }
 }
@@ -196,6 +213,61 @@ pub struct ValidationConfig {
     pub every_steps: u64,
     /// At most so many images, the first of a fixed random order; 1024 by default.
     pub images: usize,
+}
+
+/// The `[log.snapshots]` table: power function averages of the weights, written to `RUN/snapshots`, for averages after the fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SnapshotConfig {
+    /// A snapshot every so many steps, and one at the end; 0 (default) for none.
+    pub every_steps: u64,
+    /// Relative widths of the averages, 0.05 and 0.1 by default; each takes as much memory, and in each snapshot as much disk space, as
+    /// the weights.
+    pub widths: Vec<f64>,
+}
+
+/// The most widths of snapshots.
+const MAX_WIDTHS: usize = 4;
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: 0,
+            widths: vec![0.05, 0.1],
+        }
+    }
+}
+
+impl SnapshotConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let key = "log.snapshots.every_steps";
+        check(key, self.every_steps, 0, MAX_STEPS)?;
+        let key = "log.snapshots.widths";
+        let n = self.widths.len();
+        let differ = |(i, width): (usize, &f64)| !self.widths[..i].contains(width);
+        if !(1..=MAX_WIDTHS).contains(&n) || !self.widths.iter().enumerate().all(differ) {
+            return Err(ConfigError::new(format!(
+                "{key}: got {:?}, expected 1 to {MAX_WIDTHS} widths that differ",
+                self.widths
+            )));
+        }
+        self.widths.iter().try_for_each(|&width| {
+            let average = Average::power(width);
+            average
+                .validate()
+                .map_err(|e| within(e, "log.snapshots", "widths"))
+        })
+    }
+}
+
+/// An error of an average, whose number is the key `key` of a table.
+fn within(error: Error, table: &str, key: &str) -> ConfigError {
+    let name = format!("{table}.{key}");
+    ConfigError::new(error.with_names(|_| Some(name.clone())))
 }
 
 impl Default for ValidationConfig {
@@ -230,6 +302,7 @@ impl LogConfig {
             guidance,
         } = self.preview;
         check("log.every_steps", self.every_steps, 1, MAX_STEPS)?;
+        self.snapshots.validate()?;
         check(
             "log.checkpoint_every_steps",
             self.checkpoint_every_steps,

@@ -31,7 +31,7 @@ fn error(overrides: &[&str]) -> String {
 #[test]
 fn every_preset_loads_and_round_trips() {
     let names = preset_names();
-    assert_eq!(names.len(), 12 + 12);
+    assert_eq!(names.len(), 15 + 24);
     for name in &names {
         let config = preset(name, &[]).unwrap();
         config.model.validate(1).unwrap();
@@ -55,10 +55,11 @@ fn every_preset_loads_and_round_trips() {
         "moons",
         "moons-to-rings",
         "app-digits",
+        "digits-unet",
     ] {
         preset(name, &[]).unwrap().validate().unwrap();
     }
-    for name in ["pictures-32", "image-folder-64"] {
+    for name in ["pictures-32", "image-folder-64", "image-folder-64-unet"] {
         preset(name, &["data.path=x"]).unwrap().validate().unwrap();
     }
 }
@@ -178,7 +179,7 @@ fn a_shorter_run_has_a_shorter_warm_up() {
 #[test]
 fn the_average_warms_up_unless_a_published_model_is_trained() {
     for name in preset_names() {
-        let reference = name.starts_with("SiT-") || name == "app-digits";
+        let reference = name.contains("iT-") || name == "app-digits";
         assert_eq!(
             preset(&name, &[]).unwrap().train.ema_warmup,
             !reference,
@@ -187,10 +188,33 @@ fn the_average_warms_up_unless_a_published_model_is_trained() {
     }
 }
 
+/// The keys of other averages are in no configuration that does not set them, as before there were any.
+#[test]
+fn other_averages_are_kept_only_when_they_are_set() {
+    for name in preset_names() {
+        let config = preset(&name, &[]).unwrap();
+        let text = config.to_toml().unwrap();
+        assert!(config.averages().is_empty(), "{name}");
+        assert!(
+            !text.contains("ema_decay2") && !text.contains("snapshots"),
+            "{text}"
+        );
+    }
+    let averages = |set: &[&str]| preset("digits", set).unwrap().averages();
+    let second = Average::Exponential {
+        decay: 0.9996,
+        warmup: true,
+    };
+    assert_eq!(averages(&["train.ema_decay2=0.9996"]), [second]);
+    let powers = [0.05, 0.1].map(Average::power);
+    assert_eq!(averages(&["log.snapshots.every_steps=10"]), powers);
+    assert_eq!(averages(&["log.snapshots.widths=[0.2]"]), []);
+}
+
 #[test]
 fn only_presets_of_photographs_mirror() {
     for name in preset_names() {
-        let flip = name.starts_with("SiT-") || name == "image-folder-64";
+        let flip = name.contains("iT-") || name.starts_with("image-folder-64");
         assert_eq!(preset(&name, &[]).unwrap().data.flip, flip, "{name}");
     }
 }

@@ -251,10 +251,15 @@ impl<'de> Deserializer<'de> for De {
                     ))),
                 }
             }
-            Value::Table(table) => visitor.visit_map(Entries {
-                entries: table.into_iter(),
-                value: None,
-            }),
+            Value::Table(table) => {
+                // The family comes first: it says which other keys a table has.
+                let mut entries: Vec<(String, Value)> = table.into_iter().collect();
+                entries.sort_by_key(|(key, _)| key != "family");
+                visitor.visit_map(Entries {
+                    entries: entries.into_iter(),
+                    value: None,
+                })
+            }
         }
     }
 
@@ -374,7 +379,7 @@ impl<'de> SeqAccess<'de> for &mut Items {
 }
 
 struct Entries {
-    entries: toml::map::IntoIter<String, Value>,
+    entries: std::vec::IntoIter<(String, Value)>,
     value: Option<(String, Value)>,
 }
 

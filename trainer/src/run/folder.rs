@@ -1,6 +1,6 @@
 //! The folder of a run: its owner, its location, and the checkpoints that it keeps.
 
-use super::{EMA, MODEL, OPTIM, STATE};
+use super::{EMA, EMA2, MODEL, OPTIM, STATE};
 use crate::error::{Failure, Result};
 use crate::files::{self, Identity, parent};
 use sit_engine::text::shown;
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Prefix of folders that are being written.
 pub(super) const UNFINISHED: &str = ".unfinished-";
+
+/// Folder of a run's snapshots, which has a folder for each step.
+pub const SNAPSHOTS: &str = "snapshots";
 
 /// A run folder that is this process's own until it is dropped.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl RunFolder {
                 shown(path)
             )));
         }
-        for folder in [path, &path.join("previews")] {
+        for folder in [path, &path.join("previews"), &path.join(SNAPSHOTS)] {
             // Another command may be writing such a file now: this call leaves locked files alone.
             files::remove_partial(folder);
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -230,19 +233,24 @@ pub fn last_until(steps: &[u64], step: u64) -> Option<u64> {
     steps.iter().copied().rfind(|&earlier| earlier <= step)
 }
 
-/// Renames the checkpoints after `step` to `step-00001000.old`, so that a run that goes on from an earlier step does not mix them
-/// with its own. Returns their new paths.
+/// Renames the checkpoints and snapshots after `step` to `step-00001000.old`, so that a run that goes on from an earlier step does
+/// not mix them with its own. Returns their new paths.
 ///
 /// # Errors
 /// [`Failure::Run`] naming the folder that cannot be renamed.
 pub fn set_aside(run: &Path, step: u64) -> Result<Vec<PathBuf>> {
     let mut aside = Vec::new();
-    for later in steps(run)?.into_iter().filter(|&later| later > step) {
-        let path = run.join(step_name(later));
-        let old = free_name(&run.join(format!("{}.old", step_name(later))));
-        fs::rename(&path, &old)
-            .map_err(|e| Failure::Run(format!("{}: cannot be renamed: {e}", shown(&path))))?;
-        aside.push(old);
+    for folder in [run.to_owned(), run.join(SNAPSHOTS)] {
+        if !folder.is_dir() {
+            continue;
+        }
+        for later in steps(&folder)?.into_iter().filter(|&later| later > step) {
+            let path = folder.join(step_name(later));
+            let old = free_name(&folder.join(format!("{}.old", step_name(later))));
+            fs::rename(&path, &old)
+                .map_err(|e| Failure::Run(format!("{}: cannot be renamed: {e}", shown(&path))))?;
+            aside.push(old);
+        }
     }
     Ok(aside)
 }
@@ -257,9 +265,9 @@ pub fn belongs(folder: &Path, path: &Path) -> bool {
     let Some(first) = parts.next() else {
         return true;
     };
-    let in_checkpoint =
-        [MODEL, EMA, OPTIM, STATE].contains(&&*first) && folder.join(STATE).exists();
-    let in_run = ["config.toml", "previews"].contains(&&*first)
+    let is_weights = [MODEL, EMA, EMA2, OPTIM].contains(&&*first) || first.starts_with("width-");
+    let in_checkpoint = (is_weights || first == STATE) && folder.join(STATE).exists();
+    let in_run = ["config.toml", "previews", SNAPSHOTS].contains(&&*first)
         || ["step-", "metrics.", "events.out.tfevents", "."]
             .iter()
             .any(|prefix| first.starts_with(prefix));

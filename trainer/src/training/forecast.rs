@@ -71,8 +71,12 @@ pub fn tell(seconds: f64, pace: &Pace, config: &RunConfig, folder: &Path) {
     let n = n_kept(&config.log, config.train.steps);
     let free =
         host::free_disk(folder).map_or(String::new(), |free| format!(", {} are free", gb(free)));
+    let snapshots = match snapshot_bytes(config, 0) {
+        0 => String::new(),
+        bytes => format!(", snapshots of {}", gb(bytes)),
+    };
     let text = format!(
-        "about {} left at {rate:.digits$} steps/s; {n} checkpoint{} kept of {} in all{free}",
+        "about {} left at {rate:.digits$} steps/s; {n} checkpoint{} kept of {} in all{snapshots}{free}",
         duration(seconds),
         if n == 1 { " is" } else { "s are" },
         gb(n.saturating_mul(checkpoint_bytes(config)))
@@ -84,27 +88,50 @@ pub fn tell(seconds: f64, pace: &Pace, config: &RunConfig, folder: &Path) {
     }
 }
 
-/// Warns of a disk that does not hold the checkpoints.
+/// Warns of a disk that does not hold the checkpoints and snapshots.
 pub fn check_disk(config: &RunConfig, folder: &Path) {
     let there = run::steps(folder).map_or(0, |steps| steps.len() as u64);
     // A new checkpoint is complete before an old one is deleted.
     let n = (n_kept(&config.log, config.train.steps) + 1).saturating_sub(there);
-    let needed = n.saturating_mul(checkpoint_bytes(config));
+    let has_snapshots = config.log.snapshots.every_steps > 0;
+    let of_snapshots =
+        run::steps(&folder.join(run::SNAPSHOTS)).map_or(0, |steps| steps.len() as u64);
+    let needed = n
+        .saturating_mul(checkpoint_bytes(config))
+        .saturating_add(snapshot_bytes(config, of_snapshots));
     if let Some(free) = host::free_disk(folder)
         && needed > free
     {
         tracing::warn!(
-            "{}: the checkpoints will need {}, {} are free; log.keep_last and log.keep_every_steps say how many are kept",
+            "{}: the checkpoints{} will need {}, {} are free; log.keep_last and log.keep_every_steps say how many are kept{}",
             shown(folder),
+            if has_snapshots { " and snapshots" } else { "" },
             gb(needed),
-            gb(free)
+            gb(free),
+            if has_snapshots {
+                ", log.snapshots.every_steps how many snapshots"
+            } else {
+                ""
+            }
         );
     }
 }
 
-/// Weights, moving average and two moments, f32.
+/// Weights, moving average and two moments, and other averages, f32.
 fn checkpoint_bytes(config: &RunConfig) -> u64 {
-    16 * config.model.n_params() as u64
+    4 * (4 + config.averages().len() as u64) * config.model.n_params() as u64
+}
+
+/// The snapshots of a whole run, f32, less the first `n_there`, which there are already.
+fn snapshot_bytes(config: &RunConfig, n_there: u64) -> u64 {
+    let snapshots = &config.log.snapshots;
+    // The last step always has one.
+    let n = match snapshots.every_steps {
+        0 => 0,
+        every => config.train.steps.div_ceil(every),
+    };
+    let bytes = 4 * snapshots.widths.len() as u64 * config.model.n_params() as u64;
+    n.saturating_sub(n_there).saturating_mul(bytes)
 }
 
 /// The number of checkpoints that remain after `total` steps.

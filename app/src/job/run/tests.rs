@@ -7,7 +7,7 @@ use crate::source::{Origin, open};
 use crate::state::{Lane, Quantity, Record, Source, evaluation, ode, sde, terms, total};
 use crate::stats::path::{Norms, rms, strong_error};
 use sit_engine::backend::Device;
-use sit_engine::model::{Block, Dit};
+use sit_engine::model::Dit;
 use sit_engine::transport::{
     DdpmSampler, Diffusion, Edm, EdmMethod, Method, Ode, Path, Prediction, Respacing, Sampler, Sde,
     SdeMethod,
@@ -333,7 +333,7 @@ fn a_learned_variance_is_sampled_and_its_noise_is_not_shown() {
         n_heads: 1,
         n_classes: 3,
         learn_sigma: true,
-        block: Block::AdaLnZero,
+        ..Dit::SIT
     };
     let transport = Transport {
         path: Path::Ddpm(Arc::default()),

@@ -173,7 +173,7 @@ mod tests {
     use super::super::{Arenas, Program};
     use super::*;
     use crate::graph::Arena;
-    use crate::model::{Block, Dit};
+    use crate::model::Dit;
     use crate::ops;
     use crate::train::Trainer;
 
@@ -273,7 +273,7 @@ mod tests {
             n_heads: 2,
             n_classes: 3,
             learn_sigma: true,
-            block: Block::AdaLnZero,
+            ..Dit::SIT
         })
         .batch(batch);
         let blueprint = training.blueprint(u64::MAX).unwrap();

@@ -186,7 +186,8 @@ fn aliasing_is_refused() {
         rows: 1,
         tokens: 1,
         dim: 5,
-        ln_eps: 1e-6,
+        centered: 1,
+        eps: 1e-6,
     };
     let launch = Launch::new(&ADALN_FWD, &dims, [1, 1, 1])
         .input("x", 0)

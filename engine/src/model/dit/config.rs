@@ -1,12 +1,15 @@
-//! Sizes of a DiT, and the published ones by name.
+//! Sizes of a DiT and the design of its blocks.
 
 use crate::error::{Error, Result};
+use crate::nn::Activation;
+use crate::ops::adaln::Norm;
 use crate::text::count;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A diffusion transformer: SiT's network, on image patches with adaLN conditioning (DiT, arXiv 2212.09748, section 3.2; SiT, arXiv
-/// 2401.08740, section 4). These are its sizes.
+/// A diffusion transformer on image patches: SiT's network by default (DiT, arXiv 2212.09748, section 3.2; SiT, arXiv 2401.08740,
+/// section 4), and with other settings those of LightningDiT (arXiv 2501.01423) and JiT (arXiv 2511.13720). [`Dit::preset`] has the
+/// published ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dit {
@@ -20,111 +23,102 @@ pub struct Dit {
     pub dim: usize,
     /// Number of blocks.
     pub depth: usize,
-    /// Heads of the attention; each is D / heads wide.
+    /// Heads of the attention; each is hd = D / heads wide.
     pub n_heads: usize,
     /// Number of classes; `n_classes` itself is the null class. 0 means an unconditional model without a label table.
     pub n_classes: usize,
     /// Whether the last layer has 2C outputs per pixel, the second half of which is dropped (SiT's training default).
     pub learn_sigma: bool,
-    /// How the blocks are conditioned.
-    #[serde(default, skip_serializing_if = "Block::is_default")]
-    pub block: Block,
+    /// How the blocks are conditioned on time and label. Older files call it `block`.
+    #[serde(default, alias = "block", skip_serializing_if = "is_default")]
+    pub condition: Condition,
+    /// The norm of the tokens.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm: Norm,
+    /// Whether the heads of queries and keys are normalized, before they turn: by an RMS norm with weights, or beside
+    /// [`Norm::Layer`] by a layer norm with weights and biases.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub qk_norm: bool,
+    /// The activation of the MLP.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mlp: Activation,
+    /// Whether queries and keys turn by angles of their row and column (rotary position embedding), beside the fixed embedding.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rope: bool,
+    /// Whether adaLN-Zero shifts, besides scale and gate. The final layer always does.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub shift: bool,
+    /// Values to which a patch is reduced by a first linear layer of the patch embedding; 0 for a single layer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bottleneck: usize,
+    /// Copies of the label's embedding that join the tokens, each with a learned position; 0 for none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_tokens: usize,
+    /// Index of the block before which they join.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub class_tokens_from: usize,
 }
 
-/// How a block of the transformer is conditioned on time and label (DiT, section 3.2). With c their embedding, and shift, scale and
-/// gate the chunks of `linear(silu(c))`:
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How the transformer is conditioned on time and label: the four designs of DiT, section 3.2. With c the sum of their embeddings, and
+/// shift, scale and gate the chunks of `linear(silu(c))`:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Block {
+pub enum Condition {
+    /// The two embeddings are tokens before those of the image, without a position, and dropped after the last block:
+    /// `h += attn(norm(h))`, `h += mlp(norm(h))`.
+    InContext,
+    /// The two embeddings are tokens that a further attention reads: `h += attn(norm(h))`, `h += cross_attn(norm(h), tokens)`,
+    /// `h += mlp(norm(h))`.
+    CrossAttention,
+    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not specify how the
+    /// modulation is initialized; here like every other linear layer.
+    #[serde(rename = "adaln")]
+    AdaLn,
     /// `h += gate ⊙ attn(adaln(h, shift, scale))`, `h += gate' ⊙ mlp(adaln(h, shift', scale'))`; the gates are 0 at the start, so
     /// that each block starts as the identity. SiT's block.
     #[default]
     #[serde(rename = "adaln-zero")]
     AdaLnZero,
-    /// `h += attn(adaln(h, shift, scale))`, `h += mlp(adaln(h, shift', scale'))`: without gates. DiT does not specify how the
-    /// modulation is initialized; here like every other linear layer.
-    #[serde(rename = "adaln")]
-    AdaLn,
 }
 
-impl Block {
-    fn is_default(&self) -> bool {
-        *self == Block::default()
-    }
-}
-
-impl fmt::Display for Block {
+impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Block::AdaLnZero => "adaln-zero",
-            Block::AdaLn => "adaln",
+            Condition::InContext => "in-context",
+            Condition::CrossAttention => "cross-attention",
+            Condition::AdaLn => "adaln",
+            Condition::AdaLnZero => "adaln-zero",
         })
     }
 }
 
-/// `width 384, depth 12, 6 heads, patch 2`.
+/// `width 384, depth 12, 6 heads, patch 2`, and what differs from SiT's blocks.
 impl fmt::Display for Dit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (patch, dim, depth) = (self.patch, self.dim, self.depth);
         let heads = count(self.n_heads, "head");
-        write!(f, "width {dim}, depth {depth}, {heads}, patch {patch}")
+        write!(f, "width {dim}, depth {depth}, {heads}, patch {patch}")?;
+        self.differences()
+            .try_for_each(|text| write!(f, ", {text}"))
     }
 }
 
 /// Upper limit on tokens, more than attention can handle; it also keeps the position embedding a small part of the weights.
 const MAX_TOKENS: usize = 1 << 16;
 
-/// A published size.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Preset {
-    /// `SiT-XL`; the patch size follows after a slash.
-    pub name: &'static str,
-    /// Number of blocks.
-    pub depth: usize,
-    /// Width.
-    pub dim: usize,
-    /// Heads.
-    pub n_heads: usize,
-}
-
-/// The four published sizes (DiT, table 1), each with patch 2, 4 and 8.
-#[doc(hidden)]
-pub const PRESETS: [Preset; 4] = [
-    preset("SiT-S", 12, 384, 6),
-    preset("SiT-B", 12, 768, 12),
-    preset("SiT-L", 24, 1024, 16),
-    preset("SiT-XL", 28, 1152, 16),
-];
-
-const fn preset(name: &'static str, depth: usize, dim: usize, n_heads: usize) -> Preset {
-    Preset {
-        name,
-        depth,
-        dim,
-        n_heads,
-    }
-}
-
 impl Dit {
-    /// The published model `name`, such as `SiT-XL/2`, for 256x256 images: 32x32 latents of 4 channels, 1000 classes.
-    pub fn preset(name: &str) -> Option<Self> {
-        let (size, patch) = name.split_once('/')?;
-        let preset = PRESETS.iter().find(|p| p.name == size)?;
-        let patch = ["2", "4", "8"].iter().find(|p| **p == patch)?;
-        Some(Dit {
-            input_size: 32,
-            channels: 4,
-            patch: patch.parse().ok()?,
-            dim: preset.dim,
-            depth: preset.depth,
-            n_heads: preset.n_heads,
-            n_classes: 1000,
-            learn_sigma: true,
-            block: Block::AdaLnZero,
-        })
-    }
-
     /// Checks the sizes, and that work on `batch` images can be counted.
     pub(super) fn check(&self, batch: usize) -> Result<()> {
         let sizes = [
@@ -177,6 +171,7 @@ impl Dit {
                 format!("got {dim}, expected a multiple of 4 for the position embedding"),
             ));
         }
+        self.check_blocks()?;
         if self.n_classes > 1_000_000 {
             return Err(Error::setting(
                 "model.n_classes",
@@ -184,6 +179,70 @@ impl Dit {
             ));
         }
         self.check_batch(batch)
+    }
+
+    fn check_blocks(&self) -> Result<()> {
+        let refuse =
+            |key: &str, message: String| Err(Error::setting(format!("model.{key}"), message));
+        let head_dim = self.dim / self.n_heads;
+        if self.rope && !head_dim.is_multiple_of(4) {
+            return refuse(
+                "rope",
+                format!(
+                    "got true with heads of {head_dim}, expected a multiple of 4, for pairs of rows and columns"
+                ),
+            );
+        }
+        if !self.shift && self.condition != Condition::AdaLnZero {
+            return refuse(
+                "shift",
+                format!(
+                    "got false with model.condition = {}, expected {}",
+                    self.condition,
+                    Condition::AdaLnZero
+                ),
+            );
+        }
+        if self.bottleneck > 65_536 {
+            return refuse(
+                "bottleneck",
+                format!("got {}, expected 0 to 65536", self.bottleneck),
+            );
+        }
+        if self.class_tokens > 4096 {
+            return refuse(
+                "class_tokens",
+                format!("got {}, expected 0 to 4096", self.class_tokens),
+            );
+        }
+        if self.class_tokens > 0 && self.n_classes == 0 {
+            return refuse(
+                "class_tokens",
+                format!(
+                    "got {} for a model without classes, expected 0",
+                    self.class_tokens
+                ),
+            );
+        }
+        if self.class_tokens > 0 && self.class_tokens_from >= self.depth {
+            return refuse(
+                "class_tokens_from",
+                format!(
+                    "got {}, expected less than model.depth = {}",
+                    self.class_tokens_from, self.depth
+                ),
+            );
+        }
+        if self.class_tokens == 0 && self.class_tokens_from > 0 {
+            return refuse(
+                "class_tokens_from",
+                format!(
+                    "got {} with model.class_tokens = 0, expected 0",
+                    self.class_tokens_from
+                ),
+            );
+        }
+        Ok(())
     }
 
     /// Far more than any machine holds is refused, so that sizes in bytes and sums of them stay below 2^64. The sizes are within their
@@ -201,7 +260,8 @@ impl Dit {
             batch,
         ]
         .map(|n| n as f64);
-        let tokens = (size / patch).powi(2);
+        let image = (size / patch).powi(2);
+        let tokens = image + self.class_tokens as f64 + 2.0;
         let params =
             18.0 * depth * dim * dim + dim * (classes + tokens + 3.0 * channels * patch * patch);
         let values = depth * (20.0 * tokens * dim + 2.0 * heads * tokens * tokens)
@@ -214,7 +274,7 @@ impl Dit {
         Err(Error::setting(
             "model",
             format!(
-                "{tokens} tokens of width {dim}, {heads} heads and depth {depth} at batch {batch} take about {:.0} TB; a larger \
+                "{image} tokens of width {dim}, {heads} heads and depth {depth} at batch {batch} take about {:.0} TB; a larger \
              model.patch, a smaller model.input_size, model.dim, model.depth or batch takes less",
                 bytes / 1e12
             ),
@@ -222,11 +282,57 @@ impl Dit {
     }
 }
 
+impl Dit {
+    /// Settings of the blocks that are not SiT's, in words.
+    fn differences(&self) -> impl Iterator<Item = String> {
+        let if_set = |is_set: bool, text: String| is_set.then_some(text);
+        [
+            if_set(
+                self.condition != Condition::default(),
+                self.condition.to_string(),
+            ),
+            if_set(self.norm == Norm::Rms, "RMS norm".into()),
+            if_set(self.qk_norm, "QK norm".into()),
+            if_set(self.mlp == Activation::SwiGlu, "SwiGLU".into()),
+            if_set(self.rope, "RoPE".into()),
+            if_set(!self.shift, "no shift".into()),
+            if_set(
+                self.bottleneck > 0,
+                format!("bottleneck {}", self.bottleneck),
+            ),
+            if_set(
+                self.class_tokens > 0,
+                format!(
+                    "{} from block {}",
+                    count(self.class_tokens, "class token"),
+                    self.class_tokens_from
+                ),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
 #[doc(hidden)]
 impl Dit {
-    /// Number of tokens T = (I/p)².
+    /// What the blocks are, besides their sizes: weights fit blocks of the same design only.
+    pub fn design(&self) -> String {
+        let differences: Vec<String> = self.differences().collect();
+        match &differences[..] {
+            [] => Condition::default().to_string(),
+            _ => differences.join(", "),
+        }
+    }
+
+    /// Tokens of a row I/p.
+    pub fn side(&self) -> usize {
+        self.input_size / self.patch
+    }
+
+    /// Number of tokens of the image T = (I/p)².
     pub fn tokens(&self) -> usize {
-        (self.input_size / self.patch).pow(2)
+        self.side().pow(2)
     }
 
     /// Channels of the last layer: C, or 2C with `learn_sigma`.
@@ -238,42 +344,6 @@ impl Dit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelConfig;
-
-    /// Names with the parameter counts of the official code, with 2C and with C outputs per pixel.
-    const COUNTS: [(&str, usize, usize); 12] = [
-        ("SiT-S/2", 32_963_360, 32_957_200),
-        ("SiT-S/4", 32_945_024, 32_920_384),
-        ("SiT-S/8", 33_148_160, 33_049_600),
-        ("SiT-B/2", 130_512_416, 130_500_112),
-        ("SiT-B/4", 130_475_648, 130_426_432),
-        ("SiT-B/8", 130_881_536, 130_684_672),
-        ("SiT-L/2", 458_102_816, 458_086_416),
-        ("SiT-L/4", 458_053_760, 457_988_160),
-        ("SiT-L/8", 458_594_816, 458_332_416),
-        ("SiT-XL/2", 675_129_632, 675_111_184),
-        ("SiT-XL/4", 675_074_432, 675_000_640),
-        ("SiT-XL/8", 675_683_072, 675_387_904),
-    ];
-
-    #[test]
-    fn parameter_counts_of_the_published_sizes() {
-        for (name, sigma, plain) in COUNTS {
-            let config = Dit::preset(name).unwrap();
-            assert_eq!(ModelConfig::from(config).n_params(), sigma, "{name}");
-            let config = Dit {
-                learn_sigma: false,
-                ..config
-            };
-            assert_eq!(ModelConfig::from(config).n_params(), plain, "{name}");
-        }
-        let large = Dit {
-            input_size: 64,
-            ..Dit::preset("SiT-XL/2").unwrap()
-        };
-        assert_eq!(ModelConfig::from(large).n_params(), 676_014_368);
-        assert_eq!(Dit::preset("SiT-S/3"), None);
-    }
 
     #[test]
     fn sizes_that_do_not_fit_are_refused_by_key() {

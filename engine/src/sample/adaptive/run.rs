@@ -2,8 +2,9 @@
 
 use super::{Accepted, Finished, Place, Pool, Ready, Waiting};
 use crate::error::Result;
-use crate::sample::attempts::{Attempts, write_labels};
+use crate::sample::attempts::Attempts;
 use crate::sample::plan::{NEXT, TAKEN};
+use crate::sample::write::write_labels;
 use crate::transport::{Adaptive, ErrorNorm, START_NFE};
 
 #[doc(hidden)]
@@ -102,7 +103,7 @@ impl Pool {
         for (name, values) in NEXT.into_iter().zip(&next) {
             self.attempts.attempt.program.write(name, values)?;
         }
-        write_labels(&mut self.attempts.attempt, &self.attempts.labels)
+        write_labels(&mut self.attempts.attempt.program, &self.attempts.labels)
     }
 
     /// Async variant of [`Self::step`], for browsers.

@@ -10,7 +10,7 @@ use pollster::block_on;
 use sit_engine::backend::{Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Graph, Plan, SetId};
-use sit_engine::model::{Block, Dit, Inputs, Model, Network as _};
+use sit_engine::model::{Dit, Inputs, Model, Network as _};
 use sit_engine::nn::Params;
 use sit_engine::transport::{Ddpm, DdpmLoss, Path, Prediction, Transport, Variance};
 use sit_tests::fixture::{Arrays, Entry, Fixture};
@@ -43,7 +43,7 @@ impl Official {
                 n_heads: size("num_heads"),
                 n_classes: size("num_classes"),
                 learn_sigma: true,
-                block: Block::AdaLnZero,
+                ..Dit::SIT
             },
             weights: official::weights(&root),
             fixture,

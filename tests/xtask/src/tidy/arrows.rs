@@ -23,11 +23,11 @@ pub const ENGINE: Table = &[
     ("nn", "error rng shape table graph ops"),
     ("model", "error text shape transport graph ops backend nn"),
     ("analytic", "error rng transport graph ops backend nn model"),
+    ("optim", "error text graph ops"),
     (
         "checkpoint",
-        "error text shape transport graph backend nn model",
+        "error text shape transport graph backend nn model optim",
     ),
-    ("optim", "error text graph ops"),
     (
         "objective",
         "error rng num shape transport graph ops backend nn model",
@@ -51,7 +51,7 @@ const TRAINER: Table = &[
     ("png", ""),
     ("columns", "files error"),
     ("config", "data columns"),
-    ("weights", "error run"),
+    ("weights", "error config run"),
     ("run", "files error config weights"),
     ("peak", ""),
     ("progress", ""),

@@ -4,10 +4,8 @@ use super::images::{Index, parse_index};
 use super::solver::SolverArgs;
 use crate::commands::backend::BackendArg;
 use crate::commands::examples::WhichArgs;
-use crate::commands::source::{self, Opened, SourceArgs};
+use crate::commands::source::SourceArgs;
 use crate::commands::values::{finite, parse_interval, whole};
-use crate::error::Result;
-use sit_engine::checkpoint::Recipe;
 use sit_engine::transport::{Guidance, GuidanceChannels};
 use std::path::PathBuf;
 
@@ -41,19 +39,29 @@ pub struct Args {
     /// Times between which guidance applies; 0 is noise, 1 is data.
     #[arg(long, value_name = "LO..HI", help_heading = "Images", default_value = "0..1", value_parser = parse_interval, allow_hyphen_values = true)]
     pub guidance_interval: [f64; 2],
-    /// Guide by another checkpoint, in place of the network without a class: a smaller model for the same images, or an early state
-    /// of this one.
+    /// Guide by another checkpoint: a smaller model for the same images, or an early state of this one.
     #[arg(
         long,
         value_name = "CHECKPOINT",
         help_heading = "Images",
-        requires = "autoguide_scale",
-        conflicts_with = "guidance"
+        requires = "autoguide_scale"
     )]
     pub autoguide: Option<PathBuf>,
-    /// Scale of that guidance: weak + W (strong - weak).
+    /// Scale of that guidance: weak + W (strong - weak); with --guidance, weak + W (guided strong - weak).
     #[arg(long, value_name = "W", help_heading = "Images", value_parser = finite, requires = "autoguide")]
     pub autoguide_scale: Option<f64>,
+    /// Guide by a classifier of noisy images (preset digits-classifier): its gradient moves images to their class. The model itself may
+    /// have no classes.
+    #[arg(
+        long,
+        value_name = "CHECKPOINT",
+        help_heading = "Images",
+        requires = "classifier_scale"
+    )]
+    pub classifier: Option<PathBuf>,
+    /// Scale of that guidance: the score is s + L grad log p(class | x, t).
+    #[arg(long, value_name = "L", help_heading = "Images", value_parser = finite, requires = "classifier")]
+    pub classifier_scale: Option<f64>,
     /// Key of the noise; the same seed gives the same images for any --batch.
     #[arg(long, value_name = "S", help_heading = "Images", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
@@ -146,22 +154,5 @@ impl Args {
             channels: self.guidance_channels,
             interval: self.guidance_interval,
         }
-    }
-
-    /// Scale of the guidance by another checkpoint.
-    pub fn autoguide_scale(&self) -> f64 {
-        self.autoguide_scale.unwrap_or(1.0)
-    }
-
-    /// The checkpoint that guides a model of `main`.
-    ///
-    /// # Errors
-    /// As of [`SourceArgs::open`].
-    pub fn guide(&self, main: &Recipe) -> Result<Option<Opened>> {
-        let guide = self
-            .autoguide
-            .as_deref()
-            .map(|path| source::guide(path, main));
-        guide.transpose().map_err(|e| e.context("--autoguide"))
     }
 }

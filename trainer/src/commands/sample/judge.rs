@@ -7,6 +7,7 @@ use crate::png;
 use crate::progress::Progress;
 use crate::sampling::{Images, State};
 use sit_engine::checkpoint::Recipe;
+use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
 use std::path::Path;
 
@@ -20,13 +21,19 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// The judge of `--judge`, else the one of a model of the embedded digits; nothing for another model.
+    /// The judge of `--judge`, else the one of a model of the embedded digits; nothing for another model. `io` and `names` are those of
+    /// the images and their classes.
     ///
     /// # Errors
     /// A folder that cannot be read, or one without images of a class that is sampled.
-    pub fn of(folder: Option<&Path>, recipe: &Recipe, images: &Images) -> Result<Option<Self>> {
+    pub fn of(
+        folder: Option<&Path>,
+        recipe: &Recipe,
+        (io, names): (&NetworkIo, &[String]),
+        images: &Images,
+    ) -> Result<Option<Self>> {
         if let Some(folder) = folder {
-            return Self::of_folder(folder, recipe, images)
+            return Self::of_folder(folder, io, names, images)
                 .map(Some)
                 .map_err(|e| e.context("--judge"));
         }
@@ -35,8 +42,8 @@ impl Judge {
             return Ok(None);
         }
         let held_out = digits::held_out();
-        let fits = recipe.model.io().image == held_out.shape();
-        let is_class = |label: u32| (label as usize) < recipe.model.io().n_classes.min(10);
+        let fits = io.image == held_out.shape();
+        let is_class = |label: u32| (label as usize) < io.n_classes.min(10);
         if !fits || !images.all_labels().all(is_class) {
             return Ok(None);
         }
@@ -48,8 +55,12 @@ impl Judge {
         }))
     }
 
-    fn of_folder(folder: &Path, recipe: &Recipe, images: &Images) -> Result<Self> {
-        let io = recipe.model.io();
+    fn of_folder(
+        folder: &Path,
+        io: &NetworkIo,
+        of_model: &[String],
+        images: &Images,
+    ) -> Result<Self> {
         let refuse = |what: &str| Err(Failure::Input(format!("this model {what}")));
         if io.n_classes == 0 {
             return refuse("has no classes");
@@ -74,7 +85,7 @@ impl Judge {
             .map(|class| classes::name(real.class_names(), class))
             .collect();
         let known: Vec<String> = (0..io.n_classes)
-            .map(|class| classes::name(&recipe.classes, class))
+            .map(|class| classes::name(of_model, class))
             .collect();
         let number = |name: &String| known.iter().position(|other| other == name);
         let numbers: Vec<Option<usize>> = names.iter().map(number).collect();

@@ -3,6 +3,7 @@
 mod args;
 mod begin;
 mod forms;
+mod guides;
 mod images;
 mod judge;
 mod outputs;
@@ -17,6 +18,7 @@ pub use args::Args;
 use crate::error::Result;
 use crate::sampling::{self, Noise};
 use crate::{memory, signals, stdout};
+use guides::Guides;
 use judge::Judge;
 use outputs::Files;
 use reverse::Trip;
@@ -35,11 +37,18 @@ use std::time::Instant;
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
-    let io = model.io();
+    let mut guides = Guides::open(args, &source.recipe)?;
+    let mut io = model.io();
+    let mut names = source.recipe.classes.clone();
+    if let Some((classifier, _)) = guides.classifier.as_ref().filter(|_| io.n_classes == 0) {
+        // A model without classes has those of its classifier.
+        io.n_classes = classifier.recipe.model.io().n_classes;
+        names.clone_from(&classifier.recipe.classes);
+    }
     let examples = args.examples(&source.recipe)?;
     let mut wanted = match &examples {
         Some(examples) => reverse::wanted(examples),
-        None => args.wanted(&io, &source.recipe.classes)?,
+        None => args.wanted(&io, &names)?,
     };
     args.check_null_class(&io, source.recipe.class_dropout, wanted.images.labels())?;
     let n = wanted.images.n();
@@ -48,7 +57,6 @@ pub fn run(args: &Args) -> Result<()> {
         base: args.base_of(&transport)?,
         ..transport
     };
-    let mut guide = args.guide(&source.recipe)?;
     let batch = n.min(args.batch.into()) as usize;
     let own_loss = || table::of_run(&source);
     let sampler = args.solver.sampler(io.image_len(), &transport, own_loss)?;
@@ -57,17 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         let blueprint = Blueprint::new(model.clone(), transport.clone(), max_segment_bytes)?;
         let sampling = Sampling::new(blueprint, sampler.clone());
         let sampling = sampling.guided(args.guidance()).batch(batch);
-        Ok(match &guide {
-            None => sampling,
-            Some(guide) => {
-                let weak = Blueprint::new(
-                    guide.recipe.model.clone(),
-                    guide.recipe.transport.clone(),
-                    max_segment_bytes,
-                )?;
-                sampling.autoguidance(weak, args.autoguide_scale())
-            }
-        })
+        Ok(guides.blueprints(max_segment_bytes)?.apply(sampling))
     };
     let plain = |max_segment_bytes| plain_of(max_segment_bytes, &sampler);
     let steps = match sampler.is_adaptive() {
@@ -86,7 +84,12 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(base) = base {
         wanted.noise = Noise::Base(base, transport.start_std(&sampler));
     }
-    let judge = Judge::of(args.judge.as_deref(), &source.recipe, &wanted.images)?;
+    let judge = Judge::of(
+        args.judge.as_deref(),
+        &source.recipe,
+        (&io, &names),
+        &wanted.images,
+    )?;
 
     let device = args.backend.open()?;
     // Host buffers of a batch: the initial noise, the step's noise, and the state that is read back.
@@ -105,22 +108,11 @@ pub fn run(args: &Args) -> Result<()> {
     tracing::info!("weights: {}", source.origin);
     let loaded = Model::zeros(&device, model.clone(), transport.clone())?;
     source.weights.load(&loaded)?;
-    let mut weak = None;
-    if let Some(guide) = &mut guide {
-        tracing::info!("guide: {}", guide.origin);
-        let recipe = &guide.recipe;
-        let model = Model::zeros(&device, recipe.model.clone(), recipe.transport.clone())?;
-        guide.weights.load(&model)?;
-        weak = Some(model);
-    }
+    let loaded_guides = guides.load(&device)?;
     signals::catch();
     let make = |sampler: &Sampler| {
         let sampling = loaded.sampler(sampler.clone()).guided(args.guidance());
-        let sampling = sampling.batch(batch);
-        match &weak {
-            Some(weak) => sampling.autoguidance(weak.clone(), args.autoguide_scale()),
-            None => sampling,
-        }
+        loaded_guides.clone().apply(sampling.batch(batch))
     };
     let sampling = make(&sampler);
     let t: Option<Vec<f32>> = steps.as_ref().map(|steps| {
@@ -130,8 +122,8 @@ pub fn run(args: &Args) -> Result<()> {
     });
     let settings = settings::json(
         &source.origin,
-        &source.recipe.classes,
-        guide.as_ref().map(|guide| &guide.origin),
+        &names,
+        &guides,
         &sampling,
         args.seed,
         wanted.images.picked(),
@@ -141,6 +133,7 @@ pub fn run(args: &Args) -> Result<()> {
         args,
         &wanted,
         &source.recipe,
+        (&io, &names),
         t.as_deref(),
         &settings,
         judge,

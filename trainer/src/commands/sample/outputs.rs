@@ -119,12 +119,12 @@ impl Files {
         args: &Args,
         wanted: &Wanted,
         recipe: &Recipe,
+        (io, names): (&NetworkIo, &[String]),
         t: Option<&[f32]>,
         settings: &str,
         judge: Option<Judge>,
     ) -> Result<Self> {
-        let io = &recipe.model.io();
-        let (images, shape, names) = (&wanted.images, io.image, &recipe.classes);
+        let (images, shape) = (&wanted.images, io.image);
         let n = images.n();
         let toy = recipe.data.as_ref().map(|data| Path::new(&data.name));
         // A name of another program may be anything.

@@ -1,6 +1,7 @@
 //! The sampling settings that a trajectory records.
 
-use crate::commands::source::Origin;
+use super::guides::Guides;
+use crate::commands::source::{Opened, Origin};
 use serde::Serialize;
 use sit_engine::model::Model;
 use sit_engine::sample::Sampling;
@@ -22,9 +23,12 @@ struct Settings<'a> {
     transport: Transport,
     sampler: Sampler,
     guidance: Guidance,
-    /// The checkpoint of the network that guides.
+    /// The checkpoint of the network that guides, and its scale.
     #[serde(skip_serializing_if = "Option::is_none")]
-    autoguide: Option<String>,
+    autoguide: Option<(String, f64)>,
+    /// The checkpoint of the classifier, and its scale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classifier: Option<(String, f64)>,
     seed: u64,
     /// Ranges of image numbers in the whole list, each as first and last.
     index: Vec<[u64; 2]>,
@@ -35,12 +39,13 @@ struct Settings<'a> {
 pub fn json(
     origin: &Origin,
     classes: &[String],
-    guide: Option<&Origin>,
+    guides: &Guides<Opened>,
     sampling: &Sampling<Model>,
     seed: u64,
     parts: &[Range<u64>],
     device: &impl ToString,
 ) -> String {
+    let named = |(guide, scale): &(Opened, f64)| (shown(&guide.origin.path), *scale);
     let settings = Settings {
         program: format!("sit {}", env!("CARGO_PKG_VERSION")),
         checkpoint: shown(&origin.path),
@@ -50,7 +55,8 @@ pub fn json(
         transport: sampling.model().transport().clone(),
         sampler: sampling.solver().clone(),
         guidance: *sampling.guidance_settings(),
-        autoguide: guide.map(|guide| shown(&guide.path)),
+        autoguide: guides.weak.as_ref().map(named),
+        classifier: guides.classifier.as_ref().map(named),
         seed,
         index: parts
             .iter()

@@ -114,6 +114,22 @@ fn what_is_wrong_is_named() {
             "train.ema_decay=1.5",
             "train.ema_decay: got 1.5, expected a number in [0, 1]",
         ),
+        (
+            "train.ema_decay2=-1",
+            "train.ema_decay2: got -1, expected a number in [0, 1]",
+        ),
+        (
+            "log.snapshots.widths=[0.5]",
+            "log.snapshots.widths: got 0.5, expected a relative width of 0.001 to 0.2886",
+        ),
+        (
+            "log.snapshots.widths=[0.1, 0.1]",
+            "log.snapshots.widths: got [0.1, 0.1], expected 1 to 4 widths that differ",
+        ),
+        (
+            "log.snapshots.widths=[]",
+            "log.snapshots.widths: got [], expected 1 to 4 widths that differ",
+        ),
         ("train.batch=0", "train.batch: got 0, expected 1 to 1048576"),
         (
             "train.warmup_steps=1801",
@@ -273,7 +289,7 @@ fn unknown_presets_are_met_with_a_suggestion() {
     );
     assert!(
         message("qqq")
-            .starts_with("--preset: unknown preset qqq, expected one of digits, digits-data, ")
+            .starts_with("--preset: unknown preset qqq, expected one of digits, digits-unet, ")
     );
 }
 
