@@ -237,6 +237,12 @@ pub fn examine(
                 "trained on the {path} path to predict {prediction}"
             ));
             card.refusals.extend(begins_with_data(&recipe.transport));
+            if let Some(n) = recipe.transport.student_steps {
+                card.refusals.push(format!(
+                    "It was distilled to {}, which no lane takes: `sit sample` does.",
+                    count(n, "step")
+                ));
+            }
             if !recipe.classes.is_empty() {
                 let known = 0..recipe.classes.len().min(io.n_classes);
                 let names = classes::numbered(&recipe.classes, known);

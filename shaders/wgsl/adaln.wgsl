@@ -23,8 +23,10 @@ const TILE_X: u32 = 1u;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, T, D]
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>; // [B T, 2]
 
+#include "lib/row_stats.wgsl" DIM=dims.dim
+
 // y = (x - mean) rstd (1 + scale) + shift; stats = mean, rstd = 1 / sqrt(mean((x - mean)^2) + eps)
-// Work: one workgroup per row; the variance takes a second pass over the centered row, to avoid cancellation.
+// Work: one workgroup per row.
 @compute @workgroup_size(LANES)
 fn adaln_fwd(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -36,21 +38,9 @@ fn adaln_fwd(
         return;
     }
     let base = row * dims.dim;
-    let inverse_dim = 1.0 / f32(dims.dim);
-    var mean = 0.0;
-    if (dims.centered == 1u) {
-        var sum = 0.0;
-        for (var d = lane; d < dims.dim; d += LANES) {
-            sum += x[base + d];
-        }
-        mean = wg_sum(lane, sum) * inverse_dim;
-    }
-    var squares = 0.0;
-    for (var d = lane; d < dims.dim; d += LANES) {
-        let centered = x[base + d] - mean;
-        squares += centered * centered;
-    }
-    let rstd = 1.0 / sqrt(wg_sum(lane, squares) * inverse_dim + dims.eps);
+    let of_row = wg_row_stats(lane, base);
+    let mean = of_row.x;
+    let rstd = of_row.y;
     let sample = (row / dims.tokens) * dims.dim;
     for (var d = lane; d < dims.dim; d += LANES) {
         y[base + d] = (x[base + d] - mean) * rstd * (1.0 + scale[sample + d]) + shift[sample + d];

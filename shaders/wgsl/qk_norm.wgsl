@@ -24,6 +24,8 @@ const TILE_X: u32 = 1u;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, T, 3 H hd]
 @group(0) @binding(5) var<storage, read_write> stats: array<f32>; // [B, T, 3 H, 2]
 
+#include "lib/row_stats.wgsl" DIM=dims.head_dim
+
 // y = (x - mean) rstd weight + bias for the heads of q and k; stats = mean, rstd = 1 / sqrt(mean((x - mean)^2) + eps), and 0 for v
 // Work: one workgroup per head of a token.
 @compute @workgroup_size(LANES)
@@ -48,18 +50,9 @@ fn qk_norm_fwd(
         }
         return;
     }
-    let inverse_dim = 1.0 / f32(dims.head_dim);
-    var sum = 0.0;
-    for (var d = lane; d < dims.head_dim; d += LANES) {
-        sum += x[base + d];
-    }
-    let mean = wg_sum(lane, sum * f32(dims.centered)) * inverse_dim;
-    var squares = 0.0;
-    for (var d = lane; d < dims.head_dim; d += LANES) {
-        let centered = x[base + d] - mean;
-        squares += centered * centered;
-    }
-    let rstd = 1.0 / sqrt(wg_sum(lane, squares) * inverse_dim + dims.eps);
+    let of_head = wg_row_stats(lane, base);
+    let mean = of_head.x;
+    let rstd = of_head.y;
     let first = part * dims.head_dim;
     for (var d = lane; d < dims.head_dim; d += LANES) {
         y[base + d] = (x[base + d] - mean) * rstd * weight[first + d] + bias[first + d];

@@ -6,6 +6,7 @@ mod app_model;
 mod checkpoint;
 mod cli;
 mod combinations;
+mod distill;
 mod edges;
 mod foreign;
 mod gpu;

@@ -25,6 +25,7 @@ fn tiny() -> Unet {
         time_scale: 1000,
         n_classes: 3,
         learn_sigma: true,
+        span: false,
     }
 }
 

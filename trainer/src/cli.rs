@@ -1,6 +1,8 @@
 //! The command line of `sit`.
 
-use crate::commands::{data, ema, export, info, loss, nll, profile, sample, selftest, train};
+use crate::commands::{
+    data, ema, export, info, loss, nll, profile, sample, selftest, sweep, train,
+};
 use crate::error::Failure;
 use crate::{progress, signals};
 use clap::error::ErrorKind;
@@ -41,6 +43,7 @@ Examples:
   sit train --preset digits
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
+  sit sweep runs/digits --ode euler,heun --steps 8,16,32 --guidance 1,1.5 --out sweep
   sit nll runs/digits --data digits --levels 17
   sit loss runs/digits --data digits --out loss.csv
   sit export runs/digits --dtype f16 --out digits.safetensors
@@ -59,6 +62,8 @@ enum Command {
     Train(train::Args),
     /// Sample images from a checkpoint.
     Sample(Box<sample::Args>),
+    /// Sample with every combination of some settings, and measure the images: a table and a plot.
+    Sweep(Box<sweep::Args>),
     /// Show how likely real images are: bits per dimension.
     Nll(Box<nll::Args>),
     /// Measure the loss of the velocity by time, and bound what it costs an SDE.
@@ -126,6 +131,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
         Command::Nll(args) => nll::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Export(args) => export::run(&args),

@@ -82,7 +82,7 @@ impl fmt::Display for Failure {
 }
 
 /// Engine settings that are flags of the command; the others are keys of a configuration.
-const FLAGS: [&str; 46] = [
+const FLAGS: [&str; 47] = [
     "along",
     "atol",
     "autoguide",
@@ -127,6 +127,7 @@ const FLAGS: [&str; 46] = [
     "snr",
     "steps",
     "t_eps_sample",
+    "teacher",
     "time_grid",
     "width",
 ];

@@ -197,6 +197,12 @@ impl Init {
                 count(n, "class")
             ),
         }
+        if old.span && !new.span {
+            tracing::warn!(
+                "{} predicts mean velocities over spans, which this run learns to do without",
+                self.name
+            );
+        }
         let patches = |m: &Dit| format!("{0}x{0}x{1}", m.patch, m.channels);
         if patches(old) != patches(new) {
             tracing::warn!(

@@ -21,6 +21,8 @@ pub mod host;
 #[cfg(feature = "cli")]
 mod init;
 #[cfg(feature = "cli")]
+mod judge;
+#[cfg(feature = "cli")]
 pub mod log;
 #[cfg(feature = "cli")]
 mod memory;
@@ -28,6 +30,8 @@ mod memory;
 pub mod npz;
 #[cfg(feature = "cli")]
 mod outputs;
+#[cfg(feature = "cli")]
+mod pairs;
 #[cfg(feature = "cli")]
 mod peak;
 #[cfg(not(target_arch = "wasm32"))]
@@ -45,6 +49,10 @@ mod sampling;
 mod signals;
 #[cfg(feature = "cli")]
 mod stdout;
+#[cfg(feature = "cli")]
+mod straightness;
+#[cfg(feature = "cli")]
+mod teacher;
 #[cfg(feature = "cli")]
 mod training;
 #[cfg(feature = "cli")]

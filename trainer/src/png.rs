@@ -1,12 +1,18 @@
-//! Images as PNG: single ones, grids of samples, and scatter plots of points.
+//! Images as PNG: single ones, grids of samples, scatter plots of points, and plots of lines.
 
+#[cfg(feature = "cli")]
+mod font;
 mod grid;
+#[cfg(feature = "cli")]
+mod plot;
 mod scatter;
 mod sheet;
 
 #[cfg(test)]
 pub(crate) use grid::grid;
 pub use grid::{Canvas, Grid};
+#[cfg(feature = "cli")]
+pub use plot::{Line, Panel, Plot};
 pub use sheet::{Sheet, shows};
 
 use image::codecs::png::PngEncoder;

@@ -10,7 +10,7 @@ use sit_engine::model::{Blueprint, Network as _, Output};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
 use sit_engine::train::{Trainer, Weights};
-use sit_engine::transport::{self, Ode};
+use sit_engine::transport::{self, Method, Ode, Sampler};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -52,18 +52,23 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
     let scale = match (n_classes, config.train.class_dropout) {
         // Without a trained null class, guidance has nothing to compare with.
         (0, _) | (_, 0.0) => 1.0,
+        // A student has its teacher's guidance.
+        _ if config.distill.is_some() => 1.0,
         _ => preview.guidance,
     };
-    let sampler = Ode {
-        n_steps: preview.steps,
-        // Where times are moved in training, steps are moved too.
-        grid: transport::Grid::shifted(config.transport.times.shift),
-        ..Ode::default()
+    let sampler = match config.transport.student_steps {
+        Some(n_steps) => Sampler::ode(Method::Euler, n_steps),
+        None => Sampler::Ode(Ode {
+            n_steps: preview.steps,
+            // Where times are moved in training, steps are moved too.
+            grid: transport::Grid::shifted(config.transport.times.shift),
+            ..Ode::default()
+        }),
     };
     // A classifier has no samples.
     let has_samples = config.model.output() == Output::Prediction;
     (has_samples && preview.every_steps > 0).then(|| {
-        Sampling::new(model, sampler.into())
+        Sampling::new(model, sampler)
             .guidance(scale)
             .batch(labels.len().min(config.train.batch))
             .seed(config.train.seed)

@@ -81,16 +81,27 @@ pub struct State {
 impl State {
     /// What each file of weights records about itself.
     pub fn recipe(&self) -> Recipe {
+        let mut transport = self.config.transport.clone();
+        if let Some(distill) = &self.config.distill {
+            // Within a stage the student takes its steps.
+            let stage = distill.stage(&self.config, self.step.saturating_sub(1));
+            transport.student_steps = distill.student_steps(&self.config, stage);
+        }
         Recipe {
             model: self.config.model.clone(),
-            transport: self.config.transport.clone(),
+            transport,
             data: Some(Data {
                 name: self.config.data.title(),
                 max_level: self.max_level,
             }),
             classes: self.config.data.classes.clone(),
-            class_dropout: (self.config.model.io().n_classes > 0)
-                .then_some(self.config.train.class_dropout),
+            class_dropout: (self.config.model.io().n_classes > 0).then_some(
+                match self.config.transport.student_steps {
+                    // A student is never taught without a label.
+                    Some(_) => 0.0,
+                    None => self.config.train.class_dropout,
+                },
+            ),
             average: None,
         }
     }

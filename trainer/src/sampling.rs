@@ -6,7 +6,11 @@ use crate::data::BaseData;
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
-use sit_engine::sample::Session;
+use sit_engine::model::Model;
+use sit_engine::sample::{Sampling, Session};
+use sit_engine::text::count;
+use sit_engine::transport::nfe;
+use std::fmt;
 use std::ops::Range;
 
 /// Images to make: a whole list or a part of it. Each image has a number in the whole list, from 0, which is the key of its noise.
@@ -205,6 +209,55 @@ pub fn sample(
         first += n as u64;
     }
     Ok(())
+}
+
+/// Network evaluations of the images that were made.
+#[derive(Debug)]
+pub enum Effort {
+    /// Of each image.
+    Fixed(usize),
+    /// Of a solver that chooses its steps.
+    Own(adaptive::Effort),
+}
+
+impl Effort {
+    /// Of an image, on average. Evaluations that guidance adds at the same state do not count.
+    pub fn mean(&self) -> f64 {
+        match self {
+            Effort::Fixed(n) => *n as f64,
+            Effort::Own(effort) => effort.mean(),
+        }
+    }
+}
+
+impl fmt::Display for Effort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effort::Fixed(n) => write!(f, "{} each", count(*n, "network evaluation")),
+            Effort::Own(effort) => effort.fmt(f),
+        }
+    }
+}
+
+/// Makes `images` by a solver of either kind, and hands the finished ones to `take`.
+///
+/// # Errors
+/// As of [`sample`], or a setting that is refused.
+pub fn finished(
+    sampling: Sampling<Model>,
+    images: &Images,
+    noise: &Noise,
+    seed: u64,
+    take: impl FnMut(State<'_>) -> Result<()>,
+) -> Result<Effort> {
+    if sampling.solver().is_adaptive() {
+        let mut pool = sampling.pool()?;
+        let effort = adaptive::sample(&mut pool, images, noise, seed, None, take)?;
+        return Ok(Effort::Own(effort));
+    }
+    let mut session = sampling.session()?;
+    sample(&mut session, images, noise, seed, false, take)?;
+    Ok(Effort::Fixed(nfe(session.steps())))
 }
 
 #[cfg(test)]

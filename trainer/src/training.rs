@@ -13,6 +13,7 @@ use crate::preview::Previews;
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder, State, Window};
 use crate::signals;
+use crate::teacher::Teacher;
 use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
@@ -30,6 +31,8 @@ const MAX_SKIPPED_IN_A_ROW: u64 = 20;
 pub struct Job {
     config: RunConfig,
     trainer: Trainer,
+    /// Of a run that distills.
+    teacher: Option<Teacher>,
     loader: Loader,
     previews: Option<Previews>,
     validation: Option<Validation>,
@@ -55,13 +58,15 @@ impl Job {
         device: &Device,
         images: Images,
         checkpoint: Option<&Checkpoint>,
+        teacher: Option<Teacher>,
     ) -> Result<Self> {
         let Images {
             training: dataset,
             held_out,
             base,
         } = images;
-        let mut trainer = config.step().build(device)?;
+        let model = teacher.as_ref().map(Teacher::model);
+        let mut trainer = config.step_with(model).build(device)?;
         let mut state = State {
             format: 1,
             program: env!("CARGO_PKG_VERSION").into(),
@@ -117,6 +122,10 @@ impl Job {
                 ..saved.clone()
             };
         }
+        let is_new = checkpoint.is_none() && config.init.is_none();
+        if let Some(teacher) = teacher.as_ref().filter(|_| is_new) {
+            teacher.start(&trainer, &config)?;
+        }
         trainer.resume_at(state.n_updates, state.n_samples);
         Ok(Job {
             loader: Loader::new(
@@ -124,6 +133,8 @@ impl Job {
                 config.data.workers,
                 state.n_samples,
             )?,
+            // Reflow needs it no more.
+            teacher: teacher.filter(|_| trainer.objective_has_teacher()),
             previews: Previews::new(&config, &trainer, base.clone())?,
             validation: held_out
                 .map(|images| Validation::new(&config, &trainer, images, base))
@@ -240,7 +251,13 @@ impl Job {
         let mut bar = Progress::new("training", "steps", first, total);
         let mut since = (Instant::now(), self.state.step);
         let mut pace = Pace::new(self.state.step);
+        if let Some(teacher) = &self.teacher {
+            teacher.keep(folder.path()?)?;
+        }
         while self.state.step < total {
+            if let Some(teacher) = &mut self.teacher {
+                teacher.go_on(self.state.step, &self.config, &self.trainer, folder.path()?)?;
+            }
             if signals::interrupted() {
                 self.save(folder).map_err(Stop::Saving)?;
                 return Err(Stop::Interrupted);

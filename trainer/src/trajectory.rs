@@ -4,6 +4,7 @@ use crate::error::{Failure, Result};
 use crate::files::{self, FileError};
 use crate::pending::Pending;
 use sit_engine::checkpoint::{self, Dtype};
+use sit_engine::model::NetworkIo;
 use sit_engine::shape::Shape;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -103,6 +104,31 @@ impl Trajectory {
     pub fn finish(self) -> Result<u64> {
         Ok(self.out.finish()?)
     }
+}
+
+/// Writes states of images as `--init` takes them: x f32 `[N, C, H, W]` and, of a model with classes, y i64 `[N]`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_states(path: &Path, io: &NetworkIo, x: &[f32], y: &[u32]) -> Result<u64> {
+    let (n, [c, h, w]) = (y.len(), io.image);
+    let mut tensors = vec![("x".to_owned(), Shape::from([n, c, h, w]), Dtype::F32)];
+    if io.n_classes > 0 {
+        tensors.insert(0, ("y".to_owned(), Shape::from([n]), Dtype::I64));
+    }
+    let header = checkpoint::header_of(&tensors, None)?;
+    let mut out = Pending::create(path)?;
+    let mut write = || {
+        out.write_all(&header)?;
+        if io.n_classes > 0 {
+            for label in y {
+                out.write_all(&i64::from(*label).to_le_bytes())?;
+            }
+        }
+        checkpoint::write_values(&mut out, x)
+    };
+    write().map_err(FileError::of("write", path))?;
+    Ok(out.finish()?)
 }
 
 /// The states of images with times of their own. They are collected in a temporary file; the file has `t` f32 `[n+1, B]` and `x` f32

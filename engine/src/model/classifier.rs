@@ -44,6 +44,12 @@ impl Network for Classifier {
                 ),
             ));
         }
+        if self.trunk.span {
+            return Err(Error::setting(
+                "model.span",
+                "got true, expected false: a classifier predicts no mean velocity",
+            ));
+        }
         self.trunk.validate(batch)
     }
 
@@ -64,7 +70,10 @@ impl Network for Classifier {
         let h = reduce::mean(g, h, &[1])?;
         let h = norm.forward(g, h, None, None)?;
         let h = g.reshape(h, [g.shape(h)[0], d])?;
-        Ok(Outputs::new(head.forward(g, h)?))
+        Ok(Outputs {
+            features: Some(h),
+            ..Outputs::new(head.forward(g, h)?)
+        })
     }
 }
 

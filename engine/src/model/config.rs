@@ -98,6 +98,15 @@ impl ModelConfig {
         }
     }
 
+    /// Sets whether the network reads a span of time.
+    pub fn set_span(&mut self, span: bool) {
+        match self {
+            ModelConfig::Dit(dit) => dit.span = span,
+            ModelConfig::Unet(unet) => unet.span = span,
+            ModelConfig::Classifier(classifier) => classifier.trunk.span = span,
+        }
+    }
+
     /// Sets the number of classes; 0 makes the network unconditional.
     pub fn set_n_classes(&mut self, n_classes: usize) {
         match self {

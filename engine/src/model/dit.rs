@@ -24,6 +24,7 @@ impl Network for Dit {
         NetworkIo {
             image: [self.channels, self.input_size, self.input_size],
             n_classes: self.n_classes,
+            has_span: self.span,
         }
     }
 
@@ -52,6 +53,7 @@ impl Network for Dit {
         Ok(Outputs {
             out: patch::patch_join(g, tokens, self.patch, self.channels)?,
             all: patch::patch_join(g, tokens, self.patch, self.out_channels())?,
+            features: None,
         })
     }
 }

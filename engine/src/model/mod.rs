@@ -25,6 +25,8 @@
 mod classifier;
 mod config;
 mod dit;
+#[cfg(not(target_arch = "wasm32"))]
+mod features;
 mod network;
 mod unet;
 
@@ -33,6 +35,9 @@ pub use config::{ModelConfig, Recognized};
 /// Names of tensors that tell a network under its official names.
 pub(crate) const LANDMARKS: [&str; 3] = [dit::LANDMARKS[0], dit::LANDMARKS[1], unet::LANDMARK];
 pub use dit::{Condition, Dit, PRESETS, Preset};
+#[doc(hidden)]
+#[cfg(not(target_arch = "wasm32"))]
+pub use features::{Features, Read};
 pub(crate) use network::{IN_PAGE, evaluate};
 pub use network::{Inputs, Network, NetworkIo, Output, Outputs};
 pub use unet::Unet;
@@ -54,6 +59,7 @@ fn graph_of(network: &dyn Network) -> Result<(Graph, Params, Outputs)> {
         x: g.input("x", io.images(1)),
         t: g.input("t", [1]),
         y: io.null_class().map(|_| g.input_u32("y", [1])),
+        span: io.has_span.then(|| g.input("span", [1])),
     };
     let outputs = network.forward(&mut params.scope(&mut g), inputs)?;
     Ok((g, params, outputs))
@@ -161,9 +167,16 @@ impl Blueprint {
     ) -> Result<Self> {
         transport.target()?;
         network.check_transport(&transport)?;
+        if network.io().has_span && transport.student_steps.is_none() {
+            return Err(Error::setting(
+                "student_steps",
+                "got none, expected a number: the network predicts mean velocities (model.span = true)",
+            ));
+        }
         let specs = params(&network)?;
         let variance = transport.path.ddpm().map(|ddpm| ddpm.variance);
-        if let Some(variance) = variance.filter(|variance| variance.is_learned()) {
+        let predicts = network.output() == Output::Prediction;
+        if let Some(variance) = variance.filter(|variance| variance.is_learned() && predicts) {
             check_variance(variance, n_outputs(&network)?, network.io().channels())?;
         }
         let trained = specs.iter().filter(|spec| spec.is_trained());

@@ -18,12 +18,18 @@ pub struct NetworkIo {
     pub image: [usize; 3],
     /// Number of classes; `n_classes` itself is the null class. 0 means an unconditional network, which reads no labels.
     pub n_classes: usize,
+    /// Whether it reads a span of time and predicts the mean velocity over it.
+    pub has_span: bool,
 }
 
 impl NetworkIo {
     /// A network for images of shape `[C, H, W]`; with 0 classes it is unconditional.
     pub fn new(image: [usize; 3], n_classes: usize) -> Self {
-        NetworkIo { image, n_classes }
+        NetworkIo {
+            image,
+            n_classes,
+            has_span: false,
+        }
     }
 
     /// Elements of one image, C·H·W.
@@ -91,12 +97,20 @@ pub struct Inputs {
     pub t: Var,
     /// Labels `[B]` u32 up to the null class; `None` for an unconditional network.
     pub y: Option<Var>,
+    /// The span `[B]` from its time to a later one, 0 for the velocity at its time; `None` unless [`NetworkIo::has_span`].
+    pub span: Option<Var>,
 }
 
 impl Inputs {
     /// State x at time t, with labels y unless the network is unconditional.
     pub fn new(x: Var, t: Var, y: Option<Var>) -> Self {
-        Inputs { x, t, y }
+        let span = None;
+        Inputs { x, t, y, span }
+    }
+
+    /// The same with a span.
+    pub fn over(self, span: Option<Var>) -> Self {
+        Inputs { span, ..self }
     }
 }
 
@@ -109,12 +123,18 @@ pub struct Outputs {
     /// All channels of the last layer, `[B, Cout, H, W]`: with a learned variance, the second half follows the prediction. Not
     /// computed in programs that do not use it.
     pub all: Var,
+    /// What the last layer reads, `[B, D]`, of a network that has one vector for each image.
+    pub features: Option<Var>,
 }
 
 impl Outputs {
     /// A prediction, which is all that the last layer outputs.
     pub fn new(out: Var) -> Self {
-        Outputs { out, all: out }
+        Outputs {
+            out,
+            all: out,
+            features: None,
+        }
     }
 }
 
@@ -180,9 +200,17 @@ pub(crate) fn evaluate(
     s: &mut Scope<'_>,
     inputs: Inputs,
 ) -> Result<Outputs> {
+    let io = network.io();
+    if inputs.span.is_some() != io.has_span {
+        let [got, expected] =
+            [inputs.span.is_some(), io.has_span].map(|has| if has { "a" } else { "no" });
+        return Err(Error::Shape(format!(
+            "the network got {got} span of time, expected {expected} span"
+        )));
+    }
     let outputs = network.forward(s, inputs)?;
     let batch = s.graph().shape(inputs.x).first().copied();
-    let (io, batch) = (network.io(), batch.unwrap_or(1));
+    let batch = batch.unwrap_or(1);
     let expected = match network.output() {
         Output::Prediction => Shape::from(io.images(batch)),
         Output::Logits => Shape::from([batch, io.n_classes]),

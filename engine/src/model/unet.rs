@@ -18,6 +18,7 @@ impl Network for Unet {
         NetworkIo {
             image: [self.channels, self.input_size, self.input_size],
             n_classes: self.n_classes,
+            has_span: self.span,
         }
     }
 

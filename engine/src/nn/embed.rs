@@ -103,12 +103,24 @@ impl TimeEmbed {
     /// # Errors
     /// As [`Scope::param`].
     pub fn new(s: &mut Scope<'_>, name: &str, dim: usize) -> Result<Self> {
+        Self::with_last(s, name, dim, Init::Normal(STD))
+    }
+
+    /// The same, with an embedding that is 0 at the start, so that a network that is given one goes on from what it computes.
+    ///
+    /// # Errors
+    /// As [`Scope::param`].
+    pub fn zero(s: &mut Scope<'_>, name: &str, dim: usize) -> Result<Self> {
+        Self::with_last(s, name, dim, Init::Zeros)
+    }
+
+    fn with_last(s: &mut Scope<'_>, name: &str, dim: usize, last: Init) -> Result<Self> {
         let freqs = s.graph().table(Table::TimeFreqs { n: N_FREQS });
         let mut s = s.at(name);
         Ok(TimeEmbed {
             freqs,
             first: Linear::new(&mut s, "mlp.0", [dim, 2 * N_FREQS], Init::Normal(STD))?,
-            second: Linear::new(&mut s, "mlp.2", [dim, dim], Init::Normal(STD))?,
+            second: Linear::new(&mut s, "mlp.2", [dim, dim], last)?,
         })
     }
 

@@ -48,10 +48,10 @@
 mod attention;
 mod conv;
 mod embed;
+mod group_norm;
 mod init;
 mod linear;
 mod mlp;
-mod norm;
 mod scope;
 mod token_norm;
 
@@ -59,9 +59,9 @@ pub use attention::{CrossAttention, SelfAttention};
 pub use conv::Conv;
 pub(crate) use embed::sines;
 pub use embed::{ClassTokens, LabelEmbed, PatchEmbed, Rotary, TimeEmbed};
+pub use group_norm::GroupNorm;
 pub use init::Init;
 pub use linear::Linear;
 pub use mlp::{Activation, Mlp};
-pub use norm::GroupNorm;
 pub use scope::{ParamSpec, Params, Scope};
 pub use token_norm::TokenNorm;

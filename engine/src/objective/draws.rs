@@ -28,6 +28,13 @@ pub(super) fn noise(
     Ok(())
 }
 
+/// A standard normal number.
+pub(super) fn normal(seed: u64, stream: Stream, step: u32, index: u64) -> f64 {
+    let mut n = [0.0];
+    fill_normal(seed, stream, step, index, &mut n);
+    f64::from(n[0])
+}
+
 /// The label of each image, or the null class in its place with the probability `dropout`, unless the network has no classes.
 pub(super) fn labels(
     key: SampleKey,

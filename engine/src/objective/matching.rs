@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::{Inputs, NetworkIo};
 use crate::ops::{lincomb, loss};
-use crate::rng::{Stream, fill_normal, uniform};
+use crate::rng::{Stream, uniform};
 use crate::transport::{Interpolant, Prediction, Transport};
 
 /// The network predicts the transport's target at `x_t = alpha_t x1 + sigma_t x0`, for noise x0, a time t and an image x1; the loss
@@ -64,11 +64,7 @@ impl Objective for Matching {
         for (b, t) in ports.fill(TIMES)?.iter_mut().enumerate() {
             let number = number + b as u64;
             let u = uniform(seed, Stream::Time, step, number);
-            let normal = || {
-                let mut n = [0.0];
-                fill_normal(seed, Stream::Time, step, number, &mut n);
-                f64::from(n[0])
-            };
+            let normal = || draws::normal(seed, Stream::Time, step, number);
             // The network gets t in f32, so the coefficients are computed for that rounded value.
             *t = target.sample_t(u, normal) as f32;
         }

@@ -77,19 +77,23 @@
 
 mod classify;
 mod discrete;
+mod distill;
 mod draws;
 mod matching;
 mod ports;
 mod second_moment;
+mod teacher;
 
 pub use classify::Classify;
 pub use discrete::Discrete;
 #[doc(hidden)]
 pub use discrete::Place;
+pub use distill::{Distill, Pieces};
 pub use matching::Matching;
 pub use ports::{Port, PortElem, Ports};
 #[doc(hidden)]
 pub use second_moment::SecondMoment;
+pub use teacher::Teacher;
 
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -195,6 +199,12 @@ pub trait Objective: Debug + Send + Sync {
     /// # Errors
     /// [`crate::Error::Shape`] for data of a wrong length, [`crate::Error::Config`] for a label beyond the null class.
     fn draw(&self, key: SampleKey, batch: &Batch<'_>, ports: &mut Ports) -> Result<()>;
+
+    /// Another network that [`Objective::build`] evaluates, with the parameter set [`SetId::GUIDE`](crate::graph::SetId::GUIDE) and
+    /// weights that stay; most objectives have none.
+    fn teacher(&self) -> Option<&Teacher> {
+        None
+    }
 
     /// Learns from a step that was done: the time of each image, and its loss divided by its factor ([`WEIGHTS`]). Most objectives
     /// draw everything from the seed and learn nothing.

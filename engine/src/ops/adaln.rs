@@ -300,23 +300,36 @@ fn bwd<F: Real>(io: CpuIo<'_, F>, norm: Norm) {
     );
 }
 
-fn in_primitives(g: &mut Graph, ins: &[Var], norm: Norm, eps: f64) -> Result<Vec<Var>> {
-    let (x, shift, scale) = (ins[0], ins[1], ins[2]);
+/// x normalized over the axes, in primitives: mean (0 for the RMS norm), `1 / sqrt(mean((x - mean)²) + eps)`, and the product of `x - mean`
+/// with it.
+pub(super) fn normalized(
+    g: &mut Graph,
+    x: Var,
+    axes: &[usize],
+    norm: Norm,
+    eps: f64,
+) -> Result<[Var; 3]> {
     let shape = g.shape(x).clone();
+    let mean = reduce::mean(g, x, axes)?;
     let (mean, centered) = match norm {
-        Norm::Rms => (g.constant(0.0, [shape[0], shape[1], 1]), x),
+        Norm::Rms => (g.constant(0.0, g.shape(mean).clone()), x),
         Norm::Layer => {
-            let mean = reduce::mean(g, x, &[2])?;
             let means = reduce::broadcast(g, mean, shape.clone())?;
             (mean, pointwise::sub(g, x, means)?)
         }
     };
     let squares = pointwise::square(g, centered)?;
-    let variance = reduce::mean(g, squares, &[2])?;
+    let variance = reduce::mean(g, squares, axes)?;
     let variance = pointwise::affine(g, variance, 1.0, eps)?;
     let rstd = pointwise::rsqrt(g, variance)?;
-    let rstds = reduce::broadcast(g, rstd, shape.clone())?;
-    let normal = pointwise::mul(g, centered, rstds)?;
+    let rstds = reduce::broadcast(g, rstd, shape)?;
+    Ok([mean, rstd, pointwise::mul(g, centered, rstds)?])
+}
+
+fn in_primitives(g: &mut Graph, ins: &[Var], norm: Norm, eps: f64) -> Result<Vec<Var>> {
+    let (x, shift, scale) = (ins[0], ins[1], ins[2]);
+    let shape = g.shape(x).clone();
+    let [mean, rstd, normal] = normalized(g, x, &[2], norm, eps)?;
     let factor = pointwise::affine(g, scale, 1.0, 1.0)?;
     let factor = reduce::over_tokens(g, factor, &shape)?;
     let shift = reduce::over_tokens(g, shift, &shape)?;

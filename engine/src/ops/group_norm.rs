@@ -2,6 +2,7 @@
 
 mod cpu;
 
+use super::adaln::{Norm, normalized};
 use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::op::{Sealed, no_gradient};
@@ -198,15 +199,7 @@ fn in_primitives(
     let pixels = shape.numel() / (batch * c);
     let grouped = [batch, pixels, groups, c / groups];
     let x = g.reshape(ins[0], grouped)?;
-    let mean = reduce::mean(g, x, &[1, 3])?;
-    let means = reduce::broadcast(g, mean, grouped)?;
-    let centered = pointwise::sub(g, x, means)?;
-    let squares = pointwise::square(g, centered)?;
-    let variance = reduce::mean(g, squares, &[1, 3])?;
-    let variance = pointwise::affine(g, variance, 1.0, eps)?;
-    let rstd = pointwise::rsqrt(g, variance)?;
-    let rstds = reduce::broadcast(g, rstd, grouped)?;
-    let normal = pointwise::mul(g, centered, rstds)?;
+    let [mean, rstd, normal] = normalized(g, x, &[1, 3], Norm::Layer, eps)?;
     let tokens = [batch, pixels, c].into();
     let normal = g.reshape(normal, [batch, pixels, c])?;
     let factor = reduce::over_tokens(g, ins[1], &tokens)?;

@@ -2,7 +2,7 @@
 
 mod cpu;
 
-use super::adaln::Norm;
+use super::adaln::{Norm, normalized};
 use super::{Case, axes, pointwise, reduce};
 use crate::error::{Error, Result};
 use crate::graph::{
@@ -194,20 +194,7 @@ fn in_primitives(g: &mut Graph, ins: &[Var], norm: Norm, eps: f64) -> Result<Vec
     let x = axes::slice(g, parts, 2, 0..2)?;
     let v = axes::slice(g, parts, 2, 2..3)?;
     let shape = g.shape(x).clone();
-    let (mean, centered) = match norm {
-        Norm::Rms => (g.constant(0.0, [b, t, 2, n_heads, 1]), x),
-        Norm::Layer => {
-            let mean = reduce::mean(g, x, &[4])?;
-            let means = reduce::broadcast(g, mean, shape.clone())?;
-            (mean, pointwise::sub(g, x, means)?)
-        }
-    };
-    let squares = pointwise::square(g, centered)?;
-    let variance = reduce::mean(g, squares, &[4])?;
-    let variance = pointwise::affine(g, variance, 1.0, eps)?;
-    let rstd = pointwise::rsqrt(g, variance)?;
-    let rstds = reduce::broadcast(g, rstd, shape.clone())?;
-    let normal = pointwise::mul(g, centered, rstds)?;
+    let [mean, rstd, normal] = normalized(g, x, &[4], norm, eps)?;
     let mut over_heads = |x| {
         let x = g.reshape(x, [1, 1, 2, 1, head_dim])?;
         reduce::broadcast(g, x, shape.clone())

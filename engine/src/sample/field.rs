@@ -5,7 +5,7 @@ use crate::graph::{Graph, SetId, Var};
 use crate::model::{Blueprint, IN_PAGE, Inputs, NetworkIo, Output, Outputs, evaluate};
 use crate::nn::Params;
 use crate::ops::{axes, cross_entropy, guide, lincomb};
-use crate::transport::{GuidanceChannels, Prediction};
+use crate::transport::{Ddpm, GuidanceChannels, Path, Prediction};
 
 /// The networks of a field, and how their outputs are combined.
 #[derive(Clone, Copy)]
@@ -55,6 +55,8 @@ pub(super) struct Evaluation {
     pub raw: Var,
     /// All channels of the network's last layer, `[B, Cout, H, W]`; those after the prediction are not guided.
     pub all: Var,
+    /// The gradient of a classifier that guides, `grad log p(y | x, t)`, `[B, C, H, W]`. The caller adds its share.
+    pub slope: Option<Var>,
 }
 
 /// Rejects a network that predicts no velocity, score, noise or data.
@@ -68,9 +70,21 @@ pub(super) fn check_prediction(model: &Blueprint, key: &str) -> Result<()> {
     }
 }
 
+/// Rejects a network that tells no velocity at a time.
+pub(super) fn check_velocity(model: &Blueprint, key: &str) -> Result<()> {
+    check_prediction(model, key)?;
+    match model.transport().student_steps {
+        None => Ok(()),
+        Some(_) => Err(Error::setting(
+            key,
+            "got a distilled model, which predicts mean velocities, expected one that predicts velocity, score, noise or data",
+        )),
+    }
+}
+
 /// Rejects a guide whose shapes, path or prediction differ from the model's.
 pub(super) fn check_weak(model: &Blueprint, weak: &Blueprint) -> Result<()> {
-    check_prediction(weak, "autoguide")?;
+    check_velocity(weak, "autoguide")?;
     let (a, b) = (model.io(), weak.io());
     if a != b {
         return Err(Error::setting("autoguide", other_io(&a, &b)));
@@ -105,19 +119,30 @@ pub(super) fn check_classifier(model: &Blueprint, classifier: &Blueprint) -> Res
     check_start(model, classifier, KEY)?;
     let (a, b) = (model.transport(), classifier.transport());
     let scaled = |prediction| prediction == Prediction::Denoiser;
-    if a.path != b.path
+    if !same_states(&a.path, &b.path)
         || scaled(a.prediction) != scaled(b.prediction)
         || (scaled(a.prediction) && a.data_std != b.data_std)
     {
         return Err(Error::setting(
             KEY,
             format!(
-                "got one of states on the {} path for {}, expected {} and {} as the model that it guides",
+                "got one of states on the {} path for {}, expected {} and {} as the model that it guides, with the same numbers of the path",
                 b.path, b.prediction, a.path, a.prediction
             ),
         ));
     }
     Ok(())
+}
+
+/// Whether states at a time are those of the other path, and times reach the network alike.
+fn same_states(a: &Path, b: &Path) -> bool {
+    match (a.ddpm(), b.ddpm()) {
+        (Some(a), Some(b)) => {
+            let of = |ddpm: &Ddpm| (ddpm.schedule(), ddpm.n_levels(), ddpm.rescale_times);
+            of(a) == of(b)
+        }
+        _ => a == b,
+    }
 }
 
 fn other_io(a: &NetworkIo, b: &NetworkIo) -> String {
@@ -177,7 +202,7 @@ impl<'a> Field<'a> {
 
 impl FieldGraph<'_> {
     /// Evaluates the field at x `[B, C, H, W]`. Evaluation number `at` has its own inputs `t{at}` and, where it is guided, `scale{at}`,
-    /// `shares{at}` and `push{at}`.
+    /// `shares{at}`; a network that reads a span has `span{at}`.
     pub fn evaluate(&mut self, g: &mut Graph, x: Var, at: usize) -> Result<Evaluation> {
         let (field, guided, batch) = (self.field, self.guided, self.field.batch);
         let n = if guided.class { 2 * batch } else { batch };
@@ -194,7 +219,7 @@ impl FieldGraph<'_> {
                 (g.input(format!("scale{at}"), [batch]), guide::double(g, x)?)
             };
             let inputs = Inputs::new(doubled, t, self.y);
-            let Outputs { out: raw, all } = evaluate(network, scope, inputs)?;
+            let Outputs { out: raw, all, .. } = evaluate(network, scope, inputs)?;
             let n_channels = field.model.io().channels();
             let channels = match field.channels {
                 GuidanceChannels::All => n_channels,
@@ -203,10 +228,23 @@ impl FieldGraph<'_> {
             let g = scope.graph();
             let out = guide::mix(g, raw, scale, channels)?;
             let all = guide::mix(g, all, scale, channels)?;
-            Evaluation { out, raw, all }
+            Evaluation {
+                out,
+                raw,
+                all,
+                slope: None,
+            }
         } else {
-            let Outputs { out, all } = evaluate(network, scope, Inputs::new(x, t, self.y))?;
-            Evaluation { out, raw: out, all }
+            let span = field.model.io().has_span;
+            let span = span.then(|| scope.graph().input(format!("span{at}"), [batch]));
+            let inputs = Inputs::new(x, t, self.y).over(span);
+            let Outputs { out, all, .. } = evaluate(network, scope, inputs)?;
+            Evaluation {
+                out,
+                raw: out,
+                all,
+                slope: None,
+            }
         };
         if let Some(weak) = field.weak.filter(|_| guided.weak) {
             let labels = self.labels.filter(|_| weak.io().n_classes > 0);
@@ -225,9 +263,7 @@ impl FieldGraph<'_> {
             let loss = cross_entropy::cross_entropy(g, logits, y)?;
             // The gradient of log p(y | x, t).
             let seed = g.constant(-1.0, [batch]);
-            let slope = g.backward(loss, seed, &[x])?[0];
-            let push = g.input(format!("push{at}"), [batch, lincomb::MAX_TERMS]);
-            evaluation.out = lincomb::lincomb(g, &[evaluation.out, slope], push)?;
+            evaluation.slope = Some(g.backward(loss, seed, &[x])?[0]);
         }
         Ok(evaluation)
     }

@@ -34,6 +34,7 @@ pub use units::{bits_per_dimension, dequantize};
 pub use walk::log_likelihood;
 
 use super::Sampling;
+use super::field::check_velocity;
 use crate::error::{Error, Result};
 use crate::model::{Blueprint, Model, NetworkIo};
 use crate::transport::Flow;
@@ -155,6 +156,7 @@ pub struct Likelihood {
 impl<M: AsRef<Blueprint>> Sampling<M> {
     /// The flow of a likelihood, after checking all settings.
     fn flow(&self, trace: Trace) -> Result<Flow> {
+        check_velocity(self.model.as_ref(), "model")?;
         self.validate()?;
         let scale = self.guidance.scale;
         if scale != 1.0 || self.weak.is_some() || self.classifier.is_some() {

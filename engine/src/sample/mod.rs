@@ -29,6 +29,7 @@
 
 mod adaptive;
 mod attempts;
+mod check;
 mod field;
 mod likelihood;
 mod losses;
@@ -50,12 +51,10 @@ pub use noise::{brownian_noise, initial_noise, step_noise};
 pub use session::Session;
 pub use vlb::{VariationalBound, Vlb};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Plan;
 use crate::model::{Blueprint, Model, NetworkIo};
-use crate::transport::{
-    Adaptive, Guidance, GuidanceChannels, Sampler, Step, is_finite_f32, schedule,
-};
+use crate::transport::{Adaptive, Guidance, Sampler, Step, schedule};
 use field::{Field, Guided};
 use plan::Form;
 
@@ -151,14 +150,19 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// What the gradient of the classifier with respect to the network's input adds to the prediction at time `t`: the score is an affine
     /// function of the prediction, and the network's input a multiple of the state.
     fn push_at(&self, t: f64) -> f64 {
-        let Some((_, scale)) = self.classifier.as_ref().filter(|_| self.guidance.covers(t)) else {
-            return 0.0;
-        };
         let transport = self.model.as_ref().transport();
         let score_by_out = transport.score(t).map_or(0.0, |score| score.out);
         match score_by_out == 0.0 {
             true => 0.0,
-            false => scale * transport.input_scale(t) / score_by_out,
+            false => self.classifier_scale_at(t) * transport.input_scale(t) / score_by_out,
+        }
+    }
+
+    /// The scale of classifier guidance at time `t`: 0 where it does not apply.
+    fn classifier_scale_at(&self, t: f64) -> f64 {
+        match &self.classifier {
+            Some((_, scale)) if self.guidance.covers(t) => *scale,
+            _ => 0.0,
         }
     }
 
@@ -189,50 +193,6 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
     }
 
-    fn validate(&self) -> Result<()> {
-        let model = self.model.as_ref();
-        self.guidance.validate()?;
-        let io = model.io();
-        field::check_prediction(model, "model")?;
-        for (key, guide) in [
-            ("autoguide_scale", &self.weak),
-            ("classifier_scale", &self.classifier),
-        ] {
-            if let Some((_, scale)) = guide.as_ref().filter(|(_, scale)| !is_finite_f32(*scale)) {
-                return Err(Error::setting(
-                    key,
-                    format!("got {scale}, expected a finite scale"),
-                ));
-            }
-        }
-        if let Some((classifier, _)) = &self.classifier {
-            field::check_classifier(model, classifier.as_ref())?;
-        }
-        if let Some((weak, _)) = &self.weak {
-            field::check_weak(model, weak.as_ref())?;
-            if self.guidance.scale == 1.0 && self.guidance.channels != GuidanceChannels::All {
-                return Err(Error::setting(
-                    "guidance_channels",
-                    "expected all, as autoguidance changes every channel",
-                ));
-            }
-        }
-        if self.guidance.scale != 1.0 && io.n_classes == 0 {
-            return Err(Error::setting(
-                "guidance",
-                "this model has no classes, so there is nothing to guide by",
-            ));
-        }
-        if !(1..=MAX_BATCH).contains(&self.batch) {
-            let got = self.batch;
-            return Err(Error::setting(
-                "batch",
-                format!("got {got}, expected 1 to {MAX_BATCH}"),
-            ));
-        }
-        Ok(())
-    }
-
     fn field(&self) -> Field<'_> {
         Field {
             model: self.model.as_ref(),
@@ -250,7 +210,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
 
     /// Refuses to draw noise for a model that begins with data.
     fn check_noise(&self) -> Result<()> {
-        self.model.as_ref().transport().require_gaussian(
+        self.model.as_ref().transport().require_noise(
             "base",
             "noise is no valid start for it; give the states at t = 0 (`start_from` or `add_from`)",
         )
@@ -287,7 +247,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// Device memory needed for sampling, in bytes per category, before anything is allocated.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
+    /// [`crate::Error::Setting`] or [`crate::Error::Config`] for an invalid setting or combination, with the reason.
     pub fn forecast(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut slots = 0;
         for form in self.all_forms()? {
@@ -344,10 +304,12 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
     /// The schedule, after validating all settings.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason.
+    /// [`crate::Error::Setting`] or [`crate::Error::Config`] for an invalid setting or combination, with the reason.
     pub fn schedule(&self) -> Result<Vec<Step>> {
         self.validate()?;
-        schedule(self.model.as_ref().transport(), &self.sampler)
+        let steps = schedule(self.model.as_ref().transport(), &self.sampler)?;
+        self.check_steps(&steps)?;
+        Ok(steps)
     }
 
     /// Multiply-accumulates of the first step.
@@ -363,7 +325,7 @@ impl Sampling<Model> {
     /// Creates the programs for the schedule.
     ///
     /// # Errors
-    /// [`Error::Setting`] or [`Error::Config`] for an invalid setting or combination, with the reason; [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
+    /// [`crate::Error::Setting`] or [`crate::Error::Config`] for an invalid setting or combination, with the reason; [`crate::Error::Limit`] and [`crate::Error::Device`] when it does not fit on the device.
     pub fn session(self) -> Result<Session> {
         let steps = self.schedule()?;
         Session::new(self, steps)
@@ -372,7 +334,7 @@ impl Sampling<Model> {
     /// As [`Sampling::session`], with the given steps: part of a schedule, or steps of your own. The sampler setting is not used.
     ///
     /// # Errors
-    /// As [`Sampling::session`]; [`Error::Config`] when there are no steps.
+    /// As [`Sampling::session`]; [`crate::Error::Config`] when there are no steps.
     pub fn session_of(self, steps: Vec<Step>) -> Result<Session> {
         self.validate()?;
         Session::new(self, steps)
@@ -382,7 +344,7 @@ impl Sampling<Model> {
     /// noise number n.
     ///
     /// # Errors
-    /// As [`Sampling::session`]; [`Error::Config`] for a label beyond the null class.
+    /// As [`Sampling::session`]; [`crate::Error::Config`] for a label beyond the null class.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn sample(self, labels: &[u32]) -> Result<Vec<f32>> {
         pollster::block_on(self.sample_async(labels))

@@ -86,6 +86,7 @@ mod tests {
     const IO: NetworkIo = NetworkIo {
         image: [3, 5, 5],
         n_classes: 0,
+        has_span: false,
     };
 
     #[test]

@@ -79,6 +79,8 @@ pub(super) type Row = Vec<(String, usize, usize)>;
 #[derive(Debug)]
 pub(super) struct Names {
     pub times: Vec<String>,
+    /// The span of each evaluation's mean velocity.
+    pub spans: Vec<String>,
     /// The scale of each evaluation's classifier-free guidance.
     pub scales: Vec<String>,
     /// The shares of the networks in each evaluation of autoguidance.
@@ -109,6 +111,7 @@ impl Names {
         let is_noise_last = is_noisy && !is_noise_first;
         Names {
             times: (0..n).map(|i| format!("t{i}")).collect(),
+            spans: (0..n).map(|i| format!("span{i}")).collect(),
             scales: (0..n).map(|i| format!("scale{i}")).collect(),
             shares: (0..n).map(|i| row(&format!("shares{i}"), 2)).collect(),
             pushes: (0..n).map(|i| row(&format!("push{i}"), 2)).collect(),
@@ -132,6 +135,9 @@ pub(super) const TOLERANCE: &str = "tolerance";
 
 /// The input with the coefficients of a step of discrete diffusion.
 pub(super) const POSTERIOR: &str = "posterior";
+
+/// The input with the coefficients of the learned variance by which a classifier's gradient is multiplied.
+pub(super) const GUIDE_STD: &str = "guide std";
 
 /// Name of a kept tensor.
 fn history(j: usize) -> String {
@@ -169,13 +175,19 @@ pub(super) fn plan(
     terms.extend_from_slice(&histories);
     let mut kept = None;
     let mut all = None;
+    let mut slope = None;
     for i in 0..form.step.n_stages {
         // The first evaluation is at the start state.
         let state = match i {
             0 if !form.step.has_first_row => start,
             _ => combine(&mut g, &format!("row{i}"), &terms, field.batch)?,
         };
-        let evaluation = net.evaluate(&mut g, state, i)?;
+        let mut evaluation = net.evaluate(&mut g, state, i)?;
+        slope = evaluation.slope;
+        if let Some(slope) = slope.filter(|_| !form.step.has_posterior) {
+            let terms = [evaluation.out, slope];
+            evaluation.out = combine(&mut g, &format!("push{i}"), &terms, field.batch)?;
+        }
         terms.push(evaluation.out);
         // The last evaluation of an adaptive step gives the drift with which the next one begins.
         kept = kept.filter(|_| !form.is_adaptive).or(Some(evaluation.raw));
@@ -198,8 +210,23 @@ pub(super) fn plan(
                 Some(noise) => Noise::Fixed(noise),
                 None => Noise::None,
             };
-            let coef = g.input(POSTERIOR, [field.batch, ancestral::COLUMNS]);
-            ancestral::ancestral(&mut g, start, terms[1], noise, coef)?
+            let rows = [field.batch, ancestral::COLUMNS];
+            let coef = g.input(POSTERIOR, rows);
+            let next = ancestral::ancestral(&mut g, start, terms[1], noise, coef)?;
+            match slope {
+                None => next,
+                Some(mut slope) => {
+                    if form.step.is_learned {
+                        // The variance is the standard deviation, applied twice.
+                        let coef = g.input(GUIDE_STD, rows);
+                        for _ in 0..2 {
+                            let noise = Noise::Learned(slope, all);
+                            slope = ancestral::ancestral(&mut g, slope, slope, noise, coef)?;
+                        }
+                    }
+                    combine(&mut g, "push0", &[next, slope], field.batch)?
+                }
+            }
         }
         None => {
             if !form.step.is_noise_first {

@@ -47,6 +47,7 @@ impl Session {
                 "a step ends at t = {end} and the next one starts at t = {t}, expected the same time"
             )));
         }
+        sampling.check_steps(&steps)?;
         let forms = sampling.forms(&steps);
         let programs = unique(&forms)
             .into_iter()
@@ -95,6 +96,7 @@ impl Session {
     /// # Errors
     /// [`Error::Config`] for a step of another form, or one that does not start at the end of the last step.
     pub fn push(&mut self, step: Step) -> Result<()> {
+        self.sampling.check_steps(&[step])?;
         let form = self.sampling.forms(&[step])[0];
         let fits = |known: &Form| {
             let (own, of) = (form.step, known.step);

@@ -1,5 +1,6 @@
 //! The variational bound of a discrete diffusion model, in bits per dimension.
 
+use super::field::check_velocity;
 use super::noise::{by_run, step_noise};
 use crate::backend::Program;
 use crate::error::{Error, Result};
@@ -286,6 +287,7 @@ fn is_of_data(prediction: Prediction, is_clipped: bool) -> bool {
 }
 
 fn plan(model: &Model, transport: &Transport, batch: usize, is_clipped: bool) -> Result<Plan> {
+    check_velocity(model, "model")?;
     model.network().validate(batch)?;
     let (mut g, io) = (Graph::new(), model.io());
     let mut params = Params::new(SetId::MAIN);
@@ -297,7 +299,7 @@ fn plan(model: &Model, transport: &Transport, batch: usize, is_clipped: bool) ->
     let outputs = evaluate(
         model.network(),
         &mut params.scope(&mut g),
-        Inputs { x, t, y },
+        Inputs::new(x, t, y),
     )?;
     let data_coef = g.input(DATA_COEF, [batch, ancestral::COLUMNS]);
     let data = ancestral::ancestral(&mut g, x, outputs.out, Noise::None, data_coef)?;

@@ -2,7 +2,7 @@
 
 use super::Sampling;
 use super::field::{LABELS, Y};
-use super::plan::{Form, Names, POSTERIOR, Row, plan};
+use super::plan::{Form, GUIDE_STD, Names, POSTERIOR, Row, plan};
 use crate::backend::Program;
 use crate::error::Result;
 use crate::model::Model;
@@ -89,7 +89,16 @@ impl Writer {
             for (to, from) in self.posterior.iter_mut().zip(rows.flatten()) {
                 *to = from as f32;
             }
-            return program.write(POSTERIOR, &self.posterior);
+            program.write(POSTERIOR, &self.posterior)?;
+            if form.guided.classifier && form.step.is_learned {
+                let rows =
+                    (0..self.batch).flat_map(|b| step(b).as_posterior().map(Posterior::std_row));
+                for (to, from) in self.posterior.iter_mut().zip(rows.flatten()) {
+                    *to = from as f32;
+                }
+                program.write(GUIDE_STD, &self.posterior)?;
+            }
+            return Ok(());
         }
         let is_noise_last = form.step.is_noisy && !form.step.is_noise_first;
         write_rows(program, &names.end, coef, |b| {
@@ -124,6 +133,14 @@ impl Writer {
                 }
                 program.write(&names.times[i], &self.times[..n])?;
             }
+            if sampling.model.io().has_span {
+                let spans = &mut self.times[..batch];
+                for (b, to) in spans.iter_mut().enumerate() {
+                    let Step { t, t_next, .. } = *step(b);
+                    *to = (t_next - t) as f32;
+                }
+                program.write(&names.spans[i], spans)?;
+            }
             if form.guided.class {
                 let scales = &mut self.times[..batch];
                 for (b, to) in scales.iter_mut().enumerate() {
@@ -139,7 +156,15 @@ impl Writer {
                 write_rows(program, &names.shares[i], &mut self.coef, shares)?;
             }
             if form.guided.classifier {
-                let push = |b: usize| row(&[1.0, sampling.push_at(time(b))]);
+                let push = |b: usize| {
+                    let push = match step(b).as_posterior() {
+                        Some(posterior) => {
+                            posterior.gradient * sampling.classifier_scale_at(time(b))
+                        }
+                        None => sampling.push_at(time(b)),
+                    };
+                    row(&[1.0, push])
+                };
                 write_rows(program, &names.pushes[i], &mut self.coef, push)?;
             }
         }

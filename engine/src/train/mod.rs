@@ -122,7 +122,8 @@ impl Trainer {
         let blueprint = training.blueprint(device.max_segment_bytes())?;
         let (plans, ports) = plans::plans(&training, &blueprint)?;
         let arenas = device.arenas(blueprint.layout(), &training.arenas())?;
-        let grad = device.program(plans.grad, &[&arenas])?;
+        let objective = training.chosen_objective();
+        let grad = device.program(plans.grad, &with_teacher(&arenas, &*objective)?)?;
         let update = device.program(plans.update, &[&arenas])?;
         for (spec, values) in blueprint.initial(training.seed) {
             for weights in training.weights() {
@@ -130,7 +131,7 @@ impl Trainer {
             }
         }
         Ok(Trainer {
-            objective: training.chosen_objective(),
+            objective,
             training,
             blueprint,
             device: device.clone(),
@@ -349,6 +350,11 @@ impl Trainer {
         Ok(&self.report)
     }
 
+    /// Whether the objective evaluates a teacher.
+    pub fn objective_has_teacher(&self) -> bool {
+        self.objective.teacher().is_some()
+    }
+
     /// The settings.
     pub fn training(&self) -> &Training {
         &self.training
@@ -388,6 +394,18 @@ impl Trainer {
     pub fn abandon_step(&mut self) {
         self.n_batches = 0;
     }
+}
+
+/// The arenas of a training program: those of the network in training, and those of the teacher.
+fn with_teacher<'a>(arenas: &'a Arenas, objective: &'a dyn Objective) -> Result<Vec<&'a Arenas>> {
+    let mut sets = vec![arenas];
+    if let Some(teacher) = objective.teacher() {
+        let model = teacher.model().ok_or_else(|| {
+            Error::setting("teacher", "got a network without weights, expected a model")
+        })?;
+        sets.push(model.arenas());
+    }
+    Ok(sets)
 }
 
 fn check_rate(lr: f64) -> Result<()> {

@@ -3,10 +3,10 @@
 use super::Training;
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
-use crate::graph::{Arena, Graph, Plan, SetId, Var};
-use crate::model::Blueprint;
+use crate::graph::{Arena, Graph, Layout, Plan, SetId, Var};
+use crate::model::{Blueprint, Model};
 use crate::nn::Params;
-use crate::objective::{Net, Ports};
+use crate::objective::{Net, Objective, Ports};
 use crate::ops::{adamw, loss};
 use crate::optim;
 
@@ -27,12 +27,16 @@ pub struct Plans {
 }
 
 /// Builds the loss of each image `[B]` in a graph; returns it with the parameters that it reads and its input ports.
-fn objective(training: &Training, g: &mut Graph) -> Result<(Params, Ports, Var)> {
+fn objective(
+    training: &Training,
+    objective: &dyn Objective,
+    g: &mut Graph,
+) -> Result<(Params, Ports, Var)> {
     let mut params = Params::new(SetId::MAIN);
     let mut ports = Ports::new(training.network.io(), training.batch);
     training.network.validate(training.batch)?;
     let mut net = Net::new(&*training.network, &mut params);
-    let per_sample = training.chosen_objective().build(g, &mut net, &mut ports)?;
+    let per_sample = objective.build(g, &mut net, &mut ports)?;
     let (got, expected) = (g.shape(per_sample), training.batch);
     if got[..] != [expected] {
         return Err(Error::Shape(format!(
@@ -60,6 +64,10 @@ impl Training {
             ("activations", plans.grad.slot_bytes()),
             ("update", plans.update.slot_bytes()),
         ];
+        if let Some(teacher) = self.chosen_objective().teacher() {
+            let bytes = teacher.blueprint().layout().arena_bytes();
+            parts.push(("parameters of the teacher", bytes));
+        }
         if !self.averages.is_empty() {
             parts.push(("other averages", self.averages.len() as u64 * arena));
         }
@@ -82,7 +90,8 @@ impl Training {
 /// The plans of the gradient and of the update, and the ports of the gradient.
 pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans, Ports)> {
     let (mut g, layout) = (Graph::new(), blueprint.layout());
-    let (params, ports, per_sample) = objective(training, &mut g)?;
+    let chosen = training.chosen_objective();
+    let (params, ports, per_sample) = objective(training, &*chosen, &mut g)?;
     let mean = loss::mean(&mut g, per_sample)?;
 
     let seed = g.constant(1.0 / training.accumulate as f32, [1]);
@@ -100,16 +109,31 @@ pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans
             adamw::accumulate(&mut g, grads, keep, sum)?;
         }
     }
+    let (layouts, weights) = sets(layout, Arena::Params, &*chosen);
     let request = Request {
         outputs: vec![(LOSS.into(), per_sample)],
         grads: names.into_iter().zip(grads).collect(),
-        ..Request::default()
+        weights,
     };
     let plans = Plans {
-        grad: Plan::new(&g, &request, &[layout])?,
+        grad: Plan::new(&g, &request, &layouts)?,
         update: optim::update_plan(layout, source, training.averages.len())?,
     };
     Ok((plans, ports))
+}
+
+/// Layouts, and the arenas that weights are read from: of the network in training and of the teacher.
+fn sets<'a>(
+    layout: &'a Layout,
+    weights: Arena,
+    objective: &'a dyn Objective,
+) -> (Vec<&'a Layout>, Vec<Arena>) {
+    let (mut layouts, mut arenas) = (vec![layout], vec![weights]);
+    if let Some(teacher) = objective.teacher() {
+        layouts.push(teacher.blueprint().layout());
+        arenas.push(teacher.model().map_or(Arena::Params, Model::weights));
+    }
+    (layouts, arenas)
 }
 
 /// The plan of the loss of each image, with the weights in the arena `weights`, and its ports.
@@ -119,11 +143,13 @@ pub(super) fn loss_plan(
     weights: Arena,
 ) -> Result<(Plan, Ports)> {
     let mut g = Graph::new();
-    let (_, ports, per_sample) = objective(training, &mut g)?;
+    let chosen = training.chosen_objective();
+    let (_, ports, per_sample) = objective(training, &*chosen, &mut g)?;
+    let (layouts, weights) = sets(blueprint.layout(), weights, &*chosen);
     let request = Request {
         outputs: vec![(LOSS.into(), per_sample)],
-        weights: vec![weights],
+        weights,
         ..Request::default()
     };
-    Ok((Plan::new(&g, &request, &[blueprint.layout()])?, ports))
+    Ok((Plan::new(&g, &request, &layouts)?, ports))
 }

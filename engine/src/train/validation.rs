@@ -1,6 +1,6 @@
 //! The loss on held-out images.
 
-use super::{Trainer, Training, Weights, by_image, plans};
+use super::{Trainer, Training, Weights, by_image, plans, with_teacher};
 use crate::backend::Program;
 use crate::error::Result;
 use crate::model::Blueprint;
@@ -27,10 +27,12 @@ impl Validation {
     pub fn new(trainer: &Trainer, weights: Weights) -> Result<Self> {
         let training = trainer.training();
         let (plan, ports) = plans::loss_plan(training, trainer, weights.arena())?;
+        let objective = training.chosen_objective();
+        let sets = with_teacher(trainer.arenas(), &*objective)?;
         Ok(Validation {
-            program: trainer.device().program(plan, &[trainer.arenas()])?,
+            program: trainer.device().program(plan, &sets)?,
             seed: training.seed,
-            objective: training.chosen_objective(),
+            objective,
             ports,
         })
     }

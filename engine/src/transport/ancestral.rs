@@ -205,6 +205,13 @@ impl<'a> Run<'a> {
                     (posterior.x0, posterior.x, posterior.clip) = (1.0, 0.0, f64::INFINITY);
                 }
                 posterior.is_learned = self.variance.is_learned() && self.chain.len() > 1;
+                // The mean moves by the variance times the gradient (arXiv 2105.05233, algorithm 1).
+                let log_variance = self.chain.log_variance(self.variance, i);
+                (posterior.gradient, posterior.log_variance) = match self.variance {
+                    Variance::FixedSmall if i == 0 => (0.0, [0.0; 2]),
+                    _ if posterior.is_learned => (1.0, log_variance),
+                    _ => (libm::exp(log_variance[0]), [0.0; 2]),
+                };
                 // The last step draws nothing.
                 if i > 0 {
                     posterior.noise = 1.0;
@@ -236,10 +243,13 @@ impl<'a> Run<'a> {
         self.checked([t, t_next], i, posterior)
     }
 
-    fn checked(&self, times: [f64; 2], i: usize, posterior: Posterior) -> Result<Step> {
+    fn checked(&self, times: [f64; 2], i: usize, mut posterior: Posterior) -> Result<Step> {
+        let at = self.along().at(self.time(i));
+        // The gradient with respect to the state, by that with respect to the network's input.
+        posterior.gradient *= at.scale;
         let Posterior { data, x, x0, .. } = posterior;
         let [a, b] = posterior.log_std;
-        if ![data.x, data.out, x, x0, a, b]
+        if ![data.x, data.out, x, x0, a, b, posterior.gradient]
             .into_iter()
             .all(is_finite_f32)
         {
@@ -250,7 +260,6 @@ impl<'a> Run<'a> {
                 self.transport.path
             )));
         }
-        let at = self.along().at(self.time(i));
         Ok(Step::posterior(times, at, posterior))
     }
 }
@@ -259,6 +268,8 @@ impl<'a> Run<'a> {
 fn put_together(posterior: &mut Posterior, abar: f64, to: f64, sigma: f64) {
     posterior.x = sigma / libm::sqrt(1.0 - abar);
     posterior.x0 = libm::sqrt(to) - posterior.x * libm::sqrt(abar);
+    // A classifier's gradient takes sigma_t times it from the noise, and the predicted image goes with that (arXiv 2105.05233, algorithm 2).
+    posterior.gradient = posterior.x0 * (1.0 - abar) / libm::sqrt(abar);
 }
 
 /// Rejects noise levels that the path of a model does not have. Where less than 2 % of a state is data, the nearest one will do.
@@ -286,3 +297,6 @@ fn check_reach(model: &Path, levels: &Ddpm, chain: &Chain) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,16 @@ use std::str::FromStr;
 /// The distribution of `x0` in `x_t = alpha x1 + sigma x0`.
 ///
 /// With data the velocity `E[d_alpha x1 + d_sigma x0 | x_t]` and its ODE carry one data set to another. What follows from Gaussian noise does
-/// not hold then: the score, and with it the SDE, and the density at `t = 0`. A file has `"gaussian"` or `"data:PATH"`.
+/// not hold then: the score, and with it the SDE, and the density at `t = 0`. A file has `"gaussian"`, `"paired"` or `"data:PATH"`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Base {
     /// Standard normal noise.
     #[default]
     Gaussian,
+    /// Standard normal noise, of which each value is paired with its image (reflow, arXiv 2209.03003). The score does not follow from the
+    /// velocity, but the density at `t = 0` is known.
+    Paired,
     /// Another data set of images of the same shape, by its path or name; independent of `x1`.
     Data(String),
 }
@@ -24,7 +27,7 @@ impl Base {
     /// The path or the name of the data set, if it is one.
     pub fn data(&self) -> Option<&str> {
         match self {
-            Base::Gaussian => None,
+            Base::Gaussian | Base::Paired => None,
             Base::Data(path) => Some(path),
         }
     }
@@ -34,6 +37,7 @@ impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Base::Gaussian => f.write_str("gaussian"),
+            Base::Paired => f.write_str("paired"),
             Base::Data(path) => write!(f, "data:{path}"),
         }
     }
@@ -46,7 +50,10 @@ impl TryFrom<String> for Base {
         match text.strip_prefix("data:") {
             Some(path) if !path.is_empty() => Ok(Base::Data(path.to_owned())),
             None if text.eq_ignore_ascii_case("gaussian") => Ok(Base::Gaussian),
-            _ => Err(format!("got \"{text}\", expected gaussian or data:PATH")),
+            None if text.eq_ignore_ascii_case("paired") => Ok(Base::Paired),
+            _ => Err(format!(
+                "got \"{text}\", expected gaussian, paired or data:PATH"
+            )),
         }
     }
 }
@@ -66,10 +73,14 @@ impl FromStr for Base {
 }
 
 impl Transport {
-    /// Refuses what needs Gaussian noise at `t = 0`, naming the setting `key` that asks for it, and `why`.
+    /// Refuses what needs Gaussian noise at `t = 0` that is independent of the image, naming the setting `key` that asks for it, and `why`.
     pub(crate) fn require_gaussian(&self, key: &str, why: &str) -> Result<()> {
         match &self.base {
             Base::Gaussian => Ok(()),
+            Base::Paired => Err(Error::setting(
+                key,
+                format!("the noise of this model is paired with its images, and {why}"),
+            )),
             base => Err(Error::setting(
                 key,
                 format!("this model begins with {base} in the place of noise, and {why}"),
@@ -77,7 +88,15 @@ impl Transport {
         }
     }
 
-    /// Checks path and prediction of a base that is data.
+    /// Refuses to draw the state at `t = 0` of a model that begins with data.
+    pub(crate) fn require_noise(&self, key: &str, why: &str) -> Result<()> {
+        match &self.base {
+            Base::Data(_) => self.require_gaussian(key, why),
+            Base::Gaussian | Base::Paired => Ok(()),
+        }
+    }
+
+    /// Checks path and prediction of a base that is not independent noise.
     pub(super) fn validate_base(&self) -> Result<()> {
         if self.base == Base::Gaussian {
             return Ok(());
@@ -89,6 +108,15 @@ impl Transport {
                 format!(
                     "got {base}, expected gaussian on the {} path, whose state at t = 0 is not x0 alone (alpha is {alpha:.3e} there); use the \
                      path Linear, GVP, or a table that begins with alpha 0",
+                    self.path
+                ),
+            ));
+        }
+        if self.base == Base::Paired && self.path != Path::Linear {
+            return Err(Error::setting(
+                "base",
+                format!(
+                    "got paired, expected gaussian on the {} path: only on the path Linear are the ways between pairs straight",
                     self.path
                 ),
             ));
@@ -157,7 +185,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Transport>(&json).unwrap(), transport);
         for text in ["data:", "moons", ""] {
             let message = text.parse::<Base>().unwrap_err().to_string();
-            let expected = format!("base: got \"{text}\", expected gaussian or data:PATH");
+            let expected = format!("base: got \"{text}\", expected gaussian, paired or data:PATH");
             assert_eq!(message, expected);
         }
         assert_eq!("Gaussian".parse::<Base>(), Ok(Base::Gaussian));

@@ -56,6 +56,8 @@ pub(super) struct TransportFile {
     ddpm_respacing: Option<Respacing>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    student_steps: Option<u32>,
 }
 
 impl TransportFile {
@@ -166,6 +168,7 @@ impl TryFrom<TransportFile> for Transport {
                 given => given.unwrap_or(Transport::default().data_std),
             },
             base: file.base.unwrap_or_default(),
+            student_steps: file.student_steps,
             path,
         };
         Ok(transport)
@@ -209,6 +212,7 @@ impl From<Transport> for TransportFile {
             ddpm_rescale_times: None,
             ddpm_respacing: None,
             base: (transport.base != Base::Gaussian).then_some(transport.base),
+            student_steps: transport.student_steps,
         };
         match path {
             Path::Vp { .. } if path == Path::VP => {}

@@ -45,7 +45,7 @@ impl Flow {
     /// # Errors
     /// As [`super::schedule`]; [`Error::Setting`] for an SDE, a multistep method or a step size that images share.
     pub fn new(transport: &Transport, sampler: &Sampler) -> Result<Self> {
-        transport.require_gaussian(
+        transport.require_noise(
             "base",
             "the likelihood needs the density of Gaussian noise at t = 0",
         )?;

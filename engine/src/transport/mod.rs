@@ -96,6 +96,9 @@ pub use tolerance::{ErrorNorm, Tolerance};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+/// More steps than a distilled model has.
+const MAX_STUDENT_STEPS: u32 = 1024;
+
 /// How a model was trained: path, prediction, weight of the loss and times; and the distance of all times from singular ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "file::TransportFile", into = "file::TransportFile")]
@@ -120,6 +123,10 @@ pub struct Transport {
     pub data_std: f64,
     /// What the path begins with: noise, or another data set.
     pub base: Base,
+    /// Of a distilled model, the number of equal steps in which it goes from noise to data. What it predicts, converted to a velocity, is
+    /// the mean velocity over a step: `x_s = x_t + (s - t) u(x_t, t)`. A network that reads the span s - t takes any other number of steps
+    /// too.
+    pub student_steps: Option<u32>,
 }
 
 impl Default for Transport {
@@ -134,6 +141,7 @@ impl Default for Transport {
             times: Times::default(),
             data_std: 0.5,
             base: Base::Gaussian,
+            student_steps: None,
         }
     }
 }
@@ -160,6 +168,15 @@ impl Transport {
         self.validate_base()?;
         self.times.validate(&self.path)?;
         self.validate_discrete()?;
+        if let Some(n) = self
+            .student_steps
+            .filter(|n| !(1..=MAX_STUDENT_STEPS).contains(n))
+        {
+            return Err(Error::setting(
+                "student_steps",
+                format!("got {n}, expected 1 to {MAX_STUDENT_STEPS}"),
+            ));
+        }
         let is_edm = matches!(self.path, Path::Edm { .. });
         if is_edm != (self.prediction == Prediction::Denoiser) {
             return Err(Error::setting(
@@ -235,6 +252,10 @@ impl Transport {
                 "expected all with mean prediction, whose steps are those between neighboring noise levels".into(),
             ),
             _ if !is_ddpm => Ok(()),
+            _ if self.student_steps.is_some() => refuse(
+                "student_steps",
+                "expected none on the DDPM path, whose states have no velocity between its noise levels".into(),
+            ),
             _ if self.loss_weight != LossWeight::None => refuse(
                 "loss_weight",
                 format!("got {}, expected none on the DDPM path, whose losses are those of ddpm_loss", self.loss_weight),

@@ -35,6 +35,11 @@ pub struct Posterior {
     pub log_std: [f64; 2],
     /// Whether the network's further output is read, in this step or in others of its schedule.
     pub is_learned: bool,
+    /// What a classifier that guides adds to the state: its gradient with respect to the network's input times this factor and, where the
+    /// variance is learned, times the variance.
+    pub gradient: f64,
+    /// The logarithm of that variance, as `a + b V`.
+    pub log_variance: [f64; 2],
 }
 
 impl Posterior {
@@ -48,7 +53,15 @@ impl Posterior {
             noise: 0.0,
             log_std: [0.0; 2],
             is_learned: false,
+            gradient: 0.0,
+            log_variance: [0.0; 2],
         }
+    }
+
+    /// Coefficients with which the operation multiplies its noise by the standard deviation of the learned variance alone.
+    pub(crate) fn std_row(&self) -> [f64; 8] {
+        let [a, b] = self.log_variance.map(|v| 0.5 * v);
+        [0.0, 0.0, f32::MAX.into(), 0.0, 0.0, 1.0, a, b]
     }
 
     /// The coefficients as the operation reads them: `[x, out, clip, x, x0, noise, log_std..]`.

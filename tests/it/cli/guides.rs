@@ -94,6 +94,107 @@ fn every_method_of_the_ode_comes_to_the_same_end() {
     }
 }
 
+/// A classifier guides the ODE and the SDE of models with classes and without; the latter get its classes.
+#[test]
+fn a_classifier_guides_models_with_and_without_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    run_ok(folder, TINY_RUN);
+    let other = |out: &str, set: &str| {
+        run_ok(
+            folder,
+            &TINY_RUN.replace("--out run", &format!("--out {out} {set}")),
+        );
+    };
+    other("blind", "--set model.n_classes=0");
+    other("judge", "--set model.family=classifier");
+    other(
+        "far",
+        "--set model.family=classifier --set transport.path=GVP",
+    );
+    let sampled = |words: &str| {
+        run_ok(
+            folder,
+            &format!(
+                "sample {words} --backend cpu --no-grid --classes 3,7 --per-class 2 --npz x.npz"
+            ),
+        );
+        std::fs::read(folder.join("x.npz")).unwrap()
+    };
+    for solver in [
+        "--ode heun --steps 3",
+        "--sde euler --steps 3",
+        // At t = 0 the gradient of a classifier that has not learned has an infinite factor.
+        "--ode dopri5 --t-eps-sample 0.1",
+    ] {
+        let plain = sampled(&format!("run {solver}"));
+        let guided = |scale: &str| {
+            sampled(&format!(
+                "run {solver} --classifier judge --classifier-scale {scale}"
+            ))
+        };
+        assert!(guided("0") == plain, "{solver}: 0 is the model alone");
+        assert!(guided("4") != plain, "{solver}");
+        // The classes of a model without any are those of the classifier.
+        let blind = |scale: &str| {
+            sampled(&format!(
+                "blind {solver} --classifier judge --classifier-scale {scale}"
+            ))
+        };
+        assert!(blind("4") != blind("0"), "{solver}");
+    }
+    // A chain whose variance is learned, guided by a classifier that has none.
+    let chain = |out: &str, set: &str| {
+        let sizes =
+            "--set model.dim=16 --set model.depth=1 --set model.n_heads=2 --set train.batch=8";
+        run_ok(
+            folder,
+            &format!(
+                "train --preset digits-ddpm --backend cpu --out {out} --set train.steps=2 --set log.preview.every_steps=0 {sizes} {set}"
+            ),
+        );
+    };
+    chain("chain", "");
+    chain(
+        "chain-judge",
+        "--set model.family=classifier --set transport.ddpm_variance=fixed-small",
+    );
+    for method in ["ancestral", "ddim"] {
+        let guided = |scale: &str| {
+            sampled(&format!(
+                "chain --ddpm {method} --respacing 5 --classifier chain-judge --classifier-scale {scale}"
+            ))
+        };
+        assert!(guided("4") != guided("0"), "{method}");
+    }
+    let info = run_ok(folder, "info judge");
+    assert!(info.contains("classifier"), "{info}");
+    for (words, expected) in [
+        (
+            "sample judge",
+            "got a classifier, expected a network that predicts",
+        ),
+        ("sample run --classifier judge", "--classifier-scale"),
+        (
+            "sample run --classifier far --classifier-scale 1",
+            "--classifier: got one of states on the GVP path",
+        ),
+        (
+            "sample run --autoguide judge --autoguide-scale 2",
+            "--autoguide: got a classifier",
+        ),
+        ("nll judge --data digits", "got a classifier"),
+        (
+            "loss judge --data digits --out loss.csv",
+            "got a classifier",
+        ),
+    ] {
+        let done = run(folder, &format!("{words} --backend cpu"));
+        assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
+        assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
+    }
+}
+
 /// Training in one go and training with a stop in between give the same bits. The result is then sampled, exported and described.
 #[test]
 fn other_blocks_and_predictions_train_resume_and_sample() {

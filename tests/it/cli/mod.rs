@@ -4,6 +4,7 @@ mod broken;
 mod classes;
 mod data;
 mod ddpm;
+mod distill;
 mod ema;
 mod export;
 #[cfg(unix)]
@@ -24,6 +25,7 @@ mod resume;
 pub mod sample;
 mod settings;
 mod solver;
+mod sweep;
 pub mod tensors;
 mod toys;
 mod train;

@@ -100,14 +100,17 @@ fn lightning_outputs_on_the_gpu() {
     lightning_outputs(&gpu_bench());
 }
 
-/// Compares the gradients of the last batch with the norms and the arrays of a variant.
-fn check_gradients(
+/// Compares the losses of the last batch, its gradients and their norms with those of a variant.
+fn check_training(
     bench: &Bench,
     training: &Training,
-    entry: &Entry<'_>,
-    name: &str,
+    losses: &[f32],
+    (name, entry): (&str, &Entry<'_>),
     file: &Fixture,
 ) {
+    let mean = losses.iter().map(|&x| f64::from(x)).sum::<f64>() / losses.len() as f64;
+    let want = entry.at("loss").number();
+    assert_close(&format!("{name} loss"), &[mean], &[want], bench.loss);
     let total = entry.at("grad_norm").number();
     let mut sum_sq = 0.0;
     for (param, want) in later::grad_norms(entry) {
@@ -151,15 +154,7 @@ fn lightning_gradients(bench: &Bench) {
             t: &t,
             y: &y,
         });
-        let mean = losses.iter().map(|&x| f64::from(x)).sum::<f64>() / losses.len() as f64;
-        let want = entry.at("loss").number();
-        assert_close(
-            &format!("{} loss", variant.name),
-            &[mean],
-            &[want],
-            bench.loss,
-        );
-        check_gradients(bench, &training, &entry, &variant.name, &file);
+        check_training(bench, &training, &losses, (&variant.name, &entry), &file);
     }
 }
 
@@ -207,15 +202,7 @@ fn jit_losses(bench: &Bench) {
             t: &times,
             y: &y,
         });
-        let mean = losses.iter().map(|&x| f64::from(x)).sum::<f64>() / losses.len() as f64;
-        let want = entry.at("loss").number();
-        assert_close(
-            &format!("{} loss", variant.name),
-            &[mean],
-            &[want],
-            bench.loss,
-        );
-        check_gradients(bench, &training, &entry, &variant.name, &file);
+        check_training(bench, &training, &losses, (&variant.name, &entry), &file);
     }
 }
 

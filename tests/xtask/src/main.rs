@@ -6,7 +6,10 @@ mod bench;
 mod ci;
 mod demo;
 mod emoji;
+mod ladder;
 mod parity;
+mod scaling;
+mod study;
 mod tidy;
 mod web;
 
@@ -35,8 +38,12 @@ enum Verb {
     Demo(demo::Args),
     /// Train the preset for one's own pictures on emoji of 8 classes, sample and judge it: a quarter of an hour on 2 cores.
     Emoji(emoji::Args),
+    /// The talks' way from DDPM to SiT with guidance, on digits at one small size, beside the published figures.
+    Ladder(study::Args),
     /// Forward of SiT-XL/2 against the official output; needs 3 GB of memory.
     Parity,
+    /// Distance against work: three widths, three patch sizes and the four block designs, on digits, beside the published trend.
+    Scaling(study::Args),
     /// Build the page and serve it on 127.0.0.1.
     Serve(web::ServeArgs),
     /// Rules that compilers do not check: module arrows, circles and length of files, stems, paths in ARCHITECTURE.md.
@@ -65,7 +72,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Ci => ci::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Emoji(args) => emoji::run(&args),
+        Verb::Ladder(args) => ladder::run(&args),
         Verb::Parity => parity::run(),
+        Verb::Scaling(args) => scaling::run(&args),
         Verb::Serve(args) => web::serve(&args),
         Verb::Tidy => tidy::run(),
         Verb::Web(args) => web::run(&args).map(|_| ()),

@@ -11,7 +11,7 @@ use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination};
 use sit_engine::model::{
-    self, Blueprint, Dit, ModelConfig, Network as _, Recognized, has_variance,
+    self, Blueprint, Dit, ModelConfig, Network as _, Output, Recognized, has_variance,
 };
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
@@ -134,18 +134,39 @@ pub fn run(args: &Args) -> Result<()> {
     describe(&mut text, &known, &classes, &names)?;
     if let Some(transport) = transport {
         text += &start(&transport, config.model.io().image_len());
+        if let Some(n) = transport.student_steps {
+            let any = match config.model.io().has_span {
+                true => ", or any other number",
+                false => "",
+            };
+            text += &format!(
+                "a student: it makes an image in {}{any}\n",
+                text::count(n, "step")
+            );
+        }
+        config.transport = transport;
+    }
+    if config.model.io().has_span {
+        // It was trained beside a teacher.
+        config.distill.get_or_insert_default();
     }
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match Device::open(choice) {
             Ok(device) => {
-                let guidance = if config.model.io().n_classes > 0 {
-                    1.5
-                } else {
-                    1.0
+                let is_student = config.transport.student_steps.is_some();
+                let guidance = match config.model.io().n_classes {
+                    // A student has its teacher's.
+                    0 => 1.0,
+                    _ if is_student => 1.0,
+                    _ => 1.5,
                 };
                 let (batch, most) = (config.train.batch, device.max_segment_bytes());
                 text += &format!("{device}\n{}", memory::training(&config, &device));
+                if config.model.output() != Output::Prediction {
+                    // It has no samples.
+                    continue;
+                }
                 match Blueprint::new(config.model.clone(), config.transport.clone(), most) {
                     Ok(blueprint) => {
                         let sampling = one_step(blueprint, batch, guidance);
@@ -260,7 +281,9 @@ fn open_questions(known: &Recognized) -> String {
 
 /// The sizes and parameters.
 fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[String]) -> Result<()> {
-    let blueprint = Blueprint::new(known.model.clone(), Transport::default(), u64::MAX)?;
+    let mut model = known.model.clone();
+    model.set_span(false);
+    let blueprint = Blueprint::new(model, Transport::default(), u64::MAX)?;
     let (sizes, parts) = match &known.model {
         ModelConfig::Dit(model) => (dit_sizes(model, known), &DIT_PARTS[..]),
         ModelConfig::Classifier(model) => {
@@ -391,6 +414,7 @@ fn start(transport: &Transport, n_values: usize) -> String {
 pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     let n_classes = model.io().n_classes;
     RunConfig {
+        distill: None,
         model,
         transport: Transport::default(),
         data: DataConfig {

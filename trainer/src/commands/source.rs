@@ -23,22 +23,26 @@ pub struct SourceArgs {
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].
     #[arg(long, value_enum, ignore_case = true, help_heading = "Model")]
-    weights: Option<WeightSet>,
+    pub weights: Option<WeightSet>,
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+/// What a bare file of weights does not say.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct FileArgs {
     /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
-    #[arg(long, value_name = "linear|gvp|vp|ou|edm|ddpm", help_heading = "Model")]
+    #[arg(long, value_name = "linear|gvp|vp|ou|edm|ddpm")]
     path: Option<transport::PathName>,
     /// What a bare file's network predicts; runs and files written here record it [default: velocity].
-    #[arg(
-        long,
-        value_name = "velocity|score|noise|data|denoiser|mean",
-        help_heading = "Model"
-    )]
+    #[arg(long, value_name = "velocity|score|noise|data|denoiser|mean")]
     prediction: Option<Prediction>,
     /// Heads of a bare file whose width is not a published one.
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole::<usize>(1..=65_536))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=65_536))]
     n_heads: Option<usize>,
     /// Image side in pixels of a bare file without pos_embed.
-    #[arg(long, value_name = "PIXELS", help_heading = "Model", value_parser = whole::<usize>(1..=4096))]
+    #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096))]
     input_size: Option<usize>,
 }
 
@@ -91,7 +95,7 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
     if !weights::is_run(checkpoint)?
         && let Some(found) = weights::open(checkpoint)?.examine(None, None).recognized
     {
-        args.input_size = (!found.knows_image).then_some(main.model.io().image[1]);
+        args.file.input_size = (!found.knows_image).then_some(main.model.io().image[1]);
         let n_heads = match (&found.model, &main.model) {
             (ModelConfig::Dit(weak), ModelConfig::Dit(main)) => {
                 (weak.dim == main.dim).then_some(main.n_heads)
@@ -101,7 +105,7 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
             }
             _ => None,
         };
-        args.n_heads = n_heads.filter(|_| !found.knows_heads);
+        args.file.n_heads = n_heads.filter(|_| !found.knows_heads);
     }
     let mut source = args.open()?;
     if source.weights.recipe()?.is_none() {
@@ -177,14 +181,14 @@ impl SourceArgs {
                 recipe
             }
             None => {
-                let name = self.path.unwrap_or_default();
+                let name = self.file.path.unwrap_or_default();
                 let path = name.usual().ok_or_else(|| {
                     Failure::Input(format!("--path: got {name}, whose rows only a recipe has"))
                 })?;
-                let model = weights.model(self.n_heads, self.input_size)?;
+                let model = weights.model(self.file.n_heads, self.file.input_size)?;
                 let transport = Transport {
                     path: with_variance(path, &model)?,
-                    prediction: self.prediction.unwrap_or_default(),
+                    prediction: self.file.prediction.unwrap_or_default(),
                     ..Transport::default()
                 };
                 Recipe::new(model, transport)
@@ -229,19 +233,20 @@ impl SourceArgs {
         SourceArgs {
             checkpoint: checkpoint.to_owned(),
             weights: None,
-            path: None,
-            prediction: None,
-            n_heads,
-            input_size,
+            file: FileArgs {
+                n_heads,
+                input_size,
+                ..FileArgs::default()
+            },
         }
     }
 
     fn refuse_flags(&self, why: &str) -> Result<()> {
         let flags = [
-            ("--path", self.path.is_some()),
-            ("--prediction", self.prediction.is_some()),
-            ("--n-heads", self.n_heads.is_some()),
-            ("--input-size", self.input_size.is_some()),
+            ("--path", self.file.path.is_some()),
+            ("--prediction", self.file.prediction.is_some()),
+            ("--n-heads", self.file.n_heads.is_some()),
+            ("--input-size", self.file.input_size.is_some()),
         ];
         match flags.iter().find(|(_, given)| *given) {
             None => Ok(()),

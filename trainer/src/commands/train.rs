@@ -5,15 +5,16 @@ mod resume;
 use super::backend::BackendArg;
 use super::base;
 use super::describe;
-use crate::config::{self, RunConfig, Source, preset_names};
+use crate::config::{self, DistillMethod, RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset};
 use crate::error::{Failure, Result};
 use crate::files::{FileError, write_atomically};
 use crate::init::{Fitted, Init, InitArgs, OwnConfig};
+use crate::pairs::Pairs;
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
-use crate::{memory, signals, stdout, validation};
+use crate::{memory, signals, stdout, teacher, validation};
 use sit_engine::text::shown;
 use std::fs;
 use std::io::Write;
@@ -27,7 +28,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-unet, digits-smoke, digits-ddpm, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, image-folder-64-unet, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-unet, digits-one-step, digits-four-steps, digits-reflow, digits-smoke, digits-ddpm, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, image-folder-64-unet, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.
@@ -69,6 +70,7 @@ Examples:
   sit train --preset image-folder-64 --set data.path=photos --dry-run
   sit train --preset image-folder-64 --set data.path=photos --init-from runs/other
   sit train --init-from runs/mine --out runs/branch --set train.learning_rate=1e-5
+  sit train --preset digits-one-step --teacher runs/digits
 
 Signals: Ctrl-C, SIGTERM, SIGHUP, SIGXCPU and SIGUSR2 save a checkpoint after the step and stop, SIGUSR1 saves one and goes on.";
 
@@ -102,6 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(_) => None,
         None => Init::open(&mut config)?,
     };
+    let teacher = teacher::Opened::open(&mut config, checkpoint)?;
     describe::settings(&config);
     let (dataset, path) = open_data(&mut config, &run, checkpoint)?;
     let init = init.map(|init| init.fit(&config, dataset.class_names()));
@@ -111,7 +114,7 @@ pub fn run(args: &Args) -> Result<()> {
     let order = 4 * (dataset.len() * config.data.workers) as u64;
     let forecast = memory::training(&config, &device).with_host("order of images", order);
     let base = base::of_run(&config, &run, checkpoint.is_some())?;
-    let images = validation::split(&config, path, dataset, base)?;
+    let mut images = validation::split(&config, path, dataset, base)?;
     let toml = config.to_toml().map_err(Failure::input)?;
     if args.dry_run {
         if let Some(checkpoint) = checkpoint {
@@ -122,7 +125,28 @@ pub fn run(args: &Args) -> Result<()> {
         return forecast.require();
     }
     forecast.require()?;
-    let mut job = Job::new(config, &device, images, checkpoint)?;
+    let teacher = teacher.map(|teacher| teacher.load(&device)).transpose()?;
+    let pairs = match &config.distill {
+        Some(distill) if distill.method == DistillMethod::Reflow => {
+            signals::catch();
+            let data = &*images.training;
+            let pairs = match (&teacher, checkpoint) {
+                (Some(teacher), _) => Pairs::make(teacher.model(), distill, &config, data)?,
+                (None, Some(checkpoint)) => Pairs::open(&checkpoint.run, &config, data)?,
+                (None, None) => {
+                    return Err(Failure::input(
+                        "distill.teacher: got none, expected --teacher RUN",
+                    ));
+                }
+            };
+            Some(Arc::new(pairs))
+        }
+        _ => None,
+    };
+    if let Some(pairs) = &pairs {
+        images.training = pairs.clone();
+    }
+    let mut job = Job::new(config, &device, images, checkpoint, teacher)?;
     if let Some(init) = init {
         job.start_from(init)?;
     }
@@ -162,7 +186,12 @@ pub fn run(args: &Args) -> Result<()> {
     let saved = saved.transpose().map_err(Failure::input)?;
     keep_edited(&file, [Some(&toml), saved.as_ref()])?;
     write_atomically(&file, |out| out.write_all(toml.as_bytes()))?;
-    signals::catch();
+    if let Some(pairs) = pairs.iter().find(|_| checkpoint.is_none()) {
+        pairs.keep(&path)?;
+    }
+    if pairs.is_none() {
+        signals::catch();
+    }
     job.train(&mut folder)
 }
 
@@ -266,7 +295,7 @@ impl Args {
                     ) => load_after(set.as_slice(), Source::Saved(origin, config))?,
                     (None, None) => return Err(nothing()),
                 };
-                self.init.put_into(&mut config);
+                self.init.put_into(&mut config)?;
                 let folder = config.log.folder.clone();
                 let default = folder.unwrap_or_else(|| "runs/run".into());
                 match out {
@@ -293,7 +322,7 @@ impl Args {
                 }
                 Some(asked) if config_file.is_file() || run::check_new(resume).is_ok() => {
                     let mut config = load(asked)?;
-                    self.init.put_into(&mut config);
+                    self.init.put_into(&mut config)?;
                     if config_file.is_file() {
                         let begun = RunConfig::load(Source::File(&config_file), &[]);
                         config.init = begun.map_err(Failure::input)?.init;
@@ -313,6 +342,9 @@ impl Args {
         let origin = shown(&checkpoint.path);
         let saved = &checkpoint.state.config;
         let mut config = load(asked.unwrap_or(Source::Saved(&origin, saved)))?;
+        if self.auto_resume {
+            self.init.put_into(&mut config)?;
+        }
         resume::keep(saved, &mut config, &is_set);
         resume::check(saved, &config).map_err(|e| e.context(&origin))?;
         if config.train.steps < checkpoint.state.step {

@@ -3,16 +3,20 @@
 //! Every table refuses keys it does not know. A configuration that was loaded is complete: written out it holds every
 //! default, and read back it is the same.
 
+mod distill;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 mod keys;
 mod load;
 mod nesting;
 pub(crate) mod number;
+mod presets;
 mod tables;
 mod value;
 
-pub use load::{Source, how_to_install, preset_called, preset_names, set_key};
+pub use distill::{DistillConfig, DistillMethod};
+pub use load::{Source, set_key};
+pub use presets::{how_to_install, preset_called, preset_names};
 pub use tables::{
     InitConfig, LogConfig, PreviewConfig, SnapshotConfig, TrainConfig, ValidationConfig, WeightSet,
 };
@@ -20,11 +24,11 @@ pub use tables::{
 pub(crate) use value::suggestion;
 
 use serde::{Deserialize, Serialize};
-use sit_engine::model::{ModelConfig, Network as _, Output};
+use sit_engine::model::{Model, ModelConfig, Network as _, Output};
 use sit_engine::optim::{AdamW, Average, LearningRate};
 use sit_engine::text::count;
 use sit_engine::train::{Trainer, Training};
-use sit_engine::transport::Transport;
+use sit_engine::transport::{Base, Transport};
 
 use crate::data::{BatchConfig, DataConfig, Dataset, Kind};
 
@@ -55,6 +59,9 @@ pub struct RunConfig {
     /// Where the weights start from; without it they are new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<InitConfig>,
+    /// The teacher that the model learns from, and how; without it the model learns from the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// Optimization.
     #[serde(default)]
     pub train: TrainConfig,
@@ -64,8 +71,23 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// What a training step is made of.
+    /// What a training step is made of; of a run that distills, enough for a forecast.
     pub fn step(&self) -> Training {
+        self.step_with(None)
+    }
+
+    /// What a training step is made of, with the teacher of a run that distills.
+    pub fn step_with(&self, teacher: Option<&Model>) -> Training {
+        let distill = self.distill.as_ref();
+        // A network that is refused here is refused by name with the other settings.
+        let objective = distill.and_then(|distill| distill.objective(self, teacher).ok()?);
+        match objective {
+            Some(objective) => self.plain_step().objective(objective),
+            None => self.plain_step(),
+        }
+    }
+
+    fn plain_step(&self) -> Training {
         let TrainConfig {
             betas,
             adam_eps,
@@ -226,11 +248,34 @@ impl RunConfig {
         let in_train = |e: sit_engine::Error| match e {
             // An error of the network, which already names its table.
             sit_engine::Error::Setting { ref key, .. } if key.starts_with("model") => plain(e),
+            sit_engine::Error::Setting { ref key, .. } if key == "student_steps" => in_transport(e),
+            sit_engine::Error::Setting { ref key, .. } if distill::KEYS.contains(&&key[..]) => {
+                plain(e.within("distill"))
+            }
             e => plain(e.within("train")),
         };
         // Before the training step, which does not know the keys of the averages.
         self.train.validate()?;
         self.log.validate()?;
+        match &self.distill {
+            Some(distill) => distill.validate(self)?,
+            None if self.transport.student_steps.is_some() => {
+                return Err(ConfigError::new(
+                    "transport.student_steps: expected none without the table distill: only a model that learns from a teacher has them",
+                ));
+            }
+            None if self.model.io().has_span => {
+                return Err(ConfigError::new(
+                    "model.span: got true, expected false without the table distill: only a model that learns from a teacher has spans",
+                ));
+            }
+            None if self.transport.base == Base::Paired => {
+                return Err(ConfigError::new(
+                    "transport.base: got paired, expected distill.method = reflow with it",
+                ));
+            }
+            None => {}
+        }
         self.step().validate().map_err(in_train)?;
         self.train.validate_work(self.model.io().image_len())
     }

@@ -342,7 +342,7 @@ impl LogConfig {
     }
 }
 
-fn check(key: &str, got: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+pub(super) fn check(key: &str, got: u64, least: u64, most: u64) -> Result<(), ConfigError> {
     if (least..=most).contains(&got) {
         return Ok(());
     }

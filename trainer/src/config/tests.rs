@@ -31,7 +31,7 @@ fn error(overrides: &[&str]) -> String {
 #[test]
 fn every_preset_loads_and_round_trips() {
     let names = preset_names();
-    assert_eq!(names.len(), 15 + 24);
+    assert_eq!(names.len(), 18 + 24);
     for name in &names {
         let config = preset(name, &[]).unwrap();
         config.model.validate(1).unwrap();
@@ -230,5 +230,5 @@ fn a_bridge_says_what_it_begins_with_and_a_run_made_before_begins_with_noise() {
     let json = serde_json::to_string(&preset("digits", &[]).unwrap()).unwrap();
     assert!(!json.contains("base"), "{json}");
     let digits: RunConfig = serde_json::from_str(&json).unwrap();
-    assert_eq!(digits.transport.base, transport::Base::Gaussian);
+    assert_eq!(digits.transport.base, Base::Gaussian);
 }

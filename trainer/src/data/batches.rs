@@ -78,6 +78,7 @@ impl Batches {
         let image_size = channels * height * width;
         let mut x1 = vec![0.0; batch * image_size];
         let mut y = Vec::with_capacity(batch);
+        let mut own = Vec::with_capacity(batch);
         for (image, n) in x1.chunks_exact_mut(image_size).zip(first..) {
             let index = self.index(n);
             self.dataset.read(index, image)?;
@@ -85,6 +86,13 @@ impl Batches {
                 image.chunks_exact_mut(width).for_each(<[f32]>::reverse);
             }
             y.push(self.dataset.label(index));
+            own.push(index);
+        }
+        let mut paired = vec![0.0; x1.len()];
+        let mut pairs = paired.chunks_exact_mut(image_size).zip(&own);
+        if pairs.all(|(x0, &index)| self.dataset.pair(index, x0)) {
+            let x0 = Some(paired);
+            return Ok(Batch { x1, x0, y, first });
         }
         let draw = |base: &BaseData| {
             let mut x0 = vec![0.0; x1.len()];

@@ -98,6 +98,11 @@ pub trait Dataset: Send + Sync {
     /// [`DataError::Changed`] if the image is decoded on the fly and its file is no longer readable.
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError>;
 
+    /// Writes what image `index` is paired with in the place of noise; false if there is nothing, and noise is drawn.
+    fn pair(&self, _index: usize, _x0: &mut [f32]) -> bool {
+        false
+    }
+
     /// Where image `index` comes from, for messages: a path, or a file and a number.
     fn item_name(&self, index: usize) -> String;
 }

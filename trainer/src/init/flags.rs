@@ -1,9 +1,10 @@
 //! The flags of a run that starts from other weights.
 
-use crate::config::{InitConfig, RunConfig, WeightSet};
+use crate::config::{DistillMethod, InitConfig, RunConfig, WeightSet};
 use crate::error::{Failure, Result};
 use crate::run::Checkpoint;
 use sit_engine::text::shown;
+use sit_engine::transport::Base;
 use std::path::PathBuf;
 
 /// Flags of a new run that starts from other weights.
@@ -16,6 +17,10 @@ pub struct InitArgs {
     /// Weights to start from, of a run or of a .pt file that has both [default: ema].
     #[arg(long, value_enum, requires = "init_from")]
     init_weights: Option<WeightSet>,
+    /// Distill this run (its last checkpoint) or file: the model learns from it to take few steps (preset digits-one-step); without a
+    /// configuration, with the run's own and one step.
+    #[arg(long, value_name = "RUN|FILE", conflicts_with_all = ["resume", "init_from"])]
+    teacher: Option<PathBuf>,
 }
 
 impl InitArgs {
@@ -24,9 +29,17 @@ impl InitArgs {
     /// # Errors
     /// [`Failure::Input`] for a path that is not UTF-8.
     pub fn check(&self) -> Result<()> {
-        match &self.init_from {
-            Some(from) if from.to_str().is_none() => Err(Failure::Input(format!(
-                "--init-from: {}: got a path that is not UTF-8, expected one that a configuration can name; a link of another name \
+        let other = [
+            ("--init-from", &self.init_from),
+            ("--teacher", &self.teacher),
+        ];
+        let other = other.iter().find_map(|(flag, from)| {
+            let from = from.as_ref()?;
+            from.to_str().is_none().then_some((flag, from))
+        });
+        match other {
+            Some((flag, from)) => Err(Failure::Input(format!(
+                "{flag}: {}: got a path that is not UTF-8, expected one that a configuration can name; a link of another name \
                  can stand for it",
                 shown(from)
             ))),
@@ -39,17 +52,30 @@ impl InitArgs {
     /// # Errors
     /// [`Failure::Input`] when its checkpoint cannot be read, or it is a file, which has none.
     pub fn own_config(&self) -> Result<Option<OwnConfig>> {
-        let Some(from) = &self.init_from else {
+        let Some(from) = self.init_from.as_ref().or(self.teacher.as_ref()) else {
             return Ok(None);
         };
         if from.is_file() {
+            let flag = match self.teacher {
+                Some(_) => "--teacher",
+                None => "--init-from",
+            };
             return Err(Failure::Input(format!(
-                "--init-from: {} is a file of weights and says nothing of data and training; add --preset NAME or a CONFIG.toml",
+                "{flag}: {} is a file of weights and says nothing of data and training; add --preset NAME or a CONFIG.toml",
                 shown(from)
             )));
         }
         let Checkpoint { run, path, state } = Checkpoint::open(from)?;
         let mut config = state.config;
+        if config.distill.is_some() && self.teacher.is_none() {
+            return Err(Failure::Input(format!(
+                "--init-from: {} was distilled; --resume goes on with it, and --preset NAME or a CONFIG.toml trains another model from its \
+                 weights",
+                shown(&path)
+            )));
+        }
+        config.distill = None;
+        config.transport.student_steps = None;
         let data = &mut config.data;
         // Use the present location of the data. If the data is missing, a flag may still replace it.
         if let Ok(place) = data.place(Some(&run)) {
@@ -70,13 +96,31 @@ impl InitArgs {
     }
 
     /// Adds the flags to a configuration.
-    pub fn put_into(&self, config: &mut RunConfig) {
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for a configuration that cannot be distilled.
+    pub fn put_into(&self, config: &mut RunConfig) -> Result<()> {
         if let Some(from) = &self.init_from {
             config.init = Some(InitConfig {
                 from: from.clone(),
                 weights: self.init_weights,
             });
         }
+        let Some(teacher) = &self.teacher else {
+            return Ok(());
+        };
+        let distill = config.distill.get_or_insert_default();
+        distill.teacher = Some(teacher.clone());
+        config
+            .model
+            .set_span(distill.method == DistillMethod::Split);
+        match distill.method {
+            DistillMethod::Reflow => config.transport.base = Base::Paired,
+            DistillMethod::Split | DistillMethod::Progressive => {
+                config.transport.student_steps.get_or_insert(1);
+            }
+        }
+        config.validate().map_err(Failure::input)
     }
 }
 

@@ -18,6 +18,11 @@ pub struct Effort {
 }
 
 impl Effort {
+    /// Network evaluations of an image, on average.
+    pub fn mean(&self) -> f64 {
+        self.nfe as f64 / self.n.max(1) as f64
+    }
+
     fn add(&mut self, image: &Finished) {
         self.n += 1;
         self.nfe += u64::from(image.nfe);
@@ -36,7 +41,7 @@ impl fmt::Display for Effort {
         write!(
             f,
             "{:.1} network evaluations each, at most {}; {accepted:.1} steps each, {rejected:.1} more rejected",
-            mean(self.nfe),
+            self.mean(),
             self.max_nfe
         )
     }

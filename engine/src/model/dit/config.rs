@@ -57,6 +57,9 @@ pub struct Dit {
     /// Index of the block before which they join.
     #[serde(default, skip_serializing_if = "is_default")]
     pub class_tokens_from: usize,
+    /// Whether it reads a span of time beside the time, and predicts the mean velocity over it, as a distilled model does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub span: bool,
 }
 
 fn yes() -> bool {

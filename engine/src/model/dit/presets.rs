@@ -37,6 +37,7 @@ const SIT: Dit = Dit {
     bottleneck: 0,
     class_tokens: 0,
     class_tokens_from: 0,
+    span: false,
 };
 
 /// LightningDiT for 256x256 images: 16x16 latents of 32 channels (VA-VAE).

@@ -96,6 +96,7 @@ pub(crate) fn recognize(tensors: &Shapes<'_>) -> Option<Result<Found, String>> {
             None => 0,
             Some(_) => published.map_or(0, |published| published.class_tokens_from),
         },
+        span: has("span_embedder.mlp.0.weight"),
     };
     Some(Ok(Found {
         dit,

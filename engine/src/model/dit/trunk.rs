@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::Inputs;
 use crate::nn::{ClassTokens, LabelEmbed, PatchEmbed, Rotary, Scope, TimeEmbed};
-use crate::ops::axes;
+use crate::ops::{axes, pointwise};
 
 /// The embeddings and the blocks.
 pub(in crate::model) struct Trunk {
@@ -16,6 +16,7 @@ pub(in crate::model) struct Trunk {
     class_tokens: Option<ClassTokens>,
     rotary: Option<Rotary>,
     blocks: Vec<Block>,
+    span_embedder: Option<TimeEmbed>,
     condition: Condition,
     class_tokens_from: usize,
 }
@@ -43,6 +44,10 @@ impl Trunk {
         let blocks = (0..config.depth)
             .map(|i| Block::new(config, &mut s.at(format_args!("blocks.{i}"))))
             .collect::<Result<Vec<_>>>()?;
+        let span_embedder = match config.span {
+            true => Some(TimeEmbed::zero(s, "span_embedder", d)?),
+            false => None,
+        };
         Ok(Trunk {
             x_embedder,
             t_embedder,
@@ -50,6 +55,7 @@ impl Trunk {
             class_tokens,
             rotary,
             blocks,
+            span_embedder,
             condition: config.condition,
             class_tokens_from: config.class_tokens_from,
         })
@@ -59,7 +65,11 @@ impl Trunk {
     /// classes.
     pub fn forward(&self, g: &mut Graph, inputs: Inputs) -> Result<(Var, Conditions)> {
         let mut h = self.x_embedder.forward(g, inputs.x)?;
-        let t = self.t_embedder.forward(g, inputs.t)?;
+        let mut t = self.t_embedder.forward(g, inputs.t)?;
+        if let (Some(embedder), Some(span)) = (&self.span_embedder, inputs.span) {
+            let span = embedder.forward(g, span)?;
+            t = pointwise::add(g, t, span)?;
+        }
         let y = match (&self.y_embedder, inputs.y) {
             (Some(embedder), Some(y)) => Some(embedder.forward(g, y)?),
             _ => None,

@@ -41,6 +41,14 @@ pub struct Unet {
     pub n_classes: usize,
     /// Whether the last layer has as many outputs again, for a learned variance.
     pub learn_sigma: bool,
+    /// Whether it reads a span of time beside the time, and predicts the mean velocity over it, as a distilled model does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub span: bool,
+}
+
+// serde hands over a reference.
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The number of groups of guided-diffusion.
@@ -278,6 +286,7 @@ mod tests {
             time_scale: 1000,
             n_classes: 10,
             learn_sigma: false,
+            span: false,
         };
         good.check(1).unwrap();
         type Change = fn(&mut Unet);

@@ -73,12 +73,22 @@ fn embedding(net: &Unet, s: &mut Scope<'_>, inputs: Inputs) -> Result<Var> {
             return refuse(format!("the network has {classes}, and got no labels"));
         }
     };
-    let g = s.graph();
     // Of a time in [0, 1], nearly all frequencies would see no more than a straight line.
-    let e = sines(g, inputs.t, n_freqs, net.time_scale as f32)?;
-    let e = first.forward(g, e)?;
-    let e = pointwise::silu(g, e)?;
-    let mut e = second.forward(g, e)?;
+    let of_time = |g: &mut Graph, t: Var, [first, second]: [&Linear; 2]| {
+        let e = sines(g, t, n_freqs, net.time_scale as f32)?;
+        let e = first.forward(g, e)?;
+        let e = pointwise::silu(g, e)?;
+        second.forward(g, e)
+    };
+    let mut e = of_time(s.graph(), inputs.t, [&first, &second])?;
+    if let Some(span) = inputs.span {
+        let first = Linear::new(s, "span_embed.0", [dim, net.width], Init::FanIn)?;
+        // 0 at the start, so that a network that is given a span goes on from what it computes.
+        let second = Linear::new(s, "span_embed.2", [dim, dim], Init::Zeros)?;
+        let span = of_time(s.graph(), span, [&first, &second])?;
+        e = pointwise::add(s.graph(), e, span)?;
+    }
+    let g = s.graph();
     if let Some((table, y)) = table {
         let y = gather::gather(g, table, y)?;
         e = pointwise::add(g, e, y)?;
@@ -192,7 +202,11 @@ fn last(net: &Unet, s: &mut Scope<'_>, h: Var) -> Result<Outputs> {
     }
     let out = axes::slice(g, h, 3, 0..net.channels)?;
     let out = channels_first(g, out)?;
-    Ok(Outputs { out, all })
+    Ok(Outputs {
+        out,
+        all,
+        features: None,
+    })
 }
 
 /// `[B, C, H, W]` -> `[B, H, W, C]`

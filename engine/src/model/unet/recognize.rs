@@ -69,6 +69,7 @@ pub(crate) fn recognize(tensors: &Shapes<'_>) -> Option<Result<Unet, String>> {
         time_scale: 1,
         n_classes: first("label_emb.weight").map_or(0, |rows| rows.saturating_sub(1)),
         learn_sigma: first("out.2.weight") != Some(channels),
+        span: first("span_embed.0.weight").is_some(),
     }))
 }
 
@@ -91,6 +92,7 @@ mod tests {
             time_scale: 1,
             n_classes: 7,
             learn_sigma: true,
+            span: true,
         };
         for net in [
             net.clone(),

@@ -7,6 +7,7 @@ use crate::graph::{Arena, Graph, Plan, SetId, Var};
 use crate::model::{Blueprint, Inputs, Model, evaluate};
 use crate::nn::Params;
 use crate::ops::{axes, pointwise, reduce};
+use crate::sample::field::check_velocity;
 
 /// Evaluates a network: `out = net(x, t, y)`, and for each of some probes `e` the number `e^T (d out / d x) e` of each image.
 #[doc(hidden)]
@@ -31,14 +32,13 @@ pub(super) fn plan(
     weights: Vec<Arena>,
 ) -> Result<Plan> {
     let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    check_velocity(model, "model")?;
     let (io, network) = (model.io(), model.network());
     network.validate(batch)?;
     let images = io.images(batch);
-    let inputs = Inputs {
-        x: g.input("x", images),
-        t: g.input("t", [batch]),
-        y: io.null_class().map(|_| g.input_u32("y", [batch])),
-    };
+    let (x, t) = (g.input("x", images), g.input("t", [batch]));
+    let y = io.null_class().map(|_| g.input_u32("y", [batch]));
+    let inputs = Inputs::new(x, t, y);
     let out = evaluate(network, &mut params.scope(&mut g), inputs)?.out;
     let mut columns = Vec::with_capacity(n_passes);
     for j in 0..n_passes {

@@ -2,6 +2,7 @@
 
 mod bound;
 mod chains;
+mod classifier;
 mod losses;
 mod tables;
 

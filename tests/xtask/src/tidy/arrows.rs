@@ -30,7 +30,7 @@ pub const ENGINE: Table = &[
     ),
     (
         "objective",
-        "error rng num shape transport graph ops backend nn model",
+        "error text rng num shape transport graph ops backend nn model",
     ),
     (
         "sample",
@@ -66,13 +66,23 @@ const TRAINER: Table = &[
     ("log", "files config run"),
     ("outputs", "files error weights run"),
     ("sampling", "data error progress signals"),
+    ("straightness", "sampling"),
+    (
+        "pairs",
+        "data error config weights progress signals trajectory memory straightness",
+    ),
+    ("teacher", "files error config weights run"),
+    (
+        "judge",
+        "files data error png config weights progress signals memory sampling",
+    ),
     (
         "training",
-        "host data error config run peak progress signals preview validation init log",
+        "host data error config run peak progress signals preview validation init log teacher",
     ),
     (
         "commands",
-        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling training",
+        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -162,6 +162,12 @@ impl Args {
         config.log.preview.every_steps = 0;
         config.log.validation.every_steps = 0;
         config.model.validate(1)?;
+        if config.transport.student_steps.is_some() {
+            return Err(Failure::Input(
+                "got a student, expected another model: a step of its training evaluates a teacher, which is not profiled".into(),
+            ));
+        }
+        config.distill = None;
         config.step().validate()?;
         Ok((config, source))
     }

@@ -127,6 +127,10 @@ pub struct Args {
     /// images, a folder for each class; images that were not trained on make the fairest judges.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub judge: Option<PathBuf>,
+    /// Tell how straight the paths of the ODE are: the mean square of the velocity along a path less its displacement, 0 for straight
+    /// lines.
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["sde", "edm", "ddpm", "reverse"])]
+    pub straightness: bool,
     /// Images at a time; only memory and speed depend on it, and with --error-norm batch the images.
     #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = whole::<u32>(1..=65_536))]
     pub batch: u32,

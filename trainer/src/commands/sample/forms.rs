@@ -1,6 +1,6 @@
 //! Grids of times and diffusions, by name or in a file.
 
-use sit_engine::transport::{DiffusionForm, Grid};
+use sit_engine::transport::{DiffusionForm, Grid, Path, PathName};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -53,4 +53,11 @@ fn or_file(error: sit_engine::Error) -> sit_engine::Error {
         true => sit_engine::Error::Config(format!("{text}, or file:PATH")),
         false => error,
     }
+}
+
+/// A path that has its usual numbers, and is not EDM's.
+pub fn parse_along(text: &str) -> Result<PathName, String> {
+    let name = text.parse::<PathName>().ok();
+    let usual = name.filter(|name| name.usual().is_some_and(|path| path != Path::EDM));
+    usual.ok_or_else(|| format!("got \"{text}\", expected linear, gvp, vp, ou or ddpm"))
 }

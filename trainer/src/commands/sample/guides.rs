@@ -1,13 +1,12 @@
 //! The networks that guide a sampler.
 
-use super::args::Args;
 use crate::commands::source::{self, Opened};
 use crate::error::Result;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::Sampling;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// The networks, each with its scale, in one of their forms: opened, planned or loaded.
 #[derive(Clone)]
@@ -31,6 +30,20 @@ impl<M> Guides<M> {
     }
 }
 
+impl<M: Clone> Guides<M> {
+    /// The same networks with other scales; one without a scale does not guide.
+    pub fn scaled(&self, weak: Option<f64>, classifier: Option<f64>) -> Self {
+        let at = |guide: &Option<(M, f64)>, scale: Option<f64>| {
+            let (model, _) = guide.as_ref()?;
+            Some((model.clone(), scale?))
+        };
+        Guides {
+            weak: at(&self.weak, weak),
+            classifier: at(&self.classifier, classifier),
+        }
+    }
+}
+
 impl<M: AsRef<Blueprint>> Guides<M> {
     /// Sampling that they guide.
     pub fn apply(self, mut sampling: Sampling<M>) -> Sampling<M> {
@@ -49,18 +62,22 @@ impl Guides<Opened> {
     ///
     /// # Errors
     /// As of [`SourceArgs::open`](source::SourceArgs::open), naming the flag.
-    pub fn open(args: &Args, main: &Recipe) -> Result<Self> {
+    pub fn open(
+        weak: Option<(&Path, f64)>,
+        classifier: Option<(&Path, f64)>,
+        main: &Recipe,
+    ) -> Result<Self> {
         type Guide = Option<(Opened, f64)>;
-        let open = |flag: &'static str, path: &Option<PathBuf>, scale| -> Result<Guide> {
-            let (Some(path), Some(scale)) = (path, scale) else {
+        let open = |flag: &'static str, guide: Option<(&Path, f64)>| -> Result<Guide> {
+            let Some((path, scale)) = guide else {
                 return Ok(None);
             };
             let opened = source::guide(path, main).map_err(|e| e.context(flag))?;
             Ok(Some((opened, scale)))
         };
         Ok(Guides {
-            weak: open("--autoguide", &args.autoguide, args.autoguide_scale)?,
-            classifier: open("--classifier", &args.classifier, args.classifier_scale)?,
+            weak: open("--autoguide", weak)?,
+            classifier: open("--classifier", classifier)?,
         })
     }
 

@@ -8,6 +8,7 @@ use crate::memory;
 use crate::png::{Grid, is_plane};
 use crate::sampling::{Images, Noise};
 use crate::weights;
+use sit_engine::checkpoint::Recipe;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
 use std::iter;
@@ -177,31 +178,34 @@ impl Args {
             ))),
         }
     }
+}
 
-    /// Refuses guidance of a model trained without its null class, and warns that its samples of that class mean nothing.
-    pub fn check_null_class(
-        &self,
-        io: &NetworkIo,
-        class_dropout: Option<f64>,
-        labels: &[u32],
-    ) -> Result<()> {
-        let Some(null) = io.null_class().filter(|_| class_dropout == Some(0.0)) else {
-            return Ok(());
-        };
-        if self.guidance != 1.0 {
-            return Err(Failure::Input(format!(
-                "--guidance: got {}, expected 1 (none): the model was trained with train.class_dropout = 0, so it has never seen the null \
-                 class that guidance compares with",
-                self.guidance
-            )));
-        }
-        if labels.contains(&null) {
-            tracing::warn!(
-                "the model was trained with train.class_dropout = 0: it has never seen the null class (none), whose samples mean nothing"
-            );
-        }
-        Ok(())
+/// Refuses guidance of a model trained without its null class, and warns that its samples of that class mean nothing.
+pub fn check_null_class(
+    guidance: f64,
+    io: &NetworkIo,
+    recipe: &Recipe,
+    labels: &[u32],
+) -> Result<()> {
+    let Some(null) = io
+        .null_class()
+        .filter(|_| recipe.class_dropout == Some(0.0))
+    else {
+        return Ok(());
+    };
+    // Of a student the sampler refuses it, for another reason.
+    if guidance != 1.0 && recipe.transport.student_steps.is_none() {
+        return Err(Failure::Input(format!(
+            "--guidance: got {guidance}, expected 1 (none): the model was trained with train.class_dropout = 0, so it has never seen the \
+             null class that guidance compares with"
+        )));
     }
+    if labels.contains(&null) {
+        tracing::warn!(
+            "the model was trained with train.class_dropout = 0: it has never seen the null class (none), whose samples mean nothing"
+        );
+    }
+    Ok(())
 }
 
 /// Classes by number and name, the null class by its name.

@@ -1,25 +1,25 @@
 //! `sit sample`: images from a checkpoint.
 
 mod args;
-mod begin;
-mod forms;
-mod guides;
-mod images;
-mod judge;
+pub(super) mod begin;
+pub(super) mod forms;
+pub(super) mod guides;
+pub(super) mod images;
 mod outputs;
 mod pictures;
 mod reverse;
 mod settings;
-mod solver;
-mod table;
+pub(super) mod solver;
+pub(super) mod table;
 
 pub use args::Args;
 
-use crate::error::Result;
-use crate::sampling::{self, Noise};
-use crate::{memory, signals, stdout};
+use crate::error::{Failure, Result};
+use crate::judge::Agreement;
+use crate::sampling::{self, Effort, Noise};
+use crate::straightness::Straightness;
+use crate::{memory, signals, stdout, trajectory};
 use guides::Guides;
-use judge::Judge;
 use outputs::Files;
 use reverse::Trip;
 use sit_engine::model::{Blueprint, Model};
@@ -37,7 +37,11 @@ use std::time::Instant;
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
-    let mut guides = Guides::open(args, &source.recipe)?;
+    let mut guides = Guides::open(
+        args.autoguide.as_deref().zip(args.autoguide_scale),
+        args.classifier.as_deref().zip(args.classifier_scale),
+        &source.recipe,
+    )?;
     let mut io = model.io();
     let mut names = source.recipe.classes.clone();
     if let Some((classifier, _)) = guides.classifier.as_ref().filter(|_| io.n_classes == 0) {
@@ -50,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
         Some(examples) => reverse::wanted(examples),
         None => args.wanted(&io, &names)?,
     };
-    args.check_null_class(&io, source.recipe.class_dropout, wanted.images.labels())?;
+    images::check_null_class(args.guidance, &io, &source.recipe, wanted.images.labels())?;
     let n = wanted.images.n();
     let transport = Transport {
         t_eps_sample: args.solver.t_eps_sample.or(transport.t_eps_sample),
@@ -68,6 +72,11 @@ pub fn run(args: &Args) -> Result<()> {
         Ok(guides.blueprints(max_segment_bytes)?.apply(sampling))
     };
     let plain = |max_segment_bytes| plain_of(max_segment_bytes, &sampler);
+    if args.straightness && sampler.is_adaptive() {
+        return Err(Failure::Input(
+            "--straightness: it needs given steps; take heun or another method with --steps".into(),
+        ));
+    }
     let steps = match sampler.is_adaptive() {
         true => plain(u64::MAX)?.forecast().map(|_| None)?,
         false => Some(plain(u64::MAX)?.schedule()?),
@@ -80,11 +89,14 @@ pub fn run(args: &Args) -> Result<()> {
     args.check_chain(&wanted.noise, n_noisy.count())?;
     args.check_outputs(&wanted, &io)?;
     let is_drawn = examples.is_none() && matches!(wanted.noise, Noise::Drawn);
-    let base = args.begin(&source, is_drawn)?;
-    if let Some(base) = base {
+    if let Some(base) = is_drawn
+        .then(|| begin::begin(args.base.as_deref(), &source, args.seed))
+        .transpose()?
+        .flatten()
+    {
         wanted.noise = Noise::Base(base, transport.start_std(&sampler));
     }
-    let judge = Judge::of(
+    let judge = Agreement::of(
         args.judge.as_deref(),
         &source.recipe,
         (&io, &names),
@@ -149,19 +161,25 @@ pub fn run(args: &Args) -> Result<()> {
     let (files, effort) = match steps {
         Some(steps) => {
             let mut files = files;
+            let mut straight = args.straightness.then(Straightness::default);
             sampling::sample(
                 &mut sampling.session()?,
                 &wanted.images,
                 &wanted.noise,
                 args.seed,
-                args.trajectory.is_some(),
+                args.trajectory.is_some() || args.straightness,
                 |state| {
+                    straight
+                        .iter_mut()
+                        .for_each(|straight| straight.look(&state, &steps));
                     trip.iter_mut().for_each(|trip| trip.look(&state));
                     files.take(&state)
                 },
             )?;
-            let effort = format!("{} each", count(nfe(&steps), "network evaluation"));
-            (files, effort)
+            if let Some(straight) = straight {
+                said += &format!("{straight}\n");
+            }
+            (files, Effort::Fixed(nfe(&steps)))
         }
         None => {
             // Both of its callbacks write.
@@ -178,17 +196,17 @@ pub fn run(args: &Args) -> Result<()> {
                     files.borrow_mut().take(&state)
                 },
             )?;
-            (files.into_inner(), effort.to_string())
+            (files.into_inner(), Effort::Own(effort))
         }
     };
     let seconds = started.elapsed().as_secs_f64();
     let mut written = files.finish(&wanted.images)?;
+    written += &said;
     if let (Some(trip), Noise::Given(noise), Some(examples)) = (trip, &wanted.noise, &examples) {
         if let Some(path) = &args.noise_out {
-            let bytes = reverse::write_noise(path, &io, noise, &examples.y)?;
+            let bytes = trajectory::write_states(path, &io, noise, &examples.y)?;
             written += &format!("{}{}\n", shown(path), stdout::size(bytes));
         }
-        written += &said;
         written += &trip.verdict(noise);
     }
     stdout::print(&format!(

@@ -2,11 +2,11 @@
 
 use super::args::Args;
 use super::images::Wanted;
-use super::judge::Judge;
 use super::pictures::Pictures;
 use crate::data;
 use crate::error::{Failure, Result};
 use crate::files::FileError;
+use crate::judge::Agreement;
 use crate::npz;
 use crate::outputs::Outputs;
 use crate::pending::Pending;
@@ -109,7 +109,7 @@ pub struct Files {
     trajectory: Option<Trajectory>,
     own_times: Option<(OwnTimes, String)>,
     pictures: Option<Pictures>,
-    judge: Option<Judge>,
+    judge: Option<Agreement>,
 }
 
 impl Files {
@@ -122,7 +122,7 @@ impl Files {
         (io, names): (&NetworkIo, &[String]),
         t: Option<&[f32]>,
         settings: &str,
-        judge: Option<Judge>,
+        judge: Option<Agreement>,
     ) -> Result<Self> {
         let (images, shape) = (&wanted.images, io.image);
         let n = images.n();

@@ -4,18 +4,12 @@ use super::args::Args;
 use super::images::Wanted;
 use crate::commands::examples::{self, Examples};
 use crate::error::{Failure, Result};
-use crate::files::FileError;
-use crate::pending::Pending;
 use crate::png::Grid;
 use crate::sampling::{self, Images, Noise, State};
-use sit_engine::checkpoint::{self, Dtype, Recipe};
-use sit_engine::model::{Model, NetworkIo};
+use sit_engine::checkpoint::Recipe;
+use sit_engine::model::Model;
 use sit_engine::sample::Sampling;
-use sit_engine::shape::Shape;
-use sit_engine::text::count;
-use sit_engine::transport::{DdpmSampler, Ode, Sampler, nfe};
-use std::io::Write;
-use std::path::Path;
+use sit_engine::transport::{DdpmSampler, Ode, Sampler};
 
 impl Args {
     /// The real images of `--reverse`.
@@ -70,49 +64,11 @@ pub fn to_noise(
 ) -> Result<(Vec<f32>, String)> {
     let given = Noise::Given(examples.x.clone());
     let mut noise = Vec::with_capacity(examples.x.len());
-    let mut take = |state: State<'_>| {
-        if state.done {
-            noise.extend_from_slice(state.x);
-        }
+    let effort = sampling::finished(sampling, images, &given, 0, |state| {
+        noise.extend_from_slice(state.x);
         Ok(())
-    };
-    let effort = match sampling.solver().is_adaptive() {
-        true => {
-            let mut pool = sampling.pool()?;
-            sampling::adaptive::sample(&mut pool, images, &given, 0, None, take)?.to_string()
-        }
-        false => {
-            let mut session = sampling.session()?;
-            sampling::sample(&mut session, images, &given, 0, false, &mut take)?;
-            format!("{} each", count(nfe(session.steps()), "network evaluation"))
-        }
-    };
-    Ok((noise, effort))
-}
-
-/// Writes noise as `--init` takes it: x f32 `[N, C, H, W]` and, of a model with classes, y i64 `[N]`.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_noise(path: &Path, io: &NetworkIo, noise: &[f32], y: &[u32]) -> Result<u64> {
-    let (n, [c, h, w]) = (y.len(), io.image);
-    let mut tensors = vec![("x".to_owned(), Shape::from([n, c, h, w]), Dtype::F32)];
-    if io.n_classes > 0 {
-        tensors.insert(0, ("y".to_owned(), Shape::from([n]), Dtype::I64));
-    }
-    let header = checkpoint::header_of(&tensors, None)?;
-    let mut out = Pending::create(path)?;
-    let mut write = || {
-        out.write_all(&header)?;
-        if io.n_classes > 0 {
-            for label in y {
-                out.write_all(&i64::from(*label).to_le_bytes())?;
-            }
-        }
-        checkpoint::write_values(&mut out, noise)
-    };
-    write().map_err(FileError::of("write", path))?;
-    Ok(out.finish()?)
+    })?;
+    Ok((noise, effort.to_string()))
 }
 
 /// How far the images that came back are from the real ones.

@@ -1,6 +1,6 @@
 //! The solver that `sit sample` is asked for.
 
-use super::forms::{DiffusionArg, GridArg};
+use super::forms::{DiffusionArg, GridArg, parse_along};
 use crate::columns;
 use crate::commands::values::{finite, parse_interval, whole};
 use crate::error::{Failure, Result};
@@ -148,6 +148,10 @@ impl SolverArgs {
         own_loss: impl FnOnce() -> Result<Option<Curve>>,
     ) -> Result<Sampler> {
         self.check_kinds()?;
+        if let Some(n_steps) = transport.student_steps {
+            self.check_student()?;
+            return Ok(Sampler::ode(Method::Euler, self.steps.unwrap_or(n_steps)));
+        }
         if let Some(method) = self.edm {
             return self.edm(method, transport).map(Sampler::Edm);
         }
@@ -222,6 +226,25 @@ impl SolverArgs {
             },
             along,
         }))
+    }
+
+    /// Refuses the choice of a solver for a distilled model, which has its own steps.
+    fn check_student(&self) -> Result<()> {
+        let flags = [
+            ("--ode", self.ode.is_some()),
+            ("--sde", self.sde.is_some()),
+            ("--edm", self.edm.is_some()),
+            ("--ddpm", self.ddpm.is_some()),
+            ("--time-grid", self.time_grid.is_some()),
+            ("--along", self.along.is_some()),
+            ("--t-eps-sample", self.t_eps_sample.is_some()),
+        ];
+        let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) else {
+            return Ok(());
+        };
+        Err(Failure::Input(format!(
+            "{flag}: this model was distilled: it takes its own steps, of which --steps sets the number"
+        )))
     }
 
     /// Refuses flags of another solver than the one that is asked for. The parser does so only where that one is named.
@@ -412,13 +435,6 @@ impl SolverArgs {
         }
         Ok(diffusion)
     }
-}
-
-/// A path that has its usual numbers, and is not EDM's.
-fn parse_along(text: &str) -> std::result::Result<PathName, String> {
-    let name = text.parse::<PathName>().ok();
-    let usual = name.filter(|name| name.usual().is_some_and(|path| path != Path::EDM));
-    usual.ok_or_else(|| format!("got \"{text}\", expected linear, gvp, vp, ou or ddpm"))
 }
 
 /// A function of time from a file; its first and last values count to the ends of time.

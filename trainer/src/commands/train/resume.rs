@@ -1,7 +1,7 @@
 //! What a run keeps when it goes on, and what its configuration may change.
 
 use crate::commands::base::BASE;
-use crate::config::RunConfig;
+use crate::config::{DistillMethod, RunConfig};
 use crate::data::classes;
 use crate::error::{Failure, Result};
 use crate::run;
@@ -11,6 +11,10 @@ use sit_engine::optim::Average;
 pub fn keep(saved: &RunConfig, asked: &mut RunConfig, is_set: &dyn Fn(&str) -> bool) {
     // `init` only records where the run came from; a resumed run does not load it again.
     asked.init.clone_from(&saved.init);
+    // So does the teacher's place: the run has its own copy.
+    if let (Some(asked), Some(saved)) = (&mut asked.distill, &saved.distill) {
+        asked.teacher.clone_from(&saved.teacher);
+    }
     if asked.data.n_classes.is_none() {
         asked.model.set_n_classes(saved.model.io().n_classes);
         asked.data.n_classes = saved.data.n_classes;
@@ -45,6 +49,7 @@ pub fn check(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
         )));
     }
     check_averages(saved, &asked)?;
+    check_stages(saved, &asked)?;
     let keys = |config: &RunConfig| config.keys().map_err(Failure::input);
     let (saved, asked) = (keys(saved)?, keys(&asked)?);
     let mut names: Vec<&String> = saved.keys().chain(asked.keys()).collect();
@@ -62,9 +67,15 @@ pub fn check(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
         let is_data = |text: &str| text.starts_with("\"data:");
         let has_moved = name == BASE && is_data(&old) && is_data(&new);
         if !has_moved
-            && ["model.", "transport.", "train.seed", "data.first_label"]
-                .iter()
-                .any(|kept| name.starts_with(kept))
+            && [
+                "model.",
+                "transport.",
+                "distill.",
+                "train.seed",
+                "data.first_label",
+            ]
+            .iter()
+            .any(|kept| name.starts_with(kept))
         {
             return Err(Failure::Input(format!(
                 "{name} is {old} in the checkpoint, {new} was asked for; a run keeps it"
@@ -73,6 +84,33 @@ pub fn check(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
         tracing::info!("{name} was {old}, is now {new}");
     }
     Ok(())
+}
+
+/// Refuses other steps and batches for a run whose stages share them.
+fn check_stages(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
+    let per_stage = |config: &RunConfig| {
+        let distill = config.distill.as_ref();
+        let staged = distill.filter(|distill| distill.method == DistillMethod::Progressive);
+        staged.map(|distill| {
+            let images = distill.images_per_stage(config);
+            (distill.stages, config.train.steps, images)
+        })
+    };
+    match (per_stage(saved), per_stage(asked)) {
+        // Of other stages the key itself is refused.
+        (Some(saved), Some(asked)) if saved.0 != asked.0 => Ok(()),
+        (saved, asked) if saved == asked => Ok(()),
+        _ => Err(Failure::Input(format!(
+            "train.steps x train.batch x train.accumulate was {} x {} x {}, {} x {} x {} was asked for; a run keeps them, as its stages \
+             share them",
+            saved.train.steps,
+            saved.train.batch,
+            saved.train.accumulate,
+            asked.train.steps,
+            asked.train.batch,
+            asked.train.accumulate
+        ))),
+    }
 }
 
 /// Refuses averages that the run has not kept from its first step on.

@@ -19,11 +19,11 @@ fn what_is_wrong_is_named() {
         ),
         (
             "transport.eps=1",
-            "--set transport.eps=1: unknown key transport.eps, expected one of path, prediction, loss_weight, vp_beta, ou_time, edm_sigma, edm_rho, data_std, times, times_mean, times_std, times_shift, t_eps_train, t_eps_sample, path_table, ddpm_schedule, ddpm_steps, ddpm_variance, ddpm_loss, ddpm_times, ddpm_rescale_times, ddpm_respacing, base",
+            "--set transport.eps=1: unknown key transport.eps, expected one of path, prediction, loss_weight, vp_beta, ou_time, edm_sigma, edm_rho, data_std, times, times_mean, times_std, times_shift, t_eps_train, t_eps_sample, path_table, ddpm_schedule, ddpm_steps, ddpm_variance, ddpm_loss, ddpm_times, ddpm_rescale_times, ddpm_respacing, base, student_steps",
         ),
         (
             "transport.base=moons",
-            "--set transport.base=moons: transport.base: got \"moons\", expected gaussian or data:PATH",
+            "--set transport.base=moons: transport.base: got \"moons\", expected gaussian, paired or data:PATH",
         ),
         (
             "data.path=toy:moons",

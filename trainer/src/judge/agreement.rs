@@ -12,7 +12,7 @@ use sit_engine::text::{count, shown};
 use std::path::Path;
 
 /// Compares sampled images with the nearest real ones.
-pub struct Judge {
+pub struct Agreement {
     knn: Knn,
     /// A description of the real images, and of how well they classify each other.
     said: String,
@@ -20,7 +20,7 @@ pub struct Judge {
     n: usize,
 }
 
-impl Judge {
+impl Agreement {
     /// The judge of `--judge`, else the one of a model of the embedded digits; nothing for another model. `io` and `names` are those of
     /// the images and their classes.
     ///
@@ -47,7 +47,7 @@ impl Judge {
         if !fits || !images.all_labels().all(is_class) {
             return Ok(None);
         }
-        Ok(Some(Judge {
+        Ok(Some(Agreement {
             knn: Knn::new(&held_out, Knn::DEFAULT_K)?,
             said: "the nearest real digit that was held out".into(),
             agree: 0,
@@ -55,7 +55,11 @@ impl Judge {
         }))
     }
 
-    fn of_folder(
+    /// The judge of a folder of images, whose class folders are called like the model's classes.
+    ///
+    /// # Errors
+    /// As of [`Agreement::of`].
+    pub fn of_folder(
         folder: &Path,
         io: &NetworkIo,
         of_model: &[String],
@@ -81,6 +85,19 @@ impl Judge {
         let bar = Progress::shared("reading", "files");
         let real = data::open(&config, &bar)?;
         drop(bar);
+        Self::of_images(&*real, &shown(folder), (io, of_model), images)
+    }
+
+    /// The judge of real images that are called `title`. Their classes are matched by name, those without one by number.
+    ///
+    /// # Errors
+    /// No image of a class that is sampled.
+    pub fn of_images(
+        real: &dyn Dataset,
+        title: &str,
+        (io, of_model): (&NetworkIo, &[String]),
+        images: &Images,
+    ) -> Result<Self> {
         let names: Vec<String> = (0..real.n_classes())
             .map(|class| classes::name(real.class_names(), class))
             .collect();
@@ -100,29 +117,27 @@ impl Judge {
                     false => format!("the class folders {}", classes::list(names.into_iter())),
                 };
                 return Err(Failure::Input(format!(
-                    "{}: got {got}, expected one called {wanted}: that class is sampled",
-                    shown(folder)
+                    "{title}: got {got}, expected one called {wanted}: that class is sampled"
                 )));
             }
         }
         let bytes = 4 * real.len() as u64 * io.image_len() as u64;
         memory::require_host(
-            &format!("--judge: the images of {}", shown(folder)),
+            &format!("the judge's images of {title}"),
             Some(bytes),
-            "take a folder of fewer images",
+            "take fewer images",
         )?;
-        let mut knn = Knn::new(&*real, Knn::DEFAULT_K)?;
+        let mut knn = Knn::new(real, Knn::DEFAULT_K)?;
         let (right, of) = knn.among_themselves();
         let n_real = count(real.len(), "image");
         // Use the model's class numbers. A class unknown to the model is never sampled.
         let unknown = u32::MAX;
         knn.renumber(|class| numbers[class as usize].map_or(unknown, |number| number as u32));
-        Ok(Judge {
+        Ok(Agreement {
             knn,
             said: format!(
-                "the nearest of {n_real} in {} (of the real images themselves {right} of {of}, {:.1} %, are nearest to one of \
+                "the nearest of {n_real} in {title} (of the real images themselves {right} of {of}, {:.1} %, are nearest to one of \
                  their class)",
-                shown(folder),
                 percent(right, of)
             ),
             agree: 0,
@@ -134,6 +149,18 @@ impl Judge {
     pub fn look(&mut self, state: &State<'_>) {
         self.agree += self.knn.agreement(state.x, state.labels);
         self.n += state.labels.len();
+    }
+
+    /// The share of the images that are what was asked for, in percent; they are forgotten.
+    pub fn percent(&mut self) -> f64 {
+        let share = percent(self.agree, self.n);
+        (self.agree, self.n) = (0, 0);
+        share
+    }
+
+    /// What judges.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// A line about all of them.

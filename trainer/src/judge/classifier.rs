@@ -1,0 +1,220 @@
+//! The classifier whose features are compared: trained here, on real images.
+
+use super::Real;
+use crate::config::{RunConfig, Source};
+use crate::data::{Batches, Dataset};
+use crate::error::{Failure, Result};
+use crate::files::write_atomically;
+use crate::progress::Progress;
+use crate::signals::interrupted;
+use crate::weights;
+use sit_engine::Error;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::{Data, Precision, Recipe};
+use sit_engine::model::{Features, Model, ModelConfig};
+use sit_engine::text::shown;
+use sit_engine::train::Weights;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The configuration that it is trained by; the size of the images and the number of classes are those of the data.
+pub const PRESET: &str = "digits-classifier";
+
+/// Patches that an image has along a side, at most. Attention grows with their fourth power.
+const MOST_PATCHES: usize = 8;
+
+/// Images at a time.
+const BATCH: usize = 256;
+
+/// Refuses data that no classifier can be trained on.
+///
+/// # Errors
+/// [`Failure::Input`] for data without classes, or images that are not square.
+pub fn check(data: &dyn Dataset) -> Result<()> {
+    let [_, height, width] = data.shape();
+    if height == width && data.n_classes() > 1 {
+        return Ok(());
+    }
+    Err(Failure::Input(format!(
+        "{}: got images of {height}x{width} and {} classes, expected square ones of at least 2 classes to train a classifier on",
+        data.name(),
+        data.n_classes()
+    )))
+}
+
+/// The configuration for images of this data.
+fn config(data: &dyn Dataset) -> Result<RunConfig> {
+    check(data)?;
+    let [channels, height, _] = data.shape();
+    let fits = |patch: &usize| height % patch == 0 && height / patch <= MOST_PATCHES;
+    let patch = (2..=height).find(fits).unwrap_or(1);
+    let set = [
+        format!("model.input_size={height}"),
+        format!("model.channels={channels}"),
+        format!("model.patch={patch}"),
+        format!("model.n_classes={}", data.n_classes()),
+    ];
+    RunConfig::load(Source::Preset(PRESET), &set).map_err(Failure::input)
+}
+
+/// What its file says of itself.
+fn recipe(config: &RunConfig, real: &Real) -> Recipe {
+    Recipe {
+        data: Some(Data {
+            name: real.title.clone(),
+            max_level: real.training.max_level(),
+        }),
+        classes: real.training.class_names().to_vec(),
+        ..Recipe::new(config.model.clone(), config.transport.clone())
+    }
+}
+
+/// Trains it on the training images and their noisy states at all times; the same data, seed and device give the same weights. Its average
+/// is taken.
+///
+/// # Errors
+/// [`Failure::Input`] for data without classes, [`Failure::Interrupted`] when it is asked to stop, or a device that fails.
+pub fn train(real: &Real, device: &Device) -> Result<(Model, Recipe)> {
+    let config = config(&*real.training)?;
+    let mut trainer = config.step().build(device)?;
+    let mut batches = Batches::new(Arc::clone(&real.training), config.batches());
+    let rate = config.learning_rate();
+    let total = config.train.steps;
+    let mut bar = Progress::new("training the judge", "steps", 0, total);
+    for step in 0..total {
+        if interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        let batch = batches.at(step * config.train.batch as u64)?;
+        let report = trainer.step(&batch.x1, &batch.y, rate.at(step))?;
+        let loss = report.loss;
+        bar.set(step + 1, || format!("loss {loss:.4}"));
+    }
+    let recipe = recipe(&config, real);
+    Ok((trainer.model(Weights::Average), recipe))
+}
+
+/// Writes its weights, which [`load`] reads and `sit sample --classifier` takes.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(model: &Model, recipe: &Recipe, path: &Path) -> Result<()> {
+    let write = |out: &mut io::BufWriter<_>| {
+        let saved = model.save(out, recipe, Precision::F32);
+        saved.map_err(|e: Error| io::Error::other(e))
+    };
+    Ok(write_atomically(path, write)?)
+}
+
+/// Reads the weights of one that was trained before, and tells what it is called.
+///
+/// # Errors
+/// [`Failure::Input`] naming the file: it cannot be read, or is of other data, images or classes.
+pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'static str)> {
+    let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
+    let mut file = weights::open(path)?;
+    let recipe = file
+        .recipe()?
+        .ok_or_else(|| refuse("is of another program, expected a judge that sit wrote".into()))?;
+    if !matches!(recipe.model, ModelConfig::Classifier(_)) {
+        return Err(refuse(
+            "is no classifier, expected a judge that sit wrote".into(),
+        ));
+    }
+    let (io, data) = (recipe.model.io(), &real.training);
+    if (io.image, io.n_classes) != (data.shape(), data.n_classes()) {
+        return Err(refuse(format!(
+            "got a judge of images {:?} and {} classes, expected {:?} and {} classes as {} has",
+            io.image,
+            io.n_classes,
+            data.shape(),
+            data.n_classes(),
+            data.name()
+        )));
+    }
+    if let Some(own) = recipe.data.filter(|own| own.name != real.title) {
+        return Err(refuse(format!(
+            "got a judge of {}, expected one of {}",
+            own.name, real.title
+        )));
+    }
+    file.check(&recipe.model)?;
+    let name = match recipe.model == config(&**data)?.model {
+        true => PRESET,
+        false => "classifier",
+    };
+    let model = Model::zeros(device, recipe.model, recipe.transport)?;
+    file.load(&model)?;
+    Ok((model, name))
+}
+
+/// Features `[N, D]` of all images, and how many of them have their class by the logits.
+///
+/// # Errors
+/// An image that cannot be read any more, or a device that fails.
+pub fn features(network: &mut Features, data: &dyn Dataset) -> Result<(Vec<f32>, usize)> {
+    let len: usize = data.shape().iter().product();
+    let n = data.len();
+    let mut features = Vec::with_capacity(n * network.n_features());
+    let mut right = 0;
+    for first in (0..n).step_by(BATCH) {
+        if interrupted() {
+            return Err(Failure::Interrupted);
+        }
+        let numbers = first..n.min(first + BATCH);
+        let mut images = vec![0.0; numbers.len() * len];
+        for (index, image) in numbers.clone().zip(images.chunks_exact_mut(len)) {
+            data.read(index, image)?;
+        }
+        let read = network.read(&images)?;
+        features.extend_from_slice(&read.features);
+        let logits = read.logits.chunks_exact(data.n_classes());
+        right += numbers
+            .zip(logits)
+            .filter(|(index, logits)| largest(logits) == data.label(*index) as usize)
+            .count();
+    }
+    Ok((features, right))
+}
+
+/// The program that reads images.
+///
+/// # Errors
+/// As of [`Features::new`].
+pub fn network(model: &Model) -> Result<Features> {
+    Ok(Features::new(model, BATCH)?)
+}
+
+/// The first one of the largest values.
+fn largest(values: &[f32]) -> usize {
+    let mut at = 0;
+    for (i, value) in values.iter().enumerate() {
+        if *value > values[at] {
+            at = i;
+        }
+    }
+    at
+}
+
+/// 64-bit FNV-1a of the weights and of the images that they are compared with.
+///
+/// # Errors
+/// An image that cannot be read any more, or a device that fails.
+pub fn hash(model: &Model, data: &dyn Dataset) -> Result<u64> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |values: &[f32]| {
+        for byte in values.iter().flat_map(|value| value.to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for spec in model.specs().iter().filter(|spec| spec.is_trained()) {
+        add(&model.read(&spec.name)?);
+    }
+    let mut image = vec![0.0; data.shape().iter().product()];
+    for index in 0..data.len() {
+        data.read(index, &mut image)?;
+        add(&image);
+    }
+    Ok(hash)
+}

@@ -1,0 +1,138 @@
+//! Judges of samples: how many have the class that was asked for, and how far their distribution is from that of real images.
+//!
+//! *Agreement* asks whether the nearest real image has the class. The *Frechet distance* compares mean and covariance of features, which are
+//! those of a small classifier that is trained here on the real images. It is no FID, whose features are of an Inception network, and its
+//! numbers compare with those of the same judge alone: of the same weights, real images and number of samples.
+
+mod agreement;
+mod classifier;
+mod frechet;
+
+pub use agreement::Agreement;
+
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::sampling::State;
+use frechet::Gaussian;
+use sit_engine::backend::Device;
+use sit_engine::model::Features;
+use sit_engine::text::{count, shown};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Real images.
+pub struct Real {
+    /// What they are, as recipes say it.
+    pub title: String,
+    /// What the model was trained on.
+    pub training: Arc<dyn Dataset>,
+    /// Others of the same kind.
+    pub held_out: Arc<dyn Dataset>,
+}
+
+impl Real {
+    /// Refuses images that no classifier can be trained on, before the work.
+    ///
+    /// # Errors
+    /// [`crate::error::Failure::Input`] for data without classes, or images that are not square.
+    pub fn check_classes(&self) -> Result<()> {
+        classifier::check(&*self.training)
+    }
+}
+
+/// Measures the Frechet distance of samples from real images.
+pub struct Frechet {
+    network: Features,
+    reference: Gaussian,
+    /// Features of the samples that were looked at, `[N, D]`.
+    seen: Vec<f32>,
+    /// What the judge is.
+    name: String,
+    hash: u64,
+    /// The distance of the held-out images, and how many they are.
+    floor: (f64, usize),
+}
+
+impl Frechet {
+    /// The judge of `file`, which is trained on the training images and written there if the file is not there.
+    ///
+    /// # Errors
+    /// [`crate::error::Failure::Input`] for a file that does not fit or data without classes, [`crate::error::Failure::Interrupted`] when it
+    /// is asked to stop, a file that cannot be written, or a device that fails.
+    pub fn open(real: &Real, file: &Path, device: &Device) -> Result<Self> {
+        let (model, name) = match file.exists() {
+            true => classifier::load(file, real, device)?,
+            false => {
+                tracing::info!(
+                    "training the judge, {} on {} of {}, into {}",
+                    classifier::PRESET,
+                    count(real.training.len(), "image"),
+                    real.training.name(),
+                    shown(file)
+                );
+                let (model, recipe) = classifier::train(real, device)?;
+                classifier::save(&model, &recipe, file)?;
+                (model, classifier::PRESET)
+            }
+        };
+        let mut network = classifier::network(&model)?;
+        let d = network.n_features();
+        let (features, _) = classifier::features(&mut network, &*real.training)?;
+        let reference = Gaussian::of(&features, d)?;
+        let (features, right) = classifier::features(&mut network, &*real.held_out)?;
+        let n_held_out = real.held_out.len();
+        let floor = Gaussian::of(&features, d)?.distance(&reference);
+        Ok(Frechet {
+            name: format!(
+                "{name}, {d} features, {}, {:.1} % of {n_held_out} held out",
+                count(reference.n(), "image"),
+                100.0 * right as f64 / n_held_out as f64
+            ),
+            hash: classifier::hash(&model, &*real.training)?,
+            floor: (floor, n_held_out),
+            network,
+            reference,
+            seen: Vec::new(),
+        })
+    }
+
+    /// What the judge is: its network, the number of features, the real images, and its accuracy on others.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A hash of its weights and of the real images. Distances by judges of different hashes do not compare.
+    pub fn hash(&self) -> String {
+        format!("{:016x}", self.hash)
+    }
+
+    /// The length of a vector of features.
+    pub fn n_features(&self) -> usize {
+        self.network.n_features()
+    }
+
+    /// The distance of the held-out images, and how many they are.
+    pub fn floor(&self) -> (f64, usize) {
+        self.floor
+    }
+
+    /// Looks at the images of a batch.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn look(&mut self, state: &State<'_>) -> Result<()> {
+        self.seen
+            .extend_from_slice(&self.network.read(state.x)?.features);
+        Ok(())
+    }
+
+    /// The distance of the samples that were looked at, which are forgotten.
+    ///
+    /// # Errors
+    /// [`crate::error::Failure::Run`] for fewer than 2 samples, or features that are not finite.
+    pub fn verdict(&mut self) -> Result<f64> {
+        let samples = Gaussian::of(&self.seen, self.network.n_features())?;
+        self.seen.clear();
+        Ok(samples.distance(&self.reference))
+    }
+}
