@@ -179,9 +179,12 @@ impl Dataset for Pairs {
         Ok(())
     }
 
-    fn pair(&self, index: usize, x0: &mut [f32]) -> bool {
-        initial_noise(&self.io, self.seed, index as u64, x0);
+    fn is_paired(&self) -> bool {
         true
+    }
+
+    fn pair(&self, index: usize, x0: &mut [f32]) {
+        initial_noise(&self.io, self.seed, index as u64, x0);
     }
 
     fn item_name(&self, index: usize) -> String {

@@ -133,8 +133,8 @@ impl Job {
                 config.data.workers,
                 state.n_samples,
             )?,
-            // Reflow needs it no more.
-            teacher: teacher.filter(|_| trainer.objective_has_teacher()),
+            // Reflow has its pairs, and needs it no more.
+            teacher: teacher.filter(|_| !config.is_reflow()),
             previews: Previews::new(&config, &trainer, base.clone())?,
             validation: held_out
                 .map(|images| Validation::new(&config, &trainer, images, base))

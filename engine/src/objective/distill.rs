@@ -71,9 +71,9 @@ const Y: Port<u32> = Port::new("y");
 /// The labels, and as many null classes.
 const LABELS: Port<u32> = Port::new("labels");
 /// The state at t from noise and data, and what the network gets in its place, where that is scaled.
-const Z: At = At(Port::new("z"), Port::new("z_scaled"));
+const Z: StatePorts = StatePorts(Port::new("z"), Port::new("z_scaled"));
 /// The state at m from that at t and the mean velocity between them.
-const Z_M: At = At(Port::new("z_m"), Port::new("z_m_scaled"));
+const Z_M: StatePorts = StatePorts(Port::new("z_m"), Port::new("z_m_scaled"));
 /// What the networks get in the place of the times t and m.
 const T_INPUT: Port<f32> = Port::new("t_input");
 const M_INPUT: Port<f32> = Port::new("m_input");
@@ -95,10 +95,10 @@ const LOSS_COEF: Port<f32> = Port::new("loss_coef");
 
 /// A state as a combination of two tensors: its coefficients, and those of what a network gets.
 #[derive(Clone, Copy)]
-struct At(Port<f32>, Port<f32>);
+struct StatePorts(Port<f32>, Port<f32>);
 
-/// What the times of all images have in common.
-struct Grid<'a> {
+/// What the times of images are drawn from.
+struct TimeSource<'a> {
     target: &'a Target,
     ends: Interval,
     n_steps: u32,
@@ -133,12 +133,12 @@ impl Distill {
     }
 
     /// The times of the image of this number.
-    fn times(&self, grid: &Grid<'_>, key: SampleKey, number: u64) -> Times {
-        let &Grid {
+    fn times(&self, source: &TimeSource<'_>, key: SampleKey, number: u64) -> Times {
+        let &TimeSource {
             target,
             ends,
             n_steps,
-        } = grid;
+        } = source;
         let step = |k: u32| 2 * k + key.step();
         let u = |k: u32| uniform(key.seed, Stream::Objective, step(k), number);
         match self.pieces {
@@ -284,17 +284,17 @@ impl Objective for Distill {
         }
         draws::noise(key, batch, X0, ports)?;
         ports.copy(X1, batch.x1)?;
-        let grid = Grid {
+        let source = TimeSource {
             target: &self.transport.target()?,
             ends: self.ends()?,
             n_steps: self.n_steps()?,
         };
-        let target = grid.target;
+        let target = source.target;
         let guided = self.is_guided();
         for b in 0..ports.batch() {
             // The networks get times in f32, so the coefficients are computed for the rounded values.
             let rounded = |t: f64| f64::from(t as f32);
-            let times = self.times(&grid, key, key.number + b as u64);
+            let times = self.times(&source, key, key.number + b as u64);
             let [t, m, s] = [times.t, times.m, times.s].map(rounded);
             for (port, value) in [
                 (TIMES, t),
@@ -351,7 +351,13 @@ impl Distill {
     }
 
     /// A state, and what a network gets in its place.
-    fn state(&self, g: &mut Graph, ports: &mut Ports, terms: &[Var], at: At) -> Result<[Var; 2]> {
+    fn state(
+        &self,
+        g: &mut Graph,
+        ports: &mut Ports,
+        terms: &[Var],
+        at: StatePorts,
+    ) -> Result<[Var; 2]> {
         let rows = [ports.batch(), MAX_TERMS];
         let coef = ports.input(g, at.0, rows)?;
         let z = lincomb(g, terms, coef)?;
@@ -364,7 +370,14 @@ impl Distill {
         }
     }
 
-    fn put_state(&self, ports: &mut Ports, at: At, b: usize, row: [f64; 2], t: f64) -> Result<()> {
+    fn put_state(
+        &self,
+        ports: &mut Ports,
+        at: StatePorts,
+        b: usize,
+        row: [f64; 2],
+        t: f64,
+    ) -> Result<()> {
         let put = |to: &mut [f32], [c0, c1]: [f64; 2]| draws::put(to, b, [c0, c1, 0.0, 0.0]);
         put(ports.fill(at.0)?, row);
         if self.transport.prediction == Prediction::Denoiser {

@@ -220,11 +220,7 @@ impl FieldGraph<'_> {
             };
             let inputs = Inputs::new(doubled, t, self.y);
             let Outputs { out: raw, all, .. } = evaluate(network, scope, inputs)?;
-            let n_channels = field.model.io().channels();
-            let channels = match field.channels {
-                GuidanceChannels::All => n_channels,
-                GuidanceChannels::First3 => n_channels.min(3),
-            };
+            let channels = field.channels.count(field.model.io().channels());
             let g = scope.graph();
             let out = guide::mix(g, raw, scale, channels)?;
             let all = guide::mix(g, all, scale, channels)?;

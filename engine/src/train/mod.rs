@@ -350,11 +350,6 @@ impl Trainer {
         Ok(&self.report)
     }
 
-    /// Whether the objective evaluates a teacher.
-    pub fn objective_has_teacher(&self) -> bool {
-        self.objective.teacher().is_some()
-    }
-
     /// The settings.
     pub fn training(&self) -> &Training {
         &self.training

@@ -16,6 +16,16 @@ named_enum! {
     }
 }
 
+impl GuidanceChannels {
+    /// How many of `n` channels are guided.
+    pub(crate) fn count(self, n: usize) -> usize {
+        match self {
+            GuidanceChannels::All => n,
+            GuidanceChannels::First3 => n.min(3),
+        }
+    }
+}
+
 /// Classifier-free guidance `out = u + scale (c - u)` of the unconditional `u` and the conditional output `c`, while `t`
 /// lies in an interval (Ho and Salimans 2022; interval: Kynkaanniemi et al. 2024).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

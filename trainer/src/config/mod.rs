@@ -71,6 +71,12 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// Whether the run learns from pairs that a teacher makes.
+    pub fn is_reflow(&self) -> bool {
+        let distill = self.distill.as_ref();
+        distill.is_some_and(|distill| distill.method == DistillMethod::Reflow)
+    }
+
     /// What a training step is made of; of a run that distills, enough for a forecast.
     pub fn step(&self) -> Training {
         self.step_with(None)

@@ -88,10 +88,12 @@ impl Batches {
             y.push(self.dataset.label(index));
             own.push(index);
         }
-        let mut paired = vec![0.0; x1.len()];
-        let mut pairs = paired.chunks_exact_mut(image_size).zip(&own);
-        if pairs.all(|(x0, &index)| self.dataset.pair(index, x0)) {
-            let x0 = Some(paired);
+        if self.dataset.is_paired() {
+            let mut x0 = vec![0.0; x1.len()];
+            for (x0, &index) in x0.chunks_exact_mut(image_size).zip(&own) {
+                self.dataset.pair(index, x0);
+            }
+            let x0 = Some(x0);
             return Ok(Batch { x1, x0, y, first });
         }
         let draw = |base: &BaseData| {

@@ -98,10 +98,13 @@ pub trait Dataset: Send + Sync {
     /// [`DataError::Changed`] if the image is decoded on the fly and its file is no longer readable.
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError>;
 
-    /// Writes what image `index` is paired with in the place of noise; false if there is nothing, and noise is drawn.
-    fn pair(&self, _index: usize, _x0: &mut [f32]) -> bool {
+    /// Whether each image is paired with noise of its own; else noise is drawn.
+    fn is_paired(&self) -> bool {
         false
     }
+
+    /// Writes the noise that image `index` is paired with, where there is any.
+    fn pair(&self, _index: usize, _x0: &mut [f32]) {}
 
     /// Where image `index` comes from, for messages: a path, or a file and a number.
     fn item_name(&self, index: usize) -> String;

@@ -9,7 +9,6 @@ use crate::objective::Net;
 use crate::ops::guide;
 use crate::ops::lincomb::lincomb;
 use crate::text::count;
-use crate::transport::GuidanceChannels;
 
 /// The networks in a graph, and the inputs that their evaluations share.
 pub(super) struct Networks<'a, 'n> {
@@ -57,11 +56,11 @@ impl Networks<'_, '_> {
                 let inputs = Inputs::new(input?, t?, Some(labels));
                 let span = has_span.then_some(span).transpose()?;
                 let both = evaluate(network, scope, inputs.over(span))?.out;
-                let n_channels = network.io().channels();
-                let channels = match self.distill.guidance.channels {
-                    GuidanceChannels::All => n_channels,
-                    GuidanceChannels::First3 => n_channels.min(3),
-                };
+                let channels = self
+                    .distill
+                    .guidance
+                    .channels
+                    .count(network.io().channels());
                 guide::mix(scope.graph(), both, scale, channels)?
             }
             _ => {

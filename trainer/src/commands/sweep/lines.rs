@@ -19,7 +19,7 @@ pub fn plot(rows: &[Row], metrics: &[Metric]) -> Plot {
         .map(|metric| Panel {
             name: match metric {
                 Metric::Agreement => "agreement, %".into(),
-                Metric::Frechet => "frechet distance".into(),
+                Metric::Frechet => "Frechet distance".into(),
             },
             lines: lines(rows, &names, metric.name()),
         })
