@@ -3,6 +3,7 @@
 mod orders;
 mod picture;
 mod plan;
+mod published;
 mod report;
 mod results;
 

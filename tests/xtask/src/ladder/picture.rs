@@ -1,5 +1,6 @@
 //! The ladder beside the published one, and the distance by evaluations.
 
+use super::published;
 use super::report::RUNGS;
 use super::results::{Measure, Results};
 use crate::study::Spread;
@@ -17,7 +18,7 @@ pub fn png(results: &Results<'_>) -> Result<Vec<u8>> {
         let mark = |value| Mark {
             row: rung.label.to_owned(),
             value,
-            note: rung.note,
+            note: rung.note(),
             color,
         };
         here.push(mark(Some(results.spread(
@@ -25,7 +26,8 @@ pub fn png(results: &Results<'_>) -> Result<Vec<u8>> {
             rung.sampler,
             Measure::Distance,
         )?)));
-        there.push(mark(rung.fid.map(|mean| Spread {
+        let fid = published::fid(rung.model, rung.sampler);
+        there.push(mark(fid.map(|mean| Spread {
             mean,
             deviation: None,
         })));

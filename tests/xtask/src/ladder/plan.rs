@@ -2,9 +2,15 @@
 
 use crate::study::{Args, Job};
 
-/// The one size: 3.4 million multiply-accumulates for an image, as a function of 8x8 pixels in patches of 2x2.
-pub const SIZE: &str = "width 64, depth 4, 4 heads, patch 2";
-const SIZE_KEYS: &str = "--set model.dim=64 --set model.depth=4 --set model.n_heads=4";
+/// The one size; its patches are those of the presets.
+const WIDTH: u32 = 64;
+const DEPTH: u32 = 4;
+const HEADS: u32 = 4;
+
+/// The size in words.
+pub fn size() -> String {
+    format!("width {WIDTH}, depth {DEPTH}, {HEADS} heads")
+}
 
 /// Images of a training step, of the presets.
 const BATCH: f64 = 64.0;
@@ -91,9 +97,6 @@ const fn sampler(
         only_top,
     }
 }
-
-/// The guidance of the last rungs.
-pub const GUIDANCE: &str = "1.5";
 
 /// The SDE takes one step more than it is told, the last one, so that all make 128 evaluations; with guidance each is two passes of the
 /// network.
@@ -206,7 +209,7 @@ fn of_model(model: Model, seed: u64, args: &Args) -> Vec<Job> {
         Job::new(
             name(model.name, "train", seed),
             format!(
-                "train --preset {} {SIZE_KEYS} {} --set train.steps={steps} --set train.seed={seed} --set transport.t_eps_sample=1e-3 --set log.preview.every_steps=0 \
+                "train --preset {} --set model.dim={WIDTH} --set model.depth={DEPTH} --set model.n_heads={HEADS} {} --set train.steps={steps} --set train.seed={seed} --set transport.t_eps_sample=1e-3 --set log.preview.every_steps=0 \
                  --backend {backend} --out {run} --auto-resume",
                 model.preset,
                 keys.join(" ")

@@ -1,7 +1,8 @@
 //! The tables in Markdown, with what they say in numbers.
 
 use super::orders;
-use super::plan::{GUIDANCE, SIZE, TOP};
+use super::plan::{self, DDPM, TOP};
+use super::published;
 use super::results::{Measure, Results};
 use crate::study::{self, Args, claim};
 use anyhow::Result;
@@ -11,116 +12,63 @@ pub struct Rung {
     pub label: &'static str,
     pub model: &'static str,
     pub sampler: &'static str,
-    /// FID of SiT-B/2 after 400 thousand steps.
-    pub fid: Option<f64>,
-    /// NLL in the talks' table.
-    nll: Option<f64>,
-    /// What is published of another model instead.
-    pub note: &'static str,
 }
 
-const fn rung(
-    label: &'static str,
-    [model, sampler]: [&'static str; 2],
-    fid: Option<f64>,
-    nll: Option<f64>,
-) -> Rung {
+const fn rung(label: &'static str, model: &'static str, sampler: &'static str) -> Rung {
     Rung {
         label,
         model,
         sampler,
-        fid,
-        nll,
-        note: "",
-    }
-}
-
-/// Guidance is published for SiT-XL/2 after 7 million steps.
-const fn guided(label: &'static str, sampler: &'static str, note: &'static str) -> Rung {
-    Rung {
-        note,
-        ..rung(label, [TOP, sampler], None, None)
     }
 }
 
 /// From the first to the last.
 pub const RUNGS: [Rung; 11] = [
-    rung("DDPM noise", ["ddpm", "ode"], Some(44.2), None),
-    rung("VP score", ["vp-score", "ode"], Some(43.6), Some(6.01)),
-    rung(
-        "VP weighted score",
-        ["vp-weighted", "ode"],
-        Some(39.1),
-        None,
-    ),
-    rung(
-        "VP velocity",
-        ["vp-velocity", "ode"],
-        Some(39.8),
-        Some(6.31),
-    ),
-    rung(
-        "GVP velocity",
-        ["gvp-velocity", "ode"],
-        Some(34.6),
-        Some(6.09),
-    ),
-    rung("Linear velocity", [TOP, "ode"], Some(34.8), Some(6.18)),
-    rung("+ SDE, SBDM", [TOP, "sbdm"], Some(33.6), None),
-    rung("+ SDE, sigma", [TOP, "sde"], Some(33.5), None),
-    rung("+ SDE, w-kl-eta", [TOP, "kl-eta"], Some(33.0), None),
-    guided("+ guidance, ODE", "ode-guided", "XL/2: 9.35 to 2.15"),
-    guided("+ guidance, SDE", "sde-guided", "XL/2: 8.26 to 2.06"),
+    rung("DDPM noise", DDPM, "ode"),
+    rung("VP score", "vp-score", "ode"),
+    rung("VP weighted score", "vp-weighted", "ode"),
+    rung("VP velocity", "vp-velocity", "ode"),
+    rung("GVP velocity", "gvp-velocity", "ode"),
+    rung("Linear velocity", TOP, "ode"),
+    rung("+ SDE, SBDM", TOP, "sbdm"),
+    rung("+ SDE, sigma", TOP, "sde"),
+    rung("+ SDE, w-kl-eta", TOP, "kl-eta"),
+    rung("+ guidance 1.5, ODE", TOP, "ode-guided"),
+    rung("+ guidance 1.5, SDE", TOP, "sde-guided"),
 ];
 
-/// A row of the cross table: path, prediction, model, and the published FID with the ODE and with the SDE (w = σ), and NLL.
-type Cross = (&'static str, &'static str, &'static str, [Option<f64>; 3]);
+impl Rung {
+    /// What is published of a larger model instead, or nothing.
+    pub fn note(&self) -> String {
+        let guided = published::guided(self.sampler);
+        guided.map_or_else(String::new, |[without, with]| {
+            format!("XL/2: {without:.2} to {with:.2}")
+        })
+    }
+}
 
-const CROSS: [Cross; 8] = [
-    ("OU", "score", "ou-score", [None; 3]),
-    ("OU", "velocity", "ou-velocity", [None; 3]),
-    ("VP", "score", "vp-score", [Some(43.6), None, Some(6.01)]),
-    (
-        "VP",
-        "velocity",
-        "vp-velocity",
-        [Some(39.8), Some(38.7), Some(6.31)],
-    ),
-    (
-        "GVP",
-        "score",
-        "gvp-score",
-        [Some(36.1), Some(33.5), Some(5.44)],
-    ),
-    (
-        "GVP",
-        "velocity",
-        "gvp-velocity",
-        [Some(34.6), Some(33.6), Some(6.09)],
-    ),
-    (
-        "Linear",
-        "score",
-        "linear-score",
-        [Some(37.4), Some(35.3), Some(5.22)],
-    ),
-    (
-        "Linear",
-        "velocity",
-        TOP,
-        [Some(34.8), Some(33.5), Some(6.18)],
-    ),
+/// Rows of the cross table: path, prediction, model.
+const CROSS: [[&str; 3]; 8] = [
+    ["OU", "score", "ou-score"],
+    ["OU", "velocity", "ou-velocity"],
+    ["VP", "score", "vp-score"],
+    ["VP", "velocity", "vp-velocity"],
+    ["GVP", "score", "gvp-score"],
+    ["GVP", "velocity", "gvp-velocity"],
+    ["Linear", "score", "linear-score"],
+    ["Linear", "velocity", TOP],
 ];
 
 /// Everything that ladder.md says.
 pub fn markdown(results: &Results<'_>, args: &Args) -> Result<String> {
     let mut lines = vec![format!(
-        "{}: the preset `digits` at {SIZE}, {} steps of 64 images, seeds: {}; mean ± deviation over the seeds. The distance is the Frechet distance \
+        "{}: the preset `digits` at {}, {} steps of 64 images, seeds: {}; mean ± deviation over the seeds. The distance is the Frechet distance \
          of {} samples from the real digits in the features of a classifier that `sit sweep` trains ({}); it is no FID. Passes are those of the network for an image. Agreement is \
          the share of samples that are of the class asked for. NLL is in bits per dimension of the held-out digits of 17 levels, along the ODE, \
          for DDPM, too. Published are FID-50K of SiT-B/2 on ImageNet 256x256 after 400 thousand steps, with 250 evaluations and without guidance \
-         (SiT, arXiv 2401.08740), and the NLL of the authors' talks, whose unit is not stated.",
+         (SiT, arXiv 2401.08740), and the NLL of talks of SiT's authors, whose unit is not stated.",
         study::today(),
+        plan::size(),
         args.steps,
         args.seeds,
         args.count,
@@ -128,10 +76,10 @@ pub fn markdown(results: &Results<'_>, args: &Args) -> Result<String> {
     )];
     lines.push("\n### Rungs\n".into());
     lines.extend(ladder(results)?);
-    lines.push(format!(
-        "\nGuidance is {GUIDANCE}. Published for it: SiT-XL/2 after 7 million steps falls from 9.35 to 2.15 (ODE) and from \
-         8.26 to 2.06 (SDE). `sigma` is the paper's w = σ, which is D = σ / 2."
-    ));
+    lines.push(
+        "\nGuidance 1.5 is published for SiT-XL/2 after 7 million steps: its FID without and with it. SBDM is the paper's w of the KL bound, `sigma` its w = σ, which is D = σ / 2, and `w-kl-eta` the one with the loss over time, at η = 0.01."
+            .into(),
+    );
     let [agreement, bound] = results.chain()?;
     lines.push(format!(
         "\nDDPM stands there by the ODE, as the others. Along its own chain (ancestral, 128 steps, clipped) the agreement is {agreement:.1} %; `sit sweep` \
@@ -167,9 +115,13 @@ fn ladder(results: &Results<'_>) -> Result<Vec<String>> {
             distance?,
             nll?,
             agreement?,
-            rung.fid
-                .map_or_else(|| rung.note.to_owned(), |fid| format!("{fid:.1}")),
-            published(rung.nll, 2)
+            published::fid(rung.model, rung.sampler)
+                .map_or_else(|| rung.note(), |fid| format!("{fid:.1}")),
+            // The samplers of the upper rungs share one likelihood.
+            shown(
+                published::nll(rung.model).filter(|_| rung.sampler == "ode"),
+                2
+            )
         ));
     }
     Ok(lines)
@@ -180,7 +132,7 @@ fn cross(results: &Results<'_>) -> Result<Vec<String>> {
         "| path | prediction | distance, ODE | distance, SDE | NLL | published FID, ODE | published FID, SDE | published NLL |".to_owned(),
         "| --- | --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ];
-    for (path, prediction, model, [fid, fid_sde, published_nll]) in CROSS {
+    for [path, prediction, model] in CROSS {
         let [ode, sde, nll] = [
             ("ode", Measure::Distance),
             ("sde", Measure::Distance),
@@ -192,9 +144,9 @@ fn cross(results: &Results<'_>) -> Result<Vec<String>> {
             ode?,
             sde?,
             nll?,
-            published(fid, 1),
-            published(fid_sde, 1),
-            published(published_nll, 2)
+            shown(published::fid(model, "ode"), 1),
+            shown(published::fid(model, "sde"), 1),
+            shown(published::nll(model), 2)
         ));
     }
     Ok(lines)
@@ -222,6 +174,6 @@ fn curves(results: &Results<'_>) -> Result<Vec<String>> {
 }
 
 /// With as many digits as are published.
-fn published(value: Option<f64>, digits: usize) -> String {
+fn shown(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
 }

@@ -16,12 +16,6 @@ pub enum Measure {
     Nll,
 }
 
-impl Measure {
-    pub fn less_is_better(self) -> bool {
-        self != Measure::Agreement
-    }
-}
-
 /// Reads them from the study's folder.
 pub struct Results<'a> {
     study: &'a Study,

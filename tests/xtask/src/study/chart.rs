@@ -62,7 +62,7 @@ pub struct Mark {
     pub row: String,
     pub value: Option<Spread>,
     /// What stands there without a value.
-    pub note: &'static str,
+    pub note: String,
     pub color: &'static str,
 }
 
@@ -213,7 +213,7 @@ impl Plot {
                 svg.text([frame.left - 8.0, y + 4.0], &mark.row, Anchor::End);
             }
             let Some(value) = mark.value else {
-                svg.text([frame.left + 8.0, y + 4.0], mark.note, Anchor::Start);
+                svg.text([frame.left + 8.0, y + 4.0], &mark.note, Anchor::Start);
                 continue;
             };
             let (low, high) = value.ends();

@@ -2,14 +2,14 @@
 
 use super::Spread;
 
-/// A published order of two methods.
+/// A published order of two methods in a measure of which less is better.
 #[derive(Debug)]
 pub struct Claim {
-    /// What is said to be better than what, and in which measure.
+    /// What is said to be lower than what, and in which measure.
     pub text: String,
     /// The published values, or where the order stands.
     pub published: String,
-    /// By how much the first is better, for each seed.
+    /// By how much the first is lower, for each seed.
     pub gains: Vec<f64>,
 }
 
@@ -18,7 +18,7 @@ pub struct Claim {
 pub enum Verdict {
     /// The gain is positive in each seed, and its mean exceeds its deviation.
     Agrees,
-    /// The same of the loss.
+    /// The gain is negative in each seed, and its size exceeds its deviation.
     Disagrees,
     /// Neither; always so with one seed.
     Undecided,

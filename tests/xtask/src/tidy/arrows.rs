@@ -28,6 +28,7 @@ pub const ENGINE: Table = &[
         "checkpoint",
         "error text shape transport graph backend nn model optim",
     ),
+    ("autoencoder", "error shape graph ops backend nn checkpoint"),
     (
         "objective",
         "error text rng num shape transport graph ops backend nn model",
