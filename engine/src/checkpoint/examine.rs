@@ -181,7 +181,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    pub(super) fn refuse<T>(&self, what: impl fmt::Display) -> Result<T> {
+    pub(crate) fn refuse<T>(&self, what: impl fmt::Display) -> Result<T> {
         Err(super::refuse(&self.name, what))
     }
 }

@@ -6,12 +6,12 @@ use crate::graph::{Graph, Var};
 use crate::ops::conv::{self, Windows};
 use crate::ops::{axes, linear};
 
-/// A convolution with bias, of a kernel as high as wide.
+/// A convolution of a kernel as high as wide.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv {
-    /// In the order of patches, `[O, k, k, C]`; `[O, C]` for a kernel of one pixel.
+    /// In the order of patches, `[O, k, k, C]`; `[O, C]` for a kernel of one pixel with a bias.
     weight: Var,
-    bias: Var,
+    bias: Option<Var>,
     windows: Windows,
 }
 
@@ -28,13 +28,31 @@ impl Conv {
         stride: usize,
         init: Init,
     ) -> Result<Self> {
+        let mut conv =
+            Self::without_bias(s, name, sizes, Windows::new(stride, sizes[2] / 2), init)?;
+        conv.bias = Some(s.at(name).param("bias", [sizes[0]], Init::Zeros)?);
+        if (sizes[2], stride) == (1, 1) {
+            conv.weight = s.graph().reshape(conv.weight, [sizes[0], sizes[1]])?;
+        }
+        Ok(conv)
+    }
+
+    /// The same without a bias, for any windows.
+    ///
+    /// # Errors
+    /// As [`Scope::param`].
+    pub fn without_bias(
+        s: &mut Scope<'_>,
+        name: &str,
+        sizes: [usize; 3],
+        windows: Windows,
+        init: Init,
+    ) -> Result<Self> {
         let [n, c, k] = sizes;
-        let mut s = s.at(name);
-        let weight = s.param("weight", [n, c, k, k], init)?;
-        let bias = s.param("bias", [n], Init::Zeros)?;
+        let weight = s.at(name).param("weight", [n, c, k, k], init)?;
         let g = s.graph();
-        let weight = match (k, stride) {
-            (1, 1) => g.reshape(weight, [n, c])?,
+        let weight = match k {
+            1 => g.reshape(weight, [n, 1, 1, c])?,
             _ => {
                 let taps = g.reshape(weight, [n, c, k * k])?;
                 let taps = axes::permute(g, taps, &[0, 2, 1])?;
@@ -43,9 +61,14 @@ impl Conv {
         };
         Ok(Conv {
             weight,
-            bias,
-            windows: Windows::new(stride, k / 2),
+            bias: None,
+            windows,
         })
+    }
+
+    /// The same convolution with other windows.
+    pub fn with_windows(self, windows: Windows) -> Self {
+        Conv { windows, ..self }
     }
 
     /// x `[B, H, W, C]` -> `[B, H', W', O]`.
@@ -53,9 +76,11 @@ impl Conv {
     /// # Errors
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        if g.shape(self.weight).len() == 2 {
-            return linear::linear(g, x, self.weight, self.bias);
+        match self.bias {
+            Some(bias) if g.shape(self.weight).len() == 2 => {
+                linear::linear(g, x, self.weight, bias)
+            }
+            bias => conv::conv(g, x, self.weight, bias, self.windows),
         }
-        conv::conv(g, x, self.weight, Some(self.bias), self.windows)
     }
 }

@@ -14,6 +14,7 @@ pub struct GroupNorm {
     weight: Var,
     bias: Var,
     groups: usize,
+    eps: f32,
 }
 
 impl GroupNorm {
@@ -27,7 +28,13 @@ impl GroupNorm {
             weight: s.param("weight", [channels], Init::Ones)?,
             bias: s.param("bias", [channels], Init::Zeros)?,
             groups,
+            eps: EPS,
         })
+    }
+
+    /// The same with another number added to the variance.
+    pub fn with_eps(self, eps: f32) -> Self {
+        GroupNorm { eps, ..self }
     }
 
     /// `norm(x) w + b`: x `[B, .., C]` -> `[B, .., C]`.
@@ -36,7 +43,7 @@ impl GroupNorm {
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
         let affine = self.affine(g, x)?;
-        group_norm::group_norm(g, x, affine, self.groups, EPS, false)
+        group_norm::group_norm(g, x, affine, self.groups, self.eps, false)
     }
 
     /// `silu(norm(x) w + b)`: x `[B, .., C]` -> `[B, .., C]`.
@@ -45,7 +52,7 @@ impl GroupNorm {
     /// [`crate::Error::Shape`] when the shapes do not fit.
     pub fn silu(&self, g: &mut Graph, x: Var) -> Result<Var> {
         let affine = self.affine(g, x)?;
-        group_norm::group_norm(g, x, affine, self.groups, EPS, true)
+        group_norm::group_norm(g, x, affine, self.groups, self.eps, true)
     }
 
     /// `silu((norm(x) w + b) (1 + scale) + shift)`: x `[B, .., C]`, scale and shift `[B, C]` -> `[B, .., C]`.
@@ -60,7 +67,7 @@ impl GroupNorm {
         let b_scale = pointwise::mul(g, b, scale)?;
         let b = pointwise::add(g, b, b_scale)?;
         let shift = pointwise::add(g, b, shift)?;
-        group_norm::group_norm(g, x, [factor, shift], self.groups, EPS, true)
+        group_norm::group_norm(g, x, [factor, shift], self.groups, self.eps, true)
     }
 
     /// w and b for every sample of x.

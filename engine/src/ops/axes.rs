@@ -61,6 +61,36 @@ pub fn concat(g: &mut Graph, xs: &[Var], axis: usize) -> Result<Var> {
     g.apply1(Axes::Concat { axis }, xs)
 }
 
+/// `[B, C, H, W]` -> `[B, H, W, C]`.
+///
+/// # Errors
+/// [`Error::Shape`] for other than four axes.
+pub fn channels_last(g: &mut Graph, x: Var) -> Result<Var> {
+    let [b, c, height, width] = four(g, x)?;
+    let x = g.reshape(x, [b, c, height * width])?;
+    let x = permute(g, x, &[0, 2, 1])?;
+    g.reshape(x, [b, height, width, c])
+}
+
+/// `[B, H, W, C]` -> `[B, C, H, W]`.
+///
+/// # Errors
+/// [`Error::Shape`] for other than four axes.
+pub fn channels_first(g: &mut Graph, x: Var) -> Result<Var> {
+    let [b, height, width, c] = four(g, x)?;
+    let x = g.reshape(x, [b, height * width, c])?;
+    let x = permute(g, x, &[0, 2, 1])?;
+    g.reshape(x, [b, c, height, width])
+}
+
+fn four(g: &Graph, x: Var) -> Result<[usize; 4]> {
+    let shape = g.shape(x);
+    let sizes: &[usize] = shape;
+    sizes
+        .try_into()
+        .map_err(|_| Error::Shape(format!("x is {shape}, expected the four axes of images")))
+}
+
 fn with_size(shape: &Shape, axis: usize, size: usize) -> Shape {
     let mut sizes = shape.to_vec();
     sizes[axis] = size;

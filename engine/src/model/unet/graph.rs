@@ -14,7 +14,7 @@ const EMBED_RATIO: usize = 4;
 /// Every layer is declared where it is used: the order of use is that of the official module's `__init__`.
 pub(super) fn forward(net: &Unet, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
     let c = embedding(net, s, inputs)?;
-    let x = channels_last(s.graph(), inputs.x)?;
+    let x = axes::channels_last(s.graph(), inputs.x)?;
     let first = [net.level_width(0), net.channels, 3];
     let stem = Conv::new(s, "input_blocks.0.0", first, 1, Init::FanIn)?;
     let mut h = stem.forward(s.graph(), x)?;
@@ -196,31 +196,15 @@ fn last(net: &Unet, s: &mut Scope<'_>, h: Var) -> Result<Outputs> {
     let g = s.graph();
     let h = norm.silu(g, h)?;
     let h = conv.forward(g, h)?;
-    let all = channels_first(g, h)?;
+    let all = axes::channels_first(g, h)?;
     if channels == net.channels {
         return Ok(Outputs::new(all));
     }
     let out = axes::slice(g, h, 3, 0..net.channels)?;
-    let out = channels_first(g, out)?;
+    let out = axes::channels_first(g, out)?;
     Ok(Outputs {
         out,
         all,
         features: None,
     })
-}
-
-/// `[B, C, H, W]` -> `[B, H, W, C]`
-fn channels_last(g: &mut Graph, x: Var) -> Result<Var> {
-    let [b, c, height, width] = std::array::from_fn(|axis| g.shape(x)[axis]);
-    let x = g.reshape(x, [b, c, height * width])?;
-    let x = axes::permute(g, x, &[0, 2, 1])?;
-    g.reshape(x, [b, height, width, c])
-}
-
-/// `[B, H, W, C]` -> `[B, C, H, W]`
-fn channels_first(g: &mut Graph, x: Var) -> Result<Var> {
-    let [b, height, width, c] = std::array::from_fn(|axis| g.shape(x)[axis]);
-    let x = g.reshape(x, [b, height * width, c])?;
-    let x = axes::permute(g, x, &[0, 2, 1])?;
-    g.reshape(x, [b, c, height, width])
 }

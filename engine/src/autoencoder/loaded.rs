@@ -1,0 +1,131 @@
+//! An autoencoder with its weights on a device.
+
+use super::programs::{self, Source};
+use super::weights::{Weights, load};
+use super::{AutoencoderConfig, Decoder, Encoder, Half, Tiles};
+use crate::backend::Device;
+use crate::checkpoint::Reader;
+use crate::error::{Error, Result};
+use std::io::{Read, Seek};
+
+/// An autoencoder with weights on a device, of one half or both.
+#[derive(Debug)]
+pub struct Autoencoder {
+    config: AutoencoderConfig,
+    device: Device,
+    encoder: Option<Weights>,
+    decoder: Option<Weights>,
+}
+
+impl Autoencoder {
+    /// Loads what a file has of an autoencoder: its encoder, its decoder, or both. Names of attention before diffusers 0.13 and those
+    /// of `AutoencoderTiny` are known, too.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for sizes that do not fit together; [`Error::Checkpoint`] naming a tensor that is missing or has another shape
+    /// or values that are not finite; [`Error::Limit`] and [`Error::Device`] when the weights do not fit on the device.
+    pub fn load<R: Read + Seek>(
+        device: &Device,
+        config: impl Into<AutoencoderConfig>,
+        reader: &mut Reader<R>,
+    ) -> Result<Self> {
+        let config = config.into();
+        let encoder = load(device, &config, Half::Encoder, reader)?;
+        let decoder = load(device, &config, Half::Decoder, reader)?;
+        if encoder.is_none() && decoder.is_none() {
+            return reader.refuse("has neither an encoder nor a decoder of an autoencoder");
+        }
+        Ok(Autoencoder {
+            config,
+            device: device.clone(),
+            encoder,
+            decoder,
+        })
+    }
+
+    /// Adds the half that this one lacks, for the files of TAESD.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for halves of different sizes, or two of the same half.
+    pub fn with(self, other: Autoencoder) -> Result<Self> {
+        if self.config != other.config {
+            return Err(Error::Config(format!(
+                "the halves of the autoencoder do not fit together: {:?} and {:?}",
+                self.config, other.config
+            )));
+        }
+        let both = |a: &Option<Weights>, b: &Option<Weights>| a.is_some() && b.is_some();
+        for (half, twice) in [
+            ("encoders", both(&self.encoder, &other.encoder)),
+            ("decoders", both(&self.decoder, &other.decoder)),
+        ] {
+            if twice {
+                return Err(Error::Config(format!("got two {half}, expected one")));
+            }
+        }
+        Ok(Autoencoder {
+            encoder: self.encoder.or(other.encoder),
+            decoder: self.decoder.or(other.decoder),
+            ..self
+        })
+    }
+
+    /// The network and its sizes.
+    pub fn config(&self) -> &AutoencoderConfig {
+        &self.config
+    }
+
+    /// Whether it has a half.
+    pub fn has(&self, half: Half) -> bool {
+        self.weights(half).is_some()
+    }
+
+    /// A program that encodes images `[C, H, W]` of the size `[H, W]`, `batch` images or tiles at a time.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without an encoder, [`Error::Setting`] for a size that the latents do not divide or for wrong tiles,
+    /// [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
+    pub fn encoder(&self, size: [usize; 2], batch: usize, tiles: Option<Tiles>) -> Result<Encoder> {
+        Encoder::new(self.source(Half::Encoder)?, size, batch, tiles)
+    }
+
+    /// A program that decodes to images of the size `[H, W]`, `batch` images or tiles at a time.
+    ///
+    /// # Errors
+    /// As [`Self::encoder`].
+    pub fn decoder(&self, size: [usize; 2], batch: usize, tiles: Option<Tiles>) -> Result<Decoder> {
+        Decoder::new(self.source(Half::Decoder)?, size, batch, tiles)
+    }
+
+    /// The largest tiles with which a half needs at most `budget` bytes beside its weights, for images of a size one at a time; `None`
+    /// if a whole image does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without that half, [`Error::Setting`] for a size that the latents do not divide, [`Error::Limit`] when a tile of
+    /// 8 pixels of the latent exceeds the budget.
+    pub fn tiles_within(&self, half: Half, size: [usize; 2], budget: u64) -> Result<Option<Tiles>> {
+        programs::tiles_within(self.source(half)?, half, size, budget)
+    }
+
+    fn weights(&self, half: Half) -> Option<&Weights> {
+        match half {
+            Half::Encoder => self.encoder.as_ref(),
+            Half::Decoder => self.decoder.as_ref(),
+        }
+    }
+
+    fn source(&self, half: Half) -> Result<Source<'_>> {
+        let weights = self.weights(half).ok_or_else(|| {
+            let half = match half {
+                Half::Encoder => "an encoder, expected one to make latents",
+                Half::Decoder => "a decoder, expected one to make images of latents",
+            };
+            Error::Config(format!("the file of the autoencoder does not have {half}"))
+        })?;
+        Ok(Source {
+            config: &self.config,
+            device: &self.device,
+            weights,
+        })
+    }
+}
