@@ -58,6 +58,8 @@ mod training;
 #[cfg(feature = "cli")]
 mod trajectory;
 #[cfg(feature = "cli")]
+mod vae;
+#[cfg(feature = "cli")]
 mod validation;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod weights;

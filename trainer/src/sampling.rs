@@ -116,7 +116,7 @@ impl Noise {
 }
 
 /// Images of a batch on their way.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
     /// Index of the first of them among the images that are made.
     pub first: u64,

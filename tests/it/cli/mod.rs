@@ -29,6 +29,7 @@ mod sweep;
 pub mod tensors;
 mod toys;
 mod train;
+mod vae;
 mod weights;
 
 use serde_json::Value;

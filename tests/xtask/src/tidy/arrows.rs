@@ -54,6 +54,7 @@ const TRAINER: Table = &[
     ("config", "data columns"),
     ("weights", "error config run"),
     ("run", "files error config weights"),
+    ("vae", "error weights"),
     ("peak", ""),
     ("progress", ""),
     ("signals", ""),

@@ -6,6 +6,7 @@ use crate::commands::backend::BackendArg;
 use crate::commands::examples::WhichArgs;
 use crate::commands::source::SourceArgs;
 use crate::commands::values::{finite, parse_interval, whole};
+use crate::vae::VaeArgs;
 use sit_engine::transport::{Guidance, GuidanceChannels};
 use std::path::PathBuf;
 
@@ -108,7 +109,7 @@ pub struct Args {
     /// Also write a folder of single PNGs, 000000-class3-dog.png by number and class; it must be empty or not be there.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub png: Option<PathBuf>,
-    /// Also write arr_0 [N, H, W, C], uint8 or of latents float32 as they are, and label [N].
+    /// Also write arr_0 [N, H, W, C], uint8 or of latents without --vae float32 as they are, and label [N].
     #[arg(long, value_name = "FILE.npz", help_heading = "Output")]
     pub npz: Option<PathBuf>,
     /// Also write every state, unclamped: t [n+1] (of a solver that chooses its steps [n+1, B]) and x [n+1, B, C, H, W] of n steps, f32, y [B],
@@ -123,6 +124,8 @@ pub struct Args {
         requires = "reverse"
     )]
     pub noise_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub vae: VaeArgs,
     /// Count the images whose nearest real image, by the distance of pixels, has the class that was asked for. DIR holds the real
     /// images, a folder for each class; images that were not trained on make the fairest judges.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
@@ -143,7 +146,7 @@ Examples:
   sit sample runs/digits --guidance 1.5
   sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
-  sit sample SiT-S-2.safetensors --classes 207,360 --guidance 4 --guidance-channels 3
+  sit sample SiT-XL-2-256.pt --vae sd-vae-ft-ema/ --classes 207,360 --guidance 4 --guidance-channels 3
   sit sample runs/digits --index 10 --steps 250 --out image-10.png
   sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors

@@ -18,6 +18,7 @@ use crate::error::{Failure, Result};
 use crate::judge::Agreement;
 use crate::sampling::{self, Effort, Noise};
 use crate::straightness::Straightness;
+use crate::vae::Vae;
 use crate::{memory, signals, stdout, trajectory};
 use guides::Guides;
 use outputs::Files;
@@ -49,6 +50,8 @@ pub fn run(args: &Args) -> Result<()> {
         io.n_classes = classifier.recipe.model.io().n_classes;
         names.clone_from(&classifier.recipe.classes);
     }
+    let mut vae = args.vae.open()?;
+    let shown_io = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
     let examples = args.examples(&source.recipe)?;
     let mut wanted = match &examples {
         Some(examples) => reverse::wanted(examples),
@@ -87,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let n_noisy = steps.iter().flatten().filter(|step| step.noise() != 0.0);
     args.check_chain(&wanted.noise, n_noisy.count())?;
-    args.check_outputs(&wanted, &io)?;
+    args.check_outputs(&wanted, &shown_io, vae.as_ref())?;
     let is_drawn = examples.is_none() && matches!(wanted.noise, Noise::Drawn);
     if let Some(base) = is_drawn
         .then(|| begin::begin(args.base.as_deref(), &source, args.seed))
@@ -99,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
     let judge = Agreement::of(
         args.judge.as_deref(),
         &source.recipe,
-        (&io, &names),
+        (&shown_io, &names),
         &wanted.images,
     )?;
 
@@ -115,7 +118,11 @@ pub fn run(args: &Args) -> Result<()> {
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_host("batch", batch_bytes)
         .with_host("--init", init_bytes)
-        .with_host("grid", args.grid_bytes(&wanted, &io).unwrap_or(u64::MAX))
+        .with_host("--vae", vae.as_ref().map_or(0, Vae::bytes))
+        .with_host(
+            "grid",
+            args.grid_bytes(&wanted, &shown_io).unwrap_or(u64::MAX),
+        )
         .require()?;
     tracing::info!("weights: {}", source.origin);
     let loaded = Model::zeros(&device, model.clone(), transport.clone())?;
@@ -141,11 +148,16 @@ pub fn run(args: &Args) -> Result<()> {
         wanted.images.picked(),
         &device,
     );
+    let decoder = match &mut vae {
+        Some(vae) => Some(vae.decoder(&device, io)?),
+        None => None,
+    };
     let files = Files::create(
         args,
         &wanted,
         &source.recipe,
-        (&io, &names),
+        (&shown_io, &names),
+        (io.image, decoder),
         t.as_deref(),
         &settings,
         judge,

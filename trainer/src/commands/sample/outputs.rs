@@ -13,6 +13,7 @@ use crate::pending::Pending;
 use crate::png::{self, Sheet};
 use crate::sampling::{Images, State};
 use crate::trajectory::{OwnTimes, Trajectory};
+use crate::vae::{self, Vae};
 use crate::{memory, stdout};
 use sit_engine::analytic::Toy;
 use sit_engine::checkpoint::Recipe;
@@ -22,12 +23,15 @@ use std::path::Path;
 
 impl Args {
     /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
-    pub fn check_outputs(&self, wanted: &Wanted, io: &NetworkIo) -> Result<()> {
+    pub fn check_outputs(&self, wanted: &Wanted, io: &NetworkIo, vae: Option<&Vae>) -> Result<()> {
         let refuse = |what: String| Err(Failure::Input(what));
         let mut outputs = Outputs::default();
         outputs.reads("CHECKPOINT", &self.source.checkpoint);
         if let Some(init) = &self.init {
             outputs.reads("--init", init);
+        }
+        if let Some(vae) = vae {
+            outputs.reads("--vae", vae.path());
         }
         if let Some(judge) = &self.judge {
             outputs.reads_data("--judge", judge);
@@ -52,8 +56,8 @@ impl Args {
                     );
                 }
                 return refuse(format!(
-                    "--png: this model makes latents of {} channels, which are no pictures without a decoder; --npz writes them as \
-                     they are",
+                    "--png: this model makes latents of {} channels, which are no pictures without a decoder (--vae); --npz writes them \
+                     as they are",
                     io.channels()
                 ));
             }
@@ -102,7 +106,9 @@ impl Args {
 
 /// The outputs of one command while they are written. If dropped before [`Files::finish`], only complete single PNGs remain.
 pub struct Files {
+    /// Shapes of what is shown: of pictures, where latents are decoded.
     io: NetworkIo,
+    decoder: Option<vae::Pictures>,
     sheet: Option<(Sheet, Pending)>,
     toy: Option<Toy>,
     npz: Option<npz::Writer>,
@@ -113,13 +119,15 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens all of them, before the work. `t` are the times of the states;
-    /// `settings` is JSON that the trajectory records. Without times, images have times of their own.
+    /// Opens all of them, before the work. `io` is of what is shown, and `state` the shape of a state, which differ where `decoder` decodes
+    /// latents. `t` are the times of the states; `settings` is JSON that the trajectory records. Without times, images have times of
+    /// their own.
     pub fn create(
         args: &Args,
         wanted: &Wanted,
         recipe: &Recipe,
         (io, names): (&NetworkIo, &[String]),
+        (state, decoder): ([usize; 3], Option<vae::Pictures>),
         t: Option<&[f32]>,
         settings: &str,
         judge: Option<Agreement>,
@@ -141,6 +149,7 @@ impl Files {
         let pictures = args.png.as_deref();
         Ok(Files {
             io: *io,
+            decoder,
             sheet,
             toy,
             npz: npz
@@ -149,12 +158,12 @@ impl Files {
             trajectory: trajectory
                 .zip(t)
                 .map(|(path, t)| {
-                    Trajectory::create(path, t, shape, n, images.all_labels(), settings)
+                    Trajectory::create(path, t, state, n, images.all_labels(), settings)
                 })
                 .transpose()?,
             own_times: trajectory
                 .filter(|_| t.is_none())
-                .map(|path| OwnTimes::create(path, shape, n).map(|file| (file, settings.into())))
+                .map(|path| OwnTimes::create(path, state, n).map(|file| (file, settings.into())))
                 .transpose()?,
             pictures: pictures
                 .map(|folder| Pictures::create(folder, io, names))
@@ -179,6 +188,12 @@ impl Files {
         if !state.done {
             return Ok(());
         }
+        let pictures = self.decoder.as_mut().map(|decoder| decoder.of(state.x));
+        let pictures = pictures.transpose()?;
+        let state = &State {
+            x: pictures.as_deref().unwrap_or(state.x),
+            ..*state
+        };
         if let Some((sheet, _)) = &mut self.sheet {
             sheet.put(state.first as usize, state.x, state.labels);
         }

@@ -1,0 +1,203 @@
+//! Autoencoders of latent models: from files or a folder of diffusers to pictures.
+
+use crate::error::{Failure, Result};
+use crate::weights::{self, WeightFile};
+use serde::Deserialize;
+use sit_engine::autoencoder::{Autoencoder, AutoencoderConfig, Decoder, Half, recognize};
+use sit_engine::backend::Device;
+use sit_engine::model::NetworkIo;
+use sit_engine::text::{count, shown};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which autoencoder a command uses.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct VaeArgs {
+    /// Turn the latents of the model into pictures with this autoencoder: a folder or a file of diffusers' AutoencoderKL, or TAESD's
+    /// decoder.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Output",
+        conflicts_with = "reverse"
+    )]
+    pub vae: Option<PathBuf>,
+    /// Memory that the autoencoder may take for an image, in MiB; larger images are decoded in tiles that overlap.
+    #[arg(long, value_name = "MIB", help_heading = "Output", default_value_t = 2048, requires = "vae", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vae_memory: u32,
+}
+
+/// An open autoencoder.
+pub struct Vae {
+    path: PathBuf,
+    config: AutoencoderConfig,
+    weights: WeightFile,
+    budget: u64,
+}
+
+/// Names of diffusers' files of weights in a folder, the first one that is there.
+const FILES: [&str; 4] = [
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "vae/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.bin",
+];
+
+/// What diffusers' `config.json` says that the tensors do not.
+#[derive(Deserialize)]
+struct Config {
+    norm_num_groups: Option<usize>,
+    scaling_factor: Option<f64>,
+    shift_factor: Option<f64>,
+}
+
+/// More bytes than a configuration has.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+impl VaeArgs {
+    /// Opens the autoencoder, if one is named, and checks its sizes.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for a file that cannot be read or has no autoencoder.
+    pub fn open(&self) -> Result<Option<Vae>> {
+        let Some(path) = &self.vae else {
+            return Ok(None);
+        };
+        let budget = u64::from(self.vae_memory) << 20;
+        Vae::open(path, budget).map(Some)
+    }
+}
+
+impl Vae {
+    fn open(path: &Path, budget: u64) -> Result<Self> {
+        let file = match path.is_dir() {
+            true => {
+                let files = FILES.iter().map(|name| path.join(name));
+                { files }.find(|file| file.is_file()).ok_or_else(|| {
+                    Failure::Input(format!(
+                        "--vae: {}: has no {}",
+                        shown(path),
+                        FILES.join(", ")
+                    ))
+                })?
+            }
+            false => path.to_owned(),
+        };
+        let weights = weights::open(&file).map_err(|e| e.context("--vae"))?;
+        let mut config = recognize(&weights).map_err(|e| Failure::from(e).context("--vae"))?;
+        if let (AutoencoderConfig::Kl(kl), Some(found)) = (&mut config, beside(&file)?) {
+            kl.groups = found.norm_num_groups.unwrap_or(kl.groups);
+            kl.scale = found.scaling_factor.unwrap_or(kl.scale);
+            kl.shift = found.shift_factor.unwrap_or(kl.shift);
+        }
+        config
+            .validate()
+            .map_err(|e| Failure::from(e).context("--vae"))?;
+        Ok(Vae {
+            path: file,
+            config,
+            weights,
+            budget,
+        })
+    }
+
+    /// The file of weights.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the weights, in f32.
+    pub fn bytes(&self) -> u64 {
+        let params = self.config.params(Half::Decoder).unwrap_or_default();
+        params
+            .iter()
+            .map(|spec| 4 * spec.shape.numel() as u64)
+            .sum()
+    }
+
+    /// The pictures of a model whose images are latents.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for latents of another number of channels.
+    pub fn pictures(&self, mut io: NetworkIo) -> Result<NetworkIo> {
+        let [z, height, width] = io.image;
+        let expected = self.config.latent_channels();
+        if z != expected {
+            return Err(Failure::Input(format!(
+                "--vae: {}: its latents have {}, those of the model have {z}",
+                shown(&self.path),
+                count(expected, "channel")
+            )));
+        }
+        let f = self.config.factor();
+        io.image = [self.config.channels(), height * f, width * f];
+        Ok(io)
+    }
+
+    /// Loads the decoder for the latents of a model.
+    ///
+    /// # Errors
+    /// Tensors that are missing or do not fit, a budget that is too small, or a device that fails.
+    pub fn decoder(&mut self, device: &Device, io: NetworkIo) -> Result<Pictures> {
+        let [_, height, width] = self.pictures(io)?.image;
+        let of_vae = |e| Failure::from(e).context("--vae");
+        let config = self.config.clone();
+        let loaded = Autoencoder::load(device, config, &mut self.weights).map_err(of_vae)?;
+        let size = [height, width];
+        let tiles = loaded.tiles_within(Half::Decoder, size, self.budget);
+        let tiles = tiles.map_err(of_vae)?;
+        if let Some(tiles) = &tiles {
+            tracing::info!(
+                "--vae: tiles of {} pixels of the latent, to stay within --vae-memory",
+                tiles.side
+            );
+        }
+        Ok(Pictures {
+            decoder: loaded.decoder(size, 1, tiles).map_err(of_vae)?,
+            scaling: self.config.scaling(),
+            latents: Vec::new(),
+        })
+    }
+}
+
+/// The configuration beside a file of weights, if there is one.
+fn beside(file: &Path) -> Result<Option<Config>> {
+    let path = file.with_file_name("config.json");
+    let Ok(about) = fs::metadata(&path) else {
+        return Ok(None);
+    };
+    let refuse = |what: String| Failure::Input(format!("--vae: {}: {what}", shown(&path)));
+    if about.len() > MAX_CONFIG_BYTES {
+        return Err(refuse("is no configuration: it is too large".into()));
+    }
+    let text = fs::read_to_string(&path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+    let config = serde_json::from_str(&text);
+    config
+        .map(Some)
+        .map_err(|e| refuse(format!("is no configuration of diffusers: {e}")))
+}
+
+/// Turns a model's latents into pictures.
+pub struct Pictures {
+    decoder: Decoder,
+    /// Scale and shift of the latents.
+    scaling: [f64; 2],
+    latents: Vec<f32>,
+}
+
+impl Pictures {
+    /// Latents `[B, Z, h, w]` as the model makes them to pictures `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn of(&mut self, latents: &[f32]) -> Result<Vec<f32>> {
+        let [scale, shift] = self.scaling;
+        self.latents.clear();
+        let unscaled = latents
+            .iter()
+            .map(|x| (f64::from(*x) / scale + shift) as f32);
+        self.latents.extend(unscaled);
+        let pictures = self.decoder.decode(&self.latents);
+        pictures.map_err(|e| Failure::from(e).context("--vae"))
+    }
+}
