@@ -53,6 +53,8 @@ pub enum Stream {
     LossNoise = 18,
     /// Which image of another data set stands in the place of noise; `step` is 1 for validation.
     Base = 19,
+    /// Latents that are drawn from the posterior of an image.
+    Posterior = 20,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -4,6 +4,8 @@ use crate::pending::Pending;
 use sit_engine::text::shown;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter};
+#[cfg(feature = "cli")]
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -103,6 +105,27 @@ pub fn write_atomically(
     let mut file = Pending::create(path)?;
     write(file.writer()).map_err(FileError::of("write", path))?;
     file.finish().map(drop)
+}
+
+/// The CRC-32C of a file.
+///
+/// # Errors
+/// [`FileError`] naming `path`.
+#[cfg(feature = "cli")]
+pub fn checksum(path: &Path) -> Result<u32, FileError> {
+    let error = || FileError::of("read", path);
+    let file = File::open(path).map_err(error())?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut sum = 0;
+    loop {
+        let bytes = reader.fill_buf().map_err(error())?;
+        if bytes.is_empty() {
+            return Ok(sum);
+        }
+        sum = crc32c::crc32c_append(sum, bytes);
+        let n = bytes.len();
+        reader.consume(n);
+    }
 }
 
 /// A new temporary file, locked while it is open, so that [`remove_partial`] in another process leaves it alone.

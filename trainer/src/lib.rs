@@ -12,6 +12,8 @@ mod columns;
 mod commands;
 pub mod config;
 pub mod data;
+#[cfg(feature = "cli")]
+mod encode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod error;
 #[cfg(not(target_arch = "wasm32"))]

@@ -10,7 +10,7 @@ use crate::run::Checkpoint;
 use crate::weights::{self, WeightFile};
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Precision, Recipe};
-use sit_engine::model::{Model, ModelConfig};
+use sit_engine::model::{Model, ModelConfig, Network as _, Output};
 use sit_engine::text::{count, shown};
 use sit_engine::train::{Trainer, Weights};
 use sit_engine::transport::Transport;
@@ -142,12 +142,23 @@ impl Opened {
                 self.recipe.transport.base
             ));
         }
-        // A student is refused for what it is, when the objective is made.
+        if self.recipe.model.output() != Output::Prediction {
+            return refuse("got a classifier, expected a model that makes images".into());
+        }
+        // Progressive distillation may begin with a student of twice the steps, which its objective checks.
+        if let Some(n) = self.recipe.transport.student_steps
+            && distill.method != DistillMethod::Progressive
+        {
+            return refuse(format!(
+                "got a model distilled to {}, expected one that predicts a velocity at each time: a student is no teacher",
+                count(n, "step")
+            ));
+        }
         let is_student = self.recipe.transport.student_steps.is_some();
         let is_blind = self.recipe.class_dropout == Some(0.0) && !is_student;
         if distill.guidance != 1.0 && is_blind {
             return refuse(format!(
-                "distill.guidance: got {}, expected 1: this model has never seen the null class that guidance compares with",
+                "this model has never seen the null class that guidance compares with: --set distill.guidance=1 (got {})",
                 distill.guidance
             ));
         }

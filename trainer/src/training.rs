@@ -18,6 +18,7 @@ use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
 use sit_engine::backend::Device;
+use sit_engine::model::{Network as _, Output};
 use sit_engine::objective::Batch;
 use sit_engine::text::{count, shown};
 use sit_engine::train::Trainer;
@@ -200,12 +201,15 @@ impl Job {
         }
         match outcome {
             Ok(()) => {
-                tracing::info!(
-                    "done: {}, {} skipped; sample with: sit sample {}",
-                    count(total, "step"),
-                    self.state.skipped,
-                    shown(&path)
-                );
+                let path = shown(&path);
+                let next = match self.config.model.output() {
+                    Output::Prediction => format!("sample with: sit sample {path}"),
+                    _ => format!(
+                        "guide with: sit sample RUN --classifier {path} --classifier-scale 2"
+                    ),
+                };
+                let steps = count(total, "step");
+                tracing::info!("done: {steps}, {} skipped; {next}", self.state.skipped);
                 Ok(())
             }
             Err(Stop::Interrupted) => {

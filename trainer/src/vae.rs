@@ -3,7 +3,9 @@
 use crate::error::{Failure, Result};
 use crate::weights::{self, WeightFile};
 use serde::Deserialize;
-use sit_engine::autoencoder::{Autoencoder, AutoencoderConfig, Decoder, Half, recognize};
+use sit_engine::autoencoder::{
+    Autoencoder, AutoencoderConfig, Decoder, Encoder, Half, Tiles, recognize,
+};
 use sit_engine::backend::Device;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
@@ -69,7 +71,11 @@ impl VaeArgs {
 }
 
 impl Vae {
-    fn open(path: &Path, budget: u64) -> Result<Self> {
+    /// Opens an autoencoder that may take `budget` bytes beside its weights.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for a file that cannot be read or has no autoencoder.
+    pub fn open(path: &Path, budget: u64) -> Result<Self> {
         let file = match path.is_dir() {
             true => {
                 let files = FILES.iter().map(|name| path.join(name));
@@ -134,17 +140,55 @@ impl Vae {
         Ok(io)
     }
 
-    /// Loads the decoder for the latents of a model.
+    /// `[Z, h, w]` of the latents of images `[C, H, W]`.
     ///
     /// # Errors
-    /// Tensors that are missing or do not fit, a budget that is too small, or a device that fails.
-    pub fn decoder(&mut self, device: &Device, io: NetworkIo) -> Result<Pictures> {
-        let [_, height, width] = self.pictures(io)?.image;
+    /// [`Failure::Input`] for another number of channels, or a size that the latents do not divide.
+    pub fn latent(&self, [channels, height, width]: [usize; 3]) -> Result<[usize; 3]> {
+        let (expected, f) = (self.config.channels(), self.config.factor());
+        if channels != expected || height % f != 0 || width % f != 0 {
+            return Err(Failure::Input(format!(
+                "--vae: {}: expected images of {} whose sides are multiples of {f}, got {channels} x {height} x {width}",
+                shown(&self.path),
+                count(expected, "channel")
+            )));
+        }
+        Ok([self.config.latent_channels(), height / f, width / f])
+    }
+
+    /// Scale and shift of the latents, as a model sees them.
+    pub fn scaling(&self) -> [f64; 2] {
+        self.config.scaling()
+    }
+
+    /// Whether images have variances.
+    pub fn has_variances(&self) -> bool {
+        matches!(self.config, AutoencoderConfig::Kl(_))
+    }
+
+    /// Loads the encoder for images `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As of [`Self::decoder`].
+    pub fn encoder(&mut self, device: &Device, image: [usize; 3]) -> Result<Encoder> {
+        self.latent(image)?;
+        let size = [image[1], image[2]];
+        let (loaded, tiles) = self.load(device, Half::Encoder, size)?;
+        let encoder = loaded.encoder(size, 1, tiles);
+        encoder.map_err(|e| Failure::from(e).context("--vae"))
+    }
+
+    /// The weights on a device, and the tiles within the budget.
+    fn load(
+        &mut self,
+        device: &Device,
+        half: Half,
+        size: [usize; 2],
+    ) -> Result<(Autoencoder, Option<Tiles>)> {
         let of_vae = |e| Failure::from(e).context("--vae");
         let config = self.config.clone();
         let loaded = Autoencoder::load(device, config, &mut self.weights).map_err(of_vae)?;
-        let size = [height, width];
-        let tiles = loaded.tiles_within(Half::Decoder, size, self.budget);
+        let tiles = loaded.tiles_within(half, size, self.budget);
         let tiles = tiles.map_err(of_vae)?;
         if let Some(tiles) = &tiles {
             tracing::info!(
@@ -152,8 +196,20 @@ impl Vae {
                 tiles.side
             );
         }
+        Ok((loaded, tiles))
+    }
+
+    /// Loads the decoder for the latents of a model.
+    ///
+    /// # Errors
+    /// Tensors that are missing or do not fit, a budget that is too small, or a device that fails.
+    pub fn decoder(&mut self, device: &Device, io: NetworkIo) -> Result<Pictures> {
+        let [_, height, width] = self.pictures(io)?.image;
+        let size = [height, width];
+        let (loaded, tiles) = self.load(device, Half::Decoder, size)?;
+        let decoder = loaded.decoder(size, 1, tiles);
         Ok(Pictures {
-            decoder: loaded.decoder(size, 1, tiles).map_err(of_vae)?,
+            decoder: decoder.map_err(|e| Failure::from(e).context("--vae"))?,
             scaling: self.config.scaling(),
             latents: Vec::new(),
         })

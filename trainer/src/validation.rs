@@ -59,7 +59,8 @@ pub fn split(
             base,
         });
     }
-    if config.data.kind == Kind::Folder || config.data.split == Split::Test {
+    if matches!(config.data.kind, Kind::Folder | Kind::Latents) || config.data.split == Split::Test
+    {
         return Err(Failure::Input(format!(
             "data.hold_out: got 0, expected a share such as 0.05: log.validation.every_steps = {} needs images that are not \
              trained on",

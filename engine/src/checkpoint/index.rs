@@ -51,6 +51,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Where in its file the values begin; `None` for values that are not in row-major order or cannot be read.
+    pub fn offset(&self) -> Option<u64> {
+        let place = self.place.as_ref().ok()?;
+        place.strides.is_none().then_some(place.start)
+    }
+
     /// Bytes of all values; `None` on overflow.
     pub(super) fn n_bytes(&self) -> Option<u64> {
         let mut sizes = self.shape.iter();

@@ -3,6 +3,7 @@
 use super::{MAX_BATCH, Sampling, field};
 use crate::error::{Error, Result};
 use crate::model::Blueprint;
+use crate::text::count;
 use crate::transport::{GuidanceChannels, Method, Sampler, Step, is_finite_f32, schedule};
 
 impl<M: AsRef<Blueprint>> Sampling<M> {
@@ -28,6 +29,10 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         }
         if let Some((classifier, _)) = &self.classifier {
             field::check_classifier(model, classifier.as_ref())?;
+            model.transport().require_gaussian(
+                "classifier",
+                "a classifier moves the score, which follows from the velocity only with Gaussian noise",
+            )?;
         }
         if let Some((weak, _)) = &self.weak {
             field::check_weak(model, weak.as_ref())?;
@@ -64,7 +69,7 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
         if let Some((key, _)) = guides.iter().find(|(_, is_set)| *is_set) {
             return Err(Error::setting(
                 *key,
-                "got guidance, expected none: a distilled model has that of its teacher",
+                "expected no guidance: a distilled model has that of its teacher",
             ));
         }
         match &self.sampler {
@@ -99,8 +104,9 @@ impl<M: AsRef<Blueprint>> Sampling<M> {
             false => Err(Error::setting(
                 "steps",
                 format!(
-                    "got {} other steps, expected the {n} equal Euler steps that this model was distilled to",
-                    steps.len()
+                    "got {}, expected the {} of Euler that this model was distilled to",
+                    count(steps.len(), "other step"),
+                    count(n, "equal step")
                 ),
             )),
         }

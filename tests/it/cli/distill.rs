@@ -64,7 +64,7 @@ fn a_student_of_one_step_resumes_without_its_teacher() {
         ("sample one --sde euler", "--sde: this model was distilled"),
         (
             "sample one --guidance 2",
-            "--guidance: got guidance, expected none: a distilled model",
+            "--guidance: expected no guidance: a distilled model",
         ),
         (
             "sample one --t-eps-sample 0.1",
@@ -82,7 +82,7 @@ fn a_student_of_one_step_resumes_without_its_teacher() {
         ("train --preset digits-one-step", "--teacher RUN"),
         (
             "train --preset digits-one-step --teacher one",
-            "--teacher: got a model distilled to 1 step, expected",
+            "got a model distilled to 1 step, expected",
         ),
         (
             "train --preset digits-one-step --teacher none",
@@ -157,7 +157,7 @@ fn the_teachers_of_later_stages_are_kept() {
     assert_eq!(done.code, Some(2), "{}", done.stderr);
     assert!(
         done.stderr
-            .contains("--steps: got 2 other steps, expected the 4 equal Euler steps"),
+            .contains("--steps: got 2 other steps, expected the 4 equal steps of Euler"),
         "{}",
         done.stderr
     );

@@ -184,9 +184,9 @@ fn what_snapshots_cannot_make_is_refused() {
     refused(
         "run/step-00000002",
         "--width 0.1",
-        "run/step-00000002: has no snapshots",
+        "run/step-00000002: is a part of a run, expected the run itself: run",
     );
-    refused("nosuch", "--width 0.1", "nosuch: has no snapshots");
+    refused("nosuch", "--width 0.1", "nosuch: is not there");
     let done = run(
         folder,
         "ema run --width 0.1 --out run/snapshots/x.safetensors",

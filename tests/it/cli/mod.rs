@@ -13,6 +13,7 @@ mod gpu;
 mod guides;
 mod init;
 mod input;
+mod latents;
 #[cfg(target_os = "linux")]
 mod memory;
 mod metrics;

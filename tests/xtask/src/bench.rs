@@ -339,7 +339,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Name and number of the processors.
-fn processor() -> String {
+pub fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info
         .lines()

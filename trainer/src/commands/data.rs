@@ -1,14 +1,21 @@
-//! `sit data`: look at data.
+//! `sit data`: look at data, and encode it.
 
-use crate::data::{self, DataConfig};
-use crate::error::Result;
+use super::backend::BackendArg;
+use super::values::whole;
+use crate::config::data_with;
+use crate::data::{self, DataConfig, Kind};
+use crate::encode::{self, Options};
+use crate::error::{Failure, Result};
+use crate::outputs::Outputs;
 use crate::progress::Progress;
+use crate::signals;
 use crate::stdout;
+use crate::vae::Vae;
 use sit_engine::analytic::Points as _;
-use sit_engine::text::count;
+use sit_engine::text::{count, shown};
 use std::path::PathBuf;
 
-/// Look at data.
+/// Look at data, and encode it.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Count classes, sizes and levels of a folder of images or IDX files, and name the files that cannot be read.
@@ -20,6 +27,98 @@ pub enum Command {
         /// for points in the plane.
         path: PathBuf,
     },
+    /// Encode images to latents with an autoencoder, for a model that is trained on them. A command that was stopped goes on where it was.
+    #[command(after_help = ENCODE_EXAMPLES)]
+    Encode(EncodeArgs),
+}
+
+const ENCODE_EXAMPLES: &str = "\
+Examples:
+  sit data encode photos/ --vae sd-vae-ft-ema/ --out latents/ --set data.image_size=256
+  sit data encode photos/ --vae taef2_encoder.pth --out latents/ --set data.image_size=64 --dtype f32
+  sit train --preset SiT-S/2 --set data.path=latents/";
+
+/// The arguments of `sit data encode`.
+#[derive(Debug, clap::Args)]
+pub struct EncodeArgs {
+    /// Folder of images (one subfolder per class, or flat) or of IDX files.
+    path: PathBuf,
+    /// The autoencoder: a folder or a file of diffusers' AutoencoderKL, or TAESD's encoder.
+    #[arg(long, value_name = "FILE")]
+    vae: PathBuf,
+    /// Memory that the autoencoder may take for an image, in MiB; larger images are encoded in tiles that overlap.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    vae_memory: u32,
+    /// Folder of the latents; new or empty, or one in which this command was stopped.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Change how the images are read, as in data.image_size=256; the keys are those of the table data of a configuration.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// How latents are stored.
+    #[arg(long, value_enum, default_value_t = Stored::F16)]
+    dtype: Stored,
+    /// Leave out the mirrored images; the latents can then not be mirrored in training (data.flip).
+    #[arg(long)]
+    no_flips: bool,
+    /// Images of a file [default: as many as 64 MiB hold].
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000))]
+    shard_images: Option<u32>,
+    #[command(flatten)]
+    backend: BackendArg,
+}
+
+/// Types of stored latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Stored {
+    F16,
+    F32,
+}
+
+fn encode(args: &EncodeArgs) -> Result<()> {
+    let mut vae = Vae::open(&args.vae, u64::from(args.vae_memory) << 20)?;
+    let config = data_with(&data::suggest(&args.path)?, &args.set);
+    let config = config.map_err(|e| Failure::Input(e.to_string()))?;
+    if config.kind == Kind::Latents {
+        return Err(Failure::Input(format!(
+            "{}: holds latents already",
+            shown(&args.path)
+        )));
+    }
+    let mut outputs = Outputs::default();
+    outputs.reads_images("PATH", &args.path);
+    outputs.reads("--vae", vae.path());
+    let bar = Progress::shared("reading", "files");
+    let images = data::open(&config, &bar)?;
+    drop(bar);
+    vae.latent(images.shape())?;
+    let device = args.backend.open()?;
+    signals::catch();
+    let options = Options {
+        half: args.dtype == Stored::F16,
+        flips: !args.no_flips,
+        shard_images: args.shard_images.map(|n| n as usize),
+    };
+    let made = encode::encode(&*images, &config, &mut vae, &device, &args.out, options)?;
+    let [z, height, width] = made.latent;
+    let kept = match made.kept {
+        0 => String::new(),
+        n => format!(
+            ", {n} of which {} there already",
+            if n == 1 { "was" } else { "were" }
+        ),
+    };
+    stdout::print(&format!(
+        "{}: {} as latents of {z} x {height} x {width}{} in {}{kept}\n",
+        shown(&args.out),
+        count(made.images, "image"),
+        if args.no_flips {
+            ""
+        } else {
+            ", plain and mirrored,"
+        },
+        count(made.shards, "shard"),
+    ))
 }
 
 /// Runs it.
@@ -27,7 +126,10 @@ pub enum Command {
 /// # Errors
 /// A missing or empty folder, or an invalid IDX file.
 pub fn run(command: &Command) -> Result<()> {
-    let Command::Inspect { path } = command;
+    let path = match command {
+        Command::Inspect { path } => path,
+        Command::Encode(args) => return encode(args),
+    };
     let bar = Progress::shared("reading", "files");
     let asked = DataConfig {
         path: Some(path.clone()),

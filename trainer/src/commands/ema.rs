@@ -101,6 +101,11 @@ fn check(averaged: &Averaged, n_files: usize) -> Result<()> {
         Average::Power { width } => ("--width", width),
         Average::Exponential { decay, .. } => ("--decay", decay),
     };
+    if !residual.is_finite() {
+        return Err(Failure::Input(format!(
+            "{flag}: got {got}, which is no average of several updates"
+        )));
+    }
     Err(Failure::Input(format!(
         "{flag}: got {got}, which {} of snapshots represent with a residual of {:.1} %, expected at most {:.0} %; more snapshots \
          (log.snapshots.every_steps) represent more averages",
@@ -135,6 +140,22 @@ impl Snapshots {
             true => run::steps(&folder)?,
             false => Vec::new(),
         };
+        if !run.exists() {
+            return Err(Failure::Input(format!(
+                "{}: is not there, expected a run",
+                shown(run)
+            )));
+        }
+        let of_run = run
+            .parent()
+            .filter(|parent| parent.join(run::SNAPSHOTS).is_dir());
+        if let (None, Some(parent)) = (steps.last(), of_run) {
+            return Err(Failure::Input(format!(
+                "{}: is a part of a run, expected the run itself: {}",
+                shown(run),
+                shown(parent)
+            )));
+        }
         let Some(&newest) = steps.last() else {
             return Err(Failure::Input(format!(
                 "{}: has no snapshots (a folder {} with step-00001000), expected a run that was trained with \

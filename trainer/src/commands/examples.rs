@@ -166,7 +166,11 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
     if let Some(data) = &recipe.data {
         let top = f32::from(data.max_level) / 127.5 - 1.0;
         let is_dark = x.iter().all(|x| *x <= top + 1e-4);
-        if data.max_level < 255 && is_dark && toy.is_none() && !is_digits(path) {
+        let has_levels = match &source {
+            Source::Npz(archive) => archive.has_levels(),
+            Source::Data(data) => data.has_levels(),
+        };
+        if data.max_level < 255 && is_dark && has_levels && !is_digits(path) {
             return Err(Failure::Input(format!(
                 "{}: no value is above {}, expected 0 to 255 as in every file; the model was trained on {} levels, of which level k is 255 k / {}",
                 shown(path),
@@ -184,7 +188,7 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
         y,
         has_levels: match &source {
             Source::Npz(archive) => archive.has_levels(),
-            Source::Data(_) => toy.is_none(),
+            Source::Data(data) => data.has_levels(),
         },
         toy,
     })
@@ -201,7 +205,7 @@ fn is_digits(path: &Path) -> bool {
     path == Path::new("digits") && !path.exists()
 }
 
-/// Opens a folder of pictures, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
+/// Opens a folder of pictures or latents, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
 /// `split` names the one, else `usual`.
 pub fn dataset(
     path: &Path,
@@ -219,6 +223,9 @@ pub fn dataset(
     }
     let suggested = data::suggest(path)?;
     let bar = Progress::shared("reading", "files");
+    if suggested.kind == Kind::Latents {
+        return Ok(data::open(&suggested, &bar)?);
+    }
     if suggested.kind == Kind::Toy {
         let config = DataConfig {
             split: split.unwrap_or(usual),
@@ -249,7 +256,7 @@ pub fn dataset(
     }
     if !crate::png::is_picture(io.channels()) {
         return Err(Failure::Input(format!(
-            "{}: got pictures, but this model makes latents of {} channels; an .npz file with arr_0 of float32 has them",
+            "{}: got pictures, but this model makes latents of {} channels; a folder that sit data encode has made, or an .npz file with arr_0 of float32, has them",
             shown(path),
             io.channels()
         )));

@@ -110,7 +110,7 @@ fn with_held_out(
     test: impl FnOnce() -> Result<Arc<dyn Dataset>>,
 ) -> Result<Real> {
     let why = match kind {
-        Kind::Folder => "it has no test images".to_owned(),
+        Kind::Folder | Kind::Latents => "it has no test images".to_owned(),
         Kind::Digits | Kind::Idx | Kind::Toy => match test() {
             Ok(held_out) => {
                 return Ok(Real {

@@ -136,6 +136,15 @@ pub fn hint(key: &str, known: &'static [&'static str]) -> String {
         Some((parent, last)) => (&key[..=parent.len()], last),
         None => ("", key),
     };
+    if all().iter().any(|known| known == key) {
+        return format!(
+            "which is a key of another model.family{}",
+            match parent {
+                "model." => String::new(),
+                _ => format!(" or table, not of {}", parent.trim_end_matches('.')),
+            }
+        );
+    }
     named_elsewhere(key).unwrap_or_else(|| suggestion(last, known, parent))
 }
 

@@ -16,6 +16,7 @@ use super::number;
 use super::presets::{preset, published_names};
 use super::value::{KeyError, from_value, suggestion};
 use super::{AUTO, ConfigError, RunConfig};
+use crate::data::DataConfig;
 
 /// A preset's name or a file's path.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,31 @@ impl RunConfig {
             .get_or_insert_with(|| PathBuf::from("runs").join(folder));
         Ok(config)
     }
+}
+
+/// The `[data]` table `data`, changed by `overrides` of its keys (`data.key=value`).
+///
+/// # Errors
+/// [`ConfigError`] for an unknown key, a key of another table, or a value of the wrong type.
+pub fn data_with(data: &DataConfig, overrides: &[String]) -> Result<DataConfig, ConfigError> {
+    let own = Table::try_from(data).map_err(|e| ConfigError::new(e.to_string()))?;
+    let mut table = Table::from_iter([("data".to_owned(), Value::Table(own))]);
+    for text in overrides {
+        if !set_key(text).starts_with("data.") {
+            return Err(ConfigError::new(format!(
+                "--set {}: expected a key of the table data, such as data.image_size=64",
+                shown(text)
+            )));
+        }
+        apply(&mut table, text)?;
+    }
+    let own = table.remove("data").unwrap_or(Value::Table(Table::new()));
+    let changed: DataConfig =
+        from_value(own).map_err(|error| ConfigError::new(format!("data.{error}")))?;
+    changed
+        .check()
+        .map_err(|error| ConfigError::new(error.to_string()))?;
+    Ok(changed)
 }
 
 impl Source<'_> {

@@ -15,7 +15,7 @@ mod tables;
 mod value;
 
 pub use distill::{DistillConfig, DistillMethod};
-pub use load::{Source, set_key};
+pub use load::{Source, data_with, set_key};
 pub use presets::{how_to_install, preset_called, preset_names};
 pub use tables::{
     InitConfig, LogConfig, PreviewConfig, SnapshotConfig, TrainConfig, ValidationConfig, WeightSet,
@@ -238,7 +238,7 @@ impl RunConfig {
                 )
             }
             // The shape is known only when the files are opened.
-            Kind::Idx => Ok(()),
+            Kind::Idx | Kind::Latents => Ok(()),
         }
     }
 

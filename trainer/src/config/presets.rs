@@ -128,14 +128,16 @@ pub(super) fn preset(name: &str) -> Result<(String, Table), ConfigError> {
         let (_, text) = text.expect("a test reads the configurations of all published models");
         let mut table = parse(text);
         let size = Dit::preset(&name).map_or(0, |size| size.input_size);
-        for (part, key, value) in [
-            ("model", "preset", Value::String(name.clone())),
-            ("model", "input_size", Value::Integer(size as i64)),
-            ("data", "image_size", Value::Integer(size as i64)),
-        ] {
-            if let Some(Value::Table(part)) = table.get_mut(part) {
-                part.insert(key.to_owned(), value);
-            }
+        let size = Value::Integer(size as i64);
+        if let Some(Value::Table(model)) = table.get_mut("model") {
+            model.insert("preset".to_owned(), Value::String(name.clone()));
+            model.insert("input_size".to_owned(), size.clone());
+        }
+        // Latents have the size that they were encoded with.
+        if let Some(Value::Table(data)) = table.get_mut("data")
+            && data.contains_key("image_size")
+        {
+            data.insert("image_size".to_owned(), size);
         }
         return Ok((name, table));
     }

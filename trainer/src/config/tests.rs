@@ -74,17 +74,21 @@ fn the_published_sizes_by_either_name() {
             Some(Path::new("runs/sit-xl-2"))
         );
     }
-    let images = ["model.channels=3", "model.n_classes=0", "data.path=x"];
-    preset("SiT-B/4", &images).unwrap().validate().unwrap();
-    let latents = preset("SiT-B/4", &["data.path=x"])
+    let latents = ["data.path=x"];
+    preset("SiT-B/4", &latents).unwrap().validate().unwrap();
+    let of_images = ["data.path=x", "data.kind=folder", "data.image_size=32"];
+    let message = preset("SiT-B/4", &of_images)
         .unwrap()
         .validate()
         .unwrap_err()
         .to_string();
     assert!(
-        latents.starts_with("model.channels: got 4, expected 3, the channels of the images of "),
-        "{latents}"
+        message.starts_with("model.channels: got 4, expected 3, the channels of the images of "),
+        "{message}"
     );
+    let images = ["model.channels=3", "model.n_classes=0"];
+    let images = [&of_images[..], &images].concat();
+    preset("SiT-B/4", &images).unwrap().validate().unwrap();
 }
 
 #[test]

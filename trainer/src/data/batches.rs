@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sit_engine::rng::{Stream, permutation, uniform};
 
-use super::{BaseData, DataError, Dataset, Use};
+use super::{BaseData, DataError, Dataset, Draw, Use};
 
 /// One batch of images and labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,17 +74,18 @@ impl Batches {
     /// Those of [`Dataset::read`].
     pub fn at(&mut self, first: u64) -> Result<Batch, DataError> {
         let BatchConfig { seed, batch, flip } = self.config;
-        let [channels, height, width] = self.dataset.shape();
-        let image_size = channels * height * width;
+        let image_size = self.dataset.shape().iter().product();
         let mut x1 = vec![0.0; batch * image_size];
         let mut y = Vec::with_capacity(batch);
         let mut own = Vec::with_capacity(batch);
         for (image, n) in x1.chunks_exact_mut(image_size).zip(first..) {
             let index = self.index(n);
-            self.dataset.read(index, image)?;
-            if flip && uniform(seed, Stream::Flip, 0, n) < 0.5 {
-                image.chunks_exact_mut(width).for_each(<[f32]>::reverse);
-            }
+            let draw = Draw {
+                seed,
+                number: n,
+                mirrored: flip && uniform(seed, Stream::Flip, 0, n) < 0.5,
+            };
+            self.dataset.draw(index, draw, image)?;
             y.push(self.dataset.label(index));
             own.push(index);
         }

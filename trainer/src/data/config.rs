@@ -19,6 +19,8 @@ pub enum Kind {
     Idx,
     /// A folder of PNG, JPEG and WebP images: one subfolder per class, or flat for unconditional data.
     Folder,
+    /// A folder of latents that `sit data encode` has made.
+    Latents,
     /// Points in the plane as images of one pixel and two channels: `path = "toy:moons"` and the like.
     Toy,
 }
@@ -29,6 +31,7 @@ impl Display for Kind {
             Kind::Digits => "digits",
             Kind::Idx => "idx",
             Kind::Folder => "folder",
+            Kind::Latents => "latents",
             Kind::Toy => "toy",
         })
     }
@@ -60,9 +63,9 @@ pub enum ClassOrder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `"digits"`, `"idx"`, `"folder"` or `"toy"`.
+    /// `"digits"`, `"idx"`, `"folder"`, `"latents"` or `"toy"`.
     pub kind: Kind,
-    /// The folder; required for `idx` and `folder`. For `toy` its name, `toy:moons`, `toy:rings` and so on.
+    /// The folder; required for `idx`, `folder` and `latents`. For `toy` its name, `toy:moons`, `toy:rings` and so on.
     pub path: Option<PathBuf>,
     /// The folder that a relative `path` starts from, relative to the run's folder. A run records the folder that it is started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +168,14 @@ impl DataConfig {
         }
     }
 
+    /// Its kind and path, as in `folder photos`.
+    pub fn described(&self) -> String {
+        match &self.path {
+            Some(path) => format!("{} {}", self.kind, shown(path)),
+            None => self.kind.to_string(),
+        }
+    }
+
     /// Sets the defaults of a new run that older runs did not have. A saved run without these keys keeps the order and the
     /// orientation it was trained with.
     pub fn settle(&mut self) {
@@ -189,7 +200,7 @@ impl DataConfig {
             (
                 "path",
                 self.path.is_some(),
-                &[Kind::Idx, Kind::Folder, Kind::Toy][..],
+                &[Kind::Idx, Kind::Folder, Kind::Latents, Kind::Toy][..],
             ),
             ("count", self.count.is_some(), &[Kind::Toy]),
             (
@@ -273,6 +284,7 @@ impl DataConfig {
     pub(super) fn required_path(&self) -> Result<&Path, DataError> {
         let expected = match self.kind {
             Kind::Toy => "a toy such as toy:moons",
+            Kind::Latents => "the folder with the latents",
             _ => "the folder with the images",
         };
         self.path

@@ -39,7 +39,9 @@ pub async fn open_files(
 ) -> Result<InMemory, DataError> {
     config.check()?;
     match config.kind {
-        kind @ (Kind::Digits | Kind::Toy) => Err(DataError::config("kind", kind, "folder or idx")),
+        kind @ (Kind::Digits | Kind::Latents | Kind::Toy) => {
+            Err(DataError::config("kind", kind, "folder or idx"))
+        }
         Kind::Folder => images(config, files, progress).await,
         Kind::Idx => pair(config, files),
     }

@@ -1,8 +1,9 @@
-//! Images and labels to train on: the embedded digits, IDX files, image folders, points in the plane, and the loader that batches them.
+//! Images and labels to train on: the embedded digits, IDX files, image folders, latents, points in the plane, and the loader that batches
+//! them.
 //!
 //! Every data set yields `[C, H, W]` f32 images in [-1, 1], `x = 2 · level / max_level - 1` with integer levels
-//! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`]. Points have no levels, and reach a
-//! little beyond [-1, 1].
+//! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`]. Points and latents have no levels,
+//! and reach beyond [-1, 1].
 
 mod base;
 mod batches;
@@ -24,6 +25,8 @@ mod jpeg;
 mod knn;
 #[cfg(not(target_arch = "wasm32"))]
 mod labels;
+#[cfg(not(target_arch = "wasm32"))]
+mod latents;
 #[cfg(not(target_arch = "wasm32"))]
 mod listing;
 #[cfg(not(target_arch = "wasm32"))]
@@ -47,6 +50,8 @@ pub use error::{BadFile, DataError};
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{ChannelStats, Report, inspect};
 pub use knn::Knn;
+#[cfg(not(target_arch = "wasm32"))]
+pub use latents::{About, LATENTS, Latents, ShardAbout, VERSION};
 #[cfg(not(target_arch = "wasm32"))]
 pub use loader::Loader;
 pub use memory::InMemory;
@@ -77,6 +82,11 @@ pub trait Dataset: Send + Sync {
     /// The brightest level of the source; see the module's equation.
     fn max_level(&self) -> u8;
 
+    /// Whether the values are levels; those of points and latents are not.
+    fn has_levels(&self) -> bool {
+        true
+    }
+
     /// The number of classes, 0 for unconditional data.
     fn n_classes(&self) -> usize;
 
@@ -98,6 +108,19 @@ pub trait Dataset: Send + Sync {
     /// [`DataError::Changed`] if the image is decoded on the fly and its file is no longer readable.
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError>;
 
+    /// Writes what a training sees of image `index`: the image, mirrored if asked.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    fn draw(&self, index: usize, draw: Draw, image: &mut [f32]) -> Result<(), DataError> {
+        self.read(index, image)?;
+        if draw.mirrored {
+            let [_, _, width] = self.shape();
+            image.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+        }
+        Ok(())
+    }
+
     /// Whether each image is paired with noise of its own; else noise is drawn.
     fn is_paired(&self) -> bool {
         false
@@ -108,6 +131,17 @@ pub trait Dataset: Send + Sync {
 
     /// Where image `index` comes from, for messages: a path, or a file and a number.
     fn item_name(&self, index: usize) -> String;
+}
+
+/// A sample of a training. What is random in it is a function of the seed and its number.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    /// The key of the training's random numbers.
+    pub seed: u64,
+    /// The number of the sample.
+    pub number: u64,
+    /// Whether the image is mirrored.
+    pub mirrored: bool,
 }
 
 /// Opens the data that `config` describes. All images of a folder are decoded once, except those in the disk cache, so that bad
@@ -130,8 +164,10 @@ pub fn open(config: &DataConfig, progress: Progress) -> Result<Arc<dyn Dataset>,
         Kind::Idx => Arc::new(idx::open(config)?),
         #[cfg(not(target_arch = "wasm32"))]
         Kind::Folder => Arc::new(folder::Folder::open(config, progress)?),
+        #[cfg(not(target_arch = "wasm32"))]
+        Kind::Latents => Arc::new(Latents::open(config)?),
         #[cfg(target_arch = "wasm32")]
-        Kind::Folder | Kind::Idx => {
+        Kind::Folder | Kind::Idx | Kind::Latents => {
             let _ = progress;
             let expected = "digits; a browser opens no folders, see open_files";
             return Err(DataError::config("kind", config.kind, expected));

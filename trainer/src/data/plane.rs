@@ -141,6 +141,10 @@ impl Dataset for Plane {
         255
     }
 
+    fn has_levels(&self) -> bool {
+        false
+    }
+
     fn n_classes(&self) -> usize {
         self.n_classes
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, Draw};
 use sit_engine::text::count;
 
 /// Some images of a data set, in order.
@@ -44,6 +44,10 @@ impl Dataset for Subset {
         self.data.max_level()
     }
 
+    fn has_levels(&self) -> bool {
+        self.data.has_levels()
+    }
+
     fn n_classes(&self) -> usize {
         self.data.n_classes()
     }
@@ -58,6 +62,10 @@ impl Dataset for Subset {
 
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
         self.data.read(self.index(index), image)
+    }
+
+    fn draw(&self, index: usize, draw: Draw, image: &mut [f32]) -> Result<(), DataError> {
+        self.data.draw(self.index(index), draw, image)
     }
 
     fn item_name(&self, index: usize) -> String {

@@ -24,6 +24,13 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
             ..DataConfig::digits()
         });
     }
+    if super::About::read(path)?.is_some() {
+        return Ok(DataConfig {
+            kind: Kind::Latents,
+            path: Some(path.to_owned()),
+            ..DataConfig::digits()
+        });
+    }
     let metadata = std::fs::metadata(path).map_err(|source| super::DataError::io(path, source))?;
     if metadata.is_file() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

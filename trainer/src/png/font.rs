@@ -69,14 +69,21 @@ fn rows(letter: char) -> &'static [u8; HEIGHT] {
     &known.unwrap_or(unknown).1
 }
 
+/// Letters that reach below the line, by one row of pixels.
+const LOW: &str = "gjpqy";
+
 /// The pixels (column, row) of a line of text, from its upper left corner.
 pub fn pixels(text: &str) -> impl Iterator<Item = (usize, usize)> {
     text.chars().enumerate().flat_map(|(i, letter)| {
-        let pixels = rows(letter).iter().enumerate().flat_map(|(row, bits)| {
-            (0..5)
-                .filter(move |column| bits >> (4 - column) & 1 == 1)
-                .map(move |column| (column, row))
-        });
+        let low = usize::from(LOW.contains(letter.to_ascii_lowercase()));
+        let pixels = rows(letter)
+            .iter()
+            .enumerate()
+            .flat_map(move |(row, bits)| {
+                (0..5)
+                    .filter(move |column| bits >> (4 - column) & 1 == 1)
+                    .map(move |column| (column, row + low))
+            });
         pixels.map(move |(column, row)| (i * ADVANCE + column, row))
     })
 }

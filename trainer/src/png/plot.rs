@@ -39,6 +39,8 @@ pub struct Line {
 pub struct Panel {
     /// What y is.
     pub name: String,
+    /// The largest value that y can have.
+    pub most: Option<f64>,
     /// The same ones in each panel of a plot.
     pub lines: Vec<Line>,
 }
@@ -116,7 +118,7 @@ impl Plot {
         }
         // Room on either side, also for a single x.
         let x = [first.ln() - 0.15, last.ln() + 0.15];
-        let y_ticks = ticks(range(&mut points().map(|point| point[1])));
+        let y_ticks = ticks_until(range(&mut points().map(|point| point[1])), panel.most);
         let y = [y_ticks[0], y_ticks[y_ticks.len() - 1]];
         let frame = Frame { top, x, y };
         for &tick in &y_ticks {
@@ -230,6 +232,19 @@ fn ticks([lo, hi]: [f64; 2]) -> Vec<f64> {
     (0..=n).map(|i| (first + i as f64) * step).collect()
 }
 
+/// The same up to a largest value.
+fn ticks_until([lo, hi]: [f64; 2], most: Option<f64>) -> Vec<f64> {
+    let mut all = ticks([lo, hi]);
+    let Some(most) = most else {
+        return all;
+    };
+    all.retain(|tick| *tick <= most);
+    match all.len() {
+        0 | 1 => vec![most - 0.1 * most.abs().max(1.0), most],
+        _ => all,
+    }
+}
+
 /// A number with at most three digits after the point.
 fn number(x: f64) -> String {
     ((x * 1e3).round() / 1e3).to_string()
@@ -243,6 +258,8 @@ mod tests {
     fn ticks_are_round_and_enclose_the_range() {
         assert_eq!(ticks([0.3, 4.1]), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(ticks([90.0, 99.0]), [90.0, 92.0, 94.0, 96.0, 98.0, 100.0]);
+        assert_eq!(ticks_until([100.0, 100.0], Some(100.0)), [90.0, 100.0]);
+        assert_eq!(ticks_until([90.0, 99.0], Some(100.0)), ticks([90.0, 99.0]));
         for range in [[5.0, 5.0], [0.0, 0.0], [1e-9, 3.0], [-2.0, 7e5]] {
             let ticks = ticks(range);
             assert!((2..10).contains(&ticks.len()), "{ticks:?}");
@@ -262,6 +279,7 @@ mod tests {
         ];
         let panel = Panel {
             name: "y".into(),
+            most: None,
             lines,
         };
         let plot = Plot::new("x", &[panel]);
@@ -278,6 +296,7 @@ mod tests {
         // Nothing to draw is no panic.
         let empty = Panel {
             name: "y".into(),
+            most: None,
             lines: Vec::new(),
         };
         assert!(Plot::new("x", &[empty]).png().starts_with(b"\x89PNG"));

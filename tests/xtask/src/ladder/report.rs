@@ -62,12 +62,13 @@ const CROSS: [[&str; 3]; 8] = [
 /// Everything that ladder.md says.
 pub fn markdown(results: &Results<'_>, args: &Args) -> Result<String> {
     let mut lines = vec![format!(
-        "{}: the preset `digits` at {}, {} steps of 64 images, seeds: {}; mean ± deviation over the seeds. The distance is the Frechet distance \
+        "{}, {}: the preset `digits` at {}, {} steps of 64 images, seeds: {}; mean ± deviation over the seeds. The distance is the Frechet distance \
          of {} samples from the real digits in the features of a classifier that `sit sweep` trains ({}); it is no FID. Passes are those of the network for an image. Agreement is \
          the share of samples that are of the class asked for. NLL is in bits per dimension of the held-out digits of 17 levels, along the ODE, \
          for DDPM, too. Published are FID-50K of SiT-B/2 on ImageNet 256x256 after 400 thousand steps, with 250 evaluations and without guidance \
          (SiT, arXiv 2401.08740), and the NLL of talks of SiT's authors, whose unit is not stated.",
         study::today(),
+        crate::bench::processor(),
         plan::size(),
         args.steps,
         args.seeds,

@@ -11,10 +11,11 @@ use anyhow::{Context, Result};
 /// Everything that scaling.md says.
 pub fn markdown(results: &[Measured], args: &Args, judge: &Judge) -> Result<String> {
     let mut lines = vec![format!(
-        "{}: the preset `digits` at depth 4 with heads of 16 values, {} steps of 64 images at a constant learning rate, seeds: {}; mean ± deviation over the seeds. \
+        "{}, {}: the preset `digits` at depth 4 with heads of 16 values, {} steps of 64 images at a constant learning rate, seeds: {}; mean ± deviation over the seeds. \
          The distance is the Frechet distance of {} samples (ODE, Heun, 16 steps) from the real digits in the features of a classifier that `sit sweep` \
          trains ({}); it is no FID. Work is in multiply-accumulates, which DiT calls flops; that of a training is 3 × forward × batch × steps.\n",
         study::today(),
+        crate::bench::processor(),
         super::plan::step(args, super::plan::CHECKPOINTS),
         args.seeds,
         args.count,

@@ -78,13 +78,14 @@ const TRAINER: Table = &[
         "judge",
         "files data error png config weights progress signals memory sampling",
     ),
+    ("encode", "files data error progress signals vae"),
     (
         "training",
         "host data error config run peak progress signals preview validation init log teacher",
     ),
     (
         "commands",
-        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training",
+        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode",
     ),
     ("cli", "data error progress signals commands"),
 ];

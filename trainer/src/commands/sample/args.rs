@@ -147,6 +147,8 @@ Examples:
   sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
   sit sample SiT-XL-2-256.pt --vae sd-vae-ft-ema/ --classes 207,360 --guidance 4 --guidance-channels 3
+  sit sample runs/digits --classifier runs/digits-classifier --classifier-scale 2
+  sit sample runs/digits-one-step --steps 1
   sit sample runs/digits --index 10 --steps 250 --out image-10.png
   sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors

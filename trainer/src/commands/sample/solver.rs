@@ -17,7 +17,7 @@ use std::str::FromStr;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Solver")]
 pub struct SolverArgs {
-    /// Integrate the probability flow ODE [default: heun]. dopri5, bosh3 and adaptive-heun choose their steps themselves.
+    /// Integrate the probability flow ODE [default: heun]; a student of distillation refuses it. dopri5, bosh3 and adaptive-heun choose their steps themselves.
     #[arg(
         long,
         value_name = "euler|midpoint|heun|heun3|rk4|rk4-38|dopri5|bosh3|adaptive-heun|dpm++2m|unipc",
@@ -54,7 +54,7 @@ pub struct SolverArgs {
     /// Noise levels of --ddpm for a model of another path, 1000 of them [default: linear].
     #[arg(long, value_name = "linear|cosine", requires = "ddpm", conflicts_with_all = ["ode", "sde", "edm"])]
     ddpm_schedule: Option<DdpmSchedule>,
-    /// Steps on the time grid, before an SDE's last one [default: 50, with --sde 250, with --edm 18]. A step evaluates the network once; with heun and
+    /// Steps on the time grid, before an SDE's last one [default: 50, with --sde 250, with --edm 18]; a student has its own. A step evaluates the network once; with heun and
     /// midpoint twice, heun3 three times, rk4 and rk4-38 four times, pc once more for each step of the corrector.
     #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=100_000))]
     steps: Option<u32>,

@@ -145,7 +145,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "Judges")]
     pub data: Option<PathBuf>,
 
-    /// Folder of the table (table.csv, table.md), the plot (plot.png), the arguments (sweep.json) and the classifier (judge.safetensors):
+    /// Folder of the table (table.csv, table.md; evaluations are those of the solver, passes those of the network for an image, with guidance two
+    /// or three for an evaluation), the plot (plot.png), the arguments (sweep.json) and the classifier (judge.safetensors):
     /// empty, new, or that of the same sweep, which goes on.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: PathBuf,
@@ -176,7 +177,7 @@ const EXAMPLES: &str = "\
 Examples:
   sit sweep runs/digits --ode euler,heun --steps 4,8,16,32 --out solvers
   sit sweep runs/digits --guidance 1,1.5,2 --ode heun --steps 8,16,32 --weights ema,raw --out guidance
-  sit sweep runs/digits --ode heun --sde euler --steps 16,64 --diffusion sigma,linear --out noise
+  sit sweep runs/digits --ode heun --sde euler --steps 16,64 --diffusion sigma,sbdm --out noise
   sit sweep runs/digits --guidance 1,1.5 --guidance-interval 0..1,0.2..0.8 --autoguide runs/digits/step-00000600
     --autoguide-scale 1,2 --out guides
   sit sweep digits.safetensors --data digits --metric frechet --judge-model judge.safetensors --out one";

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 const ARGUMENTS: &str = "sweep.json";
 const TABLE: &str = "table.csv";
@@ -297,17 +296,14 @@ fn last_checkpoint(path: &Path) -> PathBuf {
     }
 }
 
-/// The path of a checkpoint from the root, with the size and the time of its weights: what lies there may have been replaced.
+/// The path of a checkpoint from the root, with the checksum of its weights: what lies there may have been replaced.
 fn fingerprint(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let file = match whole.is_dir() {
         true => whole.join(run::MODEL),
         false => whole.clone(),
     };
-    let stamp = fs::metadata(&file).and_then(|data| {
-        let time = data.modified()?.duration_since(UNIX_EPOCH);
-        Ok((data.len(), time.unwrap_or_default().as_nanos()))
-    });
-    let (bytes, nanos) = stamp.unwrap_or_default();
-    format!("{}, {bytes} bytes of {nanos}", shown(whole))
+    // A file that cannot be read is refused when it is opened.
+    let sum = crate::files::checksum(&file).unwrap_or_default();
+    format!("{}, CRC-32C {sum:08x}", shown(whole))
 }

@@ -21,6 +21,7 @@ pub fn plot(rows: &[Row], metrics: &[Metric]) -> Plot {
                 Metric::Agreement => "agreement, %".into(),
                 Metric::Frechet => "Frechet distance".into(),
             },
+            most: (*metric == Metric::Agreement).then_some(100.0),
             lines: lines(rows, &names, metric.name()),
         })
         .collect();

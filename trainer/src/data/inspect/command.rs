@@ -13,7 +13,7 @@ impl Report {
         };
         let mut words = Vec::new();
         match data.kind {
-            Kind::Digits | Kind::Toy => {}
+            Kind::Digits | Kind::Latents | Kind::Toy => {}
             Kind::Folder => {
                 words.push(format!("--preset pictures-32 --set data.path={path}"));
                 // Smaller images keep their size if it is a multiple of the patch; other sizes are enlarged.
