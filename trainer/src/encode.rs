@@ -15,13 +15,15 @@ use sit_engine::shape::Shape;
 use sit_engine::text::shown;
 use std::fs;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 /// The description while shards are missing: a command that was stopped goes on from it.
 const UNFINISHED: &str = "encoding.json";
 
-/// Bytes of a shard at most, but for one image.
+/// Bytes of a shard at most, but for one image; and where another number of images is asked for.
 const SHARD_BYTES: usize = 64 << 20;
+const MOST_SHARD_BYTES: usize = 1 << 30;
 
 /// Images that are read at a time, and their bytes.
 const BATCH: usize = 32;
@@ -75,6 +77,7 @@ pub fn encode(
         autoencoder: shown(vae.path().file_name().unwrap_or(vae.path().as_os_str())),
         weights: format!("{:08x}", files::checksum(vae.path())?),
         source: config.described(),
+        settings: toml::to_string(config).unwrap_or_default(),
         n_classes: data.n_classes(),
         classes: data.class_names().to_vec(),
         shards: Vec::new(),
@@ -82,7 +85,7 @@ pub fn encode(
     begin(out, &about)?;
     let bytes = about.record_bytes() * about.n_flips();
     let most = options.shard_images.unwrap_or(SHARD_BYTES / bytes);
-    let per_shard = most.clamp(1, data.len());
+    let per_shard = most.min(MOST_SHARD_BYTES / bytes).clamp(1, data.len());
     let n_shards = data.len().div_ceil(per_shard);
     let (mut shards, mut kept) = (Vec::new(), 0);
     let mut bar = Progress::new("encoding", "images", 0, data.len() as u64);
@@ -94,7 +97,7 @@ pub fn encode(
             true => {
                 kept += 1;
                 let bytes = fs::read(&path).map_err(FileError::of("read", &path))?;
-                Latents::check_shard(&path, &about, images.len())?;
+                check_kept(data, &about, &path, images.clone())?;
                 bytes
             }
             false => {
@@ -164,7 +167,7 @@ fn write_about(path: &Path, about: &About) -> Result<()> {
 fn shard(
     data: &dyn Dataset,
     about: &About,
-    images: std::ops::Range<usize>,
+    images: Range<usize>,
     encoder: &mut Encoder,
     size: [usize; 2],
     bar: &mut Progress,
@@ -176,6 +179,7 @@ fn shard(
     let batch = (BATCH_BYTES / (4 * len)).clamp(1, BATCH);
     for some in all.chunks(batch) {
         if signals::interrupted() {
+            tracing::info!("stopped; the same command goes on after the shards that are whole");
             return Err(Failure::Interrupted);
         }
         let read = |&index: &usize| {
@@ -204,19 +208,14 @@ fn shard(
                 push(&mut moments, &values, about.half).map_err(|value| {
                     let item = data.item_name(*index);
                     Failure::Run(format!(
-                        "{item}: a latent is {value}, which the file cannot hold"
+                        "{item}: a latent or its log-variance is {value}, which the file cannot hold; f16 holds numbers up to 65504 (--dtype f32)"
                     ))
                 })?;
             }
         }
         bar.set(some.last().map_or(0, |last| *last as u64 + 1), String::new);
     }
-    let root = data.name().trim_end_matches('/').to_owned() + "/";
-    let name = |index: usize| {
-        let name = data.item_name(index).replace('\\', "/");
-        shown(name.strip_prefix(&root).unwrap_or(&name))
-    };
-    let names: Vec<String> = images.clone().map(name).collect();
+    let names: Vec<String> = images.clone().map(|index| name(data, index)).collect();
     let names = names.join("\n");
     let [channels, height, width] = about.latent;
     let n = images.len();
@@ -245,6 +244,28 @@ fn shard(
     }
     bytes.extend(names.as_bytes());
     Ok(bytes)
+}
+
+/// The name of an image below the folder of the data.
+fn name(data: &dyn Dataset, index: usize) -> String {
+    let plain = |text: &str| text.replace('\\', "/");
+    let root = plain(data.name()).trim_end_matches('/').to_owned() + "/";
+    let name = plain(&data.item_name(index));
+    shown(name.strip_prefix(&root).unwrap_or(&name))
+}
+
+/// Refuses a shard that an earlier call has made of other images.
+fn check_kept(data: &dyn Dataset, about: &About, path: &Path, images: Range<usize>) -> Result<()> {
+    let (labels, names) = Latents::check_shard(path, about, images.len())?;
+    let found = labels.into_iter().zip(names);
+    let wanted = images.map(|index| (data.label(index), name(data, index).into_boxed_str()));
+    match found.eq(wanted) {
+        true => Ok(()),
+        false => Err(Failure::Input(format!(
+            "{}: has other images than the data has now; choose another --out",
+            shown(path)
+        ))),
+    }
 }
 
 /// Appends values as they are stored.

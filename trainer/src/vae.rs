@@ -93,8 +93,16 @@ impl Vae {
         let mut config = recognize(&weights).map_err(|e| Failure::from(e).context("--vae"))?;
         if let (AutoencoderConfig::Kl(kl), Some(found)) = (&mut config, beside(&file)?) {
             kl.groups = found.norm_num_groups.unwrap_or(kl.groups);
-            kl.scale = found.scaling_factor.unwrap_or(kl.scale);
-            kl.shift = found.shift_factor.unwrap_or(kl.shift);
+            // diffusers' defaults.
+            kl.scale = found.scaling_factor.unwrap_or(0.18215);
+            kl.shift = found.shift_factor.unwrap_or(0.0);
+        } else if let AutoencoderConfig::Kl(kl) = &config {
+            tracing::info!(
+                "--vae: no config.json beside {}: scale {} and shift {} of the latents are assumed",
+                shown(&file),
+                kl.scale,
+                kl.shift
+            );
         }
         config
             .validate()

@@ -1,10 +1,10 @@
 //! An autoencoder with its weights on a device.
 
 use super::programs::{self, Source};
-use super::weights::{Weights, load};
+use super::weights::{Weights, load, names};
 use super::{AutoencoderConfig, Decoder, Encoder, Half, Tiles};
 use crate::backend::Device;
-use crate::checkpoint::Reader;
+use crate::checkpoint::{Reader, shown};
 use crate::error::{Error, Result};
 use std::io::{Read, Seek};
 
@@ -34,6 +34,23 @@ impl Autoencoder {
         let decoder = load(device, &config, Half::Decoder, reader)?;
         if encoder.is_none() && decoder.is_none() {
             return reader.refuse("has neither an encoder nor a decoder of an autoencoder");
+        }
+        // Blocks that are not known, such as attention in levels, would be left out.
+        let own = |half| -> Result<Vec<String>> {
+            let specs = config.params(half)?.into_iter();
+            Ok(specs.flat_map(|spec| names(half, &spec.name)).collect())
+        };
+        let known = [own(Half::Encoder)?, own(Half::Decoder)?].concat();
+        let is_of_half = |name: &str| name.starts_with("encoder.") || name.starts_with("decoder.");
+        let unknown = reader
+            .tensors()
+            .map(|(name, _)| name)
+            .find(|name| is_of_half(name) && !known.iter().any(|known| known == name));
+        if let Some(name) = unknown {
+            return reader.refuse(format_args!(
+                "has {}, which the autoencoder that is known here has not",
+                shown(name)
+            ));
         }
         Ok(Autoencoder {
             config,

@@ -93,7 +93,7 @@ fn tiny<R: Read + Seek>(reader: &Reader<R>) -> Option<TinyAutoencoder> {
     let (width, latent_channels, has_pool) = match encoder {
         Some(first) => (
             first[0],
-            find(Half::Encoder, "encoder.14.weight")?[0],
+            find(Half::Encoder, "encoder.14.weight").filter(|shape| shape.len() == 4)?[0],
             find(Half::Encoder, "encoder.11.pool.0.weight").is_some(),
         ),
         None => {

@@ -57,6 +57,11 @@ fn shards_have_the_latents_of_the_images_and_are_made_once() {
         text.contains("12 images as latents of 32 x 2 x 2, plain and mirrored, in 3 shards"),
         "{text}"
     );
+    let text = run_ok(folder, "data inspect latents");
+    assert!(
+        text.contains("latents of 12 images of folder pictures, 2 classes"),
+        "{text}"
+    );
     let shard = |n: usize| format!("shard-{n:05}-of-00003.safetensors");
     let tensors: Vec<_> = (0..3)
         .map(|n| read(&folder.join("latents").join(shard(n))))
@@ -130,15 +135,21 @@ fn shards_have_the_latents_of_the_images_and_are_made_once() {
             "{file:?}"
         );
     }
+    fs::create_dir(folder.join("taken")).unwrap();
+    fs::write(folder.join("taken/file"), "x").unwrap();
     for (out, expected) in [
         ("latents", "holds latents already"),
-        ("pictures", "holds other files"),
+        ("taken", "holds other files"),
+        ("pictures", "lies in the folder of the images"),
+        ("pictures/latents", "lies in the folder of the images"),
+        ("other --set data.flip=true", "data.flip: is of a training"),
     ] {
-        let before = tree(&folder.join(out));
-        let refused = run(folder, &encode(&format!("--out {out}")));
+        let (out, more) = out.split_once(' ').unwrap_or((out, ""));
+        let before = tree(folder);
+        let refused = run(folder, &encode(&format!("--out {out} {more}")));
         assert_eq!(refused.code, Some(2), "{}", refused.stderr);
         assert!(refused.stderr.contains(expected), "{}", refused.stderr);
-        assert!(tree(&folder.join(out)) == before);
+        assert!(tree(folder) == before);
     }
 }
 

@@ -3,9 +3,10 @@
 use super::backend::BackendArg;
 use super::values::whole;
 use crate::config::data_with;
-use crate::data::{self, DataConfig, Kind};
+use crate::data::{self, About, DataConfig, Kind};
 use crate::encode::{self, Options};
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::outputs::Outputs;
 use crate::progress::Progress;
 use crate::signals;
@@ -13,7 +14,8 @@ use crate::stdout;
 use crate::vae::Vae;
 use sit_engine::analytic::Points as _;
 use sit_engine::text::{count, shown};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Look at data, and encode it.
 #[derive(Debug, clap::Subcommand)]
@@ -62,10 +64,32 @@ pub struct EncodeArgs {
     #[arg(long)]
     no_flips: bool,
     /// Images of a file [default: as many as 64 MiB hold].
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1..=100_000))]
     shard_images: Option<u32>,
     #[command(flatten)]
     backend: BackendArg,
+}
+
+/// What a folder of latents holds.
+fn latents(path: &Path, about: &About) -> String {
+    let n: usize = about.shards.iter().map(|shard| shard.images).sum();
+    let ([z, h, w], [c, height, width]) = (about.latent, about.image);
+    format!(
+        "{}: latents of {} of {}, {}\n{z} x {h} x {w}, of {c} x {height} x {width} pixels by {}{}, in {}\ntrain on them with: sit train --preset SiT-S/2 \
+         --set data.path={} --set model.channels={z} --set model.input_size={h} --set model.n_classes=auto\n",
+        shown(path),
+        count(n, "image"),
+        about.source,
+        count(about.n_classes, "class"),
+        about.autoencoder,
+        if about.flips {
+            ", plain and mirrored"
+        } else {
+            ""
+        },
+        count(about.shards.len(), "shard"),
+        shown(path),
+    )
 }
 
 /// Types of stored latents.
@@ -79,6 +103,22 @@ fn encode(args: &EncodeArgs) -> Result<()> {
     let mut vae = Vae::open(&args.vae, u64::from(args.vae_memory) << 20)?;
     let config = data_with(&data::suggest(&args.path)?, &args.set);
     let config = config.map_err(|e| Failure::Input(e.to_string()))?;
+    for (key, is_set) in [("hold_out", config.hold_out != 0.0), ("flip", config.flip)] {
+        if is_set {
+            return Err(Failure::Input(format!(
+                "--set data.{key}: is of a training on the latents; all images are encoded"
+            )));
+        }
+    }
+    let (own, out) = (fs::canonicalize(&args.path), std::path::absolute(&args.out));
+    if let (Ok(own), Ok(out)) = (own, out)
+        && out.starts_with(&own)
+    {
+        return Err(Failure::Input(format!(
+            "--out: {}: lies in the folder of the images",
+            shown(&args.out)
+        )));
+    }
     if config.kind == Kind::Latents {
         return Err(Failure::Input(format!(
             "{}: holds latents already",
@@ -150,6 +190,21 @@ pub fn run(command: &Command) -> Result<()> {
             toy.about(),
             count(n_classes, "class")
         ));
+    }
+    if let Some(about) = About::read(&path)? {
+        drop(bar);
+        for shard in &about.shards {
+            let file = path.join(&shard.file);
+            let sum = files::checksum(&file)?;
+            if sum != shard.crc32c {
+                return Err(Failure::Input(format!(
+                    "{}: got the checksum {sum:08x}, expected {:08x}: it was changed or broken",
+                    shown(&file),
+                    shard.crc32c
+                )));
+            }
+        }
+        return stdout::print(&latents(&path, &about));
     }
     let report = data::inspect(&path, &bar)?;
     drop(bar);

@@ -4,151 +4,20 @@
 //! `label` i64 `[n]` and `names`, the images' names as lines of UTF-8. `flips` is 2 when the mirrored images are encoded, too; `m` is 2, the mean and the logarithm of the variance, or 1,
 //! the mean. Shards are read where an image is needed, so that they may be larger than the memory.
 
+mod about;
+
+pub use about::{About, LATENTS, ShardAbout, VERSION};
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use half::f16;
-use serde::{Deserialize, Serialize};
 use sit_engine::checkpoint::{Dtype, Reader};
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::text::{count, shown};
 
-use super::{DataConfig, DataError, Dataset, Draw, classes};
-
-/// The file that describes a folder of latents.
-pub const LATENTS: &str = "latents.json";
-
-/// To be changed with the format.
-pub const VERSION: u32 = 1;
-
-/// The most bytes of [`LATENTS`].
-const MAX_ABOUT_BYTES: u64 = 64 << 20;
-
-/// What the shards hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct About {
-    /// [`VERSION`].
-    pub version: u32,
-    /// `[Z, h, w]` of a latent.
-    pub latent: [usize; 3],
-    /// `[C, H, W]` of the images that were encoded.
-    pub image: [usize; 3],
-    /// Whether the mirrored images are encoded, too.
-    pub flips: bool,
-    /// Whether there are variances.
-    pub variances: bool,
-    /// Whether values are stored as f16, else as f32.
-    pub half: bool,
-    /// A model sees `(z - shift) scale`.
-    pub scale: f64,
-    /// The shift of that.
-    pub shift: f64,
-    /// The name of the autoencoder's file.
-    pub autoencoder: String,
-    /// CRC-32C of that file, in hexadecimal digits.
-    pub weights: String,
-    /// The data that was encoded.
-    pub source: String,
-    /// The number of classes; 0 for unconditional data.
-    pub n_classes: usize,
-    /// Their names, as many as are known.
-    pub classes: Vec<String>,
-    /// The files, in the order of the images.
-    pub shards: Vec<ShardAbout>,
-}
-
-/// A file of latents.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShardAbout {
-    /// Its name.
-    pub file: String,
-    /// Its images.
-    pub images: usize,
-    /// CRC-32C of the file.
-    pub crc32c: u32,
-}
-
-impl About {
-    /// Reads the description of a folder; `None` if it has none.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is of another form.
-    pub fn read(folder: &Path) -> Result<Option<Self>, DataError> {
-        // The path may be that of a file.
-        if !folder.is_dir() {
-            return Ok(None);
-        }
-        let path = folder.join(LATENTS);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(DataError::io(&path, e)),
-        };
-        let mut text = String::new();
-        let mut some = file.take(MAX_ABOUT_BYTES);
-        some.read_to_string(&mut text)
-            .map_err(|e| DataError::io(&path, e))?;
-        let about: About = serde_json::from_str(&text)
-            .map_err(|e| DataError::content(&path, e.to_string(), "the description of latents"))?;
-        about.check(&path)?;
-        Ok(Some(about))
-    }
-
-    fn check(&self, path: &Path) -> Result<(), DataError> {
-        let refuse = |got: String, expected: &str| Err(DataError::content(path, got, expected));
-        if self.version != VERSION {
-            let expected = format!("version {VERSION}");
-            return refuse(format!("version {}", self.version), &expected);
-        }
-        let is_size = |n: &usize| (1..=1 << 14).contains(n);
-        if !self.latent.iter().all(is_size) {
-            return refuse(format!("latents {:?}", self.latent), "sizes of 1 to 16384");
-        }
-        let finite = self.scale.is_finite() && self.shift.is_finite();
-        if !finite || self.scale == 0.0 {
-            let got = format!("scale {} and shift {}", self.scale, self.shift);
-            return refuse(got, "finite numbers, and no scale of 0");
-        }
-        if self.shards.is_empty() || self.shards.iter().any(|shard| shard.images == 0) {
-            return refuse("no shard, or an empty one".into(), "shards with images");
-        }
-        let is_plain = |name: &str| {
-            Path::new(name).components().count() == 1
-                && !name.contains(['/', '\\', ':'])
-                && name != ".."
-        };
-        match self.shards.iter().find(|shard| !is_plain(&shard.file)) {
-            Some(shard) => refuse(
-                format!("the file {}", shown(&shard.file)),
-                "files of the same folder",
-            ),
-            None => Ok(()),
-        }
-    }
-
-    /// Moments of an image: mean alone, or also the variance.
-    pub fn n_moments(&self) -> usize {
-        1 + usize::from(self.variances)
-    }
-
-    /// Encoded versions of an image.
-    pub fn n_flips(&self) -> usize {
-        1 + usize::from(self.flips)
-    }
-
-    /// Bytes of the moments of one version of an image.
-    pub fn record_bytes(&self) -> usize {
-        self.n_moments() * self.latent_len() * if self.half { 2 } else { 4 }
-    }
-
-    fn latent_len(&self) -> usize {
-        self.latent.iter().product()
-    }
-}
+use super::{DataConfig, DataError, Dataset, Draw};
 
 /// Latents as data.
 pub struct Latents {
@@ -160,10 +29,9 @@ pub struct Latents {
     labels: Vec<u32>,
 }
 
-/// An open shard.
+/// A shard whose header has been read.
 struct Shard {
     path: PathBuf,
-    file: Mutex<File>,
     /// The number of its first image among all.
     first: usize,
     /// Names of its images, below the folder that was encoded.
@@ -181,12 +49,17 @@ impl Latents {
     /// That with the images' names.
     pub const NAMES: &str = "names";
 
-    /// Checks that a file is a shard of so many images.
+    /// Checks that a file is a shard of so many images, and returns their labels and names.
     ///
     /// # Errors
     /// A file that cannot be read or is of another form.
-    pub fn check_shard(path: &Path, about: &About, images: usize) -> Result<(), DataError> {
-        Shard::open(path, about, images, 0).map(drop)
+    pub fn check_shard(
+        path: &Path,
+        about: &About,
+        images: usize,
+    ) -> Result<(Vec<u32>, Vec<Box<str>>), DataError> {
+        let (shard, labels) = Shard::open(path, about, images, 0)?;
+        Ok((labels, shard.names))
     }
 
     /// Opens the folder and all of its shards.
@@ -216,16 +89,18 @@ impl Latents {
                 "false: the mirrored images were not encoded",
             ));
         }
-        let source = folder.join(LATENTS);
-        let names = match config.n_classes {
-            Some(0) => Vec::new(),
+        let n_classes = about.classes_for(config, folder)?;
+        if n_classes == 0 {
+            labels.fill(0);
+        }
+        let class_names = match n_classes {
+            0 => Vec::new(),
             _ => about.classes.clone(),
         };
-        let numbered = classes::number(&mut labels, names, config, &source)?;
         Ok(Latents {
             name: shown(folder),
-            n_classes: numbered.n,
-            class_names: numbered.names,
+            n_classes,
+            class_names,
             about,
             shards,
             labels,
@@ -279,6 +154,17 @@ impl Shard {
             .offset()
             .ok_or_else(|| refuse("moments that are not stored in one piece".into()))?;
         let labels = reader.read_labels(Latents::LABEL).map_err(of_reader)?;
+        if let Some(label) = labels
+            .iter()
+            .find(|label| **label as usize >= about.n_classes.max(1))
+        {
+            let expected = format!("labels of {}", count(about.n_classes, "class"));
+            return Err(DataError::content(
+                path,
+                format!("the label {label}"),
+                expected,
+            ));
+        }
         if labels.len() != images {
             return Err(DataError::content(
                 path,
@@ -300,7 +186,6 @@ impl Shard {
         let shard = Shard {
             names,
             path: path.to_owned(),
-            file: Mutex::new(open()?),
             first,
             at,
             dtype: entry.dtype,
@@ -312,14 +197,14 @@ impl Shard {
     fn values(&self, record: usize, len: usize) -> Result<Vec<f32>, DataError> {
         let size = if self.dtype == Dtype::F16 { 2 } else { 4 };
         let mut bytes = vec![0; len * size];
-        {
-            let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
-            let at = self.at + (record * len * size) as u64;
-            file.seek(SeekFrom::Start(at))
-                .and_then(|_| file.read_exact(&mut bytes))
-                .map_err(|e| DataError::io(&self.path, e))?;
-        }
-        Ok(match size {
+        // Thousands of shards would exceed the open files of a process.
+        let at = self.at + record as u64 * (len * size) as u64;
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut bytes)
+        });
+        read.map_err(|e| DataError::io(&self.path, e))?;
+        let values: Vec<f32> = match size {
             2 => bytes
                 .as_chunks()
                 .0
@@ -332,7 +217,15 @@ impl Shard {
                 .iter()
                 .map(|b| f32::from_le_bytes(*b))
                 .collect(),
-        })
+        };
+        match values.iter().find(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(value) => Err(DataError::content(
+                &self.path,
+                format!("the number {value} in {} {record}", Latents::MOMENTS),
+                "finite ones",
+            )),
+        }
     }
 }
 
