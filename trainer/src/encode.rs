@@ -93,12 +93,11 @@ pub fn encode(
         let images = number * per_shard..data.len().min((number + 1) * per_shard);
         let file = format!("shard-{number:05}-of-{n_shards:05}.safetensors");
         let path = out.join(&file);
-        let made = match path.exists() {
+        let crc32c = match path.exists() {
             true => {
                 kept += 1;
-                let bytes = fs::read(&path).map_err(FileError::of("read", &path))?;
                 check_kept(data, &about, &path, images.clone())?;
-                bytes
+                files::checksum(&path)?
             }
             false => {
                 let bytes = shard(
@@ -110,14 +109,14 @@ pub fn encode(
                     &mut bar,
                 )?;
                 write_atomically(&path, |out| out.write_all(&bytes))?;
-                bytes
+                crc32c::crc32c(&bytes)
             }
         };
         bar.set(images.end as u64, String::new);
         shards.push(ShardAbout {
             file,
             images: images.len(),
-            crc32c: crc32c::crc32c(&made),
+            crc32c,
         });
     }
     drop(bar);
@@ -271,15 +270,12 @@ fn check_kept(data: &dyn Dataset, about: &About, path: &Path, images: Range<usiz
 /// Appends values as they are stored.
 fn push(bytes: &mut Vec<u8>, values: &[f32], half: bool) -> std::result::Result<(), f32> {
     for &value in values {
-        let stored = match half {
-            true => f16::from_f32(value).to_f32(),
-            false => value,
-        };
-        if !stored.is_finite() {
+        let rounded = f16::from_f32(value);
+        if !value.is_finite() || half && !rounded.is_finite() {
             return Err(value);
         }
         match half {
-            true => bytes.extend(f16::from_f32(value).to_le_bytes()),
+            true => bytes.extend(rounded.to_le_bytes()),
             false => bytes.extend(value.to_le_bytes()),
         }
     }

@@ -120,8 +120,8 @@ impl Vae {
         &self.path
     }
 
-    /// Bytes of the weights, in f32.
-    pub fn bytes(&self) -> u64 {
+    /// Bytes of the decoder's weights, in f32.
+    pub fn decoder_bytes(&self) -> u64 {
         let params = self.config.params(Half::Decoder).unwrap_or_default();
         params
             .iter()
@@ -195,7 +195,8 @@ impl Vae {
     ) -> Result<(Autoencoder, Option<Tiles>)> {
         let of_vae = |e| Failure::from(e).context("--vae");
         let config = self.config.clone();
-        let loaded = Autoencoder::load(device, config, &mut self.weights).map_err(of_vae)?;
+        let loaded = Autoencoder::load_half(device, config, half, &mut self.weights);
+        let loaded = loaded.map_err(of_vae)?;
         let tiles = loaded.tiles_within(half, size, self.budget);
         let tiles = tiles.map_err(of_vae)?;
         if let Some(tiles) = &tiles {

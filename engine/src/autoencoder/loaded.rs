@@ -1,11 +1,12 @@
 //! An autoencoder with its weights on a device.
 
-use super::programs::{self, Source};
+use super::programs::{self, Source, Tiled};
 use super::weights::{Weights, load, names};
 use super::{AutoencoderConfig, Decoder, Encoder, Half, Tiles};
 use crate::backend::Device;
 use crate::checkpoint::{Reader, shown};
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
 /// An autoencoder with weights on a device, of one half or both.
@@ -22,35 +23,54 @@ impl Autoencoder {
     /// of `AutoencoderTiny` are known, too.
     ///
     /// # Errors
-    /// [`Error::Setting`] for sizes that do not fit together; [`Error::Checkpoint`] naming a tensor that is missing or has another shape
-    /// or values that are not finite; [`Error::Limit`] and [`Error::Device`] when the weights do not fit on the device.
+    /// [`Error::Setting`] for sizes that do not fit together; [`Error::Checkpoint`] naming a tensor that is missing, that this network does
+    /// not have, or that has another shape or values that are not finite; [`Error::Limit`] and [`Error::Device`] when the weights do not
+    /// fit on the device.
     pub fn load<R: Read + Seek>(
         device: &Device,
         config: impl Into<AutoencoderConfig>,
         reader: &mut Reader<R>,
     ) -> Result<Self> {
-        let config = config.into();
-        let encoder = load(device, &config, Half::Encoder, reader)?;
-        let decoder = load(device, &config, Half::Decoder, reader)?;
-        if encoder.is_none() && decoder.is_none() {
-            return reader.refuse("has neither an encoder nor a decoder of an autoencoder");
-        }
-        // Blocks that are not known, such as attention in levels, would be left out.
-        let own = |half| -> Result<Vec<String>> {
-            let specs = config.params(half)?.into_iter();
-            Ok(specs.flat_map(|spec| names(half, &spec.name)).collect())
+        Self::load_halves(
+            device,
+            config.into(),
+            &[Half::Encoder, Half::Decoder],
+            reader,
+        )
+    }
+
+    /// Loads one half alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_half<R: Read + Seek>(
+        device: &Device,
+        config: impl Into<AutoencoderConfig>,
+        half: Half,
+        reader: &mut Reader<R>,
+    ) -> Result<Self> {
+        Self::load_halves(device, config.into(), &[half], reader)
+    }
+
+    fn load_halves<R: Read + Seek>(
+        device: &Device,
+        config: AutoencoderConfig,
+        halves: &[Half],
+        reader: &mut Reader<R>,
+    ) -> Result<Self> {
+        check_names(&config, reader)?;
+        let mut of = |half: Half| match halves.contains(&half) {
+            true => load(device, &config, half, reader),
+            false => Ok(None),
         };
-        let known = [own(Half::Encoder)?, own(Half::Decoder)?].concat();
-        let is_of_half = |name: &str| name.starts_with("encoder.") || name.starts_with("decoder.");
-        let unknown = reader
-            .tensors()
-            .map(|(name, _)| name)
-            .find(|name| is_of_half(name) && !known.iter().any(|known| known == name));
-        if let Some(name) = unknown {
-            return reader.refuse(format_args!(
-                "has {}, which the autoencoder that is known here has not",
-                shown(name)
-            ));
+        let (encoder, decoder) = (of(Half::Encoder)?, of(Half::Decoder)?);
+        if encoder.is_none() && decoder.is_none() {
+            let half = match halves {
+                [Half::Encoder] => "no encoder",
+                [Half::Decoder] => "no decoder",
+                _ => "neither an encoder nor a decoder",
+            };
+            return reader.refuse(format_args!("has {half} of an autoencoder"));
         }
         Ok(Autoencoder {
             config,
@@ -103,7 +123,8 @@ impl Autoencoder {
     /// [`Error::Config`] without an encoder, [`Error::Setting`] for a size that the latents do not divide or for wrong tiles,
     /// [`Error::Limit`] and [`Error::Device`] when it does not fit on the device.
     pub fn encoder(&self, size: [usize; 2], batch: usize, tiles: Option<Tiles>) -> Result<Encoder> {
-        Encoder::new(self.source(Half::Encoder)?, size, batch, tiles)
+        let half = Half::Encoder;
+        Tiled::new(self.source(half)?, half, size, batch, tiles).map(Encoder)
     }
 
     /// A program that decodes to images of the size `[H, W]`, `batch` images or tiles at a time.
@@ -111,7 +132,8 @@ impl Autoencoder {
     /// # Errors
     /// As [`Self::encoder`].
     pub fn decoder(&self, size: [usize; 2], batch: usize, tiles: Option<Tiles>) -> Result<Decoder> {
-        Decoder::new(self.source(Half::Decoder)?, size, batch, tiles)
+        let half = Half::Decoder;
+        Tiled::new(self.source(half)?, half, size, batch, tiles).map(Decoder)
     }
 
     /// The largest tiles with which a half needs at most `budget` bytes beside its weights, for images of a size one at a time; `None`
@@ -144,5 +166,24 @@ impl Autoencoder {
             device: &self.device,
             weights,
         })
+    }
+}
+
+/// Refuses tensors of parts that are not known here, such as attention in levels, which would be left out without a word.
+fn check_names<R: Read + Seek>(config: &AutoencoderConfig, reader: &Reader<R>) -> Result<()> {
+    let mut known = BTreeSet::new();
+    for half in [Half::Encoder, Half::Decoder] {
+        for spec in config.params(half)? {
+            known.extend(names(half, &spec.name));
+        }
+    }
+    let is_of_half = |name: &str| name.starts_with("encoder.") || name.starts_with("decoder.");
+    let mut own = reader.tensors().map(|(name, _)| name);
+    match own.find(|name| is_of_half(name) && !known.contains(*name)) {
+        None => Ok(()),
+        Some(name) => reader.refuse(format_args!(
+            "has {}, which the autoencoder that is known here has not",
+            shown(name)
+        )),
     }
 }

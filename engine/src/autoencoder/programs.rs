@@ -161,7 +161,7 @@ impl Batches {
 
 /// A half for images of one size, whole or in tiles.
 #[derive(Debug)]
-struct Tiled {
+pub(super) struct Tiled {
     batches: Batches,
     /// The tiles, and the sizes of an input and an output in pixels of the latent; `None` for whole images.
     tiles: Option<Tiles>,
@@ -172,7 +172,7 @@ struct Tiled {
 }
 
 impl Tiled {
-    fn new(
+    pub fn new(
         source: Source<'_>,
         half: Half,
         size: [usize; 2],
@@ -243,18 +243,9 @@ impl Tiled {
 
 /// Encodes images of one size.
 #[derive(Debug)]
-pub struct Encoder(Tiled);
+pub struct Encoder(pub(super) Tiled);
 
 impl Encoder {
-    pub(super) fn new(
-        source: Source<'_>,
-        size: [usize; 2],
-        batch: usize,
-        tiles: Option<Tiles>,
-    ) -> Result<Self> {
-        Tiled::new(source, Half::Encoder, size, batch, tiles).map(Encoder)
-    }
-
     /// Images `[N, C, H, W]` in [-1, 1] to the posterior of their latents.
     ///
     /// # Errors
@@ -270,18 +261,9 @@ impl Encoder {
 
 /// Decodes to images of one size.
 #[derive(Debug)]
-pub struct Decoder(Tiled);
+pub struct Decoder(pub(super) Tiled);
 
 impl Decoder {
-    pub(super) fn new(
-        source: Source<'_>,
-        size: [usize; 2],
-        batch: usize,
-        tiles: Option<Tiles>,
-    ) -> Result<Self> {
-        Tiled::new(source, Half::Decoder, size, batch, tiles).map(Decoder)
-    }
-
     /// Latents `[N, Z, H / f, W / f]` to images `[N, C, H, W]`, which may exceed [-1, 1] a little.
     ///
     /// # Errors

@@ -124,7 +124,7 @@ fn autoencoders_that_do_not_fit_are_refused_before_the_work() {
             "tiny.safetensors",
             "latents have 16 channels, those of the model have 4",
         ),
-        ("encoder.safetensors", "does not have a decoder"),
+        ("encoder.safetensors", "has no decoder of an autoencoder"),
         ("sit.safetensors", "has no autoencoder that is known"),
         ("empty", "has no diffusion_pytorch_model.safetensors"),
         ("nowhere.pt", "nowhere.pt"),

@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<()> {
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_host("batch", batch_bytes)
         .with_host("--init", init_bytes)
-        .with_host("--vae", vae.as_ref().map_or(0, Vae::bytes))
+        .with_host("--vae", vae.as_ref().map_or(0, Vae::decoder_bytes))
         .with_host(
             "grid",
             args.grid_bytes(&wanted, &shown_io).unwrap_or(u64::MAX),
