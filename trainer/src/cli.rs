@@ -78,7 +78,7 @@ enum Command {
     Profile(profile::Args),
     /// Run every sampler on data whose exact velocity is known, and compare.
     Selftest(selftest::Args),
-    /// Look at data.
+    /// Look at data, and encode it.
     #[command(subcommand)]
     Data(data::Command),
 }

@@ -38,7 +38,7 @@ const ENCODE_EXAMPLES: &str = "\
 Examples:
   sit data encode photos/ --vae sd-vae-ft-ema/ --out latents/ --set data.image_size=256
   sit data encode photos/ --vae taef2_encoder.pth --out latents/ --set data.image_size=64 --dtype f32
-  sit train --preset SiT-S/2 --set data.path=latents/";
+  sit train --preset SiT-S/2 --set data.path=latents/ --set model.n_classes=auto";
 
 /// The arguments of `sit data encode`.
 #[derive(Debug, clap::Args)]

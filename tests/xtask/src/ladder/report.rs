@@ -83,7 +83,7 @@ pub fn markdown(results: &Results<'_>, args: &Args) -> Result<String> {
     );
     let [agreement, bound] = results.chain()?;
     lines.push(format!(
-        "\nDDPM stands there by the ODE, as the others. Along its own chain (ancestral, 128 steps, clipped) the agreement is {agreement:.1} %; `sit sweep` \
+        "\nDDPM is sampled by the ODE there, like the others. Along its own chain (ancestral, 128 steps, clipped) the agreement is {agreement:.1} %; `sit sweep` \
          has no distance of it. Its variational bound along the chain is {bound:.2} bits per dimension, of 256 levels, which does not compare with those of 17."
     ));
     lines.push("\n### Paths and predictions\n".into());
