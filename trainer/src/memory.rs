@@ -158,6 +158,18 @@ impl Forecast {
         self
     }
 
+    /// Bytes on the device, with those beside it where it is the CPU.
+    ///
+    /// # Errors
+    /// A job that the device cannot run.
+    pub fn bytes(&self) -> Result<u64> {
+        let device = self.device.clone()?;
+        match self.is_cpu {
+            true => Ok(self.on_host(&device)),
+            false => Ok(total(&device)),
+        }
+    }
+
     /// Bytes in the memory of the process.
     fn on_host(&self, device: &[Part]) -> u64 {
         let device = if self.is_cpu { total(device) } else { 0 };

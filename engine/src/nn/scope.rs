@@ -104,6 +104,15 @@ impl Scope<'_> {
         }
     }
 
+    /// Appends what `build` appends as a block, whose inside training can compute again rather than keep
+    /// ([`Training::recompute`](crate::train::Training::recompute)).
+    pub fn block<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        let start = self.graph.nodes().len();
+        let built = build(self);
+        self.graph.end_block(start);
+        built
+    }
+
     /// Declares a parameter, or returns the existing one of that name.
     ///
     /// # Errors

@@ -85,21 +85,80 @@ impl Training {
         self.validate()?;
         Ok(plans(self, blueprint)?.0)
     }
+
+    /// Blocks that [`Training::recompute`] counts.
+    ///
+    /// # Errors
+    /// As of [`Training::plans`].
+    pub fn n_blocks(&self) -> Result<usize> {
+        let gradient = Gradient::new(self, &*self.chosen_objective())?;
+        Ok(gradient.graph.n_blocks(gradient.backward))
+    }
+}
+
+/// The gradient of the mean loss of a batch.
+struct Gradient {
+    graph: Graph,
+    ports: Ports,
+    per_sample: Var,
+    /// By the names of the parameters.
+    grads: Vec<(String, Var)>,
+    /// Its first node.
+    backward: usize,
+}
+
+impl Gradient {
+    fn new(training: &Training, chosen: &dyn Objective) -> Result<Self> {
+        let mut graph = Graph::new();
+        let (params, ports, per_sample) = objective(training, chosen, &mut graph)?;
+        let mean = loss::mean(&mut graph, per_sample)?;
+        let seed = graph.constant(1.0 / training.accumulate as f32, [1]);
+        let (names, vars): (Vec<_>, Vec<_>) = params
+            .trained()
+            .map(|(name, var)| (name.to_owned(), var))
+            .unzip();
+        let backward = graph.nodes().len();
+        let grads = graph.backward(mean, seed, &vars)?;
+        Ok(Gradient {
+            graph,
+            ports,
+            per_sample,
+            grads: names.into_iter().zip(grads).collect(),
+            backward,
+        })
+    }
+
+    /// The same gradient, with the first `n` blocks computed again.
+    fn recompute(self, n: usize) -> Self {
+        let (graph, numbers) = self.graph.recompute(self.backward, n);
+        let now = |v: Var| Var {
+            node: numbers[v.node.0 as usize],
+            ..v
+        };
+        let grads = self.grads.into_iter();
+        Gradient {
+            graph,
+            per_sample: now(self.per_sample),
+            grads: grads.map(|(name, grad)| (name, now(grad))).collect(),
+            ..self
+        }
+    }
 }
 
 /// The plans of the gradient and of the update, and the ports of the gradient.
 pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans, Ports)> {
-    let (mut g, layout) = (Graph::new(), blueprint.layout());
-    let chosen = training.chosen_objective();
-    let (params, ports, per_sample) = objective(training, &*chosen, &mut g)?;
-    let mean = loss::mean(&mut g, per_sample)?;
-
-    let seed = g.constant(1.0 / training.accumulate as f32, [1]);
-    let (names, vars): (Vec<_>, Vec<_>) = params
-        .trained()
-        .map(|(name, var)| (name.to_owned(), var))
-        .unzip();
-    let grads = g.backward(mean, seed, &vars)?;
+    let (layout, chosen) = (blueprint.layout(), training.chosen_objective());
+    let mut gradient = Gradient::new(training, &*chosen)?;
+    if training.recompute > 0 {
+        gradient = gradient.recompute(training.recompute);
+    }
+    let Gradient {
+        graph: mut g,
+        ports,
+        per_sample,
+        grads,
+        ..
+    } = gradient;
     let mut source = Arena::Grads;
     if training.accumulate > 1 {
         source = Arena::Accum;
@@ -112,7 +171,7 @@ pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans
     let (layouts, weights) = sets(layout, Arena::Params, &*chosen);
     let request = Request {
         outputs: vec![(LOSS.into(), per_sample)],
-        grads: names.into_iter().zip(grads).collect(),
+        grads,
         weights,
     };
     let plans = Plans {

@@ -24,6 +24,7 @@ pub struct Training {
     pub(super) averages: Vec<Average>,
     pub(super) batch: usize,
     pub(super) accumulate: usize,
+    pub(super) recompute: usize,
     class_dropout: f64,
     pub(super) seed: u64,
 }
@@ -38,6 +39,7 @@ impl Training {
             averages: Vec::new(),
             batch: 64,
             accumulate: 1,
+            recompute: 0,
             class_dropout: 0.1,
             seed: 0,
         }
@@ -78,6 +80,13 @@ impl Training {
     /// Forward and backward passes whose gradients are averaged into one update.
     pub fn accumulate(self, accumulate: usize) -> Self {
         Training { accumulate, ..self }
+    }
+
+    /// The first so many blocks of the network keep only their output for the backward pass, which computes their inside again (Chen et
+    /// al., arXiv 1604.06174): less memory for at most one more forward pass, and the same bits. 0 is none, and a number beyond the
+    /// blocks is all of them.
+    pub fn recompute(self, recompute: usize) -> Self {
+        Training { recompute, ..self }
     }
 
     /// Probability that a label is replaced by the null class.

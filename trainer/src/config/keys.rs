@@ -6,7 +6,17 @@ use super::RunConfig;
 use super::value::{KeyError, from_value, suggestion};
 
 /// What other programs call a key, in lower case and without `_` and `-`.
-const SYNONYMS: [(&str, &[&str]); 24] = [
+const SYNONYMS: [(&str, &[&str]); 25] = [
+    (
+        "train.recompute",
+        &[
+            "checkpointing",
+            "gradientcheckpointing",
+            "activationcheckpointing",
+            "gradcheckpoint",
+            "rematerialize",
+        ],
+    ),
     ("train.learning_rate", &["lr", "baselr", "maxlr", "peaklr"]),
     (
         "train.batch",

@@ -117,6 +117,7 @@ impl RunConfig {
             .averages(self.averages())
             .batch(self.train.batch)
             .accumulate(self.train.accumulate)
+            .recompute(self.train.recompute)
             .class_dropout(self.train.class_dropout)
             .seed(self.train.seed)
     }

@@ -44,6 +44,9 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Passes whose gradients are averaged into one step; 1 by default.
     pub accumulate: usize,
+    /// Blocks of the network, the first ones, that keep only their output for the backward pass and are computed again there: less memory for
+    /// up to a third more work, and the same bits; 0 by default.
+    pub recompute: usize,
     /// Learning rate after the warm-up; 1e-4 by default.
     pub learning_rate: f64,
     /// Steps over which the learning rate rises linearly; 0 by default.
@@ -80,6 +83,7 @@ impl Default for TrainConfig {
             steps: 400_000,
             batch: 256,
             accumulate: 1,
+            recompute: 0,
             learning_rate: 1e-4,
             warmup_steps: 0,
             schedule: Schedule::Constant,

@@ -93,7 +93,7 @@ impl Trunk {
                 h = axes::concat(g, &[tokens, h], 1)?;
                 turns = turns_after(g, n_first);
             }
-            h = block.forward(g, h, &conditions, turns)?;
+            h = g.block(|g| block.forward(g, h, &conditions, turns))?;
         }
         if n_first > 0 {
             let end = g.shape(h)[1];

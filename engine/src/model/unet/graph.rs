@@ -23,7 +23,7 @@ pub(super) fn forward(net: &Unet, s: &mut Scope<'_>, inputs: Inputs) -> Result<O
     for level in 0..n_levels {
         for _ in 0..net.blocks {
             let mut s = s.at(format_args!("input_blocks.{}", skips.len()));
-            h = net.block(&mut s, h, c, level)?;
+            h = s.block(|s| net.block(s, h, c, level))?;
             skips.push(h);
         }
         if level + 1 < n_levels {
@@ -35,9 +35,11 @@ pub(super) fn forward(net: &Unet, s: &mut Scope<'_>, inputs: Inputs) -> Result<O
         }
     }
     let width = net.level_width(n_levels - 1);
-    h = res_block(net, &mut s.at("middle_block.0"), h, c, width)?;
-    h = attend(net, &mut s.at("middle_block.1"), h)?;
-    h = res_block(net, &mut s.at("middle_block.2"), h, c, width)?;
+    h = s.block(|s| {
+        let h = res_block(net, &mut s.at("middle_block.0"), h, c, width)?;
+        let h = attend(net, &mut s.at("middle_block.1"), h)?;
+        res_block(net, &mut s.at("middle_block.2"), h, c, width)
+    })?;
     let mut n_blocks = 0;
     for level in (0..n_levels).rev() {
         for i in 0..=net.blocks {
@@ -46,7 +48,7 @@ pub(super) fn forward(net: &Unet, s: &mut Scope<'_>, inputs: Inputs) -> Result<O
             // There are as many output blocks as skips.
             let skip = skips.pop().unwrap_or(h);
             h = axes::concat(s.graph(), &[h, skip], 3)?;
-            h = net.block(&mut s, h, c, level)?;
+            h = s.block(|s| net.block(s, h, c, level))?;
             if level > 0 && i == net.blocks {
                 let at = 1 + usize::from(net.attends(level));
                 h = enlarge(&mut s.at(at), h)?;
