@@ -55,6 +55,8 @@ pub enum Stream {
     Base = 19,
     /// Latents that are drawn from the posterior of an image.
     Posterior = 20,
+    /// Classes of images that are sampled.
+    SampleLabel = 21,
 }
 
 /// The ten-round Philox4x32 bijection of `counter` under `key`, as in the paper's Random123 library.

@@ -5,8 +5,8 @@ mod step;
 
 use super::profile::{Clock, Profile, Span, Timing};
 use crate::error::{Error, Result};
-use crate::graph::plan::{Place, Use};
-use crate::graph::{Arena, ArenaId, CpuIo, Layout, Op, Plan};
+use crate::graph::plan::{Entry, Place, Use};
+use crate::graph::{Arena, ArenaId, CpuIo, Layout, Op, Plan, Storage};
 use crate::num::{Buffer, Real, par};
 use crate::shape::Elem;
 use blocks::Blocks;
@@ -54,7 +54,7 @@ impl<F> Held<'_, F> {
     }
 }
 
-impl<F: Real> Arenas<F> {
+impl<F: Scalar> Arenas<F> {
     /// Arenas of `layout`, filled with zeros.
     pub fn new(layout: &Layout, kinds: &[Arena]) -> Self {
         let zeros = || {
@@ -80,7 +80,12 @@ impl<F: Real> Arenas<F> {
         self.data.values().map(bytes).sum::<usize>() as u64
     }
 
-    fn with<R>(&self, arena: Arena, name: &str, visit: impl FnOnce(&mut [F]) -> R) -> Result<R> {
+    fn with<R>(
+        &self,
+        arena: Arena,
+        name: &str,
+        visit: impl FnOnce(&Entry, &mut [F]) -> R,
+    ) -> Result<R> {
         let entry = self
             .layout
             .get(name)
@@ -89,7 +94,7 @@ impl<F: Real> Arenas<F> {
         let segments =
             segments.ok_or_else(|| Error::Shape(format!("there is no arena {arena:?}")))?;
         let segment = &mut lock(segments)[entry.segment];
-        Ok(visit(&mut segment[entry.offset..][..entry.shape.numel()]))
+        Ok(visit(entry, &mut segment[entry.offset..][..entry.words()]))
     }
 
     /// Writes one parameter in an arena.
@@ -97,7 +102,13 @@ impl<F: Real> Arenas<F> {
     /// # Errors
     /// [`Error::Shape`] when there is no such arena or parameter, or the length differs.
     pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
-        self.with(arena, name, |place| fill(place, data, name))?
+        self.with(arena, name, |entry, place| match entry.storage {
+            Storage::F32 => fill(place, data, name),
+            storage => {
+                check_len(name, data.len(), entry.shape.numel())?;
+                storage.pack(name, data, F::words_mut(place))
+            }
+        })?
     }
 
     /// Reads one parameter from an arena.
@@ -105,20 +116,24 @@ impl<F: Real> Arenas<F> {
     /// # Errors
     /// [`Error::Shape`] when there is no such arena or parameter.
     pub fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
-        self.with(arena, name, |place| {
-            place.iter().map(|x| x.to_f64() as f32).collect()
+        self.with(arena, name, |entry, place| match entry.storage {
+            Storage::F32 => place.iter().map(|x| x.to_f64() as f32).collect(),
+            storage => storage.unpack(F::words(place), entry.shape.numel()),
         })
     }
 }
 
-fn fill<F: Real>(place: &mut [F], data: &[f32], name: &str) -> Result<()> {
-    if place.len() != data.len() {
+fn check_len(name: &str, got: usize, expected: usize) -> Result<()> {
+    if got != expected {
         return Err(Error::Shape(format!(
-            "{name} got {} values, expected {}",
-            data.len(),
-            place.len()
+            "{name} got {got} values, expected {expected}"
         )));
     }
+    Ok(())
+}
+
+fn fill<F: Real>(place: &mut [F], data: &[f32], name: &str) -> Result<()> {
+    check_len(name, data.len(), place.len())?;
     place
         .iter_mut()
         .zip(data)
@@ -130,11 +145,25 @@ fn fill<F: Real>(place: &mut [F], data: &[f32], name: &str) -> Result<()> {
 pub trait Scalar: Real {
     /// Evaluates `op` on `io`.
     fn evaluate(op: &dyn Op, io: CpuIo<'_, Self>);
+
+    /// The words of values that are kept in 16 bits; none in f64, in which nothing is.
+    fn words(values: &[Self]) -> &[u32];
+
+    /// As [`Scalar::words`].
+    fn words_mut(values: &mut [Self]) -> &mut [u32];
 }
 
 impl Scalar for f32 {
     fn evaluate(op: &dyn Op, io: CpuIo<'_, f32>) {
         op.cpu_f32(io);
+    }
+
+    fn words(values: &[f32]) -> &[u32] {
+        bytemuck::cast_slice(values)
+    }
+
+    fn words_mut(values: &mut [f32]) -> &mut [u32] {
+        bytemuck::cast_slice_mut(values)
     }
 }
 
@@ -142,6 +171,14 @@ impl Scalar for f32 {
 impl Scalar for f64 {
     fn evaluate(op: &dyn Op, io: CpuIo<'_, f64>) {
         op.cpu_f64(io);
+    }
+
+    fn words(_: &[f64]) -> &[u32] {
+        &[]
+    }
+
+    fn words_mut(_: &mut [f64]) -> &mut [u32] {
+        &mut []
     }
 }
 
@@ -174,6 +211,12 @@ impl<F: Scalar> Program<F> {
             if set.map(|set| set.layout.segments()) != plan.layouts.get(at).map(Layout::segments) {
                 return Err(Error::Shape(
                     "the arenas have another layout than the program".into(),
+                ));
+            }
+            let mut entries = plan.layouts[at].entries().iter();
+            if size_of::<F>() != 4 && entries.any(|entry| entry.storage != Storage::F32) {
+                return Err(Error::Shape(
+                    "weights of 16 bits are computed with in f32".into(),
                 ));
             }
             arenas.push((id, Arc::clone(segments)));

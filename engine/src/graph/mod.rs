@@ -32,15 +32,20 @@ pub mod op;
 #[doc(hidden)]
 pub mod plan;
 mod planner;
+mod recompute;
+mod storage;
 
 #[doc(hidden)]
 pub use op::{Arg, CpuIo, Define, Io, Launch, MAX_ARGS, Op};
+pub use storage::Storage;
+
 #[doc(hidden)]
 pub use plan::{Arena, ArenaId, Layout, Plan, SetId};
 
 use crate::error::{Error, Result};
 use crate::shape::{Shape, Type};
 use crate::table::Table;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Index of a node in its graph.
@@ -93,6 +98,8 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     nodes: Vec<Node>,
+    /// Parts whose inside may be computed again.
+    blocks: Vec<Range<usize>>,
 }
 
 impl Graph {

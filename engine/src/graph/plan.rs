@@ -1,6 +1,6 @@
 //! The plan: live nodes only, storage for every value, exact byte counts before anything is allocated. Needs no device.
 
-use super::{Op, Var};
+use super::{Op, Storage, Var};
 use crate::error::{Error, Result};
 use crate::shape::{Elem, Shape, Type};
 use crate::table::Table;
@@ -80,6 +80,26 @@ pub struct Entry {
     pub segment: usize,
     /// Offset in the segment, in floats.
     pub offset: usize,
+    /// How the values are kept.
+    pub storage: Storage,
+}
+
+impl Entry {
+    /// Words of 32 bits that the values take.
+    pub fn words(&self) -> usize {
+        self.storage.words(self.shape.numel())
+    }
+}
+
+/// Makes the operation that widens values kept in 16 bits. Operations are built on graphs, so a graph has it from its caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Widen(pub fn(Storage, &Shape) -> Arc<dyn Op>);
+
+impl PartialEq for Widen {
+    /// There is one such operation.
+    fn eq(&self, _: &Widen) -> bool {
+        true
+    }
 }
 
 /// Location of each parameter, the same in all arenas, which are split into segments that fit a binding.
@@ -88,6 +108,7 @@ pub struct Layout {
     entries: Vec<Entry>,
     segments: Vec<usize>,
     index: BTreeMap<String, usize>,
+    widen: Option<Widen>,
 }
 
 impl Layout {
@@ -96,9 +117,37 @@ impl Layout {
     /// # Errors
     /// [`Error::Limit`] when a single parameter exceeds a segment, [`Error::Shape`] for a duplicate name.
     pub fn new(params: &[(String, Shape)], max_segment_bytes: u64) -> Result<Self> {
-        let mut layout = Layout::default();
+        Self::of(params, (Storage::F32, None), max_segment_bytes)
+    }
+
+    /// As [`Layout::new`], with matrices kept in `storage`, from which `widen` widens them, and vectors in f32.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored(
+        params: &[(String, Shape)],
+        storage: Storage,
+        widen: Widen,
+        max_segment_bytes: u64,
+    ) -> Result<Self> {
+        Self::of(params, (storage, Some(widen)), max_segment_bytes)
+    }
+
+    fn of(
+        params: &[(String, Shape)],
+        (storage, widen): (Storage, Option<Widen>),
+        max_segment_bytes: u64,
+    ) -> Result<Self> {
+        let mut layout = Layout {
+            widen,
+            ..Layout::default()
+        };
         for (name, shape) in params {
-            let len = shape.numel().next_multiple_of(ALIGN);
+            let storage = match shape.len() {
+                0 | 1 => Storage::F32,
+                _ => storage,
+            };
+            let len = storage.words(shape.numel()).next_multiple_of(ALIGN);
             let bytes = len as u64 * 4;
             if bytes > max_segment_bytes {
                 let mib = |b: u64| b as f64 / (1 << 20) as f64;
@@ -118,6 +167,7 @@ impl Layout {
                 shape: shape.clone(),
                 segment,
                 offset: layout.segments[segment] - len,
+                storage,
             };
             if layout
                 .index
@@ -146,6 +196,12 @@ impl Layout {
     /// Bytes of one arena.
     pub fn arena_bytes(&self) -> u64 {
         self.segments.iter().sum::<usize>() as u64 * 4
+    }
+
+    /// The operation that widens a parameter, if it is kept in 16 bits.
+    pub(super) fn widen(&self, entry: &Entry) -> Option<Arc<dyn Op>> {
+        let Widen(make) = self.widen?;
+        (entry.storage != Storage::F32).then(|| make(entry.storage, &entry.shape))
     }
 
     /// A parameter by name.

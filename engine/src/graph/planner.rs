@@ -15,8 +15,23 @@ impl Plan {
     /// [`Error::Shape`] when a parameter is missing from its layout or has another shape there, or when a step would read and
     /// write the same arena.
     pub fn new(graph: &Graph, request: &Request, layouts: &[&Layout]) -> Result<Plan> {
-        Planner::new(graph, request, layouts)?.run()
+        let plan = |fit| Planner::new(graph, request, layouts, fit)?.run();
+        // Neither is always the smaller one.
+        let (any, close) = (plan(Fit::Any)?, plan(Fit::Close)?);
+        Ok(match close.slot_bytes() < any.slot_bytes() {
+            true => close,
+            false => any,
+        })
     }
+}
+
+/// Which free slots a value may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// Any one, the shortest that is long enough first.
+    Any,
+    /// One of at most twice its length. A short value that lives long, such as the output of a block, then keeps no long slot from others.
+    Close,
 }
 
 struct Planner<'a> {
@@ -27,14 +42,22 @@ struct Planner<'a> {
     /// Last node that uses a value; `usize::MAX` for values that outlive the run.
     last_use: BTreeMap<Var, usize>,
     place: BTreeMap<Var, Place>,
+    /// Parameters that are kept in 16 bits: what widens them, and the words that they take.
+    narrow: BTreeMap<Var, (Arc<dyn Op>, usize)>,
     free: Vec<usize>,
+    fit: Fit,
     /// Slots freed within the current group, with the length of their values; `None` if a step reads the slot whole.
     ended: Vec<(usize, Option<usize>)>,
     plan: Plan,
 }
 
 impl<'a> Planner<'a> {
-    pub fn new(graph: &'a Graph, request: &'a Request, layouts: &'a [&'a Layout]) -> Result<Self> {
+    pub fn new(
+        graph: &'a Graph,
+        request: &'a Request,
+        layouts: &'a [&'a Layout],
+        fit: Fit,
+    ) -> Result<Self> {
         let mut planner = Planner {
             graph,
             request,
@@ -42,7 +65,9 @@ impl<'a> Planner<'a> {
             live: vec![false; graph.nodes().len()],
             last_use: BTreeMap::new(),
             place: BTreeMap::new(),
+            narrow: BTreeMap::new(),
             free: Vec::new(),
+            fit,
             ended: Vec::new(),
             plan: Plan {
                 steps: Vec::new(),
@@ -140,6 +165,10 @@ impl<'a> Planner<'a> {
                 let entry = self.entry(*set, name, &node.outs[0].shape)?;
                 let weights = self.request.weights.get(usize::from(set.0));
                 let arena = *weights.unwrap_or(&Arena::Params);
+                let layout = self.layouts.get(usize::from(set.0));
+                let widen = layout.and_then(|layout| layout.widen(entry));
+                self.narrow
+                    .extend(widen.map(|widen| (first, (widen, entry.words()))));
                 let place = self.arena(ArenaId { set: *set, arena }, entry.segment, entry.offset);
                 self.place.insert(first, place);
             }
@@ -172,9 +201,21 @@ impl<'a> Planner<'a> {
 
     fn visit_op(&mut self, i: usize, op: &Arc<dyn Op>) -> Result<()> {
         let node = &self.graph.nodes()[i];
-        let operand = |v: &Var| Operand {
-            place: self.place[&self.graph.root(*v)],
-            len: self.graph.shape(*v).numel(),
+        let mut widened = BTreeMap::new();
+        for v in node.ins.iter().map(|v| self.graph.root(*v)) {
+            if !widened.contains_key(&v)
+                && let Some(widen) = self.narrow.get(&v).cloned()
+            {
+                widened.insert(v, self.widen(v, widen)?);
+            }
+        }
+        let operand = |v: &Var| {
+            let root = self.graph.root(*v);
+            let place = widened.get(&root).map(|wide: &Operand| wide.place);
+            Operand {
+                place: place.unwrap_or_else(|| self.place[&root]),
+                len: self.graph.shape(*v).numel(),
+            }
         };
         let var = |out: usize| Var {
             node: NodeId(i as u32),
@@ -222,10 +263,36 @@ impl<'a> Planner<'a> {
         self.plan.steps.push(step);
         // Freed only after the outputs are placed: an output never shares a buffer with an input of the same step.
         ended.retain(|v, _| self.last_use.get(v).is_none_or(|&last| last == i));
+        // Widened again for the next operation that reads them.
+        ended.extend(widened);
         for operand in ended.values() {
             self.end(operand);
         }
         Ok(())
+    }
+
+    /// Appends a step that widens a parameter into a slot.
+    fn widen(&mut self, param: Var, (op, len): (Arc<dyn Op>, usize)) -> Result<Operand> {
+        let place = self.place[&param];
+        let ins = vec![Operand { place, len }];
+        let in_types = vec![Type {
+            shape: Shape::from([len]),
+            elem: Elem::U32,
+        }];
+        let mut step = Step {
+            outs: Vec::with_capacity(1),
+            out_types: op.infer(&in_types)?,
+            in_types,
+            ins,
+            op,
+        };
+        self.join_group(&step, 1);
+        let len = step.out_types[0].shape.numel();
+        let place = Place::Slot(self.scratch_slot(len));
+        let wide = Operand { place, len };
+        step.outs.push(wide.clone());
+        self.plan.steps.push(step);
+        Ok(wide)
     }
 
     /// Frees the slot of a value.
@@ -293,13 +360,13 @@ impl<'a> Planner<'a> {
 
     fn free_slot(&mut self, len: usize) -> usize {
         let slots = &mut self.plan.slots;
-        let fits = self
-            .free
-            .iter()
-            .copied()
+        let is_close = |had: usize| had <= 2 * len && len <= 2 * had;
+        let may = |&s: &usize| self.fit == Fit::Any || is_close(slots[s].len);
+        let free = || self.free.iter().copied().filter(may);
+        let fits = free()
             .filter(|&s| slots[s].len >= len)
             .min_by_key(|&s| (slots[s].len, s));
-        let chosen = fits.or_else(|| self.free.iter().copied().max_by_key(|&s| (slots[s].len, s)));
+        let chosen = fits.or_else(|| free().max_by_key(|&s| (slots[s].len, s)));
         let Some(s) = chosen else {
             slots.push(Slot {
                 len,

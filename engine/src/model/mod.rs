@@ -44,8 +44,11 @@ pub use unet::Unet;
 
 use crate::backend::{Arenas, Device};
 use crate::error::{Error, Result};
+pub use crate::graph::Storage;
+use crate::graph::plan::Widen;
 use crate::graph::{Arena, Graph, Layout, SetId};
 use crate::nn::{ParamSpec, Params};
+use crate::ops::widen;
 use crate::shape::Shape;
 use crate::transport::{Transport, Variance};
 use std::ops::Deref;
@@ -165,6 +168,19 @@ impl Blueprint {
         transport: Transport,
         max_segment_bytes: u64,
     ) -> Result<Self> {
+        Self::stored(network, transport, Storage::F32, max_segment_bytes)
+    }
+
+    /// As [`Blueprint::new`], with the weights kept in `storage`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stored(
+        network: impl Network + 'static,
+        transport: Transport,
+        storage: Storage,
+        max_segment_bytes: u64,
+    ) -> Result<Self> {
         transport.target()?;
         network.check_transport(&transport)?;
         if network.io().has_span && transport.student_steps.is_none() {
@@ -187,7 +203,12 @@ impl Blueprint {
             network: Arc::new(network),
             transport,
             specs: specs.into(),
-            layout: Arc::new(Layout::new(&list, max_segment_bytes)?),
+            layout: Arc::new(Layout::stored(
+                &list,
+                storage,
+                Widen(widen::Widen::op),
+                max_segment_bytes,
+            )?),
         })
     }
 }
@@ -255,7 +276,22 @@ impl Model {
         network: impl Network + 'static,
         transport: Transport,
     ) -> Result<Self> {
-        let blueprint = Blueprint::new(network, transport, device.max_segment_bytes())?;
+        Self::stored(device, network, transport, Storage::F32)
+    }
+
+    /// As [`Model::zeros`], with the weights kept in `storage`: half the memory in 16 bits, for sampling. A sampler then computes with the
+    /// rounded weights in f32.
+    ///
+    /// # Errors
+    /// Those of [`Model::zeros`].
+    pub fn stored(
+        device: &Device,
+        network: impl Network + 'static,
+        transport: Transport,
+        storage: Storage,
+    ) -> Result<Self> {
+        let most = device.max_segment_bytes();
+        let blueprint = Blueprint::stored(network, transport, storage, most)?;
         let arenas = device.arenas(&blueprint.layout, &[Arena::Params])?;
         Ok(Self::over(blueprint, device, arenas, Arena::Params))
     }

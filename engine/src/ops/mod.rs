@@ -35,6 +35,7 @@ pub mod reduce;
 pub mod resample;
 pub mod rotary;
 pub mod swiglu;
+pub(crate) mod widen;
 
 use crate::graph::Op;
 use crate::shape::Type;
@@ -111,4 +112,5 @@ pub const ALL: &[Stem] = &[
     ("resample", resample::cases),
     ("rotary", rotary::cases),
     ("swiglu", swiglu::cases),
+    ("widen", widen::cases),
 ];

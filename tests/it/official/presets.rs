@@ -1,7 +1,7 @@
 //! Published sizes.
 
 use super::CPU;
-use sit_engine::model::{Dit, ModelConfig};
+use sit_engine::model::{Dit, ModelConfig, Storage};
 use sit_tests::fixture::Fixture;
 use sit_tests::{assert_close, official};
 
@@ -16,7 +16,7 @@ fn outputs_of_published_sizes() {
         let config = Dit::preset(name);
         let config = config.unwrap_or_else(|| panic!("{name}: not a published size"));
         if ModelConfig::from(config).n_params() <= MOST_PARAMS {
-            let (got, want) = official::preset(CPU.device, name);
+            let (got, want) = official::preset(CPU.device, name, Storage::F32);
             assert_close(name, &got, &want, CPU.tensor);
             n += 1;
         }

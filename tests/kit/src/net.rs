@@ -5,7 +5,7 @@ use pollster::block_on;
 use sit_engine::backend::{Arenas, Device, Program};
 use sit_engine::graph::plan::Request;
 use sit_engine::graph::{Arena, Graph, Plan, SetId, Var};
-use sit_engine::model::{self, Blueprint, Dit, Inputs, Model, Network};
+use sit_engine::model::{self, Blueprint, Dit, Inputs, Model, Network, Storage};
 use sit_engine::nn::{ParamSpec, Params};
 use sit_engine::ops::guide;
 use sit_engine::optim::{self, AdamW};
@@ -84,7 +84,21 @@ pub fn params(
 /// # Panics
 /// When the device refuses it.
 pub fn model(device: &Device, config: &Dit, transport: Transport, weights: &impl Weights) -> Model {
-    let model = Model::zeros(device, *config, transport).expect("it fits");
+    stored(device, config, transport, weights, Storage::F32)
+}
+
+/// A model with formula weights that are kept in `storage`.
+///
+/// # Panics
+/// When the device refuses it.
+pub fn stored(
+    device: &Device,
+    config: &Dit,
+    transport: Transport,
+    weights: &impl Weights,
+    storage: Storage,
+) -> Model {
+    let model = Model::stored(device, *config, transport, storage).expect("it fits");
     for (name, _, values) in params(config, weights) {
         model.write(&name, &values).expect("the parameter is there");
     }
@@ -130,11 +144,23 @@ pub fn run(program: &mut Program, output: &str) -> Vec<f32> {
 /// # Panics
 /// When the engine refuses it.
 pub fn network(device: &Device, config: &Dit, batch: usize, weights: &impl Weights) -> Program {
+    network_of(
+        &model(device, config, Transport::default(), weights),
+        config,
+        batch,
+    )
+}
+
+/// As [`network`], with the weights of a model.
+///
+/// # Panics
+/// When the engine refuses it.
+pub fn network_of(model: &Model, config: &Dit, batch: usize) -> Program {
     let forward = |g: &mut Graph, params: &mut Params, x| {
         let (t, y) = (g.input("t", [batch]), g.input_u32("y", [batch]));
         evaluate(config, g, params, x, t, y)
     };
-    program(device, config, batch, weights, forward)
+    program(model, config, batch, forward)
 }
 
 /// Guidance of the first `channels` of one sample: inputs x, and two each of t and y (conditional, unconditional), and scale,
@@ -150,7 +176,8 @@ pub fn guided(device: &Device, config: &Dit, channels: usize, weights: &impl Wei
         let out = evaluate(config, g, params, doubled, t, y);
         guide::mix(g, out, scale, channels).expect("valid shapes")
     };
-    program(device, config, 1, weights, forward)
+    let model = model(device, config, Transport::default(), weights);
+    program(&model, config, 1, forward)
 }
 
 fn evaluate(config: &Dit, g: &mut Graph, params: &mut Params, x: Var, t: Var, y: Var) -> Var {
@@ -160,21 +187,20 @@ fn evaluate(config: &Dit, g: &mut Graph, params: &mut Params, x: Var, t: Var, y:
 }
 
 fn program(
-    device: &Device,
+    model: &Model,
     config: &Dit,
     batch: usize,
-    weights: &impl Weights,
     forward: impl FnOnce(&mut Graph, &mut Params, Var) -> Var,
 ) -> Program {
     let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
     let x = g.input("x", config.io().images(batch));
     let out = forward(&mut g, &mut params, x);
-    let model = model(device, config, Transport::default(), weights);
     let request = Request {
         outputs: vec![("out".into(), out)],
         ..Request::default()
     };
     let plan = Plan::new(&g, &request, &[model.layout()]).expect("a valid graph");
+    let device = model.device();
     device.program(plan, &[model.arenas()]).expect("it fits")
 }
 

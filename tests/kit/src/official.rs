@@ -4,7 +4,7 @@ use crate::fixture::{Arrays, Entry, Fixture};
 use crate::formula::Formula;
 use crate::net;
 use sit_engine::backend::Device;
-use sit_engine::model::{Dit, ModelConfig, Network as _};
+use sit_engine::model::{Dit, ModelConfig, Network as _, Storage};
 use sit_engine::optim::AdamW;
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{
@@ -254,11 +254,12 @@ pub fn guidance(scale: f64, n_guided: usize, model: &Dit) -> Guidance {
     }
 }
 
-/// Our outputs and the official ones for a published size with formula weights, as many as `sit_presets.json` has.
+/// Our outputs, with weights that are kept in `storage`, and the official ones for a published size with formula weights, as many as
+/// `sit_presets.json` has.
 ///
 /// # Panics
 /// When the file lacks the size or the device fails.
-pub fn preset(device: &Device, name: &str) -> (Vec<f32>, Vec<f32>) {
+pub fn preset(device: &Device, name: &str, storage: Storage) -> (Vec<f32>, Vec<f32>) {
     let file = Fixture::open("sit_presets");
     let models = file.root().at("models");
     let model = models.at(name);
@@ -270,7 +271,9 @@ pub fn preset(device: &Device, name: &str) -> (Vec<f32>, Vec<f32>) {
     );
     let batch = model.at("batch").count();
     let x = Formula::labelled(file.root().at("note").text(), "x");
-    let mut program = net::network(device, &config, batch, &weights(&file.root()));
+    let (transport, weights) = (Transport::default(), weights(&file.root()));
+    let model_of_ours = net::stored(device, &config, transport, &weights, storage);
+    let mut program = net::network_of(&model_of_ours, &config, batch);
     let inputs = [
         ("x", x.values(batch * config.io().image_len())),
         ("t", model.at("t").floats()),

@@ -3,9 +3,12 @@
 use crate::{cargo, check};
 use anyhow::Result;
 
-/// Runs it in a process of its own, which reports its peak memory.
+/// Runs it for each way to keep the weights, in processes of their own, which report their peak memory.
 pub fn run() -> Result<()> {
-    check(&mut cargo(
-        "run --release --package sit-tests --bin parity -- SiT-XL/2",
-    ))
+    for storage in ["f32", "f16", "bf16"] {
+        check(&mut cargo(&format!(
+            "run --release --package sit-tests --bin parity -- SiT-XL/2 {storage}"
+        )))?;
+    }
+    Ok(())
 }

@@ -39,7 +39,11 @@ pub(super) fn run<F: Scalar>(
             Place::Slot(slot) if ty.elem == Elem::U32 => ins_u32[i] = &ints[slot],
             Place::Slot(slot) => ins[i] = &floats[slot][..operand.len],
             Place::Arena(arena, segment, offset) => {
-                ins[i] = &arenas.get(arena, segment)[offset..][..operand.len]
+                let values = &arenas.get(arena, segment)[offset..][..operand.len];
+                match ty.elem {
+                    Elem::U32 => ins_u32[i] = F::words(values),
+                    Elem::F32 => ins[i] = values,
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Gpu, bytes_of, check_len};
 use crate::error::{Error, Result};
 use crate::graph::plan::Entry;
-use crate::graph::{Arena, Layout};
+use crate::graph::{Arena, Layout, Storage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wgpu::BufferUsages;
@@ -68,8 +68,13 @@ impl Arenas {
     pub fn write(&self, arena: Arena, name: &str, data: &[f32]) -> Result<()> {
         let (buffer, entry) = self.find(arena, name)?;
         check_len(name, data.len(), entry.shape.numel())?;
-        self.gpu
-            .upload(buffer, entry.offset as u64 * 4, bytes_of(data))
+        let at = entry.offset as u64 * 4;
+        if entry.storage == Storage::F32 {
+            return self.gpu.upload(buffer, at, bytes_of(data));
+        }
+        let mut words = vec![0; entry.words()];
+        entry.storage.pack(name, data, &mut words)?;
+        self.gpu.upload(buffer, at, bytes_of(&words))
     }
 
     /// Reads one parameter from an arena.
@@ -78,11 +83,14 @@ impl Arenas {
     /// [`Error::Shape`] when there is no such arena or parameter, [`Error::Device`] when the device fails.
     pub async fn read(&self, arena: Arena, name: &str) -> Result<Vec<f32>> {
         let (buffer, entry) = self.find(arena, name)?;
-        let len = entry.shape.numel();
+        let len = entry.words();
         // Arenas are read for checkpoints only, which is rare, so the staging buffer is not kept.
         let staging = self.gpu.staging(len as u64 * 4)?;
         let source = (buffer, entry.offset as u64 * 4, len);
         let [values] = self.gpu.read(&staging, [source]).await?;
-        Ok(values)
+        Ok(match entry.storage {
+            Storage::F32 => values,
+            storage => storage.unpack(bytemuck::cast_slice(&values), entry.shape.numel()),
+        })
     }
 }
