@@ -101,6 +101,13 @@ fn command() -> clap::Command {
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
+    let args = match sample::recipes::expand(&args) {
+        None => args,
+        Some(args) => {
+            command = command.mut_subcommand("sample", |sample| sample.args_override_self(true));
+            args
+        }
+    };
     let matches = command.try_get_matches_from_mut(args)?;
     Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }
@@ -183,6 +190,39 @@ mod tests {
         for name in names!(PathName).into_iter().filter(|name| *name != "table") {
             assert!(words.contains(&name.to_lowercase().as_str()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_recipe_stands_for_flags_which_flags_of_ones_own_replace() {
+        let parsed = |words: &str| {
+            let words = words.split(' ').map(OsString::from);
+            let Command::Sample(args) = parse(words.collect()).unwrap().command else {
+                panic!("another command");
+            };
+            format!("{args:?}").replace("recipe: Some", "recipe: None")
+        };
+        let sde =
+            "--sde euler --steps 249 --diffusion sigma --last-step mean --last-step-size 0.04";
+        let guided = "--guidance 1.5 --guidance-channels 3";
+        let without_name =
+            |text: String, name: &str| text.replace(&format!("None({name:?})"), "None");
+        let name = "sit-xl-2-sde-250-cfg-1.5";
+        for own in ["", " --steps 9", " --diffusion linear --seed 1"] {
+            let recipe = parsed(&format!("sit sample x --recipe {name}{own}"));
+            let first = own.split(' ').nth(1).unwrap_or("--none");
+            let pairs: Vec<&str> = sde.split(' ').chain(guided.split(' ')).collect();
+            let kept = pairs.chunks(2).filter(|pair| pair[0] != first);
+            let flags: Vec<String> = kept.map(|pair| pair.join(" ")).collect();
+            let written = parsed(&format!("sit sample x {}{own}", flags.join(" ")));
+            assert_eq!(without_name(recipe, name), written, "{own}");
+        }
+        for name in sample::recipes::names() {
+            parsed(&format!("sit sample x --recipe={name}"));
+        }
+        let wrong = message("sit sample x --recipe sit-xl-3");
+        assert!(wrong.contains("sit-xl-2-ode-250"), "{wrong}");
+        // Elsewhere a flag that is given twice is refused.
+        assert!(message("sit sample x --steps 2 --steps 3").contains("multiple times"));
     }
 
     #[test]

@@ -5,8 +5,10 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 #[cfg(feature = "cli")]
+mod budget;
+#[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "cli")]
 mod columns;
 #[cfg(feature = "cli")]
 mod commands;

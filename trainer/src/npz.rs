@@ -8,19 +8,59 @@ use std::path::{Path, PathBuf};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// An archive that is written batch by batch: `arr_0` `[N, H, W, C]`, then `label` (i64 `[N]`).
-///
-/// Images of one or three channels are written as u8 levels (see [`level`]). With other numbers of channels they are latents,
-/// written as f32.
+/// How an archive holds images: of one or three channels as u8 levels (see [`level`]); of other numbers of channels, which are latents, as
+/// f32.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Shape of an image, `[C, H, W]`.
+    pub shape: [usize; 3],
+}
+
+impl Layout {
+    /// Bytes of an image.
+    pub fn image_bytes(self) -> u64 {
+        let each = if is_picture(self.shape[0]) { 1 } else { 4 };
+        each * self.image_len() as u64
+    }
+
+    fn image_len(self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Writes images `[B, C, H, W]` as `[B, H, W, C]`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    ///
+    /// # Panics
+    /// If they are not whole.
+    pub fn write(self, images: &[f32], out: &mut impl Write) -> io::Result<()> {
+        let [channels, height, width] = self.shape;
+        let len = self.image_len();
+        assert!(images.len().is_multiple_of(len), "whole images");
+        let mut bytes = Vec::with_capacity(self.image_bytes() as usize);
+        for image in images.chunks_exact(len) {
+            let last = (0..len).map(|i| image[i % channels * height * width + i / channels]);
+            bytes.clear();
+            if is_picture(channels) {
+                bytes.extend(last.map(level));
+            } else {
+                bytes.extend(last.flat_map(f32::to_le_bytes));
+            }
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// An archive that is written batch by batch: `arr_0` `[N, H, W, C]` in its [`Layout`], then `label` (i64 `[N]`).
 pub struct Writer {
     path: PathBuf,
     zip: ZipWriter<Quiet>,
-    /// Shape of an image, `[C, H, W]`.
-    shape: [usize; 3],
+    layout: Layout,
     n_images: u64,
     /// Images written.
     written: u64,
-    bytes: Vec<u8>,
 }
 
 /// NumPy's name of the type of images of so many channels.
@@ -41,15 +81,19 @@ impl Writer {
         let mut writer = Writer {
             path: path.to_owned(),
             zip: ZipWriter::new(out),
-            shape,
+            layout: Layout { shape },
             n_images,
             written: 0,
-            bytes: Vec::new(),
         };
         let [channels, height, width] = shape.map(|size| size as u64);
         let shape = [n_images, height, width, channels];
-        start(&mut writer.zip, "arr_0.npy", dtype(writer.shape[0]), &shape)
-            .map_err(FileError::of("write", path))?;
+        start(
+            &mut writer.zip,
+            "arr_0.npy",
+            dtype(channels as usize),
+            &shape,
+        )
+        .map_err(FileError::of("write", path))?;
         Ok(writer)
     }
 
@@ -66,26 +110,29 @@ impl Writer {
     /// # Panics
     /// If they are not whole, or more than were announced.
     pub fn images(&mut self, images: &[f32]) -> Result<(), FileError> {
-        let [channels, height, width] = self.shape;
-        let len = channels * height * width;
-        self.written += (images.len() / len) as u64;
-        assert!(
-            images.len().is_multiple_of(len) && self.written <= self.n_images,
-            "whole images, no more than announced"
-        );
-        for image in images.chunks_exact(len) {
-            let last = (0..len).map(|i| image[i % channels * height * width + i / channels]);
-            self.bytes.clear();
-            if is_picture(channels) {
-                self.bytes.extend(last.map(level));
-            } else {
-                self.bytes.extend(last.flat_map(f32::to_le_bytes));
-            }
-            self.zip
-                .write_all(&self.bytes)
-                .map_err(FileError::of("write", &self.path))?;
-        }
-        Ok(())
+        self.count(images.len() / self.layout.image_len());
+        self.layout
+            .write(images, &mut self.zip)
+            .map_err(FileError::of("write", &self.path))
+    }
+
+    /// Writes an image that has the form of its [`Layout`] already.
+    ///
+    /// # Errors
+    /// [`FileError`] if the file cannot be written.
+    ///
+    /// # Panics
+    /// If there are more than were announced.
+    pub fn encoded(&mut self, image: &[u8]) -> Result<(), FileError> {
+        self.count(1);
+        self.zip
+            .write_all(image)
+            .map_err(FileError::of("write", &self.path))
+    }
+
+    fn count(&mut self, n: usize) {
+        self.written += n as u64;
+        assert!(self.written <= self.n_images, "no more than announced");
     }
 
     /// Writes the labels and gives the file its name; returns its length in bytes.

@@ -7,6 +7,7 @@ use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
 use sit_engine::model::Model;
+use sit_engine::rng::{Stream, uniform};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
 use sit_engine::transport::nfe;
@@ -18,10 +19,18 @@ use std::ops::Range;
 pub struct Images {
     /// Labels of the list; of any value for a model without classes.
     labels: Vec<u32>,
-    /// Consecutive images of the list with the same label.
-    each: u64,
+    order: Order,
     /// Numbers of the images that are made, in order.
     picked: Vec<Range<u64>>,
+}
+
+/// Which image of a list has which label.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// So many consecutive images have the same one.
+    Each(u64),
+    /// They are drawn with this key.
+    Drawn(u64),
 }
 
 impl Images {
@@ -33,8 +42,19 @@ impl Images {
         assert!(!labels.is_empty() && each > 0, "an image for each label");
         Images {
             labels,
-            each,
+            order: Order::Each(each),
             picked: vec![Range { start: 0, end: n }],
+        }
+    }
+
+    /// A list of `n` images, each of a label that is drawn uniformly: a function of the key `seed` and the image's number.
+    ///
+    /// # Panics
+    /// Without a label.
+    pub fn drawn(labels: Vec<u32>, seed: u64, n: u64) -> Self {
+        Images {
+            order: Order::Drawn(seed),
+            ..Self::new(labels, 1, n)
         }
     }
 
@@ -44,6 +64,19 @@ impl Images {
         Images { picked, ..self }
     }
 
+    /// Leaves out the first `n` of the images that are made.
+    #[must_use]
+    pub fn after(&self, mut n: u64) -> Self {
+        let rest = self.picked.iter().filter_map(|part| {
+            let left_out = n.min(part.end - part.start);
+            n -= left_out;
+            let start = part.start + left_out;
+            (start < part.end).then_some(start..part.end)
+        });
+        let rest = rest.collect();
+        self.clone().pick(rest)
+    }
+
     /// Number of images that are made.
     pub fn n(&self) -> u64 {
         self.picked.iter().map(|part| part.end - part.start).sum()
@@ -51,7 +84,14 @@ impl Images {
 
     /// Label of the image `number` of the list.
     pub fn label(&self, number: u64) -> u32 {
-        self.labels[(number / self.each % self.labels.len() as u64) as usize]
+        let n = self.labels.len();
+        let at = match self.order {
+            Order::Each(each) => (number / each % n as u64) as usize,
+            Order::Drawn(seed) => {
+                (uniform(seed, Stream::SampleLabel, 0, number) * n as f64) as usize
+            }
+        };
+        self.labels[at]
     }
 
     /// Numbers of the images that are made.
@@ -273,5 +313,29 @@ mod tests {
         assert_eq!(part.numbers().collect::<Vec<_>>(), [4, 5, 0]);
         let in_turn = Images::new(vec![4, 9], 1, 3);
         assert_eq!(in_turn.all_labels().collect::<Vec<_>>(), [4, 9, 4]);
+    }
+
+    #[test]
+    fn drawn_labels_are_those_of_the_numbers() {
+        let all = Images::drawn((0..10).collect(), 7, 10_000);
+        let mut counts = [0; 10];
+        all.all_labels()
+            .for_each(|label| counts[label as usize] += 1);
+        // Six standard deviations of a binomial.
+        assert!(counts.iter().all(|n| (820..1180).contains(n)), "{counts:?}");
+        let part = all.clone().pick(vec![40..50, 7..9]);
+        assert_eq!((part.label(8), part.n()), (all.label(8), 12));
+        let other = Images::drawn((0..10).collect(), 8, 10_000);
+        assert!(other.all_labels().ne(all.all_labels()));
+    }
+
+    #[test]
+    fn images_that_are_made_already_are_left_out() {
+        let all = Images::new(vec![0], 1, 20).pick(vec![3..6, 9..10, 15..18]);
+        let rest = |n| all.after(n).numbers().collect::<Vec<_>>();
+        assert_eq!(rest(0), [3, 4, 5, 9, 15, 16, 17]);
+        assert_eq!(rest(2), [5, 9, 15, 16, 17]);
+        assert_eq!(rest(4), [15, 16, 17]);
+        assert_eq!((rest(7), all.after(7).n()), (vec![], 0));
     }
 }

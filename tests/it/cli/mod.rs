@@ -2,6 +2,8 @@
 
 mod broken;
 mod classes;
+#[cfg(unix)]
+mod count;
 mod data;
 mod ddpm;
 mod distill;

@@ -56,7 +56,7 @@ fn assert_same(got: &Path, want: &Path) {
     }
 }
 
-fn start(folder: &Path, words: &str) -> Child {
+pub fn start(folder: &Path, words: &str) -> Child {
     sit(folder)
         .args(words.split_whitespace())
         .stdout(Stdio::null())
@@ -67,7 +67,7 @@ fn start(folder: &Path, words: &str) -> Child {
 
 /// Waits until `ready`, which must happen before the process ends.
 #[track_caller]
-fn wait(child: &mut Child, mut ready: impl FnMut() -> bool) {
+pub fn wait(child: &mut Child, mut ready: impl FnMut() -> bool) {
     let started = Instant::now();
     while !ready() {
         assert!(
@@ -98,7 +98,7 @@ fn is_saving(folder: &Path) -> bool {
         .any(|name| name.to_string_lossy().starts_with(".unfinished-"))
 }
 
-fn kill(mut child: Child) {
+pub fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait_with_output().unwrap();
 }
@@ -165,7 +165,7 @@ fn a_run_that_is_stopped_or_killed_ends_in_the_same_bytes() {
     assert_same(folder, want.path());
 }
 
-fn interrupt(child: &Child) {
+pub fn interrupt(child: &Child) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -INT {}", child.id())])
         .status();

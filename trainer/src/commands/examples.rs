@@ -35,6 +35,14 @@ pub struct WhichArgs {
     /// Of --data take only N images, chosen at random, the same ones each time [default: all].
     #[arg(long, value_name = "N", requires = "data", value_parser = whole::<u32>(1..=10_000_000))]
     pub count: Option<u32>,
+    #[command(flatten)]
+    pub part: PartArgs,
+}
+
+/// Which part of the data is taken, and its classes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Data")]
+pub struct PartArgs {
     /// Part of a folder with IDX files, of the digits or of a toy [default: test, where there is one].
     #[arg(long, value_name = "train|test", requires = "data", value_parser = parse_split)]
     pub split: Option<Split>,
@@ -104,7 +112,7 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
     let is_npz = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("npz"));
-    if is_npz && which.split.is_some() {
+    if is_npz && which.part.split.is_some() {
         return Err(Failure::Input(format!(
             "{} is one file; --split chooses between IDX files",
             shown(path)
@@ -112,7 +120,13 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
     }
     let source = match is_npz {
         true => Source::Npz(npz::Archive::read(path)?),
-        false => Source::Data(dataset(path, which.split, Split::Test, which.count, &io)?),
+        false => Source::Data(dataset(
+            path,
+            which.part.split,
+            Split::Test,
+            which.count,
+            &io,
+        )?),
     };
     let (shape, n) = match &source {
         Source::Npz(archive) => (archive.shape, archive.n),
@@ -286,7 +300,7 @@ fn labels(
     let Some(null) = recipe.model.io().null_class() else {
         return Ok(vec![0; taken.len()]);
     };
-    if which.no_class {
+    if which.part.no_class {
         if recipe.class_dropout == Some(0.0) {
             return Err(Failure::Input(
                 "--no-class: the model was trained with train.class_dropout = 0, so it has never seen images without a class".into(),

@@ -3,7 +3,8 @@
 use super::values::whole;
 use crate::config::WeightSet;
 use crate::error::{Failure, Result};
-use crate::run::Checkpoint;
+use crate::files;
+use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::{ModelConfig, has_variance};
@@ -256,6 +257,22 @@ impl SourceArgs {
             ))),
         }
     }
+}
+
+/// The path of a checkpoint from the root, with the checksum of its weights: what lies there may have been replaced.
+pub fn fingerprint(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let files = match run::is_run(&whole) || whole.join(run::MODEL).is_file() {
+        true => vec![whole.join(run::MODEL)],
+        false => weights::files(&whole),
+    };
+    // A file that cannot be read is refused when it is opened.
+    let sum = |file: &PathBuf| files::checksum(file).unwrap_or_default();
+    let sums: Vec<String> = files
+        .iter()
+        .map(|file| format!("{:08x}", sum(file)))
+        .collect();
+    format!("{}, CRC-32C {}", shown(whole), sums.join(" "))
 }
 
 /// Warns of a moving average that still holds the weights that training began with.

@@ -5,6 +5,7 @@ mod resume;
 use super::backend::BackendArg;
 use super::base;
 use super::describe;
+use crate::budget::BudgetArg;
 use crate::config::{self, DistillMethod, RunConfig, Source, preset_names};
 use crate::data::{self, DataConfig, DataError, Dataset};
 use crate::error::{Failure, Result};
@@ -28,7 +29,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-unet, digits-one-step, digits-four-steps, digits-reflow, digits-classifier, digits-data, digits-edm, digits-ou, digits-ddpm, digits-smoke, moons, moons-to-rings, fashion-mnist, pictures-32, image-folder-64, image-folder-64-unet, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-unet, digits-one-step, digits-four-steps, digits-reflow, digits-classifier, digits-data, digits-edm, digits-ou, digits-ddpm, digits-smoke, moons, moons-to-rings, fashion-mnist, pictures-32, latents-8, image-folder-64, image-folder-64-unet, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.
@@ -52,6 +53,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     auto_resume: bool,
     #[command(flatten)]
+    budget: BudgetArg,
+    #[command(flatten)]
     backend: BackendArg,
     /// Check everything, show the configuration and the memory forecast, and make no run; decoded images are kept as in a run.
     #[arg(long)]
@@ -68,6 +71,7 @@ Examples:
   sit train --resume runs/mine --set train.steps=30000
   sit train --preset digits --out runs/job --auto-resume
   sit train --preset image-folder-64 --set data.path=photos --dry-run
+  sit train --preset SiT-B/2 --set data.path=latents --memory-budget 8000
   sit train --preset image-folder-64 --set data.path=photos --init-from runs/other
   sit train --init-from runs/mine --out runs/branch --set train.learning_rate=1e-5
   sit train --preset digits-one-step --teacher runs/digits
@@ -110,6 +114,7 @@ pub fn run(args: &Args) -> Result<()> {
     let init = init.map(|init| init.fit(&config, dataset.class_names()));
     let init = init.transpose()?;
     let device = args.backend.open()?;
+    let config = args.budget.fit(config, &device)?;
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
     let forecast = memory::training(&config, &device).with_host("order of images", order);

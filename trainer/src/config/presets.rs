@@ -8,7 +8,7 @@ use sit_engine::text::shown;
 use toml::{Table, Value};
 
 /// The configurations embedded in the program, besides those of the [`PUBLISHED`] models.
-const EMBEDDED: [(&str, &str); 18] = [
+const EMBEDDED: [(&str, &str); 19] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-unet",
@@ -52,6 +52,7 @@ const EMBEDDED: [(&str, &str); 18] = [
         "pictures-32",
         include_str!("../../configs/pictures-32.toml"),
     ),
+    ("latents-8", include_str!("../../configs/latents-8.toml")),
     (
         "image-folder-64",
         include_str!("../../configs/image-folder-64.toml"),

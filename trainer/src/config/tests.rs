@@ -59,7 +59,12 @@ fn every_preset_loads_and_round_trips() {
     ] {
         preset(name, &[]).unwrap().validate().unwrap();
     }
-    for name in ["pictures-32", "image-folder-64", "image-folder-64-unet"] {
+    for name in [
+        "pictures-32",
+        "latents-8",
+        "image-folder-64",
+        "image-folder-64-unet",
+    ] {
         preset(name, &["data.path=x"]).unwrap().validate().unwrap();
     }
 }

@@ -9,6 +9,7 @@ use crate::sampling::{Images, State};
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Compares sampled images with the nearest real ones.
@@ -106,9 +107,7 @@ impl Agreement {
             .collect();
         let number = |name: &String| known.iter().position(|other| other == name);
         let numbers: Vec<Option<usize>> = names.iter().map(number).collect();
-        let mut sampled: Vec<u32> = images.all_labels().collect();
-        sampled.sort_unstable();
-        sampled.dedup();
+        let sampled: BTreeSet<u32> = images.all_labels().collect();
         for label in sampled {
             if !numbers.contains(&Some(label as usize)) {
                 let wanted = known.get(label as usize).map_or("none", |name| name);
@@ -149,6 +148,16 @@ impl Agreement {
     pub fn look(&mut self, state: &State<'_>) {
         self.agree += self.knn.agreement(state.x, state.labels);
         self.n += state.labels.len();
+    }
+
+    /// Images that agree, and all that were looked at.
+    pub fn counts(&self) -> [usize; 2] {
+        [self.agree, self.n]
+    }
+
+    /// Goes on after the images of another call, which [`Agreement::counts`] tells of.
+    pub fn go_on(&mut self, [agree, n]: [usize; 2]) {
+        (self.agree, self.n) = (agree, n);
     }
 
     /// The share of the images that are what was asked for, in percent; they are forgotten.

@@ -63,8 +63,9 @@ pub fn sample(
     mut take: impl FnMut(State<'_>) -> Result<()>,
 ) -> Result<Effort> {
     let (n, len) = (images.n(), pool.io().image_len());
-    let all: Vec<u64> = images.numbers().collect();
-    let index: BTreeMap<u64, u64> = all.iter().copied().zip(0..).collect();
+    let mut all = images.numbers();
+    // Indices of the images that were added and not handed on.
+    let mut index: BTreeMap<u64, u64> = BTreeMap::new();
     let [begin, _] = pool.times();
     let mut bar = Progress::new("sampling", "images", 0, n);
     let mut effort = Effort::default();
@@ -78,18 +79,20 @@ pub fn sample(
         let ahead = (handed + 4 * pool.batch() as u64).min(n);
         let until = ahead.min(added + pool.room() as u64);
         if added < until {
-            let numbers = &all[added as usize..until as usize];
+            let some = all.by_ref().take((until - added) as usize);
+            let numbers: Vec<u64> = some.collect();
+            index.extend(numbers.iter().copied().zip(added..));
             let labels: Vec<u32> = numbers.iter().map(|&number| images.label(number)).collect();
             let mut x = vec![0.0; numbers.len() * len];
-            if !noise.starts(numbers, len, &mut x)? {
-                x = pool.noise(seed, numbers);
+            if !noise.starts(&numbers, len, &mut x)? {
+                x = pool.noise(seed, &numbers);
             }
             if let Some(way) = &mut way {
                 for (i, x) in x.chunks_exact(len).enumerate() {
                     way(added + i as u64, begin, x)?;
                 }
             }
-            pool.add_from(numbers, &x, &labels)?;
+            pool.add_from(&numbers, &x, &labels)?;
             added = until;
         }
         let finished = pool.step()?;
@@ -121,6 +124,7 @@ pub fn sample(
                 done: true,
                 x: &image.x,
             })?;
+            index.remove(&image.number);
             handed += 1;
         }
         bar.set(handed + done.len() as u64, String::new);

@@ -3,12 +3,15 @@
 use super::images::{Index, parse_index};
 use super::solver::SolverArgs;
 use crate::commands::backend::BackendArg;
-use crate::commands::examples::WhichArgs;
+use crate::commands::examples::PartArgs;
 use crate::commands::source::SourceArgs;
 use crate::commands::values::{finite, parse_interval, whole};
+use crate::error::{Failure, Result};
 use crate::vae::VaeArgs;
+use clap::builder::PossibleValuesParser;
+use sit_engine::model::Storage;
 use sit_engine::transport::{Guidance, GuidanceChannels};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Sample images from a checkpoint.
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,10 @@ pub struct Args {
     #[command(flatten)]
     pub solver: SolverArgs,
 
+    /// Solver and guidance of a row of the tables of SiT or DiT; flags that are given beside it take the place of its own. The number in a name is
+    /// that of network evaluations.
+    #[arg(long, value_name = "NAME", help_heading = "Images", value_parser = PossibleValuesParser::new(super::recipes::names()))]
+    pub recipe: Option<String>,
     /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, at most
     /// the first 10].
     #[arg(long, value_name = "LIST", help_heading = "Images")]
@@ -27,7 +34,26 @@ pub struct Args {
     /// Images of each class, or in all for an unconditional model [default: 8, of points in the plane 1000].
     #[arg(long, value_name = "N", help_heading = "Images", value_parser = whole::<u32>(1..=1_000_000))]
     pub per_class: Option<u32>,
-    /// Make only these images of the list that --classes and --per-class give, as in 10 or 3,8-9: the same images as in the whole
+    /// Make N images in all, of classes that are drawn with the seed, for --npz or --png. A command that was stopped or killed goes on where it was when
+    /// it is given again, and leaves the same files; until then the folder FILE.npz.unfinished holds what is done. With --reverse: take N of the
+    /// images of --data, chosen at random, the same ones each time.
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Images",
+        value_parser = whole::<u32>(1..=10_000_000),
+        conflicts_with_all = ["per_class", "init", "trajectory", "straightness"]
+    )]
+    pub count: Option<u32>,
+    /// As many images of each class for --count, in turn, rather than classes that are drawn.
+    #[arg(
+        long,
+        help_heading = "Images",
+        requires = "count",
+        conflicts_with = "reverse"
+    )]
+    pub balanced: bool,
+    /// Make only these images of the list that --classes and --per-class or --count give, as in 10 or 3,8-9: the same images as in the whole
     /// list. Numbers begin at 0; with 8 images a class, image 10 is the third one of the second class.
     #[arg(long, value_name = "LIST", help_heading = "Images", value_parser = parse_index)]
     pub index: Option<Index>,
@@ -93,19 +119,14 @@ pub struct Args {
     )]
     pub data: Option<PathBuf>,
     #[command(flatten)]
-    pub which: WhichArgs,
+    pub part: PartArgs,
 
-    /// Grid of all images, a row or a block for each class; of points in the plane a scatter plot.
-    #[arg(
-        long,
-        value_name = "GRID.png",
-        help_heading = "Output",
-        default_value = "samples.png"
-    )]
-    pub out: PathBuf,
+    /// Grid of all images, a row or a block for each class; of points in the plane a scatter plot [default: samples.png, with --count none].
+    #[arg(long, value_name = "GRID.png", help_heading = "Output")]
+    out: Option<PathBuf>,
     /// Write no grid.
     #[arg(long, help_heading = "Output", conflicts_with = "out")]
-    pub no_grid: bool,
+    no_grid: bool,
     /// Also write a folder of single PNGs, 000000-class3-dog.png by number and class; it must be empty or not be there.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub png: Option<PathBuf>,
@@ -134,6 +155,9 @@ pub struct Args {
     /// lines.
     #[arg(long, help_heading = "Output", conflicts_with_all = ["sde", "edm", "ddpm", "reverse"])]
     pub straightness: bool,
+    /// How weights are kept in memory: f32, or rounded to f16 or bf16 for half of it. The computation is in f32 with the rounded weights.
+    #[arg(long, value_name = "f32|f16|bf16", help_heading = "Model", default_value_t = Storage::F32, value_parser = |s: &str| s.parse::<Storage>())]
+    pub dtype: Storage,
     /// Images at a time; only memory and speed depend on it, and with --error-norm batch the images.
     #[arg(long, value_name = "B", help_heading = "Output", default_value_t = 64, value_parser = whole::<u32>(1..=65_536))]
     pub batch: u32,
@@ -147,15 +171,39 @@ Examples:
   sit sample runs/digits --ode heun --steps 50 --classes 3,5,7 --per-class 16 --out odd.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --last-step mean --npz samples.npz
   sit sample SiT-XL-2-256.pt --vae sd-vae-ft-ema/ --classes 207,360 --guidance 4 --guidance-channels 3
+  sit sample SiT-XL-2-256.pt --vae sd-vae-ft-ema/ --recipe sit-xl-2-sde-250-cfg-1.5 --count 50000 --npz samples.npz
   sit sample runs/digits --classifier runs/digits-classifier --classifier-scale 2
   sit sample runs/digits-one-step --steps 1
   sit sample runs/digits --index 10 --steps 250 --out image-10.png
-  sit sample runs/digits --per-class 5000 --batch 256 --no-grid --png folder
+  sit sample runs/digits --count 50000 --balanced --batch 256 --npz samples.npz
   sit sample runs/digits --init noise.safetensors --trajectory path.safetensors
   sit sample runs/moons-to-rings --per-class 2000 --out rings.png
   sit sample runs/digits --reverse --data digits --ode dopri5 --noise-out noise.safetensors";
 
 impl Args {
+    /// The number of images of `--count`, unless it is one of given images.
+    pub fn many(&self) -> Option<u64> {
+        let count = self.count.filter(|_| !self.reverse);
+        count.map(u64::from)
+    }
+
+    /// Refuses a grid of `--count`.
+    pub fn check_grid(&self) -> Result<()> {
+        match (self.many(), &self.out) {
+            (Some(_), Some(_)) => Err(Failure::Input(
+                "--out: --count makes no grid; --per-class does".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The file of the grid, if there is one.
+    pub fn grid(&self) -> Option<&Path> {
+        let usual = || Path::new("samples.png");
+        let is_wanted = !self.no_grid && self.many().is_none();
+        is_wanted.then(|| self.out.as_deref().unwrap_or_else(usual))
+    }
+
     /// The guidance that is asked for.
     pub fn guidance(&self) -> Guidance {
         Guidance {

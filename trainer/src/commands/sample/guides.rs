@@ -4,7 +4,7 @@ use crate::commands::source::{self, Opened};
 use crate::error::Result;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Recipe;
-use sit_engine::model::{Blueprint, Model};
+use sit_engine::model::{Blueprint, Model, Storage};
 use sit_engine::sample::Sampling;
 use std::path::Path;
 
@@ -81,34 +81,35 @@ impl Guides<Opened> {
         })
     }
 
-    /// Their blueprints.
+    /// Their blueprints, with weights kept in `storage`.
     ///
     /// # Errors
     /// As of [`Blueprint::new`].
-    pub fn blueprints(&self, max_segment_bytes: u64) -> Result<Guides<Blueprint>> {
+    pub fn blueprints(
+        &self,
+        storage: Storage,
+        max_segment_bytes: u64,
+    ) -> Result<Guides<Blueprint>> {
         self.try_map(|guide| {
-            let (model, transport) = (&guide.recipe.model, &guide.recipe.transport);
-            Ok(Blueprint::new(
-                model.clone(),
-                transport.clone(),
-                max_segment_bytes,
-            )?)
+            let (model, transport) = (guide.recipe.model.clone(), guide.recipe.transport.clone());
+            let blueprint = Blueprint::stored(model, transport, storage, max_segment_bytes);
+            Ok(blueprint?)
         })
     }
 
-    /// Their weights on a device.
+    /// Their weights on a device, kept in `storage`.
     ///
     /// # Errors
     /// Weights that cannot be read, or do not fit on the device.
-    pub fn load(&mut self, device: &Device) -> Result<Guides<Model>> {
+    pub fn load(&mut self, device: &Device, storage: Storage) -> Result<Guides<Model>> {
         type Guide = Option<(Model, f64)>;
         let load = |guide: &mut Option<(Opened, f64)>, what: &str| -> Result<Guide> {
             let Some((guide, scale)) = guide else {
                 return Ok(None);
             };
             tracing::info!("{what}: {}", guide.origin);
-            let (model, transport) = (&guide.recipe.model, &guide.recipe.transport);
-            let model = Model::zeros(device, model.clone(), transport.clone())?;
+            let (model, transport) = (guide.recipe.model.clone(), guide.recipe.transport.clone());
+            let model = Model::stored(device, model, transport, storage)?;
             guide.weights.load(&model)?;
             Ok(Some((model, *scale)))
         };

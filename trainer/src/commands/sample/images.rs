@@ -98,12 +98,20 @@ impl Args {
             }
             .parse(text)
             .map_err(|e| Failure::Input(format!("--classes {e}")))?,
+            None if self.many().is_some() => (0..n_classes.max(1) as u32).collect(),
             None => (0..n_classes.clamp(1, 10) as u32).collect(),
         };
         let usual = if is_plane(io.image) { 1000 } else { 8 };
         let per_class = self.per_class.unwrap_or(usual) as usize;
-        let (images, n, mut place, noise) = match init {
-            None => {
+        let (images, n, mut place, noise) = match (init, self.many()) {
+            (None, Some(n)) => {
+                let images = match self.balanced {
+                    true => Images::new(classes.clone(), 1, n),
+                    false => Images::drawn(classes.clone(), self.seed, n),
+                };
+                (images, n, Grid::square(n as usize), Noise::Drawn)
+            }
+            (None, None) => {
                 let n = (per_class as u64).saturating_mul(classes.len() as u64);
                 let place = match n_classes {
                     0 => Grid::square(per_class),
@@ -112,7 +120,7 @@ impl Args {
                 let images = Images::new(classes.clone(), per_class as u64, n);
                 (images, n, place, Noise::Drawn)
             }
-            Some(Init { n, x, y, noise }) => {
+            (Some(Init { n, x, y, noise }), _) => {
                 let images = Images::new(y.unwrap_or_else(|| classes.clone()), 1, n as u64);
                 let noise = match noise {
                     None => Noise::Given(x),
@@ -131,7 +139,7 @@ impl Args {
             Some(Index(parts)) => {
                 if let Some(part) = parts.iter().find(|part| part.end > n) {
                     return Err(Failure::Input(format!(
-                        "--index: got {}, expected 0 to {}: the grid has {}",
+                        "--index: got {}, expected 0 to {}: the list has {}",
                         part.end - 1,
                         n - 1,
                         count(n, "image")
@@ -143,7 +151,7 @@ impl Args {
             }
         };
         let said = match (n_classes, &noise, &self.index) {
-            _ if is_plane(io.image) => String::new(),
+            _ if is_plane(io.image) || self.grid().is_none() => String::new(),
             (0, ..) | (_, Noise::Given(_) | Noise::Chain(..), _) | (.., Some(_)) => String::new(),
             _ => {
                 let numbers = classes.iter().map(|&class| class as usize);

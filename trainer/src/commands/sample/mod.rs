@@ -7,9 +7,11 @@ pub(super) mod guides;
 pub(super) mod images;
 mod outputs;
 mod pictures;
+pub mod recipes;
 mod reverse;
 mod settings;
 pub(super) mod solver;
+mod stage;
 pub(super) mod table;
 
 pub use args::Args;
@@ -19,7 +21,7 @@ use crate::judge::Agreement;
 use crate::sampling::{self, Effort, Noise};
 use crate::straightness::Straightness;
 use crate::vae::Vae;
-use crate::{memory, signals, stdout, trajectory};
+use crate::{memory, npz, signals, stdout, trajectory};
 use guides::Guides;
 use outputs::Files;
 use reverse::Trip;
@@ -27,6 +29,7 @@ use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Sampler, Transport, nfe};
+use stage::Stage;
 use std::cell::RefCell;
 use std::iter;
 use std::time::Instant;
@@ -36,6 +39,14 @@ use std::time::Instant;
 /// # Errors
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    let recipe = args.recipe.as_deref();
+    sample(args).map_err(|e| match recipe.and_then(recipes::flags) {
+        Some(flags) => e.hint(format!("--recipe stands for {flags}")),
+        None => e,
+    })
+}
+
+fn sample(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
     let mut guides = Guides::open(
@@ -69,10 +80,13 @@ pub fn run(args: &Args) -> Result<()> {
     let sampler = args.solver.sampler(io.image_len(), &transport, own_loss)?;
     // Settings are checked before a device is opened.
     let plain_of = |max_segment_bytes, sampler: &Sampler| -> Result<Sampling<Blueprint>> {
-        let blueprint = Blueprint::new(model.clone(), transport.clone(), max_segment_bytes)?;
+        let (model, transport) = (model.clone(), transport.clone());
+        let blueprint = Blueprint::stored(model, transport, args.dtype, max_segment_bytes)?;
         let sampling = Sampling::new(blueprint, sampler.clone());
         let sampling = sampling.guided(args.guidance()).batch(batch);
-        Ok(guides.blueprints(max_segment_bytes)?.apply(sampling))
+        Ok(guides
+            .blueprints(args.dtype, max_segment_bytes)?
+            .apply(sampling))
     };
     let plain = |max_segment_bytes| plain_of(max_segment_bytes, &sampler);
     if args.straightness && sampler.is_adaptive() {
@@ -125,9 +139,9 @@ pub fn run(args: &Args) -> Result<()> {
         )
         .require()?;
     tracing::info!("weights: {}", source.origin);
-    let loaded = Model::zeros(&device, model.clone(), transport.clone())?;
+    let loaded = Model::stored(&device, model.clone(), transport.clone(), args.dtype)?;
     source.weights.load(&loaded)?;
-    let loaded_guides = guides.load(&device)?;
+    let loaded_guides = guides.load(&device, args.dtype)?;
     signals::catch();
     let make = |sampler: &Sampler| {
         let sampling = loaded.sampler(sampler.clone()).guided(args.guidance());
@@ -144,7 +158,7 @@ pub fn run(args: &Args) -> Result<()> {
         &names,
         &guides,
         &sampling,
-        args.seed,
+        (args.seed, args.dtype),
         wanted.images.picked(),
         &device,
     );
@@ -152,6 +166,18 @@ pub fn run(args: &Args) -> Result<()> {
         Some(vae) => Some(vae.decoder(&device, io)?),
         None => None,
     };
+    let stage = match args.stage() {
+        None => None,
+        Some(folder) => {
+            let unit = stage::unit(&sampler, batch);
+            let files = (&source.origin, &guides, vae.as_ref());
+            let settings = args.stage_settings(&settings, files, unit);
+            let shape = shown_io.image;
+            let layout = args.npz.as_ref().map(|_| npz::Layout { shape });
+            Some(Stage::open(folder, settings, layout, unit)?)
+        }
+    };
+    let left = wanted.images.after(stage.as_ref().map_or(0, Stage::done));
     let files = Files::create(
         args,
         &wanted,
@@ -161,6 +187,7 @@ pub fn run(args: &Args) -> Result<()> {
         t.as_deref(),
         &settings,
         judge,
+        stage,
     )?;
     let started = Instant::now();
     let mut trip = examples.as_ref().map(Trip::new);
@@ -176,7 +203,7 @@ pub fn run(args: &Args) -> Result<()> {
             let mut straight = args.straightness.then(Straightness::default);
             sampling::sample(
                 &mut sampling.session()?,
-                &wanted.images,
+                &left,
                 &wanted.noise,
                 args.seed,
                 args.trajectory.is_some() || args.straightness,
@@ -199,7 +226,7 @@ pub fn run(args: &Args) -> Result<()> {
             let mut way = |image, t, x: &[f32]| files.borrow_mut().on_the_way(image, t, x);
             let effort = sampling::adaptive::sample(
                 &mut sampling.pool()?,
-                &wanted.images,
+                &left,
                 &wanted.noise,
                 args.seed,
                 args.trajectory.is_some().then_some(&mut way),
@@ -223,8 +250,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     stdout::print(&format!(
         "{} in {seconds:.1} s ({effort}), {}\n{written}{}",
-        count(n, "image"),
+        count(left.n(), "image"),
         source.origin,
-        if args.no_grid { "" } else { &wanted.said }
+        wanted.said
     ))
 }

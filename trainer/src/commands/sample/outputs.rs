@@ -3,6 +3,7 @@
 use super::args::Args;
 use super::images::Wanted;
 use super::pictures::Pictures;
+use super::stage::{self, Stage};
 use crate::data;
 use crate::error::{Failure, Result};
 use crate::files::FileError;
@@ -19,12 +20,13 @@ use sit_engine::analytic::Toy;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::shown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Args {
     /// Refuses outputs that cannot be written, or would replace an input or each other, before the work rather than after it.
     pub fn check_outputs(&self, wanted: &Wanted, io: &NetworkIo, vae: Option<&Vae>) -> Result<()> {
         let refuse = |what: String| Err(Failure::Input(what));
+        self.check_grid()?;
         let mut outputs = Outputs::default();
         outputs.reads("CHECKPOINT", &self.source.checkpoint);
         if let Some(init) = &self.init {
@@ -61,10 +63,14 @@ impl Args {
                     io.channels()
                 ));
             }
-            outputs.fills("--png", folder)?;
+            match self.stage().is_some_and(|stage| stage::is_begun(&stage)) {
+                // It holds the images that are made already.
+                true => outputs.reads_data("--png", folder),
+                false => outputs.fills("--png", folder)?,
+            }
         }
-        if !self.no_grid {
-            outputs.writes("--out", &self.out, &["png"])?;
+        if let Some(grid) = self.grid() {
+            outputs.writes("--out", grid, &["png"])?;
         }
         if let Some(npz) = &self.npz {
             outputs.writes("--npz", npz, &["npz"])?;
@@ -72,18 +78,21 @@ impl Args {
         if let Some(trajectory) = &self.trajectory {
             outputs.writes("--trajectory", trajectory, &["safetensors"])?;
         }
-        if self.no_grid
+        if self.grid().is_none()
             && !self.reverse
             && [&self.png, &self.npz, &self.trajectory, &self.judge]
                 .iter()
                 .all(|o| o.is_none())
         {
-            return refuse(
-                "--no-grid: nothing would come of it; give --png, --npz, --trajectory or --judge"
-                    .into(),
-            );
+            let (flag, trajectory) = match self.many() {
+                Some(_) => ("--count", ""),
+                None => ("--no-grid", "--trajectory, "),
+            };
+            return refuse(format!(
+                "{flag}: nothing would come of it; give {trajectory}--png, --npz or --judge"
+            ));
         }
-        if !self.no_grid {
+        if self.grid().is_some() {
             let n = wanted.images.n();
             memory::require_host(
                 &format!("--out: the grid of {n} images"),
@@ -96,7 +105,7 @@ impl Args {
 
     /// Bytes that the grid takes in memory; `None` when no PNG can hold it.
     pub fn grid_bytes(&self, wanted: &Wanted, io: &NetworkIo) -> Option<u64> {
-        if self.no_grid {
+        if self.grid().is_none() {
             return Some(0);
         }
         let n = usize::try_from(wanted.images.n()).ok()?;
@@ -116,6 +125,8 @@ pub struct Files {
     own_times: Option<(OwnTimes, String)>,
     pictures: Option<Pictures>,
     judge: Option<Agreement>,
+    /// Of `--count`, with the path of its archive.
+    stage: Option<(Stage, Option<PathBuf>)>,
 }
 
 impl Files {
@@ -130,23 +141,35 @@ impl Files {
         (state, decoder): ([usize; 3], Option<vae::Pictures>),
         t: Option<&[f32]>,
         settings: &str,
-        judge: Option<Agreement>,
+        mut judge: Option<Agreement>,
+        stage: Option<Stage>,
     ) -> Result<Self> {
         let (images, shape) = (&wanted.images, io.image);
         let n = images.n();
         let toy = recipe.data.as_ref().map(|data| Path::new(&data.name));
         // A name of another program may be anything.
         let toy = toy.and_then(|name| data::toy(name).ok()).flatten();
-        let sheet = match args.no_grid {
-            true => None,
-            false => Some((
+        let sheet = match args.grid() {
+            None => None,
+            Some(path) => Some((
                 Sheet::new(n as usize, shape, wanted.place, toy),
-                Pending::create(&args.out)?,
+                Pending::create(path)?,
             )),
         };
-        let npz = args.npz.as_deref();
+        let npz = args.npz.as_deref().filter(|_| stage.is_none());
         let trajectory = args.trajectory.as_deref();
         let pictures = args.png.as_deref();
+        let mut pictures = pictures
+            .map(|folder| Pictures::create(folder, io, names))
+            .transpose()?;
+        if let Some(stage) = &stage {
+            if let Some(pictures) = &mut pictures {
+                pictures.go_on(images, stage.done())?;
+            }
+            if let Some(judge) = &mut judge {
+                judge.go_on(stage.judged());
+            }
+        }
         Ok(Files {
             io: *io,
             decoder,
@@ -165,10 +188,9 @@ impl Files {
                 .filter(|_| t.is_none())
                 .map(|path| OwnTimes::create(path, state, n).map(|file| (file, settings.into())))
                 .transpose()?,
-            pictures: pictures
-                .map(|folder| Pictures::create(folder, io, names))
-                .transpose()?,
+            pictures,
             judge,
+            stage: stage.map(|stage| (stage, args.npz.clone())),
         })
     }
 
@@ -206,6 +228,10 @@ impl Files {
         if let Some(judge) = &mut self.judge {
             judge.look(state);
         }
+        if let Some((stage, _)) = &mut self.stage {
+            let judged = self.judge.as_ref().map(Agreement::counts);
+            stage.take(state.x, state.numbers.len(), judged.unwrap_or_default())?;
+        }
         Ok(())
     }
 
@@ -225,6 +251,12 @@ impl Files {
         if let Some(npz) = self.npz {
             let path = npz.path().to_owned();
             text += &named(&path, npz.finish(images.all_labels())?);
+        }
+        if let Some((stage, npz)) = self.stage {
+            let bytes = stage.finish(npz.as_deref(), images.all_labels())?;
+            if let Some((path, bytes)) = npz.zip(bytes) {
+                text += &named(&path, bytes);
+            }
         }
         if let Some(trajectory) = self.trajectory {
             let path = trajectory.path().to_owned();

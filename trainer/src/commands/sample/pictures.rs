@@ -1,10 +1,10 @@
 //! The folder of single PNGs that `--png` asks for.
 
 use crate::data::classes;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::files::{FileError, parent, sync_folder};
 use crate::png;
-use crate::sampling::State;
+use crate::sampling::{Images, State};
 use crate::stdout;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
@@ -51,6 +51,25 @@ impl Pictures {
             n: 0,
             bytes: 0,
         })
+    }
+
+    /// Goes on after the first `done` of the images, which another call has written.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] naming the first one that is not there.
+    pub fn go_on(&mut self, images: &Images, done: u64) -> Result<()> {
+        for number in images.numbers().take(done as usize) {
+            let path = self.folder.join(self.name(number, images.label(number)));
+            let about = fs::metadata(&path).map_err(|e| {
+                Failure::Input(format!(
+                    "--png: {} is gone, which an earlier call has written ({e})",
+                    shown(&path)
+                ))
+            })?;
+            self.n += 1;
+            self.bytes += about.len();
+        }
+        Ok(())
     }
 
     /// Writes the images of a batch.

@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::images::Wanted;
-use crate::commands::examples::{self, Examples};
+use crate::commands::examples::{self, Examples, WhichArgs};
 use crate::error::{Failure, Result};
 use crate::png::Grid;
 use crate::sampling::{self, Images, Noise, State};
@@ -22,7 +22,10 @@ impl Args {
         }
         self.data
             .as_deref()
-            .map(|data| examples::open(data, &self.which, recipe))
+            .map(|data| {
+                let (count, part) = (self.count, self.part.clone());
+                examples::open(data, &WhichArgs { count, part }, recipe)
+            })
             .transpose()
     }
 }

@@ -3,7 +3,7 @@
 use super::guides::Guides;
 use crate::commands::source::{Opened, Origin};
 use serde::Serialize;
-use sit_engine::model::Model;
+use sit_engine::model::{Model, Storage};
 use sit_engine::sample::Sampling;
 use sit_engine::text::shown;
 use sit_engine::transport::{Guidance, Sampler, Transport};
@@ -29,6 +29,9 @@ struct Settings<'a> {
     /// The checkpoint of the classifier, and its scale.
     #[serde(skip_serializing_if = "Option::is_none")]
     classifier: Option<(String, f64)>,
+    /// How the weights were kept, unless as f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dtype: Option<String>,
     seed: u64,
     /// Ranges of image numbers in the whole list, each as first and last.
     index: Vec<[u64; 2]>,
@@ -41,7 +44,7 @@ pub fn json(
     classes: &[String],
     guides: &Guides<Opened>,
     sampling: &Sampling<Model>,
-    seed: u64,
+    (seed, storage): (u64, Storage),
     parts: &[Range<u64>],
     device: &impl ToString,
 ) -> String {
@@ -57,6 +60,7 @@ pub fn json(
         guidance: *sampling.guidance_settings(),
         autoguide: guides.weak.as_ref().map(named),
         classifier: guides.classifier.as_ref().map(named),
+        dtype: (storage != Storage::F32).then(|| storage.to_string()),
         seed,
         index: parts
             .iter()

@@ -2,12 +2,12 @@
 
 use super::args::Args;
 use super::table::{self, Row};
-use crate::commands::source::Origin;
+use crate::commands::source::{self, Origin};
 use crate::config::WeightSet;
 use crate::error::{Failure, Result};
 use crate::files::{FileError, write_atomically};
 use crate::outputs::Outputs;
-use crate::run::{self, Checkpoint};
+use crate::run::Checkpoint;
 use clap::ValueEnum;
 use sit_engine::text::shown;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub fn arguments(args: &Args, origin: &Origin, metrics: &str, device: &impl ToSt
     let path = |path: &Option<PathBuf>| path.as_ref().map(shown).unwrap_or_default();
     let guide = |path: &Option<PathBuf>| {
         let path = path.as_deref().map(last_checkpoint);
-        path.as_deref().map(fingerprint).unwrap_or_default()
+        path.as_deref().map(source::fingerprint).unwrap_or_default()
     };
     let of = |weights: &WeightSet| {
         let value = weights.to_possible_value();
@@ -40,7 +40,7 @@ pub fn arguments(args: &Args, origin: &Origin, metrics: &str, device: &impl ToSt
     let interval = |[lo, hi]: &[f64; 2]| format!("{lo}..{hi}");
     let all = [
         ("program", env!("CARGO_PKG_VERSION").to_owned()),
-        ("checkpoint", fingerprint(&origin.path)),
+        ("checkpoint", source::fingerprint(&origin.path)),
         ("weights", list(&args.weights, of)),
         ("ode", list(&args.ode, ToString::to_string)),
         ("sde", list(&args.sde, ToString::to_string)),
@@ -294,16 +294,4 @@ fn last_checkpoint(path: &Path) -> PathBuf {
         Ok(checkpoint) => checkpoint.path,
         Err(_) => path.to_owned(),
     }
-}
-
-/// The path of a checkpoint from the root, with the checksum of its weights: what lies there may have been replaced.
-fn fingerprint(path: &Path) -> String {
-    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let file = match whole.is_dir() {
-        true => whole.join(run::MODEL),
-        false => whole.clone(),
-    };
-    // A file that cannot be read is refused when it is opened.
-    let sum = crate::files::checksum(&file).unwrap_or_default();
-    format!("{}, CRC-32C {sum:08x}", shown(whole))
 }

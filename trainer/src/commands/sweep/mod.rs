@@ -23,7 +23,7 @@ use args::Metric;
 use cells::Cell;
 use folder::Folder;
 use sit_engine::backend::Device;
-use sit_engine::model::{Blueprint, Model, NetworkIo};
+use sit_engine::model::{Blueprint, Model, NetworkIo, Storage};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Sampler, Step};
@@ -218,7 +218,7 @@ impl<'a> Sweep<'a> {
     /// Checks every cell before the first one is sampled.
     fn jobs(&self, device: &Device) -> Result<Vec<Job>> {
         let most = device.max_segment_bytes();
-        let guides = self.guides.blueprints(most)?;
+        let guides = self.guides.blueprints(Storage::F32, most)?;
         let of_cell = |cell: &Cell| {
             let mut weights = self.args.weights.iter().copied().map(Some);
             let source = weights.position(|weights| weights == cell.weights);
@@ -303,7 +303,7 @@ impl<'a> Sweep<'a> {
             tracing::info!("{done} of {} cells are done already", jobs.len());
         }
         folder.begin()?;
-        let guides = self.guides.load(device)?;
+        let guides = self.guides.load(device, Storage::F32)?;
         let mut loaded: Option<(usize, Model)> = None;
         let mut pace = Pace::new(&jobs[done..]);
         for (i, (job, row)) in jobs.iter().zip(rows).enumerate().skip(done) {
