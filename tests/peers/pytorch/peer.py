@@ -106,4 +106,5 @@ def main(sizes_file: str, exchange_file: str, backend: str) -> None:
     answer({"train": train, "forward": forward}, exchange["out"].cpu())
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,5 +1,6 @@
-//! `cargo xtask bench --peers pytorch|torchdiffeq`: the same work here and in a peer, in one run, in turns.
+//! `cargo xtask bench --peers pytorch|torchdiffeq|diffusers`: the same work here and in a peer, in one run, in turns.
 
+mod autoencoders;
 mod solvers;
 
 use crate::{cargo, check, root, target};
@@ -49,6 +50,8 @@ enum Peer {
     Pytorch,
     /// torchdiffeq's dopri5 on PyTorch eager; and the cost of an evaluation in each of our solvers.
     Torchdiffeq,
+    /// diffusers' autoencoders, on PyTorch eager.
+    Diffusers,
 }
 
 /// A size to measure: its name, the family, sizes by the names of `Dit`, `Unet` or the benchmark of convolutions, and the batch.
@@ -152,6 +155,9 @@ pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     if let (Peer::Torchdiffeq, Some(weights)) = (args.peers, &args.weights) {
         return solvers::run(args, weights, &python, &folder);
+    }
+    if let Peer::Diffusers = args.peers {
+        return autoencoders::run(args, &python, &folder);
     }
     let backend = match args.backend {
         Backend::Cpu => "cpu",

@@ -1,6 +1,6 @@
-//! `cargo xtask emoji`: tests the preset for users' own pictures on a package of emoji, and judges the samples.
+//! `cargo xtask emoji`: tests the presets for users' own pictures on a package of emoji, and judges the samples.
 
-use crate::{cargo, check, target};
+use crate::{cargo, check, nearest, root, target};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// Sort emoji into class folders, train the preset pictures-32 on them, sample it and judge the samples by held-out emoji.
+/// Sort emoji into class folders, train the preset pictures-32 on them, or with --latents latents-8 on their latents, sample it and judge the
+/// samples by held-out emoji.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the unpacked npm package emoji-datasource-google (npm pack emoji-datasource-google@16.0.0, then tar xzf).
@@ -16,6 +17,9 @@ pub struct Args {
     /// Folder to make, with the images, the run and the samples.
     #[arg(long, default_value = "runs/emoji")]
     out: PathBuf,
+    /// Encode them with TAEF2, train on the latents of 64 x 64 pixels, and set the nearest training image beside each sample.
+    #[arg(long)]
+    latents: bool,
     /// Where to compute: auto, cpu or gpu.
     #[arg(long, default_value = "auto")]
     backend: String,
@@ -43,22 +47,60 @@ pub fn run(args: &Args) -> Result<()> {
         }
         check(&mut command)
     };
+    let vae = |half: &str| {
+        let file = format!("tests/fixtures/taef2/taef2_{half}.pth");
+        root().join(file).to_string_lossy().into_owned()
+    };
+    let (encoder, decoder) = (vae("encoder"), vae("decoder"));
     let started = Instant::now();
-    sit(
-        "train --preset pictures-32 --set data.path=train --out run",
-        &[],
-    )?;
+    let mut decoded = Vec::new();
+    match args.latents {
+        false => sit(
+            "train --preset pictures-32 --set data.path=train --out run",
+            &[],
+        )?,
+        true => {
+            sit(
+                "data encode train --out latents --set data.image_size=64",
+                &[("--vae", &encoder)],
+            )?;
+            sit(
+                "train --preset latents-8 --set data.path=latents --out run",
+                &[],
+            )?;
+            decoded.push(("--vae", &decoder[..]));
+        }
+    }
     let trained = started.elapsed().as_secs_f64();
-    for (solver, grid) in [
-        ("--ode heun --steps 25", "ode.png"),
-        ("--sde euler --steps 100", "sde.png"),
+    for (solver, name) in [
+        ("--ode heun --steps 25", "ode"),
+        ("--sde euler --steps 100", "sde"),
     ] {
+        let (grid, folder) = (format!("{name}.png"), format!("{name}-pictures"));
+        let mut files = decoded.clone();
+        files.extend([("--out", &grid[..]), ("--png", &folder[..])]);
         sit(
             &format!("sample run {solver} --guidance 2 --per-class 16 --judge held-out"),
-            &[("--out", grid)],
+            &files,
         )?;
     }
-    println!("\n{counts}\ntrained in {trained:.0} s; {}", out.display());
+    if args.latents {
+        let (few, beside) = (out.join("few"), out.join("nearest.png"));
+        decoded.push(("--png", "few"));
+        sit(
+            "sample run --sde euler --steps 100 --guidance 2 --per-class 5 --no-grid",
+            &decoded,
+        )?;
+        let least = nearest::write(&few, &out.join("train"), &beside)?;
+        println!(
+            "{}: samples, each with its nearest training image; the smallest distance is {least:.1} levels",
+            beside.display()
+        );
+    }
+    println!(
+        "\n{counts}\nencoded and trained in {trained:.0} s; {}",
+        out.display()
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod emoji;
 mod ladder;
+mod nearest;
 mod parity;
 mod scaling;
 mod study;
