@@ -2,11 +2,11 @@
 
 mod broken;
 mod classes;
+mod convert;
 mod data;
 mod ddpm;
 mod distill;
 mod ema;
-mod export;
 #[cfg(unix)]
 mod faults;
 mod gpu;
