@@ -34,6 +34,7 @@ mod names;
 mod pickle;
 mod precision;
 mod recipe;
+mod renamed;
 mod sets;
 mod state_dict;
 mod torch;
@@ -238,7 +239,7 @@ impl<R: Read + Seek> Reader<R> {
             index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
         }
         let official: std::result::Result<_, String> =
-            index.sets.into_iter().map(names::official).collect();
+            index.sets.into_iter().map(renamed::official).collect();
         index.sets = official.map_err(|what| refuse(&name, what))?;
         let reader = Reader {
             index,
@@ -270,7 +271,7 @@ impl<R: Read + Seek> Reader<R> {
 
     /// What the file calls the tensor with this official name, for display.
     fn called(&self, official: &str) -> String {
-        self.names().shown(official)
+        shown(&self.names().called(official))
     }
 
     /// Number of files.

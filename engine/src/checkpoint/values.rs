@@ -1,7 +1,7 @@
 //! Reads the values of one tensor.
 
 use super::index::{Copied, Dtype, Entry, Place};
-use super::{Reader, names, shown};
+use super::{Reader, renamed, shown};
 use crate::error::Result;
 use half::{bf16, f16};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -44,7 +44,7 @@ impl<R: Read + Seek> Reader<R> {
         }
         if self.set().is_reversed {
             let row = self.shape(tensor).map_or(0, |shape| shape.last());
-            names::reverse(tensor, &mut values, row);
+            renamed::reverse(tensor, &mut values, row);
         }
         Ok(values)
     }

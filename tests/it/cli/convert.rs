@@ -225,7 +225,7 @@ fn the_folder_of_diffusers_is_read_everywhere() {
         for part in [
             "8x8x2, patch 2: 16 tokens; width 16, depth 2, 2 heads of 8; 3 classes",
             "it is a DiT under the names of diffusers\n  differs: diffusers itself computes it with other constants (time frequencies",
-            &format!("next: sit sample {name} --ddpm ancestral --vae VAE"),
+            &format!("next: sit sample {name} --ddpm ancestral --respacing 250 --vae VAE"),
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -123,9 +123,16 @@ fn tensors_of_repa_are_changed_where_time_and_velocity_are() {
     let fixture = Fixture::open("repa");
     let mut file = Reader::new("file", Cursor::new(fixture.file("repa/repa.pt"))).unwrap();
     let model = dit(file.model(Some(2), None).unwrap());
-    let formula = official::weights(&fixture.root());
-    for (name, _, formula) in net::params(&model, &formula) {
+    let root = fixture.root();
+    let formula = official::weights(&root);
+    for (k, (name, shape, _)) in net::params(&model, &formula).enumerate() {
         let got = file.read(&name).unwrap();
+        // The projectors come before the last layer.
+        let k = match name.starts_with("final_layer.") {
+            true => k + root.at("projectors").count(),
+            false => k,
+        };
+        let formula = formula.with("k", k as f64).values(shape.numel());
         let sign = match &name[..] {
             "t_embedder.mlp.0.weight" => continue,
             "final_layer.linear.weight" | "final_layer.linear.bias" => -1.0,

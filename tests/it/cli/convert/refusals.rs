@@ -94,7 +94,7 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_written() {
         ),
         (
             "bare.safetensors x.safetensors --classes 2,1,2",
-            "--classes: class 2 stands in it twice",
+            "--classes: 2 stands in it twice",
         ),
         (
             "bare.safetensors x.safetensors --classes 9",

@@ -115,7 +115,7 @@ pub fn network(path: &Path, file: &WeightFile, known: &Recognized, asked: &str) 
 const CONSTANTS: &str = "diffusers itself computes it with other constants (time frequencies 10000^(-i/127) for 10000^(-i/128), and a norm_eps \
      of 1e-5 for 1e-6), so its images are others; sit uses the official ones, with which the published weights were trained";
 
-const DDPM: &str = " --path ddpm --prediction noise --ddpm ancestral";
+const DDPM: &str = " --path ddpm --prediction noise --ddpm ancestral --respacing 250";
 
 fn of_dit(
     said: &mut Said,
@@ -128,7 +128,8 @@ fn of_dit(
     if file.names() == Names::Diffusers {
         said.what = format!("a DiT under the names of diffusers{size}");
         said.differs.push(CONSTANTS.to_owned());
-        said.next.push((sample(" --ddpm ancestral"), ""));
+        said.next
+            .push((sample(" --ddpm ancestral --respacing 250"), ""));
     } else if file.is_reversed() {
         said.what = format!("a SiT that was trained with REPA{size}");
         said.differs.push(format!(
