@@ -102,6 +102,28 @@ fn a_model_in_parts_is_read_as_one() {
     assert!(whole(parts[1]) == folder_bytes, "without the index");
 }
 
+#[test]
+fn a_dit_of_diffusers_in_parts_is_read_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let whole = fixture::path("diffusers_dit");
+    split(
+        &whole.join("diffusion_pytorch_model.safetensors"),
+        &folder.join("parts"),
+    );
+    let config = "config.json";
+    fs::copy(whole.join(config), folder.join("parts").join(config)).unwrap();
+    let index = fs::read_to_string(folder.join("parts/model.safetensors.index.json")).unwrap();
+    assert!(index.contains("00001-of-00002") && index.contains("00002-of-00002"));
+    super::copy(&whole, &folder.join("whole"));
+    for name in ["parts", "whole"] {
+        run_ok(folder, &format!("convert {name} {name}.safetensors"));
+    }
+    let [parts, whole] = ["parts", "whole"]
+        .map(|name| fs::read(folder.join(format!("{name}.safetensors"))).unwrap());
+    assert!(parts == whole);
+}
+
 /// The shapes determine everything but the number of heads.
 #[test]
 fn info_shows_what_a_bare_file_tells() {
