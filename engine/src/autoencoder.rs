@@ -38,7 +38,7 @@ mod weights;
 pub use kl::AutoencoderKl;
 pub use loaded::Autoencoder;
 pub use programs::{Decoder, Encoder, Posterior};
-pub use recognize::recognize;
+pub use recognize::{halves, recognize};
 pub use tiles::Tiles;
 pub use tiny::TinyAutoencoder;
 

@@ -1,5 +1,6 @@
-//! Weight files with official names: safetensors and PyTorch's `.pt`. Headers are checked before any values are read, tensors are
-//! read one at a time, and every error names the tensor. This module reads and writes streams; opening files is up to the caller.
+//! Weight files with official names: safetensors and PyTorch's `.pt`. A DiT under the names of diffusers is found under the official
+//! ones, too. Headers are checked before any values are read, tensors are read one at a time, and every error names the tensor. This
+//! module reads and writes streams; opening files is up to the caller.
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -23,14 +24,17 @@
 //! # }
 //! ```
 
+mod diffusers;
 mod examine;
 mod foreign;
 mod header;
 mod index;
 mod legacy;
+mod names;
 mod pickle;
 mod precision;
 mod recipe;
+mod renamed;
 mod sets;
 mod state_dict;
 mod torch;
@@ -38,22 +42,30 @@ mod values;
 mod write;
 
 pub use examine::{Examination, Mismatch};
-pub use header::{header, header_of};
+pub use header::header_of;
 pub use index::{Dtype, Entry, Format, shown};
+pub use names::Names;
 pub use precision::Precision;
 pub use recipe::{Averaged, Data, Recipe};
 pub(crate) use write::write_moments;
-pub use write::write_values;
+pub use write::{Writer, write_values};
 
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
-use crate::model::{Blueprint, Model};
+use crate::model::{self, Blueprint, Model};
 use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
+use diffusers::Sizes;
 use index::{Index, Set, Tensors};
 use recipe::RECIPE_KEY;
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
+
+/// Names of tensors that tell a network: the official ones, and those of diffusers' transformers.
+const LANDMARKS: [&str; 4] = {
+    let [a, b, c] = model::LANDMARKS;
+    [a, b, c, names::LANDMARK]
+};
 
 /// A weight file, or several that make up one model, open for reading; headers are checked against file lengths.
 #[derive(Debug)]
@@ -61,6 +73,10 @@ pub struct Reader<R> {
     name: String,
     parts: Vec<Part<R>>,
     index: Index,
+    /// Number of tensors in all files.
+    n_tensors: usize,
+    /// What a configuration beside the file says.
+    sizes: Option<Sizes>,
     /// Index of the selected set.
     set: usize,
 }
@@ -217,12 +233,18 @@ impl<R: Read + Seek> Reader<R> {
             parts.push(Part { name: part, stream });
         }
         let mut index = whole.ok_or_else(|| refuse(&name, "has no parts"))?;
-        // A file with a recipe already has official names, or those of moments.
+        let n_tensors = index.sets.iter().map(|set| set.tensors.len()).sum();
+        // A file with a recipe has no wrappers' names, and may have those of moments.
         if index.recipe.is_none() {
             index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
         }
+        let official: std::result::Result<_, String> =
+            index.sets.into_iter().map(renamed::official).collect();
+        index.sets = official.map_err(|what| refuse(&name, what))?;
         let reader = Reader {
             index,
+            n_tensors,
+            sizes: None,
             name,
             parts,
             set: 0,
@@ -236,9 +258,30 @@ impl<R: Read + Seek> Reader<R> {
         self.index.format
     }
 
+    /// What the file calls the tensors of the selected set, which are found here under their official names.
+    pub fn names(&self) -> Names {
+        self.set().names
+    }
+
+    /// Whether the selected set was trained with REPA: projectors beside it are left out, and its time, which runs from data to noise,
+    /// is turned when its values are read.
+    pub fn is_reversed(&self) -> bool {
+        self.set().is_reversed
+    }
+
+    /// What the file calls the tensor with this official name, for display.
+    fn called(&self, official: &str) -> String {
+        shown(&self.names().called(official))
+    }
+
     /// Number of files.
     pub fn n_parts(&self) -> usize {
         self.parts.len()
+    }
+
+    /// Number of tensors in all files and sets.
+    pub fn n_tensors(&self) -> usize {
+        self.n_tensors
     }
 
     /// Location of the selected set in the file, for display, unless it is at the top level: the key of its dictionary and the
@@ -263,11 +306,13 @@ impl<R: Read + Seek> Reader<R> {
         self.entry(tensor).map(|entry| entry.shape.clone())
     }
 
-    /// Checks that the fixed tables among `specs`, such as the position embedding, equal those of the file, if it has them.
+    /// Checks that the fixed tables among `specs`, such as the position embedding, equal those of the file, if it has them, and that
+    /// what the file has several times is equal.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when a table differs or cannot be read.
+    /// [`Error::Checkpoint`] when a table or a copy differs or cannot be read.
     pub fn check_tables(&mut self, specs: &[ParamSpec]) -> Result<()> {
+        self.check_copies()?;
         for spec in specs {
             let (Init::Table(table), Some(entry)) = (spec.init, self.entry(&spec.name)) else {
                 continue;

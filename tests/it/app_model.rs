@@ -19,7 +19,7 @@ fn the_embedded_model_makes_digits() {
     let recipe = file
         .recipe()
         .unwrap()
-        .expect("it was written by sit export");
+        .expect("it was written by sit convert");
     let preset = RunConfig::load(Source::Preset("app-digits"), &[]).unwrap();
     assert_eq!(recipe.model, preset.model);
     assert_eq!(recipe.transport, preset.transport);

@@ -198,7 +198,7 @@ fn other_networks_are_named_as_what_they_are() {
     for (tensor, expected) in [
         (
             "transformer_blocks.0.attn1.to_q.weight",
-            "a transformer under diffusers' names",
+            "another transformer under diffusers' names",
         ),
         ("model.diffusion_model.out.0.weight", "Stable Diffusion"),
         ("decoder.up.0.block.0.conv1.weight", "an autoencoder"),

@@ -15,6 +15,7 @@ mod launch;
 mod library;
 mod likelihood;
 mod memory;
+mod names;
 mod official;
 mod ops;
 mod recompute;

@@ -1,7 +1,7 @@
 //! The command line of `sit`.
 
 use crate::commands::{
-    data, ema, export, info, loss, nll, profile, sample, selftest, sweep, train,
+    convert, data, ema, info, loss, nll, profile, sample, selftest, sweep, train,
 };
 use crate::error::Failure;
 use crate::{progress, signals};
@@ -46,7 +46,7 @@ Examples:
   sit sweep runs/digits --ode euler,heun --steps 8,16,32 --guidance 1,1.5 --out sweep
   sit nll runs/digits --data digits --levels 17
   sit loss runs/digits --data digits --out loss.csv
-  sit export runs/digits --dtype f16 --out digits.safetensors
+  sit convert runs/digits digits.safetensors --dtype f16
   sit ema runs/digits --width 0.15 --out digits-wide.safetensors
   sit info --preset SiT-XL/2
   sit profile runs/digits --trace digits.json
@@ -68,8 +68,8 @@ enum Command {
     Nll(Box<nll::Args>),
     /// Measure the loss of the velocity by time, and bound what it costs an SDE.
     Loss(Box<loss::Args>),
-    /// Write weights as one .safetensors file that says what it is.
-    Export(export::Args),
+    /// Write weights as one .safetensors file that says what it is, under the official names or those of diffusers.
+    Convert(convert::Args),
     /// Make an average of a run's weights after the fact, as one .safetensors file.
     Ema(ema::Args),
     /// Show a model's parameters, work and memory, and what this machine can run.
@@ -141,7 +141,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Nll(args) => nll::run(&args),
         Command::Loss(args) => loss::run(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Ema(args) => ema::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Profile(args) => profile::run(&args),

@@ -236,7 +236,7 @@ fn shard(
             Dtype::U8,
         ),
     ];
-    let mut bytes = checkpoint::header_of(&tensors, None)?;
+    let mut bytes = checkpoint::header_of(&tensors, &[])?;
     bytes.extend(moments);
     for index in images {
         bytes.extend(i64::from(data.label(index)).to_le_bytes());

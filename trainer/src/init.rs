@@ -2,7 +2,7 @@
 
 mod flags;
 mod labels;
-mod part;
+pub(crate) mod part;
 
 pub use flags::{InitArgs, OwnConfig};
 
@@ -11,7 +11,7 @@ use crate::error::{Failure, Result};
 use crate::run::Checkpoint;
 use crate::weights::{self, WeightFile};
 use labels::Classes;
-use part::{LABEL_TABLE, PATCHES, Part, adds_null, put_rows};
+use part::{PATCHES, Part, adds_null};
 use sit_engine::checkpoint::{Mismatch, Recipe};
 use sit_engine::model::{self, Dit, ModelConfig, PRESETS};
 use sit_engine::nn::ParamSpec;
@@ -258,7 +258,8 @@ impl Init {
 
     /// Whether the file determines the size of its images.
     fn knows_size(&self) -> bool {
-        self.recipe.is_some() || self.file.entry("pos_embed").is_some()
+        let records = self.recipe.is_some() || self.file.records_sizes().unwrap_or_default();
+        records || self.file.entry("pos_embed").is_some()
     }
 
     fn classes(&self) -> Classes<'_> {
@@ -288,12 +289,7 @@ impl Fitted {
         let Init { mut file, old, .. } = self.init;
         file.check_tables(&model::params(&old)?)?;
         for (spec, part) in self.parts {
-            match part {
-                Part::New => {}
-                Part::Kept => drop(file.read_param(&spec)?),
-                Part::Rows(_) => drop(file.read(&spec.name)?),
-                Part::PlusNull => drop((file.read(&spec.name)?, file.read(LABEL_TABLE)?)),
-            }
+            part.read(&mut file, &spec, || vec![0.0; spec.shape.numel()])?;
         }
         Ok(())
     }
@@ -306,25 +302,12 @@ impl Fitted {
         let Init { mut file, old, .. } = self.init;
         file.check_tables(&model::params(&old)?)?;
         for (index, (spec, part)) in self.parts.into_iter().enumerate() {
-            let name = spec.name.clone();
-            let values = match part {
-                Part::New => continue,
-                Part::Kept => file.read_param(&spec)?,
-                Part::Rows(rows) => {
-                    let mut values = spec.init.values(&spec.shape, self.seed, index as u32);
-                    put_rows(&mut values, &file.read(&name)?, &rows);
-                    values
-                }
-                Part::PlusNull => {
-                    let mut values = file.read(&name)?;
-                    let table = file.read(LABEL_TABLE)?;
-                    let null = &table[table.len() - values.len()..];
-                    values.iter_mut().zip(null).for_each(|(x, null)| *x += null);
-                    values
-                }
+            let initial = || spec.init.values(&spec.shape, self.seed, index as u32);
+            let Some(values) = part.read(&mut file, &spec, initial)? else {
+                continue;
             };
             for weights in trainer.training().weights() {
-                trainer.model(weights).write(&name, &values)?;
+                trainer.model(weights).write(&spec.name, &values)?;
             }
         }
         Ok(())
@@ -365,6 +348,9 @@ fn open(path: &Path, which: Option<WeightSet>) -> Result<(WeightFile, Option<Che
 
 /// The model of a file that does not record it. No tensor shows the number of heads: for equal widths it is the configuration's.
 fn model_of(name: &str, file: &WeightFile, new: &Dit) -> Result<Dit> {
+    if file.records_sizes()? {
+        return Ok(*dit(name, &file.model(None, None)?)?);
+    }
     // If the image side is unknown, use the patch size: the patch divides it.
     let proj = PATCHES
         .iter()

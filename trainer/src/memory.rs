@@ -103,18 +103,6 @@ fn packed(blueprint: &Blueprint, device: &Device) -> u64 {
     }
 }
 
-/// The memory of a model's weights on the CPU, from where they are written one tensor at a time.
-pub fn weights(blueprint: &Blueprint) -> Forecast {
-    let largest = blueprint.specs().iter().map(|spec| spec.shape.numel());
-    Forecast {
-        what: "the model".into(),
-        device: Ok(vec![("parameters", blueprint.layout().arena_bytes())]),
-        host: vec![("a tensor", 4 * largest.max().unwrap_or(0) as u64)],
-        is_cpu: true,
-        free: host::free_memory(),
-    }
-}
-
 /// The memory of sampling on a device.
 pub fn sampling(sampling: &Sampling<Blueprint>, device: &Device) -> Forecast {
     let with_guidance = match sampling.guidance_settings().scale {

@@ -58,7 +58,7 @@ impl Trajectory {
                 Dtype::F32,
             ),
         ];
-        let header = checkpoint::header_of(&tensors, Some((SETTINGS, settings)))?;
+        let header = checkpoint::header_of(&tensors, &[(SETTINGS, settings)])?;
         let mut out = Pending::create(path)?;
         let write = || {
             out.write_all(&header)?;
@@ -116,7 +116,7 @@ pub fn write_states(path: &Path, io: &NetworkIo, x: &[f32], y: &[u32]) -> Result
     if io.n_classes > 0 {
         tensors.insert(0, ("y".to_owned(), Shape::from([n]), Dtype::I64));
     }
-    let header = checkpoint::header_of(&tensors, None)?;
+    let header = checkpoint::header_of(&tensors, &[])?;
     let mut out = Pending::create(path)?;
     let mut write = || {
         out.write_all(&header)?;
@@ -194,7 +194,7 @@ impl OwnTimes {
                 Dtype::F32,
             ),
         ];
-        let header = checkpoint::header_of(&tensors, Some((SETTINGS, settings)))?;
+        let header = checkpoint::header_of(&tensors, &[(SETTINGS, settings)])?;
         let mut out = Pending::create(&self.path)?;
         let of = |image: &[(f32, u64)], k: usize| image[k.min(image.len() - 1)];
         let write = || -> io::Result<()> {

@@ -9,7 +9,6 @@ use sit_engine::autoencoder::{
 use sit_engine::backend::Device;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::{count, shown};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which autoencoder a command uses.
@@ -37,14 +36,6 @@ pub struct Vae {
     budget: u64,
 }
 
-/// Names of diffusers' files of weights in a folder, the first one that is there.
-const FILES: [&str; 4] = [
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "vae/diffusion_pytorch_model.safetensors",
-    "vae/diffusion_pytorch_model.bin",
-];
-
 /// What diffusers' `config.json` says that the tensors do not.
 #[derive(Deserialize)]
 struct Config {
@@ -52,9 +43,6 @@ struct Config {
     scaling_factor: Option<f64>,
     shift_factor: Option<f64>,
 }
-
-/// More bytes than a configuration has.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 impl VaeArgs {
     /// Opens the autoencoder, if one is named, and checks its sizes.
@@ -77,16 +65,13 @@ impl Vae {
     /// [`Failure::Input`] for a file that cannot be read or has no autoencoder.
     pub fn open(path: &Path, budget: u64) -> Result<Self> {
         let file = match path.is_dir() {
-            true => {
-                let files = FILES.iter().map(|name| path.join(name));
-                { files }.find(|file| file.is_file()).ok_or_else(|| {
-                    Failure::Input(format!(
-                        "--vae: {}: has no {}",
-                        shown(path),
-                        FILES.join(", ")
-                    ))
-                })?
-            }
+            true => weights::of_diffusers(path, "vae").ok_or_else(|| {
+                let file = weights::DIFFUSERS;
+                Failure::Input(format!(
+                    "--vae: {}: has no {file} or .bin, nor has its folder vae",
+                    shown(path)
+                ))
+            })?,
             false => path.to_owned(),
         };
         let weights = weights::open(&file).map_err(|e| e.context("--vae"))?;
@@ -227,19 +212,17 @@ impl Vae {
 
 /// The configuration beside a file of weights, if there is one.
 fn beside(file: &Path) -> Result<Option<Config>> {
-    let path = file.with_file_name("config.json");
-    let Ok(about) = fs::metadata(&path) else {
+    let found = weights::beside(file).map_err(|e| e.context("--vae"))?;
+    let Some((path, text)) = found else {
         return Ok(None);
     };
-    let refuse = |what: String| Failure::Input(format!("--vae: {}: {what}", shown(&path)));
-    if about.len() > MAX_CONFIG_BYTES {
-        return Err(refuse("is no configuration: it is too large".into()));
-    }
-    let text = fs::read_to_string(&path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
     let config = serde_json::from_str(&text);
-    config
-        .map(Some)
-        .map_err(|e| refuse(format!("is no configuration of diffusers: {e}")))
+    config.map(Some).map_err(|e| {
+        let path = shown(path);
+        Failure::Input(format!(
+            "--vae: {path}: is no configuration of diffusers: {e}"
+        ))
+    })
 }
 
 /// Turns a model's latents into pictures.

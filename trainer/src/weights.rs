@@ -4,7 +4,7 @@ use crate::config::WeightSet;
 use crate::error::{Failure, Result};
 use crate::run;
 use serde::Deserialize;
-use sit_engine::checkpoint::Reader;
+use sit_engine::checkpoint::{Names, Reader};
 use sit_engine::text::shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -33,16 +33,66 @@ pub fn open(path: &Path) -> Result<WeightFile> {
     let open = |path: &PathBuf| Ok((shown(path), BufReader::new(open_file(path)?)));
     let files = found.parts.iter().map(open).collect::<Result<Vec<_>>>()?;
     let name = found.index.as_ref().map_or(path, |(index, _)| index);
-    let weights = Reader::in_parts(shown(name), files)?;
-    let has = weights.tensors().count() + weights.n_left_out();
-    match found.index {
-        Some((index, wanted)) if has != wanted => Err(refuse(
+    let mut weights = Reader::in_parts(shown(name), files)?;
+    let has = weights.n_tensors();
+    if let Some((index, wanted)) = found.index.filter(|(_, wanted)| *wanted != has) {
+        return Err(refuse(
             &index,
             format_args!("names {wanted} tensors, its files have {has}"),
-        )),
-        _ => Ok(weights),
+        ));
+    }
+    let first = found
+        .parts
+        .first()
+        .filter(|_| weights.names() == Names::Diffusers);
+    if let Some((path, json)) = first.map(|file| beside(file)).transpose()?.flatten()
+        && weights.recipe()?.is_none()
+    {
+        let configured = weights.configure(&json);
+        configured.map_err(|e| Failure::from(e).context(shown(path)))?;
+    }
+    Ok(weights)
+}
+
+/// Name of the file in which diffusers describes the weights beside it.
+pub const CONFIG: &str = "config.json";
+
+/// Name of diffusers' file of weights, which it writes as safetensors now and as `.bin` before.
+pub const DIFFUSERS: &str = "diffusion_pytorch_model.safetensors";
+
+/// More bytes than a configuration has.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// The configuration beside a file of diffusers, if there is one, and its path.
+///
+/// # Errors
+/// [`Failure::Input`] when it is too large or cannot be read.
+pub fn beside(file: &Path) -> Result<Option<(PathBuf, String)>> {
+    let path = file.with_file_name(CONFIG);
+    let Ok(about) = fs::metadata(&path) else {
+        return Ok(None);
+    };
+    if about.len() > MAX_CONFIG_BYTES {
+        return Err(refuse(&path, "is no configuration: it is too large"));
+    }
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(e) => Err(refuse(&path, format_args!("cannot be read: {e}"))),
     }
 }
+
+/// The file of weights in a folder of diffusers: that of a model, or of the part `part` of a pipeline.
+pub fn of_diffusers(folder: &Path, part: &str) -> Option<PathBuf> {
+    let names = [DIFFUSERS, "diffusion_pytorch_model.bin"];
+    let folders = [folder.to_owned(), folder.join(part)];
+    let mut files = folders
+        .iter()
+        .flat_map(|folder| names.map(|name| folder.join(name)));
+    files.find(|file| file.is_file())
+}
+
+/// The part of a pipeline of diffusers that is a transformer.
+const TRANSFORMER: &str = "transformer";
 
 /// The files that [`open`] reads, as far as they are found.
 pub fn files(path: &Path) -> Vec<PathBuf> {
@@ -64,9 +114,13 @@ struct Files {
 
 fn find(path: &Path) -> Result<Files> {
     if path.is_dir() {
-        return match index_in(path)? {
-            Some(index) => in_index(&index),
-            None => Err(refuse(
+        return match (index_in(path)?, of_diffusers(path, TRANSFORMER)) {
+            (Some(index), _) => in_index(&index),
+            (None, Some(file)) => Ok(Files {
+                parts: vec![file],
+                index: None,
+            }),
+            (None, None) => Err(refuse(
                 path,
                 "is a folder, expected a .safetensors or .pt file",
             )),
@@ -111,12 +165,15 @@ pub fn set_name(which: WeightSet) -> &'static str {
     }
 }
 
-/// Whether an argument is a run or a checkpoint, rather than a file of weights or the folder of a model in parts.
+/// Whether an argument is a run or a checkpoint, rather than a file of weights or the folder of a model in parts or of diffusers.
 ///
 /// # Errors
 /// [`Failure::Input`] for a folder with several models in parts.
 pub fn is_run(path: &Path) -> Result<bool> {
-    Ok(path.is_dir() && (run::is_run(path) || index_in(path)?.is_none()))
+    if !path.is_dir() || run::is_run(path) {
+        return Ok(path.is_dir());
+    }
+    Ok(index_in(path)?.is_none() && of_diffusers(path, TRANSFORMER).is_none())
 }
 
 /// A line on the files of weights in a folder that is no run.

@@ -32,6 +32,19 @@ pub fn recognize<R: Read + Seek>(reader: &Reader<R>) -> Result<AutoencoderConfig
     }
 }
 
+/// The halves that a file has of it.
+#[doc(hidden)]
+pub fn halves<R: Read + Seek>(reader: &Reader<R>, config: &AutoencoderConfig) -> Vec<Half> {
+    let has = |half: &Half| {
+        let names = names(*half, config.first_layer(*half));
+        names.iter().any(|name| reader.entry(name).is_some())
+    };
+    [Half::Encoder, Half::Decoder]
+        .into_iter()
+        .filter(has)
+        .collect()
+}
+
 /// Groups of norms by diffusers' default.
 const GROUPS: usize = 32;
 

@@ -81,7 +81,7 @@ pub struct Examination {
 const OTHERS: [(&str, &str); 10] = [
     (
         "transformer_blocks.",
-        "a transformer under diffusers' names, which are not converted",
+        "another transformer under diffusers' names than DiT",
     ),
     (
         "down_blocks.",
@@ -134,21 +134,23 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     fn recognized(&self, n_heads: Option<usize>, input_size: Option<usize>) -> Result<Recognized> {
+        if self.records_sizes()? && n_heads.or(input_size).is_some() {
+            return self.refuse("records its own sizes, expected no `n_heads` and `input_size`");
+        }
         let mut recognized = match self.recipe()? {
-            Some(_) if n_heads.or(input_size).is_some() => {
-                return self
-                    .refuse("records its own sizes, expected no `n_heads` and `input_size`");
-            }
             Some(recipe) => Recognized::all(recipe.model),
             None => self.recognize()?,
         };
+        if let Some(sizes) = self.sizes {
+            recognized.add(Some(sizes.n_heads), Some(sizes.input_size));
+        }
         recognized.add(n_heads, input_size);
         let valid = recognized.model.validate(1);
         valid.or_else(|e| self.refuse(e))?;
         Ok(recognized)
     }
 
-    fn recognize(&self) -> Result<Recognized> {
+    pub(super) fn recognize(&self) -> Result<Recognized> {
         let tensors = self.tensors().map(|(name, entry)| (name, &entry.shape));
         match ModelConfig::recognize(&tensors.collect()) {
             Some(recognized) => recognized.or_else(|what| self.refuse(what)),
@@ -156,15 +158,15 @@ impl<R: Read + Seek> Reader<R> {
                 for (part, what) in OTHERS {
                     if let Some((name, _)) = self.tensors().find(|(name, _)| name.contains(part)) {
                         return self.refuse(format_args!(
-                            "has {}: {what}; expected a SiT with the official names, as {}",
+                            "has {}: {what}; expected a SiT or a DiT, with {}",
                             shown(name),
-                            LANDMARKS[0]
+                            self.called(LANDMARKS[0])
                         ));
                     }
                 }
                 self.refuse(format_args!(
                     "has no tensor {}; is it a SiT with the official names?",
-                    LANDMARKS[0]
+                    self.called(LANDMARKS[0])
                 ))
             }
         }
@@ -199,21 +201,21 @@ impl<R: Read + Seek> Reader<R> {
     /// Every tensor that does not match `specs`; fixed tables may be missing.
     pub fn mismatches(&self, specs: &[ParamSpec]) -> Vec<Mismatch> {
         let mut list = Vec::new();
-        let mut compare = |name: &str, expected: &Shape| {
-            let name = name.to_owned();
-            let Some(entry) = self.entry(&name) else {
+        let mut compare = |official: &str, expected: &Shape| {
+            let name = self.called(official);
+            let Some(entry) = self.entry(official) else {
                 let expected = expected.clone();
                 return list.push(Mismatch::Missing { name, expected });
             };
-            if entry.shape != *expected {
+            if let Some(why) = entry.unreadable() {
+                list.push(Mismatch::Unreadable { name, why });
+            } else if entry.shape != *expected {
                 let (got, expected) = (entry.shape.clone(), expected.clone());
                 list.push(Mismatch::Shape {
                     name,
                     got,
                     expected,
                 });
-            } else if let Some(why) = entry.unreadable() {
-                list.push(Mismatch::Unreadable { name, why });
             }
         };
         let (trained, fixed): (Vec<_>, Vec<_>) = specs.iter().partition(|spec| spec.is_trained());

@@ -1,13 +1,14 @@
 //! The header of a safetensors file: its length, then names, types, shapes and byte offsets as JSON.
 
 use super::index::{Dtype, Entry, Format, Index, Place, Set, Tensors};
-use super::precision::Precision;
 use super::shown;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{Read, Seek};
 
@@ -49,7 +50,7 @@ pub(super) fn read(
             shape: Shape::from(info.shape),
             dtype: info.dtype,
             part: 0,
-            place: Ok(Place {
+            place: Ok(Place::Array {
                 start: data_at + info.data_offsets.0 as u64,
                 strides: None,
             }),
@@ -150,36 +151,20 @@ struct Texts {
     sit: Option<String>,
 }
 
-/// The header of a safetensors file with these tensors in this order and one metadata entry; write the values after it with
-/// [`super::write_values`].
+/// The header of a safetensors file with these tensors in this order, whose elements are whole bytes, and texts by key; write the values
+/// after it.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] for a duplicate name.
 #[doc(hidden)]
-pub fn header(
-    tensors: &[(String, Shape)],
-    precision: Precision,
-    metadata: Option<(&str, &str)>,
-) -> Result<Vec<u8>> {
-    let dtype = match precision {
-        Precision::F32 => Dtype::F32,
-        Precision::F16 => Dtype::F16,
-    };
-    let of = |(name, shape): &(String, Shape)| (name.clone(), shape.clone(), dtype);
-    header_of(&tensors.iter().map(of).collect::<Vec<_>>(), metadata)
-}
-
-/// As [`header`], for tensors of several types whose elements are whole bytes.
-///
-/// # Errors
-/// As [`header`].
-#[doc(hidden)]
-pub fn header_of(
-    tensors: &[(String, Shape, Dtype)],
-    metadata: Option<(&str, &str)>,
-) -> Result<Vec<u8>> {
+pub fn header_of(tensors: &[(String, Shape, Dtype)], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
     let mut end = 0;
-    let infos = tensors.iter().map(|(name, shape, dtype)| {
+    let mut seen = BTreeSet::new();
+    let mut infos = Vec::new();
+    for (name, shape, dtype) in tensors {
+        if !seen.insert(name) {
+            return Err(Error::Checkpoint(format!("two tensors {}", shown(name))));
+        }
         let start = end;
         end += dtype.bitsize() / 8 * shape.numel();
         let info = TensorInfo {
@@ -187,15 +172,36 @@ pub fn header_of(
             shape: shape.to_vec(),
             data_offsets: (start, end),
         };
-        (name.clone(), info)
-    });
-    let text = metadata.map(|(key, text)| [(key.to_owned(), text.to_owned())].into());
-    let refuse = |e: String| Error::Checkpoint(e);
-    let metadata = Metadata::new(text, infos.collect()).map_err(|e| refuse(e.to_string()))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|e| refuse(e.to_string()))?;
+        infos.push((&name[..], info));
+    }
+    let list = List {
+        metadata: metadata.iter().copied().collect(),
+        tensors: infos,
+    };
+    let mut json = serde_json::to_vec(&list).map_err(|e| Error::Checkpoint(e.to_string()))?;
     // The format aligns values to 8 bytes.
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend(json);
     Ok(bytes)
+}
+
+/// The contents of the JSON to write, in an order that is the same each time.
+struct List<'a> {
+    metadata: BTreeMap<&'a str, &'a str>,
+    tensors: Vec<(&'a str, TensorInfo)>,
+}
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let metadata = (!self.metadata.is_empty()).then_some(&self.metadata);
+        let mut map = to.serialize_map(None)?;
+        if let Some(metadata) = metadata {
+            map.serialize_entry("__metadata__", metadata)?;
+        }
+        for (name, info) in &self.tensors {
+            map.serialize_entry(name, info)?;
+        }
+        map.end()
+    }
 }

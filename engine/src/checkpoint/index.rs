@@ -1,5 +1,6 @@
 //! The contents of a tensor file and their locations, read from its header, in one form for all formats.
 
+use super::names::Names;
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,12 +30,17 @@ impl fmt::Display for Format {
 }
 
 /// Location of a tensor's values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Offset of the first value from the start of the file, in bytes.
-    pub start: u64,
-    /// Stride of each axis, in values; `None` for contiguous rows.
-    pub strides: Option<Vec<u64>>,
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In one array.
+    Array {
+        /// Offset of the first value from the start of the file, in bytes.
+        start: u64,
+        /// Stride of each axis, in values; `None` for contiguous rows.
+        strides: Option<Vec<u64>>,
+    },
+    /// The rows of tensors of one type, one after the other.
+    Joined(Vec<Entry>),
 }
 
 /// A tensor in a file.
@@ -53,8 +59,13 @@ pub struct Entry {
 impl Entry {
     /// Where in its file the values begin; `None` for values that are not in row-major order or cannot be read.
     pub fn offset(&self) -> Option<u64> {
-        let place = self.place.as_ref().ok()?;
-        place.strides.is_none().then_some(place.start)
+        match self.place.as_ref().ok()? {
+            Place::Array {
+                start,
+                strides: None,
+            } => Some(*start),
+            _ => None,
+        }
     }
 
     /// Bytes of all values; `None` on overflow.
@@ -83,11 +94,27 @@ pub(super) type Tensors = BTreeMap<String, Entry>;
 pub(super) struct Set {
     /// `ema` or `model` if a file has both; empty if the file has only one set.
     pub name: String,
+    /// What the file calls its tensors.
+    pub names: Names,
+    /// Of diffusers: further copies of tensors, which must have the same values.
+    pub copies: Vec<Copied>,
+    /// Of REPA: time runs from data to noise, so that its velocity points there.
+    pub is_reversed: bool,
     /// Its location in the file: the key of its dictionary, and the prefix of its names.
     pub place: String,
     /// Number of tensors in the same dictionary that belong to something else.
     pub n_left_out: usize,
     pub tensors: Tensors,
+}
+
+/// A tensor that a set has more than once.
+#[derive(Debug)]
+pub(super) struct Copied {
+    /// The official name of the tensor.
+    pub of: String,
+    /// The copy's name in the file.
+    pub name: String,
+    pub entry: Entry,
 }
 
 /// A file's header.

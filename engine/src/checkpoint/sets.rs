@@ -1,8 +1,7 @@
 //! Finds the weight sets among a file's tensors and restores official names: wrappers and enclosing modules add prefixes.
 
 use super::index::{Entry, Set, Tensors};
-use super::shown;
-use crate::model::LANDMARKS;
+use super::{LANDMARKS, shown};
 use std::collections::BTreeSet;
 
 /// Name components that PyTorch's wrappers insert anywhere (`torch.compile`, FSDP, checkpointing).
@@ -120,6 +119,9 @@ fn split(mut set: Set) -> Result<Vec<Set>, String> {
         (is_whole && !is_moment(name)).then(|| prefix.to_owned())
     };
     let mut prefixes: Vec<String> = set.tensors.keys().filter_map(prefix).collect();
+    // Names of two kinds under one prefix.
+    prefixes.sort();
+    prefixes.dedup();
     if prefixes.len() > MAX_PREFIXES {
         return Err(format!(
             "has {} tensors {}, expected at most {MAX_PREFIXES}",

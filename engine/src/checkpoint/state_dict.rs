@@ -2,8 +2,7 @@
 
 use super::index::{Entry, Place, Set, Tensors};
 use super::pickle::{Pickle, Slice, Value, View};
-use super::shown;
-use crate::model::LANDMARKS;
+use super::{LANDMARKS, shown};
 use crate::shape::Shape;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -71,6 +70,12 @@ impl<'a> Archive<'a> {
                 .unwrap_or_default();
         }
         if found.is_empty() {
+            let has = |wanted: &[u8]| self.items(top).any(|(key, _)| key == wanted);
+            if has(b"state") && has(b"param_groups") {
+                return Err(
+                    "is the state of an optimizer, without the weights that it trains".into(),
+                );
+            }
             let keys = self.items(top).map(|(key, _)| shown(&text(key))).take(5);
             let keys = keys.collect::<Vec<_>>().join(", ");
             return Err(format!(
@@ -237,7 +242,7 @@ impl<'a> Archive<'a> {
                 storage.numel
             ));
         }
-        Ok(Place {
+        Ok(Place::Array {
             start: array.start + view.offset * bytes,
             strides: (!contiguous && numel > 0).then_some(strides),
         })

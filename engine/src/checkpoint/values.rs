@@ -1,7 +1,7 @@
 //! Reads the values of one tensor.
 
-use super::index::{Dtype, Entry};
-use super::{Reader, shown};
+use super::index::{Copied, Dtype, Entry, Place};
+use super::{Reader, renamed, shown};
 use crate::error::Result;
 use half::{bf16, f16};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -17,7 +17,7 @@ impl<R: Read + Seek> Reader<R> {
             self.bytes(tensor, &[Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64])?;
         let two = |of: fn([u8; 2]) -> f32| bytes.as_chunks().0.iter().map(|b| of(*b)).collect();
         let wide = |b: &[u8; 8]| f64::from_le_bytes(*b);
-        let values: Vec<f32> = match dtype {
+        let mut values: Vec<f32> = match dtype {
             Dtype::F16 => two(|b| f16::from_le_bytes(b).to_f32()),
             Dtype::BF16 => two(|b| bf16::from_le_bytes(b).to_f32()),
             Dtype::F64 => bytes.as_chunks().0.iter().map(|b| wide(b) as f32).collect(),
@@ -29,7 +29,7 @@ impl<R: Read + Seek> Reader<R> {
                 .collect(),
         };
         if let Some(at) = values.iter().position(|x| !x.is_finite()) {
-            let tensor = shown(tensor);
+            let tensor = self.called(tensor);
             if dtype == Dtype::F64 && wide(&bytes.as_chunks().0[at]).is_finite() {
                 return self.refuse(format_args!(
                     "{tensor}[{at}] is {:e}, expected at most {:e} for f32",
@@ -42,7 +42,46 @@ impl<R: Read + Seek> Reader<R> {
                 values[at]
             ));
         }
+        if self.set().is_reversed {
+            let row = self.shape(tensor).map_or(0, |shape| shape.last());
+            renamed::reverse(tensor, &mut values, row);
+        }
         Ok(values)
+    }
+
+    /// Checks that the copies that the file has of a tensor are equal, as those of the embedders in diffusers' blocks.
+    ///
+    /// # Errors
+    /// [`crate::Error::Checkpoint`] naming the copy that differs or cannot be read.
+    pub(super) fn check_copies(&mut self) -> Result<()> {
+        let copies = std::mem::take(&mut self.index.sets[self.set].copies);
+        let checked = copies.iter().try_for_each(|copy| self.check_copy(copy));
+        self.index.sets[self.set].copies = copies;
+        checked
+    }
+
+    fn check_copy(&mut self, Copied { of, name, entry }: &Copied) -> Result<()> {
+        let Some(first) = self.entry(of).cloned() else {
+            return Ok(());
+        };
+        let (of, name) = (self.called(of), shown(name));
+        let kind = |entry: &Entry| format!("{} {}", entry.shape, entry.dtype);
+        if kind(entry) != kind(&first) {
+            return self.refuse(format_args!(
+                "{name} is {}, expected {} as {of} is: a SiT has one embedding for all blocks",
+                kind(entry),
+                kind(&first)
+            ));
+        }
+        let bytes = self.bytes_of(&name, entry)?;
+        let same = self.bytes_of(&of, &first)?;
+        if let Some(at) = bytes.iter().zip(&same).position(|(a, b)| a != b) {
+            let at = at / (entry.dtype.bitsize() / 8).max(1);
+            return self.refuse(format_args!(
+                "{name}[{at}] is not that of {of}: a SiT has one embedding for all blocks, and here they were trained apart"
+            ));
+        }
+        Ok(())
     }
 
     /// The bytes of a tensor of one of these types, in row-major order.
@@ -55,25 +94,30 @@ impl<R: Read + Seek> Reader<R> {
             let expected: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
             return self.refuse(format_args!(
                 "{} is {dtype}, expected {}",
-                shown(tensor),
+                self.called(tensor),
                 expected.join(" or ")
             ));
         }
-        if let Err(why) = &entry.place {
-            return self.refuse(format_args!("{} {why}", shown(tensor)));
+        let bytes = self.bytes_of(&self.called(tensor), &entry)?;
+        Ok((dtype, bytes))
+    }
+
+    /// The bytes of the tensor that messages call `name`.
+    fn bytes_of(&mut self, name: &str, entry: &Entry) -> Result<Vec<u8>> {
+        let place = match &entry.place {
+            Ok(place) => place,
+            Err(why) => return self.refuse(format_args!("{name} {why}")),
+        };
+        if let Place::Joined(rows) = place {
+            let mut bytes = Vec::new();
+            for entry in rows {
+                bytes.extend(self.bytes_of(name, entry)?);
+            }
+            return Ok(bytes);
         }
         let part = &mut self.parts[entry.part];
-        match gather(&mut part.stream, &entry) {
-            Ok(bytes) => Ok((dtype, bytes)),
-            Err(e) => {
-                let part = &self.parts[entry.part].name;
-                let tensor = shown(tensor);
-                Err(super::refuse(
-                    part,
-                    format_args!("{tensor} cannot be read: {e}"),
-                ))
-            }
-        }
+        let gathered = gather(&mut part.stream, entry, place);
+        gathered.map_err(|e| super::refuse(&part.name, format_args!("{name} cannot be read: {e}")))
     }
 }
 
@@ -109,17 +153,19 @@ impl<R: Read + Seek> Reader<R> {
 }
 
 /// The bytes of a tensor with a known location, in row-major order.
-fn gather(stream: &mut (impl Read + Seek), entry: &Entry) -> io::Result<Vec<u8>> {
+fn gather(stream: &mut (impl Read + Seek), entry: &Entry, place: &Place) -> io::Result<Vec<u8>> {
     let unknown = || io::Error::other("its place is not known");
-    let place = entry.place.as_ref().map_err(|_| unknown())?;
+    let Place::Array { start, strides } = place else {
+        return Err(unknown());
+    };
     let n_bytes = entry.n_bytes().ok_or_else(unknown)? as usize;
-    let Some(strides) = &place.strides else {
-        return read_at(stream, place.start, n_bytes);
+    let Some(strides) = strides else {
+        return read_at(stream, *start, n_bytes);
     };
     let width = entry.dtype.bitsize() / 8;
     let steps = |(&size, &stride): (&usize, &u64)| (size as u64 - 1) * stride;
     let last: u64 = entry.shape.iter().zip(strides).map(steps).sum();
-    let all = read_at(stream, place.start, (last as usize + 1) * width)?;
+    let all = read_at(stream, *start, (last as usize + 1) * width)?;
     let mut bytes = Vec::with_capacity(n_bytes);
     let mut index = vec![0; entry.shape.len()];
     let mut at = 0;

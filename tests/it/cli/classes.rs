@@ -1,4 +1,4 @@
-//! Classes by name: from folders and files of labels to runs, exports and samples; what a run keeps, and where it finds its data.
+//! Classes by name: from folders and files of labels to runs, files and samples; what a run keeps, and where it finds its data.
 
 use image::RgbImage;
 use sit_tests::sit::{run, run_ok, sit};
@@ -44,7 +44,7 @@ fn a_run_knows_its_classes_by_name() {
         read("config.toml")
     );
     assert!(read("step-00000002/state.json").contains("\"cat, small\""));
-    run_ok(path, "export run --out x.safetensors");
+    run_ok(path, "convert run x.safetensors");
     let sample = |what: &str, classes: &str| {
         let mut command = sit(path);
         command.args([
@@ -344,7 +344,7 @@ fn guidance_needs_label_dropout() {
         "{}",
         done.stderr
     );
-    run_ok(folder.path(), "export run --out x.safetensors");
+    run_ok(folder.path(), "convert run x.safetensors");
     for what in ["run", "x.safetensors"] {
         let done = run(
             folder.path(),

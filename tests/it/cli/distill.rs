@@ -105,7 +105,7 @@ fn a_student_of_one_step_resumes_without_its_teacher() {
         assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
         assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
     }
-    run_ok(folder, "export one --out one.safetensors");
+    run_ok(folder, "convert one one.safetensors");
     for what in ["one", "one.safetensors"] {
         let info = run_ok(folder, &format!("info {what}"));
         assert!(info.contains("in 1 step, or any other number"), "{info}");

@@ -274,7 +274,7 @@ fn every_command_takes_the_second_average() {
     tiny(folder);
     let own = values(&folder.join("run/step-00000002/ema2.safetensors"));
     assert!(own != values(&folder.join("run/step-00000002/ema.safetensors")));
-    run_ok(folder, "export run --weights ema2 --out x.safetensors");
+    run_ok(folder, "convert run x.safetensors --weights ema2");
     assert_eq!(values(&folder.join("x.safetensors")), own);
     let done = run(
         folder,
@@ -299,7 +299,7 @@ fn every_command_takes_the_second_average() {
     run_ok(folder, &TINY_RUN.replace("--out run", "--out single"));
     for (words, flag) in [
         (
-            "export single --weights ema2 --out y.safetensors".to_owned(),
+            "convert single y.safetensors --weights ema2".to_owned(),
             "--weights",
         ),
         (

@@ -119,7 +119,7 @@ fn a_branch_starts_from_the_average_or_the_weights_as_trained() {
     assert_same(&started(folder, "again"), &raw);
 
     // A file of weights records nothing about data and training, except what it was trained to predict.
-    run_ok(folder, "export run --out x.safetensors");
+    run_ok(folder, "convert run x.safetensors");
     let preset = "--preset digits-smoke --set model.dim=16 --set model.depth=1 --set log.preview.every_steps=0";
     let said = train(
         folder,
@@ -292,7 +292,7 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     run_ok(folder, TINY_RUN);
-    run_ok(folder, "export run --out x.safetensors");
+    run_ok(folder, "convert run x.safetensors");
     let smoke = "--preset digits-smoke";
     refused(
         folder,

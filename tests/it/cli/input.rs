@@ -93,7 +93,7 @@ moments of other weights | optim: missing  | train --resume run --set train.step
 truncated state          | state: cut      | train --resume run --set train.steps=3           | state.json; is not a state; before it is run/step-00000001
 state of a later version | state: format 2 | sample run                                       | state.json; format 2; format 1
 state of no model        | state: patch 0  | sample run                                       | state.json: config.model.patch: got 0
-state of no model        | state: n_heads 0 | export run --out x.safetensors                  | state.json: config.model.n_heads: got 0; before it is run/step-00000001
+state of no model        | state: n_heads 0 | convert run x.safetensors                       | state.json: config.model.n_heads: got 0; before it is run/step-00000001
 state of no model        | state: depth 1000000000000 | info run                               | state.json: config.model.depth: got 1000000000000
 state without levels     | state: max_level 0 | sample run                                    | state.json; max_level: got 0
 state beyond its end     | state: step 99  | train --resume run --set train.steps=200         | state.json: step: got 99, expected at most 2
@@ -110,8 +110,8 @@ weights of a bare file   | bare            | sample bare.safetensors --weights r
 heads of a bare file     | bare            | sample bare.safetensors --input-size 8           | bare.safetensors; width 16; --n-heads
 size of a bare file      | bare            | sample bare.safetensors --n-heads 2              | bare.safetensors; --input-size
 path of a known file     |                 | sample run/step-00000002/ema.safetensors --path gvp | --path; ema.safetensors; records its own
-export onto itself       | bare            | export bare.safetensors --n-heads 2 --input-size 8 --out bare.safetensors | --out; bare.safetensors
-export of halves         |                 | export run --dtype f8 --out x                    | --dtype; f8; f32 or f16
+conversion onto itself   | bare            | convert bare.safetensors bare.safetensors --n-heads 2 --input-size 8 | OUT; bare.safetensors; in use
+type that is none        |                 | convert run x --dtype f8                         | --dtype; f8; f32, f16 or bf16
 zeros for weights        | ema: zeros      | train --preset digits-smoke --out out --dry-run --set model.dim=16 --set model.depth=1 --init-from run/step-00000002/ema.safetensors | attn.qkv.weight has only zeros
 recipe of no model       | ema: recipe     | sample run/step-00000002/ema.safetensors         | ema.safetensors; metadata sit; input_sizo
 type in a state          | state: patch \"2\" | sample run                                    | state.json; config.model.patch
@@ -189,10 +189,10 @@ two files of one name    |                 | SAMPLE --npz x --trajectory x      
 file that is an input    | init: label 1   | SAMPLE --init init --npz init                    | --npz; init is in use
 file of the run          | bare            | SAMPLE --npz run/step-00000002/ema.safetensors   | --npz; run/step-00000002/ema.safetensors; .npz
 file of the run          |                 | SAMPLE --trajectory run/step-00000002/../step-00000002/optim.safetensors | --trajectory; belongs to the run
-input by another name    | bare            | export bare.safetensors --n-heads 2 --input-size 8 --out ./run/../bare.safetensors | --out; in use; CHECKPOINT
+input by another name    | bare            | convert bare.safetensors ./run/../bare.safetensors --n-heads 2 --input-size 8 | OUT; in use; CHECKPOINT
 picture of another kind  |                 | sample run --backend cpu --out x.jpg             | --out; x.jpg; got .jpg, expected .png
-weights of another kind  |                 | export run --out x.pt                            | --out; x.pt; got .pt, expected .safetensors
-folder that is not there |                 | export run --out new/                            | --out; new/; name of a folder
+weights of another kind  |                 | convert run x.pt                                 | OUT; x.pt; got .pt, expected .safetensors
+folder that is not there |                 | convert run new/                                 | OUT; new/; name of a folder
 unknown command          |                 | smaple run                                       | smaple; sample
 heads of a run           |                 | info run --n-heads 4                             | --n-heads; run
 heads that a file has    |                 | info run/step-00000002/ema.safetensors --n-heads 4 | ema.safetensors; records its own sizes
@@ -260,7 +260,7 @@ fn an_output_that_fills_up_is_a_failure() {
     run_ok(folder.path(), TINY_RUN);
     for words in [
         "sample run --backend cpu --steps 1 --out /dev/full",
-        "export run --out /dev/full",
+        "convert run /dev/full",
     ] {
         let done = run(folder.path(), words);
         assert_eq!(done.code, Some(1), "{}", done.stderr);

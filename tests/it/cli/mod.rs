@@ -2,13 +2,13 @@
 
 mod broken;
 mod classes;
+mod convert;
 #[cfg(unix)]
 mod count;
 mod data;
 mod ddpm;
 mod distill;
 mod ema;
-mod export;
 #[cfg(unix)]
 mod faults;
 mod gpu;

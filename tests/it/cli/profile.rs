@@ -156,7 +156,7 @@ fn a_run_and_a_file_are_profiled_and_stay_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     run_ok(folder, TINY_RUN);
-    run_ok(folder, "export run --out x.safetensors");
+    run_ok(folder, "convert run x.safetensors");
     let before = tree(folder);
     for source in ["run", "x.safetensors"] {
         let words = format!("profile {source} --backend cpu --steps 1 --batch 2");

@@ -156,7 +156,7 @@ fn names_from_outside_are_printed_safely() {
         plain(&["info", &format!("no{weights}")]),
         plain(&["sample", &weights]),
         plain(&["sample", bad]),
-        plain(&["export", &weights, "--out", "x.safetensors"]),
+        plain(&["convert", &weights, "x.safetensors"]),
         plain(&["train", "--preset", bad]),
         plain(&["train", "--resume", bad]),
         plain(&["data", "inspect", bad]),

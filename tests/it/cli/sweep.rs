@@ -11,7 +11,7 @@ fn model_and_judge(folder: &Path) {
     for (name, seed) in [("judge", 0), ("other", 1)] {
         let train = format!("--out {name} --set model.family=classifier --set train.seed={seed}");
         run_ok(folder, &TINY_RUN.replace("--out run", &train));
-        run_ok(folder, &format!("export {name} --out {name}.safetensors"));
+        run_ok(folder, &format!("convert {name} {name}.safetensors"));
     }
 }
 
@@ -246,13 +246,13 @@ fn what_cannot_be_swept_is_refused() {
             &TINY_RUN.replace("--out run", &format!("--out {name} --set {set}")),
         );
     }
-    run_ok(folder, "export run --out run.safetensors");
+    run_ok(folder, "convert run run.safetensors");
     let wide = TINY_RUN.replace(
         "--out run",
         "--out wide-judge --set model.family=classifier --set model.n_classes=12",
     );
     run_ok(folder, &wide);
-    run_ok(folder, "export wide-judge --out wide.safetensors");
+    run_ok(folder, "convert wide-judge wide.safetensors");
     fs::create_dir(folder.join("full")).unwrap();
     fs::write(folder.join("full/notes.txt"), "").unwrap();
     let rows = [

@@ -53,7 +53,7 @@ fn a_toy_is_trained_on_and_sampled_as_a_scatter_plot() {
         ["moons.npz", "moons.png", "moons.safetensors", "run"]
     );
     // By default there are enough points to see a shape; a file of weights knows its toy as well.
-    let printed = run_ok(folder, "export run --out run.safetensors");
+    let printed = run_ok(folder, "convert run run.safetensors");
     assert!(printed.contains("run.safetensors"), "{printed}");
     let words = "sample run.safetensors --backend cpu --steps 1 --out many.png";
     let printed = run_ok(folder, words);

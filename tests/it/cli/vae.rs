@@ -22,16 +22,19 @@ fn small() -> AutoencoderKl {
     }
 }
 
-/// Writes a half with weights of every size.
-fn write(path: &Path, config: &AutoencoderConfig, half: Half) {
+/// A half with weights of every size.
+fn tensors(config: &AutoencoderConfig, half: Half) -> Tensors {
     let params = config.params(half).unwrap().into_iter().enumerate();
-    let tensors: Tensors = params
+    params
         .map(|(k, spec)| {
             let values = sine(spec.shape.numel(), 0.1, 1.7, 0.3 * k as f64);
             (spec.name.clone(), f32s(&spec.shape, &values))
         })
-        .collect();
-    tensors::write(path, &tensors);
+        .collect()
+}
+
+fn write(path: &Path, config: &AutoencoderConfig, half: Half) {
+    tensors::write(path, &tensors(config, half));
 }
 
 const SAMPLE: &str = "sample sit.safetensors --n-heads 4 --steps 2 --per-class 1 --classes 3,5 --backend cpu --trajectory x.safetensors";
@@ -138,5 +141,55 @@ fn autoencoders_that_do_not_fit_are_refused_before_the_work() {
             done.stderr
         );
         assert!(!folder.join("pictures").exists() && !folder.join("x.safetensors").exists());
+    }
+}
+
+#[test]
+fn info_says_which_halves_of_an_autoencoder_a_file_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let kl = AutoencoderConfig::from(small());
+    let mut both = tensors(&kl, Half::Encoder);
+    both.extend(tensors(&kl, Half::Decoder));
+    fs::create_dir(folder.join("vae")).unwrap();
+    let file = "vae/diffusion_pytorch_model.safetensors";
+    tensors::write(&folder.join(file), &both);
+    write(&folder.join("decoder.safetensors"), &kl, Half::Decoder);
+    for half in ["encoder", "decoder"] {
+        let path = sit_tests::fixture::path(&format!("taef2/taef2_{half}.pth"));
+        fs::copy(path, folder.join(format!("{half}.pth"))).unwrap();
+    }
+    let decodes = |path: &str| format!("next: sit sample CHECKPOINT --vae {path}");
+    let encodes = |path: &str| format!("next: sit data encode FOLDER --vae {path} --out LATENTS");
+    for (path, what, is_encoder, is_decoder) in [
+        (
+            "vae",
+            "it is an autoencoder (AutoencoderKL of diffusers): 3 channels, f2, latents of 4 channels, scale 0.18215, shift 0\n",
+            true,
+            true,
+        ),
+        (
+            "decoder.safetensors",
+            "it is the decoder of an autoencoder (AutoencoderKL of diffusers)",
+            false,
+            true,
+        ),
+        (
+            "encoder.pth",
+            "it is the encoder of an autoencoder (TAESD and its like): 3 channels, f8, latents of 32 channels",
+            true,
+            false,
+        ),
+        (
+            "decoder.pth",
+            "it is the decoder of an autoencoder (TAESD and its like)",
+            false,
+            true,
+        ),
+    ] {
+        let text = run_ok(folder, &format!("info {path}"));
+        assert!(text.contains(what), "{path}: {text}");
+        assert_eq!(text.contains(&encodes(path)), is_encoder, "{path}: {text}");
+        assert_eq!(text.contains(&decodes(path)), is_decoder, "{path}: {text}");
     }
 }

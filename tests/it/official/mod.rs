@@ -6,6 +6,7 @@ mod ddpm;
 mod edm;
 mod later;
 mod model;
+mod names;
 mod ode;
 mod presets;
 mod sampling;

@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     let mut file = Reader::new(weights, File::open(weights)?)?;
     let recipe = file
         .recipe()?
-        .ok_or("the file does not say what it is; sit export writes one that does")?;
+        .ok_or("the file does not say what it is; sit convert writes one that does")?;
     let model = Model::zeros(&Device::Cpu, recipe.model.clone(), recipe.transport)?;
     file.load(&model)?;
     let io = model.io();

@@ -35,12 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
             .arg(flag)
             .arg(&run),
     )?;
-    check(
-        sit("export --weights ema --dtype f16")
-            .arg("--out")
-            .arg(&out)
-            .arg(&run),
-    )?;
+    check(sit("convert --weights ema --dtype f16").arg(&run).arg(&out))?;
     let bytes = fs::metadata(&out)
         .with_context(|| out.display().to_string())?
         .len();

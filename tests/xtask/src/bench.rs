@@ -29,7 +29,7 @@ pub struct Args {
     /// A Python with the peer's packages, instead of a virtual environment made for it.
     #[arg(long)]
     python: Option<PathBuf>,
-    /// Weights that torchdiffeq samples, as `sit export` writes them.
+    /// Weights that torchdiffeq samples, as `sit convert` writes them.
     #[arg(
         long,
         value_name = "FILE.safetensors",

@@ -1,5 +1,7 @@
 //! `sit info`: what a model needs and what this machine has.
 
+mod kind;
+
 use super::backend;
 use super::values::whole;
 use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
@@ -16,16 +18,16 @@ use sit_engine::model::{
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
 use sit_engine::transport::{Method, Sampler, Transport, start_kl};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Show a model's parameters, work and memory, and what this machine can run.
+/// Show what a file of weights is and what to pass to sample it, a model's parameters, work and memory, and what this machine can run.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-XL-2-256x256.pt"
 )]
 pub struct Args {
-    /// Run folder, checkpoint folder, or a .safetensors or .pt file with the official names; without it and --preset only what this
-    /// machine has is shown.
+    /// Run folder, checkpoint folder, or a .safetensors or .pt file of any kind; without it and --preset only what this machine has is
+    /// shown.
     #[arg(value_name = "CHECKPOINT", conflicts_with = "preset")]
     checkpoint: Option<PathBuf>,
     /// Configuration that comes with the program.
@@ -50,6 +52,16 @@ pub struct Args {
     input_size: Option<usize>,
 }
 
+impl Args {
+    /// The flags that say what a bare file does not, as they were given.
+    fn given(&self) -> String {
+        let flags = [("n-heads", self.n_heads), ("input-size", self.input_size)];
+        let given = flags.into_iter();
+        let given = given.filter_map(|(flag, n)| Some(format!(" --{flag} {}", n?)));
+        given.collect()
+    }
+}
+
 /// The most mismatched tensors that are listed; more would not help.
 const MISMATCHES_SHOWN: usize = 10;
 
@@ -61,6 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut text = String::new();
     let mut names = Vec::new();
     let mut transport = None;
+    let mut advice = String::new();
     let mut config = match (&args.preset, &args.checkpoint) {
         (Some(name), _) => {
             let source = Source::Preset(name);
@@ -99,7 +112,7 @@ pub fn run(args: &Args) -> Result<()> {
                     }
                     _ => e,
                 })?;
-            text += &what(path, &file);
+            text += &kind::file(path, &file);
             if let Some(recipe) = file.recipe()? {
                 names = recipe.classes;
                 transport = Some(recipe.transport);
@@ -107,12 +120,19 @@ pub fn run(args: &Args) -> Result<()> {
                     text += &format!("{averaged}\n");
                 }
             }
+            if let Some(other) = kind::other(path, &file) {
+                return stdout::print(&(text + &other));
+            }
             match recognized(&file, args, &mut text) {
-                Ok(known) if known.knows_heads && known.knows_image => with_model(known.model),
+                Ok(known) if known.knows_heads && known.knows_image => {
+                    advice = kind::network(path, &file, &known, &args.given())?;
+                    with_model(known.model)
+                }
                 outcome => {
                     if let Ok(known) = &outcome {
                         let count = text::count(known.model.io().n_classes, "class");
                         describe(&mut text, known, &count, &names)?;
+                        text += &kind::network(path, &file, known, &args.given())?;
                         text += &open_questions(known);
                     }
                     stdout::print(&text)?;
@@ -132,6 +152,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let known = Recognized::all(config.model.clone());
     describe(&mut text, &known, &classes, &names)?;
+    text += &advice;
     if let Some(transport) = transport {
         text += &start(&transport, config.model.io().image_len());
         if let Some(n) = transport.student_steps {
@@ -205,25 +226,6 @@ fn gpus() -> String {
         true => String::new(),
         false => format!("\n{gpus}"),
     }
-}
-
-/// What a file is: its format and what it holds.
-fn what(path: &Path, file: &WeightFile) -> String {
-    let mut text = format!("{}: {}", shown(path), file.format());
-    if file.n_parts() > 1 {
-        text += &format!(" in {} files", file.n_parts());
-    }
-    let sets: Vec<&str> = file.sets().collect();
-    if !sets.is_empty() {
-        text += &format!(" with the sets {}", sets.join(", "));
-    }
-    if let Some(place) = file.place().filter(|place| !sets.contains(place)) {
-        text += &format!(", weights of {place}");
-    }
-    if file.n_left_out() > 0 {
-        text += &format!(", beside {} tensors of something else", file.n_left_out());
-    }
-    text + "\n"
 }
 
 /// The model sizes found in a file. Writes mismatched tensors to `text`, or the first tensors if the file is not a SiT.

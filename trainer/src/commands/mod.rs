@@ -3,12 +3,12 @@
 mod backend;
 mod base;
 mod classes;
+pub mod convert;
 pub mod data;
 mod describe;
 pub mod ema;
 mod exact;
 mod examples;
-pub mod export;
 pub mod info;
 pub mod loss;
 pub mod nll;

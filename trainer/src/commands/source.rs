@@ -6,20 +6,20 @@ use crate::error::{Failure, Result};
 use crate::files;
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
-use sit_engine::checkpoint::Recipe;
+use sit_engine::checkpoint::{Names, Recipe};
 use sit_engine::model::{ModelConfig, has_variance};
 use sit_engine::optim::Average;
 use sit_engine::text::{count, shown};
-use sit_engine::transport::{self, Prediction, Transport, Variance};
+use sit_engine::transport::{self, PathName, Prediction, Transport, Variance};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A checkpoint, and flags for files that do not tell.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SourceArgs {
-    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names. Of a model in
-    /// several files: any of them, their index, or the folder that holds them.
+    /// Run folder (its last checkpoint), checkpoint folder, or a .safetensors or .pt file with the official names or those of diffusers'
+    /// DiT. Of a model in several files: any of them, their index, or the folder that holds them; of diffusers also its folder.
     #[arg(value_name = "CHECKPOINT")]
     pub checkpoint: PathBuf,
     /// Weights of a run, or of a .pt file that has both, to take [default: ema].
@@ -33,18 +33,41 @@ pub struct SourceArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct FileArgs {
-    /// Path of a bare file's transport; runs and files written here record theirs [default: linear].
+    /// Path of a bare file's transport; runs and files written here record theirs [default: linear, or ddpm for a DiT of diffusers].
     #[arg(long, value_name = "linear|gvp|vp|ou|edm|ddpm")]
-    path: Option<transport::PathName>,
-    /// What a bare file's network predicts; runs and files written here record it [default: velocity].
+    path: Option<PathName>,
+    /// What a bare file's network predicts; runs and files written here record it [default: velocity, or noise for a DiT of diffusers].
     #[arg(long, value_name = "velocity|score|noise|data|denoiser|mean")]
     prediction: Option<Prediction>,
     /// Heads of a bare file whose width is not a published one.
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1..=65_536))]
-    n_heads: Option<usize>,
+    pub n_heads: Option<usize>,
     /// Image side in pixels of a bare file without pos_embed.
     #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096))]
-    input_size: Option<usize>,
+    pub input_size: Option<usize>,
+}
+
+impl FileArgs {
+    /// Whether flags say what the network predicts and on which path.
+    pub fn states_transport(&self) -> bool {
+        self.path.is_some() || self.prediction.is_some()
+    }
+
+    /// Path and prediction of a file that does not record them. There is no SiT in diffusers.
+    fn transport(&self, names: Names) -> (PathName, Prediction) {
+        let is_dit = names == Names::Diffusers;
+        let path = self.path.unwrap_or(match is_dit {
+            true => PathName::Ddpm,
+            false => PathName::default(),
+        });
+        let prediction = self
+            .prediction
+            .unwrap_or(match is_dit && path == PathName::Ddpm {
+                true => Prediction::Noise,
+                false => Prediction::default(),
+            });
+        (path, prediction)
+    }
 }
 
 /// Weights that are ready to be loaded, and what they are.
@@ -116,7 +139,7 @@ pub fn guide(checkpoint: &Path, main: &Recipe) -> Result<Opened> {
 }
 
 /// The path with the variance that a bare file's network can have: DiT's range, or the largest one without outputs for it.
-fn with_variance(path: transport::Path, model: &ModelConfig) -> Result<transport::Path> {
+pub fn with_variance(path: transport::Path, model: &ModelConfig) -> Result<transport::Path> {
     Ok(match path {
         transport::Path::Ddpm(ddpm) if !has_variance(model)? => {
             let mut ddpm = Arc::unwrap_or_clone(ddpm);
@@ -182,14 +205,20 @@ impl SourceArgs {
                 recipe
             }
             None => {
-                let name = self.file.path.unwrap_or_default();
+                let (name, prediction) = self.file.transport(weights.names());
+                if weights.names() == Names::Diffusers && !self.file.states_transport() {
+                    tracing::info!(
+                        "{}: a DiT of diffusers, taken to predict {prediction} on the path {name}; --prediction and --path say otherwise",
+                        shown(&self.checkpoint)
+                    );
+                }
                 let path = name.usual().ok_or_else(|| {
                     Failure::Input(format!("--path: got {name}, whose rows only a recipe has"))
                 })?;
                 let model = weights.model(self.file.n_heads, self.file.input_size)?;
                 let transport = Transport {
                     path: with_variance(path, &model)?,
-                    prediction: self.file.prediction.unwrap_or_default(),
+                    prediction,
                     ..Transport::default()
                 };
                 Recipe::new(model, transport)
@@ -204,12 +233,14 @@ impl SourceArgs {
                 sets.join(", ")
             );
         }
-        if weights.n_left_out() > 0 {
-            let n = count(weights.n_left_out(), "tensor");
-            tracing::warn!(
-                "{}: {n} of something else left out",
-                shown(&self.checkpoint)
+        let n = count(weights.n_left_out(), "tensor");
+        let name = shown(&self.checkpoint);
+        if weights.is_reversed() {
+            tracing::info!(
+                "{name}: trained with REPA: {n} of its projectors left out; its time runs from data to noise and is turned"
             );
+        } else if weights.n_left_out() > 0 {
+            tracing::warn!("{name}: {n} of something else left out");
         }
         let origin = Origin {
             path: self.checkpoint.clone(),

@@ -1,17 +1,20 @@
-//! How the parameters of a DiT start from the tensors of another one.
+//! How the parameters of a DiT are made of the tensors of another one.
 
+use crate::error::Result;
+use crate::weights::WeightFile;
 use sit_engine::model::{Condition, Dit};
+use sit_engine::nn::ParamSpec;
 
 /// The table of the labels.
-pub(super) const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
+pub(crate) const LABEL_TABLE: &str = "y_embedder.embedding_table.weight";
 const TIME_BIAS: &str = "t_embedder.mlp.2.bias";
 /// The layer that reads patches, without and with a bottleneck.
 pub(super) const PATCHES: [&str; 2] = ["x_embedder.proj.weight", "x_embedder.proj1.weight"];
 const LAST: [&str; 2] = ["final_layer.linear.weight", "final_layer.linear.bias"];
 
-/// How a parameter of the run starts.
+/// How a parameter is made.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
+pub enum Part {
     /// Copied from the file's tensor of this name.
     Kept,
     /// Initialized as in a run without the file.
@@ -30,7 +33,7 @@ pub(super) fn adds_null(old: &Dit, new: &Dit) -> bool {
 
 impl Part {
     /// Of the parameter `name`, when the file's model is `old` and the run's `new`; `rows` are those of the label table.
-    pub(super) fn of(name: &str, old: &Dit, new: &Dit, rows: Option<&[Option<usize>]>) -> Part {
+    pub fn of(name: &str, old: &Dit, new: &Dit, rows: Option<&[Option<usize>]>) -> Part {
         let same_patches = (old.patch, old.channels) == (new.patch, new.channels);
         match name {
             LABEL_TABLE => match rows {
@@ -49,6 +52,36 @@ impl Part {
     }
 }
 
+impl Part {
+    /// The values of the parameter of `spec`, with those of `initial` where the file has none; `None` for [`Part::New`].
+    ///
+    /// # Errors
+    /// [`crate::error::Failure::Input`] naming the tensor that cannot be read or is not finite.
+    pub fn read(
+        &self,
+        file: &mut WeightFile,
+        spec: &ParamSpec,
+        initial: impl FnOnce() -> Vec<f32>,
+    ) -> Result<Option<Vec<f32>>> {
+        Ok(match self {
+            Part::New => None,
+            Part::Kept => Some(file.read_param(spec)?),
+            Part::Rows(rows) => {
+                let mut values = initial();
+                put_rows(&mut values, &file.read(&spec.name)?, rows);
+                Some(values)
+            }
+            Part::PlusNull => {
+                let mut values = file.read(&spec.name)?;
+                let table = file.read(LABEL_TABLE)?;
+                let null = &table[table.len() - values.len()..];
+                values.iter_mut().zip(null).for_each(|(x, null)| *x += null);
+                Some(values)
+            }
+        })
+    }
+}
+
 /// Maps rows of the last layer to those of a model with or without the sigma half; in both, the channels come first.
 fn pixel_rows(old: &Dit, new: &Dit) -> Vec<Option<usize>> {
     let row = |i: usize| {
@@ -61,7 +94,7 @@ fn pixel_rows(old: &Dit, new: &Dit) -> Vec<Option<usize>> {
 }
 
 /// Copies rows of `from` into those of `into`.
-pub(super) fn put_rows(into: &mut [f32], from: &[f32], rows: &[Option<usize>]) {
+fn put_rows(into: &mut [f32], from: &[f32], rows: &[Option<usize>]) {
     let len = into.len() / rows.len();
     for (row, old) in into.chunks_exact_mut(len).zip(rows) {
         if let Some(old) = old {

@@ -10,6 +10,8 @@ use crate::ops::adaln::Norm;
 pub struct Preset {
     /// `SiT-XL`; the patch size follows after a slash.
     pub name: &'static str,
+    /// What follows after the patch size: nothing, or `-512` for images of 512x512.
+    pub suffix: &'static str,
     /// The patch sizes.
     pub patches: &'static [usize],
     /// The model with the first of them.
@@ -69,11 +71,15 @@ const JIT: Dit = Dit {
 
 /// The published sizes, each with several patches: DiT, table 1; LightningDiT's and JiT's repositories.
 #[doc(hidden)]
-pub const PRESETS: [Preset; 10] = [
+pub const PRESETS: [Preset; 14] = [
     sit("SiT-S", sized(SIT, 12, 384, 6)),
     sit("SiT-B", sized(SIT, 12, 768, 12)),
     sit("SiT-L", sized(SIT, 24, 1024, 16)),
     sit("SiT-XL", sized(SIT, 28, 1152, 16)),
+    sit_512("SiT-S", sized(SIT, 12, 384, 6)),
+    sit_512("SiT-B", sized(SIT, 12, 768, 12)),
+    sit_512("SiT-L", sized(SIT, 24, 1024, 16)),
+    sit_512("SiT-XL", sized(SIT, 28, 1152, 16)),
     lightning("LightningDiT-B", sized(LIGHTNING, 12, 768, 12)),
     lightning("LightningDiT-L", sized(LIGHTNING, 24, 1024, 16)),
     lightning("LightningDiT-XL", sized(LIGHTNING, 28, 1152, 16)),
@@ -94,15 +100,31 @@ const fn sized(base: Dit, depth: usize, dim: usize, n_heads: usize) -> Dit {
 const fn sit(name: &'static str, dit: Dit) -> Preset {
     Preset {
         name,
+        suffix: "",
         patches: &[2, 4, 8],
         dit,
         side: None,
     }
 }
 
+/// For 512x512 images: 64x64 latents.
+const fn sit_512(name: &'static str, dit: Dit) -> Preset {
+    Preset {
+        suffix: "-512",
+        ..sit(
+            name,
+            Dit {
+                input_size: 64,
+                ..dit
+            },
+        )
+    }
+}
+
 const fn lightning(name: &'static str, dit: Dit) -> Preset {
     Preset {
         name,
+        suffix: "",
         patches: &[1, 2],
         dit,
         side: None,
@@ -112,6 +134,7 @@ const fn lightning(name: &'static str, dit: Dit) -> Preset {
 const fn jit(name: &'static str, dit: Dit, bottleneck: usize, class_tokens_from: usize) -> Preset {
     Preset {
         name,
+        suffix: "",
         patches: &[16, 32],
         dit: Dit {
             bottleneck,
@@ -136,20 +159,22 @@ impl Preset {
 
     /// Names of the models: `SiT-XL/2`, `SiT-XL/4`, ...
     pub fn names(&self) -> impl Iterator<Item = String> {
-        let name = self.name;
-        self.patches
-            .iter()
-            .map(move |patch| format!("{name}/{patch}"))
+        let Preset { name, suffix, .. } = *self;
+        let patches = self.patches.iter();
+        patches.map(move |patch| format!("{name}/{patch}{suffix}"))
     }
 }
 
 impl Dit {
-    /// The published model `name`, such as `SiT-XL/2`, `LightningDiT-XL/1` or `JiT-B/16`, for images of ImageNet or latents of them.
+    /// The published model `name`, such as `SiT-XL/2`, `LightningDiT-XL/1` or `JiT-B/16`, for images of ImageNet or latents of them;
+    /// `SiT-XL/2-512` is that for images of 512x512.
     pub fn preset(name: &str) -> Option<Self> {
-        let (size, patch) = name.split_once('/')?;
-        let preset = PRESETS.iter().find(|p| p.name == size)?;
-        let patch = preset.patches.iter().find(|p| p.to_string() == patch)?;
-        Some(preset.with_patch(*patch))
+        let (size, rest) = name.split_once('/')?;
+        PRESETS.iter().filter(|p| p.name == size).find_map(|p| {
+            let wanted = rest.strip_suffix(p.suffix)?;
+            let patch = p.patches.iter().find(|p| p.to_string() == wanted)?;
+            Some(p.with_patch(*patch))
+        })
     }
 }
 
@@ -172,7 +197,7 @@ mod tests {
     use crate::model::ModelConfig;
 
     /// Names with the parameter counts of the official code, with 2C and with C outputs per pixel.
-    const COUNTS: [(&str, usize, usize); 12] = [
+    const COUNTS: [(&str, usize, usize); 13] = [
         ("SiT-S/2", 32_963_360, 32_957_200),
         ("SiT-S/4", 32_945_024, 32_920_384),
         ("SiT-S/8", 33_148_160, 33_049_600),
@@ -185,6 +210,8 @@ mod tests {
         ("SiT-XL/2", 675_129_632, 675_111_184),
         ("SiT-XL/4", 675_074_432, 675_000_640),
         ("SiT-XL/8", 675_683_072, 675_387_904),
+        // With C outputs p² C (D + 1) fewer.
+        ("SiT-XL/2-512", 676_014_368, 676_014_368 - 16 * 1153),
     ];
 
     #[test]
@@ -198,12 +225,9 @@ mod tests {
             };
             assert_eq!(ModelConfig::from(config).n_params(), plain, "{name}");
         }
-        let large = Dit {
-            input_size: 64,
-            ..Dit::preset("SiT-XL/2").unwrap()
-        };
-        assert_eq!(ModelConfig::from(large).n_params(), 676_014_368);
-        assert_eq!(Dit::preset("SiT-S/3"), None);
+        for unknown in ["SiT-S/3", "SiT-S/2-256", "SiT-S/-512", "JiT-B/16-512"] {
+            assert_eq!(Dit::preset(unknown), None, "{unknown}");
+        }
     }
 
     /// The four designs of DiT-XL/2 (DiT, table 4 and section 5): parameters in millions without the position embedding, and GMAC. The

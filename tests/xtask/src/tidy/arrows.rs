@@ -26,7 +26,7 @@ pub const ENGINE: Table = &[
     ("optim", "error text graph ops"),
     (
         "checkpoint",
-        "error text shape transport graph backend nn model optim",
+        "error text shape table transport graph ops backend nn model optim",
     ),
     ("autoencoder", "error shape graph ops backend nn checkpoint"),
     (
