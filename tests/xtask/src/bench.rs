@@ -1,5 +1,6 @@
-//! `cargo xtask bench --peers pytorch|torchdiffeq`: the same work here and in a peer, in one run, in turns.
+//! `cargo xtask bench --peers pytorch|torchdiffeq|torchvision`: the same work here and in a peer, in one run, in turns.
 
+mod pictures;
 mod solvers;
 
 use crate::{cargo, check, root, target};
@@ -49,6 +50,8 @@ enum Peer {
     Pytorch,
     /// torchdiffeq's dopri5 on PyTorch eager; and the cost of an evaluation in each of our solvers.
     Torchdiffeq,
+    /// torchvision's ImageFolder with a DataLoader.
+    Torchvision,
 }
 
 /// A size to measure: its name, the family, sizes by the names of `Dit`, `Unet` or the benchmark of convolutions, and the batch.
@@ -145,11 +148,14 @@ const TOLERANCE: f64 = 1e-4;
 /// Makes the peer, checks that both sides compute the same, and prints one table.
 pub fn run(args: &Args) -> Result<()> {
     let folder = target().join("peers");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    if let Peer::Torchvision = args.peers {
+        return pictures::run(args, &folder);
+    }
     let python = match &args.python {
         Some(python) => python.clone(),
-        None => pytorch(&folder)?,
+        None => environment(&folder, "pytorch")?,
     };
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     if let (Peer::Torchdiffeq, Some(weights)) = (args.peers, &args.weights) {
         return solvers::run(args, weights, &python, &folder);
     }
@@ -233,10 +239,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The Python of a virtual environment with the pinned requirements, made again when these change.
-fn pytorch(folder: &Path) -> Result<PathBuf> {
-    let requirements = root().join("tests/peers/pytorch/requirements.txt");
-    let environment = folder.join("pytorch");
+/// The Python of a virtual environment with the pinned requirements of a peer, made again when these change.
+fn environment(folder: &Path, peer: &str) -> Result<PathBuf> {
+    let requirements = root().join(format!("tests/peers/{peer}/requirements.txt"));
+    let environment = folder.join(peer);
     let stamp = environment.join("requirements.txt");
     let python = environment.join("bin/python");
     let wanted =
