@@ -225,10 +225,10 @@ fn a_header_of_many_tensors_is_read_in_one_pass() {
 }
 
 /// A generator of numbers that are the same everywhere.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -238,7 +238,7 @@ impl Numbers {
 }
 
 /// Bytes flipped, replaced, doubled, taken out and copied elsewhere, one to four times.
-fn mutant(whole: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+pub fn mutant(whole: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     for _ in 0..=numbers.below(4) {
         let at = numbers.below(bytes.len());

@@ -3,6 +3,7 @@
 mod adaptive;
 mod analytic;
 mod app_model;
+mod archives;
 mod checkpoint;
 mod cli;
 mod combinations;

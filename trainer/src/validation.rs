@@ -1,7 +1,7 @@
 //! The loss of held-out images while a run trains.
 
 use crate::config::RunConfig;
-use crate::data::{self, BaseData, DataError, Dataset, Kind, Split, Use};
+use crate::data::{self, BaseData, DataError, Dataset, Split, Use};
 use crate::error::{Failure, Result};
 use sit_engine::objective::Batch;
 use sit_engine::rng::permutation;
@@ -59,8 +59,7 @@ pub fn split(
             base,
         });
     }
-    if matches!(config.data.kind, Kind::Folder | Kind::Latents) || config.data.split == Split::Test
-    {
+    if config.data.split == Split::Test || !config.data.has_test(path.as_deref())? {
         return Err(Failure::Input(format!(
             "data.hold_out: got 0, expected a share such as 0.05: log.validation.every_steps = {} needs images that are not \
              trained on",

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Six images of all formats and kinds of pixels in two classes, none of them square.
-fn images(folder: &Path) {
+pub fn images(folder: &Path) {
     let level = |x: u32, y: u32, c: u32| (17 * x + 31 * y + 77 * c) as u8;
     let rgb = |w, h| {
         DynamicImage::from(RgbImage::from_fn(w, h, |x, y| {

@@ -1,5 +1,6 @@
 //! The command `sit`: bad input, files, resume.
 
+mod archives;
 mod broken;
 mod classes;
 mod convert;

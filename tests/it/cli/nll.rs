@@ -94,7 +94,7 @@ fn what_does_not_fit_is_refused_by_name() {
     for (words, expected) in [
         ("--data nosuch", "--data: nosuch"),
         ("--data empty", "--data: empty: got no images"),
-        ("--data other.npz", "other.npz: is no NumPy archive"),
+        ("--data other.npz", "other.npz: got no zip file ("),
         (
             "--data data.npz --guidance 2",
             "--guidance: got 2, expected 1",
@@ -123,7 +123,7 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             "--data data.npz --split test",
-            "--split chooses between IDX files",
+            "expected train: data.npz has no test part",
         ),
     ] {
         let message = refusal(&format!("nll run --backend cpu {words}"));

@@ -1,6 +1,7 @@
-//! `cargo xtask bench --peers pytorch|torchdiffeq|diffusers`: the same work here and in a peer, in one run, in turns.
+//! `cargo xtask bench --peers pytorch|torchdiffeq|diffusers|torchvision`: the same work here and in a peer, in one run, in turns.
 
 mod autoencoders;
+mod pictures;
 mod solvers;
 
 use crate::{cargo, check, root, target};
@@ -52,6 +53,8 @@ enum Peer {
     Torchdiffeq,
     /// diffusers' autoencoders, on PyTorch eager.
     Diffusers,
+    /// torchvision's ImageFolder with a DataLoader.
+    Torchvision,
 }
 
 /// A size to measure: its name, the family, sizes by the names of `Dit`, `Unet` or the benchmark of convolutions, and the batch.
@@ -148,11 +151,14 @@ const TOLERANCE: f64 = 1e-4;
 /// Makes the peer, checks that both sides compute the same, and prints one table.
 pub fn run(args: &Args) -> Result<()> {
     let folder = target().join("peers");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    if let Peer::Torchvision = args.peers {
+        return pictures::run(args, &folder);
+    }
     let python = match &args.python {
         Some(python) => python.clone(),
-        None => pytorch(&folder)?,
+        None => environment(&folder, "pytorch")?,
     };
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     if let (Peer::Torchdiffeq, Some(weights)) = (args.peers, &args.weights) {
         return solvers::run(args, weights, &python, &folder);
     }
@@ -239,10 +245,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The Python of a virtual environment with the pinned requirements, made again when these change.
-fn pytorch(folder: &Path) -> Result<PathBuf> {
-    let requirements = root().join("tests/peers/pytorch/requirements.txt");
-    let environment = folder.join("pytorch");
+/// The Python of a virtual environment with the pinned requirements of a peer, made again when these change.
+fn environment(folder: &Path, peer: &str) -> Result<PathBuf> {
+    let requirements = root().join(format!("tests/peers/{peer}/requirements.txt"));
+    let environment = folder.join(peer);
     let stamp = environment.join("requirements.txt");
     let python = environment.join("bin/python");
     let wanted =

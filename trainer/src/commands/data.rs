@@ -20,19 +20,25 @@ use std::path::{Path, PathBuf};
 /// Look at data, and encode it.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Count classes, sizes and levels of a folder of images or IDX files, and name the files that cannot be read.
-    #[command(
-        after_help = "Examples:\n  sit data inspect digits\n  sit data inspect /usr/share/datasets/fashion-mnist\n  sit data inspect photos/"
-    )]
+    /// Count classes, sizes and levels of a folder of images, of archives or of IDX files, and name the files that cannot be read.
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect {
-        /// Folder of images (one subfolder per class, or flat) or of IDX files; `digits` for the embedded data; `toy:moons` and the like
-        /// for points in the plane.
+        /// Folder of images (one subfolder per class, or flat) or of IDX files; an archive of images (.tar, .npz, .parquet), a folder of
+        /// them or of CIFAR's binary files, or a pattern; `digits` for the embedded data; `toy:moons` and the like for points in the plane.
         path: PathBuf,
     },
     /// Encode images to latents with an autoencoder, for a model that is trained on them. A command that was stopped goes on where it was.
     #[command(after_help = ENCODE_EXAMPLES)]
     Encode(EncodeArgs),
 }
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  sit data inspect digits
+  sit data inspect /usr/share/datasets/fashion-mnist
+  sit data inspect photos/
+  sit data inspect cifar-10-batches-bin/
+  sit data inspect 'train-{000000..000146}.tar'";
 
 const ENCODE_EXAMPLES: &str = "\
 Examples:
@@ -43,7 +49,7 @@ Examples:
 /// The arguments of `sit data encode`.
 #[derive(Debug, clap::Args)]
 pub struct EncodeArgs {
-    /// Folder of images (one subfolder per class, or flat) or of IDX files.
+    /// Folder of images (one subfolder per class, or flat), of archives or of IDX files; an archive, or a pattern of several.
     path: PathBuf,
     /// The autoencoder: a folder or a file of diffusers' AutoencoderKL, or TAESD's encoder.
     #[arg(long, value_name = "FILE")]

@@ -19,9 +19,9 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Real images: a folder of pictures (a folder for each class), a folder with IDX files or one of them, an .npz file with arr_0
-    /// [N, H, W, C] of uint8 (of latents float32, as they are) and label [N], digits for those that come with the program, or points such
-    /// as toy:moons. Values are 0 to 255, whatever the number of levels.
+    /// Real images: a folder of pictures (a folder for each class), tar files (WebDataset), a folder with IDX files or one of them, CIFAR's
+    /// binary files, Parquet, an .npz file with arr_0 [N, H, W, C] of uint8 (of latents float32, as they are) and label [N], digits for
+    /// those that come with the program, or points such as toy:moons. Values are 0 to 255, whatever the number of levels.
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub struct WhichArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct PartArgs {
-    /// Part of a folder with IDX files, of the digits or of a toy [default: test, where there is one].
+    /// Part of IDX files, of archives of pictures, of the digits or of a toy [default: test, where there is one].
     #[arg(long, value_name = "train|test", requires = "data", value_parser = parse_split)]
     pub split: Option<Split>,
     /// Give the model no class with any image, whatever the data says.
@@ -112,15 +112,13 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
     let is_npz = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("npz"));
-    if is_npz && which.part.split.is_some() {
-        return Err(Failure::Input(format!(
-            "{} is one file; --split chooses between IDX files",
-            shown(path)
-        )));
-    }
-    let source = match is_npz {
-        true => Source::Npz(npz::Archive::read(path)?),
-        false => Source::Data(dataset(
+    let npz = match is_npz && which.part.split.is_none() {
+        true => npz::Archive::read(path)?,
+        false => None,
+    };
+    let source = match npz {
+        Some(archive) => Source::Npz(archive),
+        None => Source::Data(dataset(
             path,
             which.part.split,
             Split::Test,
@@ -219,7 +217,7 @@ fn is_digits(path: &Path) -> bool {
     path == Path::new("digits") && !path.exists()
 }
 
-/// Opens a folder of pictures or latents, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
+/// Opens pictures in a folder or archives, latents, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
 /// `split` names the one, else `usual`.
 pub fn dataset(
     path: &Path,
@@ -262,12 +260,15 @@ pub fn dataset(
             None => part(usual).or_else(|_| part(suggested.split))?,
         });
     }
-    if split.is_some() {
+    if split.is_some() && !data::is_archive(path)? {
         return Err(Failure::Input(format!(
-            "{} is a folder of pictures; --split chooses between IDX files",
+            "{} is a folder of pictures; --split chooses between IDX files, and between archives",
             shown(path)
         )));
     }
+    let parts = data::splits(path)?;
+    let usual = parts.iter().find(|part| **part == usual);
+    let split = split.or(usual.or(parts.first()).copied());
     if !crate::png::is_picture(io.channels()) {
         return Err(Failure::Input(format!(
             "{}: got pictures, but this model makes latents of {} channels; a folder that sit data encode has made, or an .npz file with arr_0 of float32, has them",
@@ -278,6 +279,7 @@ pub fn dataset(
     let mut config = DataConfig {
         kind: Kind::Folder,
         path: Some(path.to_owned()),
+        split: split.unwrap_or_default(),
         image_size: Some(io.image[1]),
         channels: Some(io.channels()),
         disk_cache: Some(false),

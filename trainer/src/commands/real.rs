@@ -2,7 +2,7 @@
 
 use super::examples;
 use super::source::Opened;
-use crate::data::{self, DataConfig, Dataset, Kind, Split};
+use crate::data::{self, DataConfig, Dataset, Split};
 use crate::error::{Failure, Result};
 use crate::judge::Real;
 use crate::progress::Progress;
@@ -57,13 +57,10 @@ pub fn of(checkpoint: &Path, source: &Opened, path: Option<&Path>) -> Result<Rea
 fn at(path: &Path, io: &NetworkIo) -> Result<Real> {
     let training = examples::dataset(path, None, Split::Train, None, io)?;
     let is_digits = path == Path::new("digits") && !path.exists();
-    let kind = match is_digits {
-        true => Kind::Digits,
-        false => data::suggest(path)?.kind,
-    };
+    let has_test = is_digits || data::suggest(path)?.has_test(Some(path))?;
     let test = || examples::dataset(path, Some(Split::Test), Split::Test, None, io);
     let title = path.file_name().unwrap_or(path.as_os_str());
-    with_held_out(shown(title), kind, training, test)
+    with_held_out(shown(title), has_test, training, test)
 }
 
 /// The data of a run.
@@ -94,24 +91,21 @@ fn of_run(checkpoint: &Path, run: &Path) -> Result<Real> {
         };
         Ok(data::open(&test, &bar)?)
     };
-    let kind = match config.split {
-        Split::Train => config.kind,
-        // The test images are what it was trained on.
-        Split::Test => Kind::Folder,
-    };
-    with_held_out(title, kind, all, test)
+    // Else the test images are what it was trained on.
+    let has_test = config.split == Split::Train && config.has_test(config.path.as_deref())?;
+    with_held_out(title, has_test, all, test)
 }
 
 /// Data with its test images, else with a share of its own.
 fn with_held_out(
     title: String,
-    kind: Kind,
+    has_test: bool,
     all: Arc<dyn Dataset>,
     test: impl FnOnce() -> Result<Arc<dyn Dataset>>,
 ) -> Result<Real> {
-    let why = match kind {
-        Kind::Folder | Kind::Latents => "it has no test images".to_owned(),
-        Kind::Digits | Kind::Idx | Kind::Toy => match test() {
+    let why = match has_test {
+        false => "it has no test images".to_owned(),
+        true => match test() {
             Ok(held_out) => {
                 return Ok(Real {
                     title,

@@ -72,6 +72,7 @@ Examples:
   sit train --preset digits --out runs/job --auto-resume
   sit train --preset image-folder-64 --set data.path=photos --dry-run
   sit train --preset SiT-B/2 --set data.path=latents --memory-budget 8000
+  sit train --preset image-folder-64 --set data.path='train-{000000..000146}.tar'   (or .npz, .parquet, a folder of CIFAR's binaries)
   sit train --preset image-folder-64 --set data.path=photos --init-from runs/other
   sit train --init-from runs/mine --out runs/branch --set train.learning_rate=1e-5
   sit train --preset digits-one-step --teacher runs/digits

@@ -39,6 +39,13 @@ pub fn numbered(names: &[String], classes: impl ExactSizeIterator<Item = usize>)
     }))
 }
 
+/// Whether classes have no other names than their numbers.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn are_numbers(names: &[String]) -> bool {
+    let mut names = names.iter().enumerate();
+    names.all(|(class, name)| *name == class.to_string())
+}
+
 /// The number of images of each class; empty for unconditional data.
 pub fn images(dataset: &dyn Dataset) -> Vec<usize> {
     let mut counts = vec![0; dataset.n_classes()];

@@ -17,7 +17,8 @@ pub enum Kind {
     Digits,
     /// A folder with the IDX or IDX.gz files of MNIST, Fashion-MNIST and the like.
     Idx,
-    /// A folder of PNG, JPEG and WebP images: one subfolder per class, or flat for unconditional data.
+    /// PNG, JPEG and WebP images: a folder of them, with one subfolder per class or flat for unconditional data; or archives: tar files,
+    /// `.npz`, CIFAR's binaries, Parquet.
     Folder,
     /// A folder of latents that `sit data encode` has made.
     Latents,
@@ -65,12 +66,14 @@ pub enum ClassOrder {
 pub struct DataConfig {
     /// `"digits"`, `"idx"`, `"folder"`, `"latents"` or `"toy"`.
     pub kind: Kind,
-    /// The folder; required for `idx`, `folder` and `latents`. For `toy` its name, `toy:moons`, `toy:rings` and so on.
+    /// The folder; required for `idx`, `folder` and `latents`. For `folder` also an archive of images, a folder of archives, or
+    /// several by a pattern: `train-{000000..000009}.tar` (WebDataset), an `.npz`, the folder of CIFAR-10's or CIFAR-100's binary files, a
+    /// `.parquet`. For `toy` its name, `toy:moons`, `toy:rings` and so on.
     pub path: Option<PathBuf>,
     /// The folder that a relative `path` starts from, relative to the run's folder. A run records the folder that it is started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_from: Option<PathBuf>,
-    /// `"train"` (default) or `"test"`; for `digits`, `idx` and `toy`.
+    /// `"train"` (default) or `"test"`; for `digits`, `idx`, `toy`, and a `folder` of archives called so.
     #[serde(default)]
     pub split: Split,
     /// The number of points, 10000 by default; for `toy`.
@@ -168,9 +171,10 @@ impl DataConfig {
         }
     }
 
-    /// Its kind and path, as in `folder photos`.
+    /// Its kind and path, as in `folder photos`; an archive is its path.
     pub fn described(&self) -> String {
         match &self.path {
+            Some(path) if self.kind == Kind::Folder && path.extension().is_some() => shown(path),
             Some(path) => format!("{} {}", self.kind, shown(path)),
             None => self.kind.to_string(),
         }
@@ -206,7 +210,7 @@ impl DataConfig {
             (
                 "split",
                 self.split != Split::Train,
-                &[Kind::Digits, Kind::Idx, Kind::Toy],
+                &[Kind::Digits, Kind::Idx, Kind::Folder, Kind::Toy],
             ),
             ("image_size", self.image_size.is_some(), &[Kind::Folder]),
             ("channels", self.channels.is_some(), &[Kind::Folder]),
@@ -285,6 +289,7 @@ impl DataConfig {
         let expected = match self.kind {
             Kind::Toy => "a toy such as toy:moons",
             Kind::Latents => "the folder with the latents",
+            Kind::Folder => "the folder or the archive with the images",
             _ => "the folder with the images",
         };
         self.path

@@ -84,7 +84,7 @@ pub fn is_guarded() -> bool {
 }
 
 /// Turns a panic of `decode` into an error: the decoder does not support the file. A browser has no such guard.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     IS_GUARDED.set(true);
     let done = catch_unwind(AssertUnwindSafe(decode));
     IS_GUARDED.set(false);

@@ -11,12 +11,13 @@
 use sit_engine::text::shown;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Metadata};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decode::Fit;
+use super::item::{Item, Source};
 
 /// To be changed whenever decoding or cropping gives other levels.
 const VERSION: u32 = 1;
@@ -59,8 +60,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(root: &Path, path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+    /// That of a picture with the metadata of its file, or of the archive that has it.
+    fn of(root: &Path, path: &Path, metadata: &Metadata) -> Option<Self> {
         let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         let name = path.strip_prefix(root).unwrap_or(path);
         Some(Self {
@@ -82,13 +83,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache below `place` of the images `files` of the folder `root`.
-    pub fn new<'a>(
-        place: &Path,
-        root: &Path,
-        fit: &Fit,
-        files: impl Iterator<Item = &'a Path>,
-    ) -> Self {
+    /// The cache below `place` of the images `files` of the folder or archives `root`.
+    pub fn new(place: &Path, root: &Path, fit: &Fit, files: &[Item], source: &Source) -> Self {
         let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         let mut sum = flate2::Crc::new();
         sum.update(real.as_os_str().as_encoded_bytes());
@@ -97,6 +93,16 @@ impl Cache {
         if name.len() > 100 {
             name = OsString::from("images");
         }
+        let archives = source.as_ref().map(|reader| reader.archives());
+        let archives = archives.unwrap_or_default();
+        let archives: Vec<_> = archives
+            .iter()
+            .map(|path| fs::metadata(path).ok())
+            .collect();
+        let stamp = |item: &Item| match archives.get(item.at.archive as usize) {
+            Some(metadata) => Stamp::of(root, &item.path, metadata.as_ref()?),
+            None => Stamp::of(root, &item.path, &fs::metadata(&item.path).ok()?),
+        };
         let [r, g, b] = fit.background;
         name.push(format!(
             "-{:08x}-{}x{}-{r:02x}{g:02x}{b:02x}{}.images",
@@ -108,7 +114,7 @@ impl Cache {
         Self {
             file: place.join("images").join(name),
             image_bytes: fit.bytes(),
-            stamps: files.map(|path| Stamp::of(root, path)).collect(),
+            stamps: files.iter().map(stamp).collect(),
             min_source_bytes: MIN_SOURCE_BYTES,
         }
     }

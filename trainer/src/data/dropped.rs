@@ -11,7 +11,7 @@ use zip::ZipArchive;
 
 use super::decode::{Fit, decode, is_image};
 use super::memory::InMemory;
-use super::names::{LABEL_FILES, class_order, is_system};
+use super::names::{LABEL_FILES, class_of_each, class_order, is_system};
 use super::{BadFile, DataConfig, DataError, Kind, Split, classes, idx};
 
 /// A file: its path inside what was dropped, with `/` between folders, and its content.
@@ -177,12 +177,8 @@ async fn images(
     let root = config.required_path()?;
     refuse_labels(config, root, files)?;
     let files = images_of(files);
-    let n_shared = n_shared_folders(files.iter().map(|file| &file.0[..]));
-    let class = |name: &str| {
-        let inside = name.splitn(n_shared + 1, '/').last()?;
-        inside.split_once('/').map(|(class, _)| class.to_owned())
-    };
-    let found: BTreeSet<Option<String>> = files.iter().map(|file| class(&file.0)).collect();
+    let class_of = class_of_each(files.iter().map(|file| &file.0[..]));
+    let found: BTreeSet<Option<&str>> = class_of.iter().copied().collect();
     let expected = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
     if files.is_empty() || found.len() > 1 && found.contains(&None) {
         let got = match files.len() {
@@ -191,7 +187,7 @@ async fn images(
         };
         return Err(DataError::content(root, got, expected));
     }
-    let mut folders: Vec<String> = found.into_iter().flatten().collect();
+    let mut folders: Vec<String> = found.into_iter().flatten().map(str::to_owned).collect();
     let order = config.class_order.unwrap_or_default();
     let compare = class_order(order, folders.iter().map(|name| &name[..]));
     folders.sort_by(|a, b| compare(a, b));
@@ -207,7 +203,7 @@ async fn images(
                 levels.resize(start + fit.bytes(), 0);
                 fit.levels(image, &mut levels[start..]);
                 let folder =
-                    class(name).and_then(|class| folders.iter().position(|name| *name == class));
+                    class_of[i].and_then(|class| folders.iter().position(|name| name == class));
                 let label = folder.and_then(|folder| labels_of.get(folder));
                 labels.push(label.copied().unwrap_or(0));
             }
@@ -262,20 +258,6 @@ fn refuse_bad(bad: Vec<BadFile>, n_images: usize, skip_bad: bool) -> Result<(), 
         return Ok(());
     }
     Err(DataError::BadImages { bad, n_images })
-}
-
-/// How many leading folders all names share.
-fn n_shared_folders<'a>(names: impl Iterator<Item = &'a str>) -> usize {
-    let folders = |name: &'a str| {
-        let mut parts: Vec<&str> = name.split('/').collect();
-        parts.pop();
-        parts
-    };
-    let shared = names.map(folders).reduce(|a, b| {
-        let both = a.into_iter().zip(b);
-        both.take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
-    });
-    shared.map_or(0, |shared| shared.len())
 }
 
 #[cfg(test)]

@@ -1,22 +1,23 @@
-//! A folder of images: one subfolder per class, or flat for unconditional data.
+//! Pictures: a folder of them, one subfolder per class or flat for unconditional data, or archives.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::decode::{Fit, decode};
+use super::archive::list;
+use super::decode::Fit;
 use super::disk::{self, Cache};
-use super::listing::{list, refuse_empty};
+use super::item::{Item, Source, load};
+use super::listing::refuse_empty;
 use super::{BadFile, DataConfig, DataError, Dataset, Progress, classes, scale};
 use sit_engine::text::{count, shown};
 
-/// The images of a folder, resized and cropped to one size.
+/// The images of a folder or of archives, resized and cropped to one size.
 pub struct Folder {
     name: String,
-    files: Vec<(PathBuf, u32)>,
+    files: Vec<Item>,
+    source: Source,
     class_names: Vec<String>,
     n_classes: usize,
     /// The label of class 0, where labels are numbers and it is not 0.
@@ -35,28 +36,35 @@ impl Folder {
     /// Those of [`list`]; [`DataError::BadImages`] with every bad file, unless `skip_bad`, which warns of each.
     pub fn open(config: &DataConfig, progress: Progress) -> Result<Self, DataError> {
         let place = disk::place().filter(|_| config.disk_cache.unwrap_or(true));
-        let cache = |place: &Path, fit: &Fit, files: &[(PathBuf, u32)]| {
-            let root = config.path.as_deref().unwrap_or(Path::new("."));
-            Cache::new(place, root, fit, files.iter().map(|file| file.0.as_path()))
-        };
-        Self::open_with(config, progress, |fit, files| {
-            place.map(|place| cache(&place, fit, files))
+        Self::open_with(config, progress, |folder, root| {
+            // What is pixels already is read as fast from its archive.
+            let decodes = folder
+                .source
+                .as_ref()
+                .is_none_or(|reader| reader.has_files());
+            let place = place.filter(|_| decodes)?;
+            Some(Cache::new(
+                &place,
+                root,
+                &folder.fit,
+                &folder.files,
+                &folder.source,
+            ))
         })
     }
 
     fn open_with(
         config: &DataConfig,
         progress: Progress,
-        disk: impl FnOnce(&Fit, &[(PathBuf, u32)]) -> Option<Cache>,
+        disk: impl FnOnce(&Self, &Path) -> Option<Cache>,
     ) -> Result<Self, DataError> {
-        let root = config.required_path()?;
-        let order = config.class_order.unwrap_or_default();
-        let use_labels = config.n_classes != Some(0);
-        let listing = list(root, order, use_labels, config.skip_bad)?;
+        let listing = list(config)?;
+        let root = &listing.root;
         refuse_empty(root, &listing.empty, config.skip_bad)?;
         let mut folder = Self {
             name: shown(root),
             files: listing.files,
+            source: listing.source,
             class_names: listing.class_names,
             n_classes: 0,
             first_label: None,
@@ -71,13 +79,17 @@ impl Folder {
             tracing::info!("{}: left out {}", folder.name, listing.left_out);
         }
         let cache_bytes = config.cache_mib.unwrap_or(1024).saturating_mul(1 << 20);
-        let disk = disk(&folder.fit, &folder.files);
+        let disk = disk(&folder, root);
         let bad = folder.check(cache_bytes, disk.as_ref(), progress);
         if !bad.is_empty() {
-            folder.skip(bad, config.skip_bad)?;
+            folder.skip(bad, config.skip_bad, listing.numbers.is_some())?;
         }
         if config.skip_bad {
             folder.number(config, listing.numbers.as_deref())?;
+        }
+        if folder.cache.is_some() {
+            // What an archive was unpacked to is not needed any more.
+            folder.source = None;
         }
         Ok(folder)
     }
@@ -85,10 +97,24 @@ impl Folder {
     /// Turns the labels, of folders or of the file `numbers`, into classes.
     fn number(&mut self, config: &DataConfig, numbers: Option<&Path>) -> Result<(), DataError> {
         let numbered = if let Some(source) = numbers {
-            let mut labels: Vec<u32> = self.files.iter().map(|file| file.1).collect();
-            let numbered = classes::number(&mut labels, Vec::new(), config, source)?;
+            let mut labels: Vec<u32> = self.files.iter().map(|file| file.label).collect();
+            let numbered = if classes::are_numbers(&self.class_names) {
+                classes::number(&mut labels, Vec::new(), config, source)?
+            } else {
+                // The names say how many classes there are.
+                let names = std::mem::take(&mut self.class_names);
+                let n = names.len().max(config.classes.len());
+                let config = DataConfig {
+                    n_classes: config.n_classes.or(Some(n)),
+                    first_label: config.first_label.or(Some(0)),
+                    ..config.clone()
+                };
+                let mut numbered = classes::number(&mut labels, names, &config, source)?;
+                numbered.first_label = numbered.first_label.filter(|first| *first > 0);
+                numbered
+            };
             for (file, label) in self.files.iter_mut().zip(labels) {
-                file.1 = label;
+                file.label = label;
             }
             numbered
         } else {
@@ -96,7 +122,7 @@ impl Folder {
             let root = config.required_path()?;
             let (numbered, labels) = classes::of_folders(root, found, config)?;
             for file in &mut self.files {
-                file.1 = labels.get(file.1 as usize).copied().unwrap_or(0);
+                file.label = labels.get(file.label as usize).copied().unwrap_or(0);
             }
             numbered
         };
@@ -161,7 +187,12 @@ impl Folder {
     }
 
     /// Drops the bad files, and classes that are left without an image, or fails with the bad files.
-    fn skip(&mut self, bad: Vec<(usize, BadFile)>, skip_bad: bool) -> Result<(), DataError> {
+    fn skip(
+        &mut self,
+        bad: Vec<(usize, BadFile)>,
+        skip_bad: bool,
+        classes_are_numbers: bool,
+    ) -> Result<(), DataError> {
         let n_images = self.files.len();
         if !skip_bad || bad.len() == n_images {
             return Err(DataError::BadImages {
@@ -199,18 +230,19 @@ impl Folder {
         }
         let mut is_good = is_good.into_iter();
         self.files.retain(|_| is_good.next() == Some(true));
-        self.drop_empty_classes();
+        if !classes_are_numbers {
+            self.drop_empty_classes();
+        }
         Ok(())
     }
 
     fn drop_empty_classes(&mut self) {
-        // Flat, or labels that are numbers in a file.
         if self.class_names.is_empty() {
             return;
         }
         let mut has_images = vec![false; self.class_names.len()];
-        for &(_, label) in &self.files {
-            if let Some(has_images) = has_images.get_mut(label as usize) {
+        for item in &self.files {
+            if let Some(has_images) = has_images.get_mut(item.label as usize) {
                 *has_images = true;
             }
         }
@@ -227,15 +259,14 @@ impl Folder {
                 );
             }
         }
-        for (_, label) in &mut self.files {
-            *label = new_label.get(*label as usize).copied().unwrap_or(0);
+        for item in &mut self.files {
+            item.label = new_label.get(item.label as usize).copied().unwrap_or(0);
         }
     }
 
-    /// Decodes, resizes and crops one file into `[C, H, W]` levels.
+    /// Decodes, resizes and crops one picture into `[C, H, W]` levels.
     fn load(&self, index: usize, levels: &mut [u8]) -> Result<(), BadFile> {
-        let path = &self.files[index].0;
-        let image = decode(path, File::open(path).map(BufReader::new), self.fit.rules)?;
+        let image = load(&self.source, &self.files[index], self.fit.rules)?;
         self.fit.levels(image, levels);
         Ok(())
     }
@@ -273,7 +304,7 @@ impl Dataset for Folder {
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.files[index].1
+        self.files[index].label
     }
 
     fn read(&self, index: usize, image: &mut [f32]) -> Result<(), DataError> {
@@ -289,7 +320,7 @@ impl Dataset for Folder {
     }
 
     fn item_name(&self, index: usize) -> String {
-        shown(&self.files[index].0)
+        shown(&self.files[index].path)
     }
 }
 

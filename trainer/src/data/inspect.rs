@@ -4,16 +4,16 @@ mod command;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::ColorType;
 use rayon::prelude::*;
 
-use super::decode::{Rules, decode, to_pixels};
-use super::listing::{LeftOut, list};
+use super::archive::list;
+use super::decode::{Rules, to_pixels};
+use super::item::load;
+use super::listing::LeftOut;
 use super::memory::InMemory;
 use super::names::class_order;
 use super::suggest::{is_idx, suggested_size};
@@ -63,7 +63,7 @@ pub struct Report {
     pub suggestion: DataConfig,
 }
 
-/// Reads all of the data at `path`: a folder of IDX files or of images, or the word `digits` for the embedded ones.
+/// Reads all of the data at `path`: a folder of IDX files or of images, archives, or the word `digits` for the embedded ones.
 ///
 /// # Errors
 /// A missing or empty folder, or an invalid IDX file; an image that cannot be decoded is part of the report.
@@ -134,57 +134,78 @@ fn inspect_memory(name: &str, splits: &[(&str, InMemory)], suggestion: DataConfi
 }
 
 fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> {
-    let listing = list(path, ClassOrder::Natural, true, true)?;
+    let parts = super::splits(path)?;
     let mut suggestion = DataConfig {
         kind: Kind::Folder,
         path: Some(path.to_owned()),
+        skip_bad: true,
+        split: parts[0],
         ..DataConfig::digits()
     };
     suggestion.settle();
     let rules = Rules::new(&suggestion);
-    let n_done = AtomicUsize::new(0);
-    let files = listing.files.par_iter().map(|(file, label)| {
-        let image = decode(file, File::open(file).map(BufReader::new), rules).map(|image| {
-            let color = image.color();
-            let image = to_pixels(image, 3, [255; 3]);
-            let channels = [0, 1, 2].map(|channel| {
-                let mut sums = Sums::default();
-                sums.add(image.levels.iter().skip(channel).step_by(3).copied());
-                sums
-            });
-            ((image.width, image.height), color, channels, *label)
-        });
-        progress(
-            n_done.fetch_add(1, Ordering::Relaxed) + 1,
-            listing.files.len(),
-        );
-        image
-    });
-    let files: Vec<_> = files.collect();
-
-    let mut classes: Vec<_> = listing
-        .class_names
-        .into_iter()
-        .map(|name| (name, 0))
-        .collect();
+    let mut classes: Vec<(String, usize)> = Vec::new();
     let (mut sizes, mut colors, mut bad) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut splits, mut empty, mut left_out) = (Vec::new(), Vec::new(), LeftOut::default());
     let mut has_color = false;
     let mut sums = [Sums::default(); 3];
-    for file in files {
-        match file {
-            Ok((size, color, channels, label)) => {
-                *sizes.entry(size).or_default() += 1;
-                *colors.entry(color_name(color)).or_default() += 1;
-                has_color |= color.has_color();
-                sums.iter_mut()
-                    .zip(channels)
-                    .for_each(|(sums, channel)| sums.merge(channel));
-                if let Some(class) = classes.get_mut(label as usize) {
-                    class.1 += 1;
-                }
+    for &split in &parts {
+        let listing = list(&DataConfig {
+            split,
+            ..suggestion.clone()
+        })?;
+        let n_files = listing.files.len();
+        let n_done = AtomicUsize::new(0);
+        let files = listing.files.par_iter().map(|item| {
+            let image = load(&listing.source, item, rules).map(|image| {
+                let color = image.color();
+                let image = to_pixels(image, 3, [255; 3]);
+                let channels = [0, 1, 2].map(|channel| {
+                    let mut sums = Sums::default();
+                    sums.add(image.levels.iter().skip(channel).step_by(3).copied());
+                    sums
+                });
+                ((image.width, image.height), color, channels, item.label)
+            });
+            progress(n_done.fetch_add(1, Ordering::Relaxed) + 1, n_files);
+            image
+        });
+        let files: Vec<_> = files.collect();
+        for name in &listing.class_names {
+            if !classes.iter().any(|(known, _)| known == name) {
+                classes.push((name.clone(), 0));
             }
-            Err(file) => bad.push(file),
         }
+        let numbers: Vec<Option<usize>> = listing
+            .class_names
+            .iter()
+            .map(|name| classes.iter().position(|(known, _)| known == name))
+            .collect();
+        let n_bad = bad.len();
+        for file in files {
+            match file {
+                Ok((size, color, channels, label)) => {
+                    *sizes.entry(size).or_default() += 1;
+                    *colors.entry(color_name(color)).or_default() += 1;
+                    has_color |= color.has_color();
+                    sums.iter_mut()
+                        .zip(channels)
+                        .for_each(|(sums, channel)| sums.merge(channel));
+                    if let Some(Some(class)) = numbers.get(label as usize) {
+                        classes[*class].1 += 1;
+                    }
+                }
+                Err(file) => bad.push(file),
+            }
+        }
+        let name = match (parts.len(), split) {
+            (1, _) => "",
+            (_, Split::Train) => "train",
+            (_, Split::Test) => "test",
+        };
+        splits.push((name.to_owned(), n_files + n_bad - bad.len()));
+        empty.extend(listing.empty);
+        left_out.add(listing.left_out);
     }
     let n_images: usize = sizes.values().sum();
     if n_images == 0 {
@@ -201,20 +222,20 @@ fn inspect_folder(path: &Path, progress: Progress) -> Result<Report, DataError> 
     let suggestion = DataConfig {
         image_size: Some(suggested_size(&sizes)),
         channels: Some(channels.len()),
-        skip_bad: !bad.is_empty() || !listing.empty.is_empty() || listing.left_out.unlabelled > 0,
+        skip_bad: !bad.is_empty() || !empty.is_empty() || left_out.unlabelled > 0,
         ..suggestion
     };
     Ok(Report {
         name: shown(path),
-        splits: vec![(String::new(), n_images)],
+        splits,
         sizes,
         colors,
         classes,
         channels,
         max_level: 255,
         bad,
-        empty: listing.empty,
-        left_out: listing.left_out,
+        empty,
+        left_out,
         suggestion,
     })
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::DataError;
+use super::item::Item;
 use super::names::LABEL_FILES;
 use sit_engine::text::{count, shown};
 
 /// Columns that name an image, and columns that hold its class.
 const FILE_COLUMNS: [&str; 5] = ["file_name", "filename", "file", "image", "path"];
-const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "class", "category"];
+pub const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "class", "category"];
 
 /// The greatest label that is a number.
 const MOST: u32 = 999_999;
@@ -37,14 +38,49 @@ pub struct Labelled {
     pub are_numbers: bool,
 }
 
+/// What is said of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-enum Label {
+pub enum Label {
+    /// The number of its class.
     Number(u32),
+    /// The name of its class; where all names are numbers, these.
     Text(String),
 }
 
+impl Label {
+    /// A number; `None` for negative ones, by which Hugging Face's data sets say that there is no label.
+    pub fn number(number: i64) -> Option<Self> {
+        let number = u64::try_from(number).ok()?;
+        Some(Label::Number(number.try_into().unwrap_or(u32::MAX)))
+    }
+}
+
+/// The label in a JSON object that describes an image, or what stands in its place.
+pub fn label_in(object: &HashMap<String, serde_json::Value>) -> Result<Option<Label>, String> {
+    let names = LABEL_COLUMNS.iter().chain(&["cls"]);
+    let Some(label) = names.into_iter().find_map(|name| object.get(*name)) else {
+        return Ok(None);
+    };
+    if label.is_null() {
+        return Ok(None);
+    }
+    let label = Label::deserialize(label).map_err(|_| shown(label.to_string()))?;
+    Ok(Some(label))
+}
+
 impl Labels {
+    /// The labels by path of the images below `root`, which states them.
+    pub fn of(root: &Path, labels: HashMap<PathBuf, Label>) -> Self {
+        let labels = labels.into_iter();
+        Self {
+            source: root.to_owned(),
+            by_file: labels
+                .map(|(path, label)| (key(root, &path), label))
+                .collect(),
+        }
+    }
+
     /// Reads the labels of the images in `root`; `None` without such a file, or one without labels.
     ///
     /// # Errors
@@ -89,25 +125,20 @@ impl Labels {
     pub fn apply(
         self,
         root: &Path,
-        files: &mut Vec<(PathBuf, u32)>,
+        files: &mut Vec<Item>,
         skip_bad: bool,
     ) -> Result<Labelled, DataError> {
         let Self { source, by_file } = self;
-        let key = |path: &Path| {
-            let below = path.strip_prefix(root).unwrap_or(path);
-            let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
-            parts.join("/")
-        };
         let are_numbers = by_file.values().all(|label| match label {
             Label::Number(_) => true,
             Label::Text(text) => text.parse::<u32>().is_ok(),
         });
-        let label = |path: &Path| by_file.get(&key(path));
+        let label = |path: &Path| by_file.get(&key(root, path));
         let n_images = files.len();
         let without: Vec<PathBuf> = files
             .iter()
-            .filter(|(path, _)| label(path).is_none())
-            .map(|(path, _)| path.clone())
+            .filter(|item| label(&item.path).is_none())
+            .map(|item| item.path.clone())
             .collect();
         if !without.is_empty() {
             let example = shown(&without[0]);
@@ -121,7 +152,7 @@ impl Labels {
                 return Err(DataError::content(&source, got, expected));
             }
             tracing::warn!("{}: {got}; they are left out", shown(&source));
-            files.retain(|(path, _)| label(path).is_some());
+            files.retain(|item| label(&item.path).is_some());
         }
         if by_file.len() > files.len() {
             let n = by_file.len() - files.len();
@@ -139,16 +170,19 @@ impl Labels {
             false => {
                 let names: BTreeSet<String> = files
                     .iter()
-                    .filter_map(|(path, _)| label(path))
+                    .filter_map(|item| label(&item.path))
                     .map(text)
                     .collect();
                 names.into_iter().collect()
             }
         };
         let mut most = 0;
-        for (path, class) in files.iter_mut() {
+        for Item {
+            path, label: class, ..
+        } in files.iter_mut()
+        {
             // Images without a label were removed above.
-            let Some(label) = by_file.get(&key(path)) else {
+            let Some(label) = by_file.get(&key(root, path)) else {
                 continue;
             };
             let text = text(label);
@@ -176,6 +210,13 @@ impl Labels {
             are_numbers,
         })
     }
+}
+
+/// The path below the folder, with `/`.
+fn key(root: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
 }
 
 type Pairs = Option<Vec<(String, Label)>>;
@@ -281,143 +322,4 @@ fn lines(bytes: &[u8], refuse: Refuse) -> Result<Pairs, DataError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The labels of `a.png` and `deep/b.png`, and the classes' names.
-    fn labels(
-        name: &str,
-        content: &str,
-        skip_bad: bool,
-    ) -> Result<Option<(Vec<u32>, String, bool)>, String> {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join(name), content).unwrap();
-        let read = Labels::read(root.path()).map_err(|error| error.to_string());
-        let short = |error: String| error.replace(&format!("{}/", root.path().display()), "");
-        let Some(labels) = read.map_err(short)? else {
-            return Ok(None);
-        };
-        let mut files = vec![
-            (root.path().join("a.png"), 0),
-            (root.path().join("deep/b.png"), 0),
-        ];
-        let done = labels.apply(root.path(), &mut files, skip_bad);
-        let done = done.map_err(|error| short(error.to_string()))?;
-        let classes = files.iter().map(|file| file.1).collect();
-        Ok(Some((classes, done.names.join(" "), done.are_numbers)))
-    }
-
-    #[test]
-    fn each_format_gives_each_image_its_class() {
-        let numbers = Ok(Some((vec![2, 0], "0 1 2".to_owned(), true)));
-        let texts = Ok(Some((vec![1, 0], "cat dog".to_owned(), false)));
-        let cases = [
-            (
-                "dataset.json",
-                r#"{"labels": [["a.png", 2], ["deep/b.png", 0]]}"#,
-                &numbers,
-            ),
-            (
-                "dataset.json",
-                r#"{"labels": {"a.png": 2, "deep\\b.png": 0}, "more": 1}"#,
-                &numbers,
-            ),
-            (
-                "metadata.csv",
-                "file_name,label\na.png,2\ndeep/b.png,0\n",
-                &numbers,
-            ),
-            (
-                "metadata.csv",
-                "\u{feff}label,text,file_name\r\ndog,\"a, b\",a.png\r\n\"cat\",,./deep/b.png\r\n",
-                &texts,
-            ),
-            (
-                "metadata.jsonl",
-                "{\"file_name\": \"a.png\", \"label\": \"dog\"}\n\n{\"file_name\": \"deep/b.png\", \"label\": \"cat\"}\n",
-                &texts,
-            ),
-        ];
-        for (name, content, expected) in cases {
-            assert_eq!(labels(name, content, false), *expected, "{content}");
-        }
-    }
-
-    #[test]
-    fn files_without_labels_change_nothing() {
-        for (name, content) in [
-            ("dataset.json", r#"{"labels": null}"#),
-            ("dataset.json", r#"{"other": 1}"#),
-            ("metadata.csv", "file_name,text\na.png,a cat\n"),
-            (
-                "metadata.jsonl",
-                "{\"file_name\": \"a.png\", \"text\": \"a cat\"}\n",
-            ),
-            ("labels.csv", "a.png,1\n"),
-        ] {
-            assert_eq!(labels(name, content, false), Ok(None), "{content}");
-        }
-    }
-
-    #[test]
-    fn bad_labels_are_named() {
-        let cases = [
-            ("dataset.json", "{", "dataset.json: got other JSON ("),
-            (
-                "dataset.json",
-                r#"{"labels": [["a.png", [0.5, 1]]]}"#,
-                "a whole number or a name",
-            ),
-            (
-                "dataset.json",
-                r#"{"labels": [["a.png", -1]]}"#,
-                "a whole number or a name",
-            ),
-            (
-                "dataset.json",
-                r#"{"labels": [["a.png", 4000000000], ["deep/b.png", 0]]}"#,
-                "the label 4000000000",
-            ),
-            (
-                "metadata.csv",
-                "name,label\na.png,1\n",
-                "got the columns name, label, expected a column file_name",
-            ),
-            (
-                "metadata.csv",
-                "file_name,label\na.png\n",
-                "a row that cannot be read",
-            ),
-            (
-                "metadata.csv",
-                "file_name,label\na.png,1\n",
-                "no label for 1 of 2 images, such as deep/b.png",
-            ),
-            (
-                "metadata.jsonl",
-                "{\"file_name\": \"a.png\", \"label\": 0}\n{}\n",
-                "line 2: no label, other lines have one",
-            ),
-            // An empty cell is no class of that name.
-            (
-                "metadata.csv",
-                "file_name,label\na.png,1\ndeep/b.png,\n",
-                "no label for 1 of 2 images, such as deep/b.png",
-            ),
-            (
-                "metadata.csv",
-                "file_name,label\na.png,1\ndeep/b.png,2\na.png,2\n",
-                "two labels of a.png",
-            ),
-        ];
-        for (name, content, expected) in cases {
-            let text = labels(name, content, false).unwrap_err();
-            assert!(text.contains(expected) && text.contains(name), "{text}");
-        }
-        let marked = "\u{feff}{\"labels\": [[\"a.png\", 1], [\"deep/b.png\", 0]]}";
-        let marked = labels("dataset.json", marked, false);
-        assert_eq!(marked, Ok(Some((vec![1, 0], "0 1".to_owned(), true))));
-        let one = labels("metadata.csv", "file_name,label\na.png,1\n", true);
-        assert_eq!(one, Ok(Some((vec![1], "0 1".to_owned(), true))));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::decode::is_image;
+use super::item::{Item, Source};
 use super::labels::Labels;
 use super::names::{class_order, is_system};
 use super::{ClassOrder, DataError};
@@ -13,10 +14,14 @@ use sit_engine::text::{count, shown};
 
 const EXPECTED: &str = "images (.png, .jpg, .jpeg, .webp), or one folder of them per class";
 
-/// The image files below a folder.
+/// The pictures below a folder, or in archives.
 pub struct Listing {
-    /// In order: by class, then by path.
-    pub files: Vec<(PathBuf, u32)>,
+    /// The folder or archive whose name the names of the pictures begin with.
+    pub root: PathBuf,
+    /// In order: by class, then by path; those of archives as they lie there.
+    pub files: Vec<Item>,
+    /// How they are read.
+    pub source: Source,
     /// The subfolders' names in order, or the names in a file of labels; empty for a flat folder without one.
     pub class_names: Vec<String>,
     /// The file whose numbers are the labels, if the classes do not come from folders.
@@ -38,6 +43,8 @@ pub struct LeftOut {
     pub unlabelled: usize,
     /// Pipes, sockets and devices.
     pub special: usize,
+    /// Links in an archive to another of its entries.
+    pub entry_links: usize,
     /// Run folders.
     pub runs: Vec<PathBuf>,
     /// Links to a folder that contains the link, or that the class already contains.
@@ -45,6 +52,19 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// Adds what another part of the data has.
+    pub fn add(&mut self, other: Self) {
+        for (format, n) in other.formats {
+            *self.formats.entry(format).or_default() += n;
+        }
+        self.system += other.system;
+        self.unlabelled += other.unlabelled;
+        self.special += other.special;
+        self.entry_links += other.entry_links;
+        self.runs.extend(other.runs);
+        self.links.extend(other.links);
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -84,6 +104,9 @@ impl Display for LeftOut {
                 "{n} that {} no file",
                 if n == 1 { "is" } else { "are" }
             ));
+        }
+        if self.entry_links > 0 {
+            parts.push(count(self.entry_links, "link"));
         }
         let mut paths = |paths: &[PathBuf], one: &str, many: &str| {
             if let Some(first) = paths.first() {
@@ -146,7 +169,9 @@ pub fn list(
         walk.left_out.unlabelled = n_found - files.len();
         tracing::info!("labels are those of {}", shown(&labelled.source));
         return Ok(Listing {
+            root: root.to_owned(),
             files,
+            source: None,
             class_names: labelled.names,
             numbers: labelled.are_numbers.then_some(labelled.source),
             empty: Vec::new(),
@@ -156,7 +181,9 @@ pub fn list(
     let (flat, mut folders) = walk.entries(root)?;
     sort_classes(&mut folders, order);
     let mut listing = Listing {
-        files: flat.into_iter().map(|path| (path, 0)).collect(),
+        root: root.to_owned(),
+        files: flat.into_iter().map(|path| Item::file(path, 0)).collect(),
+        source: None,
         class_names: Vec::new(),
         numbers: None,
         empty: Vec::new(),
@@ -251,7 +278,7 @@ impl Walk {
         &mut self,
         folder: &Path,
         label: u32,
-        files: &mut Vec<(PathBuf, u32)>,
+        files: &mut Vec<Item>,
     ) -> Result<(), DataError> {
         let real = fs::canonicalize(folder).map_err(|source| DataError::io(folder, source))?;
         if self.root.starts_with(&real) || !self.seen.insert(real) {
@@ -269,10 +296,10 @@ impl Walk {
         &mut self,
         folder: &Path,
         label: u32,
-        files: &mut Vec<(PathBuf, u32)>,
+        files: &mut Vec<Item>,
     ) -> Result<(), DataError> {
         let (images, folders) = self.entries(folder)?;
-        files.extend(images.into_iter().map(|path| (path, label)));
+        files.extend(images.into_iter().map(|path| Item::file(path, label)));
         folders
             .iter()
             .try_for_each(|folder| self.folder(folder, label, files))

@@ -1,10 +1,12 @@
-//! Images and labels to train on: the embedded digits, IDX files, image folders, latents, points in the plane, and the loader that batches
-//! them.
+//! Images and labels to train on: the embedded digits, IDX files, pictures in folders and archives, latents, points in the plane, and the
+//! loader that batches them.
 //!
 //! Every data set yields `[C, H, W]` f32 images in [-1, 1], `x = 2 · level / max_level - 1` with integer levels
 //! 0 to [`Dataset::max_level`] (16 for the digits, 255 otherwise), and labels below [`Dataset::n_classes`]. Points and latents have no levels,
 //! and reach beyond [-1, 1].
 
+#[cfg(not(target_arch = "wasm32"))]
+mod archive;
 mod base;
 mod batches;
 pub mod classes;
@@ -21,6 +23,8 @@ mod folder;
 mod idx;
 #[cfg(not(target_arch = "wasm32"))]
 mod inspect;
+#[cfg(not(target_arch = "wasm32"))]
+mod item;
 mod jpeg;
 mod knn;
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,6 +38,8 @@ mod loader;
 mod memory;
 mod names;
 #[cfg(not(target_arch = "wasm32"))]
+mod numpy;
+#[cfg(not(target_arch = "wasm32"))]
 mod place;
 mod plane;
 mod subset;
@@ -41,6 +47,8 @@ mod suggest;
 
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use archive::{is_archive, splits};
 pub use base::{BaseData, Use};
 pub use batches::{Batch, BatchConfig, Batches};
 pub use config::{ClassOrder, DataConfig, Kind, Split};
@@ -55,6 +63,8 @@ pub use latents::{About, LATENTS, Latents, ShardAbout, VERSION};
 #[cfg(not(target_arch = "wasm32"))]
 pub use loader::Loader;
 pub use memory::InMemory;
+#[cfg(not(target_arch = "wasm32"))]
+pub use numpy::{Array, Npz};
 pub use plane::{Plane, path_of, toy};
 pub use subset::{Subset, hold_out};
 #[cfg(not(target_arch = "wasm32"))]

@@ -41,6 +41,26 @@ pub fn class_order<'a>(
     }
 }
 
+/// The class of each picture by its name with `/` between folders: folders that all of them share are dropped, and the first one after
+/// that is the class.
+pub fn class_of_each<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<Option<&'a str>> {
+    let folders = |name: &'a str| {
+        let mut parts: Vec<&str> = name.split('/').collect();
+        parts.pop();
+        parts
+    };
+    let shared = names.clone().map(folders).reduce(|a, b| {
+        let both = a.into_iter().zip(b);
+        both.take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    });
+    let n_shared = shared.map_or(0, |shared| shared.len());
+    let class = |name: &'a str| {
+        let inside = name.splitn(n_shared + 1, '/').last()?;
+        inside.split_once('/').map(|(class, _)| class)
+    };
+    names.map(class).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

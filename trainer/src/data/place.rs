@@ -4,8 +4,9 @@ use sit_engine::text::shown;
 use std::env;
 use std::path::{Component, Path, PathBuf};
 
+use super::archive::{is_there, splits};
 use super::plane::is_toy;
-use super::{DataConfig, DataError};
+use super::{DataConfig, DataError, Kind, Split};
 
 impl DataConfig {
     /// The folder that `path` means, for a run in the folder `run`. A relative path starts from the folder in which the run was
@@ -33,11 +34,11 @@ impl DataConfig {
             }
         }
         let text = plain.to_string_lossy();
-        if !cfg!(windows) && text.contains('\\') && !plain.exists() {
+        if !cfg!(windows) && text.contains('\\') && !is_there(&plain) {
             let text = text.replace('\\', "/");
             places.push(text.into());
         }
-        if let Some(place) = places.iter().find(|place| place.exists()) {
+        if let Some(place) = places.iter().find(|place| is_there(place)) {
             return Ok(Some(place.clone()));
         }
         let mut looked: Vec<String> = places.iter().map(|place| shown(absolute(place))).collect();
@@ -50,6 +51,18 @@ impl DataConfig {
             message += "; variables such as $HOME are not replaced";
         }
         Err(DataError::Place(message))
+    }
+
+    /// Whether the data at `place` may have a part to test with. IDX files are looked at when they are opened.
+    ///
+    /// # Errors
+    /// A path that cannot be read.
+    pub fn has_test(&self, place: Option<&Path>) -> Result<bool, DataError> {
+        Ok(match (self.kind, place) {
+            (Kind::Latents, _) | (Kind::Folder, None) => false,
+            (Kind::Folder, Some(path)) => splits(path)?.contains(&Split::Test),
+            (Kind::Digits | Kind::Idx | Kind::Toy, _) => true,
+        })
     }
 
     /// Records the working folder, relative to the folder `run`, as the start of a relative path, this one's or `base`. A run that is moved together with

@@ -8,7 +8,12 @@ use super::decode::Header;
 use super::dropped::{File, images_of};
 use super::{DataConfig, Kind, Split};
 
-/// A `[data]` table for what lies at `path`: a folder of images or of IDX files, one of the IDX files, or a toy such as `toy:moons`.
+/// The most pictures of archives whose headers are read.
+#[cfg(not(target_arch = "wasm32"))]
+const MOST_HEADERS: usize = 1000;
+
+/// A `[data]` table for what lies at `path`: a folder of images or of IDX files, one of the IDX files, archives, or a toy such as
+/// `toy:moons`.
 ///
 /// An image whose header cannot be read does not count; opening the data names it.
 ///
@@ -31,6 +36,28 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
             ..DataConfig::digits()
         });
     }
+    let config = DataConfig {
+        kind: Kind::Folder,
+        path: Some(path.to_owned()),
+        split: super::splits(path)?.first().copied().unwrap_or_default(),
+        skip_bad: true,
+        ..DataConfig::digits()
+    };
+    let headers = |found: &super::listing::Listing, most: usize| {
+        let step = found.files.len().div_ceil(most).max(1);
+        let files = found.files.par_iter().step_by(step);
+        files
+            .filter_map(|item| super::item::header(&found.source, item))
+            .collect::<Vec<_>>()
+    };
+    if super::is_archive(path)? {
+        let headers = headers(&super::archive::list(&config)?, MOST_HEADERS);
+        let split = config.split;
+        return Ok(DataConfig {
+            split,
+            ..folder(path, &headers)
+        });
+    }
     let metadata = std::fs::metadata(path).map_err(|source| super::DataError::io(path, source))?;
     if metadata.is_file() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -49,11 +76,7 @@ pub fn suggest(path: &Path) -> Result<DataConfig, super::DataError> {
             return Ok(idx(path, split == Split::Test));
         }
     }
-    let files = super::listing::list(path, super::ClassOrder::Natural, true, true)?.files;
-    let header = |(path, _): &(std::path::PathBuf, u32)| {
-        Header::read(std::io::BufReader::new(std::fs::File::open(path).ok()?))
-    };
-    let headers: Vec<Header> = files.par_iter().filter_map(header).collect();
+    let headers = headers(&super::archive::list(&config)?, usize::MAX);
     Ok(folder(path, &headers))
 }
 

@@ -76,6 +76,8 @@ impl Agreement {
         let mut config = DataConfig {
             kind: Kind::Folder,
             path: Some(folder.to_owned()),
+            // The part to test with, where there is one.
+            split: data::splits(folder)?.last().copied().unwrap_or_default(),
             image_size: Some(io.image[1]),
             channels: Some(io.channels()),
             disk_cache: Some(false),

@@ -63,6 +63,7 @@ const TRAINER: Table = &[
     ("trajectory", "pending files error"),
     ("preview", "files data error png config"),
     ("memory", "host data error config preview"),
+    ("budget", "error config memory"),
     ("validation", "data error config"),
     ("init", "data error config weights run"),
     ("log", "files config run"),
@@ -85,7 +86,7 @@ const TRAINER: Table = &[
     ),
     (
         "commands",
-        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode",
+        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -33,12 +33,11 @@ impl Data {
     }
 
     fn cache(&self, names: &[&str]) -> Cache {
-        let files: Vec<PathBuf> = names
+        let files: Vec<Item> = names
             .iter()
-            .map(|name| self.root.path().join(name))
+            .map(|name| Item::file(self.root.path().join(name), 0))
             .collect();
-        let files = files.iter().map(PathBuf::as_path);
-        let mut cache = Cache::new(self.place.path(), self.root.path(), &FIT, files);
+        let mut cache = Cache::new(self.place.path(), self.root.path(), &FIT, &files, &None);
         cache.min_source_bytes = 0;
         cache
     }

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use std::fs;
 
 use super::*;
-use crate::data::{ClassOrder, Kind};
+use crate::data::{ClassOrder, Kind, listing};
 
 const QUIET: Progress = &|_, _| ();
 
@@ -89,7 +89,7 @@ fn classes_formats_and_kinds_of_pixel() {
         first_pixels(&Folder::open(&blue, QUIET).unwrap())[0],
         [0.0, 0.0, 255.0]
     );
-    let left_out = list(root.path(), ClassOrder::Text, true, false)
+    let left_out = listing::list(root.path(), ClassOrder::Text, true, false)
         .unwrap()
         .left_out;
     assert_eq!(left_out.to_string(), "1 .txt, 1 hidden or of the system");
@@ -277,15 +277,16 @@ fn the_second_start_reads_the_disk() {
     let place = tempfile::tempdir().unwrap();
     let open = || {
         let mut was = 0;
-        let folder = Folder::open_with(&config(root.path()), QUIET, |fit, files| {
+        let folder = Folder::open_with(&config(root.path()), QUIET, |folder, root| {
             let mut cache = Cache::new(
                 place.path(),
-                root.path(),
-                fit,
-                files.iter().map(|file| file.0.as_path()),
+                root,
+                &folder.fit,
+                &folder.files,
+                &folder.source,
             );
             cache.keep_all();
-            let mut levels = vec![0; files.len() * fit.bytes()];
+            let mut levels = vec![0; folder.len() * folder.fit.bytes()];
             was = cache
                 .read(&mut levels)
                 .iter()
@@ -303,9 +304,8 @@ fn the_second_start_reads_the_disk() {
     // A changed file is decoded again, and so is a good file that has become bad.
     save(root.path(), "b/one.png", flat_color([1, 2, 3]));
     fs::write(root.path().join("a/grey.png"), "no").unwrap();
-    let with_cache = |fit: &Fit, files: &[(PathBuf, u32)]| {
-        let files = files.iter().map(|file| file.0.as_path());
-        let mut cache = Cache::new(place.path(), root.path(), fit, files);
+    let with_cache = |folder: &Folder, root: &Path| {
+        let mut cache = Cache::new(place.path(), root, &folder.fit, &folder.files, &None);
         cache.keep_all();
         Some(cache)
     };

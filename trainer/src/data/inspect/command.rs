@@ -23,6 +23,9 @@ impl Report {
                         format!("--set data.image_size={size} --set model.input_size={size}");
                     words.push(sizes);
                 }
+                if data.split == Split::Test {
+                    words.push("--set data.split=test".to_owned());
+                }
                 if data.channels == Some(1) {
                     words.push("--set data.channels=1 --set model.channels=1".to_owned());
                 }

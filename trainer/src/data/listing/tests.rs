@@ -76,7 +76,7 @@ fn empty_class_folders_are_refused_by_name_or_left_out() {
     let root = tree(&["cat/0.png", "emu/", "eel/deep/", "yak/0.png"]);
     let listing = natural(&root);
     assert_eq!(listing.class_names, ["cat", "yak"]);
-    assert_eq!(listing.files[1].1, 1);
+    assert_eq!(listing.files[1].label, 1);
     let empty = ["eel", "emu"].map(|name| root.path().join(name));
     assert_eq!(listing.empty, empty);
     refuse_empty(root.path(), &listing.empty, true).unwrap();
@@ -98,7 +98,7 @@ fn class_folders_that_are_numbers_are_in_their_order() {
     assert_eq!(natural(&root).class_names, expected);
     let text = list(root.path(), ClassOrder::Text, true, false).unwrap();
     assert_eq!(text.class_names[..3], ["0", "1", "10"]);
-    assert!(text.files[2].0.ends_with("10/a.png") && text.files[2].1 == 2);
+    assert!(text.files[2].path.ends_with("10/a.png") && text.files[2].label == 2);
 }
 
 #[cfg(unix)]
@@ -119,7 +119,7 @@ fn each_folder_is_listed_once_whatever_links_there_are() {
     let names: Vec<_> = listing
         .files
         .iter()
-        .map(|(path, label)| {
+        .map(|Item { path, label, .. }| {
             (
                 path.strip_prefix(root.path()).unwrap().to_str().unwrap(),
                 *label,
