@@ -3,6 +3,7 @@
 mod adaptive;
 mod analytic;
 mod app_model;
+mod autoencoder;
 mod checkpoint;
 mod cli;
 mod combinations;
