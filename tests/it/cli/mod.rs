@@ -1,5 +1,6 @@
 //! The command `sit`: bad input, files, resume.
 
+mod autoencoder;
 mod broken;
 mod classes;
 mod data;

@@ -37,6 +37,7 @@ use std::time::Instant;
 /// A checkpoint that does not fit, a combination of flags that is refused, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
+    source.require_samples()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
     let mut guides = Guides::open(
         args.autoguide.as_deref().zip(args.autoguide_scale),
