@@ -2,13 +2,14 @@
 //!
 //! # Theory
 //! An encoder maps an image x in [-1, 1] to the mean and the logarithm of the variance of a normal distribution of latents, its
-//! posterior (Kingma and Welling 2014, arXiv 1312.6114; Rombach et al. 2022, arXiv 2112.10752), and a decoder maps a latent z back to
+//! posterior (Kingma and Welling 2013, arXiv 1312.6114; Rombach et al. 2022, arXiv 2112.10752), and a decoder maps a latent z back to
 //! an image. A latent model sees `(z - shift) scale`, whose standard deviation is about 1. The tiny autoencoders of TAESD
 //! (github.com/madebyollin/taesd) have no variance, and their latents are scaled already.
 //!
 //! # Practice
 //! [`AutoencoderConfig`] is a network with its sizes, which [`recognize`] finds in a file; [`Autoencoder`] has its weights on a device.
-//! An [`Encoder`] or a [`Decoder`] is a program for one size of images.
+//! An [`Encoder`] or a [`Decoder`] is a program for one size of images. [`Autoencode`](crate::objective::Autoencode) is the objective that
+//! trains an [`AutoencoderNet`](crate::model::AutoencoderNet), whose weights [`Autoencoder`] loads.
 //!
 //! ```no_run
 //! use sit_engine::autoencoder::{Autoencoder, recognize};
@@ -27,7 +28,6 @@
 //! # }
 //! ```
 
-mod kl;
 mod loaded;
 mod programs;
 mod recognize;
@@ -35,7 +35,7 @@ mod tiles;
 mod tiny;
 mod weights;
 
-pub use kl::AutoencoderKl;
+pub use crate::model::AutoencoderKl;
 pub use loaded::Autoencoder;
 pub use programs::{Decoder, Encoder, Posterior};
 pub use recognize::{halves, recognize};

@@ -106,6 +106,7 @@ fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Resu
             n_updates: 300,
             residual: Some(0.01),
         }),
+        latent_scale: Some(0.75),
     };
     let weights = sine_weights(scale);
     let model = net::model(&Device::Cpu, &TINY, recipe.transport.clone(), &weights);

@@ -4,6 +4,7 @@ mod adaptive;
 mod analytic;
 mod app_model;
 mod archives;
+mod autoencoder;
 mod checkpoint;
 mod cli;
 mod combinations;

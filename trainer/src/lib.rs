@@ -45,6 +45,8 @@ pub mod png;
 mod preview;
 #[cfg(feature = "cli")]
 mod progress;
+#[cfg(feature = "cli")]
+mod reconstruct;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 #[cfg(feature = "cli")]

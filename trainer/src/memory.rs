@@ -7,7 +7,7 @@ use crate::host;
 use crate::preview;
 use sit_engine::Error;
 use sit_engine::backend::Device;
-use sit_engine::model::Blueprint;
+use sit_engine::model::{Blueprint, Reconstruct};
 use sit_engine::sample::Sampling;
 use std::fmt;
 
@@ -46,6 +46,14 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         Ok(blueprint) if validates => training.validation_bytes(blueprint),
         _ => Ok(0),
     };
+    let reconstructions = match &blueprint {
+        // One for held-out images, and one that measures the scale of the latents of a checkpoint.
+        Ok(blueprint) if config.trains_autoencoder() => {
+            let one = Reconstruct::forecast(blueprint, config.train.batch);
+            one.map(|bytes| bytes.saturating_mul(1 + u64::from(validates)))
+        }
+        _ => Ok(0),
+    };
     let previews = blueprint.and_then(|blueprint| preview::forecast(config, &blueprint));
     let (on_device, on_host) = match &previews {
         Ok(bytes) => *bytes,
@@ -58,6 +66,9 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         }
         if validates {
             parts.push(("validation", validation?));
+        }
+        if config.trains_autoencoder() {
+            parts.push(("reconstructions", reconstructions?));
         }
         Ok(parts)
     });

@@ -1,10 +1,13 @@
-//! Previews of a run: the same noise and classes every time, so that progress shows.
+//! Previews of a run: the same noise and classes, or the same images, every time, so that progress shows.
+
+mod pairs;
 
 use crate::config::RunConfig;
-use crate::data::{self, BaseData, classes};
+use crate::data::{self, BaseData, Dataset, classes};
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Grid, Sheet};
+use pairs::Pairs;
 use sit_engine::analytic::Toy;
 use sit_engine::model::{Blueprint, Network as _, Output};
 use sit_engine::sample::{Sampling, Session};
@@ -34,9 +37,18 @@ fn arrange(n_classes: usize, count: usize) -> (Vec<u32>, Grid) {
     }
 }
 
-/// Samples the moving average of a model in training.
+/// Previews of a model in training, by its moving average.
 #[derive(Debug)]
-pub struct Previews {
+pub enum Previews {
+    /// Of a model that makes images.
+    Samples(Box<Samples>),
+    /// Of an autoencoder.
+    Pairs(Pairs),
+}
+
+/// Samples a model.
+#[derive(Debug)]
+pub struct Samples {
     session: Session,
     seed: u64,
     labels: Vec<u32>,
@@ -65,7 +77,7 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
             ..Ode::default()
         }),
     };
-    // A classifier has no samples.
+    // A classifier has no samples, and an autoencoder makes images of images.
     let has_samples = config.model.output() == Output::Prediction;
     (has_samples && preview.every_steps > 0).then(|| {
         Sampling::new(model, sampler)
@@ -80,6 +92,9 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
 /// # Errors
 /// A sampler that is refused.
 pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result<(u64, u64)> {
+    if Pairs::are_asked(config) {
+        return Pairs::forecast(config, blueprint);
+    }
     let Some(sampling) = sampling(config, blueprint.clone()) else {
         return Ok((0, 0));
     };
@@ -95,15 +110,46 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result
 }
 
 impl Previews {
-    /// Makes the sampler, if the configuration asks for previews.
+    /// Makes the programs, if the configuration asks for previews; an autoencoder shows some of `images`.
     ///
     /// # Errors
-    /// A sampler that is refused or does not fit the device.
+    /// A sampler that is refused or does not fit the device, or an image that cannot be read.
     pub fn new(
         config: &RunConfig,
         trainer: &Trainer,
         base: Option<BaseData>,
+        images: &dyn Dataset,
     ) -> Result<Option<Self>> {
+        if Pairs::are_asked(config) {
+            return Ok(Some(Previews::Pairs(Pairs::new(config, trainer, images)?)));
+        }
+        let samples = Samples::new(config, trainer, base)?;
+        Ok(samples.map(|samples| Previews::Samples(Box::new(samples))))
+    }
+
+    /// Writes `RUN/previews/step-00001000.png` and returns the PNG.
+    ///
+    /// # Errors
+    /// A device that fails or a file that cannot be written.
+    pub fn make(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
+        let sheet = match self {
+            Previews::Samples(samples) => samples.sheet()?,
+            Previews::Pairs(pairs) => pairs.sheet()?,
+        };
+        let folder = run.join("previews");
+        fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
+        let file = folder.join(format!("step-{step:08}.png"));
+        let mut image = Vec::new();
+        sheet
+            .write(&mut image)
+            .map_err(FileError::of("write", &file))?;
+        write_atomically(&file, |out| out.write_all(&image))?;
+        Ok(image)
+    }
+}
+
+impl Samples {
+    fn new(config: &RunConfig, trainer: &Trainer, base: Option<BaseData>) -> Result<Option<Self>> {
         let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
@@ -132,7 +178,7 @@ impl Previews {
             let shown = classes::numbered(&config.data.classes, shown);
             tracing::info!("previews: {}{all}: {shown}", place.say());
         }
-        Ok(Some(Previews {
+        Ok(Some(Samples {
             session: sampling.session()?,
             seed: config.train.seed,
             labels,
@@ -142,11 +188,7 @@ impl Previews {
         }))
     }
 
-    /// Samples, writes `RUN/previews/step-00001000.png` and returns the PNG.
-    ///
-    /// # Errors
-    /// A device that fails or a file that cannot be written.
-    pub fn sample(&mut self, run: &Path, step: u64) -> Result<Vec<u8>> {
+    fn sheet(&mut self) -> Result<Sheet> {
         let (io, batch) = (*self.session.io(), self.session.batch());
         let mut sheet = Sheet::new(self.labels.len(), io.image, self.place, self.toy);
         let mut states = vec![0.0; batch * io.image_len()];
@@ -169,15 +211,7 @@ impl Previews {
             let x = self.session.read()?;
             sheet.put(first, &x[..labels.len() * io.image_len()], labels);
         }
-        let folder = run.join("previews");
-        fs::create_dir_all(&folder).map_err(FileError::of("make", &folder))?;
-        let file = folder.join(format!("step-{step:08}.png"));
-        let mut image = Vec::new();
-        sheet
-            .write(&mut image)
-            .map_err(FileError::of("write", &file))?;
-        write_atomically(&file, |out| out.write_all(&image))?;
-        Ok(image)
+        Ok(sheet)
     }
 }
 
@@ -199,9 +233,11 @@ mod tests {
             let batch = format!("train.batch={batch}");
             let config = config(&[&batch, "log.preview.count=12", "log.preview.steps=2"]);
             let trainer = config.step().build(&Device::Cpu).unwrap();
-            let mut previews = Previews::new(&config, &trainer, None).unwrap().unwrap();
+            let images = data::open(&config.data, &|_, _| ()).unwrap();
+            let previews = Previews::new(&config, &trainer, None, &*images);
+            let mut previews = previews.unwrap().unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let png = previews.sample(folder.path(), 7).unwrap();
+            let png = previews.make(folder.path(), 7).unwrap();
             let file = folder.path().join("previews/step-00000007.png");
             assert_eq!(fs::read(file).unwrap(), png);
             png

@@ -20,8 +20,9 @@ use save::weight_files;
 use serde::{Deserialize, Serialize};
 use sit_engine::checkpoint::{Data, Recipe};
 use sit_engine::text::shown;
-use sit_engine::train::Trainer;
+use sit_engine::train::{Report, Trainer};
 use sit_engine::transport;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,7 @@ impl State {
                 },
             ),
             average: None,
+            latent_scale: None,
         }
     }
 }
@@ -115,7 +117,7 @@ fn is_zero(n: &u64) -> bool {
 pub const TIME_BINS: usize = 10;
 
 /// Sums of losses since the last line of metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Sum of the steps' finite losses.
     pub loss: f64,
@@ -123,14 +125,21 @@ pub struct Window {
     pub n: u64,
     /// Sum and number of images' losses by time.
     pub by_t: [(f64, u64); TIME_BINS],
+    /// Sums of the parts of the steps' losses, by name; empty for most objectives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
 }
 
 impl Window {
-    /// Adds a step: its loss and each image's time and loss.
-    pub fn add(&mut self, loss: f64, by_image: &[(f64, f64)]) {
-        self.loss += loss;
+    /// Adds a step: its loss, each image's time and loss, and the parts of the loss.
+    pub fn add(&mut self, report: &Report) {
+        self.loss += report.loss;
         self.n += 1;
-        for &(t, loss) in by_image {
+        for &(name, part) in &report.parts {
+            *self.parts.entry(name.to_owned()).or_default() += part;
+        }
+        // Some objectives draw no times.
+        for &(t, loss) in report.by_image.iter().filter(|(t, _)| !t.is_nan()) {
             let bin = ((t * TIME_BINS as f64) as usize).min(TIME_BINS - 1);
             self.by_t[bin].0 += loss;
             self.by_t[bin].1 += 1;
@@ -140,6 +149,12 @@ impl Window {
     /// Mean loss; NaN without a step.
     pub fn mean(&self) -> f64 {
         self.loss / self.n as f64
+    }
+
+    /// Means of the parts of the loss.
+    pub fn mean_parts(&self) -> BTreeMap<String, f64> {
+        let mean = |(name, sum): (&String, &f64)| (name.clone(), sum / self.n as f64);
+        self.parts.iter().map(mean).collect()
     }
 
     /// Mean loss by time; `None` in a bin without an image.
@@ -332,9 +347,17 @@ mod tests {
     #[test]
     fn losses_fall_into_their_bins() {
         let mut window = Window::default();
-        window.add(2.0, &[(0.0, 1.0), (0.05, 3.0), (1.0, 5.0)]);
-        window.add(4.0, &[(0.95, 7.0)]);
+        let report = |loss, by_image: &[(f64, f64)], part| {
+            let mut report = Report::default();
+            report.loss = loss;
+            report.by_image = by_image.to_vec();
+            report.parts = vec![("kl", part)];
+            report
+        };
+        window.add(&report(2.0, &[(0.0, 1.0), (0.05, 3.0), (1.0, 5.0)], 1.0));
+        window.add(&report(4.0, &[(0.95, 7.0), (f64::NAN, 9.0)], 2.0));
         assert_eq!(window.mean(), 3.0);
+        assert_eq!(window.mean_parts()["kl"], 1.5);
         let by_t = window.mean_by_t();
         assert_eq!((by_t[0], by_t[5], by_t[9]), (Some(2.0), None, Some(6.0)));
     }

@@ -143,7 +143,10 @@ impl Opened {
             ));
         }
         if self.recipe.model.output() != Output::Prediction {
-            return refuse("got a classifier, expected a model that makes images".into());
+            return refuse(
+                "got a classifier or an autoencoder, expected a model that makes images of noise"
+                    .into(),
+            );
         }
         // Progressive distillation may begin with a student of twice the steps, which its objective checks.
         if let Some(n) = self.recipe.transport.student_steps

@@ -2,15 +2,17 @@
 
 mod forecast;
 mod health;
+mod measure;
 
 use crate::config::RunConfig;
 use crate::data::{BaseData, Batches, Loader};
 use crate::error::{Failure, Result};
 use crate::init::Fitted;
-use crate::log::{Logs, MetricsLine};
+use crate::log::Logs;
 use crate::peak;
 use crate::preview::Previews;
 use crate::progress::Progress;
+use crate::reconstruct::LatentScale;
 use crate::run::{self, Checkpoint, RunFolder, State, Window};
 use crate::signals;
 use crate::teacher::Teacher;
@@ -37,6 +39,8 @@ pub struct Job {
     loader: Loader,
     previews: Option<Previews>,
     validation: Option<Validation>,
+    /// Of a run that trains an autoencoder.
+    latent_scale: Option<LatentScale>,
     /// Floating-point operations per second of products on the device.
     peak_flops: f64,
     state: State,
@@ -128,6 +132,8 @@ impl Job {
             teacher.start(&trainer, &config)?;
         }
         trainer.resume_at(state.n_updates, state.n_samples);
+        let latent_scale = LatentScale::new(&config, dataset.clone());
+        let shown = held_out.clone().unwrap_or_else(|| dataset.clone());
         Ok(Job {
             loader: Loader::new(
                 Batches::new(dataset, config.batches()).with_base(base.clone()),
@@ -136,7 +142,8 @@ impl Job {
             )?,
             // Reflow has its pairs, and needs it no more.
             teacher: teacher.filter(|_| !config.is_reflow()),
-            previews: Previews::new(&config, &trainer, base.clone())?,
+            previews: Previews::new(&config, &trainer, base.clone(), &*shown)?,
+            latent_scale,
             validation: held_out
                 .map(|images| Validation::new(&config, &trainer, images, base))
                 .transpose()?,
@@ -204,6 +211,9 @@ impl Job {
                 let path = shown(&path);
                 let next = match self.config.model.output() {
                     Output::Prediction => format!("sample with: sit sample {path}"),
+                    Output::Reconstruction => format!(
+                        "encode images with: sit data encode IMAGES --vae {path} --out LATENTS"
+                    ),
                     _ => format!(
                         "guide with: sit sample RUN --classifier {path} --classifier-scale 2"
                     ),
@@ -351,7 +361,7 @@ impl Job {
             tracing::warn!("step {}: {what}; skipped", self.state.step);
         } else {
             self.state.skipped_in_a_row = 0;
-            self.state.window.add(report.loss, &report.by_image);
+            self.state.window.add(&report);
         }
         let loss = if report.skipped {
             f64::NAN
@@ -362,41 +372,11 @@ impl Job {
         Ok(report.loss)
     }
 
-    fn log(&mut self, logs: &mut Logs, steps_per_sec: f64) -> Result<()> {
-        let window = self.state.window;
-        let step = self.state.step;
-        let every = self.config.log.validation.every_steps;
-        let is_due = every > 0 && step.is_multiple_of(every) || step == self.config.train.steps;
-        let validation = self.validation.as_mut().filter(|_| is_due);
-        let training = self.trainer.training();
-        let macs_per_step = self.trainer.macs() as f64 * training.batches_per_step() as f64;
-        let flops = 2.0 * macs_per_step * steps_per_sec;
-        let line = MetricsLine {
-            step,
-            loss: window.mean(),
-            validation_loss: validation.map(Validation::loss).transpose()?,
-            grad_norm: self.grad_norm,
-            lr: self.config.learning_rate().at(step - 1),
-            steps_per_sec,
-            images_per_sec: steps_per_sec * training.images_per_step() as f64,
-            gflops_per_sec: flops / 1e9,
-            mfu: flops / self.peak_flops,
-            skipped: self.state.skipped,
-            loss_by_t: window.mean_by_t(),
-        };
-        if let Some(loss) = line.validation_loss {
-            tracing::info!("step {step}: validation loss {loss:.4}");
-        }
-        logs.write(&line)?;
-        self.state.window = Window::default();
-        Ok(())
-    }
-
     fn preview(&mut self, folder: &mut RunFolder, logs: &mut Logs) -> Result<()> {
         let Some(previews) = &mut self.previews else {
             return Ok(());
         };
-        let image = previews.sample(folder.path()?, self.state.step)?;
+        let image = previews.make(folder.path()?, self.state.step)?;
         Ok(logs.image(self.state.step, "preview", &image)?)
     }
 
@@ -412,12 +392,25 @@ impl Job {
     /// of a run that has diverged. Returns whether it wrote one.
     fn save(&mut self, folder: &mut RunFolder) -> Result<bool> {
         self.is_due = false;
-        let path = folder.path()?;
         if self.state.n_updates == self.saved_updates {
+            // Notices a deleted folder.
+            folder.path()?;
             return Ok(false);
         }
+        let mut scales = Vec::new();
+        if let Some(scale) = &self.latent_scale {
+            for weights in self.trainer.training().weights() {
+                scales.push((weights, scale.measure(&self.trainer.model(weights))?));
+            }
+        }
+        let scale_of = |weights| {
+            let found = scales.iter().find(|(other, _)| *other == weights);
+            found.and_then(|(_, scale)| *scale)
+        };
         self.state.objective = self.trainer.objective_state();
-        run::save(path, &self.state, &self.trainer)?;
+        // After the measurement, during which it may have moved.
+        let path = folder.path()?;
+        run::save(path, &self.state, &self.trainer, scale_of)?;
         self.saved_updates = self.state.n_updates;
         let log = &self.config.log;
         run::prune(

@@ -1,21 +1,24 @@
 //! Autoencoders of latent models: from files or a folder of diffusers to pictures.
 
+use crate::config::WeightSet;
 use crate::error::{Failure, Result};
+use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use serde::Deserialize;
 use sit_engine::autoencoder::{
-    Autoencoder, AutoencoderConfig, Decoder, Encoder, Half, Tiles, recognize,
+    Autoencoder, AutoencoderConfig, AutoencoderKl, Decoder, Encoder, Half, Tiles, recognize,
 };
 use sit_engine::backend::Device;
-use sit_engine::model::NetworkIo;
+use sit_engine::checkpoint::Recipe;
+use sit_engine::model::{AutoencoderNet, ModelConfig, NetworkIo};
 use sit_engine::text::{count, shown};
 use std::path::{Path, PathBuf};
 
 /// Which autoencoder a command uses.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct VaeArgs {
-    /// Turn the latents of the model into pictures with this autoencoder: a folder or a file of diffusers' AutoencoderKL, or TAESD's
-    /// decoder.
+    /// Turn the latents of the model into pictures with this autoencoder: a run with model.family = "autoencoder", a folder or a file of
+    /// diffusers' AutoencoderKL, or TAESD's decoder.
     #[arg(
         long,
         value_name = "FILE",
@@ -65,33 +68,25 @@ impl Vae {
     /// [`Failure::Input`] for a file that cannot be read or has no autoencoder.
     pub fn open(path: &Path, budget: u64) -> Result<Self> {
         let file = match path.is_dir() {
+            true if run::is_run(path) => of_run(path)?,
             true => weights::of_diffusers(path, "vae").ok_or_else(|| {
                 let file = weights::DIFFUSERS;
                 Failure::Input(format!(
-                    "--vae: {}: has no {file} or .bin, nor has its folder vae",
+                    "--vae: {}: has no {file} or .bin, nor has its folder vae, and no checkpoint of a run",
                     shown(path)
                 ))
             })?,
             false => path.to_owned(),
         };
         let weights = weights::open(&file).map_err(|e| e.context("--vae"))?;
-        let mut config = recognize(&weights).map_err(|e| Failure::from(e).context("--vae"))?;
-        if let (AutoencoderConfig::Kl(kl), Some(found)) = (&mut config, beside(&file)?) {
-            kl.groups = found.norm_num_groups.unwrap_or(kl.groups);
-            // diffusers' defaults.
-            kl.scale = found.scaling_factor.unwrap_or(0.18215);
-            kl.shift = found.shift_factor.unwrap_or(0.0);
-        } else if let AutoencoderConfig::Kl(kl) = &config {
-            tracing::info!(
-                "--vae: no config.json beside {}: scale {} and shift {} of the latents are assumed",
-                shown(&file),
-                kl.scale,
-                kl.shift
-            );
-        }
-        config
-            .validate()
-            .map_err(|e| Failure::from(e).context("--vae"))?;
+        let of_vae = |e| Failure::from(e).context("--vae");
+        let config = match weights.recipe().map_err(of_vae)? {
+            Some(recipe) => recorded(&file, &recipe)
+                .map_err(|e| e.context("--vae"))?
+                .into(),
+            None => recognized(&file, &weights)?,
+        };
+        config.validate().map_err(of_vae)?;
         Ok(Vae {
             path: file,
             config,
@@ -208,6 +203,82 @@ impl Vae {
             latents: Vec::new(),
         })
     }
+}
+
+/// The configuration of an autoencoder as diffusers' `AutoencoderKL` has it; `from` is where its recipe is from.
+///
+/// # Errors
+/// [`Failure::Input`] for a recipe without a scale of the latents.
+pub fn about(from: &Path, net: &AutoencoderNet, recipe: &Recipe) -> Result<String> {
+    let AutoencoderKl { scale, .. } = recorded(from, recipe)?;
+    let each_level = |block: &str| vec![block.to_owned(); net.widths.len()];
+    let about = serde_json::json!({
+        "_class_name": "AutoencoderKL",
+        "act_fn": "silu",
+        "block_out_channels": net.widths,
+        "down_block_types": each_level("DownEncoderBlock2D"),
+        "in_channels": net.channels,
+        "latent_channels": net.latent_channels,
+        "layers_per_block": net.blocks,
+        "mid_block_add_attention": net.middle_attention,
+        "norm_num_groups": net.groups,
+        "out_channels": net.channels,
+        "sample_size": net.input_size,
+        "scaling_factor": scale,
+        "up_block_types": each_level("UpDecoderBlock2D"),
+        "use_post_quant_conv": true,
+        "use_quant_conv": true,
+    });
+    Ok(format!("{about:#}\n"))
+}
+
+/// The moving average of a run that trains an autoencoder.
+fn of_run(path: &Path) -> Result<PathBuf> {
+    let of_vae = |e: Failure| e.context("--vae");
+    let checkpoint = Checkpoint::open(path).map_err(of_vae)?;
+    let config = &checkpoint.state.config;
+    match config.trains_autoencoder() {
+        true => checkpoint.weights(WeightSet::Ema).map_err(of_vae),
+        false => Err(of_vae(other_model(path, &config.model))),
+    }
+}
+
+fn other_model(path: &Path, model: &ModelConfig) -> Failure {
+    Failure::Input(format!(
+        "{}: has a model of {model}, expected an autoencoder, such as a run with model.family = \"autoencoder\"",
+        shown(path)
+    ))
+}
+
+/// The autoencoder of a file that was written here.
+fn recorded(file: &Path, recipe: &Recipe) -> Result<AutoencoderKl> {
+    match (&recipe.model, recipe.latent_scale) {
+        (ModelConfig::Autoencoder(net), Some(scale)) => Ok(AutoencoderKl { scale, ..net.kl() }),
+        (ModelConfig::Autoencoder(_), None) => Err(Failure::Input(format!(
+            "{}: records no scale of its latents, whose standard deviation was not a finite number above 0",
+            shown(file)
+        ))),
+        (other, _) => Err(other_model(file, other)),
+    }
+}
+
+/// The autoencoder of another file, and what is beside it.
+fn recognized(file: &Path, weights: &WeightFile) -> Result<AutoencoderConfig> {
+    let mut config = recognize(weights).map_err(|e| Failure::from(e).context("--vae"))?;
+    if let (AutoencoderConfig::Kl(kl), Some(found)) = (&mut config, beside(file)?) {
+        kl.groups = found.norm_num_groups.unwrap_or(kl.groups);
+        // diffusers' defaults.
+        kl.scale = found.scaling_factor.unwrap_or(0.18215);
+        kl.shift = found.shift_factor.unwrap_or(0.0);
+    } else if let AutoencoderConfig::Kl(kl) = &config {
+        tracing::info!(
+            "--vae: no config.json beside {}: scale {} and shift {} of the latents are assumed",
+            shown(file),
+            kl.scale,
+            kl.shift
+        );
+    }
+    Ok(config)
 }
 
 /// The configuration beside a file of weights, if there is one.

@@ -1,8 +1,10 @@
-//! The loss of held-out images while a run trains.
+//! What held-out images tell while a run trains: their loss, and how near an autoencoder's reconstructions are.
 
 use crate::config::RunConfig;
 use crate::data::{self, BaseData, DataError, Dataset, Split, Use};
 use crate::error::{Failure, Result};
+use crate::reconstruct::Errors;
+use sit_engine::model::Reconstruct;
 use sit_engine::objective::Batch;
 use sit_engine::rng::permutation;
 use sit_engine::text::count;
@@ -90,9 +92,19 @@ pub fn split(
     })
 }
 
+/// What held-out images tell.
+pub struct Measured {
+    /// Mean loss.
+    pub loss: f64,
+    /// The peak signal-to-noise ratio of an autoencoder's reconstructions, in dB.
+    pub psnr: Option<f64>,
+}
+
 /// Measures a model in training on held-out images.
 pub struct Validation {
     session: train::Validation,
+    /// Of an autoencoder.
+    reconstruct: Option<Reconstruct>,
     images: Arc<dyn Dataset>,
     /// Order of the images, in whole batches: the last batch is filled up with the first images, which are not counted again.
     order: Vec<u32>,
@@ -119,8 +131,12 @@ impl Validation {
         let all = permutation(config.train.seed, 0, images.len() as u32);
         let order = all.iter().copied().take(n).cycle();
         let order: Vec<u32> = order.take(n.next_multiple_of(batch)).collect();
+        let reconstruct = config
+            .trains_autoencoder()
+            .then(|| Reconstruct::new(&trainer.model(Weights::Average), batch));
         Ok(Self {
             session: train::Validation::new(trainer, Weights::Average)?,
+            reconstruct: reconstruct.transpose()?,
             x0: match base {
                 Some(_) => vec![0.0; batch * config.model.io().image_len()],
                 None => Vec::new(),
@@ -134,11 +150,12 @@ impl Validation {
         })
     }
 
-    /// Mean loss of the images under the moving average.
+    /// Measures the images under the moving average.
     ///
     /// # Errors
     /// An image that cannot be read any more, or a device that fails.
-    pub fn loss(&mut self) -> Result<f64> {
+    pub fn measure(&mut self) -> Result<Measured> {
+        let mut errors = Errors::default();
         let (batch, mut sum) = (self.y.len(), 0.0);
         let image_len = self.x1.len() / batch;
         for (i, order) in self.order.chunks_exact(batch).enumerate() {
@@ -158,7 +175,15 @@ impl Validation {
             let losses = self.session.losses(images)?;
             let counted = losses.iter().take(self.n - first.min(self.n));
             sum += counted.map(|(_, loss)| loss).sum::<f64>();
+            if let Some(reconstruct) = &mut self.reconstruct {
+                let n = batch.min(self.n - first.min(self.n));
+                let images = &self.x1[..n * image_len];
+                errors.add(images, &reconstruct.read(images)?.images);
+            }
         }
-        Ok(sum / self.n as f64)
+        Ok(Measured {
+            loss: sum / self.n as f64,
+            psnr: self.reconstruct.is_some().then(|| errors.psnr()),
+        })
     }
 }

@@ -216,6 +216,7 @@ impl Training {
             classes: self.plan.dataset.class_names().to_vec(),
             class_dropout: (model.n_classes > 0).then_some(self.plan.class_dropout),
             average: None,
+            latent_scale: None,
         };
         let mut bytes = Vec::new();
         let average = self.trainer.model(Weights::Average);

@@ -44,7 +44,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         state.n_updates += 1;
         state.n_samples += config.train.batch as u64;
         if state.step.is_multiple_of(every) {
-            run::save(folder, &state, &trainer).unwrap();
+            run::save(folder, &state, &trainer, |_| None).unwrap();
         }
     }
 }

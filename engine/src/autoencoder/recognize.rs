@@ -78,6 +78,10 @@ fn kl<R: Read + Seek>(reader: &Reader<R>) -> Option<AutoencoderKl> {
     };
     let quant = ["quant_conv.weight", "post_quant_conv.weight"];
     let quant = quant.iter().any(|name| reader.entry(name).is_some());
+    // Before diffusers 0.13 the tensors of attention had other names below this one.
+    let attention = reader
+        .tensors()
+        .any(|(name, _)| name.contains(".mid_block.attentions."));
     let divides = |groups: &usize| widths.iter().all(|width| width % groups == 0);
     let groups = (1..=GROUPS).rev().find(divides).unwrap_or(1);
     let [scale, shift] = match (latent_channels, quant) {
@@ -90,6 +94,7 @@ fn kl<R: Read + Seek>(reader: &Reader<R>) -> Option<AutoencoderKl> {
         latent_channels,
         blocks,
         groups,
+        attention,
         quant,
         scale,
         shift,

@@ -30,6 +30,9 @@ pub struct Recipe {
     /// The average that the weights are, if it is another than that of [`AdamW`](crate::optim::AdamW).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average: Option<Averaged>,
+    /// Of an autoencoder: what its latents are multiplied by for a latent model, 1 / their standard deviation over training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latent_scale: Option<f64>,
 }
 
 /// An average of the weights over the updates of a training run.
@@ -87,6 +90,7 @@ impl Recipe {
             classes: Vec::new(),
             class_dropout: None,
             average: None,
+            latent_scale: None,
         }
     }
 }
@@ -112,6 +116,14 @@ impl Recipe {
         }
         if let Some(Averaged { average, .. }) = &self.average {
             average.validate().map_err(|e| e.within("average"))?;
+        }
+        if let Some(scale) = self.latent_scale
+            && !(scale.is_finite() && scale > 0.0)
+        {
+            return Err(Error::setting(
+                "latent_scale",
+                format!("got {scale}, expected a finite number above 0"),
+            ));
         }
         if let Some(share) = self.class_dropout
             && !(0.0..=1.0).contains(&share)

@@ -1,5 +1,6 @@
 //! The networks that configurations and files of weights name, by family.
 
+use super::autoencoder::AutoencoderNet;
 use super::classifier::Classifier;
 use super::dit::{self, Dit};
 use super::network::Shapes;
@@ -24,6 +25,14 @@ pub enum ModelConfig {
     Unet(Unet),
     /// A classifier of noisy images.
     Classifier(Classifier),
+    /// An autoencoder that is trained.
+    Autoencoder(AutoencoderNet),
+}
+
+impl From<AutoencoderNet> for ModelConfig {
+    fn from(net: AutoencoderNet) -> Self {
+        ModelConfig::Autoencoder(net)
+    }
 }
 
 impl From<Classifier> for ModelConfig {
@@ -50,6 +59,7 @@ impl ModelConfig {
             ModelConfig::Dit(dit) => dit,
             ModelConfig::Unet(unet) => unet,
             ModelConfig::Classifier(classifier) => classifier,
+            ModelConfig::Autoencoder(net) => net,
         }
     }
 
@@ -89,30 +99,33 @@ impl ModelConfig {
     }
 
     /// The number of channels that the number of heads must divide: that of a [`Dit`]'s tokens, or of the narrowest image of a
-    /// [`Unet`] with attention.
+    /// [`Unet`] with attention; 1 of a network without heads.
     pub fn heads_divide(&self) -> usize {
         match self {
             ModelConfig::Dit(dit) => dit.dim,
             ModelConfig::Unet(unet) => unet.attention_width(),
             ModelConfig::Classifier(classifier) => classifier.trunk.dim,
+            ModelConfig::Autoencoder(_) => 1,
         }
     }
 
-    /// Sets whether the network reads a span of time.
+    /// Sets whether the network reads a span of time; an autoencoder never does.
     pub fn set_span(&mut self, span: bool) {
         match self {
             ModelConfig::Dit(dit) => dit.span = span,
             ModelConfig::Unet(unet) => unet.span = span,
             ModelConfig::Classifier(classifier) => classifier.trunk.span = span,
+            ModelConfig::Autoencoder(_) => {}
         }
     }
 
-    /// Sets the number of classes; 0 makes the network unconditional.
+    /// Sets the number of classes; 0 makes the network unconditional, as an autoencoder always is.
     pub fn set_n_classes(&mut self, n_classes: usize) {
         match self {
             ModelConfig::Dit(dit) => dit.n_classes = n_classes,
             ModelConfig::Unet(unet) => unet.n_classes = n_classes,
             ModelConfig::Classifier(classifier) => classifier.trunk.n_classes = n_classes,
+            ModelConfig::Autoencoder(_) => {}
         }
     }
 }
@@ -124,6 +137,7 @@ impl std::fmt::Display for ModelConfig {
             ModelConfig::Dit(dit) => dit.fmt(f),
             ModelConfig::Unet(unet) => unet.fmt(f),
             ModelConfig::Classifier(classifier) => classifier.fmt(f),
+            ModelConfig::Autoencoder(net) => net.fmt(f),
         }
     }
 }
@@ -159,6 +173,7 @@ enum Family {
     Dit,
     Unet,
     Classifier,
+    Autoencoder,
 }
 
 /// A table with the family's name.
@@ -183,6 +198,11 @@ impl Serialize for ModelConfig {
                 sizes,
             }
             .serialize(serializer),
+            ModelConfig::Autoencoder(sizes) => Named {
+                family: Family::Autoencoder,
+                sizes,
+            }
+            .serialize(serializer),
         }
     }
 }
@@ -193,11 +213,13 @@ impl<'de> Deserialize<'de> for ModelConfig {
     }
 }
 
-/// The first key of a U-Net's table whose keys are sorted, as those of a JSON object in memory are. No other family has it.
-const SORTED_FIRST: &str = "attention";
+/// The families whose keys are not those of a DiT, with the first key of a table whose keys are sorted, as those of a JSON object in memory
+/// are. It is the first of no other family's.
+const SORTED_FIRST: [(&str, Family); 2] =
+    [("attention", Family::Unet), ("blocks", Family::Autoencoder)];
 
-/// Reads a table whose first key tells whether it is a U-Net's, which says what the other keys are; a classifier has those of a DiT.
-/// Nothing is held back, so that errors can name the key.
+/// Reads a table whose first key tells the family, or that it is one with the keys of a DiT, as a classifier is. The family says what the
+/// other keys are. Nothing is held back, so that errors can name the key.
 struct OfFamily;
 
 impl<'de> Visitor<'de> for OfFamily {
@@ -212,10 +234,12 @@ impl<'de> Visitor<'de> for OfFamily {
         mut map: A,
     ) -> std::result::Result<ModelConfig, A::Error> {
         let first = map.next_key::<String>()?;
+        let of_key = |key: &str| SORTED_FIRST.iter().find(|(first, _)| *first == key);
         let family = Cell::new(match first.as_deref() {
             Some(FAMILY) => map.next_value()?,
-            Some(SORTED_FIRST) => Family::Unet,
-            _ => Family::Dit,
+            key => key
+                .and_then(of_key)
+                .map_or(Family::Dit, |(_, family)| *family),
         });
         let first = first.filter(|key| key != FAMILY);
         let table = MapAccessDeserializer::new(Unread {
@@ -223,8 +247,12 @@ impl<'de> Visitor<'de> for OfFamily {
             family: &family,
             map,
         });
-        if family.get() == Family::Unet {
-            return Unet::deserialize(table).map(ModelConfig::Unet);
+        match family.get() {
+            Family::Unet => return Unet::deserialize(table).map(ModelConfig::Unet),
+            Family::Autoencoder => {
+                return AutoencoderNet::deserialize(table).map(ModelConfig::Autoencoder);
+            }
+            Family::Dit | Family::Classifier => {}
         }
         let dit = Dit::deserialize(table)?;
         Ok(match family.get() {
@@ -255,8 +283,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Unread<'_, A> {
         match key {
             Some(key) if key == FAMILY => {
                 let named: Family = self.map.next_value()?;
-                let is_unet = |family| family == Family::Unet;
-                if is_unet(named) != is_unet(self.family.get()) {
+                let keys_of = |family| match family {
+                    Family::Classifier => Family::Dit,
+                    family => family,
+                };
+                if keys_of(named) != keys_of(self.family.get()) {
                     return Err(A::Error::custom(
                         "the key `family` is not the first, and the first is another family's",
                     ));
@@ -310,6 +341,7 @@ impl Recognized {
                 ModelConfig::Dit(dit) => dit.n_heads = n_heads,
                 ModelConfig::Unet(unet) => unet.n_heads = n_heads,
                 ModelConfig::Classifier(classifier) => classifier.trunk.n_heads = n_heads,
+                ModelConfig::Autoencoder(_) => {}
             }
             self.knows_heads = true;
         }
@@ -318,6 +350,7 @@ impl Recognized {
                 ModelConfig::Dit(dit) => dit.input_size = input_size,
                 ModelConfig::Unet(unet) => unet.resize(input_size),
                 ModelConfig::Classifier(classifier) => classifier.trunk.input_size = input_size,
+                ModelConfig::Autoencoder(net) => net.input_size = input_size,
             }
             self.knows_image = true;
         }

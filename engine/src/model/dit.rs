@@ -25,6 +25,7 @@ impl Network for Dit {
             image: [self.channels, self.input_size, self.input_size],
             n_classes: self.n_classes,
             has_span: self.span,
+            latent: None,
         }
     }
 
@@ -50,10 +51,10 @@ impl Network for Dit {
         let g = s.graph();
         let (h, conditions) = trunk.forward(g, inputs)?;
         let tokens = last.forward(g, h, &conditions)?;
+        let out = patch::patch_join(g, tokens, self.patch, self.channels)?;
         Ok(Outputs {
-            out: patch::patch_join(g, tokens, self.patch, self.channels)?,
             all: patch::patch_join(g, tokens, self.patch, self.out_channels())?,
-            features: None,
+            ..Outputs::new(out)
         })
     }
 }

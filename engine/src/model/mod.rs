@@ -22,14 +22,18 @@
 //! # }
 //! ```
 
+mod autoencoder;
 mod classifier;
 mod config;
 mod dit;
 #[cfg(not(target_arch = "wasm32"))]
 mod features;
 mod network;
+#[cfg(not(target_arch = "wasm32"))]
+mod reconstruct;
 mod unet;
 
+pub use autoencoder::{AutoencoderKl, AutoencoderNet};
 pub use classifier::Classifier;
 pub use config::{ModelConfig, Recognized};
 /// Names of tensors that tell a network under its official names.
@@ -40,6 +44,9 @@ pub use dit::{Condition, Dit, PRESETS, Preset};
 pub use features::{Features, Read};
 pub(crate) use network::{IN_PAGE, evaluate};
 pub use network::{Inputs, Network, NetworkIo, Output, Outputs};
+#[doc(hidden)]
+#[cfg(not(target_arch = "wasm32"))]
+pub use reconstruct::{Reconstruct, Reconstructed};
 pub use unet::Unet;
 
 use crate::backend::{Arenas, Device};
@@ -63,6 +70,7 @@ fn graph_of(network: &dyn Network) -> Result<(Graph, Params, Outputs)> {
         t: g.input("t", [1]),
         y: io.null_class().map(|_| g.input_u32("y", [1])),
         span: io.has_span.then(|| g.input("span", [1])),
+        noise: None,
     };
     let outputs = network.forward(&mut params.scope(&mut g), inputs)?;
     Ok((g, params, outputs))

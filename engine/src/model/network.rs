@@ -20,6 +20,8 @@ pub struct NetworkIo {
     pub n_classes: usize,
     /// Whether it reads a span of time and predicts the mean velocity over it.
     pub has_span: bool,
+    /// Shape of one latent of an autoencoder, `[Z, h, w]`; `None` for other networks.
+    pub latent: Option<[usize; 3]>,
 }
 
 impl NetworkIo {
@@ -29,6 +31,7 @@ impl NetworkIo {
             image,
             n_classes,
             has_span: false,
+            latent: None,
         }
     }
 
@@ -99,18 +102,33 @@ pub struct Inputs {
     pub y: Option<Var>,
     /// The span `[B]` from its time to a later one, 0 for the velocity at its time; `None` unless [`NetworkIo::has_span`].
     pub span: Option<Var>,
+    /// Normal numbers by which an autoencoder draws latents from their posterior, `[B, Z, h, w]`; it decodes the mean if `None`.
+    pub noise: Option<Var>,
 }
 
 impl Inputs {
     /// State x at time t, with labels y unless the network is unconditional.
     pub fn new(x: Var, t: Var, y: Option<Var>) -> Self {
-        let span = None;
-        Inputs { x, t, y, span }
+        Inputs {
+            x,
+            t,
+            y,
+            span: None,
+            noise: None,
+        }
     }
 
     /// The same with a span.
     pub fn over(self, span: Option<Var>) -> Self {
         Inputs { span, ..self }
+    }
+
+    /// The same with noise for the latents of an autoencoder.
+    pub fn with_noise(self, noise: Var) -> Self {
+        Inputs {
+            noise: Some(noise),
+            ..self
+        }
     }
 }
 
@@ -125,6 +143,8 @@ pub struct Outputs {
     pub all: Var,
     /// What the last layer reads, `[B, D]`, of a network that has one vector for each image.
     pub features: Option<Var>,
+    /// Mean and logarithm of the variance of the latents, `[B, Z, h, w]`, of an autoencoder.
+    pub posterior: Option<[Var; 2]>,
 }
 
 impl Outputs {
@@ -134,6 +154,7 @@ impl Outputs {
             out,
             all: out,
             features: None,
+            posterior: None,
         }
     }
 }
@@ -178,6 +199,8 @@ pub enum Output {
     Prediction,
     /// The logits of the classes, `[B, n_classes]`.
     Logits,
+    /// The image x again, `[B, C, H, W]`, from its latent.
+    Reconstruction,
 }
 
 /// Whether this is a web build for users. It lacks some networks, to keep the page small.
@@ -208,11 +231,16 @@ pub(crate) fn evaluate(
             "the network got {got} span of time, expected {expected} span"
         )));
     }
+    if inputs.noise.is_some() && io.latent.is_none() {
+        return Err(Error::Shape(
+            "the network got noise for latents, expected an autoencoder".into(),
+        ));
+    }
     let outputs = network.forward(s, inputs)?;
     let batch = s.graph().shape(inputs.x).first().copied();
     let batch = batch.unwrap_or(1);
     let expected = match network.output() {
-        Output::Prediction => Shape::from(io.images(batch)),
+        Output::Prediction | Output::Reconstruction => Shape::from(io.images(batch)),
         Output::Logits => Shape::from([batch, io.n_classes]),
     };
     match s.graph().shape(outputs.out) {

@@ -19,6 +19,7 @@ impl Network for Unet {
             image: [self.channels, self.input_size, self.input_size],
             n_classes: self.n_classes,
             has_span: self.span,
+            latent: None,
         }
     }
 

@@ -75,6 +75,7 @@
 //! # }
 //! ```
 
+mod autoencode;
 mod classify;
 mod discrete;
 mod distill;
@@ -84,6 +85,7 @@ mod ports;
 mod second_moment;
 mod teacher;
 
+pub use autoencode::{Autoencode, Reconstruction};
 pub use classify::Classify;
 pub use discrete::Discrete;
 #[doc(hidden)]

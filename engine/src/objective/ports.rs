@@ -76,6 +76,7 @@ pub struct Ports {
     io: NetworkIo,
     floats: Buffers<f32>,
     ints: Buffers<u32>,
+    parts: Vec<(&'static str, Var)>,
 }
 
 impl Ports {
@@ -110,6 +111,11 @@ impl Ports {
         let buffer = (port.0, shape.numel(), Vec::new());
         T::buffers_mut(self).push(buffer);
         Ok(T::input(g, port.0, shape))
+    }
+
+    /// Names a part of the loss, `[B]`, for a trainer to tell beside it ([`Report::parts`](crate::train::Report::parts)).
+    pub fn part(&mut self, name: &'static str, per_sample: Var) {
+        self.parts.push((name, per_sample));
     }
 
     /// The buffer of an input; empty before it is filled.
@@ -176,7 +182,13 @@ impl Ports {
             io,
             floats: Vec::new(),
             ints: Vec::new(),
+            parts: Vec::new(),
         }
+    }
+
+    /// The parts of the loss.
+    pub fn parts(&self) -> &[(&'static str, Var)] {
+        &self.parts
     }
 }
 

@@ -67,6 +67,10 @@ pub(super) fn check_prediction(model: &Blueprint, key: &str) -> Result<()> {
             key,
             "got a classifier, expected a network that predicts velocity, score, noise or data",
         )),
+        Output::Reconstruction => Err(Error::setting(
+            key,
+            "got an autoencoder, expected a network that predicts velocity, score, noise or data",
+        )),
     }
 }
 

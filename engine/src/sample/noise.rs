@@ -87,6 +87,7 @@ mod tests {
         image: [3, 5, 5],
         n_classes: 0,
         has_span: false,
+        latent: None,
     };
 
     #[test]

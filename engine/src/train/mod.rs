@@ -81,6 +81,8 @@ pub struct Report {
     /// Time and loss of every image, without a factor that makes up for times that are not drawn alike; the time is NaN where the
     /// objective draws none.
     pub by_image: Vec<(f64, f64)>,
+    /// The parts of the loss that the objective names, as means over all images of the step.
+    pub parts: Vec<(&'static str, f64)>,
 }
 
 /// A model in training on a device.
@@ -301,6 +303,8 @@ impl Trainer {
         if self.n_batches == 0 {
             self.report.by_image.clear();
             self.loss = 0.0;
+            let parts = self.ports.parts().iter();
+            self.report.parts = parts.map(|&(name, _)| (name, 0.0)).collect();
         }
         self.grad.run()?;
         let losses = self.grad.read(plans::LOSS).await?;
@@ -308,6 +312,11 @@ impl Trainer {
             .iter()
             .fold(self.loss, |sum, &loss| sum + f64::from(loss));
         self.report.by_image.extend(by_image(&self.ports, &losses));
+        let images = self.training.images_per_step() as f64;
+        for (name, mean) in &mut self.report.parts {
+            let values = self.grad.read(name).await?;
+            *mean += values.iter().map(|&value| f64::from(value)).sum::<f64>() / images;
+        }
         self.n_batches += 1;
         self.n_images = batch.first + self.training.batch as u64;
         Ok(())

@@ -169,8 +169,12 @@ pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans
         }
     }
     let (layouts, weights) = sets(layout, Arena::Params, &*chosen);
+    let parts = ports.parts().iter();
+    let parts = parts.map(|&(name, part)| (name.to_owned(), part));
+    let outputs = std::iter::once((LOSS.to_owned(), per_sample));
+    let outputs = outputs.chain(parts).collect();
     let request = Request {
-        outputs: vec![(LOSS.into(), per_sample)],
+        outputs,
         grads,
         weights,
     };

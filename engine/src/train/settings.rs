@@ -5,7 +5,7 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::graph::Arena;
 use crate::model::{Blueprint, IN_PAGE, Network, Output};
-use crate::objective::{Classify, Discrete, Matching, Objective};
+use crate::objective::{Autoencode, Classify, Discrete, Matching, Objective};
 use crate::optim::{AdamW, Average, MAX_AVERAGES};
 use crate::transport::Transport;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ impl Training {
         Training { transport, ..self }
     }
 
-    /// Another objective than [`Matching`], [`Discrete`] on the DDPM path, or [`Classify`] for a classifier. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
+    /// Another objective than [`Matching`], [`Discrete`] on the DDPM path, or [`Classify`] for a classifier and [`Autoencode`] for an
+    /// autoencoder. It draws the labels itself, so [`Self::class_dropout`] does not apply; the
     /// transport still says how the model is sampled.
     pub fn objective(self, objective: impl Objective + 'static) -> Self {
         Training {
@@ -116,6 +117,9 @@ impl Training {
             Some(objective) => Arc::clone(objective),
             None if self.network.output() == Output::Logits && !IN_PAGE => {
                 Arc::new(Classify::new(self.transport.clone()))
+            }
+            None if self.network.output() == Output::Reconstruction && !IN_PAGE => {
+                Arc::new(Autoencode::default())
             }
             None if self.transport.path.ddpm().is_some() => {
                 Arc::new(Discrete::new(self.transport.clone(), self.class_dropout))

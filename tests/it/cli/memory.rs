@@ -57,43 +57,101 @@ fn forecast_bytes(folder: &Path, words: &str) -> f64 {
     MIB * mib.unwrap_or_else(|| panic!("{said}"))
 }
 
-#[test]
-fn a_training_takes_the_memory_that_was_forecast() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let measured = |out: &str, set: &str| {
-        let words = format!("{RUN} {set} --out {out}");
-        let forecast = forecast_bytes(folder, &words);
-        let peak = peak_bytes(folder, &words);
-        println!(
-            "{set}: forecast {:.1} MiB, peak {:.1} MiB",
-            forecast / MIB,
-            peak / MIB
-        );
-        (forecast, peak)
-    };
-    let (tiny_forecast, tiny) = measured(
-        "tiny",
-        "--set model.dim=16 --set model.depth=1 --set train.batch=1",
+/// Forecast and peak of a command.
+fn measured(folder: &Path, words: &str) -> (f64, f64) {
+    let forecast = forecast_bytes(folder, words);
+    let peak = peak_bytes(folder, words);
+    println!(
+        "{words}: forecast {:.1} MiB, peak {:.1} MiB",
+        forecast / MIB,
+        peak / MIB
     );
-    // Memory of the program itself: its code, its threads, the data.
-    let program = tiny - tiny_forecast;
-    for (out, set) in [
-        ("weights", "--set model.dim=256 --set model.depth=5"),
-        (
-            "activations",
-            "--set model.dim=96 --set model.depth=8 --set model.n_heads=3 --set train.batch=256",
-        ),
-    ] {
-        let (forecast, peak) = measured(out, set);
+    (forecast, peak)
+}
+
+/// Commands take what was forecast, beside the memory of the program itself, which the command `tiny` shows: its code, its threads, the
+/// data.
+fn assert_forecast(folder: &Path, tiny: &str, commands: &[String]) {
+    let (forecast, peak) = measured(folder, tiny);
+    let program = peak - forecast;
+    for words in commands {
+        let (forecast, peak) = measured(folder, words);
         let took = peak - program;
         let error = forecast / took - 1.0;
         assert!(
             error.abs() <= 0.05,
-            "{set}: forecast {:.1} MiB, took {:.1} MiB: {:+.1} %",
+            "{words}: forecast {:.1} MiB, took {:.1} MiB: {:+.1} %",
             forecast / MIB,
             took / MIB,
             100.0 * error
         );
     }
+}
+
+#[test]
+fn a_training_takes_the_memory_that_was_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |out: &str, set: &str| format!("{RUN} {set} --out {out}");
+    assert_forecast(
+        folder.path(),
+        &of(
+            "tiny",
+            "--set model.dim=16 --set model.depth=1 --set train.batch=1",
+        ),
+        &[
+            of("weights", "--set model.dim=256 --set model.depth=5"),
+            of(
+                "activations",
+                "--set model.dim=96 --set model.depth=8 --set model.n_heads=3 --set train.batch=256",
+            ),
+        ],
+    );
+}
+
+/// Of an autoencoder, with everything that uses memory.
+const AUTOENCODER: &str = r#"
+[model]
+family = "autoencoder"
+input_size = 8
+channels = 1
+latent_channels = 2
+widths = [8, 8]
+blocks = 1
+groups = 4
+
+[data]
+kind = "digits"
+
+[train]
+steps = 2
+batch = 1
+
+[log]
+every_steps = 1
+checkpoint_every_steps = 1
+preview.every_steps = 1
+validation.every_steps = 1
+validation.images = 64
+"#;
+
+#[test]
+fn an_autoencoder_takes_the_memory_that_was_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("ae.toml"), AUTOENCODER).unwrap();
+    let of = |out: &str, set: &str| format!("train ae.toml --backend cpu {set} --out {out}");
+    assert_forecast(
+        folder,
+        &of("tiny", ""),
+        &[
+            of(
+                "weights",
+                "--set model.widths=[64,128,256] --set train.batch=8",
+            ),
+            of(
+                "activations",
+                "--set model.widths=[32,32] --set train.batch=256",
+            ),
+        ],
+    );
 }

@@ -1,6 +1,7 @@
 //! The command `sit`: bad input, files, resume.
 
 mod archives;
+mod autoencoder;
 mod broken;
 mod classes;
 mod convert;

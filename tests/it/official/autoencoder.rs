@@ -16,8 +16,8 @@ use sit_tests::gpu;
 use std::io::Cursor;
 
 /// Tolerances relative to the rms, those that the project promises.
-const CPU_TOLERANCE: f64 = 1e-4;
-const GPU_TOLERANCE: f64 = 5e-4;
+pub(super) const CPU_TOLERANCE: f64 = 1e-4;
+pub(super) const GPU_TOLERANCE: f64 = 5e-4;
 
 /// An autoencoder with the names of diffusers' configuration.
 fn config(entry: &Entry<'_>) -> AutoencoderKl {
@@ -32,7 +32,7 @@ fn config(entry: &Entry<'_>) -> AutoencoderKl {
 }
 
 /// The parameters in the order of `named_parameters`: the convolutions of one pixel are last.
-fn params(kl: &AutoencoderKl) -> Vec<ParamSpec> {
+pub(super) fn params(kl: &AutoencoderKl) -> Vec<ParamSpec> {
     let config = AutoencoderConfig::from(kl.clone());
     let halves = [Half::Encoder, Half::Decoder].map(|half| config.params(half).unwrap());
     let (quant, mut specs): (Vec<_>, Vec<_>) = halves
@@ -44,13 +44,13 @@ fn params(kl: &AutoencoderKl) -> Vec<ParamSpec> {
 }
 
 /// Weights by a formula of the parameter's number, and the factors of parameters whose names have an end.
-struct Weights {
+pub(super) struct Weights {
     formula: Formula,
     factors: Vec<(&'static str, f64)>,
 }
 
 impl Weights {
-    fn values(&self, k: usize, spec: &ParamSpec) -> Vec<f32> {
+    pub(super) fn values(&self, k: usize, spec: &ParamSpec) -> Vec<f32> {
         let is_norm = spec.name.contains("norm") && spec.name.ends_with(".weight");
         let offset = if is_norm { 1.0 } else { 0.0 };
         let end = |(end, _): &&(&str, f64)| spec.name.ends_with(end);
@@ -93,7 +93,7 @@ fn load(device: &Device, reader: &mut Reader<Cursor<Vec<u8>>>) -> Autoencoder {
 }
 
 /// The autoencoder of `autoencoder_kl`.
-fn three_levels(file: &Fixture) -> (AutoencoderKl, Weights) {
+pub(super) fn three_levels(file: &Fixture) -> (AutoencoderKl, Weights) {
     let note = file.root().at("note").text().to_owned();
     let factor = note.split_once("are ").and_then(|(_, rest)| {
         let (_, rest) = rest.split_once("to_k.weight are ")?;

@@ -1,5 +1,6 @@
 //! Numbers of official code. All sizes, settings and formulas come from the fixtures' files; `SIT_FIXTURES` names other ones.
 
+mod autoencode;
 mod autoencoder;
 mod command;
 mod ddpm;

@@ -10,7 +10,7 @@ use crate::outputs::Outputs;
 use crate::pending::Pending;
 use crate::progress::Progress;
 use crate::weights;
-use crate::{signals, stdout};
+use crate::{signals, stdout, vae};
 use sit_engine::Error;
 use sit_engine::checkpoint::{Names, Precision, Recipe, Writer};
 use sit_engine::model::{self, Dit, ModelConfig, Network as _};
@@ -62,6 +62,7 @@ Examples:
   sit convert SiT-XL-2-256x256.pt SiT-XL-2-512.safetensors --input-size 64
   sit convert DiT-XL-2-256x256.pt DiT-XL-2 --path ddpm --prediction noise --to diffusers --dtype bf16
   sit convert DiT-XL-2/transformer DiT-XL-2.safetensors
+  sit convert runs/autoencoder-f4 vae --to diffusers
   sit convert runs/pictures cats-and-dogs.safetensors --classes cat,dog";
 
 /// Runs it.
@@ -92,16 +93,21 @@ pub fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(&args.out).map_err(unwritable)?;
     let file = args.out.join(weights::DIFFUSERS);
     let written = write(&file, |out| put(args, &mut source, &change, out));
-    let written = written.and_then(|()| match &change.recipe.model {
-        ModelConfig::Dit(dit) => {
-            let json = serde_json::to_vec_pretty(&Names::config(dit)).map_err(Failure::input)?;
-            let config = args.out.join(weights::CONFIG);
-            write(&config, |out| {
-                out.write_all(&json)
-                    .map_err(|e| Failure::Run(e.to_string()).context(shown(&config)))
-            })
-        }
-        _ => Ok(()),
+    let written = written.and_then(|()| {
+        let json = match &change.recipe.model {
+            ModelConfig::Dit(dit) => {
+                serde_json::to_vec_pretty(&Names::config(dit)).map_err(Failure::input)?
+            }
+            ModelConfig::Autoencoder(net) => {
+                vae::about(&args.source.checkpoint, net, &change.recipe)?.into_bytes()
+            }
+            _ => return Ok(()),
+        };
+        let config = args.out.join(weights::CONFIG);
+        write(&config, |out| {
+            out.write_all(&json)
+                .map_err(|e| Failure::Run(e.to_string()).context(shown(&config)))
+        })
     });
     if written.is_err() && is_new {
         // Without the file of weights it is empty.
@@ -130,6 +136,14 @@ impl Args {
     fn is_folder(&self) -> bool {
         let is_other = self.out.exists() && !self.out.is_dir();
         self.to == Names::Diffusers && self.out.extension().is_none() && !is_other
+    }
+
+    /// Names of the tensors: an autoencoder has those of diffusers here, too.
+    fn names(&self, model: &ModelConfig) -> Names {
+        match model {
+            ModelConfig::Autoencoder(_) => Names::Official,
+            _ => self.to,
+        }
     }
 
     /// Opens the checkpoint. A file that tells its image size needs no flag for it, so that the flag is free to change it.
@@ -163,7 +177,7 @@ impl Args {
                         shown(&self.source.checkpoint)
                     )));
                 }
-                let named = self.to.check(other);
+                let named = self.names(other).check(other);
                 named.map_err(|e| Failure::from(e).context("--to diffusers"))?;
                 let parts = model::params(other)?.into_iter();
                 let parts = parts.map(|spec| (spec, Part::Kept)).collect();
@@ -259,7 +273,7 @@ impl Args {
                 "--drop-sigma: the learned variance of the steps of DDPM goes with it; the largest fixed one is recorded"
             );
         }
-        if self.to == Names::Official {
+        if self.names(&change.recipe.model) == Names::Official {
             return Ok(());
         }
         tracing::info!(
@@ -314,7 +328,8 @@ fn put(args: &Args, source: &mut Opened, change: &Change, out: &mut dyn Write) -
             false => failure,
         }
     };
-    let writer = Writer::new(&mut out, Some(&change.recipe), args.to, specs);
+    let names = args.names(&change.recipe.model);
+    let writer = Writer::new(&mut out, Some(&change.recipe), names, specs);
     let mut writer = writer.map_err(unwritten)?;
     for (at, (spec, part)) in parts.enumerate() {
         if signals::interrupted() {

@@ -44,14 +44,15 @@ const ENCODE_EXAMPLES: &str = "\
 Examples:
   sit data encode photos/ --vae sd-vae-ft-ema/ --out latents/ --set data.image_size=256
   sit data encode photos/ --vae taef2_encoder.pth --out latents/ --set data.image_size=64 --dtype f32
-  sit train --preset SiT-S/2 --set data.path=latents/ --set model.n_classes=auto";
+  sit train --preset SiT-S/2 --set data.path=latents/ --set model.n_classes=auto
+  sit data encode /usr/share/datasets/fashion-mnist --vae runs/autoencoder-f4 --out latents/";
 
 /// The arguments of `sit data encode`.
 #[derive(Debug, clap::Args)]
 pub struct EncodeArgs {
     /// Folder of images (one subfolder per class, or flat), of archives or of IDX files; an archive, or a pattern of several.
     path: PathBuf,
-    /// The autoencoder: a folder or a file of diffusers' AutoencoderKL, or TAESD's encoder.
+    /// The autoencoder: a run with model.family = "autoencoder", a folder or a file of diffusers' AutoencoderKL, or TAESD's encoder.
     #[arg(long, value_name = "FILE")]
     vae: PathBuf,
     /// Memory that the autoencoder may take for an image, in MiB; larger images are encoded in tiles that overlap.

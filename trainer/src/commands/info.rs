@@ -1,10 +1,13 @@
 //! `sit info`: what a model needs and what this machine has.
 
 mod kind;
+mod sizes;
 
 use super::backend;
 use super::values::whole;
-use crate::config::{LogConfig, RunConfig, Source, TrainConfig, preset_called};
+use crate::config::{
+    AutoencoderConfig, LogConfig, RunConfig, Source, TrainConfig, WeightSet, preset_called,
+};
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result, in_flags};
 use crate::run::{self, Checkpoint};
@@ -13,7 +16,7 @@ use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination};
 use sit_engine::model::{
-    self, Blueprint, Dit, ModelConfig, Network as _, Output, Recognized, has_variance,
+    self, Blueprint, ModelConfig, Network as _, Output, Recognized, has_variance,
 };
 use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
@@ -101,6 +104,8 @@ pub fn run(args: &Args) -> Result<()> {
                 text += &format!("{file}: {average}\n");
             }
             names.clone_from(&checkpoint.state.config.data.classes);
+            let ema = weights::open(&checkpoint.weights(WeightSet::Ema)?)?;
+            text += &latents(ema.recipe()?.and_then(|recipe| recipe.latent_scale));
             transport = Some(checkpoint.state.config.transport.clone());
             checkpoint.state.config
         }
@@ -116,6 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
             if let Some(recipe) = file.recipe()? {
                 names = recipe.classes;
                 transport = Some(recipe.transport);
+                text += &latents(recipe.latent_scale);
                 if let Some(averaged) = recipe.average {
                     text += &format!("{averaged}\n");
                 }
@@ -286,15 +292,12 @@ fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[Strin
     let mut model = known.model.clone();
     model.set_span(false);
     let blueprint = Blueprint::new(model, Transport::default(), u64::MAX)?;
-    let (sizes, parts) = match &known.model {
-        ModelConfig::Dit(model) => (dit_sizes(model, known), &DIT_PARTS[..]),
-        ModelConfig::Classifier(model) => {
-            let sizes = dit_sizes(&model.trunk, known);
-            (format!("classifier of {sizes}"), &DIT_PARTS[..])
-        }
-        other => (unet_sizes(other, known), &UNET_PARTS[..]),
+    let (sizes, parts) = sizes::of(known);
+    *text += &match known.model.output() {
+        // It ignores labels.
+        Output::Reconstruction => sizes,
+        _ => format!("{sizes}; {classes}"),
     };
-    *text += &format!("{sizes}; {classes}");
     if has_variance(&known.model)? {
         *text += match &known.model {
             ModelConfig::Dit(_) => "; the last layer has a sigma half, which is dropped",
@@ -348,50 +351,10 @@ fn describe(text: &mut String, known: &Recognized, classes: &str, names: &[Strin
     Ok(())
 }
 
-/// Parts of a network with the prefix of their parameters.
-const DIT_PARTS: [(&str, &str); 7] = [
-    ("patch embedding", "x_embedder"),
-    ("time embedding", "t_embedder"),
-    ("label embedding", "y_embedder"),
-    ("class tokens", "in_context_posemb"),
-    ("blocks", "blocks"),
-    ("last layer", "final_layer"),
-    ("head", "head"),
-];
-const UNET_PARTS: [(&str, &str); 6] = [
-    ("time embedding", "time_embed"),
-    ("label embedding", "label_emb"),
-    ("input blocks", "input_blocks"),
-    ("middle block", "middle_block"),
-    ("output blocks", "output_blocks"),
-    ("last layer", "out."),
-];
-
-fn dit_sizes(model: &Dit, known: &Recognized) -> String {
-    let (image, tokens) = match known.knows_image {
-        true => (model.input_size.to_string(), model.tokens().to_string()),
-        false => ("?".to_owned(), "?".to_owned()),
-    };
-    let heads = match known.knows_heads {
-        true => format!("{} heads of {}", model.n_heads, model.dim / model.n_heads),
-        false => "? heads".to_owned(),
-    };
-    format!(
-        "{image}x{image}x{}, patch {}: {tokens} tokens; width {}, depth {}, {heads}",
-        model.channels, model.patch, model.dim, model.depth
-    )
-}
-
-/// The network's own words. The heads and the image that it has in place of unknown ones are left out.
-fn unet_sizes(model: &ModelConfig, known: &Recognized) -> String {
-    let [channels, height, _] = model.io().image;
-    match known.knows_image && known.knows_heads {
-        true => format!("{height}x{height}x{channels}: {model}"),
-        false => format!(
-            "?x?x{channels}: a U-Net with {} channels where it has attention first",
-            model.heads_divide()
-        ),
-    }
+/// The scale of an autoencoder's latents.
+fn latents(scale: Option<f64>) -> String {
+    let line = |scale| format!("its latents are multiplied by {scale:.4} for a latent model\n");
+    scale.map_or(String::new(), line)
 }
 
 /// What a model's path begins with, where that is not noise alone.
@@ -417,6 +380,7 @@ pub(super) fn with_model(model: ModelConfig) -> RunConfig {
     let n_classes = model.io().n_classes;
     RunConfig {
         distill: None,
+        autoencoder: (model.output() == Output::Reconstruction).then(AutoencoderConfig::default),
         model,
         transport: Transport::default(),
         data: DataConfig {

@@ -70,6 +70,7 @@ mixture of Gaussians, as toy:eight-gaussians, the true error of the velocity is 
 /// A checkpoint or data that do not fit, a combination of flags that is refused, or a file that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
+    source.require_samples()?;
     let recipe = source.recipe.clone();
     let transport = Transport {
         t_eps_sample: args.t_eps_sample.or(recipe.transport.t_eps_sample),

@@ -204,6 +204,7 @@ impl Args {
 /// A checkpoint or data that do not fit, a combination of flags that is refused, or a file that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
+    source.require_samples()?;
     if args.vlb {
         return vlb::run(args, source);
     }

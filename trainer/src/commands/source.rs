@@ -7,7 +7,7 @@ use crate::files;
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use sit_engine::checkpoint::{Names, Recipe};
-use sit_engine::model::{ModelConfig, has_variance};
+use sit_engine::model::{ModelConfig, Network as _, Output, has_variance};
 use sit_engine::optim::Average;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{self, PathName, Prediction, Transport, Variance};
@@ -110,6 +110,23 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Opened {
+    /// Refuses an autoencoder, which makes no images of noise.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] with what to do instead.
+    pub fn require_samples(&self) -> Result<()> {
+        if self.recipe.model.output() != Output::Reconstruction {
+            return Ok(());
+        }
+        let path = shown(&self.origin.path);
+        Err(Failure::Input(format!(
+            "CHECKPOINT: {path}: is an autoencoder, which makes images of latents and not of noise; train a model on the latents that sit data \
+             encode IMAGES --vae {path} --out LATENTS makes, and sample that model with --vae {path}"
+        )))
+    }
+}
+
 /// Opens the checkpoint of a network that guides a model of `main`, whose transport and image size a bare file is assumed to have.
 ///
 /// # Errors
@@ -172,9 +189,15 @@ impl SourceArgs {
         let file = checkpoint.weights(which);
         let file = file.map_err(|e| e.context("--weights"))?;
         warn_of_lag(&checkpoint, which);
+        let weights = weights::open(&file)?;
+        // The scale of latents belongs to these weights.
+        let recorded = weights.recipe()?;
         Ok(Opened {
-            recipe: checkpoint.state.recipe(),
-            weights: weights::open(&file)?,
+            recipe: Recipe {
+                latent_scale: recorded.and_then(|recipe| recipe.latent_scale),
+                ..checkpoint.state.recipe()
+            },
+            weights,
             run: Some((checkpoint.run, checkpoint.state.config.data.path_from)),
             origin: Origin {
                 step: Some(checkpoint.state.step),

@@ -29,7 +29,7 @@ pub struct Args {
     /// Configuration file.
     #[arg(value_name = "CONFIG.toml", conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// Configuration that comes with the program: digits, digits-unet, digits-one-step, digits-four-steps, digits-reflow, digits-classifier, digits-data, digits-edm, digits-ou, digits-ddpm, digits-smoke, moons, moons-to-rings, fashion-mnist, pictures-32, latents-8, image-folder-64, image-folder-64-unet, SiT-S/2 ...
+    /// Configuration that comes with the program: digits, digits-unet, digits-one-step, digits-four-steps, digits-reflow, digits-classifier, digits-data, digits-edm, digits-ou, digits-ddpm, digits-smoke, moons, moons-to-rings, fashion-mnist, fashion-mnist-latents, autoencoder-f4, pictures-32, latents-8, image-folder-64, image-folder-64-unet, SiT-S/2 ...
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change a key of the configuration, as in train.steps=100; may be given several times.

@@ -69,6 +69,12 @@ impl RunConfig {
             None if !is_auto => config.data.n_classes = Some(config.model.io().n_classes),
             _ => {}
         }
+        if config.trains_autoencoder() {
+            config.autoencoder.get_or_insert_default();
+            if is_auto {
+                config.data.n_classes.get_or_insert(0);
+            }
+        }
         if !matches!(source, Source::Saved(..)) {
             config.data.settle();
         }
@@ -292,10 +298,18 @@ fn auto_classes(table: &mut Table) -> bool {
         return false;
     };
     let is_auto = model.get("n_classes").is_none_or(is_auto);
-    if is_auto {
+    if is_auto && family_of(model) != AUTOENCODER {
         model.insert("n_classes".to_owned(), Value::Integer(0));
     }
     is_auto
+}
+
+/// The value of `model.family` whose table has neither classes nor a sigma.
+const AUTOENCODER: &str = "autoencoder";
+
+fn family_of(model: &Table) -> String {
+    let family = model.get("family").and_then(Value::as_str);
+    family.unwrap_or("dit").to_lowercase()
 }
 
 /// Replaces `model.preset` by the sizes it stands for, where they are not given, and sets `model.learn_sigma`'s default.
@@ -303,8 +317,7 @@ fn complete_model(table: &mut Table, overrides: &[String]) -> Result<(), String>
     let Some(Value::Table(model)) = table.get_mut("model") else {
         return Ok(());
     };
-    let family = model.get("family").and_then(Value::as_str);
-    let family = family.unwrap_or("dit").to_lowercase();
+    let family = family_of(model);
     if model.contains_key("preset") && !["dit", "classifier"].contains(&&family[..]) {
         return Err(format!(
             "model.preset: the presets are sizes of a DiT, and model.family is {}; give the sizes",
@@ -335,6 +348,9 @@ fn complete_model(table: &mut Table, overrides: &[String]) -> Result<(), String>
         for (key, value) in keys {
             model.entry(key).or_insert(value);
         }
+    }
+    if family == AUTOENCODER {
+        return Ok(());
     }
     // A classifier has no last layer with a half for sigma.
     let has_sigma = family != "classifier";

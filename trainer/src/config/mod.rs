@@ -3,6 +3,7 @@
 //! Every table refuses keys it does not know. A configuration that was loaded is complete: written out it holds every
 //! default, and read back it is the same.
 
+mod autoencoder;
 mod distill;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
@@ -14,6 +15,7 @@ mod presets;
 mod tables;
 mod value;
 
+pub use autoencoder::AutoencoderConfig;
 pub use distill::{DistillConfig, DistillMethod};
 pub use load::{Source, data_with, set_key};
 pub use presets::{how_to_install, preset_called, preset_names};
@@ -62,6 +64,9 @@ pub struct RunConfig {
     /// The teacher that the model learns from, and how; without it the model learns from the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
+    /// The loss of an autoencoder, of a run that trains one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<AutoencoderConfig>,
     /// Optimization.
     #[serde(default)]
     pub train: TrainConfig,
@@ -77,6 +82,11 @@ impl RunConfig {
         distill.is_some_and(|distill| distill.method == DistillMethod::Reflow)
     }
 
+    /// Whether the run trains an autoencoder.
+    pub fn trains_autoencoder(&self) -> bool {
+        self.model.output() == Output::Reconstruction
+    }
+
     /// What a training step is made of; of a run that distills, enough for a forecast.
     pub fn step(&self) -> Training {
         self.step_with(None)
@@ -87,9 +97,10 @@ impl RunConfig {
         let distill = self.distill.as_ref();
         // A network that is refused here is refused by name with the other settings.
         let objective = distill.and_then(|distill| distill.objective(self, teacher).ok()?);
-        match objective {
-            Some(objective) => self.plain_step().objective(objective),
-            None => self.plain_step(),
+        match (objective, &self.autoencoder) {
+            (Some(objective), _) => self.plain_step().objective(objective),
+            (None, Some(loss)) => self.plain_step().objective(loss.objective()),
+            (None, None) => self.plain_step(),
         }
     }
 
@@ -259,11 +270,15 @@ impl RunConfig {
             sit_engine::Error::Setting { ref key, .. } if distill::KEYS.contains(&&key[..]) => {
                 plain(e.within("distill"))
             }
+            sit_engine::Error::Setting { ref key, .. } if autoencoder::KEYS.contains(&&key[..]) => {
+                plain(e.within("autoencoder"))
+            }
             e => plain(e.within("train")),
         };
         // Before the training step, which does not know the keys of the averages.
         self.train.validate()?;
         self.log.validate()?;
+        autoencoder::check(self)?;
         match &self.distill {
             Some(distill) => distill.validate(self)?,
             None if self.transport.student_steps.is_some() => {

@@ -8,7 +8,7 @@ use sit_engine::text::shown;
 use toml::{Table, Value};
 
 /// The configurations embedded in the program, besides those of the [`PUBLISHED`] models.
-const EMBEDDED: [(&str, &str); 19] = [
+const EMBEDDED: [(&str, &str); 21] = [
     ("digits", include_str!("../../configs/digits.toml")),
     (
         "digits-unet",
@@ -47,6 +47,14 @@ const EMBEDDED: [(&str, &str); 19] = [
     (
         "fashion-mnist",
         include_str!("../../configs/fashion-mnist.toml"),
+    ),
+    (
+        "fashion-mnist-latents",
+        include_str!("../../configs/fashion-mnist-latents.toml"),
+    ),
+    (
+        "autoencoder-f4",
+        include_str!("../../configs/autoencoder-f4.toml"),
     ),
     (
         "pictures-32",

@@ -1,11 +1,13 @@
 //! Lines of measurements: `metrics.jsonl` has a JSON object a line, `metrics.csv` a row under a header.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RunConfig;
 use crate::files::FileError;
 use crate::run::TIME_BINS;
 
@@ -36,6 +38,21 @@ pub struct MetricsLine {
     /// Mean loss of the images since the line before, by bins of equal width of their time from 0 (noise) to 1 (data);
     /// null for a bin without images.
     pub loss_by_t: Vec<Option<f64>>,
+    /// What only an autoencoder has: the means of the parts of its loss since the line before, and [`VALIDATION_PSNR`]; null where it was
+    /// not asked for.
+    #[serde(flatten)]
+    pub more: BTreeMap<&'static str, f64>,
+}
+
+/// The peak signal-to-noise ratio of the held-out images' reconstructions under the moving average, in dB.
+pub const VALIDATION_PSNR: &str = "validation_psnr";
+
+/// The names of [`MetricsLine::more`] in a run, in order.
+pub fn more(config: &RunConfig) -> &'static [&'static str] {
+    match config.autoencoder {
+        Some(_) => &["kl", "reconstruction", VALIDATION_PSNR],
+        None => &[],
+    }
 }
 
 impl MetricsLine {
@@ -59,7 +76,9 @@ impl MetricsLine {
             (name, loss.unwrap_or(f64::NAN))
         });
         let plain = plain.map(|(name, value)| (name.to_owned(), value));
-        plain.into_iter().chain(by_t).collect()
+        let more = self.more.iter();
+        let more = more.map(|(name, value)| ((*name).to_owned(), *value));
+        plain.into_iter().chain(by_t).chain(more).collect()
     }
 }
 
@@ -68,15 +87,15 @@ impl MetricsLine {
 pub enum Table {
     /// A JSON object a line.
     Jsonl,
-    /// Comma-separated values under a header.
-    Csv,
+    /// Comma-separated values under a header, with these columns of [`MetricsLine::more`].
+    Csv(&'static [&'static str]),
 }
 
 impl Table {
     fn header(self) -> Vec<u8> {
         match self {
             Table::Jsonl => Vec::new(),
-            Table::Csv => {
+            Table::Csv(more) => {
                 let line = MetricsLine {
                     step: 0,
                     loss: 0.0,
@@ -89,6 +108,7 @@ impl Table {
                     mfu: 0.0,
                     skipped: 0,
                     loss_by_t: Vec::new(),
+                    more: more.iter().map(|name| (*name, f64::NAN)).collect(),
                 };
                 let names = line.scalars().into_iter().map(|(name, _)| name);
                 let names: Vec<String> = std::iter::once("step".to_owned()).chain(names).collect();
@@ -100,7 +120,7 @@ impl Table {
     fn line(self, line: &MetricsLine) -> io::Result<Vec<u8>> {
         let mut text = match self {
             Table::Jsonl => serde_json::to_vec(line)?,
-            Table::Csv => {
+            Table::Csv(_) => {
                 let cell = |(_, value): (String, f64)| match value.is_finite() {
                     true => value.to_string(),
                     false => String::new(),
@@ -124,7 +144,7 @@ impl Table {
         }
         match self {
             Table::Jsonl => Some(serde_json::from_slice::<Step>(line).ok()?.step),
-            Table::Csv => {
+            Table::Csv(_) => {
                 let cell = line.split(|&byte| byte == b',').next()?;
                 str::from_utf8(cell).ok()?.parse().ok()
             }
@@ -247,6 +267,7 @@ mod tests {
             mfu: 0.5,
             skipped: 1,
             loss_by_t: vec![Some(0.25), None],
+            more: BTreeMap::new(),
         }
     }
 
@@ -278,6 +299,20 @@ mod tests {
     }
 
     #[test]
+    fn what_only_some_models_have_comes_last() {
+        const MORE: &[&str] = &["kl", VALIDATION_PSNR];
+        let mut line = line(10);
+        line.more = [("kl", 3.0), (VALIDATION_PSNR, f64::NAN)].into();
+        let text = |table: Table| String::from_utf8(table.line(&line).unwrap()).unwrap();
+        assert!(text(Table::Jsonl).ends_with(",\"kl\":3.0,\"validation_psnr\":null}\n"));
+        let header = String::from_utf8(Table::Csv(MORE).header()).unwrap();
+        assert!(header.ends_with(",kl,validation_psnr\n"), "{header}");
+        let row = text(Table::Csv(MORE));
+        assert!(row.ends_with(",3,\n"), "{row}");
+        assert_eq!(row.matches(',').count(), header.matches(',').count());
+    }
+
+    #[test]
     fn resuming_cuts_later_steps_and_a_torn_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
@@ -304,10 +339,10 @@ mod tests {
     fn a_table_has_one_header_and_goes_on_after_a_step() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let mut log = Metrics::open(&path, Table::Csv, 0).unwrap();
+        let mut log = Metrics::open(&path, Table::Csv(&[]), 0).unwrap();
         (1..=3).for_each(|i| log.write(&line(10 * i)).unwrap());
         drop(log);
-        Metrics::open(&path, Table::Csv, 20)
+        Metrics::open(&path, Table::Csv(&[]), 20)
             .unwrap()
             .write(&line(21))
             .unwrap();
@@ -320,11 +355,11 @@ mod tests {
         let steps: Vec<&str> = lines[1..].iter().map(|l| &l[..2]).collect();
         assert_eq!(steps, ["10", "20", "21"]);
         fs::write(&path, "step,other\n10,1\n").unwrap();
-        let error = Metrics::open(&path, Table::Csv, 20)
+        let error = Metrics::open(&path, Table::Csv(&[]), 20)
             .unwrap_err()
             .to_string();
         assert!(error.contains("other columns"), "{error}");
         // A new run has nothing to keep.
-        Metrics::open(&path, Table::Csv, 0).unwrap();
+        Metrics::open(&path, Table::Csv(&[]), 0).unwrap();
     }
 }

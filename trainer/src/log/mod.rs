@@ -4,7 +4,7 @@ mod hparams;
 mod metrics;
 mod tensorboard;
 
-pub use metrics::{Metrics, MetricsLine, Table};
+pub use metrics::{Metrics, MetricsLine, Table, VALIDATION_PSNR, more};
 pub use tensorboard::TensorBoard;
 
 use crate::config::RunConfig;
@@ -29,7 +29,7 @@ impl Logs {
         let csv = match config.log.csv {
             true => Some(Metrics::open(
                 &folder.join("metrics.csv"),
-                Table::Csv,
+                Table::Csv(more(config)),
                 last_step,
             )?),
             false => None,

@@ -30,8 +30,13 @@ pub(super) fn weight_files(averages: &[Average]) -> Vec<(String, Weights)> {
 }
 
 impl State {
-    /// What the file of `weights` records about itself.
-    fn recipe_of(&self, averages: &[Average], weights: Weights) -> Recipe {
+    /// What the file of `weights` records about itself, with the scale of an autoencoder's latents.
+    fn recipe_of(
+        &self,
+        averages: &[Average],
+        weights: Weights,
+        latent_scale: Option<f64>,
+    ) -> Recipe {
         let average = match weights {
             Weights::Another(k) => averages.get(usize::from(k)),
             _ => None,
@@ -43,20 +48,27 @@ impl State {
         };
         Recipe {
             average: average.map(averaged),
+            latent_scale,
             ..self.recipe()
         }
     }
 }
 
-/// Writes a checkpoint folder into `run` and returns its path. A failure leaves nothing unfinished behind.
+/// Writes a checkpoint folder into `run` and returns its path; `latent_scale` is that of an autoencoder with these weights. A failure leaves
+/// nothing unfinished behind.
 ///
 /// # Errors
 /// [`Failure::Run`] naming the path that cannot be written, or when the device fails.
-pub fn save(run: &Path, state: &State, trainer: &Trainer) -> Result<PathBuf> {
+pub fn save(
+    run: &Path,
+    state: &State,
+    trainer: &Trainer,
+    latent_scale: impl Fn(Weights) -> Option<f64>,
+) -> Result<PathBuf> {
     let averages = trainer.training().other_averages();
     let mut folder = Folder::new(run, state.step)?;
     for (file, weights) in weight_files(averages) {
-        let recipe = state.recipe_of(averages, weights);
+        let recipe = state.recipe_of(averages, weights, latent_scale(weights));
         folder.weights(&file, trainer, weights, &recipe)?;
     }
     folder.file(OPTIM, |out| Ok(trainer.save_moments(out, &state.recipe())?))?;
@@ -78,7 +90,7 @@ pub fn save_snapshot(run: &Path, state: &State, trainer: &Trainer) -> Result<Pat
     for (average, k) in averages.iter().zip(0..) {
         if let Average::Power { .. } = average {
             let weights = Weights::Another(k);
-            let recipe = state.recipe_of(averages, weights);
+            let recipe = state.recipe_of(averages, weights, None);
             folder.weights(&average_file(average), trainer, weights, &recipe)?;
         }
     }

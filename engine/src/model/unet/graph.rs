@@ -205,8 +205,7 @@ fn last(net: &Unet, s: &mut Scope<'_>, h: Var) -> Result<Outputs> {
     let out = axes::slice(g, h, 3, 0..net.channels)?;
     let out = axes::channels_first(g, out)?;
     Ok(Outputs {
-        out,
         all,
-        features: None,
+        ..Outputs::new(out)
     })
 }

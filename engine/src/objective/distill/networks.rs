@@ -97,7 +97,7 @@ impl Distill {
         if teacher.network().output() != Output::Prediction {
             return refuse(
                 "teacher",
-                "got a classifier, expected a network that predicts".into(),
+                "got a classifier or an autoencoder, expected a network that predicts".into(),
             );
         }
         let (a, b) = (&self.transport, teacher.transport());

@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn sample(args: &Args) -> Result<()> {
     let mut source = args.source.open()?;
+    source.require_samples()?;
     let (model, transport) = (source.recipe.model.clone(), source.recipe.transport.clone());
     let mut guides = Guides::open(
         args.autoguide.as_deref().zip(args.autoguide_scale),

@@ -125,6 +125,7 @@ impl<'a> Sweep<'a> {
                 file,
             };
             let mut source = source.open()?;
+            source.require_samples()?;
             let own = &mut source.recipe.transport.t_eps_sample;
             *own = args.t_eps_sample.or(*own);
             Ok(source)

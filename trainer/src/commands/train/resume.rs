@@ -71,6 +71,7 @@ pub fn check(saved: &RunConfig, asked: &RunConfig) -> Result<()> {
                 "model.",
                 "transport.",
                 "distill.",
+                "autoencoder.",
                 "train.seed",
                 "data.first_label",
             ]

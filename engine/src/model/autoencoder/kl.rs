@@ -26,6 +26,8 @@ pub struct AutoencoderKl {
     pub blocks: usize,
     /// Groups of every norm.
     pub groups: usize,
+    /// Whether the residual blocks of the smallest size have attention between them.
+    pub attention: bool,
     /// Whether a convolution of one pixel is after the encoder and another one before the decoder.
     pub quant: bool,
     /// What a latent less its shift is multiplied by for a latent model.
@@ -43,6 +45,7 @@ impl AutoencoderKl {
             widths: vec![128, 256, 512, 512],
             blocks: 2,
             groups: 32,
+            attention: true,
             quant: true,
             scale: 0.18215,
             shift: 0.0,
@@ -51,10 +54,12 @@ impl AutoencoderKl {
 
     /// Pixels of an image for one of a latent, along each axis.
     pub fn factor(&self) -> usize {
-        1 << self.widths.len().saturating_sub(1)
+        let halvings = self.widths.len().saturating_sub(1) as u32;
+        // More than the levels that are accepted would overflow.
+        1_usize.checked_shl(halvings).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |key: &str, got: String, expected: &str| {
             Err(Error::setting(
                 key,
@@ -98,7 +103,7 @@ impl AutoencoderKl {
     }
 
     /// x `[B, C, H, W]` -> mean and logarithm of the variance, `[B, Z, H / f, W / f]`.
-    pub(super) fn encode(&self, s: &mut Scope<'_>, x: Var) -> Result<[Var; 2]> {
+    pub(crate) fn encode(&self, s: &mut Scope<'_>, x: Var) -> Result<[Var; 2]> {
         let moments = 2 * self.latent_channels;
         let x = axes::channels_last(s.graph(), x)?;
         let mut h = self.encoder(&mut s.at("encoder"), x)?;
@@ -114,7 +119,7 @@ impl AutoencoderKl {
     }
 
     /// z `[B, Z, h, w]` -> x `[B, C, f h, f w]`.
-    pub(super) fn decode(&self, s: &mut Scope<'_>, z: Var) -> Result<Var> {
+    pub(crate) fn decode(&self, s: &mut Scope<'_>, z: Var) -> Result<Var> {
         let c = self.latent_channels;
         let mut h = axes::channels_last(s.graph(), z)?;
         if self.quant {
@@ -149,7 +154,7 @@ impl AutoencoderKl {
                 h = halve.with_windows(windows).forward(s.graph(), h)?;
             }
         }
-        let middle = Middle::new(s, self.last_width(), self.groups)?;
+        let middle = Middle::new(s, self)?;
         let last = Last::new(
             s,
             [self.last_width(), 2 * self.latent_channels],
@@ -188,7 +193,7 @@ impl AutoencoderKl {
             };
             levels.push((blocks, enlarge));
         }
-        let middle = Middle::new(s, width, self.groups)?;
+        let middle = Middle::new(s, self)?;
         let last = Last::new(s, [from, self.channels], self.groups)?;
 
         let g = s.graph();
@@ -289,16 +294,19 @@ impl Resnet {
     }
 }
 
-/// Two residual blocks with attention between them.
+/// Two residual blocks, mostly with attention between them.
 struct Middle {
-    attention: Attention,
+    attention: Option<Attention>,
     blocks: [Resnet; 2],
 }
 
 impl Middle {
-    fn new(s: &mut Scope<'_>, width: usize, groups: usize) -> Result<Self> {
-        let mut s = s.at("mid_block");
-        let attention = Attention::new(&mut s.at("attentions.0"), width, groups)?;
+    fn new(s: &mut Scope<'_>, kl: &AutoencoderKl) -> Result<Self> {
+        let (mut s, width, groups) = (s.at("mid_block"), kl.last_width(), kl.groups);
+        let attention = match kl.attention {
+            true => Some(Attention::new(&mut s.at("attentions.0"), width, groups)?),
+            false => None,
+        };
         let sizes = [width, width];
         let first = Resnet::new(&mut s, "resnets.0", sizes, groups)?;
         let second = Resnet::new(&mut s, "resnets.1", sizes, groups)?;
@@ -310,7 +318,10 @@ impl Middle {
 
     fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
         let h = self.blocks[0].forward(g, x)?;
-        let h = self.attention.forward(g, h)?;
+        let h = match &self.attention {
+            Some(attention) => attention.forward(g, h)?,
+            None => h,
+        };
         self.blocks[1].forward(g, h)
     }
 }
