@@ -54,6 +54,11 @@ impl Way {
 }
 
 impl BudgetArg {
+    /// Whether there is a budget.
+    pub fn is_given(self) -> bool {
+        self.memory_budget.is_some()
+    }
+
     /// The configuration whose step is the fastest one that fits into the budget on `device`; the same one without a budget.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod archives;
 mod autoencoder;
 mod broken;
+mod budget;
 mod classes;
 mod convert;
 #[cfg(unix)]

@@ -1,24 +1,25 @@
 //! `sit info`: what a model needs and what this machine has.
 
 mod kind;
+mod needs;
 mod sizes;
 
 use super::backend;
 use super::values::whole;
+use crate::budget::BudgetArg;
 use crate::config::{
     AutoencoderConfig, LogConfig, RunConfig, Source, TrainConfig, WeightSet, preset_called,
 };
 use crate::data::{DataConfig, classes};
 use crate::error::{Failure, Result, in_flags};
 use crate::run::{self, Checkpoint};
+use crate::stdout;
 use crate::weights::{self, WeightFile};
-use crate::{memory, stdout};
 use sit_engine::backend::{Choice, Device};
 use sit_engine::checkpoint::{self, Examination};
 use sit_engine::model::{
     self, Blueprint, ModelConfig, Network as _, Output, Recognized, has_variance,
 };
-use sit_engine::sample::Sampling;
 use sit_engine::text::{self, shown};
 use sit_engine::transport::{Method, Sampler, Transport, start_kl};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 /// Show what a file of weights is and what to pass to sample it, a model's parameters, work and memory, and what this machine can run.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info runs/digits\n  sit info SiT-XL-2-256x256.pt"
+    after_help = "Examples:\n  sit info --preset SiT-XL/2 --batch 1\n  sit info --preset SiT-B/2 --memory-budget 16000\n  sit info runs/digits\n  sit info SiT-XL-2-256x256.pt"
 )]
 pub struct Args {
     /// Run folder, checkpoint folder, or a .safetensors or .pt file of any kind; without it and --preset only what this machine has is
@@ -53,6 +54,8 @@ pub struct Args {
     /// Image side in pixels of a bare file without pos_embed.
     #[arg(long, value_name = "PIXELS", value_parser = whole::<usize>(1..=4096), requires = "checkpoint")]
     input_size: Option<usize>,
+    #[command(flatten)]
+    budget: BudgetArg,
 }
 
 impl Args {
@@ -146,6 +149,12 @@ pub fn run(args: &Args) -> Result<()> {
                 }
             }
         }
+        (None, None) if args.budget.is_given() => {
+            return Err(Failure::Input(
+                "--memory-budget: give --preset NAME or a CHECKPOINT, whose training is to fit"
+                    .into(),
+            ));
+        }
         (None, None) => return machine(),
     };
     if let Some(batch) = args.batch {
@@ -180,28 +189,7 @@ pub fn run(args: &Args) -> Result<()> {
     for choice in [Choice::Cpu, Choice::Gpu] {
         text += "\n";
         match Device::open(choice) {
-            Ok(device) => {
-                let is_student = config.transport.student_steps.is_some();
-                let guidance = match config.model.io().n_classes {
-                    // A student has its teacher's.
-                    0 => 1.0,
-                    _ if is_student => 1.0,
-                    _ => 1.5,
-                };
-                let (batch, most) = (config.train.batch, device.max_segment_bytes());
-                text += &format!("{device}\n{}", memory::training(&config, &device));
-                if config.model.output() != Output::Prediction {
-                    // It has no samples.
-                    continue;
-                }
-                match Blueprint::new(config.model.clone(), config.transport.clone(), most) {
-                    Ok(blueprint) => {
-                        let sampling = one_step(blueprint, batch, guidance);
-                        text += &memory::sampling(&sampling, &device).to_string();
-                    }
-                    Err(e) => text += &format!("  sampling: does not fit: {}\n", in_flags(&e)),
-                }
-            }
+            Ok(device) => text += &needs::text(&config, args.budget, &device)?,
             Err(e) => text += &format!("{}\n", in_flags(&e)),
         }
     }
@@ -391,10 +379,4 @@ pub(super) fn with_model(model: ModelConfig) -> RunConfig {
         train: TrainConfig::default(),
         log: LogConfig::default(),
     }
-}
-
-/// Sampling of a batch in a single step, since every step of the ODE is alike.
-fn one_step(blueprint: Blueprint, batch: usize, guidance: f64) -> Sampling<Blueprint> {
-    let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
-    sampling.batch(batch).guidance(guidance)
 }

@@ -31,7 +31,7 @@ fn error(overrides: &[&str]) -> String {
 #[test]
 fn every_preset_loads_and_round_trips() {
     let names = preset_names();
-    assert_eq!(names.len(), 20 + 36);
+    assert_eq!(names.len(), 21 + 36);
     for name in &names {
         let config = preset(name, &[]).unwrap();
         config.model.validate(1).unwrap();

@@ -121,7 +121,7 @@ pub struct Args {
     #[command(flatten)]
     pub part: PartArgs,
 
-    /// Grid of all images, a row or a block for each class; of points in the plane a scatter plot [default: samples.png, with --count none].
+    /// Grid of all images, a row or a block for each class; of points in the plane a scatter plot; with --count there is none [default: samples.png].
     #[arg(long, value_name = "GRID.png", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Write no grid.
