@@ -15,8 +15,8 @@ fn main() {
     // Of weights in 16 bits, a few times what rounding each of them gives.
     let allowed = match storage {
         Storage::F32 => 2e-5,
-        Storage::F16 => 5e-3,
-        Storage::Bf16 => 4e-2,
+        Storage::F16 => 1e-3,
+        Storage::Bf16 => 8e-3,
     };
     let started = Instant::now();
     let (got, want) = official::preset(&Device::Cpu, &name, storage);
