@@ -52,7 +52,7 @@ pub use write::{Writer, write_values};
 
 use crate::backend::Arenas;
 use crate::error::{Error, Result};
-use crate::model::{self, Blueprint, Model};
+use crate::model::{self, Blueprint, IN_PAGE, Model};
 use crate::nn::{Init, ParamSpec};
 use crate::shape::Shape;
 use diffusers::Sizes;
@@ -238,9 +238,12 @@ impl<R: Read + Seek> Reader<R> {
         if index.recipe.is_none() {
             index.sets = sets::named(index.sets).map_err(|what| refuse(&name, what))?;
         }
-        let official: std::result::Result<_, String> =
-            index.sets.into_iter().map(renamed::official).collect();
-        index.sets = official.map_err(|what| refuse(&name, what))?;
+        // The page, which is to load fast, has no use for large models of other programs.
+        if !IN_PAGE {
+            let official: std::result::Result<_, String> =
+                index.sets.into_iter().map(renamed::official).collect();
+            index.sets = official.map_err(|what| refuse(&name, what))?;
+        }
         let reader = Reader {
             index,
             n_tensors,

@@ -2,7 +2,7 @@
 
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
-use sit_engine::model::{Condition, Dit, Model, Network, Unet};
+use sit_engine::model::{AutoencoderNet, Condition, Dit, Model, Network, Unet};
 use sit_engine::objective::{Distill, Pieces, Teacher};
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{Guidance, Transport};
@@ -56,6 +56,18 @@ fn unet() -> Unet {
     }
 }
 
+fn autoencoder() -> AutoencoderNet {
+    AutoencoderNet {
+        input_size: 8,
+        channels: 1,
+        latent_channels: 2,
+        widths: vec![8, 16],
+        blocks: 1,
+        groups: 4,
+        middle_attention: true,
+    }
+}
+
 fn of(network: impl Network + 'static) -> Training {
     Trainer::builder(network).batch(3)
 }
@@ -82,7 +94,7 @@ fn student() -> Training {
 
 #[test]
 fn blocks_that_are_computed_again_change_no_bit_on_the_cpu() {
-    let mut all = vec![of(unet()), student()];
+    let mut all = vec![of(unet()), of(autoencoder()), student()];
     for condition in [
         Condition::AdaLnZero,
         Condition::CrossAttention,

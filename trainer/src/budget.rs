@@ -15,7 +15,7 @@ const BUSY: usize = 8;
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct BudgetArg {
     /// Memory that training may take, in MiB: train.batch is divided over train.accumulate, and train.recompute is raised, as far as it takes.
-    /// The images of a step stay the same.
+    /// The images of a step stay the same; of the ways that fit, the one that is estimated to be the fastest is taken.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory_budget: Option<u32>,
 }
@@ -70,6 +70,7 @@ impl BudgetArg {
         let budget = u64::from(mib) << 20;
         let (batch, blocks) = (config.train.batch, config.step().n_blocks()?);
         let bytes = |way: Way| memory::training(&way.of(&config), device).bytes();
+        let mut refused = None;
         let mut best: Option<Way> = None;
         let mut least = u64::MAX;
         for parts in (1..=batch).filter(|parts| batch.is_multiple_of(*parts)) {
@@ -77,7 +78,14 @@ impl BudgetArg {
             if best.is_some_and(|best| best.cost <= way(0).cost) {
                 continue;
             }
-            let all = bytes(way(blocks))?;
+            let all = match bytes(way(blocks)) {
+                Ok(all) => all,
+                // A smaller batch may be within the limits of the network.
+                Err(e) => {
+                    refused = Some(e);
+                    continue;
+                }
+            };
             least = least.min(all);
             if all > budget {
                 continue;
@@ -97,8 +105,11 @@ impl BudgetArg {
             }
         }
         let Some(best) = best else {
+            if let Some(e) = refused.filter(|_| least == u64::MAX) {
+                return Err(e);
+            }
             return Err(Failure::Input(format!(
-                "{FLAG}: got {mib} MiB, expected at least {} MiB, which training needs with batches of 1 and all blocks computed again",
+                "{FLAG}: got {mib} MiB, expected at least {} MiB, the least that smaller batches and blocks which are computed again lead to",
                 least.div_ceil(1 << 20)
             )));
         };

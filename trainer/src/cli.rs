@@ -216,6 +216,12 @@ mod tests {
             let written = parsed(&format!("sit sample x {}{own}", flags.join(" ")));
             assert_eq!(without_name(recipe, name), written, "{own}");
         }
+        // Another sampler takes the place of the whole solver.
+        for own in ["--ode dopri5 --rtol 0.1", "--ddpm ddim"] {
+            let recipe = parsed(&format!("sit sample x --recipe {name} {own}"));
+            let written = parsed(&format!("sit sample x {guided} {own}"));
+            assert_eq!(without_name(recipe, name), written, "{own}");
+        }
         for name in sample::recipes::names() {
             parsed(&format!("sit sample x --recipe={name}"));
         }

@@ -3,6 +3,7 @@
 use super::index::{Copied, Dtype, Entry, Place};
 use super::{Reader, renamed, shown};
 use crate::error::Result;
+use crate::model::IN_PAGE;
 use half::{bf16, f16};
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -42,7 +43,7 @@ impl<R: Read + Seek> Reader<R> {
                 values[at]
             ));
         }
-        if self.set().is_reversed {
+        if self.set().is_reversed && !IN_PAGE {
             let row = self.shape(tensor).map_or(0, |shape| shape.last());
             renamed::reverse(tensor, &mut values, row);
         }

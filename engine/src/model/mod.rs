@@ -211,12 +211,14 @@ impl Blueprint {
             network: Arc::new(network),
             transport,
             specs: specs.into(),
-            layout: Arc::new(Layout::stored(
-                &list,
-                storage,
-                Widen(widen::Widen::op),
-                max_segment_bytes,
-            )?),
+            layout: Arc::new(match IN_PAGE {
+                // Its models are small.
+                true => Layout::new(&list, max_segment_bytes)?,
+                false => {
+                    let widen = Widen(widen::Widen::op);
+                    Layout::stored(&list, storage, widen, max_segment_bytes)?
+                }
+            }),
         })
     }
 }

@@ -4,7 +4,7 @@ use super::Training;
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
 use crate::graph::{Arena, Graph, Layout, Plan, SetId, Var};
-use crate::model::{Blueprint, Model};
+use crate::model::{Blueprint, IN_PAGE, Model};
 use crate::nn::Params;
 use crate::objective::{Net, Objective, Ports};
 use crate::ops::{adamw, loss};
@@ -149,7 +149,7 @@ impl Gradient {
 pub(super) fn plans(training: &Training, blueprint: &Blueprint) -> Result<(Plans, Ports)> {
     let (layout, chosen) = (blueprint.layout(), training.chosen_objective());
     let mut gradient = Gradient::new(training, &*chosen)?;
-    if training.recompute > 0 {
+    if training.recompute > 0 && !IN_PAGE {
         gradient = gradient.recompute(training.recompute);
     }
     let Gradient {

@@ -135,7 +135,11 @@ impl Args {
     /// Whether OUT is a folder of diffusers.
     fn is_folder(&self) -> bool {
         let is_other = self.out.exists() && !self.out.is_dir();
-        self.to == Names::Diffusers && self.out.extension().is_none() && !is_other
+        let extension = self.out.extension().unwrap_or_default();
+        let is_file = ["safetensors", "pt", "pth", "bin", "ckpt"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known));
+        self.to == Names::Diffusers && !is_other && (self.out.is_dir() || !is_file)
     }
 
     /// Names of the tensors: an autoencoder has those of diffusers here, too.
@@ -208,6 +212,8 @@ impl Args {
                 None => row.to_string(),
             };
             recipe.classes = rows.iter().map(name).collect();
+            // Its classes have other numbers.
+            recipe.data = None;
             new.n_classes = rows.len();
             rows.push(old.n_classes);
         }

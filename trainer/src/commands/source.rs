@@ -184,7 +184,10 @@ impl SourceArgs {
 
     fn open_run(&self) -> Result<Opened> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        self.refuse_flags("is a run and records its own")?;
+        self.refuse_flags(
+            "is a run and records its own",
+            &checkpoint.state.config.transport,
+        )?;
         let which = self.weights.unwrap_or(WeightSet::Ema);
         let file = checkpoint.weights(which);
         let file = file.map_err(|e| e.context("--weights"))?;
@@ -224,7 +227,7 @@ impl SourceArgs {
         }
         let recipe = match weights.recipe()? {
             Some(recipe) => {
-                self.refuse_flags("records its own")?;
+                self.refuse_flags("records its own", &recipe.transport)?;
                 recipe
             }
             None => {
@@ -296,10 +299,15 @@ impl SourceArgs {
         }
     }
 
-    fn refuse_flags(&self, why: &str) -> Result<()> {
+    /// Refuses flags for what a checkpoint records, unless they state the same.
+    fn refuse_flags(&self, why: &str, own: &Transport) -> Result<()> {
+        let (path, prediction) = (self.file.path, self.file.prediction);
         let flags = [
-            ("--path", self.file.path.is_some()),
-            ("--prediction", self.file.prediction.is_some()),
+            ("--path", path.is_some_and(|path| path != own.path.name())),
+            (
+                "--prediction",
+                prediction.is_some_and(|prediction| prediction != own.prediction),
+            ),
             ("--n-heads", self.file.n_heads.is_some()),
             ("--input-size", self.file.input_size.is_some()),
         ];

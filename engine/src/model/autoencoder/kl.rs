@@ -284,13 +284,15 @@ impl Resnet {
     }
 
     fn forward(&self, g: &mut Graph, x: Var) -> Result<Var> {
-        let h = self.first.forward(g, x)?;
-        let h = self.second.forward(g, h)?;
-        let x = match &self.skip {
-            Some(skip) => skip.forward(g, x)?,
-            None => x,
-        };
-        pointwise::add(g, x, h)
+        g.block(|g| {
+            let h = self.first.forward(g, x)?;
+            let h = self.second.forward(g, h)?;
+            let x = match &self.skip {
+                Some(skip) => skip.forward(g, x)?,
+                None => x,
+            };
+            pointwise::add(g, x, h)
+        })
     }
 }
 

@@ -12,10 +12,31 @@ use sit_engine::transport::{Method, Sampler};
 /// What a model needs on a device; training within the budget, if there is one.
 ///
 /// # Errors
-/// A budget that is too small, as text where nothing fits the device.
+/// Settings that the sampler refuses.
 pub fn text(config: &RunConfig, budget: BudgetArg, device: &Device) -> Result<String> {
-    let config = budget.fit(config.clone(), device)?;
-    let mut text = format!("{device}\n{}", memory::training(&config, device));
+    let mut text = format!("{device}\n");
+    match budget.fit(config.clone(), device) {
+        Ok(fitted) => text += &training(&fitted, device),
+        Err(e) => text += &format!("  training: {e}\n"),
+    }
+    if config.model.output() != Output::Prediction {
+        // It has no samples.
+        return Ok(text);
+    }
+    match sampling(config, Storage::F32, device) {
+        Ok(plain) => {
+            text += &memory::sampling(&plain, device).to_string();
+            let narrow = sampling(config, Storage::Bf16, device)?;
+            let what = "with --dtype f16 or bf16";
+            text += &line(what, &memory::sampling(&narrow, device));
+        }
+        Err(e) => text += &format!("  sampling: does not fit: {}\n", in_flags(&e)),
+    }
+    Ok(text)
+}
+
+fn training(config: &RunConfig, device: &Device) -> String {
+    let mut text = memory::training(config, device).to_string();
     let blocks = config.step().n_blocks().unwrap_or(0);
     if blocks > config.train.recompute {
         let mut again = config.clone();
@@ -23,20 +44,7 @@ pub fn text(config: &RunConfig, budget: BudgetArg, device: &Device) -> Result<St
         let what = format!("with train.recompute={blocks}, for up to a third more work");
         text += &line(&what, &memory::training(&again, device));
     }
-    if config.model.output() != Output::Prediction {
-        // It has no samples.
-        return Ok(text);
-    }
-    match sampling(&config, Storage::F32, device) {
-        Ok(plain) => {
-            text += &memory::sampling(&plain, device).to_string();
-            let narrow = sampling(&config, Storage::Bf16, device)?;
-            let what = "with --dtype f16 or bf16";
-            text += &line(what, &memory::sampling(&narrow, device));
-        }
-        Err(e) => text += &format!("  sampling: does not fit: {}\n", in_flags(&e)),
-    }
-    Ok(text)
+    text
 }
 
 /// A line about another way to do it.

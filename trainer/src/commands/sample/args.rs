@@ -23,11 +23,12 @@ pub struct Args {
     #[command(flatten)]
     pub solver: SolverArgs,
 
-    /// Solver and guidance of a row of the tables of SiT or DiT; flags that are given beside it take the place of its own. The number in a name is
+    /// Solver and guidance of a row of the tables of SiT or DiT; flags that are given beside it take the place of its own, another sampler that of
+    /// all of its solver. The number in a name is
     /// that of network evaluations.
     #[arg(long, value_name = "NAME", help_heading = "Images", value_parser = PossibleValuesParser::new(super::recipes::names()))]
     pub recipe: Option<String>,
-    /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, at most
+    /// Classes by number or by name, as in 0-9 or cat,dog; none for no class. --per-class images of each [default: all, without --count at most
     /// the first 10].
     #[arg(long, value_name = "LIST", help_heading = "Images")]
     pub classes: Option<String>,

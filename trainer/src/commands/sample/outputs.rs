@@ -252,6 +252,7 @@ impl Files {
             let path = npz.path().to_owned();
             text += &named(&path, npz.finish(images.all_labels())?);
         }
+        let pictures = self.pictures.map(Pictures::finish).transpose()?;
         if let Some((stage, npz)) = self.stage {
             let bytes = stage.finish(npz.as_deref(), images.all_labels())?;
             if let Some((path, bytes)) = npz.zip(bytes) {
@@ -266,9 +267,7 @@ impl Files {
             let path = file.path().to_owned();
             text += &named(&path, file.finish(images.all_labels(), &settings)?);
         }
-        if let Some(pictures) = self.pictures {
-            text += &pictures.finish()?;
-        }
+        text += &pictures.unwrap_or_default();
         if let Some(judge) = self.judge {
             text += &judge.verdict();
         }

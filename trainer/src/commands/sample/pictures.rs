@@ -66,6 +66,12 @@ impl Pictures {
                     shown(&path)
                 ))
             })?;
+            if about.len() == 0 {
+                return Err(Failure::Input(format!(
+                    "--png: {} is empty, which an earlier call has written; remove it and the folder of unfinished images",
+                    shown(&path)
+                )));
+            }
             self.n += 1;
             self.bytes += about.len();
         }

@@ -72,6 +72,9 @@ const RECIPES: [Recipe; 8] = [
     },
 ];
 
+/// Flags of samplers; only one of them may be given.
+const SAMPLERS: [&str; 4] = ["--ode", "--sde", "--edm", "--ddpm"];
+
 /// The names of all recipes.
 pub fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.iter().map(|recipe| recipe.name)
@@ -96,10 +99,24 @@ pub fn expand(args: &[OsString]) -> Option<Vec<OsString>> {
             rest => rest.strip_prefix('='),
         }
     })?;
-    let flags = flags(name)?.split(' ').map(OsString::from);
     let (command, own) = args.split_at(2);
+    let is_own = |flag: &str| {
+        own.iter().any(|arg| {
+            let rest = arg.to_str().and_then(|arg| arg.strip_prefix(flag));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
+    };
+    let flags = flags(name)?;
+    let is_other = |sampler: &&str| {
+        is_own(sampler) && !flags.starts_with(*sampler) && !flags.contains(&format!(" {sampler} "))
+    };
+    let words: Vec<&str> = flags.split(' ').collect();
+    let flags = words.chunks(2).filter(|flag| match flag[0] {
+        "--guidance" | "--guidance-channels" | "--path" | "--prediction" => true,
+        _ => !{ SAMPLERS.iter() }.any(|sampler| is_other(&sampler)),
+    });
     let mut expanded = command.to_vec();
-    expanded.extend(flags);
+    expanded.extend(flags.flatten().map(OsString::from));
     expanded.extend_from_slice(own);
     Some(expanded)
 }

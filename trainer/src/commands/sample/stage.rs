@@ -115,6 +115,12 @@ impl Args {
             ("images together", json!(unit)),
         ];
         settings.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        // Images do not depend on the number of threads, which follows the name of the CPU.
+        if let Some(Value::String(device)) = settings.get_mut("device")
+            && device.starts_with("CPU")
+        {
+            device.truncate("CPU".len());
+        }
         settings
     }
 }
@@ -266,7 +272,10 @@ impl Stage {
             bytes = Some(writer.finish(labels)?);
         }
         self.is_complete = true;
-        fs::remove_dir_all(&self.folder).map_err(FileError::of("remove", &self.folder))?;
+        // Without the record nobody goes on with what is left.
+        fs::remove_file(self.folder.join(RECORD))
+            .and_then(|()| fs::remove_dir_all(&self.folder))
+            .map_err(FileError::of("remove", &self.folder))?;
         Ok(bytes)
     }
 }
@@ -276,8 +285,8 @@ impl Drop for Stage {
         if self.is_complete {
             return;
         }
-        if self.kept.images == 0 {
-            // Nothing is lost.
+        if self.kept.images == 0 && self.settings.get("--png") == Some(&Value::Null) {
+            // Nothing is lost. A folder of pictures may have some already.
             fs::remove_dir_all(&self.folder).ok();
             return;
         }

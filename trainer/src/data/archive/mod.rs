@@ -270,7 +270,7 @@ fn expand(path: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
         let numbers = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
         let numbers = numbers.filter(|(first, last)| first <= last);
         let (first, last) = numbers.ok_or_else(|| refuse(format!("{{{first}..{last}}}")))?;
-        let n = (last - first + 1) as u128 * texts.len() as u128;
+        let n = (u128::from(last - first) + 1) * texts.len() as u128;
         if n > MAX_FILES as u128 {
             return Err(refuse(count(n.try_into().unwrap_or(usize::MAX), "file")));
         }

@@ -191,11 +191,12 @@ pub fn list(archives: &[PathBuf], config: &DataConfig) -> Result<Found, DataErro
 
 /// The arrays of images and of labels.
 fn arrays(npz: &mut Npz, path: &Path, split: Split) -> Result<(Array, Option<Array>), DataError> {
-    let known: &[(&str, &[&str])] = match split {
-        Split::Train => &TRAIN,
-        Split::Test => &TEST,
+    let known: Vec<(&str, &[&str])> = match split {
+        Split::Train => TRAIN.to_vec(),
+        // A whole file may be the part to test with, by its name.
+        Split::Test => TEST.iter().chain(&TRAIN).copied().collect(),
     };
-    for (name, names_of_labels) in known {
+    for (name, names_of_labels) in &known {
         let Some(images) = npz.array(name)? else {
             continue;
         };
