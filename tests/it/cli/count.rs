@@ -195,6 +195,10 @@ fn a_count_needs_a_file_that_grows() {
         ),
         ("--balanced --npz x.npz", "--count"),
         (
+            "--count 4 --npz x.npz --png x.npz.unfinished",
+            "is where --count keeps what is done",
+        ),
+        (
             "--count 4 --index 4 --npz x.npz",
             "--index: got 4, expected 0 to 3",
         ),

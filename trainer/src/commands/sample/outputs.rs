@@ -6,7 +6,7 @@ use super::pictures::Pictures;
 use super::stage::{self, Stage};
 use crate::data;
 use crate::error::{Failure, Result};
-use crate::files::FileError;
+use crate::files::{FileError, Identity};
 use crate::judge::Agreement;
 use crate::npz;
 use crate::outputs::Outputs;
@@ -61,6 +61,15 @@ impl Args {
                     "--png: this model makes latents of {} channels, which are no pictures without a decoder (--vae); --npz writes them \
                      as they are",
                     io.channels()
+                ));
+            }
+            if self
+                .stage()
+                .is_some_and(|stage| Identity::of(&stage) == Identity::of(folder))
+            {
+                return refuse(format!(
+                    "--png: {} is where --count keeps what is done; choose another folder",
+                    shown(folder)
                 ));
             }
             match self.stage().is_some_and(|stage| stage::is_begun(&stage)) {

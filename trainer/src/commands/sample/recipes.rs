@@ -113,7 +113,7 @@ pub fn expand(args: &[OsString]) -> Option<Vec<OsString>> {
     let words: Vec<&str> = flags.split(' ').collect();
     let flags = words.chunks(2).filter(|flag| match flag[0] {
         "--guidance" | "--guidance-channels" | "--path" | "--prediction" => true,
-        _ => !{ SAMPLERS.iter() }.any(|sampler| is_other(&sampler)),
+        _ => !{ SAMPLERS.iter() }.any(is_other),
     });
     let mut expanded = command.to_vec();
     expanded.extend(flags.flatten().map(OsString::from));

@@ -226,6 +226,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Removes what is kept, and the folder, unless it has files of others.
+    fn remove(&self) {
+        files::remove_partial(&self.folder);
+        for name in [RECORD, IMAGES, LOCK] {
+            fs::remove_file(self.folder.join(name)).ok();
+        }
+        fs::remove_dir(&self.folder).ok();
+    }
+
     /// Writes down what is done.
     fn save(&mut self) -> Result<()> {
         if let Some((_, out)) = &mut self.npz {
@@ -273,9 +282,9 @@ impl Stage {
         }
         self.is_complete = true;
         // Without the record nobody goes on with what is left.
-        fs::remove_file(self.folder.join(RECORD))
-            .and_then(|()| fs::remove_dir_all(&self.folder))
-            .map_err(FileError::of("remove", &self.folder))?;
+        let record = self.folder.join(RECORD);
+        fs::remove_file(&record).map_err(FileError::of("remove", &record))?;
+        self.remove();
         Ok(bytes)
     }
 }
@@ -287,15 +296,16 @@ impl Drop for Stage {
         }
         if self.kept.images == 0 && self.settings.get("--png") == Some(&Value::Null) {
             // Nothing is lost. A folder of pictures may have some already.
-            fs::remove_dir_all(&self.folder).ok();
+            self.remove();
             return;
         }
-        // If this fails, the record of some seconds ago is there.
-        self.save().ok();
-        tracing::info!(
-            "{} made; the same command goes on after them",
-            count(self.kept.images, "image")
-        );
+        // If this fails, the record of some seconds ago may be there.
+        if self.save().is_ok() {
+            tracing::info!(
+                "{} made; the same command goes on after them",
+                count(self.kept.images, "image")
+            );
+        }
     }
 }
 

@@ -183,6 +183,12 @@ impl Archives {
             let expected = "archives of one format, or the path of one of them";
             return Err(DataError::content(path, got, expected));
         }
+        // Reading a pipe would wait for a writer.
+        let mut files = train.iter().chain(&test);
+        if let Some(other) = files.find(|file| !file.is_file()) {
+            let got = "a pipe, a device or a folder";
+            return Err(DataError::content(other, got, "a regular file"));
+        }
         let mut archives = Self {
             root: root.to_owned(),
             format,
