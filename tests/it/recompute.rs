@@ -1,8 +1,9 @@
 //! Training with blocks that are computed again: less memory, the same bits.
 
+use super::unet::tiny;
 use sit_engine::backend::Device;
 use sit_engine::graph::Arena;
-use sit_engine::model::{AutoencoderNet, Condition, Dit, Model, Network, Unet};
+use sit_engine::model::{AutoencoderNet, Condition, Dit, Model, Network};
 use sit_engine::objective::{Distill, Pieces, Teacher};
 use sit_engine::train::{Trainer, Training};
 use sit_engine::transport::{Guidance, Transport};
@@ -38,23 +39,6 @@ const MODERN: Dit = Dit {
     n_classes: 4,
     ..TINY
 };
-
-fn unet() -> Unet {
-    Unet {
-        input_size: 8,
-        channels: 2,
-        width: 8,
-        multipliers: vec![1, 2],
-        blocks: 1,
-        attention: vec![4],
-        n_heads: 2,
-        groups: 4,
-        time_scale: 1000,
-        n_classes: 4,
-        learn_sigma: true,
-        span: false,
-    }
-}
 
 fn autoencoder() -> AutoencoderNet {
     AutoencoderNet {
@@ -94,7 +78,7 @@ fn student() -> Training {
 
 #[test]
 fn blocks_that_are_computed_again_change_no_bit_on_the_cpu() {
-    let mut all = vec![of(unet()), of(autoencoder()), student()];
+    let mut all = vec![of(tiny()), of(autoencoder()), student()];
     for condition in [
         Condition::AdaLnZero,
         Condition::CrossAttention,
@@ -134,7 +118,7 @@ fn blocks_that_are_computed_again_change_no_bit_on_the_cpu() {
 
 #[test]
 fn blocks_that_are_computed_again_change_no_bit_on_the_gpu() {
-    for training in [of(TINY), of(unet())] {
+    for training in [of(TINY), of(tiny())] {
         let (losses, weights, bytes) = train(training.clone(), gpu());
         let (again, same, less) = train(training.recompute(usize::MAX), gpu());
         assert!(again == losses && same == weights);

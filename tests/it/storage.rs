@@ -1,5 +1,6 @@
 //! Weights that are kept in 16 bits.
 
+use super::unet::tiny;
 use sit_engine::backend::Device;
 use sit_engine::model::{Blueprint, Dit, Model, Network, Storage, Unet};
 use sit_engine::sample::Sampling;
@@ -19,18 +20,8 @@ fn dit() -> Dit {
 
 fn unet() -> Unet {
     Unet {
-        input_size: 8,
-        channels: 2,
-        width: 8,
-        multipliers: vec![1, 2],
-        blocks: 1,
-        attention: vec![4],
-        n_heads: 2,
-        groups: 4,
-        time_scale: 1000,
         n_classes: 10,
-        learn_sigma: false,
-        span: false,
+        ..tiny()
     }
 }
 

@@ -12,7 +12,7 @@ use sit_tests::{distance, gpus};
 use std::fs;
 
 /// Every kind of block: two levels, attention with two heads, a label, and outputs for a variance.
-fn tiny() -> Unet {
+pub fn tiny() -> Unet {
     Unet {
         input_size: 8,
         channels: 2,
