@@ -3,6 +3,9 @@
 //! Loads the autoencoder that the other side has written, and checks that both halves compute what they do there. Then it encodes or decodes
 //! for each line of standard input, and answers with the time.
 
+mod peak;
+
+use peak::peak_mib;
 use serde_json::json;
 use sit_engine::autoencoder::{Autoencoder, recognize};
 use sit_engine::backend::Device;
@@ -64,17 +67,4 @@ fn difference(got: &[f32], want: &[f32]) -> f64 {
         .map(|(a, b)| f64::from((a - b).abs()))
         .fold(0.0, f64::max)
         / rms
-}
-
-fn peak_mib() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| {
-        peak.trim()
-            .trim_end_matches("kB")
-            .trim()
-            .parse::<f64>()
-            .ok()
-    });
-    Ok(kib.ok_or("no VmHWM in /proc/self/status")? / 1024.0)
 }

@@ -4,7 +4,9 @@
 //! for each line of standard input, and answers with the time. The two sides never work at the same time.
 
 mod conv;
+mod peak;
 
+use peak::peak_mib;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Deserialize;
 use serde_json::json;
@@ -170,17 +172,4 @@ fn write(path: &Path, tensors: &[Tensor]) -> Done<()> {
         .collect::<Done<Vec<_>>>()?;
     safetensors::serialize_to_file(views, None, path)?;
     Ok(())
-}
-
-fn peak_mib() -> Done<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| {
-        peak.trim()
-            .trim_end_matches("kB")
-            .trim()
-            .parse::<f64>()
-            .ok()
-    });
-    Ok(kib.ok_or("no VmHWM in /proc/self/status")? / 1024.0)
 }

@@ -208,17 +208,7 @@ pub fn run(args: &Args) -> Result<()> {
         ));
         for (phase, work) in [("training step", "train"), ("forward", "forward")] {
             let flop = 2.0 * number(&about, &format!("{work}_macs"))?;
-            let mut times = [Vec::new(), Vec::new()];
-            for round in 0..=args.rounds {
-                for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
-                    let ms = side.turn(work)?;
-                    // The first turn warms up.
-                    if round > 0 {
-                        times.push(ms);
-                    }
-                }
-            }
-            let [here, there] = times.map(median);
+            let [here, there] = in_turns([&mut ours, &mut theirs], work, args.rounds)?;
             let rate = |ms: f64| flop / ms / 1e6;
             lines.push(format!(
                 "    {phase:13}  here {here:7.1} ms {:5.1} GFLOP/s   peer {there:7.1} ms {:5.1} GFLOP/s   {:.2}x as fast",
@@ -243,6 +233,21 @@ pub fn run(args: &Args) -> Result<()> {
     );
     println!("{}", lines.join("\n"));
     Ok(())
+}
+
+/// The median times of a piece of work on both sides, in ms, which work in turns.
+fn in_turns(mut sides: [&mut Side; 2], work: &str, rounds: usize) -> Result<[f64; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..=rounds {
+        for (side, times) in sides.iter_mut().zip(&mut times) {
+            let ms = side.turn(work)?;
+            // The first turn warms up.
+            if round > 0 {
+                times.push(ms);
+            }
+        }
+    }
+    Ok(times.map(median))
 }
 
 /// The Python of a virtual environment with the pinned requirements of a peer, made again when these change.

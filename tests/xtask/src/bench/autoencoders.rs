@@ -1,6 +1,6 @@
 //! Encoding and decoding against diffusers, on files that diffusers has written.
 
-use super::{Args, Side, median, processor, text};
+use super::{Args, Side, in_turns, processor, text};
 use crate::{cargo, check, root, target};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -79,17 +79,7 @@ pub fn run(args: &Args, python: &Path, folder: &Path) -> Result<()> {
                 difference <= TOLERANCE,
                 "{name}: {work} differs by {difference:.1e} of the output's rms, expected at most {TOLERANCE:.0e}"
             );
-            let mut times = [Vec::new(), Vec::new()];
-            for round in 0..=args.rounds {
-                for (side, times) in [&mut ours, &mut theirs].into_iter().zip(&mut times) {
-                    let ms = side.turn(work)?;
-                    // The first turn warms up.
-                    if round > 0 {
-                        times.push(ms);
-                    }
-                }
-            }
-            let [here, there] = times.map(median);
+            let [here, there] = in_turns([&mut ours, &mut theirs], work, args.rounds)?;
             lines.push(format!(
                 "    {work}  here {here:7.1} ms   peer {there:7.1} ms   {:.2}x as fast (within {difference:.0e} of the output's rms)",
                 there / here
