@@ -11,8 +11,8 @@ pub mod recipes;
 mod reverse;
 mod settings;
 pub(super) mod solver;
-mod stage;
 pub(super) mod table;
+mod unfinished;
 
 pub use args::Args;
 
@@ -29,10 +29,10 @@ use sit_engine::model::{Blueprint, Model};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Sampler, Transport, nfe};
-use stage::Stage;
 use std::cell::RefCell;
 use std::iter;
 use std::time::Instant;
+use unfinished::Unfinished;
 
 /// Runs it.
 ///
@@ -167,18 +167,20 @@ fn sample(args: &Args) -> Result<()> {
         Some(vae) => Some(vae.decoder(&device, io)?),
         None => None,
     };
-    let stage = match args.stage() {
+    let unfinished = match args.unfinished() {
         None => None,
         Some(folder) => {
-            let unit = stage::unit(&sampler, batch);
+            let unit = unfinished::unit(&sampler, batch);
             let files = (&source.origin, &guides, vae.as_ref());
-            let settings = args.stage_settings(&settings, files, unit);
+            let settings = args.unfinished_settings(&settings, files, unit);
             let shape = shown_io.image;
             let layout = args.npz.as_ref().map(|_| npz::Layout { shape });
-            Some(Stage::open(folder, settings, layout, unit)?)
+            Some(Unfinished::open(folder, settings, layout, unit)?)
         }
     };
-    let left = wanted.images.after(stage.as_ref().map_or(0, Stage::done));
+    let left = wanted
+        .images
+        .after(unfinished.as_ref().map_or(0, Unfinished::done));
     let files = Files::create(
         args,
         &wanted,
@@ -188,7 +190,7 @@ fn sample(args: &Args) -> Result<()> {
         t.as_deref(),
         &settings,
         judge,
-        stage,
+        unfinished,
     )?;
     let started = Instant::now();
     let mut trip = examples.as_ref().map(Trip::new);

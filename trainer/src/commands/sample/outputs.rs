@@ -3,7 +3,7 @@
 use super::args::Args;
 use super::images::Wanted;
 use super::pictures::Pictures;
-use super::stage::{self, Stage};
+use super::unfinished::{self, Unfinished};
 use crate::data;
 use crate::error::{Failure, Result};
 use crate::files::{FileError, Identity};
@@ -64,15 +64,18 @@ impl Args {
                 ));
             }
             if self
-                .stage()
-                .is_some_and(|stage| Identity::of(&stage) == Identity::of(folder))
+                .unfinished()
+                .is_some_and(|unfinished| Identity::of(&unfinished) == Identity::of(folder))
             {
                 return refuse(format!(
                     "--png: {} is where --count keeps what is done; choose another folder",
                     shown(folder)
                 ));
             }
-            match self.stage().is_some_and(|stage| stage::is_begun(&stage)) {
+            match self
+                .unfinished()
+                .is_some_and(|unfinished| unfinished::is_begun(&unfinished))
+            {
                 // It holds the images that are made already.
                 true => outputs.reads_data("--png", folder),
                 false => outputs.fills("--png", folder)?,
@@ -135,7 +138,7 @@ pub struct Files {
     pictures: Option<Pictures>,
     judge: Option<Agreement>,
     /// Of `--count`, with the path of its archive.
-    stage: Option<(Stage, Option<PathBuf>)>,
+    unfinished: Option<(Unfinished, Option<PathBuf>)>,
 }
 
 impl Files {
@@ -151,7 +154,7 @@ impl Files {
         t: Option<&[f32]>,
         settings: &str,
         mut judge: Option<Agreement>,
-        stage: Option<Stage>,
+        unfinished: Option<Unfinished>,
     ) -> Result<Self> {
         let (images, shape) = (&wanted.images, io.image);
         let n = images.n();
@@ -165,18 +168,18 @@ impl Files {
                 Pending::create(path)?,
             )),
         };
-        let npz = args.npz.as_deref().filter(|_| stage.is_none());
+        let npz = args.npz.as_deref().filter(|_| unfinished.is_none());
         let trajectory = args.trajectory.as_deref();
         let pictures = args.png.as_deref();
         let mut pictures = pictures
             .map(|folder| Pictures::create(folder, io, names))
             .transpose()?;
-        if let Some(stage) = &stage {
+        if let Some(unfinished) = &unfinished {
             if let Some(pictures) = &mut pictures {
-                pictures.go_on(images, stage.done())?;
+                pictures.go_on(images, unfinished.done())?;
             }
             if let Some(judge) = &mut judge {
-                judge.go_on(stage.judged());
+                judge.go_on(unfinished.judged());
             }
         }
         Ok(Files {
@@ -199,7 +202,7 @@ impl Files {
                 .transpose()?,
             pictures,
             judge,
-            stage: stage.map(|stage| (stage, args.npz.clone())),
+            unfinished: unfinished.map(|unfinished| (unfinished, args.npz.clone())),
         })
     }
 
@@ -237,9 +240,9 @@ impl Files {
         if let Some(judge) = &mut self.judge {
             judge.look(state);
         }
-        if let Some((stage, _)) = &mut self.stage {
+        if let Some((unfinished, _)) = &mut self.unfinished {
             let judged = self.judge.as_ref().map(Agreement::counts);
-            stage.take(state.x, state.numbers.len(), judged.unwrap_or_default())?;
+            unfinished.take(state.x, state.numbers.len(), judged.unwrap_or_default())?;
         }
         Ok(())
     }
@@ -262,8 +265,8 @@ impl Files {
             text += &named(&path, npz.finish(images.all_labels())?);
         }
         let pictures = self.pictures.map(Pictures::finish).transpose()?;
-        if let Some((stage, npz)) = self.stage {
-            let bytes = stage.finish(npz.as_deref(), images.all_labels())?;
+        if let Some((unfinished, npz)) = self.unfinished {
+            let bytes = unfinished.finish(npz.as_deref(), images.all_labels())?;
             if let Some((path, bytes)) = npz.zip(bytes) {
                 text += &named(&path, bytes);
             }

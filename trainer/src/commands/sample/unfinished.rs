@@ -38,7 +38,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub type Settings = Map<String, Value>;
 
 /// The folder of unfinished work.
-pub struct Stage {
+pub struct Unfinished {
     folder: PathBuf,
     settings: Settings,
     /// The archive of `--npz`, and the images that are made.
@@ -69,7 +69,7 @@ struct Record {
 
 impl Args {
     /// The folder of unfinished work, of `--count` with files that grow.
-    pub fn stage(&self) -> Option<PathBuf> {
+    pub fn unfinished(&self) -> Option<PathBuf> {
         self.many()?;
         // What goes to a device or a pipe does not stay.
         let npz = self.npz.as_ref().filter(|npz| !files::is_special(npz));
@@ -82,7 +82,7 @@ impl Args {
     }
 
     /// All that the images of `--count` depend on: `sampling` has the settings of sampling, as JSON.
-    pub fn stage_settings(
+    pub fn unfinished_settings(
         &self,
         sampling: &str,
         (origin, guides, vae): (&Origin, &Guides<Opened>, Option<&Vae>),
@@ -140,7 +140,7 @@ pub fn is_begun(folder: &Path) -> bool {
     folder.join(RECORD).is_file()
 }
 
-impl Stage {
+impl Unfinished {
     /// Makes the folder, or finds in it what an earlier call with the same settings has done. Work goes on after multiples of `unit` images.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl Stage {
             let file = images(&folder, done.images * layout.image_bytes())?;
             Ok::<_, Failure>((layout, BufWriter::new(file)))
         };
-        let mut stage = Stage {
+        let mut unfinished = Unfinished {
             npz: npz.map(open).transpose()?,
             folder,
             settings,
@@ -184,14 +184,14 @@ impl Stage {
             _lock: lock,
         };
         match done.images {
-            0 => stage.save()?,
+            0 => unfinished.save()?,
             n => tracing::info!(
                 "{}: an earlier call has made {}; this one goes on after them",
-                shown(&stage.folder),
+                shown(&unfinished.folder),
                 count(n, "image")
             ),
         }
-        Ok(stage)
+        Ok(unfinished)
     }
 
     /// Images that are made already.
@@ -289,7 +289,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Unfinished {
     fn drop(&mut self) {
         if self.is_complete {
             return;
