@@ -37,7 +37,7 @@ mod weights;
 
 pub use crate::model::AutoencoderKl;
 pub use loaded::Autoencoder;
-pub use programs::{Decoder, Encoder, Posterior};
+pub use programs::{Decoder, Encoder, Fit, Posterior};
 pub use recognize::{halves, recognize};
 pub use tiles::Tiles;
 pub use tiny::TinyAutoencoder;
@@ -119,6 +119,16 @@ impl AutoencoderConfig {
             AutoencoderConfig::Kl(kl) => kl.validate(),
             AutoencoderConfig::Tiny(tiny) => tiny.validate(),
         }
+    }
+
+    /// How images of a size `[H, W]` go through a half that may take `budget` bytes beside its weights: at most `most` of them at a time, as
+    /// many as fit, or one in the largest tiles that fit.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a size that the latents do not divide, or no image at a time; [`Error::Limit`] when a tile of 8 pixels of the
+    /// latent exceeds the budget.
+    pub fn fit(&self, half: Half, size: [usize; 2], most: usize, budget: u64) -> Result<Fit> {
+        programs::fit(self, half, size, most, budget)
     }
 
     /// x `[B, C, H, W]` in [-1, 1] -> the mean and the logarithm of the variance of the latents, `[B, Z, H / f, W / f]`; a

@@ -46,7 +46,7 @@ pub use header::header_of;
 pub use index::{Dtype, Entry, Format, shown};
 pub use names::Names;
 pub use precision::Precision;
-pub use recipe::{Averaged, Data, Recipe};
+pub use recipe::{Averaged, Data, Latents, Recipe};
 pub(crate) use write::write_moments;
 pub use write::{Writer, write_values};
 

@@ -96,6 +96,7 @@ fn written(scale: f64, precision: Precision) -> (Model, Recipe, sit_engine::Resu
             ..Transport::default()
         },
         data: Some(Data {
+            latents: None,
             name: "sines".into(),
             max_level: 16,
         }),

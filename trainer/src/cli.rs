@@ -101,6 +101,7 @@ fn command() -> clap::Command {
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
+    let args = convert::renamed(args);
     let args = match sample::recipes::expand(&args) {
         None => args,
         Some(args) => {

@@ -1,6 +1,6 @@
 //! `sit data encode`: images to latents, in the shards that `data.kind = "latents"` reads.
 
-use crate::data::{About, DataConfig, Dataset, LATENTS, Latents, ShardAbout, VERSION};
+use crate::data::{About, DataConfig, DataError, Dataset, LATENTS, Latents, ShardAbout, VERSION};
 use crate::error::{Failure, Result};
 use crate::files::{self, FileError, write_atomically};
 use crate::progress::Progress;
@@ -62,7 +62,6 @@ pub fn encode(
     out: &Path,
     options: Options,
 ) -> Result<Summary> {
-    let [_, height, width] = data.shape();
     let mut encoder = vae.encoder(device, data.shape())?;
     let [scale, shift] = vae.scaling();
     let about = About {
@@ -100,14 +99,7 @@ pub fn encode(
                 files::checksum(&path)?
             }
             false => {
-                let bytes = shard(
-                    data,
-                    &about,
-                    images.clone(),
-                    &mut encoder,
-                    [height, width],
-                    &mut bar,
-                )?;
+                let bytes = shard(data, &about, images.clone(), &mut encoder, &mut bar)?;
                 write_atomically(&path, |out| out.write_all(&bytes))?;
                 crc32c::crc32c(&bytes)
             }
@@ -162,13 +154,31 @@ fn write_about(path: &Path, about: &About) -> Result<()> {
     })?)
 }
 
+/// The pixels of some images, each followed by the mirrored one if these are encoded, too.
+fn pictures(data: &dyn Dataset, about: &About, some: &[usize]) -> Result<Vec<f32>> {
+    let [channels, height, width] = about.image;
+    let len = channels * height * width;
+    let n_flips = about.n_flips();
+    let mut pictures = vec![0.0; some.len() * n_flips * len];
+    let each = pictures.par_chunks_exact_mut(n_flips * len);
+    let read = each.zip(some).try_for_each(|(pictures, &index)| {
+        let (image, mirrored) = pictures.split_at_mut(len);
+        data.read(index, image)?;
+        if about.flips {
+            mirrored.copy_from_slice(image);
+            mirrored.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+        }
+        Ok(())
+    });
+    read.map(|()| pictures).map_err(|e: DataError| e.into())
+}
+
 /// The bytes of a shard.
 fn shard(
     data: &dyn Dataset,
     about: &About,
     images: Range<usize>,
     encoder: &mut Encoder,
-    size: [usize; 2],
     bar: &mut Progress,
 ) -> Result<Vec<u8>> {
     let len: usize = about.image.iter().product();
@@ -176,27 +186,21 @@ fn shard(
     let mut moments = Vec::new();
     let all: Vec<usize> = images.clone().collect();
     let batch = (BATCH_BYTES / (4 * len)).clamp(1, BATCH);
+    let mut ahead = all.chunks(batch);
+    let mut next = ahead.next().map(|some| pictures(data, about, some));
     for some in all.chunks(batch) {
         if signals::interrupted() {
             tracing::info!("stopped; the same command goes on after the shards that are whole");
             return Err(Failure::Interrupted);
         }
-        let read = |&index: &usize| {
-            let mut image = vec![0.0; len];
-            data.read(index, &mut image).map(|()| image)
-        };
-        let read: std::result::Result<Vec<_>, _> = some.par_iter().map(read).collect();
-        let mut pictures = Vec::with_capacity(some.len() * about.n_flips() * len);
-        for mut image in read? {
-            pictures.extend_from_slice(&image);
-            if about.flips {
-                image.chunks_exact_mut(size[1]).for_each(<[f32]>::reverse);
-                pictures.extend_from_slice(&image);
-            }
-        }
-        let posterior = encoder
-            .encode(&pictures)
-            .map_err(|e| Failure::from(e).context("--vae"))?;
+        let images = next.take().transpose()?.unwrap_or_default();
+        // The next images are read while these are encoded.
+        let (posterior, read) = rayon::join(
+            || encoder.encode(&images),
+            || ahead.next().map(|some| pictures(data, about, some)),
+        );
+        next = read;
+        let posterior = posterior.map_err(|e| Failure::from(e).context("--vae"))?;
         let of_image = about.n_flips() * z;
         for (i, index) in some.iter().enumerate() {
             for at in (i * of_image..(i + 1) * of_image).step_by(z) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::ErrorKind;
 
 /// Why a command did not finish.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Failure {
     /// Bad usage or input, or a machine that cannot do what was asked; exit code 2.
     Input(String),

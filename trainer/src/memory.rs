@@ -2,7 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::data::Loader;
-use crate::error::{Failure, Result, in_flags};
+use crate::error::{Failure, Result};
 use crate::host;
 use crate::preview;
 use sit_engine::Error;
@@ -16,7 +16,7 @@ use std::fmt;
 pub struct Forecast {
     what: String,
     /// Bytes on the device by part, or why the device cannot run it.
-    device: std::result::Result<Vec<Part>, Error>,
+    device: Result<Vec<Part>>,
     /// Bytes beside it, in the memory of the process, by part.
     host: Vec<Part>,
     /// Whether the device uses the memory of the process.
@@ -54,12 +54,15 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         }
         _ => Ok(0),
     };
-    let previews = blueprint.and_then(|blueprint| preview::forecast(config, &blueprint));
+    let previews = blueprint
+        .map_err(Failure::from)
+        .and_then(|blueprint| preview::forecast(config, &blueprint));
     let (on_device, on_host) = match &previews {
         Ok(bytes) => *bytes,
         Err(_) => (0, 0),
     };
-    let parts = training.forecast(most).and_then(|mut parts| {
+    let parts = training.forecast(most).map_err(Failure::from);
+    let parts = parts.and_then(|mut parts| {
         previews?;
         if on_device > 0 {
             parts.push(("previews", on_device));
@@ -122,7 +125,7 @@ pub fn sampling(sampling: &Sampling<Blueprint>, device: &Device) -> Forecast {
     };
     Forecast {
         what: format!("sampling at batch {}{with_guidance}", sampling.batch_size()),
-        device: sampling.forecast(),
+        device: sampling.forecast().map_err(Failure::from),
         host: vec![("packed weights", packed(sampling.model(), device))],
         is_cpu: matches!(device, Device::Cpu),
         free: host::free_memory(),
@@ -137,7 +140,7 @@ pub fn parts(
 ) -> Forecast {
     Forecast {
         what,
-        device: parts,
+        device: parts.map_err(Failure::from),
         host: Vec::new(),
         is_cpu: matches!(device, Device::Cpu),
         free: host::free_memory(),
@@ -150,6 +153,15 @@ fn total(parts: &[Part]) -> u64 {
 }
 
 impl Forecast {
+    /// Adds memory on the device.
+    #[must_use]
+    pub fn with_device(mut self, part: &'static str, bytes: u64) -> Self {
+        if let Ok(parts) = &mut self.device {
+            parts.push((part, bytes));
+        }
+        self
+    }
+
     /// Adds memory that the process uses on any device.
     #[must_use]
     pub fn with_host(mut self, part: &'static str, bytes: u64) -> Self {
@@ -198,7 +210,7 @@ impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let device = match &self.device {
             Ok(parts) => parts,
-            Err(e) => return writeln!(f, "  {}: does not fit: {}", self.what, in_flags(e)),
+            Err(e) => return writeln!(f, "  {}: does not fit: {e}", self.what),
         };
         writeln!(f, "  {}", self.what)?;
         let beside = if self.is_cpu {

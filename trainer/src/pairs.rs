@@ -9,6 +9,7 @@ use crate::signals;
 use crate::straightness::Straightness;
 use crate::trajectory::write_states;
 use crate::weights;
+use sit_engine::checkpoint::Latents;
 use sit_engine::model::{Model, NetworkIo};
 use sit_engine::rng::permutation;
 use sit_engine::sample::initial_noise;
@@ -24,6 +25,7 @@ const FILE: &str = "pairs.safetensors";
 pub struct Pairs {
     io: NetworkIo,
     max_level: u8,
+    latents: Option<Latents>,
     class_names: Vec<String>,
     seed: u64,
     /// `[N, C, H, W]`.
@@ -36,6 +38,7 @@ impl Pairs {
         Pairs {
             io: config.model.io(),
             max_level: data.max_level(),
+            latents: data.latents(),
             class_names: data.class_names().to_vec(),
             seed: config.train.seed,
             x1: Vec::new(),
@@ -160,6 +163,10 @@ impl Dataset for Pairs {
 
     fn max_level(&self) -> u8 {
         self.max_level
+    }
+
+    fn latents(&self) -> Option<Latents> {
+        self.latents.clone()
     }
 
     fn n_classes(&self) -> usize {

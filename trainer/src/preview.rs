@@ -7,8 +7,10 @@ use crate::data::{self, BaseData, Dataset, classes};
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Grid, Sheet};
+use crate::vae::{self, Vae};
 use pairs::Pairs;
 use sit_engine::analytic::Toy;
+use sit_engine::checkpoint::Latents;
 use sit_engine::model::{Blueprint, Network as _, Output};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
@@ -55,6 +57,8 @@ pub struct Samples {
     place: Grid,
     toy: Option<Toy>,
     base: Option<BaseData>,
+    /// Of a model of latents.
+    decoder: Option<vae::Pictures>,
 }
 
 /// How previews are sampled from `model`, in batches no larger than those of training; `None` if there are none.
@@ -87,13 +91,20 @@ fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Samplin
     })
 }
 
+/// The autoencoder of the previews of a model of latents.
+fn open_vae(config: &RunConfig) -> Result<Option<Vae>> {
+    let path = config.log.preview.vae.as_deref();
+    let vae = path.map(|path| Vae::open("log.preview.vae", path, vae::PREVIEW_BYTES));
+    vae.transpose()
+}
+
 /// Bytes that previews take beside training: on the device, and in the memory of the process.
 ///
 /// # Errors
 /// A sampler that is refused.
-pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result<(u64, u64)> {
+pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> Result<(u64, u64)> {
     if Pairs::are_asked(config) {
-        return Pairs::forecast(config, blueprint);
+        return Ok(Pairs::forecast(config, blueprint)?);
     }
     let Some(sampling) = sampling(config, blueprint.clone()) else {
         return Ok((0, 0));
@@ -104,7 +115,11 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> sit_engine::Result
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
     let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();
     let (labels, place) = arrange(config.model.io().n_classes, config.log.preview.count);
-    let grid = Sheet::forecast(labels.len(), config.model.io().image, place);
+    let (io, vae) = (config.model.io(), open_vae(config)?);
+    let decoded = vae.as_ref().map_or(Ok(0), |vae| vae.decoder_bytes(io))?;
+    let shown = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
+    let grid = Sheet::forecast(labels.len(), shown.image, place);
+    let program = program.saturating_add(decoded);
     let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
     Ok((program, on_host))
 }
@@ -123,7 +138,7 @@ impl Previews {
         if Pairs::are_asked(config) {
             return Ok(Some(Previews::Pairs(Pairs::new(config, trainer, images)?)));
         }
-        let samples = Samples::new(config, trainer, base)?;
+        let samples = Samples::new(config, trainer, base, images.latents().as_ref())?;
         Ok(samples.map(|samples| Previews::Samples(Box::new(samples))))
     }
 
@@ -149,11 +164,24 @@ impl Previews {
 }
 
 impl Samples {
-    fn new(config: &RunConfig, trainer: &Trainer, base: Option<BaseData>) -> Result<Option<Self>> {
+    fn new(
+        config: &RunConfig,
+        trainer: &Trainer,
+        base: Option<BaseData>,
+        latents: Option<&Latents>,
+    ) -> Result<Option<Self>> {
         let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
-        let io = config.model.io();
+        let decoder = match open_vae(config)? {
+            None => None,
+            Some(mut vae) => {
+                vae.adopt(latents)?;
+                Some(vae.decoder(trainer.device(), config.model.io())?)
+            }
+        };
+        let shown = decoder.as_ref().map(vae::Pictures::io);
+        let io = shown.unwrap_or_else(|| config.model.io());
         let toy = config.data.path.as_deref().map(data::toy);
         let toy = toy.transpose()?.flatten();
         if let Some(what) = png::shows(io.image, toy) {
@@ -185,12 +213,14 @@ impl Samples {
             place,
             toy,
             base,
+            decoder,
         }))
     }
 
     fn sheet(&mut self) -> Result<Sheet> {
         let (io, batch) = (*self.session.io(), self.session.batch());
-        let mut sheet = Sheet::new(self.labels.len(), io.image, self.place, self.toy);
+        let shown = self.decoder.as_ref().map_or(io, vae::Pictures::io);
+        let mut sheet = Sheet::new(self.labels.len(), shown.image, self.place, self.toy);
         let mut states = vec![0.0; batch * io.image_len()];
         for (i, labels) in self.labels.chunks(batch).enumerate() {
             let first = i * batch;
@@ -209,7 +239,11 @@ impl Samples {
                 self.session.step()?;
             }
             let x = self.session.read()?;
-            sheet.put(first, &x[..labels.len() * io.image_len()], labels);
+            let x = &x[..labels.len() * io.image_len()];
+            match &mut self.decoder {
+                None => sheet.put(first, x, labels),
+                Some(decoder) => sheet.put(first, &decoder.of(x)?, labels),
+            }
         }
         Ok(sheet)
     }

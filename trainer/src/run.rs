@@ -18,7 +18,7 @@ use crate::weights::{self, open};
 use folder::{step_name, step_of};
 use save::weight_files;
 use serde::{Deserialize, Serialize};
-use sit_engine::checkpoint::{Data, Recipe};
+use sit_engine::checkpoint::{Data, Latents, Recipe};
 use sit_engine::text::shown;
 use sit_engine::train::{Report, Trainer};
 use sit_engine::transport;
@@ -66,6 +66,9 @@ pub struct State {
     pub device: String,
     /// How data was scaled: `x = 2 · level / max_level - 1`.
     pub max_level: u8,
+    /// How the latents were made that it is trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latents: Option<Latents>,
     /// Number of training images; 0 if unknown, in runs made before this key.
     #[serde(default)]
     pub n_images: u64,
@@ -94,6 +97,7 @@ impl State {
             data: Some(Data {
                 name: self.config.data.title(),
                 max_level: self.max_level,
+                latents: self.latents.clone(),
             }),
             classes: self.config.data.classes.clone(),
             class_dropout: (self.config.model.io().n_classes > 0).then_some(

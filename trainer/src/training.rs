@@ -16,6 +16,7 @@ use crate::reconstruct::LatentScale;
 use crate::run::{self, Checkpoint, RunFolder, State, Window};
 use crate::signals;
 use crate::teacher::Teacher;
+use crate::vae;
 use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
@@ -83,6 +84,7 @@ impl Job {
             window: Window::default(),
             device: device.to_string(),
             max_level: dataset.max_level(),
+            latents: dataset.latents(),
             n_images: dataset.len() as u64,
             n_base: base.as_ref().map_or(0, BaseData::n_images),
             objective: Vec::new(),
@@ -94,6 +96,16 @@ impl Job {
                 return Err(Failure::Input(format!(
                     "{path}: was trained on images of levels 0 to {}, these have 0 to {}",
                     saved.max_level, state.max_level
+                )));
+            }
+            // Runs made before latents were recorded have none.
+            if let (Some(old), new) = (&saved.latents, &state.latents)
+                && Some(old) != new.as_ref()
+            {
+                return Err(Failure::Input(format!(
+                    "{path}: was trained on {}, these are {}",
+                    vae::said(Some(old)),
+                    vae::said(new.as_ref())
                 )));
             }
             if saved.device != state.device {
@@ -121,6 +133,7 @@ impl Job {
             state = State {
                 program: state.program,
                 device: state.device,
+                latents: state.latents,
                 n_images: state.n_images,
                 n_base: state.n_base,
                 config: state.config,

@@ -2,14 +2,15 @@
 
 use crate::config::WeightSet;
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
 use serde::Deserialize;
 use sit_engine::autoencoder::{
-    Autoencoder, AutoencoderConfig, AutoencoderKl, Decoder, Encoder, Half, Tiles, recognize,
+    self, Autoencoder, AutoencoderConfig, AutoencoderKl, Decoder, Encoder, Fit, Half, recognize,
 };
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::Recipe;
+use sit_engine::checkpoint::{Latents, Recipe};
 use sit_engine::model::{AutoencoderNet, ModelConfig, NetworkIo};
 use sit_engine::text::{count, shown};
 use std::path::{Path, PathBuf};
@@ -31,13 +32,23 @@ pub struct VaeArgs {
     pub vae_memory: u32,
 }
 
+/// Pixels that go through an autoencoder at a time, about: small images in batches, large ones one by one.
+const PIXELS: usize = 1 << 16;
+
 /// An open autoencoder.
 pub struct Vae {
+    /// The flag or the key that names it.
+    flag: &'static str,
     path: PathBuf,
     config: AutoencoderConfig,
+    /// Scale and shift of its latents, as a model sees them.
+    scaling: [f64; 2],
     weights: WeightFile,
     budget: u64,
 }
+
+/// Memory that the autoencoder of previews may take beside its weights.
+pub const PREVIEW_BYTES: u64 = 1 << 30;
 
 /// What diffusers' `config.json` says that the tensors do not.
 #[derive(Deserialize)]
@@ -57,56 +68,86 @@ impl VaeArgs {
             return Ok(None);
         };
         let budget = u64::from(self.vae_memory) << 20;
-        Vae::open(path, budget).map(Some)
+        Vae::open("--vae", path, budget).map(Some)
     }
 }
 
 impl Vae {
-    /// Opens an autoencoder that may take `budget` bytes beside its weights.
+    /// Opens an autoencoder that may take `budget` bytes beside its weights; `flag` names it in messages.
     ///
     /// # Errors
     /// [`Failure::Input`] for a file that cannot be read or has no autoencoder.
-    pub fn open(path: &Path, budget: u64) -> Result<Self> {
-        let file = match path.is_dir() {
+    pub fn open(flag: &'static str, path: &Path, budget: u64) -> Result<Self> {
+        Self::found(flag, path, budget).map_err(|e| e.context(flag))
+    }
+
+    fn found(flag: &'static str, path: &Path, budget: u64) -> Result<Self> {
+        let path = match path.is_dir() {
             true if run::is_run(path) => of_run(path)?,
             true => weights::of_diffusers(path, "vae").ok_or_else(|| {
                 let file = weights::DIFFUSERS;
                 Failure::Input(format!(
-                    "--vae: {}: has no {file} or .bin, nor has its folder vae, and no checkpoint of a run",
+                    "{}: has no {file} or .bin, nor has its folder vae, and no checkpoint of a run",
                     shown(path)
                 ))
             })?,
             false => path.to_owned(),
         };
-        let weights = weights::open(&file).map_err(|e| e.context("--vae"))?;
-        let of_vae = |e| Failure::from(e).context("--vae");
-        let config = match weights.recipe().map_err(of_vae)? {
-            Some(recipe) => recorded(&file, &recipe)
-                .map_err(|e| e.context("--vae"))?
-                .into(),
-            None => recognized(&file, &weights)?,
+        let weights = weights::open(&path)?;
+        let config = match weights.recipe()? {
+            Some(recipe) => recorded(&path, &recipe)?.into(),
+            None => recognized(flag, &path, &weights)?,
         };
-        config.validate().map_err(of_vae)?;
+        config.validate()?;
         Ok(Vae {
-            path: file,
+            flag,
+            path,
+            scaling: config.scaling(),
             config,
             weights,
             budget,
         })
     }
 
+    /// A failure of the engine, with the name of the autoencoder.
+    fn failure(&self, e: sit_engine::Error) -> Failure {
+        Failure::from(e).context(self.flag)
+    }
+
+    /// Takes over the scale and shift of the latents that a model was trained on, and warns where another autoencoder has made them.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more.
+    pub fn adopt(&mut self, latents: Option<&Latents>) -> Result<()> {
+        let Some(latents) = latents else {
+            return Ok(());
+        };
+        let (flag, path) = (self.flag, shown(&self.path));
+        let made = [latents.scale, latents.shift];
+        if made != self.scaling {
+            let [scale, shift] = self.scaling;
+            tracing::warn!(
+                "{flag}: {path}: has scale {scale} and shift {shift}; the model was trained on {}, whose numbers are taken",
+                said(Some(latents))
+            );
+            self.scaling = made;
+        }
+        // The halves of TAESD are files of their own.
+        let is_whole = autoencoder::halves(&self.weights, &self.config).len() == 2;
+        if is_whole && format!("{:08x}", files::checksum(&self.path)?) != latents.weights {
+            tracing::warn!(
+                "{flag}: {path}: is not the file {} ({}) that made the latents which the model was trained on; the pictures are right if its \
+                 weights are the same",
+                shown(&latents.autoencoder),
+                latents.weights
+            );
+        }
+        Ok(())
+    }
+
     /// The file of weights.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Bytes of the decoder's weights, in f32.
-    pub fn decoder_bytes(&self) -> u64 {
-        let params = self.config.params(Half::Decoder).unwrap_or_default();
-        params
-            .iter()
-            .map(|spec| 4 * spec.shape.numel() as u64)
-            .sum()
     }
 
     /// The pictures of a model whose images are latents.
@@ -118,7 +159,8 @@ impl Vae {
         let expected = self.config.latent_channels();
         if z != expected {
             return Err(Failure::Input(format!(
-                "--vae: {}: its latents have {}, those of the model have {z}",
+                "{}: {}: its latents have {}, those of the model have {z}",
+                self.flag,
                 shown(&self.path),
                 count(expected, "channel")
             )));
@@ -136,7 +178,8 @@ impl Vae {
         let (expected, f) = (self.config.channels(), self.config.factor());
         if channels != expected || height % f != 0 || width % f != 0 {
             return Err(Failure::Input(format!(
-                "--vae: {}: expected images of {} whose sides are multiples of {f}, got {channels} x {height} x {width}",
+                "{}: {}: expected images of {} whose sides are multiples of {f}, got {channels} x {height} x {width}",
+                self.flag,
                 shown(&self.path),
                 count(expected, "channel")
             )));
@@ -146,12 +189,50 @@ impl Vae {
 
     /// Scale and shift of the latents, as a model sees them.
     pub fn scaling(&self) -> [f64; 2] {
-        self.config.scaling()
+        self.scaling
     }
 
     /// Whether images have variances.
     pub fn has_variances(&self) -> bool {
         matches!(self.config, AutoencoderConfig::Kl(_))
+    }
+
+    /// How images `[H, W]` go through a half, within the budget.
+    fn fit(&self, half: Half, size: [usize; 2]) -> Result<Fit> {
+        let most = (PIXELS / (size[0] * size[1])).clamp(1, 64);
+        let fit = self.config.fit(half, size, most, self.budget);
+        fit.map_err(|e| self.failure(e))
+    }
+
+    /// Bytes that the decoder takes on a device for the latents of a model, weights included.
+    ///
+    /// # Errors
+    /// As of [`Self::decoder`], but for those of a device.
+    pub fn decoder_bytes(&self, io: NetworkIo) -> Result<u64> {
+        let [_, height, width] = self.pictures(io)?.image;
+        let fit = self.fit(Half::Decoder, [height, width])?;
+        Ok(fit.weights.saturating_add(fit.program))
+    }
+
+    /// The weights on a device, and how images go through them.
+    fn load(
+        &mut self,
+        device: &Device,
+        half: Half,
+        size: [usize; 2],
+    ) -> Result<(Autoencoder, Fit)> {
+        let fit = self.fit(half, size)?;
+        let config = self.config.clone();
+        let loaded = Autoencoder::load_half(device, config, half, &mut self.weights);
+        if let Some(tiles) = &fit.tiles {
+            tracing::info!(
+                "{}: tiles of {} pixels of the latent, to stay within {} MiB",
+                self.flag,
+                tiles.side,
+                self.budget >> 20
+            );
+        }
+        Ok((loaded.map_err(|e| self.failure(e))?, fit))
     }
 
     /// Loads the encoder for images `[C, H, W]`.
@@ -161,31 +242,9 @@ impl Vae {
     pub fn encoder(&mut self, device: &Device, image: [usize; 3]) -> Result<Encoder> {
         self.latent(image)?;
         let size = [image[1], image[2]];
-        let (loaded, tiles) = self.load(device, Half::Encoder, size)?;
-        let encoder = loaded.encoder(size, 1, tiles);
-        encoder.map_err(|e| Failure::from(e).context("--vae"))
-    }
-
-    /// The weights on a device, and the tiles within the budget.
-    fn load(
-        &mut self,
-        device: &Device,
-        half: Half,
-        size: [usize; 2],
-    ) -> Result<(Autoencoder, Option<Tiles>)> {
-        let of_vae = |e| Failure::from(e).context("--vae");
-        let config = self.config.clone();
-        let loaded = Autoencoder::load_half(device, config, half, &mut self.weights);
-        let loaded = loaded.map_err(of_vae)?;
-        let tiles = loaded.tiles_within(half, size, self.budget);
-        let tiles = tiles.map_err(of_vae)?;
-        if let Some(tiles) = &tiles {
-            tracing::info!(
-                "--vae: tiles of {} pixels of the latent, to stay within --vae-memory",
-                tiles.side
-            );
-        }
-        Ok((loaded, tiles))
+        let (loaded, fit) = self.load(device, Half::Encoder, size)?;
+        let encoder = loaded.encoder(size, fit.batch, fit.tiles);
+        encoder.map_err(|e| self.failure(e))
     }
 
     /// Loads the decoder for the latents of a model.
@@ -193,16 +252,32 @@ impl Vae {
     /// # Errors
     /// Tensors that are missing or do not fit, a budget that is too small, or a device that fails.
     pub fn decoder(&mut self, device: &Device, io: NetworkIo) -> Result<Pictures> {
-        let [_, height, width] = self.pictures(io)?.image;
-        let size = [height, width];
-        let (loaded, tiles) = self.load(device, Half::Decoder, size)?;
-        let decoder = loaded.decoder(size, 1, tiles);
+        let pictures = self.pictures(io)?;
+        let size = [pictures.image[1], pictures.image[2]];
+        let (loaded, fit) = self.load(device, Half::Decoder, size)?;
+        let decoder = loaded.decoder(size, fit.batch, fit.tiles);
         Ok(Pictures {
-            decoder: decoder.map_err(|e| Failure::from(e).context("--vae"))?,
-            scaling: self.config.scaling(),
+            flag: self.flag,
+            decoder: decoder.map_err(|e| self.failure(e))?,
+            io: pictures,
+            scaling: self.scaling,
             latents: Vec::new(),
         })
     }
+}
+
+/// Latents in messages.
+pub fn said(latents: Option<&Latents>) -> String {
+    let Some(latents) = latents else {
+        return "images".to_owned();
+    };
+    format!(
+        "latents of {} ({}) with scale {} and shift {}",
+        shown(&latents.autoencoder),
+        latents.weights,
+        latents.scale,
+        latents.shift
+    )
 }
 
 /// The configuration of an autoencoder as diffusers' `AutoencoderKL` has it; `from` is where its recipe is from.
@@ -234,12 +309,11 @@ pub fn about(from: &Path, net: &AutoencoderNet, recipe: &Recipe) -> Result<Strin
 
 /// The moving average of a run that trains an autoencoder.
 fn of_run(path: &Path) -> Result<PathBuf> {
-    let of_vae = |e: Failure| e.context("--vae");
-    let checkpoint = Checkpoint::open(path).map_err(of_vae)?;
+    let checkpoint = Checkpoint::open(path)?;
     let config = &checkpoint.state.config;
     match config.trains_autoencoder() {
-        true => checkpoint.weights(WeightSet::Ema).map_err(of_vae),
-        false => Err(of_vae(other_model(path, &config.model))),
+        true => checkpoint.weights(WeightSet::Ema),
+        false => Err(other_model(path, &config.model)),
     }
 }
 
@@ -263,8 +337,8 @@ fn recorded(file: &Path, recipe: &Recipe) -> Result<AutoencoderKl> {
 }
 
 /// The autoencoder of another file, and what is beside it.
-fn recognized(file: &Path, weights: &WeightFile) -> Result<AutoencoderConfig> {
-    let mut config = recognize(weights).map_err(|e| Failure::from(e).context("--vae"))?;
+fn recognized(flag: &str, file: &Path, weights: &WeightFile) -> Result<AutoencoderConfig> {
+    let mut config = recognize(weights)?;
     if let (AutoencoderConfig::Kl(kl), Some(found)) = (&mut config, beside(file)?) {
         kl.groups = found.norm_num_groups.unwrap_or(kl.groups);
         // diffusers' defaults.
@@ -272,7 +346,7 @@ fn recognized(file: &Path, weights: &WeightFile) -> Result<AutoencoderConfig> {
         kl.shift = found.shift_factor.unwrap_or(0.0);
     } else if let AutoencoderConfig::Kl(kl) = &config {
         tracing::info!(
-            "--vae: no config.json beside {}: scale {} and shift {} of the latents are assumed",
+            "{flag}: no config.json beside {}: scale {} and shift {} of the latents are assumed",
             shown(file),
             kl.scale,
             kl.shift
@@ -283,22 +357,23 @@ fn recognized(file: &Path, weights: &WeightFile) -> Result<AutoencoderConfig> {
 
 /// The configuration beside a file of weights, if there is one.
 fn beside(file: &Path) -> Result<Option<Config>> {
-    let found = weights::beside(file).map_err(|e| e.context("--vae"))?;
-    let Some((path, text)) = found else {
+    let Some((path, text)) = weights::beside(file)? else {
         return Ok(None);
     };
     let config = serde_json::from_str(&text);
     config.map(Some).map_err(|e| {
         let path = shown(path);
-        Failure::Input(format!(
-            "--vae: {path}: is no configuration of diffusers: {e}"
-        ))
+        Failure::Input(format!("{path}: is no configuration of diffusers: {e}"))
     })
 }
 
 /// Turns a model's latents into pictures.
+#[derive(Debug)]
 pub struct Pictures {
+    flag: &'static str,
     decoder: Decoder,
+    /// Shapes of the pictures.
+    io: NetworkIo,
     /// Scale and shift of the latents.
     scaling: [f64; 2],
     latents: Vec<f32>,
@@ -317,6 +392,11 @@ impl Pictures {
             .map(|x| (f64::from(*x) / scale + shift) as f32);
         self.latents.extend(unscaled);
         let pictures = self.decoder.decode(&self.latents);
-        pictures.map_err(|e| Failure::from(e).context("--vae"))
+        pictures.map_err(|e| Failure::from(e).context(self.flag))
+    }
+
+    /// Shapes of the pictures.
+    pub fn io(&self) -> NetworkIo {
+        self.io
     }
 }

@@ -1,6 +1,6 @@
 //! An autoencoder with its weights on a device.
 
-use super::programs::{self, Source, Tiled};
+use super::programs::{Source, Tiled};
 use super::weights::{Weights, load, names};
 use super::{AutoencoderConfig, Decoder, Encoder, Half, Tiles};
 use crate::backend::Device;
@@ -134,16 +134,6 @@ impl Autoencoder {
     pub fn decoder(&self, size: [usize; 2], batch: usize, tiles: Option<Tiles>) -> Result<Decoder> {
         let half = Half::Decoder;
         Tiled::new(self.source(half)?, half, size, batch, tiles).map(Decoder)
-    }
-
-    /// The largest tiles with which a half needs at most `budget` bytes beside its weights, for images of a size one at a time; `None`
-    /// if a whole image does.
-    ///
-    /// # Errors
-    /// [`Error::Config`] without that half, [`Error::Setting`] for a size that the latents do not divide, [`Error::Limit`] when a tile of
-    /// 8 pixels of the latent exceeds the budget.
-    pub fn tiles_within(&self, half: Half, size: [usize; 2], budget: u64) -> Result<Option<Tiles>> {
-        programs::tiles_within(self.source(half)?, half, size, budget)
     }
 
     fn weights(&self, half: Half) -> Option<&Weights> {

@@ -1,12 +1,12 @@
 //! Programs that encode and decode images of one size.
 
 use super::tiles::{self, Blend, Tiles};
-use super::weights::Weights;
+use super::weights::{self, Weights};
 use super::{AutoencoderConfig, Half};
 use crate::backend::{Device, Program};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Port, Request};
-use crate::graph::{Graph, Plan, SetId};
+use crate::graph::{Graph, Layout, Plan, SetId};
 use crate::nn::Params;
 
 /// What an encoder says of images: a normal distribution of latents for each, with independent values.
@@ -44,6 +44,19 @@ struct Batches {
     x: Vec<f32>,
 }
 
+/// How images go through a half within a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// Images or tiles at a time.
+    pub batch: usize,
+    /// The tiles of an image; `None` for whole images.
+    pub tiles: Option<Tiles>,
+    /// Bytes of the weights.
+    pub weights: u64,
+    /// Bytes of the program beside them.
+    pub program: u64,
+}
+
 /// A half on a device.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -54,9 +67,8 @@ pub(super) struct Source<'a> {
 
 /// The graph of a half for a batch of images of a size: its plan and the names of its outputs.
 fn plan(
-    Source {
-        config, weights, ..
-    }: Source<'_>,
+    config: &AutoencoderConfig,
+    layout: &Layout,
     half: Half,
     size: [usize; 2],
     batch: usize,
@@ -87,31 +99,41 @@ fn plan(
         outputs: named.map(|(name, var)| (name.to_owned(), var)).collect(),
         ..Request::default()
     };
-    Ok((Plan::new(&g, &request, &[&weights.layout])?, names))
+    Ok((Plan::new(&g, &request, &[layout])?, names))
 }
 
-/// The largest tiles with which a half needs at most `budget` bytes beside its weights; `None` if the whole image does.
-pub(super) fn tiles_within(
-    source: Source<'_>,
+/// The most images of a size at a time with which a half needs at most `budget` bytes beside its weights, or else the largest tiles.
+pub(super) fn fit(
+    config: &AutoencoderConfig,
     half: Half,
     size: [usize; 2],
+    most: usize,
     budget: u64,
-) -> Result<Option<Tiles>> {
-    let f = source.config.factor();
+) -> Result<Fit> {
+    let layout = weights::layout(config, half, u64::MAX)?;
+    let f = config.factor();
     let mut side = size[0].max(size[1]) / f;
-    let mut tiles = None;
+    let (mut batch, mut tiles) = (most, None);
     loop {
         let tile = size.map(|n| n.min(side * f));
-        let (plan, _) = plan(source, half, tile, 1)?;
-        if plan.slot_bytes() <= budget {
-            return Ok(tiles);
+        let (plan, _) = plan(config, &layout, half, tile, batch)?;
+        let program = plan.slot_bytes();
+        if program <= budget {
+            return Ok(Fit {
+                batch,
+                tiles,
+                weights: layout.arena_bytes(),
+                program,
+            });
+        }
+        if batch > 1 {
+            batch /= 2;
+            continue;
         }
         if side <= 8 {
             return Err(Error::Limit(format!(
-                "a tile of {} x {} pixels of the autoencoder needs {} bytes, got a budget of {budget}",
-                tile[0],
-                tile[1],
-                plan.slot_bytes()
+                "a tile of {} x {} pixels of the autoencoder needs {program} bytes, got a budget of {budget}",
+                tile[0], tile[1],
             )));
         }
         side = side.div_ceil(2).max(8);
@@ -121,7 +143,8 @@ pub(super) fn tiles_within(
 
 impl Batches {
     fn new(source: Source<'_>, half: Half, size: [usize; 2], batch: usize) -> Result<Self> {
-        let (plan, outputs) = plan(source, half, size, batch)?;
+        let layout = &source.weights.layout;
+        let (plan, outputs) = plan(source.config, layout, half, size, batch)?;
         let numel = |port: &Port| port.ty.shape.numel();
         let (len, out_len) = (numel(&plan.inputs[0]), numel(&plan.outputs[0]));
         let program = source.device.program(plan, &[&source.weights.arenas])?;

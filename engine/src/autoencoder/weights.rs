@@ -43,16 +43,23 @@ pub(super) fn load<R: Read + Seek>(
         check_shape(reader, &name, spec)?;
         present.push((spec, name));
     }
-    let list: Vec<(String, Shape)> = specs
-        .iter()
-        .map(|spec| (spec.name.clone(), spec.shape.clone()))
-        .collect();
-    let layout = Layout::new(&list, device.max_segment_bytes())?;
+    let layout = layout(config, half, device.max_segment_bytes())?;
     let arenas = device.arenas(&layout, &[Arena::Params])?;
     for (spec, name) in present {
         arenas.write(Arena::Params, &spec.name, &reader.read(&name)?)?;
     }
     Ok(Some(Weights { layout, arenas }))
+}
+
+/// Where the parameters of a half are in an arena.
+pub(super) fn layout(
+    config: &AutoencoderConfig,
+    half: Half,
+    max_segment_bytes: u64,
+) -> Result<Layout> {
+    let specs = config.params(half)?.into_iter();
+    let list: Vec<(String, Shape)> = specs.map(|spec| (spec.name, spec.shape)).collect();
+    Layout::new(&list, max_segment_bytes)
 }
 
 /// Shapes may differ in axes of 1 at the end: a linear layer is also stored as a convolution of one pixel.

@@ -72,12 +72,28 @@ impl fmt::Display for Averaged {
 }
 
 /// The training data of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Data {
     /// Its name in the training program.
     pub name: String,
     /// How it was scaled: `x = 2 · level / max_level - 1`.
     pub max_level: u8,
+    /// Of latents: how an autoencoder has made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latents: Option<Latents>,
+}
+
+/// How the latents were made that a model was trained on. The model sees `(z - shift) scale` of a latent z.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latents {
+    /// The name of the autoencoder's file.
+    pub autoencoder: String,
+    /// CRC-32C of that file, in hexadecimal digits.
+    pub weights: String,
+    /// What latents were multiplied by.
+    pub scale: f64,
+    /// What was subtracted from them before.
+    pub shift: f64,
 }
 
 impl Recipe {
@@ -106,6 +122,17 @@ impl Recipe {
         self.transport.target().map_err(|e| e.within("transport"))?;
         if self.data.as_ref().is_some_and(|data| data.max_level == 0) {
             return Err(Error::setting("data.max_level", "got 0, expected 1 to 255"));
+        }
+        let latents = self.data.as_ref().and_then(|data| data.latents.as_ref());
+        if let Some(Latents { scale, shift, .. }) = latents
+            && !(scale.is_normal() && shift.is_finite())
+        {
+            return Err(Error::setting(
+                "data.latents",
+                format!(
+                    "got scale {scale} and shift {shift}, expected finite numbers, and no scale of 0"
+                ),
+            ));
         }
         let (n_names, n_classes) = (self.classes.len(), self.model.io().n_classes);
         if n_names > n_classes {

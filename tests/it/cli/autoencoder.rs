@@ -238,6 +238,35 @@ fn a_model_is_trained_on_its_latents_and_decoded() {
     ];
     fs::write(&weights, plain.concat()).unwrap();
     assert!(sample("vae", "plain") == own);
+    // The model was trained on latents of one scale, whatever a file beside an autoencoder says.
+    let about = folder.join("vae/config.json");
+    let mut changed: serde_json::Value =
+        serde_json::from_slice(&fs::read(&about).unwrap()).unwrap();
+    changed["scaling_factor"] = 0.5.into();
+    fs::write(&about, changed.to_string()).unwrap();
+    let words = "sample sit --vae vae --steps 2 --per-class 3 --backend cpu --out changed.png";
+    let done = run(folder, words);
+    let said = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("has scale 0.5") && said.contains("is not the file ema.safetensors"),
+        "{said}"
+    );
+    assert!(fs::read(folder.join("changed.png")).unwrap() == own);
+    // Nor can a run go on with latents of another one.
+    let text = fs::read_to_string(folder.join("latents/latents.json")).unwrap();
+    let mut latents: serde_json::Value = serde_json::from_str(&text).unwrap();
+    latents["scale"] = 0.5.into();
+    fs::write(folder.join("latents/latents.json"), latents.to_string()).unwrap();
+    let done = run(
+        folder,
+        "train --resume sit --set train.steps=4 --backend cpu",
+    );
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("with scale 0.5 and shift 0"),
+        "{}",
+        done.stderr
+    );
     run_ok(
         folder,
         "convert ae half --weights raw --dtype f16 --to diffusers",

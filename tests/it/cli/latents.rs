@@ -169,11 +169,26 @@ fn a_model_of_latents_trains_resumes_and_makes_pictures() {
         folder,
         "train --resume parts --set train.steps=6 --backend cpu",
     );
-    let weights = |run: &str| fs::read(folder.join(run).join("last/model.safetensors"));
-    if let (Ok(whole), Ok(parts)) = (weights("whole"), weights("parts")) {
-        assert!(whole == parts, "a resumed run has other weights");
-    }
+    let weights = |run: &str| {
+        let file = format!("{run}/step-00000006/model.safetensors");
+        fs::read(folder.join(file)).unwrap()
+    };
+    assert!(
+        weights("whole") == weights("parts"),
+        "a resumed run has other weights"
+    );
     let vae = taef2("decoder");
+    let previews = format!(
+        "--out shown --set train.steps=2 --set log.preview.every_steps=1 --set log.preview.count=4 --set log.preview.vae={vae}"
+    );
+    let again = train(&previews).replace("--set log.preview.every_steps=0 ", "");
+    run_ok(folder, &again);
+    let preview = image::open(folder.join("shown/previews/step-00000002.png")).unwrap();
+    // Two rows of two pictures.
+    let (width, height) = (preview.width(), preview.height());
+    assert!(width == height && width > 2 * SIDE, "{width} x {height}");
+    let channels = { preview.to_rgb8() }.pixels().any(|p| p.0[0] != p.0[1]);
+    assert!(channels, "the preview shows latents, not colors");
     let sample = "sample whole --steps 2 --per-class 2 --classes cat,dog --backend cpu";
     run_ok(
         folder,

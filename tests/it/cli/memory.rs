@@ -104,8 +104,61 @@ fn a_training_takes_the_memory_that_was_forecast() {
                 "activations",
                 "--set model.dim=96 --set model.depth=8 --set model.n_heads=3 --set train.batch=256",
             ),
+            of(
+                "recomputed",
+                "--set model.dim=96 --set model.depth=8 --set model.n_heads=3 --set train.batch=256 --set train.recompute=8",
+            ),
         ],
     );
+}
+
+#[test]
+fn sampling_takes_the_memory_that_was_forecast() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut made = |run: &str, set: &str| {
+        let words = format!("{RUN} --set log.preview.every_steps=0 {set} --out {run}");
+        let words = words.replace("--set log.preview.every_steps=1 ", "");
+        let done = command(folder, &words).output().unwrap();
+        assert!(done.status.success(), "{words}");
+        let info = command(folder, &format!("info {run}")).output();
+        let info = String::from_utf8(info.unwrap().stdout).unwrap();
+        let (_, sampling) = info
+            .split_once("  sampling at batch 64 with guidance")
+            .unwrap();
+        let mib = |line: &str| -> f64 {
+            let words = line.split_whitespace().filter_map(|word| word.parse().ok());
+            words.map(|mib: f64| MIB * mib).next().unwrap()
+        };
+        let line = |part: &str| mib(sampling.lines().find(|line| line.contains(part)).unwrap());
+        let words = format!(
+            "sample {run} --ode euler --steps 1 --guidance 1.5 --backend cpu --count 64 --balanced --batch 64"
+        );
+        let peak = |dtype: &str| {
+            peak_bytes(
+                folder,
+                &format!("{words} --dtype {dtype} --npz {run}-{dtype}.npz"),
+            )
+        };
+        [
+            (line(" all "), peak("f32")),
+            (line("--dtype f16 or bf16"), peak("bf16")),
+        ]
+    };
+    let small = made("small", "--set model.dim=16 --set model.depth=1");
+    let large = made(
+        "large",
+        "--set model.dim=384 --set model.depth=12 --set model.n_heads=6",
+    );
+    for ((forecast, peak), (small_forecast, small_peak)) in large.into_iter().zip(small) {
+        let took = peak - (small_peak - small_forecast);
+        println!(
+            "forecast {:.1} MiB, took {:.1} MiB",
+            forecast / MIB,
+            took / MIB
+        );
+        assert!((forecast / took - 1.0).abs() <= 0.05);
+    }
 }
 
 /// Of an autoencoder, with everything that uses memory.

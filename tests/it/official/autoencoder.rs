@@ -385,11 +385,22 @@ fn tiles_of_a_photograph_have_no_seams() {
 }
 
 #[test]
-fn a_budget_chooses_tiles() {
+fn a_budget_chooses_the_batch_and_then_tiles() {
     let autoencoder = taef2(&Device::Cpu);
-    let tiles = |budget| autoencoder.tiles_within(Half::Decoder, [512, 512], budget);
-    assert_eq!(tiles(u64::MAX).unwrap(), None);
-    let small = tiles(64 << 20).unwrap().unwrap();
-    assert!(small.side < 64, "{small:?}");
-    assert!(tiles(1000).unwrap_err().to_string().contains("budget"));
+    let fit = |budget| {
+        autoencoder
+            .config()
+            .fit(Half::Decoder, [512, 512], 4, budget)
+    };
+    let whole = fit(u64::MAX).unwrap();
+    assert_eq!((whole.batch, whole.tiles), (4, None));
+    // A byte less than four images need leaves two of them.
+    let fewer = fit(whole.program - 1).unwrap();
+    assert_eq!((fewer.batch, fewer.tiles), (2, None));
+    assert!(fewer.program < whole.program && fewer.weights == whole.weights);
+    let small = fit(64 << 20).unwrap();
+    assert_eq!(small.batch, 1);
+    assert!(small.tiles.unwrap().side < 64, "{small:?}");
+    assert!(small.program <= 64 << 20);
+    assert!(fit(1000).unwrap_err().to_string().contains("budget"));
 }

@@ -18,6 +18,7 @@ use sit_engine::nn::{Init, ParamSpec};
 use sit_engine::text::shown;
 use sit_engine::transport::Path as Interpolant;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,23 @@ Examples:
   sit convert DiT-XL-2/transformer DiT-XL-2.safetensors
   sit convert runs/autoencoder-f4 vae --to diffusers
   sit convert runs/pictures cats-and-dogs.safetensors --classes cat,dog";
+
+/// The command line of `sit export CHECKPOINT --out OUT`, the earlier name of `convert`, in its present form.
+pub fn renamed(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_none_or(|word| word != "export") {
+        return args;
+    }
+    args[1] = "convert".into();
+    let Some(at) = args.iter().position(|word| word == "--out") else {
+        return args;
+    };
+    args.remove(at);
+    if at < args.len() {
+        let out = args.remove(at);
+        args.push(out);
+    }
+    args
+}
 
 /// Runs it.
 ///

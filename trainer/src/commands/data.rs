@@ -107,7 +107,7 @@ enum Stored {
 }
 
 fn encode(args: &EncodeArgs) -> Result<()> {
-    let mut vae = Vae::open(&args.vae, u64::from(args.vae_memory) << 20)?;
+    let mut vae = Vae::open("--vae", &args.vae, u64::from(args.vae_memory) << 20)?;
     let config = data_with(&data::suggest(&args.path)?, &args.set);
     let config = config.map_err(|e| Failure::Input(e.to_string()))?;
     for (key, is_set) in [("hold_out", config.hold_out != 0.0), ("flip", config.flip)] {

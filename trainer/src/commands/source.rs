@@ -6,7 +6,7 @@ use crate::error::{Failure, Result};
 use crate::files;
 use crate::run::{self, Checkpoint};
 use crate::weights::{self, WeightFile};
-use sit_engine::checkpoint::{Names, Recipe};
+use sit_engine::checkpoint::{Latents, Names, Recipe};
 use sit_engine::model::{ModelConfig, Network as _, Output, has_variance};
 use sit_engine::optim::Average;
 use sit_engine::text::{count, shown};
@@ -111,6 +111,11 @@ impl fmt::Display for Origin {
 }
 
 impl Opened {
+    /// How the latents were made that the model was trained on, if they are latents.
+    pub fn latents(&self) -> Option<&Latents> {
+        self.recipe.data.as_ref()?.latents.as_ref()
+    }
+
     /// Refuses an autoencoder, which makes no images of noise.
     ///
     /// # Errors

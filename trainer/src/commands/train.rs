@@ -105,6 +105,10 @@ pub fn run(args: &Args) -> Result<()> {
         _ => None,
     };
     let steps_before = checkpoint.map(|c| run::steps(&c.run)).transpose()?;
+    if let Some(vae) = &mut config.log.preview.vae {
+        // A run may go on from another folder.
+        *vae = std::path::absolute(&*vae).map_err(FileError::of("find", vae))?;
+    }
     let init = match checkpoint {
         Some(_) => None,
         None => Init::open(&mut config)?,

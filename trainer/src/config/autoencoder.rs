@@ -90,6 +90,11 @@ pub(super) fn check(config: &RunConfig) -> Result<(), ConfigError> {
             "has no effect on an autoencoder, whose previews are reconstructions",
         ),
         (
+            "log.preview.vae",
+            preview.vae.is_some(),
+            "has no effect on an autoencoder, whose previews are reconstructions",
+        ),
+        (
             "log.preview.steps",
             preview.steps != usual.steps,
             "has no effect on an autoencoder, whose previews are reconstructions",

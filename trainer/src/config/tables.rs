@@ -194,7 +194,7 @@ impl Default for LogConfig {
 }
 
 /// The `[log.preview]` table: images sampled from the moving average with the same noise and classes each time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PreviewConfig {
     /// A preview every so many steps; 5000 by default, 0 for none.
@@ -206,6 +206,10 @@ pub struct PreviewConfig {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 (default) for none.
     pub guidance: f64,
+    /// The autoencoder that turns the latents of a model into pictures: a file, a folder or a run, as `sit sample --vae` takes it. None by
+    /// default: pictures show latents as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vae: Option<PathBuf>,
 }
 
 /// The `[log.validation]` table: the loss of images that are not trained on, under the moving average, with the same times and
@@ -290,6 +294,7 @@ impl Default for PreviewConfig {
             count: 40,
             steps: 20,
             guidance: 1.0,
+            vae: None,
         }
     }
 }
@@ -304,6 +309,7 @@ impl LogConfig {
             count,
             steps,
             guidance,
+            vae: _,
         } = self.preview;
         check("log.every_steps", self.every_steps, 1, MAX_STEPS)?;
         self.snapshots.validate()?;

@@ -13,7 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use sit_engine::checkpoint::{Dtype, Reader};
+use sit_engine::checkpoint::{self, Dtype, Reader};
 use sit_engine::rng::{Stream, fill_normal};
 use sit_engine::text::{count, shown};
 
@@ -248,6 +248,10 @@ impl Dataset for Latents {
 
     fn has_levels(&self) -> bool {
         false
+    }
+
+    fn latents(&self) -> Option<checkpoint::Latents> {
+        Some(self.about.recorded())
     }
 
     fn n_classes(&self) -> usize {

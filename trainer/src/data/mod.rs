@@ -97,6 +97,11 @@ pub trait Dataset: Send + Sync {
         true
     }
 
+    /// How the images were made, if they are latents.
+    fn latents(&self) -> Option<sit_engine::checkpoint::Latents> {
+        None
+    }
+
     /// The number of classes, 0 for unconditional data.
     fn n_classes(&self) -> usize;
 

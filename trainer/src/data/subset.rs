@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{DataError, Dataset, Draw};
+use sit_engine::checkpoint;
 use sit_engine::text::count;
 
 /// Some images of a data set, in order.
@@ -46,6 +47,10 @@ impl Dataset for Subset {
 
     fn has_levels(&self) -> bool {
         self.data.has_levels()
+    }
+
+    fn latents(&self) -> Option<checkpoint::Latents> {
+        self.data.latents()
     }
 
     fn n_classes(&self) -> usize {

@@ -64,6 +64,7 @@ fn recipe(config: &RunConfig, real: &Real) -> Recipe {
         data: Some(Data {
             name: real.title.clone(),
             max_level: real.training.max_level(),
+            latents: real.training.latents(),
         }),
         classes: real.training.class_names().to_vec(),
         ..Recipe::new(config.model.clone(), config.transport.clone())

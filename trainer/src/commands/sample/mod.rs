@@ -20,7 +20,6 @@ use crate::error::{Failure, Result};
 use crate::judge::Agreement;
 use crate::sampling::{self, Effort, Noise};
 use crate::straightness::Straightness;
-use crate::vae::Vae;
 use crate::{memory, npz, signals, stdout, trajectory};
 use guides::Guides;
 use outputs::Files;
@@ -63,6 +62,9 @@ fn sample(args: &Args) -> Result<()> {
         names.clone_from(&classifier.recipe.classes);
     }
     let mut vae = args.vae.open()?;
+    if let Some(vae) = &mut vae {
+        vae.adopt(source.latents())?;
+    }
     let shown_io = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
     let examples = args.examples(&source.recipe)?;
     let mut wanted = match &examples {
@@ -130,10 +132,11 @@ fn sample(args: &Args) -> Result<()> {
         (Noise::Given(x), _) => 4 * x.len() as u64,
         (Noise::Chain(x, noise), _) => 4 * (x.len() + noise.len()) as u64,
     };
+    let decoder_bytes = vae.as_ref().map_or(Ok(0), |vae| vae.decoder_bytes(io))?;
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
+        .with_device("--vae", decoder_bytes)
         .with_host("batch", batch_bytes)
         .with_host("--init", init_bytes)
-        .with_host("--vae", vae.as_ref().map_or(0, Vae::decoder_bytes))
         .with_host(
             "grid",
             args.grid_bytes(&wanted, &shown_io).unwrap_or(u64::MAX),

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sit_engine::checkpoint;
 use sit_engine::text::shown;
 
 use crate::data::{DataConfig, DataError, classes};
@@ -155,6 +156,16 @@ impl About {
                 root: shown(folder),
                 difference,
             }),
+        }
+    }
+
+    /// What a model that is trained on them records.
+    pub fn recorded(&self) -> checkpoint::Latents {
+        checkpoint::Latents {
+            autoencoder: self.autoencoder.clone(),
+            weights: self.weights.clone(),
+            scale: self.scale,
+            shift: self.shift,
         }
     }
 
