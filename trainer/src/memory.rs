@@ -54,6 +54,14 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         }
         _ => Ok(0),
     };
+    let is_cpu = matches!(device, Device::Cpu);
+    let within = match &blueprint {
+        Ok(blueprint) if !is_cpu => training.plans(blueprint).and_then(|plans| {
+            device.check(&plans.grad)?;
+            device.check(&plans.update)
+        }),
+        _ => Ok(()),
+    };
     let previews = blueprint
         .map_err(Failure::from)
         .and_then(|blueprint| preview::forecast(config, &blueprint));
@@ -63,6 +71,7 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     };
     let parts = training.forecast(most).map_err(Failure::from);
     let parts = parts.and_then(|mut parts| {
+        within?;
         previews?;
         if on_device > 0 {
             parts.push(("previews", on_device));
@@ -75,7 +84,6 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         }
         Ok(parts)
     });
-    let is_cpu = matches!(device, Device::Cpu);
     Forecast {
         what: format!("training at batch {}", config.train.batch),
         device: parts,

@@ -15,6 +15,8 @@ pub use gpu::list;
 pub use gpu::{Gpu, Listed};
 
 use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
+use crate::graph::launch::dispatches;
 use crate::graph::{Arena, Layout, Plan};
 use profile::{Clock, Profile};
 use std::fmt;
@@ -158,6 +160,22 @@ impl Device {
             Device::Cpu => u64::MAX,
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => gpu.max_segment_bytes(),
+        }
+    }
+
+    /// Checks that a plan is within the limits of the device, without allocating anything.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a tensor or a launch that exceeds them.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(unused_variables, reason = "the CPU has no limits")
+    )]
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => dispatches(plan, &gpu.limits()).map(drop),
         }
     }
 

@@ -2,9 +2,7 @@
 
 use super::{Names, Reader, shown};
 use crate::error::{Error, Result};
-use crate::model::{Condition, Dit, ModelConfig};
-use crate::nn::Activation;
-use crate::ops::adaln::Norm;
+use crate::model::{Dit, ModelConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{Read, Seek};
@@ -138,17 +136,15 @@ impl Names {
             (Names::Diffusers, other) => return refuse(format!("got {other}, expected a DiT")),
         };
         let plain = Dit {
-            condition: Condition::AdaLnZero,
-            norm: Norm::Layer,
-            qk_norm: false,
-            mlp: Activation::Gelu,
-            rope: false,
-            shift: true,
-            bottleneck: 0,
-            class_tokens: 0,
-            class_tokens_from: 0,
-            span: false,
-            ..*dit
+            input_size: dit.input_size,
+            channels: dit.channels,
+            patch: dit.patch,
+            dim: dit.dim,
+            depth: dit.depth,
+            n_heads: dit.n_heads,
+            n_classes: dit.n_classes,
+            learn_sigma: dit.learn_sigma,
+            ..Dit::SIT
         };
         if *dit != plain {
             let what = match dit.span {

@@ -84,3 +84,30 @@ fn blocks_of_a_run_may_be_computed_again_when_it_goes_on() {
     };
     assert!(bytes("run") == bytes("whole"));
 }
+
+/// No binding of a GPU holds the activations of so many images at once.
+#[test]
+fn a_budget_keeps_to_the_limits_of_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let train = "train --preset digits-smoke --backend gpu --set model.dim=512 --set model.n_heads=8 --set model.depth=1 \
+         --set log.preview.every_steps=0 --set train.batch=65536 --dry-run";
+    let done = run(folder, train);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("limit of this device"),
+        "{}",
+        done.stderr
+    );
+    let done = run(folder, &format!("{train} --memory-budget 1000000"));
+    assert!(
+        done.stderr.contains("train.accumulate = "),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        !done.stderr.contains("limit of this device"),
+        "{}",
+        done.stderr
+    );
+}

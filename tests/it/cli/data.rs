@@ -177,4 +177,21 @@ fn idx_files_train_with_and_without_compression() {
         );
     }
     assert!(weights[0] == weights[1]);
+
+    // The part to test with judges samples.
+    let plain = folder.path().join("plain");
+    for kind in ["images-idx3-ubyte", "labels-idx1-ubyte"] {
+        let name = |part: &str| plain.join(format!("{part}-{kind}"));
+        fs::copy(name("train"), name("t10k")).unwrap();
+    }
+    let sample = "sample run-plain --steps 1 --per-class 1 --no-grid --backend cpu --judge plain";
+    let done = run(folder.path(), sample);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let said = "of 10 (";
+    let source = "says the nearest of 20 images in plain";
+    assert!(
+        done.stdout.contains(said) && done.stdout.contains(source),
+        "{}",
+        done.stdout
+    );
 }

@@ -42,6 +42,14 @@ const FASHION: [&str; 10] = [
     "Ankle boot",
 ];
 
+/// Whether a folder has IDX files of a part.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn has_idx(path: &Path, split: super::Split) -> Result<bool, DataError> {
+    find(path, split).map(|found| found.is_some())
+}
+
 /// Opens a pair of IDX files by the `[data]` table: those that [`find`] finds.
 ///
 /// The number of classes is the greatest label plus one, minus the first label.

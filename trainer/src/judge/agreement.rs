@@ -1,6 +1,6 @@
 //! How many sampled images are nearest to a real one of their own class.
 
-use crate::data::{self, DataConfig, Dataset, Kind, Knn, classes, digits};
+use crate::data::{self, DataConfig, Dataset, Kind, Knn, Split, classes, digits};
 use crate::error::{Failure, Result};
 use crate::memory;
 use crate::png;
@@ -73,21 +73,37 @@ impl Agreement {
         if !png::is_picture(io.channels()) {
             return refuse("makes latents, which are no pictures without a decoder");
         }
-        let mut config = DataConfig {
-            kind: Kind::Folder,
-            path: Some(folder.to_owned()),
-            // The part to test with, where there is one.
-            split: data::splits(folder)?.last().copied().unwrap_or_default(),
-            image_size: Some(io.image[1]),
-            channels: Some(io.channels()),
-            disk_cache: Some(false),
-            skip_bad: true,
-            ..DataConfig::digits()
+        let mut config = match folder.is_dir() && data::has_idx(folder, Split::Test)? {
+            true => DataConfig {
+                kind: Kind::Idx,
+                path: Some(folder.to_owned()),
+                split: Split::Test,
+                ..DataConfig::digits()
+            },
+            false => DataConfig {
+                kind: Kind::Folder,
+                path: Some(folder.to_owned()),
+                // The part to test with, where there is one.
+                split: data::splits(folder)?.last().copied().unwrap_or_default(),
+                image_size: Some(io.image[1]),
+                channels: Some(io.channels()),
+                disk_cache: Some(false),
+                skip_bad: true,
+                ..DataConfig::digits()
+            },
         };
         config.settle();
         let bar = Progress::shared("reading", "files");
         let real = data::open(&config, &bar)?;
         drop(bar);
+        if real.shape() != io.image {
+            return Err(Failure::Input(format!(
+                "{}: got images of {:?}, expected {:?} as the model makes",
+                shown(folder),
+                real.shape(),
+                io.image
+            )));
+        }
         Self::of_images(&*real, &shown(folder), (io, of_model), images)
     }
 

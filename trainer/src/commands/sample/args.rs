@@ -149,8 +149,8 @@ pub struct Args {
     #[command(flatten)]
     pub vae: VaeArgs,
     /// Count the images whose nearest real image, by the distance of pixels, has the class that was asked for. DIR holds the real
-    /// images, a folder for each class, or is an archive of them, of which the part to test with is taken; images that were not trained on make
-    /// the fairest judges.
+    /// images, a folder for each class, or IDX files, or is an archive, of which the part to test with is taken; images that were not trained
+    /// on make the fairest judges.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub judge: Option<PathBuf>,
     /// Tell how straight the paths of the ODE are: the mean square of the velocity along a path less its displacement, 0 for straight

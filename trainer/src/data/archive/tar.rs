@@ -363,7 +363,30 @@ fn entries(
             long_name = Some(name).filter(|name| name != "././@LongLink");
         }
     }
+    if let Some(what) = after_end(path, at).map_err(io_error)? {
+        tracing::warn!("{}: {what}", shown(path));
+    }
     Ok(())
+}
+
+/// What is odd about the bytes after the last entry, which ends at byte `at`: an archive that was cut off between two entries, or that
+/// another one follows.
+fn after_end(path: &Path, at: u64) -> std::io::Result<Option<String>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    // Two blocks of zeros, and more of them up to the size of a record.
+    let mut rest = Vec::new();
+    file.take(64 << 10).read_to_end(&mut rest)?;
+    if rest.len() < 512 {
+        return Ok(Some(format!(
+            "ends at byte {at} without the mark of an archive's end; it may be cut off"
+        )));
+    }
+    Ok(rest.iter().any(|byte| *byte != 0).then(|| {
+        format!(
+            "what follows the end of the archive at byte {at}, such as another archive, is not read"
+        )
+    }))
 }
 
 /// The name that a PAX header gives the next entry; refuses other sizes and sparse files.
@@ -379,4 +402,34 @@ fn pax_name(content: &[u8]) -> Result<Option<String>, String> {
         }
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_was_cut_off_between_entries_or_has_a_second_one_is_told() {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        let mut header = ::tar::Header::new_ustar();
+        header.set_size(5);
+        header.set_cksum();
+        builder
+            .append_data(&mut header, "a.png", &b"hello"[..])
+            .unwrap();
+        let whole = builder.into_inner().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        // A header and a block of content.
+        let end = 1024;
+        let said = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            after_end(&path, end).unwrap()
+        };
+        assert_eq!(said(&whole), None);
+        let cut = said(&whole[..end as usize]).unwrap();
+        assert!(cut.contains("it may be cut off"), "{cut}");
+        let twice = said(&[&whole[..], &whole[..]].concat()).unwrap();
+        assert!(twice.contains("another archive"), "{twice}");
+    }
 }
