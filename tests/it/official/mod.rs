@@ -6,6 +6,7 @@ mod command;
 mod ddpm;
 mod edm;
 mod later;
+mod metrics;
 mod model;
 mod names;
 mod ode;

@@ -22,6 +22,8 @@ mod error;
 mod folder;
 mod idx;
 #[cfg(not(target_arch = "wasm32"))]
+mod image_set;
+#[cfg(not(target_arch = "wasm32"))]
 mod inspect;
 #[cfg(not(target_arch = "wasm32"))]
 mod item;
@@ -55,6 +57,8 @@ pub use config::{ClassOrder, DataConfig, Kind, Split};
 pub use decode::{EXTENSIONS, is_guarded};
 pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
+#[cfg(not(target_arch = "wasm32"))]
+pub use image_set::ImageSet;
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{ChannelStats, Report, inspect};
 pub use knn::Knn;

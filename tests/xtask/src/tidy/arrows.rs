@@ -50,9 +50,10 @@ const TRAINER: Table = &[
     ("host", ""),
     ("pending", "files"),
     ("files", "pending"),
-    ("data", "host"),
-    ("error", "files data"),
     ("png", ""),
+    ("data", "host png"),
+    ("metrics", ""),
+    ("error", "files data metrics"),
     ("columns", "files error"),
     ("config", "data columns"),
     ("weights", "error config run"),
@@ -81,7 +82,7 @@ const TRAINER: Table = &[
     ("teacher", "files error config weights run"),
     (
         "judge",
-        "files data error png config weights progress signals memory sampling",
+        "files data metrics error png config weights progress signals memory sampling",
     ),
     ("encode", "files data error progress signals vae"),
     (
@@ -90,7 +91,7 @@ const TRAINER: Table = &[
     ),
     (
         "commands",
-        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
+        "pending files columns data metrics error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -1,0 +1,94 @@
+//! The sets of images of `sit eval`.
+
+use crate::commands::examples::is_digits;
+use crate::commands::real;
+use crate::data::{self, ImageSet, Kind};
+use crate::error::{Failure, Result};
+use crate::judge::{Real, Statistics};
+use crate::metrics::picks;
+use crate::progress::Progress;
+use sit_engine::text::shown;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Opens images as they are, at most `n` of them.
+///
+/// # Errors
+/// [`Failure::Input`] naming the path: it cannot be read, has no images, or fewer than `n`.
+pub fn open(path: &Path, n: Option<u32>, seed: u64) -> Result<ImageSet> {
+    /// Of [`picks`], apart from those of subsets and pixels.
+    const STEP: u32 = 1 << 31;
+    let mut set = whole(path)?;
+    if let Some(n) = n {
+        let n = n as usize;
+        if n > set.len() {
+            return Err(Failure::Input(format!(
+                "{}: got {} images, expected at least {n} for --count",
+                shown(path),
+                set.len()
+            )));
+        }
+        set.take(picks(seed, STEP, set.len(), n));
+    }
+    Ok(set)
+}
+
+fn whole(path: &Path) -> Result<ImageSet> {
+    if is_digits(path) {
+        return Ok(ImageSet::of_data(Arc::new(data::digits::train()))?);
+    }
+    let is_archive = data::is_archive(path)?;
+    let suggested = match is_archive {
+        true => None,
+        false => Some(data::suggest(path)?),
+    };
+    let refuse = |what: &str| {
+        let path = shown(path);
+        Err(Failure::Input(format!(
+            "{path}: got {what}, expected pictures"
+        )))
+    };
+    match suggested.filter(|config| config.kind != Kind::Folder) {
+        None => Ok(ImageSet::open(path)?),
+        Some(config) if config.kind == Kind::Latents => refuse("latents"),
+        Some(config) if config.kind == Kind::Toy => refuse("points"),
+        Some(config) => {
+            let bar = Progress::shared("reading", "files");
+            Ok(ImageSet::of_data(data::open(&config, &bar)?)?)
+        }
+    }
+}
+
+/// What samples are compared with.
+pub enum Reference {
+    /// Mean and covariance of features, and where they lie.
+    Statistics(PathBuf, Box<Statistics>),
+    /// Real images: those that are compared with, and others of the same kind.
+    Images {
+        /// Both, as a judge is trained on them.
+        real: Real,
+        /// Those that are compared with.
+        training: ImageSet,
+        /// The others.
+        held_out: ImageSet,
+    },
+}
+
+impl Reference {
+    /// Opens it, images in the shape `[H, W, C]` of the samples.
+    ///
+    /// # Errors
+    /// As of [`Statistics::read`] and [`real::of_path`].
+    pub fn open(path: &Path, shape: Option<[usize; 3]>) -> Result<Self> {
+        if let Some(statistics) = Statistics::read(path)? {
+            return Ok(Reference::Statistics(path.to_owned(), Box::new(statistics)));
+        }
+        let shape = shape.map(|[height, width, channels]| [channels, height, width]);
+        let real = real::of_path(path, shape)?;
+        Ok(Reference::Images {
+            training: ImageSet::of_data(Arc::clone(&real.training))?,
+            held_out: ImageSet::of_data(Arc::clone(&real.held_out))?,
+            real,
+        })
+    }
+}
