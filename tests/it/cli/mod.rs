@@ -12,6 +12,7 @@ mod data;
 mod ddpm;
 mod distill;
 mod ema;
+mod eval;
 #[cfg(unix)]
 mod faults;
 mod gpu;

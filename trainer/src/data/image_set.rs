@@ -10,7 +10,7 @@ use sit_engine::text::{count, shown};
 use super::decode::{Rules, to_pixels};
 use super::item::{self, Item};
 use super::numpy::{Array, Npz};
-use super::{BadFile, DataConfig, DataError, Dataset, Kind, archive, classes};
+use super::{BadFile, DataConfig, DataError, Dataset, Kind, archive};
 use crate::png::level;
 
 /// Images of one size in levels of 8 bits, that need not fit into memory.
@@ -203,14 +203,16 @@ impl ImageSet {
         self.labels.is_some()
     }
 
-    /// What the class of each image is called, in their order.
-    pub fn classes(&self) -> Option<Vec<String>> {
+    /// The label of each image, in their order.
+    pub fn labels(&self) -> Option<Vec<u32>> {
         let labels = self.labels.as_ref()?;
-        let name = |image: &u32| {
-            let label = labels[*image as usize] as usize;
-            classes::name(&self.class_names, label)
-        };
-        Some(self.taken.iter().map(name).collect())
+        let label = |image: &u32| labels[*image as usize];
+        Some(self.taken.iter().map(label).collect())
+    }
+
+    /// What the labels are called; empty where they are numbers alone.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     /// Takes only these images, by their numbers among those taken now.

@@ -3,7 +3,7 @@
 use super::classifier::{self, PRESET};
 use super::extract::{Extractor, Taken};
 use super::{Made, Real};
-use crate::data::classes;
+use crate::data::{ImageSet, classes};
 use crate::error::{Failure, Result};
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Recipe;
@@ -73,22 +73,44 @@ impl Trained {
         })
     }
 
-    /// The name of a class.
-    pub fn class(&self, number: usize) -> String {
-        classes::name(&self.classes, number)
-    }
-
     /// Names of all classes.
     pub fn classes(&self) -> Vec<String> {
-        (0..self.io.n_classes).map(|i| self.class(i)).collect()
+        let numbers = 0..self.io.n_classes;
+        numbers.map(|i| classes::name(&self.classes, i)).collect()
     }
 
-    /// The number of images whose class by the logits `[N, K]` has the name that is asked for.
-    pub fn agreement(&self, logits: &[f32], asked: &[String]) -> usize {
-        let names = self.classes();
-        let logits = logits.chunks_exact(self.io.n_classes);
-        let own = logits.map(|logits| &names[classifier::largest(logits)]);
-        own.zip(asked).filter(|(own, asked)| own == asked).count()
+    /// The classes of a set's images as the judge numbers them: by name where the set has names, else by number.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] naming the set: it has no labels, or a class that the judge does not know.
+    pub fn numbers(&self, set: &ImageSet) -> Result<Vec<u32>> {
+        let refuse = |what: String| Failure::Input(format!("{}: {what}", set.name()));
+        let labels = set.labels().ok_or_else(|| refuse("has no labels".into()))?;
+        let (known, names) = (self.classes(), set.class_names());
+        let unknown = |name: String| {
+            let known = classes::list(known.iter().cloned());
+            refuse(format!(
+                "got images of the class {name}, expected those of the judge: {known}"
+            ))
+        };
+        let number = |label: u32| match names.get(label as usize) {
+            None if (label as usize) < known.len() => Ok(label),
+            None => Err(unknown(label.to_string())),
+            Some(name) => {
+                let found = known.iter().position(|own| own == name);
+                found
+                    .map(|at| at as u32)
+                    .ok_or_else(|| unknown(shown(name)))
+            }
+        };
+        labels.into_iter().map(number).collect()
+    }
+
+    /// The number of images whose class by the logits `[N, K]` is the one that is asked for.
+    pub fn agreement(&self, logits: &[f32], asked: &[u32]) -> usize {
+        let own = logits.chunks_exact(self.io.n_classes);
+        let own = own.map(classifier::largest).zip(asked);
+        own.filter(|(own, asked)| *own == **asked as usize).count()
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Args {
     /// each class; archives of pictures; IDX files; or digits.
     #[arg(value_name = "SAMPLES")]
     pub samples: Vec<PathBuf>,
-    /// Real images: what a model was trained on, as of sit sweep --data; or a file of statistics: an .npz file with mu and sigma, as ADM's are, or a
+    /// Real images: what a model was trained on, as of sit sweep --data, resized and cropped as in a training; or a file of statistics: an .npz file with mu and sigma, as ADM's are, or a
     /// .safetensors file of --save-statistics [default: those of --train-judge].
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,

@@ -61,8 +61,9 @@ pub fn run(args: &Args) -> Result<()> {
         (Some(device), Some(file)) => Some(eval.judge(file, device)?),
         _ => None,
     };
-    if eval.samples.is_empty() {
-        return Ok(());
+    if let Some(judge) = judge.as_ref().filter(|_| eval.samples.is_empty()) {
+        let file = args.judge_file().map(shown).unwrap_or_default();
+        return stdout::print(&format!("{} in {file}\n", judge.made().extractor));
     }
     let (rows, notes) = eval.measure(judge)?;
     if let Some(path) = &args.json {
@@ -261,9 +262,12 @@ impl<'a> Eval<'a> {
         };
         let mut is_singular = false;
         for (set, row) in sets.iter().zip(rows) {
+            let asked = match keep.logits && set.has_labels() {
+                true => Some(judge.numbers(set)?),
+                false => None,
+            };
             let found = extract(judge, set, keep)?;
-            if let Some(asked) = set.classes().filter(|_| keep.logits) {
-                self.check_classes(judge, set, &asked)?;
+            if let Some(asked) = asked {
                 let agree = judge.agreement(&found.logits, &asked);
                 let percent = 100.0 * agree as f64 / asked.len() as f64;
                 row.push("agreement %", Number::plain(percent, 1));
@@ -299,19 +303,6 @@ impl<'a> Eval<'a> {
             ));
         }
         Ok(notes)
-    }
-
-    /// Refuses samples of classes that the judge does not know.
-    fn check_classes(&self, judge: &Trained, set: &ImageSet, asked: &[String]) -> Result<()> {
-        let known = judge.classes();
-        match asked.iter().find(|name| !known.contains(name)) {
-            None => Ok(()),
-            Some(name) => Err(Failure::Input(format!(
-                "{}: got images of the class {name}, expected those of the judge: {}; --metrics without agreement asks for none",
-                set.name(),
-                crate::data::classes::list(known.into_iter())
-            ))),
-        }
     }
 
     fn by_pixels(
