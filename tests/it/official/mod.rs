@@ -5,6 +5,7 @@ mod autoencoder;
 mod command;
 mod ddpm;
 mod edm;
+mod inception;
 mod later;
 mod metrics;
 mod model;

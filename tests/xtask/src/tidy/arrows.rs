@@ -33,6 +33,10 @@ pub const ENGINE: Table = &[
         "error shape graph ops backend nn model checkpoint",
     ),
     (
+        "inception",
+        "error num shape graph ops backend nn checkpoint",
+    ),
+    (
         "objective",
         "error text rng num shape transport graph ops backend nn model",
     ),
