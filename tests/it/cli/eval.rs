@@ -26,7 +26,7 @@ fn samples(folder: &Path) {
 }
 
 /// Writes arrays of a type, a shape and bytes.
-fn npz(path: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
+pub fn npz(path: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
     let mut zip = ZipWriter::new(File::create(path).unwrap());
     for (name, dtype, shape, bytes) in arrays {
         zip.start_file(format!("{name}.npy"), SimpleFileOptions::default())
@@ -41,11 +41,11 @@ fn npz(path: &Path, arrays: &[(&str, &str, &str, Vec<u8>)]) {
     zip.finish().unwrap();
 }
 
-fn floats(values: impl IntoIterator<Item = f64>) -> Vec<u8> {
+pub fn floats(values: impl IntoIterator<Item = f64>) -> Vec<u8> {
     values.into_iter().flat_map(f64::to_le_bytes).collect()
 }
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -331,7 +331,7 @@ fn what_is_odd_is_refused_before_the_work() {
         ("good.npz --reference digits --judge good.npz", "good.npz"),
         (
             "good.npz --save-statistics s.safetensors",
-            "--save-statistics: expected --judge FILE",
+            "--save-statistics: expected --inception FILE or --judge FILE",
         ),
         (
             "good.npz one.npz --judge good.npz --save-statistics s.safetensors",
@@ -369,9 +369,11 @@ fn folders_of_samples_have_the_classes_of_their_names() {
         });
         image.save(path).unwrap();
     };
+    for i in 0..30 {
+        image(&format!("real/dark/{i}.png"), 8, 2 * i);
+        image(&format!("real/light/{i}.png"), 8, 150 + 2 * i);
+    }
     for i in 0..6 {
-        image(&format!("real/dark/{i}.png"), 8, 10 * i);
-        image(&format!("real/light/{i}.png"), 8, 150 + 10 * i);
         image(&format!("samples/light/{i}.png"), 8, 151 + 9 * i);
         image(&format!("samples/dark/{i}.png"), 8, 3 + 9 * i);
         image(&format!("other/red/{i}.png"), 8, 0);

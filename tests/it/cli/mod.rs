@@ -15,6 +15,7 @@ mod ema;
 mod eval;
 #[cfg(unix)]
 mod faults;
+mod fid;
 mod gpu;
 mod guides;
 mod init;

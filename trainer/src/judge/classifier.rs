@@ -208,8 +208,11 @@ pub fn largest(values: &[f32]) -> usize {
     at
 }
 
+/// Where a 64-bit FNV-1a begins.
+pub const HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
 /// Goes on with a 64-bit FNV-1a.
-fn add(hash: u64, values: &[f32]) -> u64 {
+pub fn add(hash: u64, values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     bytes.fold(hash, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -221,7 +224,7 @@ fn add(hash: u64, values: &[f32]) -> u64 {
 /// # Errors
 /// A device that fails.
 pub fn hash_of_weights(model: &Model) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut hash = HASH;
     for spec in model.specs().iter().filter(|spec| spec.is_trained()) {
         hash = add(hash, &model.read(&spec.name)?);
     }

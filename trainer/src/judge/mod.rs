@@ -7,12 +7,16 @@
 mod agreement;
 mod classifier;
 mod extract;
+mod features;
+mod inception;
 mod pixels;
 mod statistics;
 mod trained;
 
 pub use agreement::Agreement;
 pub use extract::{Extractor, Keep, extract};
+pub use features::{Against, FeatureSettings, Features, FeaturesWanted, compare};
+pub use inception::InceptionFeatures;
 pub use pixels::{Copies, Pixels, Settings as PixelSettings, Which as PixelsWanted};
 pub use statistics::{Made, Statistics};
 pub use trained::Trained;
@@ -22,7 +26,7 @@ use crate::error::Result;
 use crate::metrics::{Moments, Reference};
 use crate::sampling::State;
 use sit_engine::backend::Device;
-use sit_engine::model::Features;
+use sit_engine::model;
 use sit_engine::text::{count, shown};
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +53,7 @@ impl Real {
 
 /// Measures the Frechet distance of samples from real images.
 pub struct Frechet {
-    network: Features,
+    network: model::Features,
     reference: Reference,
     /// Of the features of the samples that were looked at.
     seen: Moments,

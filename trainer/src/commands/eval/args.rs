@@ -4,6 +4,7 @@ use crate::commands::backend::BackendArg;
 use crate::commands::values::whole;
 use crate::error::{Failure, Result};
 use crate::outputs::Outputs;
+use sit_engine::inception::Resize;
 use std::path::{Path, PathBuf};
 
 /// Judge samples: how far they are from real images.
@@ -27,6 +28,18 @@ pub struct Args {
     /// What is measured [default: all that the other arguments allow].
     #[arg(long, value_name = "NAME,..", value_enum, value_delimiter = ',')]
     pub metrics: Vec<Metric>,
+
+    /// Weights of the Inception network of FID, such as pytorch-fid's pt_inception-2015-12-05-6726825d.pth, for fid, sfid, is, kid, pr and mind. They do
+    /// not come with this program, and without them nothing is called FID.
+    #[arg(long, value_name = "FILE", help_heading = "Inception")]
+    pub inception: Option<PathBuf>,
+    /// Whose numbers they are: how images are resized, and how scores are split and drawn. Statistics must be of the same resize; those of ADM are of
+    /// adm.
+    #[arg(long, value_enum, default_value_t = Protocol::Adm, requires = "inception", help_heading = "Inception")]
+    pub protocol: Protocol,
+    /// Images at a time in the network; only memory and speed depend on it.
+    #[arg(long, value_name = "B", default_value_t = 8, value_parser = whole::<u32>(1..=4096), help_heading = "Inception")]
+    pub batch: u32,
 
     /// The small classifier for agreement and frechet, which sit eval has trained, or sit sweep [default: of --train-judge, judge.safetensors].
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Judge")]
@@ -67,12 +80,25 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   sit eval ode.npz sde.npz --train-judge digits --judge judge.safetensors
+  sit eval samples.npz --reference VIRTUAL_imagenet256_labeled.npz --inception pt_inception-2015-12-05-6726825d.pth
   sit eval samples.npz --reference /data/faces --metrics pixel-sw,pixel-energy,nearest --json eval.json
   sit eval /data/faces --judge judge.safetensors --save-statistics faces.safetensors";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Metric {
+    /// The Frechet distance of Inception's features: FID.
+    Fid,
+    /// That of its spatial features.
+    Sfid,
+    /// The Inception Score.
+    Is,
+    /// The kernel distance of its features.
+    Kid,
+    /// Precision and recall by its features.
+    Pr,
+    /// MIND of its features.
+    Mind,
     /// The share of images that the judge takes for what was asked for.
     Agreement,
     /// The Frechet distance of the judge's features.
@@ -89,7 +115,13 @@ pub enum Metric {
 
 impl Metric {
     /// All of them, in the order of the columns.
-    pub const ALL: [Metric; 6] = [
+    pub const ALL: [Metric; 12] = [
+        Metric::Fid,
+        Metric::Sfid,
+        Metric::Is,
+        Metric::Kid,
+        Metric::Pr,
+        Metric::Mind,
         Metric::Agreement,
         Metric::Frechet,
         Metric::PixelSw,
@@ -101,6 +133,12 @@ impl Metric {
     /// As the flag has it.
     pub fn name(self) -> &'static str {
         match self {
+            Metric::Fid => "fid",
+            Metric::Sfid => "sfid",
+            Metric::Is => "is",
+            Metric::Kid => "kid",
+            Metric::Pr => "pr",
+            Metric::Mind => "mind",
             Metric::Agreement => "agreement",
             Metric::Frechet => "frechet",
             Metric::PixelSw => "pixel-sw",
@@ -117,7 +155,59 @@ impl Metric {
 
     /// Whether pixels are compared.
     pub fn is_of_pixels(self) -> bool {
-        !self.is_of_judge()
+        matches!(
+            self,
+            Metric::PixelSw | Metric::PixelMind | Metric::PixelEnergy | Metric::Nearest
+        )
+    }
+
+    /// Whether the Inception network measures it.
+    pub fn is_of_inception(self) -> bool {
+        !self.is_of_judge() && !self.is_of_pixels()
+    }
+
+    /// Whether features of single real images are compared, for which statistics do not do.
+    pub fn needs_vectors(self) -> bool {
+        matches!(self, Metric::Kid | Metric::Pr | Metric::Mind)
+    }
+}
+
+/// The evaluation programs whose numbers can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// ADM's evaluator (guided-diffusion), which published tables cite: the resize of TensorFlow 1, scores of 5,000 images.
+    Adm,
+    /// torch-fidelity: the same resize, scores of 10 splits and subsets by the seed 2020.
+    TorchFidelity,
+    /// pytorch-fid: bilinear with the centers of pixels.
+    PytorchFid,
+    /// clean-fid: Pillow's bicubic filter.
+    CleanFid,
+}
+
+impl Protocol {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Adm => "adm",
+            Protocol::TorchFidelity => "torch-fidelity",
+            Protocol::PytorchFid => "pytorch-fid",
+            Protocol::CleanFid => "clean-fid",
+        }
+    }
+
+    /// How images come to the size of the network.
+    pub fn resize(self) -> Resize {
+        match self {
+            Protocol::Adm | Protocol::TorchFidelity => Resize::Tf1,
+            Protocol::PytorchFid => Resize::HalfPixel,
+            Protocol::CleanFid => Resize::Antialias,
+        }
+    }
+
+    /// Whether it has an Inception Score.
+    pub fn has_score(self) -> bool {
+        matches!(self, Protocol::Adm | Protocol::TorchFidelity)
     }
 }
 
@@ -149,16 +239,35 @@ impl Args {
                 metric.name()
             )));
         }
+        let of_inception = self.metrics.iter().find(|metric| metric.is_of_inception());
+        if let Some(metric) = of_inception.filter(|_| self.inception.is_none()) {
+            return Err(Failure::Input(format!(
+                "--metrics {}: expected --inception FILE, the weights of 2015-12-05; they do not come with this program",
+                metric.name()
+            )));
+        }
+        let has_score = self.protocol.has_score();
+        if self.metrics.contains(&Metric::Is) && !has_score {
+            return Err(Failure::Input(format!(
+                "--metrics is: --protocol {} has none, expected adm or torch-fidelity",
+                self.protocol.name()
+            )));
+        }
         if self.save_statistics.is_some() {
+            if self.inception.is_some() && self.judge_file().is_some() {
+                return refuse(
+                    "--save-statistics: got --inception and a judge, expected one of them",
+                );
+            }
             if self.samples.len() != 1 {
                 return Err(Failure::Input(format!(
                     "--save-statistics: got {} SAMPLES, expected one",
                     self.samples.len()
                 )));
             }
-            if self.judge_file().is_none() {
+            if self.inception.is_none() && self.judge_file().is_none() {
                 return refuse(
-                    "--save-statistics: expected --judge FILE, whose features they are of",
+                    "--save-statistics: expected --inception FILE or --judge FILE, whose features they are of",
                 );
             }
         } else if self.samples.is_empty() && self.train_judge.is_none() {
@@ -191,6 +300,9 @@ impl Args {
                     )));
                 }
             }
+        }
+        if let Some(file) = &self.inception {
+            outputs.reads("--inception", file);
         }
         if let Some(path) = &self.save_statistics {
             outputs.writes("--save-statistics", path, &["safetensors"])?;

@@ -2,7 +2,7 @@
 
 use crate::commands::examples::is_digits;
 use crate::commands::real;
-use crate::data::{self, ImageSet, Kind};
+use crate::data::{self, ImageSet, Kind, Npz};
 use crate::error::{Failure, Result};
 use crate::judge::{Real, Statistics};
 use crate::metrics::picks;
@@ -59,36 +59,67 @@ fn whole(path: &Path) -> Result<ImageSet> {
     }
 }
 
-/// What samples are compared with.
-pub enum Reference {
-    /// Mean and covariance of features, and where they lie.
-    Statistics(PathBuf, Box<Statistics>),
-    /// Real images: those that are compared with, and others of the same kind.
-    Images {
-        /// Both, as a judge is trained on them.
-        real: Real,
-        /// Those that are compared with.
-        training: ImageSet,
-        /// The others.
-        held_out: ImageSet,
-    },
+/// Real images as a judge is trained on them, and as pixels are compared.
+pub struct Images {
+    /// Both parts.
+    pub real: Real,
+    /// Those that are compared with.
+    pub training: ImageSet,
+    /// Others of the same kind.
+    pub held_out: ImageSet,
 }
 
-impl Reference {
-    /// Opens it, images in the shape `[H, W, C]` of the samples.
+impl Images {
+    /// Opens them in the shape `[H, W, C]` of the samples.
     ///
     /// # Errors
-    /// As of [`Statistics::read`] and [`real::of_path`].
+    /// As of [`real::of_path`].
     pub fn open(path: &Path, shape: Option<[usize; 3]>) -> Result<Self> {
-        if let Some(statistics) = Statistics::read(path)? {
-            return Ok(Reference::Statistics(path.to_owned(), Box::new(statistics)));
-        }
         let shape = shape.map(|[height, width, channels]| [channels, height, width]);
         let real = real::of_path(path, shape)?;
-        Ok(Reference::Images {
+        Ok(Images {
             training: ImageSet::of_data(Arc::clone(&real.training))?,
             held_out: ImageSet::of_data(Arc::clone(&real.held_out))?,
             real,
+        })
+    }
+}
+
+/// What samples are compared with.
+pub struct Reference {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Statistics of features, if it is a file of them.
+    pub statistics: Option<Statistics>,
+    /// Whether it has images as they are: it is no file of statistics, or an `.npz` file with both.
+    pub has_plain: bool,
+    /// The images as they are, for features of large networks.
+    pub plain: Option<ImageSet>,
+    /// The images as of a training, for pixels and for the small classifier.
+    pub images: Option<Images>,
+}
+
+impl Reference {
+    /// Finds out what it is.
+    ///
+    /// # Errors
+    /// As of [`Statistics::read`].
+    pub fn at(path: &Path) -> Result<Self> {
+        let statistics = Statistics::read(path)?;
+        let is_npz = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("npz"));
+        let has_plain = match &statistics {
+            Some(_) if is_npz => Npz::open(path)?.array("arr_0")?.is_some(),
+            Some(_) => false,
+            None => true,
+        };
+        Ok(Reference {
+            path: path.to_owned(),
+            statistics,
+            has_plain,
+            plain: None,
+            images: None,
         })
     }
 }

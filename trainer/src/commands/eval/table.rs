@@ -18,6 +18,8 @@ enum Beside {
     Nothing,
     /// Bounds of 95 %.
     Bounds([f64; 2]),
+    /// A standard deviation.
+    Deviation(f64),
 }
 
 impl Number {
@@ -39,6 +41,15 @@ impl Number {
         }
     }
 
+    /// A number with a standard deviation.
+    pub fn deviation(value: f64, deviation: f64, digits: usize) -> Self {
+        Number {
+            value,
+            digits,
+            beside: Beside::Deviation(deviation),
+        }
+    }
+
     fn text(&self) -> String {
         let shown = |x: f64| {
             let text = format!("{x:.*}", self.digits);
@@ -56,12 +67,14 @@ impl Number {
         match self.beside {
             Beside::Nothing => value,
             Beside::Bounds([low, high]) => format!("{value} [{}, {}]", shown(low), shown(high)),
+            Beside::Deviation(deviation) => format!("{value} ± {}", shown(deviation)),
         }
     }
 
     fn json(&self) -> Value {
         match self.beside {
             Beside::Nothing => json!(self.value),
+            Beside::Deviation(deviation) => json!({ "value": self.value, "deviation": deviation }),
             Beside::Bounds([low, high]) => json!({ "value": self.value, "low": low, "high": high }),
         }
     }
