@@ -62,6 +62,8 @@ pub mod backend;
 pub mod checkpoint;
 pub mod error;
 pub mod graph;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod inception;
 pub mod model;
 pub mod nn;
 #[doc(hidden)]

@@ -1,8 +1,9 @@
 // Convolutions of images [B, H, W, C] with weights [O, kh, kw, C]: the tiled product of lib/product.wgsl, whose loads gather patches.
 //
 // Patch (b, r, q) has K = kh kw C values in the order (i, j, c). V4 handles 4 adjacent channels at once: C and O must then be
-// multiples of 4. A window's result depends only on its image and on the variant, which C and O choose.
-#params TILE REP V4
+// multiples of 4. A window's result depends only on its image and on the variant, which C and O choose. RELU makes the negative values of
+// the forward 0.
+#params TILE REP V4 RELU
 #if V4
 alias Element = vec4<f32>;
 // C and O must be multiples of it.
@@ -30,8 +31,10 @@ struct ConvDims {
 
 @group(0) @binding(0) var<uniform> dims: ConvDims;
 
-#entry conv_fwd_64 TILE=64 REP=1 V4=1
-#entry conv_fwd_32 TILE=32 REP=1 V4=0
+#entry conv_fwd_64 TILE=64 REP=1 V4=1 RELU=0
+#entry conv_fwd_32 TILE=32 REP=1 V4=0 RELU=0
+#entry conv_relu_64 TILE=64 REP=1 V4=1 RELU=1
+#entry conv_relu_32 TILE=32 REP=1 V4=0 RELU=1
 @group(0) @binding(1) var<storage, read> x: array<Element>; // [B, H, W, C]
 @group(0) @binding(2) var<storage, read> w: array<Element>; // [O, kh, kw, C]
 @group(0) @binding(3) var<storage, read> b: array<Element>; // [O]
@@ -40,12 +43,20 @@ struct ConvDims {
 #include "lib/conv_patch.wgsl"
 
 fn finish(row: u32, column: u32, product: Element) {
+#if RELU
+    y[row * (dims.outputs / MULTIPLE) + column] = max(product + b[column], Element());
+#else
     y[row * (dims.outputs / MULTIPLE) + column] = product + b[column];
+#end
 }
 
 #include "lib/product.wgsl" TILE=TILE REP=REP V4=V4 LEFT=patch_value LEFT_CALL=1 LEFT_ALONG_INNER=1 RIGHT=w RIGHT_CALL=0 RIGHT_ALONG_INNER=1
 
+#if RELU
+// y[b, r, q, o] = max(b[o] + sum_ijc w[o, i, j, c] x[b, stride r + i - top, stride q + j - left, c], 0), x = 0 outside the image
+#else
 // y[b, r, q, o] = b[o] + sum_ijc w[o, i, j, c] x[b, stride r + i - top, stride q + j - left, c], 0 outside the image
+#end
 // Work: one workgroup per ${TILE} outputs (x) and ${TILE} windows (y).
 @compute @workgroup_size(LANES)
 fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -61,8 +72,8 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 #include "lib/product_put.wgsl" REP=REP
 }
 
-#entry conv_bwd_x_64 TILE=64 REP=1 V4=1
-#entry conv_bwd_x_32 TILE=32 REP=1 V4=0
+#entry conv_bwd_x_64 TILE=64 REP=1 V4=1 RELU=0
+#entry conv_bwd_x_32 TILE=32 REP=1 V4=0 RELU=0
 @group(0) @binding(1) var<storage, read> g: array<Element>; // [B, H', W', O]
 @group(0) @binding(2) var<storage, read> w: array<Element>; // [O, kh, kw, C]
 @group(0) @binding(3) var<storage, read_write> gx: array<Element>; // [B, H, W, C]
@@ -112,8 +123,8 @@ fn ${ENTRY}(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 #include "lib/product_put.wgsl" REP=REP
 }
 
-#entry conv_bwd_w_64 TILE=64 REP=1 V4=1
-#entry conv_bwd_w_32 TILE=32 REP=1 V4=0
+#entry conv_bwd_w_64 TILE=64 REP=1 V4=1 RELU=0
+#entry conv_bwd_w_32 TILE=32 REP=1 V4=0 RELU=0
 @group(0) @binding(1) var<storage, read> g: array<Element>; // [B, H', W', O]
 @group(0) @binding(2) var<storage, read> x: array<Element>; // [B, H, W, C]
 @group(0) @binding(3) var<storage, read_write> gw: array<Element>; // [S, O, kh, kw, C]

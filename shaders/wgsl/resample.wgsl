@@ -21,12 +21,7 @@ struct ResampleDims {
 
 @group(0) @binding(0) var<uniform> dims: ResampleDims;
 
-// First and end of the pixels, of `size`, in window `at` of an axis.
-fn inside(at: u32, before: u32, kernel: u32, size: u32) -> vec2<u32> {
-    let first = at * dims.stride;
-    let end = min(max(first + kernel, before) - before, size);
-    return vec2(min(max(first, before) - before, end), end);
-}
+#include "lib/windows.wgsl"
 
 // The factor of the sum of window (r, q).
 fn window_factor(r: u32, q: u32) -> f32 {
@@ -76,13 +71,6 @@ fn resample_pool(
 #entry resample_spread
 @group(0) @binding(1) var<storage, read> x: array<f32>; // [B, H', W', C]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [B, H, W, C]
-
-// First and end of the windows, of `count`, that contain pixel `at` of an axis.
-fn around(at: u32, before: u32, kernel: u32, count: u32) -> vec2<u32> {
-    let end = min((at + before) / dims.stride + 1u, count);
-    let first = (max(at + before + 1u, kernel) - kernel + dims.stride - 1u) / dims.stride;
-    return vec2(min(first, end), end);
-}
 
 // y[b, h, w, c] = sum of factor(r, q) x[b, r, q, c] over the windows (r, q) that contain pixel (h, w)
 // Work: one invocation per element of y, which adds its windows in order.

@@ -13,6 +13,7 @@ mod edges;
 mod foreign;
 mod gpu;
 mod hostile;
+mod inception;
 mod launch;
 mod library;
 mod likelihood;

@@ -1,7 +1,7 @@
 //! The command line of `sit`.
 
 use crate::commands::{
-    convert, data, ema, info, loss, nll, profile, sample, selftest, sweep, train,
+    convert, data, ema, eval, info, loss, nll, profile, sample, selftest, sweep, train,
 };
 use crate::error::Failure;
 use crate::{progress, signals};
@@ -44,6 +44,7 @@ Examples:
   sit sample runs/digits --ode heun --steps 50 --guidance 1.5 --out digits.png
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
   sit sweep runs/digits --ode euler,heun --steps 8,16,32 --guidance 1,1.5 --out sweep
+  sit eval ode.npz sde.npz --train-judge digits
   sit nll runs/digits --data digits --levels 17
   sit loss runs/digits --data digits --out loss.csv
   sit convert runs/digits digits.safetensors --dtype f16
@@ -64,6 +65,8 @@ enum Command {
     Sample(Box<sample::Args>),
     /// Sample with every combination of some settings, and measure the images: a table and a plot.
     Sweep(Box<sweep::Args>),
+    /// Judge samples: how far they are from real images.
+    Eval(Box<eval::Args>),
     /// Show how likely real images are: bits per dimension.
     Nll(Box<nll::Args>),
     /// Measure the loss of the velocity by time, and bound what it costs an SDE.
@@ -140,6 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Sweep(args) => sweep::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Nll(args) => nll::run(&args),
         Command::Loss(args) => loss::run(&args),
         Command::Convert(args) => convert::run(&args),

@@ -159,6 +159,14 @@ impl From<DataError> for Failure {
     }
 }
 
+/// Features are computed on the way, of images that have been checked.
+#[cfg(feature = "cli")]
+impl From<crate::metrics::Error> for Failure {
+    fn from(error: crate::metrics::Error) -> Self {
+        Failure::Run(error.to_string())
+    }
+}
+
 /// A file error during the work is [`Failure::Run`], because arguments are checked beforehand, with [`Failure::Input`]. A file with
 /// unexpected content is [`Failure::Input`], too.
 impl From<FileError> for Failure {

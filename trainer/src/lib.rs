@@ -31,6 +31,8 @@ pub mod log;
 #[cfg(feature = "cli")]
 mod memory;
 #[cfg(feature = "cli")]
+pub mod metrics;
+#[cfg(feature = "cli")]
 pub mod npz;
 #[cfg(feature = "cli")]
 mod outputs;

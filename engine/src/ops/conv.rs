@@ -12,8 +12,10 @@ use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
 use crate::num::Real;
 use crate::shape::{Type, expect, expect_axes};
 use sit_shaders::{
-    CONV_BWD_W_32, CONV_BWD_W_64, CONV_BWD_X_32, CONV_BWD_X_64, CONV_FWD_32, CONV_FWD_64, ConvDims,
+    CONV_BWD_W_32, CONV_BWD_W_64, CONV_BWD_X_32, CONV_BWD_X_64, CONV_FWD_32, CONV_FWD_64,
+    CONV_RELU_32, CONV_RELU_64, ConvDims,
 };
+use std::ops::Range;
 
 /// How the windows of a kernel lie on an image: the distance between neighbors, and the rows and columns of zeros on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +60,59 @@ impl Windows {
         let along = |axis: usize| (padded[axis] - kernel[axis]) / self.stride + 1;
         Ok([along(0), along(1)])
     }
+
+    /// [`Windows::grid`] where every window has a pixel of the image.
+    pub(super) fn filled_grid(&self, op: &str, x: &Type, kernel: [usize; 2]) -> Result<[usize; 2]> {
+        let grid = self.grid(op, x, kernel)?;
+        let far = |n: usize| (n - 1) * self.stride;
+        let outside = self.top >= kernel[0]
+            || self.left >= kernel[1]
+            || far(grid[0]) >= x.shape[1] + self.top
+            || far(grid[1]) >= x.shape[2] + self.left;
+        if outside {
+            return Err(Error::Shape(format!(
+                "{op}: x is {x:?}, and a window of kernel {kernel:?} with {self:?} is entirely outside it"
+            )));
+        }
+        Ok(grid)
+    }
+
+    /// Rows and columns of an image `[H, W]` in window (r, q).
+    pub(super) fn pixels(
+        &self,
+        at: [usize; 2],
+        kernel: [usize; 2],
+        image: [usize; 2],
+    ) -> [Range<usize>; 2] {
+        let along = |axis: usize, before: usize| {
+            let first = at[axis] * self.stride;
+            let end = (first + kernel[axis]).saturating_sub(before);
+            let end = end.min(image[axis]);
+            first.saturating_sub(before).min(end)..end
+        };
+        [along(0, self.top), along(1, self.left)]
+    }
+
+    /// Rows and columns of the windows, of a grid `[H', W']`, that contain pixel (h, w).
+    pub(super) fn around(
+        &self,
+        at: [usize; 2],
+        kernel: [usize; 2],
+        grid: [usize; 2],
+    ) -> [Range<usize>; 2] {
+        let along = |axis: usize, before: usize| {
+            let end = ((at[axis] + before) / self.stride + 1).min(grid[axis]);
+            let first = (at[axis] + before + 1).saturating_sub(kernel[axis]);
+            first.div_ceil(self.stride).min(end)..end
+        };
+        [along(0, self.top), along(1, self.left)]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Conv {
-    /// x `[B, H, W, C]`, w `[O, kh, kw, C]`, b `[O]` -> y `[B, H', W', O]`
-    Fwd(Windows),
+    /// x `[B, H, W, C]`, w `[O, kh, kw, C]`, b `[O]` -> y `[B, H', W', O]`, whose negative values become 0 if `relu`
+    Fwd { windows: Windows, relu: bool },
     /// g `[B, H', W', O]`, w `[O, kh, kw, C]` -> gx `[B, H, W, C]`
     BwdX { windows: Windows, image: [usize; 2] },
     /// g `[B, H', W', O]`, x `[B, H, W, C]` -> gw `[O, kh, kw, C]`, gb `[O]` (and, with more than one slice of windows, the GPU's
@@ -90,7 +139,17 @@ pub fn conv(g: &mut Graph, x: Var, w: Var, bias: Option<Var>, windows: Windows) 
             g.constant(0.0, [outputs])
         }
     };
-    g.apply1(Conv::Fwd(windows), &[x, w, bias])
+    let relu = false;
+    g.apply1(Conv::Fwd { windows, relu }, &[x, w, bias])
+}
+
+/// `y = max(conv(x) + bias, 0)` in one pass, with a bias and shapes as in [`conv()`]. The backward needs x, w and y.
+///
+/// # Errors
+/// As [`conv()`].
+pub fn conv_relu(g: &mut Graph, x: Var, w: Var, bias: Var, windows: Windows) -> Result<Var> {
+    let relu = true;
+    g.apply1(Conv::Fwd { windows, relu }, &[x, w, bias])
 }
 
 impl Sealed for Conv {}
@@ -98,7 +157,8 @@ impl Sealed for Conv {}
 impl Define for Conv {
     fn name(&self) -> &'static str {
         match self {
-            Conv::Fwd(_) => "conv_fwd",
+            Conv::Fwd { relu: false, .. } => "conv_fwd",
+            Conv::Fwd { relu: true, .. } => "conv_relu",
             Conv::BwdX { .. } => "conv_bwd_x",
             Conv::BwdW { .. } => "conv_bwd_w",
         }
@@ -107,7 +167,7 @@ impl Define for Conv {
     fn infer(&self, ins: &[Type]) -> Result<Vec<Type>> {
         let name = Define::name(self);
         match *self {
-            Conv::Fwd(windows) => {
+            Conv::Fwd { windows, .. } => {
                 let (x, w) = (&ins[0], &ins[1]);
                 expect_axes(name, "w", w, 4, "[O, kh, kw, C]")?;
                 let kernel = [w.shape[1], w.shape[2]];
@@ -147,7 +207,7 @@ impl Define for Conv {
 
     fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
         match self {
-            Conv::Fwd(_) => Some(&[1, 2]),
+            Conv::Fwd { .. } => Some(&[1, 2]),
             Conv::BwdX { .. } => Some(&[1]),
             Conv::BwdW { .. } => None,
         }
@@ -156,7 +216,7 @@ impl Define for Conv {
     /// The windows times the weight, in all three products.
     fn macs(&self, ins: &[Type]) -> u64 {
         match *self {
-            Conv::Fwd(windows) => {
+            Conv::Fwd { windows, .. } => {
                 let (x, w) = (&ins[0].shape, &ins[1]);
                 let grid = windows.grid("", &ins[0], [w.shape[1], w.shape[2]]);
                 let [rows, columns] = grid.unwrap_or_default();
@@ -172,10 +232,13 @@ impl Define for Conv {
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {
         Ok(match *self {
-            Conv::Fwd(windows) => {
+            Conv::Fwd { windows, relu } => {
                 let dims = dims(&io.ins[0], &io.outs[0], &io.ins[1], windows);
-                let kernel =
-                    linear::variant(dims.outputs, dims.channels, &CONV_FWD_64, &CONV_FWD_32);
+                let (wide, any) = match relu {
+                    false => (&CONV_FWD_64, &CONV_FWD_32),
+                    true => (&CONV_RELU_64, &CONV_RELU_32),
+                };
+                let kernel = linear::variant(dims.outputs, dims.channels, wide, any);
                 let windows = dims.batch * dims.out_height * dims.out_width;
                 vec![
                     Launch::new(kernel, &dims, kernel.grid([dims.outputs, windows, 1]))
@@ -203,7 +266,7 @@ impl Define for Conv {
 
     fn cpu<F: Real>(&self, io: CpuIo<'_, F>) {
         match *self {
-            Conv::Fwd(windows) => cpu::fwd(io, windows),
+            Conv::Fwd { windows, relu } => cpu::fwd(io, windows, relu),
             Conv::BwdX { windows, .. } => cpu::bwd_x(io, windows),
             Conv::BwdW { windows, kernel } => cpu::bwd_w(io, windows, kernel),
         }
@@ -215,8 +278,15 @@ impl Define for Conv {
         node: NodeId,
         grads: &[Option<Var>],
     ) -> Result<Vec<Option<Var>>> {
-        let (&Conv::Fwd(windows), Some(grad)) = (self, grads[0]) else {
+        let (&Conv::Fwd { windows, relu }, Some(grad)) = (self, grads[0]) else {
             return no_gradient(self);
+        };
+        let grad = match relu {
+            false => grad,
+            true => {
+                let slope = pointwise::step(g, g.var(node, 0))?;
+                pointwise::mul(g, grad, slope)?
+            }
         };
         let ins = g.node(node).ins.clone();
         let (x, w) = (g.shape(ins[0]).clone(), g.shape(ins[1]).clone());
@@ -228,7 +298,9 @@ impl Define for Conv {
 
     fn expand(&self, g: &mut Graph, ins: &[Var]) -> Option<Result<Vec<Var>>> {
         match *self {
-            Conv::Fwd(windows) => Some(in_primitives(g, ins, windows).map(|y| vec![y])),
+            Conv::Fwd { windows, relu } => {
+                Some(in_primitives(g, ins, windows, relu).map(|y| vec![y]))
+            }
             Conv::BwdX { .. } | Conv::BwdW { .. } => None,
         }
     }
@@ -298,7 +370,7 @@ pub(super) fn shifted(
 }
 
 /// A sum over the taps of products of shifted images with the tap's weights.
-fn in_primitives(g: &mut Graph, ins: &[Var], windows: Windows) -> Result<Var> {
+fn in_primitives(g: &mut Graph, ins: &[Var], windows: Windows, relu: bool) -> Result<Var> {
     let (x, w) = (ins[0], ins[1]);
     let (batch, c) = (g.shape(x)[0], g.shape(x)[3]);
     let [n, kh, kw] = std::array::from_fn(|axis| g.shape(w)[axis]);
@@ -312,6 +384,9 @@ fn in_primitives(g: &mut Graph, ins: &[Var], windows: Windows) -> Result<Var> {
         let tap = g.reshape(tap, [n, c])?;
         let product = matmul::matmul(g, part, tap, false, true)?;
         sum = pointwise::add(g, sum, product)?;
+    }
+    if relu {
+        sum = pointwise::relu(g, sum)?;
     }
     g.reshape(sum, [batch, rows, columns, n])
 }

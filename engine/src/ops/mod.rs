@@ -28,6 +28,7 @@ pub mod lincomb;
 pub mod linear;
 pub mod loss;
 pub mod matmul;
+pub mod max_pool;
 pub mod patch;
 pub mod pointwise;
 pub mod qk_norm;
@@ -105,6 +106,7 @@ pub const ALL: &[Stem] = &[
     ("linear", linear::cases),
     ("loss", loss::cases),
     ("matmul", matmul::cases),
+    ("max_pool", max_pool::cases),
     ("patch", patch::cases),
     ("pointwise", pointwise::cases),
     ("qk_norm", qk_norm::cases),

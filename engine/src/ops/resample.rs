@@ -2,7 +2,7 @@
 
 use super::conv::{Windows, shifted};
 use super::{Case, pointwise, reduce};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::op::Sealed;
 use crate::graph::{CpuIo, Define, Graph, Io, Launch, NodeId, Var};
 use crate::num::par::{for_rows, grain, rows_mut};
@@ -75,45 +75,14 @@ pub fn enlarge(g: &mut Graph, x: Var, factor: usize) -> Result<Var> {
     g.apply1(Resample::Spread { pool, image }, &[x])
 }
 
-/// Pixels of an axis of `size` in window `at`.
-fn inside(at: usize, stride: usize, before: usize, kernel: usize, size: usize) -> Range<usize> {
-    let first = at * stride;
-    let end = (first + kernel).saturating_sub(before).min(size);
-    first.saturating_sub(before).min(end)..end
-}
-
-/// Windows of an axis, of `count`, that contain pixel `at`.
-fn around(at: usize, stride: usize, before: usize, kernel: usize, count: usize) -> Range<usize> {
-    let end = ((at + before) / stride + 1).min(count);
-    let first = (at + before + 1).saturating_sub(kernel).div_ceil(stride);
-    first.min(end)..end
-}
-
 impl Pool {
     fn grid(&self, x: &Type) -> Result<[usize; 2]> {
-        let w = &self.windows;
-        let grid = w.grid("resample_pool", x, self.kernel)?;
-        let (far, [kh, kw]) = (|n: usize| (n - 1) * w.stride, self.kernel);
-        let outside = w.top >= kh
-            || w.left >= kw
-            || far(grid[0]) >= x.shape[1] + w.top
-            || far(grid[1]) >= x.shape[2] + w.left;
-        if outside {
-            return Err(Error::Shape(format!(
-                "resample_pool: x is {x:?}, and a window of kernel {:?} with {w:?} is entirely outside it",
-                self.kernel
-            )));
-        }
-        Ok(grid)
+        self.windows.filled_grid("resample_pool", x, self.kernel)
     }
 
     /// Pixels of the image in window (r, q).
-    fn pixels(&self, [r, q]: [usize; 2], image: [usize; 2]) -> [Range<usize>; 2] {
-        let (w, [kh, kw]) = (&self.windows, self.kernel);
-        [
-            inside(r, w.stride, w.top, kh, image[0]),
-            inside(q, w.stride, w.left, kw, image[1]),
-        ]
+    fn pixels(&self, at: [usize; 2], image: [usize; 2]) -> [Range<usize>; 2] {
+        self.windows.pixels(at, self.kernel, image)
     }
 
     /// The factor of the sum of window (r, q).
@@ -195,13 +164,7 @@ impl Define for Resample {
         let [y, ..] = io.outs;
         let sources = |at: [usize; 2]| match *self {
             Resample::Pool(pool) => pool.pixels(at, from),
-            Resample::Spread { pool, .. } => {
-                let (w, [kh, kw]) = (pool.windows, pool.kernel);
-                [
-                    around(at[0], w.stride, w.top, kh, from[0]),
-                    around(at[1], w.stride, w.left, kw, from[1]),
-                ]
-            }
+            Resample::Spread { pool, .. } => pool.windows.around(at, pool.kernel, from),
         };
         // The factor belongs to the window, which is where the sum is or where the gradient comes from.
         let factor = |at: [usize; 2], source: [usize; 2]| match *self {

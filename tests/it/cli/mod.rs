@@ -12,8 +12,10 @@ mod data;
 mod ddpm;
 mod distill;
 mod ema;
+mod eval;
 #[cfg(unix)]
 mod faults;
+mod fid;
 mod gpu;
 mod guides;
 mod init;

@@ -4,6 +4,7 @@ mod close;
 mod device;
 pub mod fixture;
 pub mod formula;
+pub mod inception;
 pub mod later;
 pub mod net;
 pub mod official;

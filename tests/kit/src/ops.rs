@@ -297,6 +297,11 @@ pub fn floats(op: &str, i: usize, n: usize) -> Vec<f32> {
         ("pointwise_relu" | "pointwise_step" | "pointwise_maximum", 0) => {
             random.iter().map(|x| x + 1.0 / 2048.0).collect()
         }
+        // No two are equal, so that the largest of a window is not in doubt.
+        ("max_pool_fwd", 0) => {
+            let spread = (0..n).map(|i| (i * 1009 % 4093) as f32);
+            spread.map(|x| x / 1024.0 - 2.0).collect()
+        }
         ("pointwise_silu_bwd", 1) => times(4.0),
         ("embed_time_fwd", 0) => times(16.0),
         _ => random,

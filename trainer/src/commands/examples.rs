@@ -213,7 +213,7 @@ enum Source {
 }
 
 /// Whether it names the digits that come with the program.
-fn is_digits(path: &Path) -> bool {
+pub fn is_digits(path: &Path) -> bool {
     path == Path::new("digits") && !path.exists()
 }
 

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod data;
 mod describe;
 pub mod ema;
+pub mod eval;
 mod exact;
 mod examples;
 pub mod info;

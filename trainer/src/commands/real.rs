@@ -63,6 +63,37 @@ fn at(path: &Path, io: &NetworkIo) -> Result<Real> {
     with_held_out(shown(title), has_test, training, test)
 }
 
+/// The data at a path with images of a shape `[C, H, W]`, or without one of the shape that it suggests.
+///
+/// # Errors
+/// [`Failure::Input`]: data that is not there or cannot be read, or whose images have another shape.
+pub fn of_path(path: &Path, shape: Option<[usize; 3]>) -> Result<Real> {
+    let suggested = || -> Result<[usize; 3]> {
+        if examples::is_digits(path) {
+            return Ok(data::digits::held_out().shape());
+        }
+        let config = data::suggest(path)?;
+        match config.image_size {
+            Some(size) => Ok([config.channels(), size, size]),
+            // Its files say it.
+            None => Ok(data::open(&config, &|_, _| {})?.shape()),
+        }
+    };
+    let shape = match shape {
+        Some(shape) => shape,
+        None => suggested()?,
+    };
+    let real = at(path, &NetworkIo::new(shape, 0))?;
+    match real.training.shape() == shape {
+        true => Ok(real),
+        false => Err(Failure::Input(format!(
+            "{}: got images of {:?}, expected {shape:?} ([C, H, W]) as the samples have",
+            real.training.name(),
+            real.training.shape(),
+        ))),
+    }
+}
+
 /// The data of a run.
 fn of_run(checkpoint: &Path, run: &Path) -> Result<Real> {
     let config = Checkpoint::open(checkpoint)?.state.config.data;

@@ -22,6 +22,8 @@ mod error;
 mod folder;
 mod idx;
 #[cfg(not(target_arch = "wasm32"))]
+mod image_set;
+#[cfg(not(target_arch = "wasm32"))]
 mod inspect;
 #[cfg(not(target_arch = "wasm32"))]
 mod item;
@@ -56,6 +58,8 @@ pub use decode::{EXTENSIONS, is_guarded};
 pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
 pub use idx::has_idx;
+#[cfg(not(target_arch = "wasm32"))]
+pub use image_set::ImageSet;
 #[cfg(not(target_arch = "wasm32"))]
 pub use inspect::{ChannelStats, Report, inspect};
 pub use knn::Knn;

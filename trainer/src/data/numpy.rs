@@ -134,25 +134,61 @@ impl Npz {
     /// # Errors
     /// Values that are cut off or damaged.
     pub fn values(&mut self, array: &Array) -> Result<Vec<u8>, DataError> {
-        let path = &self.path;
-        let refuse = |got: String| DataError::content(path, format!("{} {got}", array.name), WHOLE);
-        let bad = |e: ZipError| refuse(format!("that cannot be read ({e})"));
-        let mut entry = self
-            .zip
-            .by_name(&format!("{}.npy", array.name))
-            .map_err(bad)?;
-        let n_before = entry.size().saturating_sub(array.n_bytes);
-        let broken = |e: io::Error| refuse(format!("that cannot be read ({e})"));
-        io::copy(&mut (&mut entry).take(n_before), &mut io::sink()).map_err(broken)?;
+        let path = self.path.clone();
+        let refuse =
+            |got: String| DataError::content(&path, format!("{} {got}", array.name), WHOLE);
         let mut values = Vec::new();
         // One more: at the end of an entry its checksum is compared.
-        entry
+        self.stream(array)?
             .take(array.n_bytes + 1)
             .read_to_end(&mut values)
-            .map_err(broken)?;
+            .map_err(|e| refuse(format!("that cannot be read ({e})")))?;
         match values.len() as u64 == array.n_bytes {
             true => Ok(values),
             false => Err(refuse(format!("of {} bytes", values.len()))),
+        }
+    }
+
+    /// The values of an array from their beginning on, whether they are compressed or not. What follows the last one is nothing; a reader that
+    /// reads on until there has also compared the checksum.
+    ///
+    /// # Errors
+    /// An array that cannot be found any more.
+    pub fn stream(&mut self, array: &Array) -> Result<impl Read, DataError> {
+        let path = &self.path;
+        let broken = |e: &dyn std::fmt::Display| {
+            let got = format!("{} that cannot be read ({e})", array.name);
+            DataError::content(path, got, WHOLE)
+        };
+        let entry = self.zip.by_name(&format!("{}.npy", array.name));
+        let mut entry = entry.map_err(|e| broken(&e))?;
+        let n_before = entry.size().saturating_sub(array.n_bytes);
+        let skipped = io::copy(&mut (&mut entry).take(n_before), &mut io::sink());
+        skipped.map_err(|e| broken(&e))?;
+        Ok(entry)
+    }
+
+    /// Reads the values of an array of numbers as f64: f4 or f8.
+    ///
+    /// # Errors
+    /// As [`Npz::values`], and an array of another type.
+    pub fn floats(&mut self, array: &Array) -> Result<Vec<f64>, DataError> {
+        match &array.descr[..] {
+            "<f8" => {
+                let bytes = self.values(array)?;
+                let values = bytes.as_chunks().0.iter();
+                Ok(values.map(|b| f64::from_le_bytes(*b)).collect())
+            }
+            "<f4" => {
+                let bytes = self.values(array)?;
+                let values = bytes.as_chunks().0.iter();
+                Ok(values.map(|b| f32::from_le_bytes(*b).into()).collect())
+            }
+            other => {
+                let got = format!("{} of the type {}", array.name, shown(other));
+                let expected = "float64 (<f8) or float32 (<f4)";
+                Err(DataError::content(&self.path, got, expected))
+            }
         }
     }
 

@@ -5,9 +5,10 @@ use crate::config::{RunConfig, Source};
 use crate::data::{Batches, Dataset};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
+use crate::metrics::Moments;
 use crate::progress::Progress;
 use crate::signals::interrupted;
-use crate::weights;
+use crate::weights::{self, WeightFile};
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Data, Precision, Recipe};
@@ -108,21 +109,32 @@ pub fn save(model: &Model, recipe: &Recipe, path: &Path) -> Result<()> {
     Ok(write_atomically(path, write)?)
 }
 
+/// Opens the file of one that was trained before.
+///
+/// # Errors
+/// [`Failure::Input`] naming the file: it cannot be read, or is no classifier.
+pub fn open(path: &Path) -> Result<(WeightFile, Recipe)> {
+    let refuse = |what: &str| {
+        let expected = "expected a judge that sit wrote";
+        Failure::Input(format!("{}: {what}, {expected}", shown(path)))
+    };
+    let file = weights::open(path)?;
+    let recipe = file.recipe()?;
+    let recipe = recipe.ok_or_else(|| refuse("is of another program"))?;
+    if !matches!(recipe.model, ModelConfig::Classifier(_)) {
+        return Err(refuse("is no classifier"));
+    }
+    file.check(&recipe.model)?;
+    Ok((file, recipe))
+}
+
 /// Reads the weights of one that was trained before, and tells what it is called.
 ///
 /// # Errors
 /// [`Failure::Input`] naming the file: it cannot be read, or is of other data, images or classes.
 pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'static str)> {
     let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
-    let mut file = weights::open(path)?;
-    let recipe = file
-        .recipe()?
-        .ok_or_else(|| refuse("is of another program, expected a judge that sit wrote".into()))?;
-    if !matches!(recipe.model, ModelConfig::Classifier(_)) {
-        return Err(refuse(
-            "is no classifier, expected a judge that sit wrote".into(),
-        ));
-    }
+    let (mut file, recipe) = open(path)?;
     let (io, data) = (recipe.model.io(), &real.training);
     if (io.image, io.n_classes) != (data.shape(), data.n_classes()) {
         return Err(refuse(format!(
@@ -140,7 +152,6 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'stati
             own.name, real.title
         )));
     }
-    file.check(&recipe.model)?;
     let name = match recipe.model == config(&**data)?.model {
         true => PRESET,
         false => "classifier",
@@ -150,14 +161,14 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'stati
     Ok((model, name))
 }
 
-/// Features `[N, D]` of all images, and how many of them have their class by the logits.
+/// Moments of the features of all images, and how many of them have their class by the logits.
 ///
 /// # Errors
-/// An image that cannot be read any more, or a device that fails.
-pub fn features(network: &mut Features, data: &dyn Dataset) -> Result<(Vec<f32>, usize)> {
+/// An image that cannot be read any more, features that are not finite, or a device that fails.
+pub fn moments(network: &mut Features, data: &dyn Dataset) -> Result<(Moments, usize)> {
     let len: usize = data.shape().iter().product();
     let n = data.len();
-    let mut features = Vec::with_capacity(n * network.n_features());
+    let mut moments = Moments::new(network.n_features());
     let mut right = 0;
     for first in (0..n).step_by(BATCH) {
         if interrupted() {
@@ -169,14 +180,14 @@ pub fn features(network: &mut Features, data: &dyn Dataset) -> Result<(Vec<f32>,
             data.read(index, image)?;
         }
         let read = network.read(&images)?;
-        features.extend_from_slice(&read.features);
+        moments.add(&read.features)?;
         let logits = read.logits.chunks_exact(data.n_classes());
         right += numbers
             .zip(logits)
             .filter(|(index, logits)| largest(logits) == data.label(*index) as usize)
             .count();
     }
-    Ok((features, right))
+    Ok((moments, right))
 }
 
 /// The program that reads images.
@@ -188,7 +199,7 @@ pub fn network(model: &Model) -> Result<Features> {
 }
 
 /// The first one of the largest values.
-fn largest(values: &[f32]) -> usize {
+pub fn largest(values: &[f32]) -> usize {
     let mut at = 0;
     for (i, value) in values.iter().enumerate() {
         if *value > values[at] {
@@ -198,24 +209,39 @@ fn largest(values: &[f32]) -> usize {
     at
 }
 
+/// Where a 64-bit FNV-1a begins.
+pub const HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Goes on with a 64-bit FNV-1a.
+pub fn add(hash: u64, values: &[f32]) -> u64 {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.fold(hash, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// 64-bit FNV-1a of the weights.
+///
+/// # Errors
+/// A device that fails.
+pub fn hash_of_weights(model: &Model) -> Result<u64> {
+    let mut hash = HASH;
+    for spec in model.specs().iter().filter(|spec| spec.is_trained()) {
+        hash = add(hash, &model.read(&spec.name)?);
+    }
+    Ok(hash)
+}
+
 /// 64-bit FNV-1a of the weights and of the images that they are compared with.
 ///
 /// # Errors
 /// An image that cannot be read any more, or a device that fails.
 pub fn hash(model: &Model, data: &dyn Dataset) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |values: &[f32]| {
-        for byte in values.iter().flat_map(|value| value.to_le_bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    for spec in model.specs().iter().filter(|spec| spec.is_trained()) {
-        add(&model.read(&spec.name)?);
-    }
+    let mut hash = hash_of_weights(model)?;
     let mut image = vec![0.0; data.shape().iter().product()];
     for index in 0..data.len() {
         data.read(index, &mut image)?;
-        add(&image);
+        hash = add(hash, &image);
     }
     Ok(hash)
 }

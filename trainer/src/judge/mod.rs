@@ -6,16 +6,27 @@
 
 mod agreement;
 mod classifier;
-mod frechet;
+mod extract;
+mod features;
+mod inception;
+mod pixels;
+mod statistics;
+mod trained;
 
 pub use agreement::Agreement;
+pub use extract::{Extractor, Keep, extract};
+pub use features::{Against, FeatureSettings, Features, FeaturesWanted, compare};
+pub use inception::InceptionFeatures;
+pub use pixels::{Copies, Pixels, Settings as PixelSettings, Which as PixelsWanted};
+pub use statistics::{Made, Statistics};
+pub use trained::Trained;
 
 use crate::data::Dataset;
 use crate::error::Result;
+use crate::metrics::{Moments, Reference};
 use crate::sampling::State;
-use frechet::Gaussian;
 use sit_engine::backend::Device;
-use sit_engine::model::Features;
+use sit_engine::model;
 use sit_engine::text::{count, shown};
 use std::path::Path;
 use std::sync::Arc;
@@ -42,10 +53,10 @@ impl Real {
 
 /// Measures the Frechet distance of samples from real images.
 pub struct Frechet {
-    network: Features,
-    reference: Gaussian,
-    /// Features of the samples that were looked at, `[N, D]`.
-    seen: Vec<f32>,
+    network: model::Features,
+    reference: Reference,
+    /// Of the features of the samples that were looked at.
+    seen: Moments,
     /// What the judge is.
     name: String,
     hash: u64,
@@ -77,22 +88,22 @@ impl Frechet {
         };
         let mut network = classifier::network(&model)?;
         let d = network.n_features();
-        let (features, _) = classifier::features(&mut network, &*real.training)?;
-        let reference = Gaussian::of(&features, d)?;
-        let (features, right) = classifier::features(&mut network, &*real.held_out)?;
+        let (training, _) = classifier::moments(&mut network, &*real.training)?;
+        let reference = Reference::new(training.finish()?)?;
+        let (held_out, right) = classifier::moments(&mut network, &*real.held_out)?;
         let n_held_out = real.held_out.len();
-        let floor = Gaussian::of(&features, d)?.distance(&reference);
+        let floor = reference.distance(&held_out.finish()?)?.value;
         Ok(Frechet {
             name: format!(
                 "{name}, {d} features, {}, {:.1} % of {n_held_out} held out",
-                count(reference.n(), "image"),
+                count(real.training.len(), "image"),
                 100.0 * right as f64 / n_held_out as f64
             ),
             hash: classifier::hash(&model, &*real.training)?,
             floor: (floor, n_held_out),
             network,
             reference,
-            seen: Vec::new(),
+            seen: Moments::new(d),
         })
     }
 
@@ -121,9 +132,7 @@ impl Frechet {
     /// # Errors
     /// A device that fails.
     pub fn look(&mut self, state: &State<'_>) -> Result<()> {
-        self.seen
-            .extend_from_slice(&self.network.read(state.x)?.features);
-        Ok(())
+        Ok(self.seen.add(&self.network.read(state.x)?.features)?)
     }
 
     /// The distance of the samples that were looked at, which are forgotten.
@@ -131,8 +140,8 @@ impl Frechet {
     /// # Errors
     /// [`crate::error::Failure::Run`] for fewer than 2 samples, or features that are not finite.
     pub fn verdict(&mut self) -> Result<f64> {
-        let samples = Gaussian::of(&self.seen, self.network.n_features())?;
-        self.seen.clear();
-        Ok(samples.distance(&self.reference))
+        let none = Moments::new(self.network.n_features());
+        let samples = std::mem::replace(&mut self.seen, none).finish()?;
+        Ok(self.reference.distance(&samples)?.value)
     }
 }

@@ -5,11 +5,13 @@ use crate::ops::Case;
 use crate::shape::Type;
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let case = |x: [usize; 4], w: [usize; 3], windows: Windows, wrt: &[usize]| {
+    let of = |x: [usize; 4], w: [usize; 3], windows: Windows, relu: bool, wrt: &[usize]| {
         let weight = Type::f32([w[0], w[1], w[2], x[3]]);
         let ins = [Type::f32(x), weight, Type::f32([w[0]])];
-        Case::with_grad(Conv::Fwd(windows), &ins, wrt)
+        Case::with_grad(Conv::Fwd { windows, relu }, &ins, wrt)
     };
+    let case = |x, w, windows, wrt: &[usize]| of(x, w, windows, false, wrt);
+    let relu = |x, w, windows, wrt: &[usize]| of(x, w, windows, true, wrt);
     let all = &[0, 1, 2];
     let (same, half) = (Windows::new(1, 1), Windows::new(2, 1));
     let pad = |top, bottom, left, right| Windows {
@@ -45,5 +47,13 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case([1, 5, 5, 2], [2, 2, 2], Windows::new(3, 0), all),
         case([1, 2, 3, 4], [4, 5, 5], Windows::new(1, 2), all),
         case([1, 16, 16, 64], [64, 3, 3], same, &[]),
+        // The convolutions of Inception, with their ReLU: of one pixel, of a row, of a column, and with a stride.
+        relu([2, 3, 4, 5], [6, 1, 1], Windows::new(1, 0), all),
+        relu([2, 4, 3, 8], [8, 1, 1], Windows::new(1, 0), all),
+        relu([1, 9, 8, 48], [20, 1, 1], Windows::new(1, 0), &[]),
+        relu([1, 3, 5, 4], [8, 1, 3], pad(0, 0, 1, 1), all),
+        relu([1, 5, 3, 4], [8, 3, 1], pad(1, 1, 0, 0), all),
+        relu([2, 7, 5, 3], [4, 3, 3], Windows::new(2, 0), all),
+        relu([1, 9, 9, 32], [32, 7, 1], pad(3, 3, 0, 0), &[]),
     ]
 }

@@ -2,6 +2,7 @@
 
 use super::Windows;
 use crate::graph::CpuIo;
+use crate::num::operand::Left;
 use crate::num::par::{for_rows, grain, rows_mut};
 use crate::num::scratch::with_scratch;
 use crate::num::{Mat, MatMut, Patches, Real, Window, gemm, gemm_row_sums};
@@ -18,20 +19,42 @@ fn window(x: &[usize], y: &[usize], kernel: [usize; 2], windows: Windows) -> Win
     }
 }
 
-pub(super) fn fwd<F: Real>(io: CpuIo<'_, F>, windows: Windows) {
-    let (w_shape, y_shape) = (io.shape(1), io.out_shape(0));
-    let window = window(io.shape(0), y_shape, [w_shape[1], w_shape[2]], windows);
+pub(super) fn fwd<F: Real>(io: CpuIo<'_, F>, windows: Windows, relu: bool) {
+    let (x_shape, w_shape, y_shape) = (io.shape(0), io.shape(1), io.out_shape(0));
+    let window = window(x_shape, y_shape, [w_shape[1], w_shape[2]], windows);
     let (m, n) = (io.out_types[0].shape.rows(), y_shape[3]);
     let ([x, w, b, ..], [y, ..]) = (io.ins, io.outs);
-    let w = Mat::new(w, n, window.patch_len()).t();
+    let (y, w) = (MatMut::new(y, m, n), Mat::new(w, n, window.patch_len()).t());
+    if window.taps == [1, 1] && windows == Windows::new(1, 0) {
+        // The pixels are the patches, and need not be gathered.
+        return product(y, Mat::new(x, m, window.image[2]), w, b, relu);
+    }
+    product(y, Patches::new(x, window), w, b, relu);
+}
+
+/// `y = x w + b`, whose negative values become 0 if `relu`.
+fn product<F: Real>(y: MatMut<'_, F>, x: impl Left<F>, w: Mat<'_, F>, b: &[F], relu: bool) {
+    if !relu {
+        return gemm(
+            y,
+            x,
+            w,
+            #[inline(always)]
+            |_, col, y| {
+                for (y, &b) in y.iter_mut().zip(&b[col..]) {
+                    *y += b;
+                }
+            },
+        );
+    }
     gemm(
-        MatMut::new(y, m, n),
-        Patches::new(x, window),
+        y,
+        x,
         w,
         #[inline(always)]
         |_, col, y| {
             for (y, &b) in y.iter_mut().zip(&b[col..]) {
-                *y += b;
+                *y = F::ZERO.max(*y + b);
             }
         },
     );

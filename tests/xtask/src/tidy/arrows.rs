@@ -33,6 +33,10 @@ pub const ENGINE: Table = &[
         "error shape graph ops backend nn model checkpoint",
     ),
     (
+        "inception",
+        "error num shape graph ops backend nn checkpoint",
+    ),
+    (
         "objective",
         "error text rng num shape transport graph ops backend nn model",
     ),
@@ -50,9 +54,10 @@ const TRAINER: Table = &[
     ("host", ""),
     ("pending", "files"),
     ("files", "pending"),
-    ("data", "host"),
-    ("error", "files data"),
     ("png", ""),
+    ("data", "host png"),
+    ("metrics", ""),
+    ("error", "files data metrics"),
     ("columns", "files error"),
     ("config", "data columns"),
     ("weights", "error config run"),
@@ -81,7 +86,7 @@ const TRAINER: Table = &[
     ("teacher", "files error config weights run"),
     (
         "judge",
-        "files data error png config weights progress signals memory sampling",
+        "files data metrics error png config weights progress signals memory sampling",
     ),
     ("encode", "files data error progress signals vae"),
     (
@@ -90,7 +95,7 @@ const TRAINER: Table = &[
     ),
     (
         "commands",
-        "pending files columns data error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
+        "pending files columns data metrics error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -1,0 +1,245 @@
+//! The Inception network of FID: batches, devices, files that do not fit, memory.
+
+use crate::memory::peak;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::Reader;
+use sit_engine::inception::{Inception, Resize, Taps};
+use sit_engine::nn::ParamSpec;
+use sit_engine::shape::Shape;
+use sit_tests::inception::{Tensors, file, official_file, weights};
+use sit_tests::{assert_close, below, gpu};
+use std::io::Cursor;
+
+/// The smallest images that the network can evaluate, which is 6 % of the work.
+const SIDE: usize = 75;
+const SIZE: [usize; 2] = [40, 64];
+
+fn images(n: usize) -> Vec<u8> {
+    let bytes = below(1, n * SIZE[0] * SIZE[1] * 3, 256);
+    bytes.into_iter().map(|x| x as u8).collect()
+}
+
+fn load(device: &Device, resize: Resize, batch: usize) -> Inception {
+    let mut reader = Reader::new("formula weights", Cursor::new(official_file())).unwrap();
+    Inception::load_at(device, &mut reader, resize, batch, SIDE).unwrap()
+}
+
+fn parts(taps: &Taps) -> [(&'static str, &[f32], usize); 7] {
+    // 3 x 3 pixels are left of 75 x 75 where there are 17 x 17 of 299 x 299.
+    [
+        ("tap64", &taps.tap64, 64),
+        ("tap192", &taps.tap192, 192),
+        ("tap768", &taps.tap768, 768),
+        ("pool2048", &taps.pool2048, Inception::N_FEATURES),
+        ("spatial", &taps.spatial2023, 3 * 3 * 7),
+        ("logits", &taps.logits, Inception::N_LOGITS),
+        (
+            "logits_unbiased",
+            &taps.logits_unbiased,
+            Inception::N_LOGITS,
+        ),
+    ]
+}
+
+#[test]
+fn no_bit_depends_on_the_batch() {
+    let images = images(5);
+    for resize in [Resize::Tf1, Resize::HalfPixel, Resize::Antialias] {
+        let of = |batch| {
+            load(&Device::Cpu, resize, batch)
+                .features(&images, SIZE)
+                .unwrap()
+        };
+        let one = of(1);
+        for (name, values, len) in parts(&one) {
+            assert_eq!(values.len(), 5 * len, "{name}");
+            let differs = values.chunks(len).skip(1).any(|row| row != &values[..len]);
+            assert!(differs, "{name}");
+        }
+        assert_eq!(of(2), one);
+        assert_eq!(of(5), one);
+        assert_eq!(of(7), one);
+    }
+    // No images have no features.
+    let mut inception = load(&Device::Cpu, Resize::Tf1, 2);
+    assert_eq!(inception.features(&[], SIZE).unwrap(), Taps::default());
+    // Another size in between changes nothing.
+    let first = inception.features(&images, SIZE).unwrap();
+    inception.features(&images, [SIZE[1], SIZE[0]]).unwrap();
+    assert_eq!(inception.features(&images, SIZE).unwrap(), first);
+}
+
+/// The whole network, of small images, since software GPUs need minutes for large ones.
+#[test]
+fn a_gpu_has_the_features_of_the_cpu() {
+    let images = images(2);
+    let [want, got] = [&Device::Cpu, gpu()].map(|device| {
+        let mut inception = load(device, Resize::Tf1, 2);
+        inception.features(&images, SIZE).unwrap()
+    });
+    for ((name, got, _), (_, want, _)) in parts(&got).into_iter().zip(parts(&want)) {
+        assert_close(name, got, want, 1e-4);
+    }
+}
+
+#[test]
+fn images_that_do_not_fit_are_refused() {
+    let mut inception = load(&Device::Cpu, Resize::Tf1, 1);
+    for (n, size) in [(11, [2, 2]), (12, [0, 2]), (12, [usize::MAX, 2])] {
+        let message = inception
+            .features(&vec![0; n], size)
+            .unwrap_err()
+            .to_string();
+        let expected = format!(
+            "images got {n} values, expected a multiple of {} x {} x 3",
+            size[0], size[1]
+        );
+        assert_eq!(message, expected);
+    }
+    let mut reader = Reader::new("formula weights", Cursor::new(official_file())).unwrap();
+    let none = Inception::load(&Device::Cpu, &mut reader, Resize::Tf1, 0);
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "batch: got 0, expected at least 1"
+    );
+}
+
+/// Weights are read one tensor at a time, so that there is only one copy of all.
+#[test]
+fn loading_needs_the_weights_once() {
+    let bytes = official_file();
+    let mut reader = Reader::new("formula weights", Cursor::new(bytes)).unwrap();
+    let load = || Inception::load(&Device::Cpu, &mut reader, Resize::Tf1, 2).unwrap();
+    let (inception, most) = peak(load);
+    let largest = Inception::specs()
+        .iter()
+        .map(|spec| spec.shape.numel() * 4)
+        .max();
+    let own = inception.bytes() as usize + 2 * 299 * 299 * 3 * 4;
+    let spare = most.saturating_sub(own);
+    // The bytes of the largest tensor and its values in both orders, or twice the plan.
+    assert!(spare < 4 * largest.unwrap(), "{spare} of {most}");
+    // Not more than 20 MiB for an image in a batch.
+    let values = inception.bytes() as usize - 24_000_000 * 4;
+    assert!(values < 2 * (20 << 20), "{values}");
+}
+
+fn refusal(tensors: &[(ParamSpec, Vec<f32>)]) -> String {
+    let mut reader = Reader::new("f.safetensors", Cursor::new(file(tensors))).unwrap();
+    let loaded = Inception::load_at(&Device::Cpu, &mut reader, Resize::Tf1, 1, SIDE);
+    loaded.unwrap_err().to_string()
+}
+
+fn find<'a>(tensors: &'a mut Tensors, name: &str) -> &'a mut (ParamSpec, Vec<f32>) {
+    let found = tensors.iter_mut().find(|(spec, _)| spec.name == name);
+    found.unwrap()
+}
+
+fn extra(name: &str, shape: &[usize]) -> (ParamSpec, Vec<f32>) {
+    let mut spec = Inception::specs()[1].clone();
+    spec.name = name.to_owned();
+    spec.shape = Shape::from(shape);
+    let n = spec.shape.numel();
+    (spec, vec![1.0; n])
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_by_the_name_of_a_tensor() {
+    let fixture = sit_tests::fixture::Fixture::open("inception");
+    let whole = weights(&fixture.root());
+    let with = |change: &dyn Fn(&mut Tensors)| {
+        let mut tensors = whole.clone();
+        change(&mut tensors);
+        refusal(&tensors)
+    };
+    let torchvision = "torchvision's Inception v3, whose weights and pools are others; FID is defined by the weights of 2015-12-05";
+    for (message, parts) in [
+        (
+            with(&|t| drop(t.remove(0))),
+            [
+                "f.safetensors: has no tensor Conv2d_1a_3x3.conv.weight",
+                "pytorch-fid or torch-fidelity",
+            ],
+        ),
+        (
+            with(&|t| t.retain(|(spec, _)| spec.name != "Mixed_5b.branch5x5_2.bn.running_mean")),
+            [
+                "has no tensor Mixed_5b.branch5x5_2.bn.running_mean [64]",
+                "",
+            ],
+        ),
+        (
+            with(&|t| find(t, "Mixed_7c.branch_pool.bn.bias").0.shape = [2, 96].into()),
+            [
+                "Mixed_7c.branch_pool.bn.bias is [2, 96], expected [192]",
+                "",
+            ],
+        ),
+        (
+            with(&|t| t.push(extra("Mixed_8a.branch1x1.bn.bias", &[3]))),
+            ["has a tensor Mixed_8a.branch1x1.bn.bias [3]", ""],
+        ),
+        (
+            with(&|t| t.push(extra("AuxLogits.conv0.bn.bias", &[3]))),
+            ["has AuxLogits.conv0.bn.bias: ", torchvision],
+        ),
+        (
+            with(&|t| {
+                let (spec, values) = find(t, "fc.weight");
+                spec.shape = [1000, Inception::N_FEATURES].into();
+                values.truncate(1000 * Inception::N_FEATURES);
+            }),
+            ["has fc.weight [1000, 2048]: ", torchvision],
+        ),
+        (
+            with(&|t| find(t, "Mixed_6a.branch3x3.bn.running_var").1[5] = -0.25),
+            [
+                "Mixed_6a.branch3x3.bn.running_var[5] is -0.25, expected at least 0",
+                "",
+            ],
+        ),
+        (
+            with(&|t| find(t, "fc.bias").1[7] = f32::NAN),
+            ["fc.bias[7] is NaN", ""],
+        ),
+        (
+            with(&|t| find(t, "Conv2d_2a_3x3.conv.weight").1.fill(0.0)),
+            ["Conv2d_2a_3x3.conv.weight has only zeros", ""],
+        ),
+        (
+            with(&|t| {
+                find(t, "Conv2d_2a_3x3.bn.running_var").1.fill(0.0);
+                find(t, "Conv2d_2a_3x3.bn.weight").1.fill(3e38);
+            }),
+            [
+                "Conv2d_2a_3x3.conv.weight is too large with its batch norm",
+                "",
+            ],
+        ),
+    ] {
+        for part in parts {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+    }
+}
+
+/// The counter of each batch norm is left out, and names may have a prefix.
+#[test]
+fn names_may_have_a_prefix_and_counters_beside_them() {
+    let fixture = sit_tests::fixture::Fixture::open("inception");
+    let images = images(1);
+    let want = load(&Device::Cpu, Resize::Tf1, 1)
+        .features(&images, SIZE)
+        .unwrap();
+    for prefix in ["module.", "base.", "net.inception."] {
+        let mut tensors = weights(&fixture.root());
+        tensors.push(extra("Conv2d_1a_3x3.bn.num_batches_tracked", &[]));
+        for (spec, _) in &mut tensors {
+            spec.name.insert_str(0, prefix);
+        }
+        let mut reader = Reader::new("prefixed", Cursor::new(file(&tensors))).unwrap();
+        let mut inception =
+            Inception::load_at(&Device::Cpu, &mut reader, Resize::Tf1, 1, SIDE).unwrap();
+        assert_eq!(inception.features(&images, SIZE).unwrap(), want, "{prefix}");
+    }
+}

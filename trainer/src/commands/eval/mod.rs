@@ -1,0 +1,119 @@
+//! `sit eval`: how far samples are from real images.
+
+mod args;
+mod evaluation;
+mod features;
+mod sets;
+mod table;
+
+pub use args::Args;
+
+use crate::data::ImageSet;
+use crate::error::{Failure, Result};
+use crate::files::write_atomically;
+use crate::judge::{Extractor, InceptionFeatures, Keep, Statistics, Trained, extract};
+use crate::{signals, stdout};
+use evaluation::Evaluation;
+use sit_engine::backend::Device;
+use sit_engine::text::{count, shown};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Runs it.
+///
+/// # Errors
+/// Images or statistics that cannot be read or do not compare, arguments that do not go together, or files that cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    args.check()?;
+    let open = |path| sets::open(path, args.count, args.seed);
+    let samples = args.samples.iter().map(|path| open(path));
+    let samples = samples.collect::<Result<Vec<ImageSet>>>()?;
+    if let [first, others @ ..] = &samples[..]
+        && let Some(other) = others.iter().find(|other| other.shape() != first.shape())
+    {
+        return Err(Failure::Input(format!(
+            "SAMPLES: got {} and {}, expected images of one size",
+            first.described(),
+            other.described()
+        )));
+    }
+    if let Some(path) = &args.save_statistics {
+        return save_statistics(args, &samples[0], path);
+    }
+    let evaluation = Evaluation::open(args, samples)?;
+    let device = match evaluation.needs_device() {
+        true => Some(args.backend.open()?),
+        false => None,
+    };
+    signals::catch();
+    let judge = match (&device, args.judge_file()) {
+        (Some(device), Some(file)) => Some(evaluation.judge(file, device)?),
+        _ => None,
+    };
+    if let Some(judge) = judge.as_ref().filter(|_| args.samples.is_empty()) {
+        let file = args.judge_file().map(shown).unwrap_or_default();
+        return stdout::print(&format!("{} in {file}\n", judge.made().extractor));
+    }
+    let inception = match &device {
+        Some(device) => inception(args, device)?,
+        None => None,
+    };
+    let (rows, notes) = evaluation.measure(judge, inception)?;
+    if let Some(path) = &args.json {
+        let json = table::to_json(&rows, &notes, evaluation.settings());
+        write_atomically(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, &json)?;
+            out.write_all(b"\n")
+        })?;
+    }
+    stdout::print(&table::markdown(&rows, &notes))
+}
+
+/// The network of `--inception`.
+fn inception(args: &Args, device: &Device) -> Result<Option<InceptionFeatures>> {
+    let Some(file) = &args.inception else {
+        return Ok(None);
+    };
+    let resize = args.protocol.resize();
+    let network = InceptionFeatures::open(file, resize, args.batch as usize, device);
+    let network = network.map_err(|e| e.context("--inception"))?;
+    let made = network.made();
+    tracing::info!("{}, images resized by {}", made.extractor, made.resize);
+    Ok(Some(network))
+}
+
+/// The features of one set, for later.
+fn save_statistics(args: &Args, set: &ImageSet, path: &Path) -> Result<()> {
+    let device = args.backend.open()?;
+    signals::catch();
+    let mut extractor: Box<dyn Extractor> = match (inception(args, &device)?, args.judge_file()) {
+        (Some(network), _) => Box::new(network),
+        (None, Some(file)) => Box::new(match &args.train_judge {
+            Some(data) => {
+                let images = sets::Images::open(data, Some(set.shape()));
+                let images = images.map_err(|e| e.context("--train-judge"))?;
+                Trained::on(&images.real, file, &device)?
+            }
+            None => Trained::open(file, &device)?,
+        }),
+        (None, None) => return Err(Failure::Input("--save-statistics: expected --judge".into())),
+    };
+    let keep = Keep {
+        spatial: true,
+        ..Keep::default()
+    };
+    let found = extract(&mut *extractor, set, keep)?;
+    let statistics = Statistics {
+        made: Some(extractor.made().clone()),
+        features: found.moments.finish()?,
+        spatial: found.spatial.map(|moments| moments.finish()).transpose()?,
+    };
+    statistics.write(path)?;
+    stdout::print(&format!(
+        "wrote {}: mean and covariance of {} of {}, by {}\n",
+        shown(path),
+        count(statistics.features.dim(), "feature"),
+        set.described(),
+        extractor.made().extractor
+    ))
+}

@@ -1,0 +1,231 @@
+//! The table of `sit eval`, for people and as JSON.
+
+use crate::metrics::Band;
+use serde_json::{Map, Value, json};
+
+/// A number of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number {
+    value: f64,
+    /// Digits behind the point that people see.
+    digits: usize,
+    beside: Beside,
+}
+
+/// What stands beside a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Beside {
+    Nothing,
+    /// Bounds of 95 %.
+    Bounds([f64; 2]),
+    /// A standard deviation.
+    Deviation(f64),
+}
+
+impl Number {
+    /// A number alone.
+    pub fn plain(value: f64, digits: usize) -> Self {
+        Number {
+            value,
+            digits,
+            beside: Beside::Nothing,
+        }
+    }
+
+    /// A number with its band.
+    pub fn band(band: Band, digits: usize) -> Self {
+        Number {
+            value: band.value,
+            digits,
+            beside: band.bounds.map_or(Beside::Nothing, Beside::Bounds),
+        }
+    }
+
+    /// A number with a standard deviation.
+    pub fn deviation(value: f64, deviation: f64, digits: usize) -> Self {
+        Number {
+            value,
+            digits,
+            beside: Beside::Deviation(deviation),
+        }
+    }
+
+    fn text(&self) -> String {
+        let shown = |x: f64| {
+            let text = format!("{x:.*}", self.digits);
+            // What rounds to nothing has no sign.
+            let is_zero = text
+                .trim_start_matches('-')
+                .chars()
+                .all(|c| c == '0' || c == '.');
+            text.strip_prefix('-')
+                .filter(|_| is_zero)
+                .unwrap_or(&text)
+                .to_owned()
+        };
+        let value = shown(self.value);
+        match self.beside {
+            Beside::Nothing => value,
+            Beside::Bounds([low, high]) => format!("{value} [{}, {}]", shown(low), shown(high)),
+            Beside::Deviation(deviation) => format!("{value} ± {}", shown(deviation)),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self.beside {
+            Beside::Nothing => json!(self.value),
+            Beside::Deviation(deviation) => json!({ "value": self.value, "deviation": deviation }),
+            Beside::Bounds([low, high]) => json!({ "value": self.value, "low": low, "high": high }),
+        }
+    }
+}
+
+/// A set of images with its numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    /// What the images are.
+    pub title: String,
+    /// How many they are.
+    pub n: usize,
+    /// Columns and numbers, in their order.
+    pub numbers: Vec<(&'static str, Number)>,
+    /// What only the JSON has.
+    pub more: Map<String, Value>,
+}
+
+impl Row {
+    /// Adds a number.
+    pub fn push(&mut self, column: &'static str, number: Number) {
+        self.numbers.push((column, number));
+    }
+}
+
+/// The columns of some rows, in the order of the first that have them.
+fn columns(rows: &[Row]) -> Vec<&'static str> {
+    let mut columns = Vec::new();
+    for (column, _) in rows.iter().flat_map(|row| &row.numbers) {
+        if !columns.contains(column) {
+            columns.push(*column);
+        }
+    }
+    columns
+}
+
+/// The table for people, under what the numbers are.
+pub fn markdown(rows: &[Row], notes: &[String]) -> String {
+    let columns = columns(rows);
+    let mut cells: Vec<Vec<String>> = vec![vec!["images".into(), "count".into()]];
+    cells[0].extend(columns.iter().map(|column| (*column).to_owned()));
+    for row in rows {
+        let of_column = |column: &&'static str| {
+            let found = row.numbers.iter().find(|(own, _)| own == column);
+            found.map_or(String::new(), |(_, number)| number.text())
+        };
+        let mut line = vec![row.title.clone(), row.n.to_string()];
+        line.extend(columns.iter().map(of_column));
+        cells.push(line);
+    }
+    let widths: Vec<usize> = (0..cells[0].len())
+        .map(|i| {
+            cells
+                .iter()
+                .map(|line| line[i].chars().count())
+                .fold(2, usize::max)
+        })
+        .collect();
+    let line = |values: &[String]| {
+        let padded = values.iter().zip(&widths).enumerate();
+        let padded = padded.map(|(i, (value, &width))| match i {
+            0 => format!("{value:<width$}"),
+            _ => format!("{value:>width$}"),
+        });
+        format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
+    };
+    let mut text: String = notes.iter().map(|note| format!("- {note}\n")).collect();
+    if !notes.is_empty() {
+        text += "\n";
+    }
+    text += &line(&cells[0]);
+    let rules = widths.iter().enumerate().map(|(i, &width)| match i {
+        0 => format!(":{}", "-".repeat(width - 1)),
+        _ => format!("{}:", "-".repeat(width - 1)),
+    });
+    text += &format!("| {} |\n", rules.collect::<Vec<_>>().join(" | "));
+    for row in &cells[1..] {
+        text += &line(row);
+    }
+    text
+}
+
+/// All rows with all digits.
+pub fn to_json(rows: &[Row], notes: &[String], settings: Value) -> Value {
+    let of_row = |row: &Row| {
+        let mut object = Map::new();
+        object.insert("images".into(), json!(row.title));
+        object.insert("count".into(), json!(row.n));
+        for (column, number) in &row.numbers {
+            object.insert((*column).into(), number.json());
+        }
+        object.extend(row.more.clone());
+        Value::Object(object)
+    };
+    json!({
+        "settings": settings,
+        "notes": notes,
+        "rows": rows.iter().map(of_row).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let band = Band {
+            value: 0.25,
+            bounds: Some([-1e-9, 0.5]),
+        };
+        let mut one = Row {
+            title: "ode.npz".into(),
+            n: 100,
+            ..Row::default()
+        };
+        one.push("frechet", Number::plain(1.23456, 3));
+        one.push("pixel-sw", Number::band(band, 2));
+        let mut two = Row {
+            title: "held out".into(),
+            n: 7,
+            ..Row::default()
+        };
+        two.push(
+            "pixel-sw",
+            Number::band(
+                Band {
+                    bounds: None,
+                    ..band
+                },
+                2,
+            ),
+        );
+        vec![one, two]
+    }
+
+    #[test]
+    fn people_see_a_table() {
+        let expected = "- a note\n\n\
+            | images   | count | frechet |          pixel-sw |\n\
+            | :------- | ----: | ------: | ----------------: |\n\
+            | ode.npz  |   100 |   1.235 | 0.25 [0.00, 0.50] |\n\
+            | held out |     7 |         |              0.25 |\n";
+        assert_eq!(markdown(&rows(), &["a note".into()]), expected);
+    }
+
+    #[test]
+    fn programs_get_all_digits() {
+        let value = to_json(&rows(), &[], json!({ "seed": 3 }));
+        assert_eq!(value["rows"][0]["frechet"], json!(1.23456));
+        assert_eq!(value["rows"][0]["pixel-sw"]["low"], json!(-1e-9));
+        assert_eq!(value["rows"][1]["count"], json!(7));
+        assert_eq!(value["settings"]["seed"], json!(3));
+    }
+}
