@@ -33,6 +33,7 @@ fn train(folder: &Path, n: u64, every: u64) {
         objective: Vec::new(),
         device: Device::Cpu.to_string(),
         max_level: 16,
+        latents: None,
         n_images: 1442,
         n_base: 0,
         config: config.clone(),

@@ -116,7 +116,7 @@ fn a_training_takes_the_memory_that_was_forecast() {
 fn sampling_takes_the_memory_that_was_forecast() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut made = |run: &str, set: &str| {
+    let made = |run: &str, set: &str| {
         let words = format!("{RUN} --set log.preview.every_steps=0 {set} --out {run}");
         let words = words.replace("--set log.preview.every_steps=1 ", "");
         let done = command(folder, &words).output().unwrap();

@@ -135,7 +135,10 @@ fn against(
         }
         let n = match statistics.features.n() {
             Some(n) => format!("statistics of {n} images"),
-            None => "statistics of a file that does not say its extractor, resize and number of images".into(),
+            None => {
+                "statistics of a file that does not say its extractor, resize and number of images"
+                    .into()
+            }
         };
         said.push(n);
     }
