@@ -89,7 +89,7 @@ fn numbers_of_files_are_those_of_the_network_and_the_metrics() {
         &format!("{words} --reference b.npz --json all.json"),
     );
     assert!(
-        printed.contains("| fid ") && printed.contains("resized by tf1 (protocol adm)"),
+        printed.contains(" fid |") && printed.contains("resized by tf1 (protocol adm)"),
         "{printed}"
     );
     assert!(

@@ -20,6 +20,8 @@ mod gpu;
 mod guides;
 mod init;
 mod input;
+#[cfg(unix)]
+mod judge;
 mod latents;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -77,6 +77,12 @@ impl<'a> Evaluation<'a> {
         self.metrics.contains(&metric)
     }
 
+    /// Names of the metrics of one kind that are measured.
+    pub fn names(&self, is: fn(Metric) -> bool) -> Vec<&'static str> {
+        let metrics = self.metrics.iter().filter(|metric| is(**metric));
+        metrics.map(|metric| metric.name()).collect()
+    }
+
     fn wants(&self, is: impl Fn(Metric) -> bool) -> bool {
         self.metrics.iter().any(|metric| is(*metric))
     }
@@ -313,13 +319,12 @@ impl<'a> Evaluation<'a> {
 
     /// What the numbers depend on beside the images.
     pub fn settings(&self) -> Value {
-        let names = self.metrics.iter().map(|metric| metric.name());
         json!({
             "reference": self.args.reference().map(shown),
             "inception": self.args.inception.as_ref().map(shown),
             "protocol": self.args.inception.as_ref().map(|_| self.args.protocol.name()),
             "judge": self.args.judge_file().map(shown),
-            "metrics": names.collect::<Vec<_>>(),
+            "metrics": self.names(|_| true),
             "pixels": self.n_pixels,
             "directions": self.args.directions,
             "resamples": self.args.resamples,

@@ -51,8 +51,10 @@ pub fn measure(
         push(row, &found);
     }
     let made = network.made();
+    let names: Vec<&str> = of.names(Metric::is_of_inception);
     let mut notes = vec![format!(
-        "fid, sfid, is, kid, precision, recall and mind by {} with images resized by {} (protocol {}), against {said}",
+        "{}: by {} with images resized by {} (protocol {}), against {said}",
+        names.join(", "),
         made.extractor,
         made.resize,
         of.args.protocol.name()
@@ -83,7 +85,7 @@ pub fn measure(
     }
     if wanted.precision_recall {
         notes.push(format!(
-            "precision and recall: {} neighbors",
+            "pr: precision and recall by {} neighbors",
             settings.neighbors
         ));
     }
