@@ -102,20 +102,16 @@ fn plain(s: &mut Scope<'_>, layer: usize, c: usize, windows: Windows, x: Var) ->
 
 /// `relu(x + conv(relu(conv(relu(conv(x))))))`; with a pool, x is first increased by [`pool`] of itself.
 fn block(s: &mut Scope<'_>, c: usize, has_pool: bool, x: Var) -> Result<Var> {
-    let layers =
-        ["conv.0", "conv.2", "conv.4"].map(|name| Conv::new(s, name, [c, c, 3], 1, Init::FanIn));
+    let mut layer = |name| Conv::new(s, name, [c, c, 3], 1, Init::FanIn);
+    let [first, second, third] = [layer("conv.0")?, layer("conv.2")?, layer("conv.4")?];
     let x = match has_pool {
         true => pool(&mut s.at("pool"), c, x)?,
         false => x,
     };
     let g = s.graph();
-    let mut h = x;
-    for (i, layer) in layers.into_iter().enumerate() {
-        if i > 0 {
-            h = pointwise::relu(g, h)?;
-        }
-        h = layer?.forward(g, h)?;
-    }
+    let h = first.relu(g, x)?;
+    let h = second.relu(g, h)?;
+    let h = third.forward(g, h)?;
     let h = pointwise::add(g, x, h)?;
     pointwise::relu(g, h)
 }

@@ -4,7 +4,7 @@ use super::{Init, Scope};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::conv::{self, Windows};
-use crate::ops::{axes, linear};
+use crate::ops::{axes, linear, pointwise};
 
 /// A convolution of a kernel as high as wide.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,22 @@ impl Conv {
                 linear::linear(g, x, self.weight, bias)
             }
             bias => conv::conv(g, x, self.weight, bias, self.windows),
+        }
+    }
+
+    /// `max(forward(x), 0)`, in one pass where that is possible.
+    ///
+    /// # Errors
+    /// As [`Conv::forward`].
+    pub fn relu(&self, g: &mut Graph, x: Var) -> Result<Var> {
+        match self.bias {
+            Some(bias) if g.shape(self.weight).len() == 4 => {
+                conv::conv_relu(g, x, self.weight, bias, self.windows)
+            }
+            _ => {
+                let y = self.forward(g, x)?;
+                pointwise::relu(g, y)
+            }
         }
     }
 }
