@@ -31,6 +31,7 @@ mod header;
 mod index;
 mod legacy;
 mod names;
+mod numpy;
 mod pickle;
 mod precision;
 mod recipe;

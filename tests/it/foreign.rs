@@ -1,6 +1,6 @@
 //! Files that are not weights, each identified as what it is, and weights under other names.
 
-use sit_engine::checkpoint::{Mismatch, Reader};
+use sit_engine::checkpoint::{Format, Mismatch, Reader};
 use sit_tests::fixture;
 use std::io::{Cursor, Write};
 use zip::write::SimpleFileOptions;
@@ -292,4 +292,45 @@ fn names_are_shown_on_one_short_line() {
         let line = Mismatch::Extra { name, got }.to_string();
         assert!(line.len() < 200 && !line.contains('\u{1b}'), "{line}");
     }
+}
+
+/// Pickles of NumPy's two major versions: orders of axes, types, keys on the way to a tensor.
+#[test]
+fn arrays_of_numpy_are_read_from_a_pickle() {
+    let fixture = fixture::Fixture::open("numpy");
+    let root = fixture.root();
+    let tensors = root.at("tensors").entries();
+    for file in root.at("files").list() {
+        let mut reader = reader(fixture.file(file.text())).unwrap();
+        assert_eq!(reader.format(), Format::Numpy);
+        let mut names: Vec<&str> = tensors.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        let own: Vec<&str> = reader.tensors().map(|(name, _)| name).collect();
+        assert_eq!(own, names, "{}", file.text());
+        for (name, tensor) in &tensors {
+            let shape = tensor.at("shape").counts();
+            assert_eq!(reader.shape(name).unwrap(), shape.into(), "{name}");
+            let dtype = reader.entry(name).unwrap().dtype.to_string();
+            assert_eq!(dtype, tensor.at("dtype").text(), "{name}");
+            let values = tensor.at("values");
+            match &dtype[..] {
+                "I64" => {
+                    let labels = values.numbers().into_iter().map(|x| x as u32);
+                    let labels: Vec<u32> = labels.collect();
+                    assert_eq!(reader.read_labels(name).unwrap(), labels, "{name}");
+                }
+                _ => assert_eq!(reader.read(name).unwrap(), values.floats(), "{name}"),
+            }
+        }
+    }
+    let refused = reader(fixture.file(root.at("refused").text()));
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.contains("is a pickle, but none of torch.save"),
+        "{message}"
+    );
+    // A file that ends early.
+    let bytes = fixture.file(root.at("files").list()[1].text());
+    let message = reader(bytes[..bytes.len() / 2].to_vec()).unwrap_err();
+    assert!(message.to_string().contains("is truncated"), "{message}");
 }

@@ -315,3 +315,84 @@ fn small_safetensors() -> Vec<u8> {
     bytes.resize(bytes.len() + 128, 0);
     bytes
 }
+
+/// Dictionaries and arrays of NumPy that refer to the same ones many times, and arrays of other lengths than their sizes.
+#[test]
+fn pickles_of_arrays_stay_small_too() {
+    const ARRAY: &[u8] = b"cnumpy._core.numeric\n_frombuffer\n(";
+    const TYPE: &[u8] = b"cnumpy\ndtype\n";
+    let array = |n: u8, sizes: &[u8]| {
+        let bytes = vec![0; usize::from(n)];
+        let [code, order] = ["f4", "C"].map(text);
+        [
+            ARRAY,
+            b"C",
+            &[n],
+            &bytes,
+            TYPE,
+            &code,
+            b"\x89\x88\x87R",
+            sizes,
+            &order,
+            b"tR",
+        ]
+        .concat()
+    };
+    let named = |name: &str, value: &[u8]| [&text(name)[..], value].concat();
+    // The same array under many names, in dictionaries with the same long keys.
+    let long = "k".repeat(60_000);
+    let mut many = [PROTO, b"}(", &named("a", &array(4, b"K\x01\x85"))].concat();
+    many.extend(b"q\x01");
+    many.extend(named(&long, b"h\x01"));
+    for i in 0..2000_u32 {
+        many.extend(named(&i.to_string(), b"}("));
+        many.extend(named(&long[..200], b"h\x01"));
+        many.extend(named("b", b"h\x01u"));
+    }
+    many.extend(b"u.");
+    read_all("arrays", &many).unwrap();
+    // A dictionary in itself, and one below many keys.
+    let own = [
+        PROTO,
+        b"}q\0(",
+        &named("a", b"h\0"),
+        &named("b", &array(4, b"K\x01\x85")),
+        b"u.",
+    ]
+    .concat();
+    read_all("a dictionary in itself", &own).unwrap();
+    let mut deep = [PROTO, &b"}("[..]].concat();
+    for _ in 0..30 {
+        deep.extend(named("a", b"}("));
+    }
+    deep.extend(named("a", &array(4, b"K\x01\x85")));
+    deep.extend([b'u'; 31]);
+    deep.extend(b".");
+    let message = read_all("deep", &deep).unwrap_err();
+    assert!(message.contains("inside one another"), "{message}");
+    for (sizes, expected) in [
+        (
+            &b"K\x02\x85"[..],
+            "has 4 bytes, too few or too many for [2]",
+        ),
+        (b"K\0\x85", "has 4 bytes"),
+        (
+            b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x87",
+            "has 4 bytes",
+        ),
+    ] {
+        let one = [PROTO, b"}(", &named("a", &array(4, sizes)), b"u."].concat();
+        let message = read_all("sizes", &one).unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
+    // Sizes that are none: no array.
+    let one = [
+        PROTO,
+        b"}(",
+        &named("a", &array(4, b"J\xff\xff\xff\xff\x85")),
+        b"u.",
+    ]
+    .concat();
+    let message = read_all("sizes", &one).unwrap_err();
+    assert!(message.contains("none of torch.save"), "{message}");
+}

@@ -1,7 +1,8 @@
 //! Identifies files that are not weights by their first bytes.
 
 use super::index::Index;
-use super::{header, legacy, shown, torch};
+use super::{header, legacy, numpy, shown, torch};
+use crate::model::IN_PAGE;
 use std::io::{Read, Seek};
 
 /// Number of bytes that are inspected.
@@ -83,6 +84,9 @@ pub(super) fn read(stream: &mut (impl Read + Seek), len: u64) -> Result<Index, S
     };
     if head.starts_with(b"\x80") && has(&legacy::MAGIC) {
         return legacy::read(stream, len);
+    }
+    if matches!(head[..], [0x80, 2..=5, ..]) && !IN_PAGE {
+        return numpy::read(stream, len);
     }
     if let Some(what) = kind(&head, len) {
         return Err(what);

@@ -17,6 +17,8 @@ pub enum Format {
     Torch,
     /// The older format: five pickles, then the arrays.
     TorchLegacy,
+    /// A pickle of dictionaries of NumPy arrays.
+    Numpy,
 }
 
 impl fmt::Display for Format {
@@ -25,6 +27,7 @@ impl fmt::Display for Format {
             Format::Safetensors => "safetensors",
             Format::Torch => "PyTorch",
             Format::TorchLegacy => "PyTorch (the format of before 1.6)",
+            Format::Numpy => "NumPy arrays in a pickle",
         })
     }
 }

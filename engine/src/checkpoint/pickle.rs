@@ -7,9 +7,11 @@
 mod call;
 mod held;
 mod names;
+mod numpy;
 
-pub(super) use held::{Pickle, Slice, Storage, Value, View};
+pub(super) use held::{Array, Pickle, Slice, Storage, Value, View};
 
+use crate::model::IN_PAGE;
 use held::Item;
 use std::collections::HashMap;
 
@@ -40,6 +42,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Pickle<'_>, usize)> {
             items: Vec::new(),
             storages: Vec::new(),
             views: Vec::new(),
+            arrays: Vec::new(),
+            types: Vec::new(),
         },
     };
     loop {
@@ -142,8 +146,11 @@ impl<'a> Machine<'a> {
             }
             // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
             b'C' | b'B' | 0x8e | 0x96 => {
-                self.counted(op, b'C', b'B')?;
-                Value::Other
+                let bytes = self.counted(op, b'C', b'B')?;
+                match IN_PAGE {
+                    true => Value::Other,
+                    false => Value::Bytes(bytes),
+                }
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
@@ -195,9 +202,13 @@ impl<'a> Machine<'a> {
             }
             // BUILD: attributes of a state dict or of an object, ignored for tensors.
             b'b' => {
-                self.pop()?;
+                let state = self.pop()?;
                 match self.stack.last() {
                     Some(Value::Dict(_) | Value::Other) => return Ok(None),
+                    Some(&numpy @ (Value::Array(_) | Value::NumpyType(_))) if !IN_PAGE => {
+                        self.set_numpy(numpy, state);
+                        return Ok(None);
+                    }
                     _ => return Err("sets attributes of what has none".into()),
                 }
             }

@@ -242,34 +242,57 @@ pub(super) fn convs(layers: &[Layer]) -> Vec<&Conv> {
     layers.iter().flat_map(of).collect()
 }
 
+/// What a file calls its tensors, and the order of their axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As pytorch-fid and torch-fidelity do: `conv.weight` `[O, C, kh, kw]`, `fc.weight` `[1008, 2048]`.
+    Torch,
+    /// As jax-fid does: `conv.kernel` `[kh, kw, C, O]`, `fc.kernel` `[2048, 1008]`.
+    Jax,
+}
+
 impl Conv {
     /// The tensors that a file has of it: the weights, and the factor, the shift, the mean and the variance of the batch norm.
-    pub fn specs(&self, prefix: &str) -> [ParamSpec; 5] {
-        let ([from, to], [kh, kw]) = (self.channels, self.kernel);
+    pub fn specs(&self, names: Names, prefix: &str) -> [ParamSpec; 5] {
+        let ([c, n], [kh, kw]) = (self.channels, self.kernel);
         let spec = |name: &str, shape: &[usize], init| ParamSpec {
             name: format!("{prefix}{}.{name}", self.name),
             shape: shape.into(),
             init,
         };
+        let (weight, shape, norm) = match names {
+            Names::Torch => (
+                "conv.weight",
+                [n, c, kh, kw],
+                ["weight", "bias", "running_mean", "running_var"],
+            ),
+            Names::Jax => (
+                "conv.kernel",
+                [kh, kw, c, n],
+                ["scale", "bias", "mean", "var"],
+            ),
+        };
+        let [factor, shift, mean, variance] = norm.map(|name| format!("bn.{name}"));
         [
-            spec("conv.weight", &[to, from, kh, kw], Init::FanIn),
-            spec("bn.weight", &[to], Init::Ones),
-            spec("bn.bias", &[to], Init::Zeros),
-            spec("bn.running_mean", &[to], Init::Zeros),
-            spec("bn.running_var", &[to], Init::Ones),
+            spec(weight, &shape, Init::FanIn),
+            spec(&factor, &[n], Init::Ones),
+            spec(&shift, &[n], Init::Zeros),
+            spec(&mean, &[n], Init::Zeros),
+            spec(&variance, &[n], Init::Ones),
         ]
     }
 }
 
 /// Weights and bias of the last layer.
-pub(super) fn last(prefix: &str) -> [ParamSpec; 2] {
+pub(super) fn last(names: Names, prefix: &str) -> [ParamSpec; 2] {
     let spec = |name: &str, shape: &[usize], init| ParamSpec {
         name: format!("{prefix}fc.{name}"),
         shape: shape.into(),
         init,
     };
-    [
-        spec("weight", &[N_LOGITS, N_FEATURES], Init::FanIn),
-        spec("bias", &[N_LOGITS], Init::Zeros),
-    ]
+    let weight = match names {
+        Names::Torch => spec("weight", &[N_LOGITS, N_FEATURES], Init::FanIn),
+        Names::Jax => spec("kernel", &[N_FEATURES, N_LOGITS], Init::FanIn),
+    };
+    [weight, spec("bias", &[N_LOGITS], Init::Zeros)]
 }

@@ -1,6 +1,6 @@
 //! The weights on a device, from a file with the official names. Each batch norm is folded into its convolution.
 
-use super::layers::{self, Conv, Layer, N_LOGITS};
+use super::layers::{self, Conv, Layer, N_LOGITS, Names};
 use crate::backend::{Arenas, Device};
 use crate::checkpoint::{Mismatch, Reader, shown};
 use crate::error::Result;
@@ -38,7 +38,7 @@ pub(super) fn folded(conv: &Conv) -> [(String, Shape); 2] {
 
 /// The weights of the last layer.
 pub(super) fn last() -> (String, Shape) {
-    let [weight, _] = layers::last("");
+    let [weight, _] = layers::last(Names::Torch, "");
     (weight.name, weight.shape)
 }
 
@@ -56,17 +56,21 @@ pub(super) fn load<R: Read + Seek>(
     network: &[Layer],
     reader: &mut Reader<R>,
 ) -> Result<Weights> {
-    let prefix = check(network, reader)?;
+    let (names, prefix) = check(network, reader)?;
     let layout = layout(network, device.max_segment_bytes())?;
     let arenas = device.arenas(&layout, &[Arena::Params])?;
     for conv in layers::convs(network) {
-        let values = fold(reader, conv, &prefix)?;
+        let values = fold(reader, conv, names, &prefix)?;
         for ((name, _), values) in folded(conv).iter().zip(values) {
             arenas.write(Arena::Params, name, &values)?;
         }
     }
-    let [weight, bias] = layers::last(&prefix);
-    arenas.write(Arena::Params, &last().0, &reader.read_param(&weight)?)?;
+    let [weight, bias] = layers::last(names, &prefix);
+    let mut values = reader.read_param(&weight)?;
+    if names == Names::Jax {
+        values = transposed(&values, N_LOGITS);
+    }
+    arenas.write(Arena::Params, &last().0, &values)?;
     Ok(Weights {
         bias: reader.read_param(&bias)?,
         layout,
@@ -74,29 +78,32 @@ pub(super) fn load<R: Read + Seek>(
     })
 }
 
-/// Checks names and shapes of all tensors; returns the prefix of their names.
-fn check<R: Read + Seek>(network: &[Layer], reader: &Reader<R>) -> Result<String> {
+/// Checks names and shapes of all tensors; returns their kind and prefix.
+fn check<R: Read + Seek>(network: &[Layer], reader: &Reader<R>) -> Result<(Names, String)> {
     let convs = layers::convs(network);
-    let mut specs: Vec<ParamSpec> = convs.iter().flat_map(|conv| conv.specs("")).collect();
-    specs.extend(layers::last(""));
-    let first = &specs[0].name;
-    let before = |name: &str| {
-        let prefix = name.strip_suffix(&first[..])?;
-        (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
-    };
-    let Some(prefix) = reader.tensors().find_map(|(name, _)| before(name)) else {
+    let found = [Names::Torch, Names::Jax].into_iter().find_map(|names| {
+        let [first, ..] = convs[0].specs(names, "");
+        let prefix = |name: &str| {
+            let prefix = name.strip_suffix(&first.name[..])?;
+            (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+        };
+        let prefix = reader.tensors().find_map(|(name, _)| prefix(name))?;
+        Some((names, prefix))
+    });
+    let Some((names, prefix)) = found else {
+        let [first, ..] = convs[0].specs(Names::Torch, "");
         return reader.refuse(format_args!(
-            "has no tensor {first}, expected the Inception v3 of FID under the names of pytorch-fid or torch-fidelity"
+            "has no tensor {}, expected the Inception v3 of FID under the names of pytorch-fid or torch-fidelity",
+            first.name
         ));
     };
-    for spec in &mut specs {
-        spec.name = format!("{prefix}{}", spec.name);
-    }
-    check_origin(reader, &prefix)?;
+    let specs = convs.iter().flat_map(|conv| conv.specs(names, &prefix));
+    let specs: Vec<ParamSpec> = specs.chain(layers::last(names, &prefix)).collect();
+    check_origin(reader, names, &prefix)?;
     let mut wrong = reader.mismatches(&specs);
     wrong.retain(|wrong| !matches!(wrong, Mismatch::Extra { name, .. } if name.ends_with(COUNTER)));
     match &wrong[..] {
-        [] => Ok(prefix),
+        [] => Ok((names, prefix)),
         [only] => reader.refuse(only),
         [one, more @ ..] => {
             reader.refuse(format_args!("{one}, and {} more do not fit", more.len()))
@@ -105,15 +112,13 @@ fn check<R: Read + Seek>(network: &[Layer], reader: &Reader<R>) -> Result<String
 }
 
 /// Refuses torchvision's network, most of whose tensors have the same names and shapes.
-fn check_origin<R: Read + Seek>(reader: &Reader<R>, prefix: &str) -> Result<()> {
+fn check_origin<R: Read + Seek>(reader: &Reader<R>, names: Names, prefix: &str) -> Result<()> {
     let auxiliary = format!("{prefix}AuxLogits.");
-    let auxiliary = reader
-        .tensors()
-        .map(|(name, _)| name)
-        .find(|name| name.starts_with(&auxiliary));
-    let [weight, _] = layers::last(prefix);
+    let mut tensors = reader.tensors().map(|(name, _)| name);
+    let auxiliary = tensors.find(|name| name.starts_with(&auxiliary));
+    let [weight, _] = layers::last(names, prefix);
     let outputs = reader.shape(&weight.name);
-    let outputs = outputs.filter(|shape| shape.len() == 2 && shape[0] == 1000);
+    let outputs = outputs.filter(|shape| shape.len() == 2 && shape.contains(&1000));
     let what = match (auxiliary, outputs) {
         (Some(name), _) => shown(name),
         (None, Some(shape)) => format!("{} {shape}", shown(&weight.name)),
@@ -129,9 +134,10 @@ fn check_origin<R: Read + Seek>(reader: &Reader<R>, prefix: &str) -> Result<()> 
 fn fold<R: Read + Seek>(
     reader: &mut Reader<R>,
     conv: &Conv,
+    names: Names,
     prefix: &str,
 ) -> Result<[Vec<f32>; 2]> {
-    let [weight, gamma, beta, mean, var] = conv.specs(prefix);
+    let [weight, gamma, beta, mean, var] = conv.specs(names, prefix);
     let name = &var.name;
     let var = reader.read(name)?;
     if let Some(at) = var.iter().position(|&var| var < 0.0) {
@@ -151,14 +157,23 @@ fn fold<R: Read + Seek>(
     let bias: Vec<f32> = bias
         .map(|((beta, mean), factor)| (beta - mean * factor) as f32)
         .collect();
-    let from = reader.read_param(&weight)?;
-    let ([c, _], taps) = (conv.channels, conv.kernel[0] * conv.kernel[1]);
+    let mut from = reader.read_param(&weight)?;
+    let ([c, n], taps) = (conv.channels, conv.kernel[0] * conv.kernel[1]);
+    // To the order of patches, [O, kh, kw, C].
+    if names == Names::Jax {
+        from = transposed(&from, n);
+    }
     let mut weights = vec![0.0; from.len()];
+    let [of_tap, of_channel] = match names {
+        Names::Torch => [1, taps],
+        Names::Jax => [c, 1],
+    };
     let patches = weights.chunks_exact_mut(taps * c);
     for ((to, from), factor) in patches.zip(from.chunks_exact(taps * c)).zip(&factors) {
-        for (channel, from) in from.chunks_exact(taps).enumerate() {
-            for (tap, &w) in from.iter().enumerate() {
-                to[tap * c + channel] = (f64::from(w) * factor) as f32;
+        for (tap, to) in to.chunks_exact_mut(c).enumerate() {
+            for (channel, to) in to.iter_mut().enumerate() {
+                let w = f64::from(from[tap * of_tap + channel * of_channel]);
+                *to = (w * factor) as f32;
             }
         }
     }
@@ -169,4 +184,10 @@ fn fold<R: Read + Seek>(
         ));
     }
     Ok([weights, bias])
+}
+
+/// A matrix of `columns` columns with rows and columns exchanged.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let column = |i: usize| matrix.iter().skip(i).step_by(columns);
+    (0..columns).flat_map(column).copied().collect()
 }

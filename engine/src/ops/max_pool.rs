@@ -77,8 +77,13 @@ impl Define for MaxPool {
         }
     }
 
+    /// A group ends where the forward makes the image smaller: what follows has fewer pixels, so that more of its samples fit a block,
+    /// and its values can take the place of larger ones.
     fn shared(&self, _: &[Type]) -> Option<&'static [usize]> {
-        Some(&[])
+        match self {
+            MaxPool::Fwd(pool) if pool.windows.stride > 1 => None,
+            _ => Some(&[]),
+        }
     }
 
     fn launch(&self, io: &Io) -> Result<Vec<Launch>> {

@@ -1,7 +1,7 @@
 //! The results that calls in a pickle would have.
 
 use super::names::{GLOBALS, Global};
-use super::{MAX_AXES, Machine, Result, Slice, Storage, Value, View};
+use super::{IN_PAGE, MAX_AXES, Machine, Result, Slice, Storage, Value, View};
 
 impl Machine<'_> {
     /// The value that a call would return.
@@ -9,6 +9,11 @@ impl Machine<'_> {
         let Value::Tuple(args) = args else {
             return Err("calls with what is no tuple".into());
         };
+        if let Value::Global(Global::Numpy(numpy)) = function
+            && !IN_PAGE
+        {
+            return Ok(self.call_numpy(numpy, args));
+        }
         let args = self.pickle.tuple(args);
         match (function, args) {
             (Value::Global(Global::Beside), _) => Ok(Value::Other),

@@ -10,6 +10,18 @@ pub(in super::super) struct Slice {
     pub(super) len: u32,
 }
 
+impl Slice {
+    /// Position of the first byte in the pickle.
+    pub fn start(self) -> u64 {
+        self.at.into()
+    }
+
+    /// Number of bytes.
+    pub fn len(self) -> u64 {
+        self.len.into()
+    }
+}
+
 /// A value. Compound values are stored as indices, so that copies are cheap and nothing nests in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Value {
@@ -18,12 +30,16 @@ pub(in super::super) enum Value {
     Bool(bool),
     Int(i64),
     Text(Slice),
+    Bytes(Slice),
     Tuple(Slice),
     Dict(u32),
     List(u32),
     Global(Global),
     Storage(u32),
     Tensor(u32),
+    /// An array of NumPy, and the type of its values.
+    Array(u32),
+    NumpyType(u32),
 }
 
 /// A flat array in the file.
@@ -47,6 +63,17 @@ pub(in super::super) struct View {
     pub(super) strides: Slice,
 }
 
+/// An array of NumPy, whose values lie in the pickle.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Array {
+    pub dtype: Dtype,
+    /// At most [`super::MAX_AXES`].
+    pub sizes: Slice,
+    /// Whether the first axis is the closest in memory.
+    pub is_fortran: bool,
+    pub bytes: Slice,
+}
+
 /// An item of a dictionary, or of a list, where the key is unused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item {
@@ -67,6 +94,9 @@ pub(in super::super) struct Pickle<'a> {
     pub(super) items: Vec<Item>,
     pub storages: Vec<Storage>,
     pub views: Vec<View>,
+    /// `None` for one that is not of numbers.
+    pub arrays: Vec<Option<Array>>,
+    pub(super) types: Vec<Option<Dtype>>,
 }
 
 impl Pickle<'_> {
@@ -97,7 +127,8 @@ impl Pickle<'_> {
         self.naturals(view.strides)
     }
 
-    fn naturals(&self, tuple: Slice) -> Vec<u64> {
+    /// The natural numbers of a tuple.
+    pub fn naturals(&self, tuple: Slice) -> Vec<u64> {
         let numbers = self.tuple(tuple).iter().map(|value| match *value {
             Value::Int(n) => n.try_into().unwrap_or(u64::MAX),
             _ => u64::MAX,

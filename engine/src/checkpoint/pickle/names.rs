@@ -1,6 +1,8 @@
 //! The names that a pickle may refer to. They are never called; the reader records what a call would return.
 
 use super::super::index::Dtype;
+use super::IN_PAGE;
+use super::numpy::{NUMPY, Numpy};
 
 /// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +12,7 @@ pub(in super::super) enum Global {
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
+    Numpy(Numpy),
     /// `argparse.Namespace`, in which training scripts keep their flags; its contents are ignored.
     Namespace,
     /// Objects next to tensors that contain none: numpy numbers, paths, dates, settings.
@@ -91,6 +94,9 @@ pub(super) fn global(module: &[u8], name: &[u8]) -> Result<Global, String> {
     let name = format!("{}.{}", text(module), text(name));
     if let Some((_, global)) = GLOBALS.iter().find(|(known, _)| *known == name) {
         return Ok(*global);
+    }
+    if !IN_PAGE && let Some((_, numpy)) = NUMPY.iter().find(|(known, _)| *known == name) {
+        return Ok(Global::Numpy(*numpy));
     }
     let package = name.split('.').next().unwrap_or_default();
     if BESIDE.contains(&&name[..]) || BESIDE_PACKAGES.contains(&package) {
