@@ -104,7 +104,7 @@ fn command() -> clap::Command {
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command();
-    let args = convert::renamed(args);
+    let args = convert::from_export(args);
     let args = match sample::recipes::expand(&args) {
         None => args,
         Some(args) => {

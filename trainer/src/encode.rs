@@ -62,7 +62,8 @@ pub fn encode(
     out: &Path,
     options: Options,
 ) -> Result<Summary> {
-    let mut encoder = vae.encoder(device, data.shape())?;
+    let at_once = batch(data.shape()) * (1 + usize::from(options.flips));
+    let mut encoder = vae.encoder(device, data.shape(), at_once)?;
     let [scale, shift] = vae.scaling();
     let about = About {
         version: VERSION,
@@ -154,6 +155,12 @@ fn write_about(path: &Path, about: &About) -> Result<()> {
     })?)
 }
 
+/// Images `[C, H, W]` that are read at a time.
+fn batch(image: [usize; 3]) -> usize {
+    let len: usize = image.iter().product();
+    (BATCH_BYTES / (4 * len)).clamp(1, BATCH)
+}
+
 /// The pixels of some images, each followed by the mirrored one if these are encoded, too.
 fn pictures(data: &dyn Dataset, about: &About, some: &[usize]) -> Result<Vec<f32>> {
     let [channels, height, width] = about.image;
@@ -181,11 +188,10 @@ fn shard(
     encoder: &mut Encoder,
     bar: &mut Progress,
 ) -> Result<Vec<u8>> {
-    let len: usize = about.image.iter().product();
     let z: usize = about.latent.iter().product();
     let mut moments = Vec::new();
     let all: Vec<usize> = images.clone().collect();
-    let batch = (BATCH_BYTES / (4 * len)).clamp(1, BATCH);
+    let batch = batch(about.image);
     let mut ahead = all.chunks(batch);
     let mut next = ahead.next().map(|some| pictures(data, about, some));
     for some in all.chunks(batch) {

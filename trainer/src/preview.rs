@@ -116,7 +116,9 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> Result<(u64, u64)>
     let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();
     let (labels, place) = arrange(config.model.io().n_classes, config.log.preview.count);
     let (io, vae) = (config.model.io(), open_vae(config)?);
-    let decoded = vae.as_ref().map_or(Ok(0), |vae| vae.decoder_bytes(io))?;
+    let decoded = vae
+        .as_ref()
+        .map_or(Ok(0), |vae| vae.decoder_bytes(io, sampling.batch_size()))?;
     let shown = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
     let grid = Sheet::forecast(labels.len(), shown.image, place);
     let program = program.saturating_add(decoded);
@@ -177,7 +179,7 @@ impl Samples {
             None => None,
             Some(mut vae) => {
                 vae.adopt(latents)?;
-                Some(vae.decoder(trainer.device(), config.model.io())?)
+                Some(vae.decoder(trainer.device(), config.model.io(), sampling.batch_size())?)
             }
         };
         let shown = decoder.as_ref().map(vae::Pictures::io);

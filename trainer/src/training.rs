@@ -21,6 +21,7 @@ use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
 use sit_engine::backend::Device;
+use sit_engine::checkpoint::Latents;
 use sit_engine::model::{Network as _, Output};
 use sit_engine::objective::Batch;
 use sit_engine::text::{count, shown};
@@ -99,8 +100,9 @@ impl Job {
                 )));
             }
             // Runs made before latents were recorded have none.
+            let numbers = |made: &Latents| (made.weights.clone(), made.scale, made.shift);
             if let (Some(old), new) = (&saved.latents, &state.latents)
-                && Some(old) != new.as_ref()
+                && Some(numbers(old)) != new.as_ref().map(numbers)
             {
                 return Err(Failure::Input(format!(
                     "{path}: was trained on {}, these are {}",

@@ -197,20 +197,20 @@ impl Vae {
         matches!(self.config, AutoencoderConfig::Kl(_))
     }
 
-    /// How images `[H, W]` go through a half, within the budget.
-    fn fit(&self, half: Half, size: [usize; 2]) -> Result<Fit> {
-        let most = (PIXELS / (size[0] * size[1])).clamp(1, 64);
+    /// How images `[H, W]`, of which `n` come at a time, go through a half, within the budget.
+    fn fit(&self, half: Half, size: [usize; 2], n: usize) -> Result<Fit> {
+        let most = (PIXELS / (size[0] * size[1])).clamp(1, n.max(1));
         let fit = self.config.fit(half, size, most, self.budget);
         fit.map_err(|e| self.failure(e))
     }
 
-    /// Bytes that the decoder takes on a device for the latents of a model, weights included.
+    /// Bytes that the decoder takes on a device for the latents of a model, `n` of them at a time, weights included.
     ///
     /// # Errors
     /// As of [`Self::decoder`], but for those of a device.
-    pub fn decoder_bytes(&self, io: NetworkIo) -> Result<u64> {
+    pub fn decoder_bytes(&self, io: NetworkIo, n: usize) -> Result<u64> {
         let [_, height, width] = self.pictures(io)?.image;
-        let fit = self.fit(Half::Decoder, [height, width])?;
+        let fit = self.fit(Half::Decoder, [height, width], n)?;
         Ok(fit.weights.saturating_add(fit.program))
     }
 
@@ -220,8 +220,9 @@ impl Vae {
         device: &Device,
         half: Half,
         size: [usize; 2],
+        n: usize,
     ) -> Result<(Autoencoder, Fit)> {
-        let fit = self.fit(half, size)?;
+        let fit = self.fit(half, size, n)?;
         let config = self.config.clone();
         let loaded = Autoencoder::load_half(device, config, half, &mut self.weights);
         if let Some(tiles) = &fit.tiles {
@@ -235,26 +236,26 @@ impl Vae {
         Ok((loaded.map_err(|e| self.failure(e))?, fit))
     }
 
-    /// Loads the encoder for images `[C, H, W]`.
+    /// Loads the encoder for images `[C, H, W]`, `n` of them at a time.
     ///
     /// # Errors
     /// As of [`Self::decoder`].
-    pub fn encoder(&mut self, device: &Device, image: [usize; 3]) -> Result<Encoder> {
+    pub fn encoder(&mut self, device: &Device, image: [usize; 3], n: usize) -> Result<Encoder> {
         self.latent(image)?;
         let size = [image[1], image[2]];
-        let (loaded, fit) = self.load(device, Half::Encoder, size)?;
+        let (loaded, fit) = self.load(device, Half::Encoder, size, n)?;
         let encoder = loaded.encoder(size, fit.batch, fit.tiles);
         encoder.map_err(|e| self.failure(e))
     }
 
-    /// Loads the decoder for the latents of a model.
+    /// Loads the decoder for the latents of a model, `n` of them at a time.
     ///
     /// # Errors
     /// Tensors that are missing or do not fit, a budget that is too small, or a device that fails.
-    pub fn decoder(&mut self, device: &Device, io: NetworkIo) -> Result<Pictures> {
+    pub fn decoder(&mut self, device: &Device, io: NetworkIo, n: usize) -> Result<Pictures> {
         let pictures = self.pictures(io)?;
         let size = [pictures.image[1], pictures.image[2]];
-        let (loaded, fit) = self.load(device, Half::Decoder, size)?;
+        let (loaded, fit) = self.load(device, Half::Decoder, size, n)?;
         let decoder = loaded.decoder(size, fit.batch, fit.tiles);
         Ok(Pictures {
             flag: self.flag,

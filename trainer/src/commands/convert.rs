@@ -67,18 +67,21 @@ Examples:
   sit convert runs/pictures cats-and-dogs.safetensors --classes cat,dog";
 
 /// The command line of `sit export CHECKPOINT --out OUT`, the earlier name of `convert`, in its present form.
-pub fn renamed(mut args: Vec<OsString>) -> Vec<OsString> {
+pub fn from_export(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.get(1).is_none_or(|word| word != "export") {
         return args;
     }
     args[1] = "convert".into();
-    let Some(at) = args.iter().position(|word| word == "--out") else {
-        return args;
-    };
-    args.remove(at);
-    if at < args.len() {
+    let is_out = |word: &OsString| word.to_string_lossy().starts_with("--out=");
+    if let Some(at) = args.iter().position(|word| word == "--out") {
+        args.remove(at);
+        if at < args.len() {
+            let out = args.remove(at);
+            args.push(out);
+        }
+    } else if let Some(at) = args.iter().position(is_out) {
         let out = args.remove(at);
-        args.push(out);
+        args.push(out.to_string_lossy()["--out=".len()..].into());
     }
     args
 }
@@ -373,4 +376,28 @@ fn put(args: &Args, source: &mut Opened, change: &Change, out: &mut dyn Write) -
         bar.set(at as u64 + 1, String::new);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_is_convert() {
+        let of = |words: &str| -> String {
+            let args = words.split(' ').map(OsString::from).collect();
+            let args = from_export(args).into_iter();
+            let words: Vec<String> = args.map(|word| word.into_string().unwrap()).collect();
+            words.join(" ")
+        };
+        let new = "sit convert run --dtype f16 a.safetensors";
+        for old in [
+            "sit export run --out a.safetensors --dtype f16",
+            "sit export --out a.safetensors run --dtype f16",
+            "sit export run --dtype f16 --out=a.safetensors",
+            new,
+        ] {
+            assert_eq!(of(old), new);
+        }
+    }
 }

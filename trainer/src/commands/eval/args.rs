@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Judge samples: how far they are from real images.
 ///
 /// Each SAMPLES is a row of one table, such as those of an ODE and of an SDE; the last row is that of real images which were held out, the
-/// floor that no sample need go below. Distances fall with the number of images, so only those of one number compare.
+/// floor that no sample need go below; it has the columns of the judge and of pixels. Distances fall with the number of images, so only those of one number compare.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
     /// each class; archives of pictures; IDX files; or digits.
     #[arg(value_name = "SAMPLES")]
     pub samples: Vec<PathBuf>,
-    /// Real images: what a model was trained on, as of sit sweep --data, resized and cropped as in a training; or a file of statistics: an .npz file with mu and sigma, as ADM's are, or a
+    /// Real images: what a model was trained on, as of sit sweep --data, resized and cropped as in a training (but for --inception, which takes pictures of one size as they are); or a file of statistics: an .npz file with mu and sigma, as ADM's are, or a
     /// .safetensors file of --save-statistics [default: those of --train-judge].
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,

@@ -344,7 +344,8 @@ fn metrics(args: &Args, samples: &[ImageSet], reference: &Reference) -> Result<V
         Metric::Is => has_inception && args.protocol.has_score(),
         Metric::Kid | Metric::Pr | Metric::Mind => has_inception && reference.has_plain,
         Metric::Agreement => has_judge && has_labels,
-        Metric::Frechet => has_judge,
+        // Statistics are of one extractor.
+        Metric::Frechet => has_judge && !(has_inception && statistics.is_some()),
         _ => statistics.is_none(),
     };
     let all = Metric::ALL.into_iter();

@@ -10,6 +10,7 @@ use crate::judge::{
     compare, extract,
 };
 use crate::metrics::{Draw, Reference as Root, Splits};
+use sit_engine::text::count;
 
 /// The seed by which torch-fidelity draws.
 const TORCH_FIDELITY: u32 = 2020;
@@ -41,13 +42,14 @@ pub fn measure(
     };
     let dims = [network.dim(), InceptionFeatures::N_LOGITS];
     let mut is_singular = false;
-    let mut sizes = [None, None];
+    let mut sizes = [Vec::new(), Vec::new()];
     for (set, row) in sets.iter().zip(rows) {
         let found = extract(network, set, keep)?;
         let found = compare(found, dims, &against, wanted, &settings);
         let found = found.map_err(|e: Failure| e.context(set.name()))?;
         is_singular |= found.fid.is_some_and(|distance| distance.is_singular);
-        sizes = [found.kid.map(|(_, n)| n), found.mind.map(|(_, n)| n)];
+        sizes[0].extend(found.kid.map(|(_, n)| n));
+        sizes[1].extend(found.mind.map(|(_, n)| n));
         push(row, &found);
     }
     let made = network.made();
@@ -73,13 +75,13 @@ pub fn measure(
             Splits::Size(n) => format!("is: of splits of {n} images; logits without bias"),
         });
     }
-    if let Some(n) = sizes[0] {
+    if let Some(n) = images(&sizes[0]) {
         let seed = match settings.draw {
             Draw::Own(seed) => seed,
             Draw::TorchFidelity(seed) => seed.into(),
         };
         notes.push(format!(
-            "kid: {} subsets of {n} images, drawn by the seed {seed}",
+            "kid: {} subsets of {n}, drawn by the seed {seed}",
             settings.n_subsets
         ));
     }
@@ -89,13 +91,22 @@ pub fn measure(
             settings.neighbors
         ));
     }
-    if let Some(n) = sizes[1] {
+    if let Some(n) = images(&sizes[1]) {
         notes.push(format!(
-            "mind: {} directions, {n} images of each set",
+            "mind: {} directions, {n} of each set",
             settings.directions
         ));
     }
     Ok(notes)
+}
+
+/// Numbers of images in words: one, or from the fewest to the most; `None` without any.
+fn images(numbers: &[usize]) -> Option<String> {
+    let (least, most) = (numbers.iter().min()?, numbers.iter().max()?);
+    Some(match least == most {
+        true => count(*most, "image"),
+        false => format!("{least} to {most} images"),
+    })
 }
 
 fn settings(protocol: Protocol, seed: u64, directions: usize) -> FeatureSettings {

@@ -132,7 +132,9 @@ fn sample(args: &Args) -> Result<()> {
         (Noise::Given(x), _) => 4 * x.len() as u64,
         (Noise::Chain(x, noise), _) => 4 * (x.len() + noise.len()) as u64,
     };
-    let decoder_bytes = vae.as_ref().map_or(Ok(0), |vae| vae.decoder_bytes(io))?;
+    let decoder_bytes = vae
+        .as_ref()
+        .map_or(Ok(0), |vae| vae.decoder_bytes(io, batch))?;
     memory::sampling(&plain(device.max_segment_bytes())?, &device)
         .with_device("--vae", decoder_bytes)
         .with_host("batch", batch_bytes)
@@ -167,7 +169,7 @@ fn sample(args: &Args) -> Result<()> {
         &device,
     );
     let decoder = match &mut vae {
-        Some(vae) => Some(vae.decoder(&device, io)?),
+        Some(vae) => Some(vae.decoder(&device, io, batch)?),
         None => None,
     };
     let unfinished = match args.unfinished() {

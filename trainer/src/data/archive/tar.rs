@@ -373,13 +373,14 @@ fn entries(
 /// another one follows.
 fn after_end(path: &Path, at: u64) -> std::io::Result<Option<String>> {
     let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
     file.seek(SeekFrom::Start(at))?;
     // Two blocks of zeros, and more of them up to the size of a record.
     let mut rest = Vec::new();
     file.take(64 << 10).read_to_end(&mut rest)?;
     if rest.len() < 512 {
         return Ok(Some(format!(
-            "ends at byte {at} without the mark of an archive's end; it may be cut off"
+            "ends at byte {len} without the mark of an archive's end; it may be cut off"
         )));
     }
     Ok(rest.iter().any(|byte| *byte != 0).then(|| {
