@@ -125,7 +125,7 @@ impl Recipe {
         }
         let latents = self.data.as_ref().and_then(|data| data.latents.as_ref());
         if let Some(Latents { scale, shift, .. }) = latents
-            && !(scale.is_normal() && shift.is_finite())
+            && !(scale.is_finite() && *scale != 0.0 && shift.is_finite())
         {
             return Err(Error::setting(
                 "data.latents",

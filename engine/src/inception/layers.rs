@@ -235,7 +235,7 @@ fn mixed_7(block: &str, from: usize, pool: Layer) -> Layer {
 /// All convolutions of some layers, in order.
 pub(super) fn convs(layers: &[Layer]) -> Vec<&Conv> {
     let of = |layer| match layer {
-        &Layer::Conv(ref conv) => vec![conv],
+        Layer::Conv(conv) => vec![conv],
         Layer::Branches(branches) => branches.iter().flat_map(|layers| convs(layers)).collect(),
         Layer::MaxPool(_) | Layer::MeanPool | Layer::Tap(_) => vec![],
     };
