@@ -233,8 +233,8 @@ fn mixed_7(block: &str, from: usize, pool: Layer) -> Layer {
 }
 
 /// All convolutions of some layers, in order.
-pub(super) fn convs(layers: &[Layer]) -> Vec<&Conv> {
-    let of = |layer| match layer {
+pub(super) fn convs<'a>(layers: &'a [Layer]) -> Vec<&'a Conv> {
+    let of = |layer: &'a Layer| match layer {
         Layer::Conv(conv) => vec![conv],
         Layer::Branches(branches) => branches.iter().flat_map(|layers| convs(layers)).collect(),
         Layer::MaxPool(_) | Layer::MeanPool | Layer::Tap(_) => vec![],

@@ -43,7 +43,7 @@ enum Resample {
 /// `[B, H', W', C]`, `H' = (H + top + bottom - kh) / stride + 1`.
 ///
 /// # Errors
-/// [`Error::Shape`] when no window fits on the padded image, or one is entirely outside the image.
+/// [`crate::Error::Shape`] when no window fits on the padded image, or one is entirely outside the image.
 pub fn pool(
     g: &mut Graph,
     x: Var,
@@ -63,7 +63,7 @@ pub fn pool(
 /// `[B, factor H, factor W, C]`.
 ///
 /// # Errors
-/// [`Error::Shape`] when x has other axes or the factor is 0.
+/// [`crate::Error::Shape`] when x has other axes or the factor is 0.
 pub fn enlarge(g: &mut Graph, x: Var, factor: usize) -> Result<Var> {
     expect_axes("resample_spread", "x", g.ty(x), 4, "[B, H, W, C]")?;
     let image = [factor * g.shape(x)[1], factor * g.shape(x)[2]];

@@ -22,9 +22,19 @@ fn load(resize: Resize) -> Inception {
     Inception::load(CPU.device, &mut reader, resize, 2).unwrap()
 }
 
-/// The images of the fixture by their sides, each with its name and its numbers.
-fn by_side<'a>(root: &Entry<'a>) -> Vec<(usize, Vec<(&'a str, Vec<u8>, Entry<'a>)>)> {
-    let mut sides: Vec<(usize, Vec<_>)> = Vec::new();
+/// An image of the fixture with its numbers.
+struct Image<'a> {
+    name: &'a str,
+    pixels: Vec<u8>,
+    entry: Entry<'a>,
+}
+
+/// Images, each with its name and its numbers.
+type Images<'a> = Vec<(&'a str, Vec<u8>, Entry<'a>)>;
+
+/// The images of the fixture by their sides.
+fn by_side<'a>(root: &Entry<'a>) -> Vec<(usize, Vec<Image<'a>>)> {
+    let mut sides: Vec<(usize, Vec<Image<'_>>)> = Vec::new();
     for (name, entry) in root.at("results").entries() {
         let (side, pixels) = image(root, name);
         let sum: usize = pixels.iter().map(|&x| usize::from(x)).sum();
@@ -33,9 +43,14 @@ fn by_side<'a>(root: &Entry<'a>) -> Vec<(usize, Vec<(&'a str, Vec<u8>, Entry<'a>
         let first: Vec<usize> = first.iter().flat_map(Entry::counts).collect();
         let own = pixels[..first.len()].iter().map(|&x| usize::from(x));
         assert_eq!(own.collect::<Vec<_>>(), first, "{name}");
+        let image = Image {
+            name,
+            pixels,
+            entry,
+        };
         match sides.iter_mut().find(|(known, _)| *known == side) {
-            Some((_, images)) => images.push((name, pixels, entry)),
-            None => sides.push((side, vec![(name, pixels, entry)])),
+            Some((_, images)) => images.push(image),
+            None => sides.push((side, vec![image])),
         }
     }
     sides
@@ -47,9 +62,12 @@ fn evaluate(resize: Resize, check: impl Fn(&str, &Taps)) {
     let mut inception = load(resize);
     let mut n_images = 0;
     for (side, images) in by_side(&fixture.root()) {
-        let pixels: Vec<u8> = images.iter().flat_map(|(_, x, _)| x.clone()).collect();
+        let pixels: Vec<u8> = images
+            .iter()
+            .flat_map(|image| image.pixels.clone())
+            .collect();
         let taps = inception.features(&pixels, [side; 2]).unwrap();
-        for (i, (name, ..)) in images.iter().enumerate() {
+        for (i, image) in images.iter().enumerate() {
             let row = |all: &[f32]| {
                 let len = all.len() / images.len();
                 all[i * len..(i + 1) * len].to_vec()
@@ -63,7 +81,7 @@ fn evaluate(resize: Resize, check: impl Fn(&str, &Taps)) {
                 logits: row(&taps.logits),
                 logits_unbiased: row(&taps.logits_unbiased),
             };
-            check(name, &own);
+            check(image.name, &own);
             n_images += 1;
         }
     }
@@ -142,7 +160,12 @@ fn images_are_resized_as_by_both() {
     let fixture = Fixture::open("inception");
     let mut n_lists = 0;
     for (side, images) in by_side(&fixture.root()) {
-        for (name, pixels, entry) in images {
+        for Image {
+            name,
+            pixels,
+            entry,
+        } in images
+        {
             for (resize, key) in [
                 (Resize::Tf1, "resized_tf_every_"),
                 (Resize::HalfPixel, "resized_pytorch_fid_every_"),

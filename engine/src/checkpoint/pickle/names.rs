@@ -2,7 +2,6 @@
 
 use super::super::index::Dtype;
 use super::IN_PAGE;
-use super::numpy::{NUMPY, Numpy};
 
 /// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +17,25 @@ pub(in super::super) enum Global {
     /// Objects next to tensors that contain none: numpy numbers, paths, dates, settings.
     Beside,
 }
+
+/// A function that makes arrays, or the class of their types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Numpy {
+    /// An array whose contents are set afterwards.
+    Reconstruct,
+    /// An array of the contents of a buffer.
+    FromBuffer,
+    Type,
+}
+
+/// Their names; NumPy 2 has another module.
+const NUMPY: [(&str, Numpy); 5] = [
+    ("numpy.core.multiarray._reconstruct", Numpy::Reconstruct),
+    ("numpy._core.multiarray._reconstruct", Numpy::Reconstruct),
+    ("numpy.core.numeric._frombuffer", Numpy::FromBuffer),
+    ("numpy._core.numeric._frombuffer", Numpy::FromBuffer),
+    ("numpy.dtype", Numpy::Type),
+];
 
 pub(super) const GLOBALS: [(&str, Global); 17] = [
     ("collections.OrderedDict", Global::Dictionary),

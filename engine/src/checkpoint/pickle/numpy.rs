@@ -2,26 +2,8 @@
 
 use super::super::index::Dtype;
 use super::held::{Array, Slice};
+use super::names::Numpy;
 use super::{MAX_AXES, Machine, Value};
-
-/// A function that makes arrays, or the class of their types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Numpy {
-    /// An array whose contents are set afterwards.
-    Reconstruct,
-    /// An array of the contents of a buffer.
-    FromBuffer,
-    Type,
-}
-
-/// Their names; NumPy 2 has another module.
-pub(super) const NUMPY: [(&str, Numpy); 5] = [
-    ("numpy.core.multiarray._reconstruct", Numpy::Reconstruct),
-    ("numpy._core.multiarray._reconstruct", Numpy::Reconstruct),
-    ("numpy.core.numeric._frombuffer", Numpy::FromBuffer),
-    ("numpy._core.numeric._frombuffer", Numpy::FromBuffer),
-    ("numpy.dtype", Numpy::Type),
-];
 
 /// The type with this code in NumPy.
 fn dtype(code: &[u8]) -> Option<Dtype> {
@@ -68,10 +50,10 @@ impl Machine<'_> {
             (Value::Array(at), &[_version, sizes, dtype, Value::Bool(is_fortran), bytes]) => {
                 self.pickle.arrays[at as usize] = self.array(dtype, sizes, is_fortran, bytes);
             }
-            (Value::NumpyType(at), &[_version, Value::Text(order), ..]) => {
-                if self.pickle.text(order) == b">" {
-                    self.pickle.types[at as usize] = None;
-                }
+            (Value::NumpyType(at), &[_version, Value::Text(order), ..])
+                if self.pickle.text(order) == b">" =>
+            {
+                self.pickle.types[at as usize] = None;
             }
             _ => {}
         }
