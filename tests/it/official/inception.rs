@@ -29,9 +29,6 @@ struct Image<'a> {
     entry: Entry<'a>,
 }
 
-/// Images, each with its name and its numbers.
-type Images<'a> = Vec<(&'a str, Vec<u8>, Entry<'a>)>;
-
 /// The images of the fixture by their sides.
 fn by_side<'a>(root: &Entry<'a>) -> Vec<(usize, Vec<Image<'a>>)> {
     let mut sides: Vec<(usize, Vec<Image<'_>>)> = Vec::new();
