@@ -21,7 +21,6 @@ use crate::validation::{Images, Validation};
 use forecast::Pace;
 use health::Health;
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::Latents;
 use sit_engine::model::{Network as _, Output};
 use sit_engine::objective::Batch;
 use sit_engine::text::{count, shown};
@@ -99,17 +98,8 @@ impl Job {
                     saved.max_level, state.max_level
                 )));
             }
-            // Runs made before latents were recorded have none.
-            let numbers = |made: &Latents| (made.weights.clone(), made.scale, made.shift);
-            if let (Some(old), new) = (&saved.latents, &state.latents)
-                && Some(numbers(old)) != new.as_ref().map(numbers)
-            {
-                return Err(Failure::Input(format!(
-                    "{path}: was trained on {}, these are {}",
-                    vae::said(Some(old)),
-                    vae::said(new.as_ref())
-                )));
-            }
+            vae::check_same(saved.latents.as_ref(), state.latents.as_ref())
+                .map_err(|e| e.context(&path))?;
             if saved.device != state.device {
                 tracing::warn!(
                     "the run was trained on {}; here it may round differently",

@@ -267,8 +267,25 @@ impl Vae {
     }
 }
 
+/// Refuses to go on with latents of another autoencoder, scale or shift than a run was trained on. Runs that were made before latents were
+/// recorded have none.
+///
+/// # Errors
+/// [`Failure::Input`] with both.
+pub fn check_same(saved: Option<&Latents>, now: Option<&Latents>) -> Result<()> {
+    let numbers = |made: &Latents| (made.weights.clone(), made.scale, made.shift);
+    if saved.is_none() || saved.map(numbers) == now.map(numbers) {
+        return Ok(());
+    }
+    Err(Failure::Input(format!(
+        "was trained on {}, these are {}",
+        said(saved),
+        said(now)
+    )))
+}
+
 /// Latents in messages.
-pub fn said(latents: Option<&Latents>) -> String {
+fn said(latents: Option<&Latents>) -> String {
     let Some(latents) = latents else {
         return "images".to_owned();
     };

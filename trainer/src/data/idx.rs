@@ -46,6 +46,7 @@ const FASHION: [&str; 10] = [
 ///
 /// # Errors
 /// A folder that cannot be read.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn has_idx(path: &Path, split: super::Split) -> Result<bool, DataError> {
     find(path, split).map(|found| found.is_some())
 }

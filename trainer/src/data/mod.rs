@@ -57,6 +57,7 @@ pub use config::{ClassOrder, DataConfig, Kind, Split};
 pub use decode::{EXTENSIONS, is_guarded};
 pub use dropped::{File, open_files, unpack};
 pub use error::{BadFile, DataError};
+#[cfg(not(target_arch = "wasm32"))]
 pub use idx::has_idx;
 #[cfg(not(target_arch = "wasm32"))]
 pub use image_set::ImageSet;

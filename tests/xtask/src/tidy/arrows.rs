@@ -62,7 +62,7 @@ const TRAINER: Table = &[
     ("config", "data columns"),
     ("weights", "error config run"),
     ("run", "files error config weights"),
-    ("vae", "error config weights run"),
+    ("vae", "files error config weights run"),
     ("peak", ""),
     ("progress", ""),
     ("signals", ""),
@@ -70,7 +70,7 @@ const TRAINER: Table = &[
     ("npz", "pending files png"),
     ("trajectory", "pending files error"),
     ("reconstruct", "data error config"),
-    ("preview", "files data error png config reconstruct"),
+    ("preview", "files data error png config reconstruct vae"),
     ("memory", "host data error config preview"),
     ("budget", "error config memory"),
     ("validation", "data error config reconstruct"),
@@ -91,7 +91,7 @@ const TRAINER: Table = &[
     ("encode", "files data error progress signals vae"),
     (
         "training",
-        "host data error config run peak progress signals reconstruct preview validation init log teacher",
+        "host data error config run peak progress signals reconstruct preview validation init log teacher vae",
     ),
     (
         "commands",
