@@ -1,6 +1,6 @@
-//! Weight files with official names: safetensors and PyTorch's `.pt`. A DiT under the names of diffusers is found under the official
-//! ones, too. Headers are checked before any values are read, tensors are read one at a time, and every error names the tensor. This
-//! module reads and writes streams; opening files is up to the caller.
+//! Weight files with official names: safetensors, PyTorch's `.pt`, and dictionaries of NumPy arrays in a pickle. A DiT under the names of
+//! diffusers is found under the official ones, too. Headers are checked before any values are read, tensors are read one at a time, and
+//! every error names the tensor. This module reads and writes streams; opening files is up to the caller.
 //!
 //! ```
 //! use sit_engine::backend::Device;
@@ -90,7 +90,8 @@ struct Part<R> {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads the header of a safetensors or `.pt` file, detected by its first bytes; `name` is used in messages.
+    /// Reads the header of a safetensors or `.pt` file, or of a pickle of NumPy arrays, detected by its first bytes; `name` is used in
+    /// messages.
     ///
     /// Tensors in a nested dictionary (`ema`, `state_dict`), or with a prefix that a program has added (`module.`), are found under
     /// their official names.

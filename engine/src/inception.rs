@@ -89,7 +89,7 @@ pub struct Inception {
 impl Inception {
     /// Length of the features [`Taps::pool2048`].
     pub const N_FEATURES: usize = layers::N_FEATURES;
-    /// Number of classes, of which there are 1000: the others are never meant.
+    /// Number of logits: those of the 1000 classes of ImageNet, and 8 that are unused.
     pub const N_LOGITS: usize = layers::N_LOGITS;
 
     /// Loads the weights of 2015-12-05 under the names of pytorch-fid and torch-fidelity (`Conv2d_1a_3x3.conv.weight`, ..), under those of

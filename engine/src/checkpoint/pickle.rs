@@ -1,4 +1,5 @@
-//! Reads the pickles that `torch.save` writes for state dicts (protocols 2 to 5) as data: nothing in them is ever called.
+//! Reads the pickles that `torch.save` writes for state dicts (protocols 2 to 5) as data: nothing in them is ever called. Arrays of NumPy
+//! are known, too.
 //!
 //! A pickle is a program for a stack machine. This one implements only the instructions and names that dictionaries of tensors
 //! need, and rejects all others by name. Memory is bounded: an instruction takes at least one byte and creates at most two values

@@ -3,7 +3,7 @@
 use crate::nn::{Init, ParamSpec};
 use crate::ops::conv::Windows;
 
-/// Outputs of the last layer: the 1000 classes of ImageNet have the numbers 1 to 1000, as TensorFlow had them.
+/// Outputs of the last layer: the 1000 classes of ImageNet, and 8 that are unused.
 pub(super) const N_LOGITS: usize = 1008;
 /// Features of an image.
 pub(super) const N_FEATURES: usize = 2048;
