@@ -141,6 +141,9 @@ fn begin(out: &Path, about: &About) -> Result<()> {
             )),
         };
     }
+    if out.exists() && !out.is_dir() {
+        return refuse("is a file, expected a folder".into());
+    }
     if out.is_dir() && fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return refuse("holds other files; choose an empty folder or a new one".into());
     }

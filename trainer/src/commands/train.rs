@@ -107,7 +107,8 @@ pub fn run(args: &Args) -> Result<()> {
     let steps_before = checkpoint.map(|c| run::steps(&c.run)).transpose()?;
     if let Some(vae) = &mut config.log.preview.vae {
         // A run may go on from another folder.
-        *vae = std::path::absolute(&*vae).map_err(FileError::of("find", vae))?;
+        *vae = std::path::absolute(&*vae)
+            .map_err(|e| Failure::Input(format!("log.preview.vae: got {}: {e}", shown(&*vae))))?;
     }
     let init = match checkpoint {
         Some(_) => None,

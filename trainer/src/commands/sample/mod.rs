@@ -62,10 +62,10 @@ fn sample(args: &Args) -> Result<()> {
         names.clone_from(&classifier.recipe.classes);
     }
     let mut vae = args.vae.open()?;
+    let shown_io = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
     if let Some(vae) = &mut vae {
         vae.adopt(source.latents())?;
     }
-    let shown_io = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
     let examples = args.examples(&source.recipe)?;
     let mut wanted = match &examples {
         Some(examples) => reverse::wanted(examples),
