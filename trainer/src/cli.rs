@@ -45,6 +45,7 @@ Examples:
   sit sample runs/digits --sde euler --steps 250 --diffusion sigma --out digits-sde.png
   sit sweep runs/digits --ode euler,heun --steps 8,16,32 --guidance 1,1.5 --out sweep
   sit eval ode.npz sde.npz --train-judge digits
+  sit eval ode.npz sde.npz --reference digits --train-judge digits
   sit nll runs/digits --data digits --levels 17
   sit loss runs/digits --data digits --out loss.csv
   sit convert runs/digits digits.safetensors --dtype f16

@@ -98,6 +98,14 @@ fn open_vae(config: &RunConfig) -> Result<Option<Vae>> {
     vae.transpose()
 }
 
+/// Refuses previews whose autoencoder cannot be read, before anything is forecast.
+///
+/// # Errors
+/// As of [`Vae::open`].
+pub fn check(config: &RunConfig) -> Result<()> {
+    open_vae(config).map(drop)
+}
+
 /// Bytes that previews take beside training: on the device, and in the memory of the process.
 ///
 /// # Errors

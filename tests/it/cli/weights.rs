@@ -272,7 +272,7 @@ fn info_names_files_that_are_no_samplers() {
             "inception.safetensors",
             [
                 "it is the Inception network of FID",
-                "no command here reads it",
+                "next: sit eval SAMPLES --reference REF --inception inception.safetensors",
             ],
         ),
     ] {

@@ -15,7 +15,7 @@ use crate::pairs::Pairs;
 use crate::progress::Progress;
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
-use crate::{memory, signals, stdout, teacher, validation};
+use crate::{memory, preview, signals, stdout, teacher, validation};
 use sit_engine::text::shown;
 use std::fs;
 use std::io::Write;
@@ -110,6 +110,7 @@ pub fn run(args: &Args) -> Result<()> {
         *vae = std::path::absolute(&*vae)
             .map_err(|e| Failure::Input(format!("log.preview.vae: got {}: {e}", shown(&*vae))))?;
     }
+    preview::check(&config)?;
     let init = match checkpoint {
         Some(_) => None,
         None => Init::open(&mut config)?,

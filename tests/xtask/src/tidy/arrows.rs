@@ -95,7 +95,7 @@ const TRAINER: Table = &[
     ),
     (
         "commands",
-        "pending files columns data metrics error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget",
+        "pending files columns data metrics error png config weights run progress signals stdout npz trajectory memory validation init outputs sampling straightness pairs teacher judge training vae encode budget preview",
     ),
     ("cli", "data error progress signals commands"),
 ];

@@ -239,7 +239,13 @@ pub fn other(path: &Path, file: &WeightFile) -> Option<String> {
         return Some(said.text());
     }
     if has("Mixed_5b.branch1x1.conv.weight") {
-        said.what = "the Inception network of FID, under the names of pytorch-fid and torch-fidelity; no command here reads it".to_owned();
+        said.what =
+            "the Inception network of FID, under the names of pytorch-fid and torch-fidelity"
+                .to_owned();
+        said.next.push((
+            format!("sit eval SAMPLES --reference REF --inception {path}"),
+            "judges samples by FID and others",
+        ));
         return Some(said.text());
     }
     let config = autoencoder::recognize(file).ok()?;
