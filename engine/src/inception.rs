@@ -109,6 +109,20 @@ impl Inception {
         Self::load_at(device, reader, resize, batch, SIDE)
     }
 
+    /// Bytes of the weights and of the values of a batch, before anything is loaded.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a batch of 0.
+    pub fn forecast(batch: usize) -> Result<u64> {
+        if batch == 0 {
+            return Err(Error::setting("batch", "got 0, expected at least 1"));
+        }
+        let network = layers::network();
+        let layout = weights::layout(&network, u64::MAX)?;
+        let plan = plan(&network, &layout, batch, SIDE)?;
+        Ok(layout.arena_bytes() + plan.slot_bytes())
+    }
+
     /// How images are resized.
     pub fn resize(&self) -> Resize {
         self.resize
@@ -241,5 +255,7 @@ mod tests {
         assert_eq!(layout.arena_bytes() / 1_000_000, 95);
         let per_image = (plan(32).slot_bytes() - plan(16).slot_bytes()) / 16;
         assert!(per_image < 22 << 20, "{per_image}");
+        let whole = layout.arena_bytes() + plan(16).slot_bytes();
+        assert_eq!(Inception::forecast(16).unwrap(), whole);
     }
 }

@@ -18,6 +18,8 @@ pub mod data;
 mod encode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod error;
+#[cfg(feature = "cli")]
+mod evaluation;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
@@ -47,6 +49,8 @@ pub mod png;
 mod preview;
 #[cfg(feature = "cli")]
 mod progress;
+#[cfg(feature = "cli")]
+mod real;
 #[cfg(feature = "cli")]
 mod reconstruct;
 #[cfg(not(target_arch = "wasm32"))]

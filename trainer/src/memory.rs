@@ -1,5 +1,9 @@
 //! How much memory a job needs, part by part, before anything is allocated.
 
+mod eval;
+
+pub use eval::JUDGE_BATCH;
+
 use crate::config::RunConfig;
 use crate::data::Loader;
 use crate::error::{Failure, Result};
@@ -41,6 +45,10 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
     let packed = blueprint
         .as_ref()
         .map_or(0, |blueprint| packed(blueprint, device));
+    let evaluation = match (&blueprint, config.log.eval.every_steps) {
+        (Ok(blueprint), 1..) => eval::forecast(config, blueprint),
+        _ => Ok((0, 0)),
+    };
     let validates = config.log.validation.every_steps > 0;
     let validation = match &blueprint {
         Ok(blueprint) if validates => training.validation_bytes(blueprint),
@@ -69,6 +77,7 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         Ok(bytes) => *bytes,
         Err(_) => (0, 0),
     };
+    let eval_on_host = evaluation.as_ref().map_or(0, |(_, on_host)| *on_host);
     let parts = training.forecast(most).map_err(Failure::from);
     let parts = parts.and_then(|mut parts| {
         within?;
@@ -78,6 +87,9 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         }
         if validates {
             parts.push(("validation", validation?));
+        }
+        if let (1.., _) = evaluation.as_ref().map_err(Failure::clone)? {
+            parts.push(("evaluation", evaluation?.0));
         }
         if config.trains_autoencoder() {
             parts.push(("reconstructions", reconstructions?));
@@ -89,6 +101,7 @@ pub fn training(config: &RunConfig, device: &Device) -> Forecast {
         device: parts,
         host: vec![
             ("pictures of previews", on_host),
+            ("samples of an evaluation", eval_on_host),
             (
                 "batches ahead",
                 (Loader::batches_ahead(config.data.workers.min(256)) as u64)

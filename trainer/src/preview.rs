@@ -7,15 +7,15 @@ use crate::data::{self, BaseData, Dataset, classes};
 use crate::error::Result;
 use crate::files::{FileError, write_atomically};
 use crate::png::{self, Grid, Sheet};
+use crate::sampling;
 use crate::vae::{self, Vae};
 use pairs::Pairs;
 use sit_engine::analytic::Toy;
 use sit_engine::checkpoint::Latents;
-use sit_engine::model::{Blueprint, Network as _, Output};
+use sit_engine::model::{Blueprint, Network as _, NetworkIo, Output};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
 use sit_engine::train::{Trainer, Weights};
-use sit_engine::transport::{self, Method, Ode, Sampler};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -62,32 +62,14 @@ pub struct Samples {
 }
 
 /// How previews are sampled from `model`, in batches no larger than those of training; `None` if there are none.
-fn sampling<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Sampling<M>> {
+fn of_previews<M: AsRef<Blueprint>>(config: &RunConfig, model: M) -> Option<Sampling<M>> {
     let (preview, n_classes) = (&config.log.preview, config.model.io().n_classes);
     let (labels, _) = arrange(n_classes, preview.count);
-    let scale = match (n_classes, config.train.class_dropout) {
-        // Without a trained null class, guidance has nothing to compare with.
-        (0, _) | (_, 0.0) => 1.0,
-        // A student has its teacher's guidance.
-        _ if config.distill.is_some() => 1.0,
-        _ => preview.guidance,
-    };
-    let sampler = match config.transport.student_steps {
-        Some(n_steps) => Sampler::ode(Method::Euler, n_steps),
-        None => Sampler::Ode(Ode {
-            n_steps: preview.steps,
-            // Where times are moved in training, steps are moved too.
-            grid: transport::Grid::shifted(config.transport.times.shift),
-            ..Ode::default()
-        }),
-    };
     // A classifier has no samples, and an autoencoder makes images of images.
     let has_samples = config.model.output() == Output::Prediction;
     (has_samples && preview.every_steps > 0).then(|| {
-        Sampling::new(model, sampler)
-            .guidance(scale)
-            .batch(labels.len().min(config.train.batch))
-            .seed(config.train.seed)
+        let n = labels.len();
+        sampling::of_run(config, model, preview.steps, preview.guidance, n)
     })
 }
 
@@ -106,6 +88,18 @@ pub fn check(config: &RunConfig) -> Result<()> {
     open_vae(config).map(drop)
 }
 
+/// What pictures of a model's samples are, decoded where it makes latents, and the bytes of the decoder for a batch.
+///
+/// # Errors
+/// As of [`check`], or an autoencoder of other latents.
+pub fn decoded(config: &RunConfig, batch: usize) -> Result<(NetworkIo, u64)> {
+    let io = config.model.io();
+    match open_vae(config)? {
+        Some(vae) => Ok((vae.pictures(io)?, vae.decoder_bytes(io, batch)?)),
+        None => Ok((io, 0)),
+    }
+}
+
 /// Bytes that previews take beside training: on the device, and in the memory of the process.
 ///
 /// # Errors
@@ -114,7 +108,7 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> Result<(u64, u64)>
     if Pairs::are_asked(config) {
         return Ok(Pairs::forecast(config, blueprint)?);
     }
-    let Some(sampling) = sampling(config, blueprint.clone()) else {
+    let Some(sampling) = of_previews(config, blueprint.clone()) else {
         return Ok((0, 0));
     };
     let parts = sampling.forecast()?;
@@ -123,11 +117,7 @@ pub fn forecast(config: &RunConfig, blueprint: &Blueprint) -> Result<(u64, u64)>
     let program: u64 = program.map(|(_, bytes)| bytes).sum();
     let batch = 3 * 4 * sampling.batch_size() * config.model.io().image_len();
     let (labels, place) = arrange(config.model.io().n_classes, config.log.preview.count);
-    let (io, vae) = (config.model.io(), open_vae(config)?);
-    let decoded = vae
-        .as_ref()
-        .map_or(Ok(0), |vae| vae.decoder_bytes(io, sampling.batch_size()))?;
-    let shown = vae.as_ref().map_or(Ok(io), |vae| vae.pictures(io))?;
+    let (shown, decoded) = decoded(config, sampling.batch_size())?;
     let grid = Sheet::forecast(labels.len(), shown.image, place);
     let program = program.saturating_add(decoded);
     let on_host = (batch as u64).saturating_add(grid.unwrap_or(u64::MAX));
@@ -180,7 +170,7 @@ impl Samples {
         base: Option<BaseData>,
         latents: Option<&Latents>,
     ) -> Result<Option<Self>> {
-        let Some(sampling) = sampling(config, trainer.model(Weights::Average)) else {
+        let Some(sampling) = of_previews(config, trainer.model(Weights::Average)) else {
             return Ok(None);
         };
         let decoder = match open_vae(config)? {

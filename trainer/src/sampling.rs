@@ -2,15 +2,16 @@
 
 pub mod adaptive;
 
+use crate::config::RunConfig;
 use crate::data::BaseData;
 use crate::error::{Failure, Result};
 use crate::progress::Progress;
 use crate::signals::interrupted;
-use sit_engine::model::Model;
+use sit_engine::model::{Blueprint, Model};
 use sit_engine::rng::{Stream, uniform};
 use sit_engine::sample::{Sampling, Session};
 use sit_engine::text::count;
-use sit_engine::transport::nfe;
+use sit_engine::transport::{Grid, Method, Ode, Sampler, nfe};
 use std::fmt;
 use std::ops::Range;
 
@@ -249,6 +250,36 @@ pub fn sample(
         first += n as u64;
     }
     Ok(())
+}
+
+/// How a run samples its own model on the way, `n` images, in batches no larger than those of training: by steps of Heun's method with guidance.
+pub fn of_run<M: AsRef<Blueprint>>(
+    config: &RunConfig,
+    model: M,
+    steps: u32,
+    guidance: f64,
+    n: usize,
+) -> Sampling<M> {
+    let scale = match (config.model.io().n_classes, config.train.class_dropout) {
+        // Without a trained null class, guidance has nothing to compare with.
+        (0, _) | (_, 0.0) => 1.0,
+        // A student has its teacher's guidance.
+        _ if config.distill.is_some() => 1.0,
+        _ => guidance,
+    };
+    let sampler = match config.transport.student_steps {
+        Some(n_steps) => Sampler::ode(Method::Euler, n_steps),
+        None => Sampler::Ode(Ode {
+            n_steps: steps,
+            // Where times are moved in training, steps are moved too.
+            grid: Grid::shifted(config.transport.times.shift),
+            ..Ode::default()
+        }),
+    };
+    Sampling::new(model, sampler)
+        .guidance(scale)
+        .batch(n.min(config.train.batch))
+        .seed(config.train.seed)
 }
 
 /// Network evaluations of the images that were made.

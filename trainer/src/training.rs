@@ -3,10 +3,12 @@
 mod forecast;
 mod health;
 mod measure;
+mod save;
 
 use crate::config::RunConfig;
 use crate::data::{BaseData, Batches, Loader};
 use crate::error::{Failure, Result};
+use crate::evaluation::{InTraining, Prepared};
 use crate::init::Fitted;
 use crate::log::Logs;
 use crate::peak;
@@ -40,6 +42,7 @@ pub struct Job {
     loader: Loader,
     previews: Option<Previews>,
     validation: Option<Validation>,
+    evaluation: Option<InTraining>,
     /// Of a run that trains an autoencoder.
     latent_scale: Option<LatentScale>,
     /// Floating-point operations per second of products on the device.
@@ -65,6 +68,7 @@ impl Job {
         images: Images,
         checkpoint: Option<&Checkpoint>,
         teacher: Option<Teacher>,
+        evaluation: Option<Prepared>,
     ) -> Result<Self> {
         let Images {
             training: dataset,
@@ -138,6 +142,10 @@ impl Job {
         }
         trainer.resume_at(state.n_updates, state.n_samples);
         let latent_scale = LatentScale::new(&config, dataset.clone());
+        let evaluation = evaluation.map(|prepared| {
+            let (base, latents) = (base.clone(), dataset.latents());
+            InTraining::new(prepared, &config, &trainer, base, latents.as_ref())
+        });
         let shown = held_out.clone().unwrap_or_else(|| dataset.clone());
         Ok(Job {
             loader: Loader::new(
@@ -149,6 +157,7 @@ impl Job {
             teacher: teacher.filter(|_| !config.is_reflow()),
             previews: Previews::new(&config, &trainer, base.clone(), &*shown)?,
             latent_scale,
+            evaluation: evaluation.transpose()?,
             validation: held_out
                 .map(|images| Validation::new(&config, &trainer, images, base))
                 .transpose()?,
@@ -182,12 +191,15 @@ impl Job {
     /// or too many steps that are not finite.
     pub fn train(mut self, folder: &mut RunFolder) -> Result<()> {
         let path = folder.path()?.to_owned();
-        let mut logs = Logs::open(&path, &self.config, self.state.step)?;
+        if let Some(evaluation) = &mut self.evaluation {
+            evaluation.keep(&path)?;
+        }
+        let mut logs = Logs::open(&path, &self.config, self.evaluated(), self.state.step)?;
         for (step, loss) in logs.losses()? {
             self.health.add(step, loss);
         }
         let total = self.config.train.steps;
-        if self.state.step == total {
+        if self.state.step == total && !self.has_line_due() {
             tracing::info!(
                 "nothing to do: {} has done its {}; --set train.steps=N gives it more",
                 shown(&path),
@@ -273,6 +285,10 @@ impl Job {
         if let Some(teacher) = &self.teacher {
             teacher.keep(folder.path()?)?;
         }
+        if self.has_line_due() {
+            self.write_line(folder, logs, f64::NAN)?;
+            since.0 = Instant::now();
+        }
         while self.state.step < total {
             if let Some(teacher) = &mut self.teacher {
                 teacher.go_on(self.state.step, &self.config, &self.trainer, folder.path()?)?;
@@ -294,15 +310,13 @@ impl Job {
             let step = self.state.step;
             let every = |n: u64| n > 0 && step.is_multiple_of(n) || step == total;
             bar.set(step, || format!("loss {loss:.4}"));
-            if every(self.config.log.every_steps) {
-                // Notices a deleted folder before the next checkpoint.
-                folder.path()?;
-                let steps = (step - since.1) as f64;
-                self.log(logs, steps / since.0.elapsed().as_secs_f64())?;
-                since = (Instant::now(), step);
-            }
-            // Do not count previews and checkpoints as training time.
+            // Do not count evaluations, previews and checkpoints as training time.
             let before = Instant::now();
+            if every(self.config.log.every_steps) {
+                let steps = (step - since.1) as f64;
+                self.write_line(folder, logs, steps / since.0.elapsed().as_secs_f64())?;
+                since = (before, step);
+            }
             if let Some(seconds) = pace.left(step, total) {
                 forecast::tell(seconds, &pace, &self.config, folder.path()?);
             }
@@ -325,7 +339,7 @@ impl Job {
         }
         // A single step may fail at the end of a good run.
         let in_a_row = self.state.skipped_in_a_row;
-        match in_a_row > 1 || in_a_row >= total - first {
+        match in_a_row > 1 || in_a_row > 0 && in_a_row >= total - first {
             true => Err(Stop::NotFinite),
             false => Ok(()),
         }
@@ -375,56 +389,6 @@ impl Job {
         };
         self.health.add(self.state.step, loss);
         Ok(report.loss)
-    }
-
-    fn preview(&mut self, folder: &mut RunFolder, logs: &mut Logs) -> Result<()> {
-        let Some(previews) = &mut self.previews else {
-            return Ok(());
-        };
-        let image = previews.make(folder.path()?, self.state.step)?;
-        Ok(logs.image(self.state.step, "preview", &image)?)
-    }
-
-    /// Writes a snapshot of the averages, once there are any.
-    fn snapshot(&mut self, folder: &mut RunFolder) -> Result<()> {
-        if self.state.n_updates > 0 {
-            run::save_snapshot(folder.path()?, &self.state, &self.trainer)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a checkpoint, unless the last one already has everything that was learned, and deletes old ones, but keeps a good one
-    /// of a run that has diverged. Returns whether it wrote one.
-    fn save(&mut self, folder: &mut RunFolder) -> Result<bool> {
-        self.is_due = false;
-        if self.state.n_updates == self.saved_updates {
-            // Notices a deleted folder.
-            folder.path()?;
-            return Ok(false);
-        }
-        let mut scales = Vec::new();
-        if let Some(scale) = &self.latent_scale {
-            for weights in self.trainer.training().weights() {
-                scales.push((weights, scale.measure(&self.trainer.model(weights))?));
-            }
-        }
-        let scale_of = |weights| {
-            let found = scales.iter().find(|(other, _)| *other == weights);
-            found.and_then(|(_, scale)| *scale)
-        };
-        self.state.objective = self.trainer.objective_state();
-        // After the measurement, during which it may have moved.
-        let path = folder.path()?;
-        run::save(path, &self.state, &self.trainer, scale_of)?;
-        self.saved_updates = self.state.n_updates;
-        let log = &self.config.log;
-        run::prune(
-            path,
-            log.keep_last,
-            log.keep_every_steps,
-            self.health.diverged(),
-        )?;
-        Ok(true)
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a classifier says of images without noise.
 
-use super::{Inputs, Model, evaluate};
+use super::{Blueprint, Inputs, Model, evaluate};
 use crate::backend::Program;
 use crate::error::{Error, Result};
 use crate::graph::plan::Request;
-use crate::graph::{Graph, Plan, SetId};
+use crate::graph::{Arena, Graph, Plan, SetId};
 use crate::nn::Params;
 
 /// Evaluates a network that has one vector for each image, at t = 1, where the state is the image.
@@ -27,6 +27,31 @@ pub struct Read {
     pub logits: Vec<f32>,
 }
 
+/// The program, and the length of a vector.
+fn plan(blueprint: &Blueprint, weights: Arena, batch: usize) -> Result<(Plan, usize)> {
+    let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
+    let (io, network) = (blueprint.io(), blueprint.network());
+    network.validate(batch)?;
+    let (x, t) = (g.input("x", io.images(batch)), g.input("t", [batch]));
+    let y = io.null_class().map(|_| g.input_u32("y", [batch]));
+    let inputs = Inputs::new(x, t, y);
+    let outputs = evaluate(network, &mut params.scope(&mut g), inputs)?;
+    let features = outputs.features.ok_or_else(|| {
+        Error::setting(
+            "model",
+            "got a network without features, expected a classifier",
+        )
+    })?;
+    let n_features = g.shape(features)[1];
+    let named = [("features", features), ("logits", outputs.out)];
+    let request = Request {
+        outputs: named.map(|(name, var)| (name.to_owned(), var)).to_vec(),
+        weights: vec![weights],
+        ..Request::default()
+    };
+    Ok((Plan::new(&g, &request, &[blueprint.layout()])?, n_features))
+}
+
 impl Features {
     /// For at most `batch` images at a time.
     ///
@@ -34,27 +59,8 @@ impl Features {
     /// [`Error::Setting`] for a network without features, or one that refuses the batch; [`Error::Limit`] and [`Error::Device`] when it
     /// does not fit on the device.
     pub fn new(model: &Model, batch: usize) -> Result<Self> {
-        let (mut g, mut params) = (Graph::new(), Params::new(SetId::MAIN));
-        let (io, network) = (model.io(), model.network());
-        network.validate(batch)?;
-        let (x, t) = (g.input("x", io.images(batch)), g.input("t", [batch]));
-        let y = io.null_class().map(|_| g.input_u32("y", [batch]));
-        let inputs = Inputs::new(x, t, y);
-        let outputs = evaluate(network, &mut params.scope(&mut g), inputs)?;
-        let features = outputs.features.ok_or_else(|| {
-            Error::setting(
-                "model",
-                "got a network without features, expected a classifier",
-            )
-        })?;
-        let n_features = g.shape(features)[1];
-        let named = [("features", features), ("logits", outputs.out)];
-        let request = Request {
-            outputs: named.map(|(name, var)| (name.to_owned(), var)).to_vec(),
-            weights: vec![model.weights()],
-            ..Request::default()
-        };
-        let plan = Plan::new(&g, &request, &[model.layout()])?;
+        let (plan, n_features) = plan(model, model.weights(), batch)?;
+        let io = model.io();
         let mut program = model.device().program(plan, &[model.arenas()])?;
         let t = model.transport().time_input(1.0) as f32;
         program.write("t", &vec![t; batch])?;
@@ -66,6 +72,14 @@ impl Features {
             n_classes: io.n_classes,
             x: vec![0.0; batch * io.image_len()],
         })
+    }
+
+    /// Device memory beside the weights, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::new`], without a device.
+    pub fn forecast(blueprint: &Blueprint, batch: usize) -> Result<u64> {
+        Ok(plan(blueprint, Arena::Params, batch)?.0.slot_bytes())
     }
 
     /// The length D of a vector.

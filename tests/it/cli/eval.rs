@@ -294,7 +294,7 @@ fn what_is_odd_is_refused_before_the_work() {
         ("--reference digits", "SAMPLES: expected images to judge"),
         (
             "one.npz --reference digits",
-            "got a set of 1 image, expected at least 2",
+            "one.npz: got 1 image, expected at least 2",
         ),
         (
             "good.npz wide.npz --reference digits",

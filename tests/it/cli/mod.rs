@@ -14,6 +14,8 @@ mod distill;
 mod ema;
 mod eval;
 #[cfg(unix)]
+mod evaluation;
+#[cfg(unix)]
 mod faults;
 mod fid;
 mod gpu;

@@ -1,9 +1,9 @@
 //! Opens the data that a model begins with in the place of noise: `transport.base = "data:PATH"`.
 
-use super::examples;
 use crate::config::RunConfig;
 use crate::data::{BaseData, DataConfig, DataError, Dataset, Split};
 use crate::error::{Failure, Result};
+use crate::real;
 use sit_engine::model::NetworkIo;
 use sit_engine::text::count;
 use std::path::Path;
@@ -71,7 +71,7 @@ fn find(
     let place = config.place(run).map_err(plain)?;
     let place = place.unwrap_or_else(|| path.into());
     crate::data::toy(&place).map_err(plain)?;
-    let data = examples::dataset(&place, None, Split::Train, None, io)?;
+    let data = real::dataset(&place, None, Split::Train, None, io)?;
     if data.shape() != io.image {
         return Err(Failure::Input(format!(
             "{}: got images of {:?}, expected {:?} ([C, H, W]) as the model has",

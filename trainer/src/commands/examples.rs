@@ -3,13 +3,12 @@
 mod npz;
 
 use crate::commands::values::whole;
-use crate::data::{self, DataConfig, Dataset, Kind, Split, classes};
+use crate::data::{self, Dataset, Split, classes};
 use crate::error::{Failure, Result};
 use crate::memory;
-use crate::progress::Progress;
+use crate::real::{dataset, is_digits};
 use sit_engine::analytic::Toy;
 use sit_engine::checkpoint::Recipe;
-use sit_engine::model::NetworkIo;
 use sit_engine::rng::permutation;
 use sit_engine::text::{count, shown};
 use std::path::{Path, PathBuf};
@@ -210,83 +209,6 @@ fn read(path: &Path, which: &WhichArgs, recipe: &Recipe) -> Result<Examples> {
 enum Source {
     Npz(npz::Archive),
     Data(Arc<dyn Dataset>),
-}
-
-/// Whether it names the digits that come with the program.
-pub fn is_digits(path: &Path) -> bool {
-    path == Path::new("digits") && !path.exists()
-}
-
-/// Opens pictures in a folder or archives, latents, IDX files, the digits, or a toy of at least `count` points. Where the data has a training and a test part,
-/// `split` names the one, else `usual`.
-pub fn dataset(
-    path: &Path,
-    split: Option<Split>,
-    usual: Split,
-    count: Option<u32>,
-    io: &NetworkIo,
-) -> Result<Arc<dyn Dataset>> {
-    if is_digits(path) {
-        let held_out = split.unwrap_or(usual) == Split::Test;
-        return Ok(match held_out {
-            true => Arc::new(data::digits::held_out()),
-            false => Arc::new(data::digits::train()),
-        });
-    }
-    let suggested = data::suggest(path)?;
-    let bar = Progress::shared("reading", "files");
-    if suggested.kind == Kind::Latents {
-        return Ok(data::open(&suggested, &bar)?);
-    }
-    if suggested.kind == Kind::Toy {
-        let config = DataConfig {
-            split: split.unwrap_or(usual),
-            count: count.map(|n| n as usize),
-            ..suggested
-        };
-        return Ok(data::open(&config, &bar)?);
-    }
-    if suggested.kind == Kind::Idx {
-        let part = |split| {
-            let config = DataConfig {
-                split,
-                ..suggested.clone()
-            };
-            data::open(&config, &bar)
-        };
-        return Ok(match split {
-            Some(split) => part(split)?,
-            None if path.is_file() => part(suggested.split)?,
-            None => part(usual).or_else(|_| part(suggested.split))?,
-        });
-    }
-    if split.is_some() && !data::is_archive(path)? {
-        return Err(Failure::Input(format!(
-            "{} is a folder of pictures; --split chooses between IDX files, and between archives",
-            shown(path)
-        )));
-    }
-    let parts = data::splits(path)?;
-    let usual = parts.iter().find(|part| **part == usual);
-    let split = split.or(usual.or(parts.first()).copied());
-    if !crate::png::is_picture(io.channels()) {
-        return Err(Failure::Input(format!(
-            "{}: got pictures, but this model makes latents of {} channels; a folder that sit data encode has made, or an .npz file with arr_0 of float32, has them",
-            shown(path),
-            io.channels()
-        )));
-    }
-    let mut config = DataConfig {
-        kind: Kind::Folder,
-        path: Some(path.to_owned()),
-        split: split.unwrap_or_default(),
-        image_size: Some(io.image[1]),
-        channels: Some(io.channels()),
-        disk_cache: Some(false),
-        ..DataConfig::digits()
-    };
-    config.settle();
-    Ok(data::open(&config, &bar)?)
 }
 
 /// The model's labels of the images: classes are matched by name where the data has names, else by number.

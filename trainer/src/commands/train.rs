@@ -13,9 +13,10 @@ use crate::files::{FileError, write_atomically};
 use crate::init::{Fitted, Init, InitArgs, OwnConfig};
 use crate::pairs::Pairs;
 use crate::progress::Progress;
+use crate::real::{Real, is_digits};
 use crate::run::{self, Checkpoint, RunFolder};
 use crate::training::Job;
-use crate::{memory, preview, signals, stdout, teacher, validation};
+use crate::{evaluation, memory, preview, signals, stdout, teacher, validation};
 use sit_engine::text::shown;
 use std::fs;
 use std::io::Write;
@@ -105,12 +106,22 @@ pub fn run(args: &Args) -> Result<()> {
         _ => None,
     };
     let steps_before = checkpoint.map(|c| run::steps(&c.run)).transpose()?;
-    if let Some(vae) = &mut config.log.preview.vae {
-        // A run may go on from another folder.
-        *vae = std::path::absolute(&*vae)
-            .map_err(|e| Failure::Input(format!("log.preview.vae: got {}: {e}", shown(&*vae))))?;
+    // A run may go on from another folder.
+    let eval = &mut config.log.eval;
+    for (key, path) in [
+        ("log.preview.vae", &mut config.log.preview.vae),
+        ("log.eval.judge", &mut eval.judge),
+        ("log.eval.inception", &mut eval.inception),
+        ("log.eval.reference", &mut eval.reference),
+    ] {
+        if let Some(path) = path.as_mut().filter(|path| !is_digits(path)) {
+            let full = std::path::absolute(&*path);
+            *path =
+                full.map_err(|e| Failure::Input(format!("{key}: got {}: {e}", shown(&*path))))?;
+        }
     }
     preview::check(&config)?;
+    evaluation::check(&config)?;
     let init = match checkpoint {
         Some(_) => None,
         None => Init::open(&mut config)?,
@@ -126,7 +137,8 @@ pub fn run(args: &Args) -> Result<()> {
     let order = 4 * (dataset.len() * config.data.workers) as u64;
     let forecast = memory::training(&config, &device).with_host("order of images", order);
     let base = base::of_run(&config, &run, checkpoint.is_some())?;
-    let mut images = validation::split(&config, path, dataset, base)?;
+    let all = dataset.clone();
+    let mut images = validation::split(&config, path.clone(), dataset, base)?;
     let toml = config.to_toml().map_err(Failure::input)?;
     if args.dry_run {
         if let Some(checkpoint) = checkpoint {
@@ -158,7 +170,20 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(pairs) = &pairs {
         images.training = pairs.clone();
     }
-    let mut job = Job::new(config, &device, images, checkpoint, teacher)?;
+    if config.log.eval.every_steps > 0 {
+        signals::catch();
+    }
+    let data = DataConfig {
+        path,
+        ..config.data.clone()
+    };
+    let evaluation = evaluation::Prepared::open(
+        &config,
+        || Real::of_data(&data, all),
+        checkpoint.map(|checkpoint| &*checkpoint.run),
+        &device,
+    )?;
+    let mut job = Job::new(config, &device, images, checkpoint, teacher, evaluation)?;
     if let Some(init) = init {
         job.start_from(init)?;
     }

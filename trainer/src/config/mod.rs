@@ -5,6 +5,7 @@
 
 mod autoencoder;
 mod distill;
+mod eval;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 mod keys;
@@ -17,6 +18,7 @@ mod value;
 
 pub use autoencoder::AutoencoderConfig;
 pub use distill::{DistillConfig, DistillMethod};
+pub use eval::{CLASSIFIER, EvalConfig, Metric, Protocol};
 pub use load::{Source, data_with, set_key};
 pub use presets::{how_to_install, preset_called, preset_names};
 pub use tables::{
@@ -278,6 +280,7 @@ impl RunConfig {
         // Before the training step, which does not know the keys of the averages.
         self.train.validate()?;
         self.log.validate()?;
+        self.log.eval.validate(self)?;
         autoencoder::check(self)?;
         match &self.distill {
             Some(distill) => distill.validate(self)?,

@@ -7,7 +7,7 @@ use sit_engine::Error;
 use sit_engine::optim::{Average, Schedule};
 use sit_engine::text::float;
 
-use super::ConfigError;
+use super::{ConfigError, EvalConfig};
 
 /// The `[init]` table: other weights that a run starts from. It applies only when a run starts; in the run's own files it records
 /// where the run came from.
@@ -171,6 +171,9 @@ pub struct LogConfig {
     pub preview: PreviewConfig,
     /// Measure the loss of held-out images on the way.
     pub validation: ValidationConfig,
+    /// Measure samples on the way.
+    #[serde(skip_serializing_if = "EvalConfig::is_default")]
+    pub eval: EvalConfig,
     /// Keep averages of the weights on the way, of which `sit ema` makes others.
     #[serde(skip_serializing_if = "SnapshotConfig::is_default")]
     pub snapshots: SnapshotConfig,
@@ -188,6 +191,7 @@ impl Default for LogConfig {
             keep_every_steps: 0,
             preview: PreviewConfig::default(),
             validation: ValidationConfig::default(),
+            eval: EvalConfig::default(),
             snapshots: SnapshotConfig::default(),
         }
     }
@@ -300,7 +304,7 @@ impl Default for PreviewConfig {
 }
 
 /// More steps than any run has. The limit keeps step numbers exact in TOML, in JSON and in file names.
-const MAX_STEPS: u64 = 99_999_999;
+pub(super) const MAX_STEPS: u64 = 99_999_999;
 
 impl LogConfig {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

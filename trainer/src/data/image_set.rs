@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sit_engine::text::{count, shown};
 
-use super::decode::{Rules, to_pixels};
+use super::decode::{Header, Rules, to_pixels};
 use super::item::{self, Item};
 use super::numpy::{Array, Npz};
 use super::{BadFile, DataConfig, DataError, Dataset, Kind, archive};
@@ -33,6 +33,8 @@ enum Source {
     Npz(PathBuf, Array),
     Pictures(Pictures),
     Data(Arc<dyn Dataset>),
+    /// `[N, H, W, C]`.
+    Levels(Vec<u8>),
 }
 
 struct Pictures {
@@ -81,6 +83,36 @@ impl ImageSet {
             class_names: data.class_names().to_vec(),
             source: Source::Data(data),
         })
+    }
+
+    /// Takes levels `[N, H, W, C]` in memory, with a label for each image.
+    ///
+    /// # Panics
+    /// Without images, with a part of one, or with labels of another number.
+    pub fn of_levels(
+        name: &str,
+        shape: [usize; 3],
+        levels: Vec<u8>,
+        labels: Option<Vec<u32>>,
+    ) -> Self {
+        let len: usize = shape.iter().product();
+        assert!(
+            !levels.is_empty() && levels.len().is_multiple_of(len),
+            "whole images"
+        );
+        let n = levels.len() / len;
+        assert!(
+            labels.as_ref().is_none_or(|labels| labels.len() == n),
+            "a label for each image"
+        );
+        ImageSet {
+            name: name.to_owned(),
+            shape,
+            taken: (0..n as u32).collect(),
+            labels,
+            class_names: Vec::new(),
+            source: Source::Levels(levels),
+        }
     }
 
     fn of_array(path: &Path, mut npz: Npz, images: Array) -> Result<Self, DataError> {
@@ -148,8 +180,10 @@ impl ImageSet {
             tracing::info!("{}: left out {}", shown(path), listing.left_out);
         }
         let headers = listing.files.par_iter();
-        let has_color = headers
-            .any(|item| item::header(&listing.source, item).is_some_and(|header| header.has_color));
+        let headers = headers.map(|item| item::header(&listing.source, item));
+        let headers: Vec<Option<Header>> = headers.collect();
+        let has_color = headers.iter().flatten().any(|header| header.has_color);
+        one_size(&listing.files, &headers)?;
         config.channels = Some(if has_color { 3 } else { 1 });
         let has_labels = !listing.class_names.is_empty() || listing.numbers.is_some();
         let files = listing.files.iter();
@@ -232,11 +266,42 @@ impl ImageSet {
     pub fn each<E: From<DataError>>(
         &self,
         batch: usize,
+        visit: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.visit(&self.taken, batch, visit)
+    }
+
+    /// The levels `[n, H, W, C]` of some images, by their ascending numbers among those taken.
+    ///
+    /// # Errors
+    /// As of [`ImageSet::each`].
+    ///
+    /// # Panics
+    /// For a number that is not there.
+    pub fn some<E: From<DataError>>(
+        &self,
+        numbers: &[u32],
+        mut go_on: impl FnMut() -> Result<(), E>,
+    ) -> Result<Vec<u8>, E> {
+        let taken: Vec<u32> = numbers.iter().map(|i| self.taken[*i as usize]).collect();
+        let mut all = Vec::with_capacity(taken.len() * self.image_len());
+        self.visit(&taken, 256, |_, levels| {
+            all.extend_from_slice(levels);
+            go_on()
+        })?;
+        Ok(all)
+    }
+
+    /// As [`ImageSet::each`], of these images of the source, ascending.
+    fn visit<E: From<DataError>>(
+        &self,
+        taken: &[u32],
+        batch: usize,
         mut visit: impl FnMut(usize, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let len = self.image_len();
-        let mut levels = vec![0; batch.min(self.len()) * len];
-        let batches = self.taken.chunks(batch);
+        let mut levels = vec![0; batch.min(taken.len()) * len];
+        let batches = taken.chunks(batch);
         let firsts = (0..).step_by(batch);
         match &self.source {
             Source::Npz(path, array) => {
@@ -280,6 +345,16 @@ impl ImageSet {
                 }
                 Ok(())
             }
+            Source::Levels(all) => {
+                for (first, numbers) in firsts.zip(batches) {
+                    let levels = &mut levels[..numbers.len() * len];
+                    for (image, number) in levels.chunks_exact_mut(len).zip(numbers) {
+                        image.copy_from_slice(&all[*number as usize * len..][..len]);
+                    }
+                    visit(first, levels)?;
+                }
+                Ok(())
+            }
             Source::Data(data) => {
                 let mut values = vec![0.0; len];
                 let [height, width, channels] = self.shape;
@@ -297,19 +372,6 @@ impl ImageSet {
                 Ok(())
             }
         }
-    }
-
-    /// All levels `[N, H, W, C]`, in memory.
-    ///
-    /// # Errors
-    /// As of [`ImageSet::each`].
-    pub fn read(&self) -> Result<Vec<u8>, DataError> {
-        let mut all = Vec::with_capacity(self.len() * self.image_len());
-        self.each(256, |_, levels| {
-            all.extend_from_slice(levels);
-            Ok::<(), DataError>(())
-        })?;
-        Ok(all)
     }
 
     /// A line about it: `50000 images of 32x32x3 in samples.npz`.
@@ -335,16 +397,43 @@ impl Pictures {
     fn image(&self, item: &Item, shape: [usize; 3], out: &mut [u8]) -> Result<(), DataError> {
         let ([height, width], levels) = self.read(item)?;
         if [height, width] != shape[..2] {
-            let got = format!("{height}x{width} pixels");
-            let expected = format!(
-                "{}x{} as the first picture has: images are not resized here",
-                shape[0], shape[1]
-            );
-            return Err(DataError::content(&item.path, got, expected));
+            return Err(another_size(item, [height, width], [shape[0], shape[1]]));
         }
         out.copy_from_slice(&levels);
         Ok(())
     }
+}
+
+/// Refuses pictures of several sizes by what their files say, before the first one is decoded. A picture that will be turned may have its sides
+/// the other way round.
+fn one_size(files: &[Item], headers: &[Option<Header>]) -> Result<(), DataError> {
+    let sides = |header: &Header| {
+        let (width, height) = header.size;
+        [height.min(width), height.max(width)]
+    };
+    let mut known = files
+        .iter()
+        .zip(headers)
+        .filter_map(|(item, header)| Some((item, header.as_ref()?)));
+    let Some((_, first)) = known.next() else {
+        return Ok(());
+    };
+    match known.find(|(_, header)| sides(header) != sides(first)) {
+        None => Ok(()),
+        Some((item, header)) => {
+            let of = |header: &Header| [header.size.1, header.size.0];
+            Err(another_size(item, of(header), of(first)))
+        }
+    }
+}
+
+fn another_size(item: &Item, [height, width]: [usize; 2], first: [usize; 2]) -> DataError {
+    let got = format!("{height}x{width} pixels");
+    let expected = format!(
+        "{}x{} as the first picture has: images are not resized here",
+        first[0], first[1]
+    );
+    DataError::content(&item.path, got, expected)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The classifier whose features are compared: trained here, on real images.
 
-use super::Real;
-use crate::config::{RunConfig, Source};
+use crate::config::{CLASSIFIER as PRESET, RunConfig};
 use crate::data::{Batches, Dataset};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
 use crate::metrics::Moments;
 use crate::progress::Progress;
+use crate::real::Real;
 use crate::signals::interrupted;
 use crate::weights::{self, WeightFile};
 use sit_engine::Error;
@@ -18,12 +18,6 @@ use sit_engine::train::Weights;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-/// The configuration that it is trained by; the size of the images and the number of classes are those of the data.
-pub const PRESET: &str = "digits-classifier";
-
-/// Patches that an image has along a side, at most. Attention grows with their fourth power.
-const MOST_PATCHES: usize = 8;
 
 /// Images at a time.
 const BATCH: usize = 256;
@@ -47,16 +41,7 @@ pub fn check(data: &dyn Dataset) -> Result<()> {
 /// The configuration for images of this data.
 fn config(data: &dyn Dataset) -> Result<RunConfig> {
     check(data)?;
-    let [channels, height, _] = data.shape();
-    let fits = |patch: &usize| height % patch == 0 && height / patch <= MOST_PATCHES;
-    let patch = (2..=height).find(fits).unwrap_or(1);
-    let set = [
-        format!("model.input_size={height}"),
-        format!("model.channels={channels}"),
-        format!("model.patch={patch}"),
-        format!("model.n_classes={}", data.n_classes()),
-    ];
-    RunConfig::load(Source::Preset(PRESET), &set).map_err(Failure::input)
+    RunConfig::classifier_of(data.shape(), data.n_classes()).map_err(Failure::input)
 }
 
 /// What its file says of itself.
@@ -132,7 +117,7 @@ pub fn open(path: &Path) -> Result<(WeightFile, Recipe)> {
 ///
 /// # Errors
 /// [`Failure::Input`] naming the file: it cannot be read, or is of other data, images or classes.
-pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'static str)> {
+pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, Recipe, &'static str)> {
     let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
     let (mut file, recipe) = open(path)?;
     let (io, data) = (recipe.model.io(), &real.training);
@@ -146,7 +131,7 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'stati
             data.name()
         )));
     }
-    if let Some(own) = recipe.data.filter(|own| own.name != real.title) {
+    if let Some(own) = recipe.data.as_ref().filter(|own| own.name != real.title) {
         return Err(refuse(format!(
             "got a judge of {}, expected one of {}",
             own.name, real.title
@@ -156,9 +141,10 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, &'stati
         true => PRESET,
         false => "classifier",
     };
-    let model = Model::zeros(device, recipe.model, recipe.transport)?;
+    let (config, transport) = (recipe.model.clone(), recipe.transport.clone());
+    let model = Model::zeros(device, config, transport)?;
     file.load(&model)?;
-    Ok((model, name))
+    Ok((model, recipe, name))
 }
 
 /// Moments of the features of all images, and how many of them have their class by the logits.

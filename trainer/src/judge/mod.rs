@@ -14,6 +14,7 @@ mod statistics;
 mod trained;
 
 pub use agreement::Agreement;
+pub use classifier::check as check_classes;
 pub use extract::{Extractor, Keep, extract};
 pub use features::{Against, FeatureSettings, Features, FeaturesWanted, compare};
 pub use inception::InceptionFeatures;
@@ -21,35 +22,15 @@ pub use pixels::{Copies, Pixels, Settings as PixelSettings, Which as PixelsWante
 pub use statistics::{Made, Statistics};
 pub use trained::Trained;
 
-use crate::data::Dataset;
+use crate::config::CLASSIFIER;
 use crate::error::Result;
 use crate::metrics::{Moments, Reference};
+use crate::real::Real;
 use crate::sampling::State;
 use sit_engine::backend::Device;
 use sit_engine::model;
 use sit_engine::text::{count, shown};
 use std::path::Path;
-use std::sync::Arc;
-
-/// Real images.
-pub struct Real {
-    /// What they are, as recipes say it.
-    pub title: String,
-    /// What the model was trained on.
-    pub training: Arc<dyn Dataset>,
-    /// Others of the same kind.
-    pub held_out: Arc<dyn Dataset>,
-}
-
-impl Real {
-    /// Refuses images that no classifier can be trained on, before the work.
-    ///
-    /// # Errors
-    /// [`crate::error::Failure::Input`] for data without classes, or images that are not square.
-    pub fn check_classes(&self) -> Result<()> {
-        classifier::check(&*self.training)
-    }
-}
 
 /// Measures the Frechet distance of samples from real images.
 pub struct Frechet {
@@ -72,18 +53,21 @@ impl Frechet {
     /// is asked to stop, a file that cannot be written, or a device that fails.
     pub fn open(real: &Real, file: &Path, device: &Device) -> Result<Self> {
         let (model, name) = match file.exists() {
-            true => classifier::load(file, real, device)?,
+            true => {
+                let (model, _, name) = classifier::load(file, real, device)?;
+                (model, name)
+            }
             false => {
                 tracing::info!(
                     "training the judge, {} on {} of {}, into {}",
-                    classifier::PRESET,
+                    CLASSIFIER,
                     count(real.training.len(), "image"),
                     real.training.name(),
                     shown(file)
                 );
                 let (model, recipe) = classifier::train(real, device)?;
                 classifier::save(&model, &recipe, file)?;
-                (model, classifier::PRESET)
+                (model, CLASSIFIER)
             }
         };
         let mut network = classifier::network(&model)?;

@@ -85,20 +85,10 @@ fn levels(set: &ImageSet, numbers: &[u32]) -> Result<Vec<u8>> {
         Some(numbers.len() as u64 * len as u64),
         "--pixels compares fewer",
     )?;
-    let mut all = Vec::with_capacity(numbers.len() * len);
-    let mut numbers = numbers.iter().copied().peekable();
-    set.each(256, |first, levels| {
-        if interrupted() {
-            return Err(Failure::Interrupted);
-        }
-        for (i, image) in levels.chunks_exact(len).enumerate() {
-            if numbers.next_if_eq(&((first + i) as u32)).is_some() {
-                all.extend_from_slice(image);
-            }
-        }
-        Ok(())
-    })?;
-    Ok(all)
+    set.some(numbers, || match interrupted() {
+        true => Err(Failure::Interrupted),
+        false => Ok(()),
+    })
 }
 
 impl Pixels {

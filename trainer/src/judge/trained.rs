@@ -1,18 +1,18 @@
 //! The small classifier as what makes features, and says the class of an image.
 
-use super::classifier::{self, PRESET};
+use super::Made;
+use super::classifier;
 use super::extract::{Extractor, Taken};
-use super::{Made, Real};
+use crate::config::CLASSIFIER;
 use crate::data::{ImageSet, classes};
 use crate::error::{Failure, Result};
+use crate::memory::JUDGE_BATCH;
+use crate::real::Real;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::{Features, Model, NetworkIo};
 use sit_engine::text::{count, shown};
 use std::path::Path;
-
-/// Images at a time.
-const BATCH: usize = 64;
 
 /// A classifier that was trained on real images, and has a name by its weights.
 pub struct Trained {
@@ -23,9 +23,14 @@ pub struct Trained {
     classes: Vec<String>,
     /// Images `[n, C, H, W]` in [-1, 1].
     x: Vec<f32>,
+    /// The weights of one that is in no file yet.
+    unsaved: Option<(Model, Recipe)>,
 }
 
 impl Trained {
+    /// Images at a time.
+    pub const BATCH: usize = JUDGE_BATCH;
+
     /// That of a file.
     ///
     /// # Errors
@@ -38,31 +43,63 @@ impl Trained {
         Self::of(&model, &recipe)
     }
 
+    /// That of a file, which must be of this data.
+    ///
+    /// # Errors
+    /// As of [`Trained::open`], or a judge of other data.
+    pub fn load(file: &Path, real: &Real, device: &Device) -> Result<Self> {
+        let (model, recipe, _) = classifier::load(file, real, device)?;
+        Self::of(&model, &recipe)
+    }
+
+    /// Trains one on the training images; [`Trained::save`] writes it.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] for data that no classifier can be trained on, [`Failure::Interrupted`], or a device that fails.
+    pub fn train(real: &Real, device: &Device) -> Result<Self> {
+        tracing::info!(
+            "training the judge, {CLASSIFIER} on {} of {}",
+            count(real.training.len(), "image"),
+            real.training.name(),
+        );
+        let (model, recipe) = classifier::train(real, device)?;
+        let judge = Self::of(&model, &recipe)?;
+        Ok(Trained {
+            unsaved: Some((model, recipe)),
+            ..judge
+        })
+    }
+
+    /// Writes one that was trained, unless it has been written.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&mut self, file: &Path) -> Result<()> {
+        if let Some((model, recipe)) = &self.unsaved {
+            classifier::save(model, recipe, file)?;
+            tracing::info!("the judge {} is in {}", self.made.extractor, shown(file));
+        }
+        self.unsaved = None;
+        Ok(())
+    }
+
     /// That of `file`, which is trained on the training images and written there if the file is not there.
     ///
     /// # Errors
-    /// [`Failure::Input`] for a file of other data, or data that no classifier can be trained on, [`Failure::Interrupted`], a file that cannot
-    /// be written, or a device that fails.
+    /// As of [`Trained::load`], [`Trained::train`] and [`Trained::save`].
     pub fn on(real: &Real, file: &Path, device: &Device) -> Result<Self> {
         if file.exists() {
-            classifier::load(file, real, device)?;
-            return Self::open(file, device);
+            return Self::load(file, real, device);
         }
-        tracing::info!(
-            "training the judge, {PRESET} on {} of {}, into {}",
-            count(real.training.len(), "image"),
-            real.training.name(),
-            shown(file)
-        );
-        let (model, recipe) = classifier::train(real, device)?;
-        classifier::save(&model, &recipe, file)?;
-        Self::of(&model, &recipe)
+        let mut judge = Self::train(real, device)?;
+        judge.save(file)?;
+        Ok(judge)
     }
 
     fn of(model: &Model, recipe: &Recipe) -> Result<Self> {
         let hash = classifier::hash_of_weights(model)?;
         Ok(Trained {
-            network: Features::new(model, BATCH)?,
+            network: Features::new(model, Self::BATCH)?,
             made: Made {
                 extractor: format!("classifier-{hash:016x}"),
                 resize: "none".into(),
@@ -70,7 +107,13 @@ impl Trained {
             io: recipe.model.io(),
             classes: recipe.classes.clone(),
             x: Vec::new(),
+            unsaved: None,
         })
+    }
+
+    /// What it is called, by its weights.
+    pub fn name(&self) -> &str {
+        &self.made.extractor
     }
 
     /// Names of all classes.
@@ -124,7 +167,7 @@ impl Extractor for Trained {
     }
 
     fn batch(&self) -> usize {
-        BATCH
+        Self::BATCH
     }
 
     fn check(&self, [height, width, channels]: [usize; 3]) -> Result<()> {

@@ -31,11 +31,11 @@ pub fn of(config: &RunConfig) -> Vec<(String, Setting)> {
         .collect()
 }
 
-/// The measurements that the table of runs shows beside the settings.
+/// The measurements that the table of runs always shows beside the settings.
 const METRICS: [&str; 2] = ["loss", "validation_loss"];
 
 /// Two `tensorflow.Summary` messages.
-pub(super) fn messages(settings: &[(String, Setting)]) -> [Message; 2] {
+pub(super) fn messages(settings: &[(String, Setting)], measured: &[String]) -> [Message; 2] {
     let experiment = summary("_hparams_/experiment", 2, |experiment| {
         for (name, setting) in settings {
             experiment.message(4, |info| {
@@ -48,7 +48,8 @@ pub(super) fn messages(settings: &[(String, Setting)]) -> [Message; 2] {
                 info.int(4, data_type);
             });
         }
-        for metric in METRICS {
+        let measured = measured.iter().map(String::as_str);
+        for metric in METRICS.into_iter().chain(measured) {
             experiment.message(5, |info| {
                 info.message(1, |name| name.bytes(2, metric.as_bytes()));
             });

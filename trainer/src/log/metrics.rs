@@ -38,16 +38,16 @@ pub struct MetricsLine {
     /// Mean loss of the images since the line before, by bins of equal width of their time from 0 (noise) to 1 (data);
     /// null for a bin without images.
     pub loss_by_t: Vec<Option<f64>>,
-    /// What only an autoencoder has: the means of the parts of its loss since the line before, and [`VALIDATION_PSNR`]; null where it was
-    /// not asked for.
+    /// What only some runs have, by name: of an autoencoder the means of the parts of its loss since the line before, and [`VALIDATION_PSNR`]; the
+    /// numbers of `log.eval`. Null where it was not asked for.
     #[serde(flatten)]
-    pub more: BTreeMap<&'static str, f64>,
+    pub more: BTreeMap<String, f64>,
 }
 
 /// The peak signal-to-noise ratio of the held-out images' reconstructions under the moving average, in dB.
 pub const VALIDATION_PSNR: &str = "validation_psnr";
 
-/// The names of [`MetricsLine::more`] in a run, in order.
+/// The names of [`MetricsLine::more`] in a run beside those of `log.eval`, in order.
 pub fn more(config: &RunConfig) -> &'static [&'static str] {
     match config.autoencoder {
         Some(_) => &["kl", "reconstruction", VALIDATION_PSNR],
@@ -77,22 +77,22 @@ impl MetricsLine {
         });
         let plain = plain.map(|(name, value)| (name.to_owned(), value));
         let more = self.more.iter();
-        let more = more.map(|(name, value)| ((*name).to_owned(), *value));
+        let more = more.map(|(name, value)| (name.clone(), *value));
         plain.into_iter().chain(by_t).chain(more).collect()
     }
 }
 
 /// How lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Table {
     /// A JSON object a line.
     Jsonl,
     /// Comma-separated values under a header, with these columns of [`MetricsLine::more`].
-    Csv(&'static [&'static str]),
+    Csv(Vec<String>),
 }
 
 impl Table {
-    fn header(self) -> Vec<u8> {
+    fn header(&self) -> Vec<u8> {
         match self {
             Table::Jsonl => Vec::new(),
             Table::Csv(more) => {
@@ -108,7 +108,7 @@ impl Table {
                     mfu: 0.0,
                     skipped: 0,
                     loss_by_t: Vec::new(),
-                    more: more.iter().map(|name| (*name, f64::NAN)).collect(),
+                    more: more.iter().map(|name| (name.clone(), f64::NAN)).collect(),
                 };
                 let names = line.scalars().into_iter().map(|(name, _)| name);
                 let names: Vec<String> = std::iter::once("step".to_owned()).chain(names).collect();
@@ -117,7 +117,7 @@ impl Table {
         }
     }
 
-    fn line(self, line: &MetricsLine) -> io::Result<Vec<u8>> {
+    fn line(&self, line: &MetricsLine) -> io::Result<Vec<u8>> {
         let mut text = match self {
             Table::Jsonl => serde_json::to_vec(line)?,
             Table::Csv(_) => {
@@ -137,7 +137,7 @@ impl Table {
     }
 
     /// The step of a line, if it has one.
-    fn step(self, line: &[u8]) -> Option<u64> {
+    fn step(&self, line: &[u8]) -> Option<u64> {
         #[derive(Deserialize)]
         struct Step {
             step: u64,
@@ -178,7 +178,7 @@ impl Metrics {
             file.read_to_end(&mut text)?;
             let len = match last_step {
                 0 => 0,
-                _ => kept(&text, table, last_step) as u64,
+                _ => kept(&text, &table, last_step) as u64,
             };
             if len > 0 && !text.starts_with(&header) {
                 return Err(io::Error::new(
@@ -241,7 +241,7 @@ impl Metrics {
 }
 
 /// The length of the complete lines before the first line of a later step.
-fn kept(text: &[u8], table: Table, last_step: u64) -> usize {
+fn kept(text: &[u8], table: &Table, last_step: u64) -> usize {
     let is_later = |line: &[u8]| table.step(line).is_some_and(|step| step > last_step);
     let lines = text.split_inclusive(|&byte| byte == b'\n');
     lines
@@ -300,14 +300,15 @@ mod tests {
 
     #[test]
     fn what_only_some_models_have_comes_last() {
-        const MORE: &[&str] = &["kl", VALIDATION_PSNR];
         let mut line = line(10);
-        line.more = [("kl", 3.0), (VALIDATION_PSNR, f64::NAN)].into();
+        let more = [("kl", 3.0), (VALIDATION_PSNR, f64::NAN)];
+        line.more = more.map(|(name, value)| (name.to_owned(), value)).into();
+        let table = Table::Csv(line.more.keys().cloned().collect());
         let text = |table: Table| String::from_utf8(table.line(&line).unwrap()).unwrap();
         assert!(text(Table::Jsonl).ends_with(",\"kl\":3.0,\"validation_psnr\":null}\n"));
-        let header = String::from_utf8(Table::Csv(MORE).header()).unwrap();
+        let header = String::from_utf8(table.header()).unwrap();
         assert!(header.ends_with(",kl,validation_psnr\n"), "{header}");
-        let row = text(Table::Csv(MORE));
+        let row = text(table);
         assert!(row.ends_with(",3,\n"), "{row}");
         assert_eq!(row.matches(',').count(), header.matches(',').count());
     }
@@ -339,10 +340,10 @@ mod tests {
     fn a_table_has_one_header_and_goes_on_after_a_step() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");
-        let mut log = Metrics::open(&path, Table::Csv(&[]), 0).unwrap();
+        let mut log = Metrics::open(&path, Table::Csv(Vec::new()), 0).unwrap();
         (1..=3).for_each(|i| log.write(&line(10 * i)).unwrap());
         drop(log);
-        Metrics::open(&path, Table::Csv(&[]), 20)
+        Metrics::open(&path, Table::Csv(Vec::new()), 20)
             .unwrap()
             .write(&line(21))
             .unwrap();
@@ -355,11 +356,11 @@ mod tests {
         let steps: Vec<&str> = lines[1..].iter().map(|l| &l[..2]).collect();
         assert_eq!(steps, ["10", "20", "21"]);
         fs::write(&path, "step,other\n10,1\n").unwrap();
-        let error = Metrics::open(&path, Table::Csv(&[]), 20)
+        let error = Metrics::open(&path, Table::Csv(Vec::new()), 20)
             .unwrap_err()
             .to_string();
         assert!(error.contains("other columns"), "{error}");
         // A new run has nothing to keep.
-        Metrics::open(&path, Table::Csv(&[]), 0).unwrap();
+        Metrics::open(&path, Table::Csv(Vec::new()), 0).unwrap();
     }
 }

@@ -20,16 +20,23 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Opens the files that `config` asks for in the run's folder, to go on after step `last_step`.
+    /// Opens the files that `config` asks for in the run's folder, to go on after step `last_step`; lines also have the numbers of `evaluated`.
     ///
     /// # Errors
     /// [`FileError`] naming a file that cannot be opened, read or cut.
-    pub fn open(folder: &Path, config: &RunConfig, last_step: u64) -> Result<Self, FileError> {
+    pub fn open(
+        folder: &Path,
+        config: &RunConfig,
+        evaluated: &[String],
+        last_step: u64,
+    ) -> Result<Self, FileError> {
+        let more = more(config).iter().map(|name| (*name).to_owned());
+        let more = more.chain(evaluated.iter().cloned()).collect();
         let jsonl = Metrics::open(&folder.join("metrics.jsonl"), Table::Jsonl, last_step)?;
         let csv = match config.log.csv {
             true => Some(Metrics::open(
                 &folder.join("metrics.csv"),
-                Table::Csv(more(config)),
+                Table::Csv(more),
                 last_step,
             )?),
             false => None,
@@ -37,7 +44,7 @@ impl Logs {
         let tensorboard = match config.log.tensorboard {
             true => {
                 let mut file = TensorBoard::create(folder, last_step)?;
-                file.hparams(&hparams::of(config))?;
+                file.hparams(&hparams::of(config), evaluated)?;
                 Some(file)
             }
             false => None,

@@ -63,12 +63,16 @@ impl TensorBoard {
         })
     }
 
-    /// Writes the settings of the run, for TensorBoard's table of runs (HParams).
+    /// Writes the settings of the run and what is measured beside losses, for TensorBoard's table of runs (HParams).
     ///
     /// # Errors
     /// [`FileError`] if they cannot be written.
-    pub fn hparams(&mut self, settings: &[(String, Setting)]) -> Result<(), FileError> {
-        super::hparams::messages(settings)
+    pub fn hparams(
+        &mut self,
+        settings: &[(String, Setting)],
+        measured: &[String],
+    ) -> Result<(), FileError> {
+        super::hparams::messages(settings, measured)
             .into_iter()
             .try_for_each(|summary| self.write(0, |event| event.bytes(5, &summary.0)))
     }

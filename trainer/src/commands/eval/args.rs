@@ -2,9 +2,9 @@
 
 use crate::commands::backend::BackendArg;
 use crate::commands::values::whole;
+use crate::config::{Metric, Protocol};
 use crate::error::{Failure, Result};
 use crate::outputs::Outputs;
-use sit_engine::inception::Resize;
 use std::path::{Path, PathBuf};
 
 /// Judge samples: how far they are from real images.
@@ -62,6 +62,16 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
     pub seed: u64,
 
+    /// Compare runs by what log.eval has measured while they trained: a table with a row for the last evaluation of each.
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 1..,
+        help_heading = "Runs",
+        conflicts_with_all = ["samples", "reference", "inception", "judge", "train_judge", "metrics", "count", "save_statistics"]
+    )]
+    pub compare: Vec<PathBuf>,
+
     /// Write mean and covariance of the features of the one SAMPLES, with the extractor, the resize and the number of images.
     #[arg(
         long,
@@ -82,134 +92,8 @@ Examples:
   sit eval ode.npz sde.npz --train-judge digits --judge judge.safetensors
   sit eval samples.npz --reference VIRTUAL_imagenet256_labeled.npz --inception pt_inception-2015-12-05-6726825d.pth
   sit eval samples.npz --reference /data/faces --metrics pixel-sw,pixel-energy,nearest --json eval.json
-  sit eval /data/faces --judge judge.safetensors --save-statistics faces.safetensors";
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub enum Metric {
-    /// The Frechet distance of Inception's features: FID.
-    Fid,
-    /// That of its spatial features.
-    Sfid,
-    /// The Inception Score.
-    Is,
-    /// The kernel distance of its features.
-    Kid,
-    /// Precision and recall by its features.
-    Pr,
-    /// MIND of its features.
-    Mind,
-    /// The share of images that the judge takes for what was asked for.
-    Agreement,
-    /// The Frechet distance of the judge's features.
-    Frechet,
-    /// The sliced Wasserstein distance of pixels.
-    PixelSw,
-    /// MIND of pixels.
-    PixelMind,
-    /// The energy distance of pixels.
-    PixelEnergy,
-    /// The distance to the nearest training image, and the share of copies.
-    Nearest,
-}
-
-impl Metric {
-    /// All of them, in the order of the columns.
-    pub const ALL: [Metric; 12] = [
-        Metric::Fid,
-        Metric::Sfid,
-        Metric::Is,
-        Metric::Kid,
-        Metric::Pr,
-        Metric::Mind,
-        Metric::Agreement,
-        Metric::Frechet,
-        Metric::PixelSw,
-        Metric::PixelMind,
-        Metric::PixelEnergy,
-        Metric::Nearest,
-    ];
-
-    /// As the flag has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Metric::Fid => "fid",
-            Metric::Sfid => "sfid",
-            Metric::Is => "is",
-            Metric::Kid => "kid",
-            Metric::Pr => "pr",
-            Metric::Mind => "mind",
-            Metric::Agreement => "agreement",
-            Metric::Frechet => "frechet",
-            Metric::PixelSw => "pixel-sw",
-            Metric::PixelMind => "pixel-mind",
-            Metric::PixelEnergy => "pixel-energy",
-            Metric::Nearest => "nearest",
-        }
-    }
-
-    /// Whether the small classifier measures it.
-    pub fn is_of_judge(self) -> bool {
-        matches!(self, Metric::Agreement | Metric::Frechet)
-    }
-
-    /// Whether pixels are compared.
-    pub fn is_of_pixels(self) -> bool {
-        matches!(
-            self,
-            Metric::PixelSw | Metric::PixelMind | Metric::PixelEnergy | Metric::Nearest
-        )
-    }
-
-    /// Whether the Inception network measures it.
-    pub fn is_of_inception(self) -> bool {
-        !self.is_of_judge() && !self.is_of_pixels()
-    }
-
-    /// Whether features of single real images are compared, for which statistics do not do.
-    pub fn needs_vectors(self) -> bool {
-        matches!(self, Metric::Kid | Metric::Pr | Metric::Mind)
-    }
-}
-
-/// The evaluation programs whose numbers can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Protocol {
-    /// ADM's evaluator (guided-diffusion), which published tables cite: the resize of TensorFlow 1, scores of 5,000 images.
-    Adm,
-    /// torch-fidelity: the same resize, scores of 10 splits and subsets by the seed 2020.
-    TorchFidelity,
-    /// pytorch-fid: bilinear with the centers of pixels.
-    PytorchFid,
-    /// clean-fid: Pillow's bicubic filter.
-    CleanFid,
-}
-
-impl Protocol {
-    /// As the flag has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::Adm => "adm",
-            Protocol::TorchFidelity => "torch-fidelity",
-            Protocol::PytorchFid => "pytorch-fid",
-            Protocol::CleanFid => "clean-fid",
-        }
-    }
-
-    /// How images come to the size of the network.
-    pub fn resize(self) -> Resize {
-        match self {
-            Protocol::Adm | Protocol::TorchFidelity => Resize::Tf1,
-            Protocol::PytorchFid => Resize::HalfPixel,
-            Protocol::CleanFid => Resize::Antialias,
-        }
-    }
-
-    /// Whether it has an Inception Score.
-    pub fn has_score(self) -> bool {
-        matches!(self, Protocol::Adm | Protocol::TorchFidelity)
-    }
-}
+  sit eval /data/faces --judge judge.safetensors --save-statistics faces.safetensors
+  sit eval --compare runs/digits runs/digits-2   (after sit train --set log.eval.every_steps=1000)";
 
 /// The file of the judge where none is named.
 const JUDGE: &str = "judge.safetensors";
@@ -231,6 +115,13 @@ impl Args {
     /// # Errors
     /// [`Failure::Input`] naming the argument.
     pub fn check(&self) -> Result<()> {
+        let mut outputs = Outputs::default();
+        if let Some(path) = &self.json {
+            outputs.writes("--json", path, &["json"])?;
+        }
+        if !self.compare.is_empty() {
+            return Ok(());
+        }
         let refuse = |what: &str| Err(Failure::Input(what.into()));
         let of_judge = self.metrics.iter().find(|metric| metric.is_of_judge());
         if let Some(metric) = of_judge.filter(|_| self.judge_file().is_none()) {
@@ -277,7 +168,6 @@ impl Args {
                 "--reference: expected the real images to compare with, or a file of statistics",
             );
         }
-        let mut outputs = Outputs::default();
         for path in &self.samples {
             outputs.reads_images("SAMPLES", path);
         }
@@ -306,9 +196,6 @@ impl Args {
         }
         if let Some(path) = &self.save_statistics {
             outputs.writes("--save-statistics", path, &["safetensors"])?;
-        }
-        if let Some(path) = &self.json {
-            outputs.writes("--json", path, &["json"])?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! `sit eval`: how far samples are from real images.
 
 mod args;
-mod evaluation;
-mod features;
+mod asked;
+mod compare;
 mod sets;
 mod table;
 
@@ -10,10 +10,12 @@ pub use args::Args;
 
 use crate::data::ImageSet;
 use crate::error::{Failure, Result};
+use crate::evaluation::{self, Evaluation};
 use crate::files::write_atomically;
 use crate::judge::{Extractor, InceptionFeatures, Keep, Statistics, Trained, extract};
 use crate::{signals, stdout};
-use evaluation::Evaluation;
+use asked::Asked;
+use serde_json::Value;
 use sit_engine::backend::Device;
 use sit_engine::text::{count, shown};
 use std::io::Write as _;
@@ -25,6 +27,11 @@ use std::path::Path;
 /// Images or statistics that cannot be read or do not compare, arguments that do not go together, or files that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     args.check()?;
+    if !args.compare.is_empty() {
+        let (table, json) = compare::runs(&args.compare)?;
+        write_json(args, &json)?;
+        return stdout::print(&table);
+    }
     let open = |path| sets::open(path, args.count, args.seed);
     let samples = args.samples.iter().map(|path| open(path));
     let samples = samples.collect::<Result<Vec<ImageSet>>>()?;
@@ -40,33 +47,42 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(path) = &args.save_statistics {
         return save_statistics(args, &samples[0], path);
     }
-    let evaluation = Evaluation::open(args, samples)?;
-    let device = match evaluation.needs_device() {
+    let asked = Asked::open(args, &samples)?;
+    let device = match asked.needs_device(args) {
         true => Some(args.backend.open()?),
         false => None,
     };
     signals::catch();
     let judge = match (&device, args.judge_file()) {
-        (Some(device), Some(file)) => Some(evaluation.judge(file, device)?),
+        (Some(device), Some(file)) => Some(asked.judge(args, file, device)?),
         _ => None,
     };
     if let Some(judge) = judge.as_ref().filter(|_| args.samples.is_empty()) {
         let file = args.judge_file().map(shown).unwrap_or_default();
-        return stdout::print(&format!("{} in {file}\n", judge.made().extractor));
+        return stdout::print(&format!("{} in {file}\n", judge.name()));
     }
     let inception = match &device {
         Some(device) => inception(args, device)?,
         None => None,
     };
-    let (rows, notes) = evaluation.measure(judge, inception)?;
-    if let Some(path) = &args.json {
-        let json = table::to_json(&rows, &notes, evaluation.settings());
-        write_atomically(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, &json)?;
-            out.write_all(b"\n")
-        })?;
-    }
+    let settings = asked.to_json(args);
+    let mut evaluation = Evaluation::new(asked.settings, asked.reference, judge, inception);
+    let sets: Vec<&ImageSet> = samples.iter().collect();
+    let (rows, notes) = evaluation.measure(&sets, true)?;
+    write_json(args, &table::to_json(&rows, &notes, settings))?;
     stdout::print(&table::markdown(&rows, &notes))
+}
+
+/// The file of `--json`.
+fn write_json(args: &Args, json: &Value) -> Result<()> {
+    let Some(path) = &args.json else {
+        return Ok(());
+    };
+    write_atomically(path, |out| {
+        serde_json::to_writer_pretty(&mut *out, json)?;
+        out.write_all(b"\n")
+    })?;
+    Ok(())
 }
 
 /// The network of `--inception`.
@@ -74,7 +90,7 @@ fn inception(args: &Args, device: &Device) -> Result<Option<InceptionFeatures>> 
     let Some(file) = &args.inception else {
         return Ok(None);
     };
-    let resize = args.protocol.resize();
+    let resize = evaluation::resize(args.protocol);
     let network = InceptionFeatures::open(file, resize, args.batch as usize, device);
     let network = network.map_err(|e| e.context("--inception"))?;
     let made = network.made();
@@ -90,7 +106,7 @@ fn save_statistics(args: &Args, set: &ImageSet, path: &Path) -> Result<()> {
         (Some(network), _) => Box::new(network),
         (None, Some(file)) => Box::new(match &args.train_judge {
             Some(data) => {
-                let images = sets::Images::open(data, Some(set.shape()));
+                let images = evaluation::Images::open(data, Some(set.shape()));
                 let images = images.map_err(|e| e.context("--train-judge"))?;
                 Trained::on(&images.real, file, &device)?
             }

@@ -1,104 +1,7 @@
 //! The table of `sit eval`, for people and as JSON.
 
-use crate::metrics::Band;
+use crate::evaluation::Row;
 use serde_json::{Map, Value, json};
-
-/// A number of the table.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Number {
-    value: f64,
-    /// Digits behind the point that people see.
-    digits: usize,
-    beside: Beside,
-}
-
-/// What stands beside a number.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Beside {
-    Nothing,
-    /// Bounds of 95 %.
-    Bounds([f64; 2]),
-    /// A standard deviation.
-    Deviation(f64),
-}
-
-impl Number {
-    /// A number alone.
-    pub fn plain(value: f64, digits: usize) -> Self {
-        Number {
-            value,
-            digits,
-            beside: Beside::Nothing,
-        }
-    }
-
-    /// A number with its band.
-    pub fn band(band: Band, digits: usize) -> Self {
-        Number {
-            value: band.value,
-            digits,
-            beside: band.bounds.map_or(Beside::Nothing, Beside::Bounds),
-        }
-    }
-
-    /// A number with a standard deviation.
-    pub fn deviation(value: f64, deviation: f64, digits: usize) -> Self {
-        Number {
-            value,
-            digits,
-            beside: Beside::Deviation(deviation),
-        }
-    }
-
-    fn text(&self) -> String {
-        let shown = |x: f64| {
-            let text = format!("{x:.*}", self.digits);
-            // What rounds to nothing has no sign.
-            let is_zero = text
-                .trim_start_matches('-')
-                .chars()
-                .all(|c| c == '0' || c == '.');
-            text.strip_prefix('-')
-                .filter(|_| is_zero)
-                .unwrap_or(&text)
-                .to_owned()
-        };
-        let value = shown(self.value);
-        match self.beside {
-            Beside::Nothing => value,
-            Beside::Bounds([low, high]) => format!("{value} [{}, {}]", shown(low), shown(high)),
-            Beside::Deviation(deviation) => format!("{value} ± {}", shown(deviation)),
-        }
-    }
-
-    fn json(&self) -> Value {
-        match self.beside {
-            Beside::Nothing => json!(self.value),
-            Beside::Deviation(deviation) => json!({ "value": self.value, "deviation": deviation }),
-            Beside::Bounds([low, high]) => json!({ "value": self.value, "low": low, "high": high }),
-        }
-    }
-}
-
-/// A set of images with its numbers.
-#[derive(Debug, Clone, Default)]
-pub struct Row {
-    /// What the images are.
-    pub title: String,
-    /// How many they are.
-    pub n: usize,
-    /// Columns and numbers, in their order.
-    pub numbers: Vec<(&'static str, Number)>,
-    /// What only the JSON has.
-    pub more: Map<String, Value>,
-}
-
-impl Row {
-    /// Adds a number.
-    pub fn push(&mut self, column: &'static str, number: Number) {
-        self.numbers.push((column, number));
-    }
-}
 
 /// The columns of some rows, in the order of the first that have them.
 fn columns(rows: &[Row]) -> Vec<&'static str> {
@@ -125,6 +28,15 @@ pub fn markdown(rows: &[Row], notes: &[String]) -> String {
         line.extend(columns.iter().map(of_column));
         cells.push(line);
     }
+    let mut text: String = notes.iter().map(|note| format!("- {note}\n")).collect();
+    if !notes.is_empty() {
+        text += "\n";
+    }
+    text + &aligned(&cells)
+}
+
+/// A table of Markdown under its header, with columns that are aligned.
+pub fn aligned(cells: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..cells[0].len())
         .map(|i| {
             cells
@@ -141,11 +53,7 @@ pub fn markdown(rows: &[Row], notes: &[String]) -> String {
         });
         format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
     };
-    let mut text: String = notes.iter().map(|note| format!("- {note}\n")).collect();
-    if !notes.is_empty() {
-        text += "\n";
-    }
-    text += &line(&cells[0]);
+    let mut text = line(&cells[0]);
     let rules = widths.iter().enumerate().map(|(i, &width)| match i {
         0 => format!(":{}", "-".repeat(width - 1)),
         _ => format!("{}:", "-".repeat(width - 1)),
@@ -179,6 +87,8 @@ pub fn to_json(rows: &[Row], notes: &[String], settings: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluation::Number;
+    use crate::metrics::Band;
 
     fn rows() -> Vec<Row> {
         let band = Band {

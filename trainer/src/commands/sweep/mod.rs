@@ -14,9 +14,10 @@ use super::sample::{begin, table as losses};
 use super::source::{Opened, SourceArgs};
 use crate::data::BaseData;
 use crate::error::{Failure, Result};
-use crate::judge::{Agreement, Frechet, Real};
+use crate::judge::{Agreement, Frechet, check_classes};
 use crate::png::Plot;
 use crate::progress::duration;
+use crate::real::Real;
 use crate::sampling::{self, Images, Noise};
 use crate::{memory, signals, stdout};
 use args::Metric;
@@ -194,8 +195,7 @@ impl<'a> Sweep<'a> {
         let data = self.args.data.as_deref();
         let real = super::real::of(&self.args.checkpoint, &self.sources[0], data)?;
         if self.has(Metric::Frechet) {
-            real.check_classes()
-                .map_err(|e| e.context("--metric frechet"))?;
+            check_classes(&*real.training).map_err(|e| e.context("--metric frechet"))?;
         }
         Ok(Some(real))
     }

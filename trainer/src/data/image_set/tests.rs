@@ -28,6 +28,11 @@ fn npz(path: &Path, is_compressed: bool, arrays: &[(&str, &str, &str, &[u8])]) {
     zip.finish().unwrap();
 }
 
+fn read(set: &ImageSet) -> Result<Vec<u8>, DataError> {
+    let numbers: Vec<u32> = (0..set.len() as u32).collect();
+    set.some(&numbers, || Ok(()))
+}
+
 fn batches(set: &ImageSet, batch: usize) -> Vec<(usize, Vec<u8>)> {
     let mut all = Vec::new();
     set.each(batch, |first, levels| {
@@ -64,10 +69,10 @@ fn arrays_are_read_in_batches_also_compressed_ones() {
         assert_eq!(found.iter().map(|b| b.0).collect::<Vec<_>>(), [0, 2, 4]);
         let all: Vec<u8> = found.into_iter().flat_map(|batch| batch.1).collect();
         assert_eq!(all, images);
-        assert_eq!(set.read().unwrap(), images);
+        assert_eq!(read(&set).unwrap(), images);
         set.take(vec![4, 1]);
         let some = [&images[12..24], &images[48..]].concat();
-        assert_eq!(set.read().unwrap(), some);
+        assert_eq!(read(&set).unwrap(), some);
         assert_eq!(set.labels().unwrap(), [0, 2]);
     }
     // Damaged: the checksum is that of other images.
@@ -77,7 +82,7 @@ fn arrays_are_read_in_batches_also_compressed_ones() {
     let at = bytes.windows(3).position(|w| w == [7, 8, 9]).unwrap();
     bytes[at] = 0;
     fs::write(&path, bytes).unwrap();
-    let message = set.read().unwrap_err().to_string();
+    let message = read(&set).unwrap_err().to_string();
     assert!(message.contains("arr_0 that cannot be read"), "{message}");
     // Replaced meanwhile.
     npz(
@@ -85,7 +90,7 @@ fn arrays_are_read_in_batches_also_compressed_ones() {
         false,
         &[("arr_0", "|u1", "(4, 2, 2, 3)", &images[..48])],
     );
-    let message = set.read().unwrap_err().to_string();
+    let message = read(&set).unwrap_err().to_string();
     assert!(message.contains("another arr_0 than before"), "{message}");
 }
 
@@ -156,27 +161,36 @@ fn pictures_have_the_classes_of_their_folders_and_one_size() {
     assert_eq!((set.len(), set.shape()), (3, [2, 3, 3]));
     assert_eq!(set.labels().unwrap(), [0, 1, 1]);
     assert_eq!(set.class_names(), ["cat", "dog"]);
-    let reds: Vec<u8> = set
-        .read()
-        .unwrap()
-        .chunks(18)
-        .map(|image| image[0])
-        .collect();
-    assert_eq!(reds, [1, 2, 3]);
+    let reds = |levels: Vec<u8>| levels.chunks(18).map(|image| image[0]).collect::<Vec<_>>();
+    assert_eq!(reds(read(&set).unwrap()), [1, 2, 3]);
+    let some = set.some(&[0, 2], || Ok::<(), DataError>(()));
+    assert_eq!(reds(some.unwrap()), [1, 3]);
     image("dog/c.png", 4, 0);
-    let set = ImageSet::open(folder.path()).unwrap();
-    let message = set.read().unwrap_err().to_string();
+    let message = ImageSet::open(folder.path()).err().unwrap().to_string();
     assert!(
         message.contains("c.png: got 2x4 pixels, expected 2x3 as the first picture has"),
         "{message}"
     );
     fs::write(folder.path().join("dog/c.png"), "no picture").unwrap();
     let set = ImageSet::open(folder.path()).unwrap();
-    let message = set.read().unwrap_err().to_string();
+    let message = read(&set).unwrap_err().to_string();
     assert!(
         message.contains("c.png: got") && message.contains("expected a picture"),
         "{message}"
     );
+}
+
+#[test]
+fn levels_in_memory_are_taken_as_they_are() {
+    let levels: Vec<u8> = (0..24).collect();
+    let mut set = ImageSet::of_levels("made", [2, 1, 3], levels.clone(), Some(vec![4, 5, 6, 7]));
+    assert_eq!(read(&set).unwrap(), levels);
+    set.take(vec![3, 1]);
+    assert_eq!(
+        read(&set).unwrap(),
+        [&levels[6..12], &levels[18..]].concat()
+    );
+    assert_eq!(set.labels().unwrap(), [5, 7]);
 }
 
 #[test]
@@ -187,6 +201,6 @@ fn data_sets_become_levels() {
     let mut image = vec![0.0; 64];
     data.read(7, &mut image).unwrap();
     let expected: Vec<u8> = image.iter().map(|x| level(*x)).collect();
-    assert_eq!(set.read().unwrap()[7 * 64..8 * 64], expected);
+    assert_eq!(read(&set).unwrap()[7 * 64..8 * 64], expected);
     assert_eq!(set.labels().unwrap()[7], data.label(7));
 }
