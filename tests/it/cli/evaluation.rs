@@ -183,10 +183,10 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
             "log.eval.metrics[0]: got \"fd\", expected one of fid, sfid",
         ),
         ("log.eval.judge=nowhere", "nowhere is not there"),
-        ("log.eval.judge=no.safetensors", "log.eval: no.safetensors"),
+        ("log.eval.judge=no.safetensors", "error: log.eval: judge: "),
         (
             "log.eval.reference=no.safetensors",
-            "log.eval: no.safetensors",
+            "error: log.eval: reference: ",
         ),
     ] {
         let done = run(folder, &format!("{RUN} --set {set}"));

@@ -112,8 +112,11 @@ impl Prepared {
         let reference = match &eval.reference {
             None => Reference::of(real()?)?,
             Some(path) => {
-                let mut reference = Reference::at(path)?;
-                reference.open(&settings.metrics, Some([height, width, channels]), false)?;
+                let named = |e: Failure| e.context("reference");
+                let shape = Some([height, width, channels]);
+                let mut reference = Reference::at(path).map_err(named)?;
+                let opened = reference.open(&settings.metrics, shape, false);
+                opened.map_err(named)?;
                 reference
             }
         };
@@ -123,7 +126,10 @@ impl Prepared {
         }
         let judge = match (&eval.judge, &reference.images) {
             _ if !settings.wants(Metric::is_of_judge) => None,
-            (Some(file), _) => Some(Trained::open(file, device)?),
+            (Some(file), _) => {
+                let judge = Trained::open(file, device);
+                Some(judge.map_err(|e| e.context("judge"))?)
+            }
             (None, Some(images)) => Some(own_judge(&images.real, run, device)?),
             (None, None) => {
                 return Err(Failure::input(
