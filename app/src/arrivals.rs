@@ -173,9 +173,11 @@ impl Arrivals {
         self.card = Some(card);
         state.apply(ViewAction::SetTab(Tab::Model));
         if let Some((model, weights)) = opened {
-            job.ask(Request::Network {
-                model: Box::new(model),
-                weights,
+            let is_judge = source::is_judge(&model);
+            let model = Box::new(model);
+            job.ask(match is_judge {
+                true => Request::Judge { model, weights },
+                false => Request::Network { model, weights },
             });
         }
     }

@@ -4,7 +4,7 @@ use crate::state::{self, Bytes, Checkpoint, Model, Source};
 use crate::words::in_controls;
 use sit_engine::analytic::{Mixture, Points, Toy};
 use sit_engine::checkpoint::{Reader, Recipe};
-use sit_engine::model::{Blueprint, NetworkIo};
+use sit_engine::model::{Blueprint, Network as _, NetworkIo, Output};
 use sit_engine::sample::Sampling;
 use sit_engine::text::{count, shown};
 use sit_engine::transport::{Method, Sampler, Transport};
@@ -180,7 +180,14 @@ pub struct Card {
     pub refusals: Vec<String>,
 }
 
-/// Reads the header of a dropped file: a description, and the network if it fits and there is memory for it.
+/// Whether a network says the class of an image, and so judges samples.
+pub fn is_judge(model: &Model) -> bool {
+    let output = model.network.as_ref().map(|network| network.output());
+    output == Some(Output::Logits)
+}
+
+/// Reads the header of a dropped file: a description, and the network if it fits and there is memory for it: one that lanes sample, or a classifier
+/// ([`is_judge`]).
 ///
 /// `n_samples` at a time are sampled; a buffer of the device may have `max_segment_bytes`.
 pub fn examine(
@@ -219,8 +226,13 @@ pub fn examine(
     };
     let io = config.io();
     let [channels, height, width] = io.image;
+    let is_classifier = config.output() == Output::Logits;
+    let what = match is_classifier {
+        true => "a classifier",
+        false => "a SiT",
+    };
     card.facts.push(format!(
-        "a SiT of {config} on {height}×{width}×{channels}, {}: {} parameters",
+        "{what} of {config} on {height}×{width}×{channels}, {}: {} parameters",
         count(io.n_classes, "class"),
         config.n_params()
     ));
@@ -261,12 +273,19 @@ pub fn examine(
             Default::default()
         }
     };
+    if is_classifier {
+        card.facts.push(
+            "says how many of the finished samples of each lane have the class that was asked for"
+                .into(),
+        );
+    }
     let forecast = |blueprint| {
         let sampling = Sampling::new(blueprint, Sampler::ode(Method::Euler, 1));
         sampling.batch(n_samples).keep_out().forecast()
     };
     let blueprint = Blueprint::new(config.clone(), transport.clone(), max_segment_bytes);
     match blueprint.and_then(forecast) {
+        _ if is_classifier => {}
         Err(error) => card.refusals.push(in_controls(&error)),
         Ok(parts) => {
             if max_segment_bytes < u64::MAX {

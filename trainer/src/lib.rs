@@ -8,7 +8,7 @@
 mod budget;
 #[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(feature = "cli")]
+#[cfg(not(target_arch = "wasm32"))]
 mod columns;
 #[cfg(feature = "cli")]
 mod commands;

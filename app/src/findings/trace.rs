@@ -170,6 +170,7 @@ mod tests {
             frames: frames.collect(),
             steps,
             failure: None,
+            verdict: None,
         };
         let mut state = State::default();
         state.model = Some(model);

@@ -6,6 +6,7 @@
 mod adaptive;
 mod cost;
 mod field;
+mod judge;
 mod pace;
 mod part;
 mod run;
@@ -28,6 +29,7 @@ use crate::twins::Twins;
 use crate::words::in_controls;
 use cost::Ladder;
 use futures_channel::mpsc::UnboundedReceiver;
+use judge::Judge;
 use run::Run;
 use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
@@ -52,6 +54,13 @@ pub enum Request {
         model: Box<Model>,
         /// The data.
         mixture: Mixture,
+    },
+    /// Judge what runs end with by this classifier.
+    Judge {
+        /// Sizes and transport, as the header says.
+        model: Box<Model>,
+        /// The weights.
+        weights: Reader<Box<dyn WeightStream>>,
     },
     /// Begin this run.
     Run(Box<Plan>),
@@ -94,6 +103,7 @@ pub async fn serve(
         device,
         twins,
         field: None,
+        judge: None,
         runs: Vec::new(),
         targets: Vec::new(),
         training: None,
@@ -121,6 +131,7 @@ struct Worker {
     device: Device,
     twins: Option<Twins>,
     field: Option<Rc<Field>>,
+    judge: Option<Judge>,
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
@@ -137,6 +148,13 @@ impl Worker {
             Request::Network { model, weights } => {
                 self.network(model, weights);
             }
+            Request::Judge { model, weights } => match Judge::load(&self.device, &model, weights) {
+                Ok(judge) => {
+                    self.judge = Some(judge);
+                    self.answers.say(Action::JudgeReady(model));
+                }
+                Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
+            },
             Request::Exact { model, mixture } => {
                 let field = Field::Exact {
                     io: model.io,
@@ -263,12 +281,13 @@ impl Worker {
         self.answers.say(RunAction::Failed { run, message });
     }
 
-    /// Does one piece of work: lanes and training in turn, or else a timeline or a measurement. Returns false if there is nothing
+    /// Does one piece of work: lanes and training in turn, or else the judge, a timeline or a measurement. Returns false if there is nothing
     /// to do.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
         self.turn && self.train().await
             || self.sample(pace).await
+            || self.judge().await
             || self.train().await
             || self.sweep().await
             || self.measure(pace).await
@@ -281,6 +300,19 @@ impl Worker {
         let (device, answers) = (&self.device, &self.answers);
         if !sweep.work(device, |action| answers.say(action)).await {
             self.sweep = None;
+        }
+        true
+    }
+
+    async fn judge(&mut self) -> bool {
+        let Some(judge) = &mut self.judge else {
+            return false;
+        };
+        match judge.work(&self.runs).await {
+            None => return false,
+            Some(Ok(None)) => {}
+            Some(Ok(Some(action))) => self.answers.say(action),
+            Some(Err(error)) => self.answers.say(Action::Notify(in_controls(&error))),
         }
         true
     }

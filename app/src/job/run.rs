@@ -7,7 +7,7 @@ use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Settings, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
 use sit_engine::error::{Error, Result};
-use sit_engine::model;
+use sit_engine::model::{self, NetworkIo};
 use sit_engine::sample::{Session, brownian_noise, initial_noise, step_noise};
 use sit_engine::transport::{LastStep, Sampler, Transport};
 use std::rc::Rc;
@@ -147,6 +147,17 @@ impl Run {
     /// Whether all steps are done.
     pub fn is_over(&self) -> bool {
         self.done == self.plan.steps.len() && self.plan.steps.is_whole()
+    }
+
+    /// Shapes of what it moves.
+    pub fn io(&self) -> NetworkIo {
+        self.field.io()
+    }
+
+    /// Its state `[N, C, I, I]`, and the labels `[N]` of its last segment.
+    pub fn samples(&self) -> (&[f32], &[u32]) {
+        let labels = self.plan.labels.last();
+        (&self.x, labels.map_or(&[], |labels| labels))
     }
 
     /// Network evaluations of the steps that it has done; one with guidance counts twice.

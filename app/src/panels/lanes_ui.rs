@@ -1,7 +1,7 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Record, Settings, State, ViewAction};
+use crate::state::{Record, Settings, State, Verdict, ViewAction};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
 use sit_engine::transport::{DdpmMethod, Diffusion, Path, Sampler, Sde, SdeMethod};
@@ -78,6 +78,19 @@ pub fn diffusion(sampler: &Sampler) -> Option<&Diffusion> {
     }
 }
 
+/// What the judge says of a lane.
+fn judged(record: &Record) -> String {
+    match record.verdict {
+        Some(Verdict::Agreement { right, of }) => {
+            let percent = 100.0 * right as f64 / of as f64;
+            format!("judge: at the end {right} of {of} ({percent:.1} %) have their class")
+        }
+        Some(Verdict::NoClass) => "judge: no class was asked for".into(),
+        Some(Verdict::Other) => "judge: knows other images or classes".into(),
+        None => "judge: waits for the end of the lane".into(),
+    }
+}
+
 /// What t counts.
 fn time_in_words(sampler: &Sampler) -> &'static str {
     match sampler {
@@ -109,6 +122,9 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             path.sigma(own),
             time_in_words(&settings.sampler),
         ));
+    }
+    if state.judge.is_some() {
+        ui.label(judged(record));
     }
     if let Some(failure) = &record.failure {
         ui.colored_label(ui.visuals().error_fg_color, failure);

@@ -24,6 +24,16 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         let t = &model.transport;
         ui.label(format!("{} path, predicts {}", t.path, t.prediction));
     }
+    if let Some(judge) = &scene.state.judge {
+        let name = match &judge.source {
+            Source::File(name) => name,
+            _ => "a classifier",
+        };
+        ui.label(format!(
+            "Judge: {name}, {}, looks at the samples that each lane ends with",
+            count(judge.io.n_classes, "class")
+        ));
+    }
     ui.label("Drop a .safetensors or .pt file of a SiT on the window to step it.");
     if scene.state.source != Source::Digits && ui.button("Back to the digits").clicked() {
         scene.act(Action::Load(Source::Digits));

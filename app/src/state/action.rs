@@ -59,6 +59,8 @@ pub enum Action {
     Load(Source),
     /// The network that was asked for.
     ModelReady(Box<Model>),
+    /// A classifier was opened, which judges the lanes' samples.
+    JudgeReady(Box<Model>),
 }
 
 /// Converts the actions of a part of the state to [`Action`]s.

@@ -33,7 +33,7 @@ pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
 pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
-pub use record::{Frame, RECORD_BUDGET, Record, RunAction};
+pub use record::{Frame, RECORD_BUDGET, Record, RunAction, Verdict};
 pub use schedule::{LaneStep, Open, Schedule};
 pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
@@ -61,6 +61,8 @@ pub struct State {
     pub source: Source,
     /// The network of the lanes, when it is ready.
     pub model: Option<Model>,
+    /// The classifier that judges the lanes' samples, if one was opened.
+    pub judge: Option<Model>,
     /// Seed of the noise.
     pub seed: u64,
     /// Samples of each lane.
@@ -108,6 +110,7 @@ impl Default for State {
         State {
             source: Source::Digits,
             model: None,
+            judge: None,
             seed: 0,
             n_samples: 64,
             classes: Classes::All,
@@ -166,6 +169,12 @@ impl State {
                 }
             }
             Action::Load(source) => self.source = source,
+            Action::JudgeReady(model) => {
+                self.judge = Some(*model);
+                for record in &mut self.records {
+                    record.verdict = None;
+                }
+            }
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
                 self.model = Some(*model);

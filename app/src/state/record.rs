@@ -50,6 +50,24 @@ pub struct Record {
     pub frames: Vec<Frame>,
     /// Why it stopped, if it did.
     pub failure: Option<String>,
+    /// What the judge says of its samples, once they are made.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a classifier says of a lane's samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// So many of them have the class that was asked for.
+    Agreement {
+        /// Those that have it.
+        right: usize,
+        /// All of them.
+        of: usize,
+    },
+    /// They were asked for without a class.
+    NoClass,
+    /// The classifier reads images of another size, or knows other classes.
+    Other,
 }
 
 impl Record {
@@ -213,6 +231,13 @@ pub enum RunAction {
         /// Why.
         message: String,
     },
+    /// The judge has seen the samples of a run.
+    Judged {
+        /// The run.
+        run: u64,
+        /// What it says.
+        verdict: Verdict,
+    },
 }
 
 impl State {
@@ -220,7 +245,8 @@ impl State {
     pub(super) fn record(&mut self, action: RunAction) {
         let (RunAction::Started { run, .. }
         | RunAction::Stepped { run, .. }
-        | RunAction::Failed { run, .. }) = action;
+        | RunAction::Failed { run, .. }
+        | RunAction::Judged { run, .. }) = action;
         let Some(lane) = self.records.iter().position(|r| r.run == run) else {
             return;
         };
@@ -237,6 +263,7 @@ impl State {
                 }
             }
             RunAction::Failed { message, .. } => record.failure = Some(message),
+            RunAction::Judged { verdict, .. } => record.verdict = Some(verdict),
         }
         // The cursor counts steps of the lead lane.
         if self.lead() != lead {

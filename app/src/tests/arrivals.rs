@@ -1,9 +1,13 @@
 //! Tests with links, pictures and weights that arrive.
 
 use super::{cursor, drop_file, go_to, open, still, until};
-use crate::state::{Classes, Export, LanesAction, Source};
+use crate::state::{Classes, Export, LanesAction, Source, Verdict};
 use crate::{Start, export};
 use egui_kittest::kittest::Queryable as _;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::{Precision, Recipe};
+use sit_engine::model::{Classifier, Dit, Model, ModelConfig};
+use sit_engine::transport::Transport;
 use std::io::Cursor;
 
 #[test]
@@ -123,4 +127,71 @@ fn a_good_file_is_stepped_and_bad_ones_are_explained() {
         // The earlier session continues.
         assert_eq!(cursor(harness.state()), 2);
     }
+}
+
+/// The file of a classifier of the digits whose weights are all the same but for the bias of its head, so that it takes every image for a four.
+fn judge_of_fours(image: [usize; 3], n_classes: usize) -> Vec<u8> {
+    let trunk = Dit {
+        dim: 8,
+        depth: 1,
+        n_heads: 2,
+        patch: 4,
+        input_size: image[1],
+        channels: image[0],
+        n_classes,
+        learn_sigma: false,
+        ..Dit::preset("SiT-S/2").unwrap()
+    };
+    let config = ModelConfig::Classifier(Classifier { trunk });
+    let model = Model::zeros(&Device::Cpu, config.clone(), Transport::default()).unwrap();
+    for spec in model.specs().iter().filter(|spec| spec.is_trained()) {
+        let n = spec.shape.numel();
+        model.write(&spec.name, &vec![0.01; n]).unwrap();
+    }
+    let mut bias = vec![0.0; n_classes];
+    bias[4 % n_classes] = 1.0;
+    model.write("head.bias", &bias).unwrap();
+    let mut file = Vec::new();
+    let recipe = Recipe::new(config, Transport::default());
+    model.save(&mut file, &recipe, Precision::F32).unwrap();
+    file
+}
+
+#[test]
+fn a_classifier_judges_what_lanes_end_with() {
+    let mut harness = still();
+    drop_file(
+        &mut harness,
+        "fours.safetensors",
+        judge_of_fours([1, 8, 8], 10),
+    );
+    until(&mut harness, "the judge", |app| app.state().judge.is_some());
+    harness.get_by_label("Loaded");
+    // The lanes go on with their own network.
+    assert_eq!(harness.state().state().source, Source::Digits);
+    go_to(&mut harness, 50);
+    until(&mut harness, "its verdict", |app| {
+        let records = &app.state().records;
+        records.iter().all(|record| record.verdict.is_some())
+    });
+    // Of 64 samples in turn of ten classes six are fours.
+    let all_fours = Some(Verdict::Agreement { right: 6, of: 64 });
+    for record in &harness.state().state().records {
+        assert_eq!(record.verdict, all_fours);
+    }
+    harness.step();
+    let shown = harness.query_all_by_label_contains("at the end 6 of 64 (9.4 %) have their class");
+    assert_eq!(shown.count(), 2);
+    // Another one begins again, and knows other images.
+    drop_file(
+        &mut harness,
+        "large.safetensors",
+        judge_of_fours([3, 16, 16], 10),
+    );
+    until(&mut harness, "the other judge", |app| {
+        let records = &app.state().records;
+        records
+            .iter()
+            .all(|record| record.verdict == Some(Verdict::Other))
+    });
 }

@@ -92,6 +92,14 @@ impl Features {
     /// # Errors
     /// [`Error::Shape`] for a part of an image, [`Error::Device`] when the device fails.
     pub fn read(&mut self, x1: &[f32]) -> Result<Read> {
+        pollster::block_on(self.read_async(x1))
+    }
+
+    /// As [`Self::read`], for a browser, which must not wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_async(&mut self, x1: &[f32]) -> Result<Read> {
         let (len, n) = (self.image_len, x1.len() / self.image_len);
         if x1.len() != n * len {
             return Err(Error::Shape(format!(
@@ -108,7 +116,7 @@ impl Features {
             self.program.write("x", &self.x)?;
             self.program.run()?;
             let outputs = self.program.read_all(["features", "logits"]);
-            let [features, logits] = pollster::block_on(outputs)?;
+            let [features, logits] = outputs.await?;
             let n = images.len() / len;
             read.features
                 .extend_from_slice(&features[..n * self.n_features]);

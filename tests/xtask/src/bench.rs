@@ -1,6 +1,7 @@
-//! `cargo xtask bench --peers pytorch|torchdiffeq|diffusers|torchvision`: the same work here and in a peer, in one run, in turns.
+//! `cargo xtask bench --peers pytorch|torchdiffeq|diffusers|torchvision|torch-fidelity`: the same work here and in a peer, in one run, in turns.
 
 mod autoencoders;
+mod fidelity;
 mod pictures;
 mod solvers;
 
@@ -55,6 +56,8 @@ enum Peer {
     Diffusers,
     /// torchvision's ImageFolder with a DataLoader.
     Torchvision,
+    /// torch-fidelity's FID, Inception Score, KID, precision and recall.
+    TorchFidelity,
 }
 
 /// A size to measure: its name, the family, sizes by the names of `Dit`, `Unet` or the benchmark of convolutions, and the batch.
@@ -154,6 +157,9 @@ pub fn run(args: &Args) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     if let Peer::Torchvision = args.peers {
         return pictures::run(args, &folder);
+    }
+    if let Peer::TorchFidelity = args.peers {
+        return fidelity::run(args, &folder);
     }
     let python = match &args.python {
         Some(python) => python.clone(),

@@ -30,6 +30,10 @@ pub fn run() -> Result<()> {
             "check --package sit-engine --no-default-features",
         ))
     })?;
+    // It has fewer features of the trainer than in the workspace.
+    part("the window alone", &|| {
+        check(&mut cargo("check --package sit-app"))
+    })?;
     part("other platforms", &other_platforms)?;
     part("dependencies", &dependencies)?;
     part("documentation", &|| {

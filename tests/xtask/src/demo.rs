@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Train on real digits and sample them with the ODE and the SDE.
+/// Train on real digits, sample them with the ODE and the SDE, and judge the samples.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to compute: auto, cpu or gpu.
@@ -51,6 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
     )];
 
     lines.extend(grids(&sit, &run, &run)?);
+    lines.push(judged(&mut sit("eval"), &run)?);
     lines.push(format!(
         "all in {:.0} s after the build",
         started.elapsed().as_secs_f64()
@@ -63,16 +64,12 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn grids(sit: &dyn Fn(&str) -> Command, weights: &Path, folder: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for (solver, flags, guidance) in GRIDS {
-        let kind = if flags.starts_with("--ode") {
-            "ode"
-        } else {
-            "sde"
-        };
-        let grid = folder.join(format!("{kind}-guidance-{guidance}.png"));
+        let grid = folder.join(format!("{}-guidance-{guidance}.png", kind(flags)));
         let mut command = sit(&format!(
             "sample {flags} --guidance {guidance} --per-class {PER_CLASS} --classes 0-9"
         ));
         command.arg("--out").arg(&grid).arg(weights);
+        command.arg("--npz").arg(grid.with_extension("npz"));
         let before = Instant::now();
         let agreement = agreement(&mut command)?;
         let seconds = before.elapsed().as_secs_f64();
@@ -84,8 +81,38 @@ pub fn grids(sit: &dyn Fn(&str) -> Command, weights: &Path, folder: &Path) -> Re
     Ok(lines)
 }
 
+/// The table of a judge of all samples, under which the digits that were held out stand.
+fn judged(eval: &mut Command, run: &Path) -> Result<String> {
+    let names =
+        GRIDS.map(|(_, flags, guidance)| format!("{}-guidance-{guidance}.npz", kind(flags)));
+    eval.current_dir(run)
+        .args(names)
+        .args(["--train-judge", "digits"]);
+    let output = check_output(eval)?;
+    Ok(format!("\n{}", output.trim_end()))
+}
+
+/// The kind of a sampler by its flags.
+fn kind(flags: &str) -> &'static str {
+    match flags.starts_with("--ode") {
+        true => "ode",
+        false => "sde",
+    }
+}
+
 /// Runs `sit sample` and returns its line about the classes.
 fn agreement(command: &mut Command) -> Result<String> {
+    let printed = check_output(command)?;
+    let line = printed
+        .lines()
+        .find(|line| line.contains("what was asked for"));
+    Ok(line
+        .context("sit sample did not classify the digits")?
+        .to_owned())
+}
+
+/// Runs a command and returns what it printed.
+fn check_output(command: &mut Command) -> Result<String> {
     eprintln!("$ {}", text(command));
     let output = command
         .stderr(Stdio::inherit())
@@ -97,13 +124,7 @@ fn agreement(command: &mut Command) -> Result<String> {
         text(command),
         output.status
     );
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let line = stdout
-        .lines()
-        .find(|line| line.contains("what was asked for"));
-    Ok(line
-        .context("sit sample did not classify the digits")?
-        .to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn free_folder(folder: &Path) -> PathBuf {
