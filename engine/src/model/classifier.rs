@@ -1,7 +1,6 @@
 //! A classifier of noisy images.
 
 use super::dit::Trunk;
-use super::network::not_in_page;
 use super::{Dit, Inputs, Network, NetworkIo, Output, Outputs};
 use crate::error::{Error, Result};
 use crate::nn::{Init, Linear, Scope, TokenNorm};
@@ -55,7 +54,6 @@ impl Network for Classifier {
 
     /// `head(norm(mean_t h))` of the tokens h; the labels are not read.
     fn forward(&self, s: &mut Scope<'_>, inputs: Inputs) -> Result<Outputs> {
-        not_in_page("model.family", "classifier")?;
         let (d, n_classes) = (self.trunk.dim, self.trunk.n_classes);
         let blind = Dit {
             n_classes: 0,

@@ -91,6 +91,7 @@ impl Features {
     ///
     /// # Errors
     /// [`Error::Shape`] for a part of an image, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&mut self, x1: &[f32]) -> Result<Read> {
         pollster::block_on(self.read_async(x1))
     }

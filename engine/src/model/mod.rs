@@ -26,7 +26,6 @@ mod autoencoder;
 mod classifier;
 mod config;
 mod dit;
-#[cfg(not(target_arch = "wasm32"))]
 mod features;
 mod network;
 #[cfg(not(target_arch = "wasm32"))]
@@ -40,7 +39,6 @@ pub use config::{ModelConfig, Recognized};
 pub(crate) const LANDMARKS: [&str; 3] = [dit::LANDMARKS[0], dit::LANDMARKS[1], unet::LANDMARK];
 pub use dit::{Condition, Dit, PRESETS, Preset};
 #[doc(hidden)]
-#[cfg(not(target_arch = "wasm32"))]
 pub use features::{Features, Read};
 pub(crate) use network::{IN_PAGE, evaluate};
 pub use network::{Inputs, Network, NetworkIo, Output, Outputs};

@@ -130,6 +130,8 @@ fn numbers_of_files_are_those_of_the_network_and_the_metrics() {
         assert_eq!(of_file[name], row[name], "{name}");
     }
     assert!(of_file.get("kid").is_none());
+    let official = folder.join("pt_inception-2015-12-05-6726825d.pth");
+    fs::copy(folder.join("weights.safetensors"), official).unwrap();
     let identity = |n: usize| floats((0..n * n).map(move |i| f64::from(i % (n + 1) == 0)));
     npz(
         &folder.join("small.npz"),
@@ -166,6 +168,10 @@ fn numbers_of_files_are_those_of_the_network_and_the_metrics() {
         (
             "eval a.npz --reference b.npz --protocol adm".into(),
             "--inception <FILE>",
+        ),
+        (
+            "eval a.npz --backend cpu --reference b.npz --inception pt_inception-2015-12-05-6726825d.pth".into(),
+            "expected 6726825d as its name says: it is damaged, or another file",
         ),
         (
             "eval a.npz --backend cpu --reference b.npz --inception b.safetensors".into(),

@@ -21,6 +21,9 @@ pub trait Extractor {
         None
     }
 
+    /// The number of classes that it has logits of.
+    fn n_logits(&self) -> usize;
+
     /// Images at a time.
     fn batch(&self) -> usize;
 
@@ -83,15 +86,13 @@ pub fn extract(extractor: &mut dyn Extractor, set: &ImageSet, keep: Keep) -> Res
     let (n, dim) = (set.len(), extractor.dim());
     let spatial_dim = extractor.spatial_dim().filter(|_| keep.spatial);
     let squares = |dim: usize| 16 * (dim as u64).pow(2);
-    let kept = if keep.features {
-        4 * n as u64 * dim as u64
-    } else {
-        0
-    };
+    let of_each = |is_kept: bool, len: usize| if is_kept { 4 * len as u64 } else { 0 };
+    let kept = of_each(keep.features, dim) + of_each(keep.logits, extractor.n_logits());
+    let kept = n as u64 * kept;
     memory::require_host(
         &format!("the features of {}", set.described()),
         Some(kept + squares(dim) + spatial_dim.map_or(0, squares)),
-        "--count takes fewer images, and only fid, sfid and is keep no features",
+        "--count takes fewer images, and fid and sfid keep nothing of each",
     )?;
     let mut all = Extracted {
         moments: Moments::new(dim),

@@ -166,6 +166,10 @@ impl Extractor for Trained {
         self.network.n_features()
     }
 
+    fn n_logits(&self) -> usize {
+        self.io.n_classes
+    }
+
     fn batch(&self) -> usize {
         Self::BATCH
     }
