@@ -98,6 +98,14 @@ impl Arrivals {
         self.card.as_ref()
     }
 
+    /// Opens paths of the disk, which arrive together.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(&self, paths: Vec<PathBuf>) {
+        if !paths.is_empty() {
+            self.drops.open(paths);
+        }
+    }
+
     /// Lets the person choose files, which then arrive.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn choose(&self, ctx: &Context, choice: Choice) {

@@ -58,6 +58,14 @@ impl Drops {
         });
     }
 
+    /// Lets paths of the disk arrive together.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(&self, paths: Vec<std::path::PathBuf>) {
+        let of = |path: std::path::PathBuf| (name(&path), Ok(Bytes::Disk(path)));
+        let files = paths.into_iter().map(of).collect();
+        self.send.unbounded_send(files).ok();
+    }
+
     /// Lets the person choose; what is chosen arrives as if it was dropped.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn choose(&self, ctx: &Context, choice: Choice) {

@@ -53,6 +53,9 @@ pub struct Start {
     pub reduced_motion: bool,
     /// Prefix of a copied link: the page's address and `#`. Empty on the desktop.
     pub address: String,
+    /// Files and folders to open, as if they were dropped together.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub open: Vec<std::path::PathBuf>,
     /// A first message to the user, if any.
     pub notice: Option<String>,
     /// Measure for this long from the start of the program, and then measure the speed for most of a minute. The desktop prints the
@@ -143,6 +146,8 @@ impl App {
             read: 0,
             measure,
         };
+        #[cfg(not(target_arch = "wasm32"))]
+        app.arrivals.open(start.open);
         // Load before the first frame, so that this frame can start the lanes.
         app.load();
         Ok(app)

@@ -1,9 +1,12 @@
-//! The program on the desktop: `sit-app [LINK] [--measure SECONDS]`.
+//! The program on the desktop: `sit-app [LINK | PATH ..] [--measure SECONDS]`.
 
+use sit_app::state::Link;
 use sit_app::{App, Start, host};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-const USAGE: &str = "usage: sit-app [LINK] [--measure SECONDS]
+const USAGE: &str = "usage: sit-app [LINK | PATH ..] [--measure SECONDS]
+  PATH               a run, a checkpoint (.safetensors, .pt), a judge, a picture that was saved here, or data: opened as if dropped
   LINK               what \"Copy link\" gave: the window opens as it was then
   --measure SECONDS  play for so long (1 to 100000 s), time the work for a minute, print the figures and end";
 
@@ -36,12 +39,20 @@ fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start
             let seconds = seconds
                 .ok_or_else(|| format!("--measure: expected 1 to 100000 seconds\n{USAGE}"))?;
             start.measure = Some((begin, Duration::from_secs_f64(seconds)));
+        } else if Path::new(&arg).exists() {
+            start.open.push(arg.into());
         } else if arg.starts_with('-') || start.link.is_some() {
             return Err(format!("{arg}: not expected\n{USAGE}"));
         } else {
             // Accept a whole address or only the part after its `#`.
             let state = arg.split_once('#').map(|(_, state)| state.to_owned());
-            start.link = Some(state.unwrap_or(arg));
+            let link = state.unwrap_or_else(|| arg.clone());
+            Link::decode(&link).map_err(|e| {
+                format!(
+                    "{arg}: no file or folder of this name is there, and as a link: {e}\n{USAGE}"
+                )
+            })?;
+            start.link = Some(link);
         }
     }
     Ok(start)
@@ -50,18 +61,32 @@ fn start(mut args: impl Iterator<Item = String>, begin: Instant) -> Result<Start
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sit_app::state::State;
+    use std::path::PathBuf;
 
     #[test]
     fn the_command_line() {
         let of = |args: &[&str]| start(args.iter().map(|s| s.to_string()), Instant::now());
         assert_eq!(of(&[]).unwrap(), Start::default());
-        assert_eq!(of(&["http://127.0.0.1/#abc"]).unwrap().link.unwrap(), "abc");
-        assert_eq!(of(&["abc", "--measure", "5"]).unwrap().link.unwrap(), "abc");
+        let link = State::default().link().encode();
+        let address = format!("http://127.0.0.1/#{link}");
+        assert_eq!(of(&[&address]).unwrap().link, Some(link.clone()));
+        let measured = of(&[&link, "--measure", "5"]).unwrap();
+        assert_eq!(
+            (measured.link, measured.measure.is_some()),
+            (Some(link.clone()), true)
+        );
+        let here = env!("CARGO_MANIFEST_DIR");
+        assert_eq!(
+            of(&[here, here]).unwrap().open,
+            [here, here].map(PathBuf::from)
+        );
         for bad in [
             &["--measure"][..],
             &["--measure", "x"],
             &["--fast"],
-            &["a", "b"],
+            &[&link, &link],
+            &["nowhere.safetensors"],
         ] {
             assert!(of(bad).unwrap_err().contains("usage: "), "{bad:?}");
         }

@@ -216,6 +216,15 @@ pub fn examine(
         count(n_tensors, "tensor"),
         count(n_values, "value")
     ));
+    if reader
+        .tensors()
+        .all(|(name, _)| name.starts_with("exp_avg"))
+    {
+        card.refusals.push(
+            "It has the moments of an optimizer; the weights are in the file beside it.".into(),
+        );
+        return (card, None);
+    }
     let examination = reader.examine(None, None);
     let config = match examination.model {
         Ok(config) => config,

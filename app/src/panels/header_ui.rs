@@ -5,7 +5,8 @@ use crate::source::mixtures;
 use crate::state::{
     Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
 };
-use egui::{ComboBox, DragValue, Frame, ThemePreference, Ui};
+use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ThemePreference, Ui};
+use sit_engine::text::count;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
@@ -21,13 +22,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         view(ui, scene);
         ui.separator();
         theme(ui);
-        if ui
-            .button("Copy link")
-            .on_hover_text("A link that opens exactly this: seed, lanes, step, view")
-            .clicked()
-        {
-            scene.act(Action::CopyLink);
-        }
+        copy_link(ui, scene);
         for (export, name) in [(Export::Picture, "PNG"), (Export::Animation, "GIF")] {
             let button = ui.button(name);
             let what =
@@ -180,15 +175,66 @@ fn theme(ui: &mut Ui) {
     }
 }
 
-fn notices(ui: &mut Ui, scene: &mut Scene<'_>) {
-    if let Some(text) = scene.state.notices.first() {
-        Frame::group(ui.style()).show(ui, |ui| {
-            ui.horizontal_wrapped(|ui| {
-                ui.colored_label(ui.visuals().warn_fg_color, text);
-                if ui.button("Dismiss").clicked() {
-                    scene.act(Action::Dismiss);
-                }
-            });
+/// The button that copies a link, and says for a moment that it did.
+fn copy_link(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let id = ui.scope_id().with("copied");
+    let now = ui.input(|input| input.time);
+    let copied: Option<f64> = ui.data(|data| data.get_temp(id));
+    let left = copied.map_or(0.0, |at| at + SAID_SECONDS - now);
+    let text = match left > 0.0 {
+        true => "Copied ✔",
+        false => "Copy link",
+    };
+    let button = ui
+        .button(text)
+        .on_hover_text("A link that opens exactly this: seed, lanes, step, view");
+    if button.clicked() {
+        scene.act(Action::CopyLink);
+        ui.data_mut(|data| data.insert_temp(id, now));
+    }
+    if left > 0.0 {
+        let left = std::time::Duration::from_secs_f64(left);
+        ui.ctx().request_repaint_after(left);
+    }
+}
+
+/// How long the button says that the link is copied.
+const SAID_SECONDS: f64 = 2.0;
+
+/// Width of the messages, and their distance from the edges.
+const NOTICE_WIDTH: f32 = 420.0;
+const NOTICE_MARGIN: f32 = 12.0;
+
+/// Messages that are shown; the rest is counted.
+const MOST_NOTICES: usize = 4;
+
+/// The messages, the newest on top. They lie over the window, so that no control moves when one comes or goes.
+fn notices(ui: &Ui, scene: &mut Scene<'_>) {
+    let notices = &scene.state.notices;
+    if notices.is_empty() {
+        return;
+    }
+    let mut read = None;
+    let width = (ui.ctx().content_rect().width() - 2.0 * NOTICE_MARGIN).min(NOTICE_WIDTH);
+    Area::new(ui.scope_id().with("notices"))
+        .order(Order::Foreground)
+        .anchor(Align2::RIGHT_BOTTOM, [-NOTICE_MARGIN, -NOTICE_MARGIN])
+        .show(ui.ctx(), |ui| {
+            ui.set_width(width);
+            for (at, text) in notices.iter().enumerate().rev().take(MOST_NOTICES) {
+                Frame::popup(ui.style()).show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    ui.colored_label(ui.visuals().warn_fg_color, text);
+                    if ui.button("Dismiss").clicked() {
+                        read = Some(at);
+                    }
+                });
+            }
+            if let Some(more) = notices.len().checked_sub(MOST_NOTICES).filter(|n| *n > 0) {
+                ui.label(format!("… and {}", count(more, "older message")));
+            }
         });
+    if let Some(at) = read {
+        scene.act(Action::Dismiss(at));
     }
 }

@@ -52,7 +52,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     ui.colored_label(
         ui.visuals().error_fg_color,
-        format!("Not loaded, {} reasons:", card.refusals.len()),
+        format!("Not loaded, {}:", count(card.refusals.len(), "reason")),
     );
     ScrollArea::vertical()
         .id_salt("reasons")

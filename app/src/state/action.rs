@@ -53,8 +53,8 @@ pub enum Action {
     Restore(Box<Link>),
     /// Show a message, usually a refusal.
     Notify(String),
-    /// The message was read.
-    Dismiss,
+    /// This message was read, by its place.
+    Dismiss(usize),
     /// Ask for another network.
     Load(Source),
     /// The network that was asked for.

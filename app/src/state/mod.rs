@@ -159,13 +159,13 @@ impl State {
             Action::CopyLink => self.copied = Some(self.link().encode()),
             Action::Restore(link) => self.restore(*link),
             Action::Notify(text) => {
-                if !self.notices.contains(&text) {
-                    self.notices.push(text);
-                }
+                // What happens again is news again.
+                self.notices.retain(|notice| *notice != text);
+                self.notices.push(text);
             }
-            Action::Dismiss => {
-                if !self.notices.is_empty() {
-                    self.notices.remove(0);
+            Action::Dismiss(at) => {
+                if at < self.notices.len() {
+                    self.notices.remove(at);
                 }
             }
             Action::Load(source) => self.source = source,

@@ -25,8 +25,8 @@ const METRICS: [(&str, Option<&str>, &str); 7] = [
     ("is", Some("deviation"), "inception_score_std"),
     ("kid", Some("value"), "kernel_inception_distance_mean"),
     ("kid", Some("deviation"), "kernel_inception_distance_std"),
-    ("precision", None, "precision"),
-    ("recall", None, "recall"),
+    ("precision", None, "precision_f64"),
+    ("recall", None, "recall_f64"),
 ];
 
 /// Prints one table.
@@ -92,6 +92,10 @@ pub fn run(args: &Args, folder: &Path) -> Result<()> {
         largest = largest.max(difference);
         println!("    {name:30}  here {own:12.6}   peer {theirs:12.6}   {difference:.1e}");
     }
+    let [precision, recall] = [number(&peer, "precision")?, number(&peer, "recall")?];
+    println!(
+        "    torch-fidelity's own precision and recall, whose distances are in f32: {precision:.4}, {recall:.4}"
+    );
     let peer_seconds = number(&peer, "seconds")?;
     println!(
         "    time: here {seconds:.1} s, the whole command; peer {peer_seconds:.1} s without the start of Python; {:.2}x as fast",
