@@ -146,10 +146,23 @@ impl Prepared {
             }
             _ => None,
         };
+        if let Some(judge) = &judge
+            && settings.has(Metric::Agreement)
+            && judge.classes().len() < io.n_classes
+        {
+            return Err(Failure::Input(format!(
+                "judge: got one of {}, expected one of the {} of the model",
+                count(judge.classes().len(), "class"),
+                io.n_classes
+            )));
+        }
         let names = names(&settings, eval.count, judge.as_ref());
+        let evaluation = Evaluation::new(settings, reference, judge, inception);
+        let shape = [height, width, channels];
+        evaluation.check("samples", shape)?;
         Ok(Prepared {
-            evaluation: Evaluation::new(settings, reference, judge, inception),
-            shape: [height, width, channels],
+            evaluation,
+            shape,
             names,
         })
     }

@@ -14,7 +14,7 @@ pub use row::{Number, Row};
 use crate::config::{Metric, Protocol};
 use crate::data::ImageSet;
 use crate::error::Result;
-use crate::judge::{Against, InceptionFeatures, Pixels, Trained};
+use crate::judge::{Against, Extractor, InceptionFeatures, Pixels, Trained};
 use crate::metrics::Reference as Root;
 use sit_engine::inception::Resize;
 use std::sync::Arc;
@@ -93,6 +93,33 @@ impl Evaluation {
             against: None,
             pixels: None,
         }
+    }
+
+    /// Refuses images called `name` of a shape `[H, W, C]` that a network cannot read, and statistics of another network, before the work.
+    ///
+    /// # Errors
+    /// [`crate::error::Failure::Input`] with what was expected.
+    pub fn check(&self, name: &str, shape: [usize; 3]) -> Result<()> {
+        let settings = &self.settings;
+        let is_distance = |metric| matches!(metric, Metric::Fid | Metric::Sfid);
+        let judge = self.judge.as_ref().map(|judge| judge as &dyn Extractor);
+        let inception = self
+            .inception
+            .as_ref()
+            .map(|network| network as &dyn Extractor);
+        for (network, compares) in [
+            (judge, settings.has(Metric::Frechet)),
+            (inception, settings.wants(is_distance)),
+        ] {
+            let Some(network) = network else {
+                continue;
+            };
+            network.check(shape).map_err(|e| e.context(name))?;
+            if let Some(statistics) = self.reference.statistics.as_ref().filter(|_| compares) {
+                statistics.check(&self.reference.path, network.made(), network.dim())?;
+            }
+        }
+        Ok(())
     }
 
     /// A row for each set, and what the numbers are. With `floor` the last row is that of the real images that were held out, where there are some; it has

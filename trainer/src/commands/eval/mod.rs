@@ -68,6 +68,9 @@ pub fn run(args: &Args) -> Result<()> {
     let settings = asked.to_json(args);
     let mut evaluation = Evaluation::new(asked.settings, asked.reference, judge, inception);
     let sets: Vec<&ImageSet> = samples.iter().collect();
+    if let Some(first) = sets.first() {
+        evaluation.check(first.name(), first.shape())?;
+    }
     let (rows, notes) = evaluation.measure(&sets, true)?;
     write_json(args, &table::to_json(&rows, &notes, settings))?;
     stdout::print(&table::markdown(&rows, &notes))
