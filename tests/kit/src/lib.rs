@@ -4,6 +4,7 @@ mod close;
 mod device;
 pub mod fixture;
 pub mod formula;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod inception;
 pub mod later;
 pub mod net;
