@@ -42,7 +42,7 @@ pub fn split(
             count(held.len(), "image"),
             kept.len()
         );
-        if !is_asked {
+        if !is_asked && config.log.eval.every_steps == 0 {
             tracing::warn!(
                 "nothing measures the images that are held out: log.validation.every_steps is 0"
             );

@@ -1,9 +1,11 @@
 //! `sit data encode`, and training on latents.
 
+use super::eval::json;
 use super::tensors::read;
 use super::{copy, tree};
 use half::f16;
 use image::{Rgb, RgbImage};
+use serde_json::Value;
 use sit_engine::autoencoder::{Autoencoder, recognize};
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
@@ -114,7 +116,7 @@ fn shards_have_the_latents_of_the_images_and_are_made_once() {
     copy(&folder.join("latents"), &folder.join("again"));
     let again = folder.join("again");
     let about = fs::read_to_string(again.join("latents.json")).unwrap();
-    let mut about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    let mut about: Value = serde_json::from_str(&about).unwrap();
     about["shards"] = serde_json::json!([]);
     fs::write(again.join("encoding.json"), about.to_string()).unwrap();
     fs::remove_file(again.join("latents.json")).unwrap();
@@ -200,6 +202,41 @@ fn a_model_of_latents_trains_resumes_and_makes_pictures() {
         let picture = image::open(file.unwrap().path()).unwrap();
         assert_eq!((picture.width(), picture.height()), (SIDE, SIDE));
     }
+}
+
+#[test]
+fn samples_of_a_model_of_latents_are_evaluated_as_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pictures(folder);
+    run_ok(folder, &encode("--out latents"));
+    let eval = "--set log.every_steps=1 --set log.eval.every_steps=1 --set log.eval.count=6 --set log.eval.steps=2 --set log.eval.metrics=[\"pixel-sw\"]";
+    let train = format!("{TRAIN} --set data.path=latents --set train.steps=2 --out run {eval}");
+    let refused = run(folder, &train);
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.stderr.contains("log.preview.vae: got none"),
+        "{}",
+        refused.stderr
+    );
+    let vae = taef2("decoder");
+    let set = format!("--set log.preview.vae={vae} --set log.eval.reference=pictures");
+    run_ok(folder, &format!("{train} {set}"));
+    run_ok(
+        folder,
+        &format!(
+            "sample run --ode heun --steps 2 --count 6 --balanced --backend cpu --vae {vae} --npz s.npz"
+        ),
+    );
+    run_ok(
+        folder,
+        "eval s.npz --reference pictures --metrics pixel-sw --resamples 0 --json e.json",
+    );
+    let row = &json(&folder.join("e.json"))["rows"][0];
+    let lines = fs::read_to_string(folder.join("run/metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert!(row["pixel-sw"].is_f64(), "{row}");
+    assert_eq!(last["eval/pixel-sw-6"], row["pixel-sw"]);
 }
 
 #[test]

@@ -224,6 +224,12 @@ impl InTraining {
         latents: Option<&Latents>,
     ) -> Result<Self> {
         let (eval, io) = (&config.log.eval, config.model.io());
+        if io.n_classes > 0 && config.train.class_dropout == 0.0 && eval.guidance != 1.0 {
+            tracing::warn!(
+                "log.eval.guidance = {}: samples go without, as train.class_dropout = 0 trains no null class to compare with",
+                eval.guidance
+            );
+        }
         let model = trainer.model(Weights::Average);
         let sampling = sampling::of_run(config, model, eval.steps, eval.guidance, eval.count);
         let decoder = match &config.log.preview.vae {
