@@ -14,9 +14,9 @@ const POWERS: [f64; 2] = [-2.0, 3.0];
 const TEXT: &str = "What an error of the velocity costs: the KL divergence of the samples is at most the integral of this factor times \
 the squared error. Lower is safer.";
 
-const FORMULA: &str = "Girsanov's bound, in nats: KL(exact | model) ≤ ∫ (1 + D / S)² / (4 D) · E|v − v̂|² dt, with S the D of the form \
+const FORMULA: &str = "Girsanov's bound, in nats: KL(exact | model) ≤ ∫ (1 + D / S)² / (4 D) · E|v − v_θ|² dt, with S the D of the form \
 SBDM. It is least for D = S, then 1 / S. Little noise cannot hide an error, much noise lets a wrong score push more. It is about the \
-network's error v − v̂, not about the error of the steps, and without noise (D = 0) it is infinite and says nothing.";
+network's error v − v_θ, not about the error of the steps, and without noise (D = 0) it is infinite and says nothing.";
 
 /// The plot of a lane whose diffusion is 0 outside of the noise window.
 pub fn show(
