@@ -79,6 +79,15 @@ pub fn good(ui: &Ui) -> Color32 {
     }
 }
 
+/// A color for what is worth a look, readable on light and dark.
+pub fn notable(ui: &Ui) -> Color32 {
+    if ui.visuals().dark_mode {
+        Color32::from_rgb(225, 200, 110)
+    } else {
+        Color32::from_rgb(120, 85, 0)
+    }
+}
+
 /// The lanes' colors in plots, of Okabe and Ito's, which people with any color vision tell apart; in gray they differ too.
 pub const LANES: [Color32; 4] = [
     Color32::from_rgb(0, 114, 178),
@@ -100,7 +109,9 @@ mod tests {
                 characters(&path, found);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
                 found.extend(code.flat_map(str::chars));
             }
         }

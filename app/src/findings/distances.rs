@@ -5,7 +5,7 @@ use super::{Place, badge, group, place, time};
 use crate::state::{Source, State};
 use crate::stats::histogram::Histogram;
 use crate::stats::nearest::{Nearest, nearest};
-use crate::stats::{Band, Energy, Group, Sliced, direction, independent_halves};
+use crate::stats::{Band, Energy, Group, Sliced, direction};
 
 /// Members of the data that lanes are compared with.
 const MOST_DATA: usize = 128;
@@ -43,7 +43,7 @@ pub struct Distance {
     /// Time they are about.
     pub t: f64,
     /// The sliced Wasserstein distance.
-    pub sliced: Band,
+    pub sliced: f64,
     /// What chance alone gives it.
     pub chance: f64,
     /// The energy distance.
@@ -71,7 +71,7 @@ struct Half {
     side: Side,
     key: Key,
     t: f64,
-    sliced: Band,
+    sliced: f64,
     chance: f64,
     groups: [Group; 2],
     seed: u64,
@@ -164,7 +164,7 @@ impl Distances {
             side,
             key,
             t: time(state, lane),
-            sliced: sliced.band(RESAMPLES, LEVEL, state.seed),
+            sliced: sliced.distance(),
             chance: sliced.noise(RELABELINGS, state.seed),
             groups,
             seed: state.seed,
@@ -175,14 +175,15 @@ impl Distances {
     /// The groups whose distance is that of a lane from another or from the data.
     fn groups(&mut self, state: &State, lane: usize, side: Side) -> Option<[Group; 2]> {
         let a = group(state, lane, badge::MOST)?;
-        let (a, b) = match side {
+        let groups = match side {
             Side::Lane(other) => {
                 let b = group(state, other, badge::MOST)?;
-                (a.labels() == b.labels()).then(|| independent_halves(&a, &b))?
+                let pair = (a.labels() == b.labels()).then_some([a, b])?;
+                badge::independent(state, other, pair)?.0
             }
-            Side::Data => (a, self.data(state, lane)?),
+            Side::Data => [a, self.data(state, lane)?],
         };
-        Some([a, b])
+        Some(groups)
     }
 
     /// Histograms of the lanes, and of the data where it is known, along the chosen direction.

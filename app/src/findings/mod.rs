@@ -53,9 +53,16 @@ pub fn are_alike(state: &State, pair: [usize; 2]) -> bool {
 
 /// The first `most` samples that a lane shows, with their classes; `None` before they are computed.
 fn group(state: &State, lane: usize, most: usize) -> Option<Group> {
-    let len = state.model.as_ref()?.io.image_len();
     let x = state.records[lane].state(state.position(lane))?;
     let mut labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
     labels.truncate(most);
-    Some(Group::new(x[..labels.len() * len].to_vec(), len, labels))
+    let values = samples(state, x, labels.len())?;
+    let len = state.model.as_ref()?.io.image_len();
+    Some(Group::new(values, len, labels))
+}
+
+/// The first `n` samples of a recorded array.
+fn samples(state: &State, x: &[f32], n: usize) -> Option<Vec<f32>> {
+    let len = state.model.as_ref()?.io.image_len();
+    x.get(..n * len).map(<[f32]>::to_vec)
 }

@@ -121,6 +121,7 @@ impl Ladder {
             labels: vec![self.labels.clone()],
             seed: self.of.seed,
             n: self.of.n,
+            first: 0,
             from: None,
         };
         let (run, _) = Run::new(plan, Rc::clone(&self.field), None)?;

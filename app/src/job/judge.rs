@@ -51,7 +51,7 @@ impl Judge {
     /// Looks at some samples of a run that is over, if there is one that was not judged. Returns what came of it when it has seen all of them;
     /// `None` when there is nothing to do.
     pub async fn work(&mut self, runs: &[Run]) -> Option<Result<Option<RunAction>>> {
-        let is_new = |run: &&Run| run.is_over() && !self.done.contains(&run.id());
+        let is_new = |run: &&Run| run.is_shown() && run.is_over() && !self.done.contains(&run.id());
         let run = runs.iter().find(is_new)?;
         Some(self.piece(run).await)
     }

@@ -64,7 +64,7 @@ pub enum Request {
     },
     /// Begin this run.
     Run(Box<Plan>),
-    /// Numbers of the runs that are still wanted, each with its steps to do, the most urgent first.
+    /// Numbers of the runs that are still wanted, each with its steps to do. A second batch waits until the lanes have done theirs.
     Targets(Vec<(u64, usize)>),
     /// Measure these curves, each with its number, and no others; those in progress continue.
     Measure(Vec<(u64, Subject)>),
@@ -229,7 +229,9 @@ impl Worker {
                     return;
                 };
                 let id = plan.run;
-                match Run::new(*plan, Rc::clone(field), self.twins.clone()) {
+                // What is not drawn needs no copy on the GPU.
+                let twins = self.twins.clone().filter(|_| plan.first == 0);
+                match Run::new(*plan, Rc::clone(field), twins) {
                     Ok((run, start)) => {
                         if let Some(x) = start {
                             self.answers.say(RunAction::Started { run: id, x });
@@ -345,12 +347,13 @@ impl Worker {
         true
     }
 
-    /// One piece of the run that is furthest behind its target.
+    /// One piece of the run that is furthest behind its target, a second batch last.
     async fn sample(&mut self, pace: &Pace) -> bool {
         let behind = |run: &Run| {
             let target = self.targets.iter().find(|(id, _)| *id == run.id())?.1;
             // The window may not know yet that an adaptive solver has come to its end.
-            (run.done() < target && !run.is_over()).then(|| target - run.done())
+            let is_behind = run.done() < target && !run.is_over();
+            is_behind.then(|| (run.is_shown(), target - run.done()))
         };
         let most = (0..self.runs.len())
             .filter_map(|i| Some((behind(&self.runs[i])?, std::cmp::Reverse(i))))

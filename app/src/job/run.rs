@@ -3,7 +3,7 @@
 use super::adaptive::Adapting;
 use super::part::Part;
 use super::{Field, Pace};
-use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Settings, State};
+use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Second, Settings, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
 use sit_engine::error::{Error, Result};
@@ -29,6 +29,8 @@ pub struct Plan {
     pub seed: u64,
     /// The number N of samples.
     pub n: usize,
+    /// The number of the first one, which its noise depends on.
+    pub first: usize,
     /// Where to continue: the state `[N, C, I, I]` after the first `done` steps; `None` starts from noise.
     pub from: Option<(usize, Arc<[f32]>)>,
 }
@@ -45,7 +47,23 @@ impl Plan {
             labels: record.settings.iter().map(|s| state.labels(s)).collect(),
             seed: state.seed,
             n: state.n_samples,
+            first: 0,
             from: record.state(done).map(|x| (done, Arc::clone(x))),
+        }
+    }
+
+    /// The plan of a second batch: the samples that follow those of the lanes, of the same classes.
+    pub fn of_second(state: &State, second: &Second) -> Self {
+        let record = &second.record;
+        Plan {
+            run: record.run,
+            steps: record.steps.clone(),
+            settings: record.settings.clone(),
+            labels: record.settings.iter().map(|s| state.labels(s)).collect(),
+            seed: state.seed,
+            n: state.n_samples,
+            first: state.n_samples,
+            from: None,
         }
     }
 }
@@ -100,7 +118,7 @@ impl Run {
             Some((done, x)) => (*done, x.to_vec(), None),
             None => {
                 let mut x = vec![0.0; plan.n * len];
-                initial_noise(&field.io(), plan.seed, 0, &mut x);
+                initial_noise(&field.io(), plan.seed, plan.first as u64, &mut x);
                 let std = field.transport().start_std(&plan.settings[0].sampler) as f32;
                 x.iter_mut().for_each(|x| *x *= std);
                 let start: Arc<[f32]> = x.as_slice().into();
@@ -137,6 +155,11 @@ impl Run {
     /// Its number.
     pub fn id(&self) -> u64 {
         self.plan.run
+    }
+
+    /// Whether its samples are those of a lane.
+    pub fn is_shown(&self) -> bool {
+        self.plan.first == 0
     }
 
     /// Steps done.
@@ -375,7 +398,7 @@ impl Run {
         // The seed uses the high half, so that no path's seed equals that of another session.
         let seed = self.plan.seed ^ settings.noise_seed << 32;
         let mut noise = vec![0.0; self.chunk * io.image_len()];
-        let first = first as u64;
+        let first = (self.plan.first + first) as u64;
         match (settings.noise, &settings.sampler) {
             (Noise::Brownian, Sampler::Sde(sde)) => {
                 // A branch goes on in the middle of the path, whatever steps came before it.

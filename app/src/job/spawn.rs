@@ -86,6 +86,12 @@ impl Job {
             }
             targets.push((record.run, state.target(lane)));
         }
+        if let (Some(second), Some(target)) = (&state.second, state.second_target()) {
+            if !self.asked.contains(&target.0) {
+                self.ask(Request::Run(Box::new(Plan::of_second(state, second))));
+            }
+            targets.push(target);
+        }
         if targets != self.targets {
             self.asked = targets.iter().map(|(run, _)| *run).collect();
             self.targets.clone_from(&targets);

@@ -1,8 +1,8 @@
 //! The diffusion D(t) of the SDE lanes: its curve, its form, and drawing one by hand.
 
-use super::{Scene, bound_ui, lanes_ui};
+use super::{Scene, bound_ui};
 use crate::look;
-use crate::state::{LanesAction, Settings};
+use crate::state::{LanesAction, Settings, diffusion as diffusion_of, title};
 use egui::{ComboBox, Response, Sense, Slider, Ui};
 use egui_plot::{Line, Plot, PlotPoint, PlotTransform, VLine};
 use sit_engine::transport::{Curve, Diffusion, DiffusionForm, Path, Sampler, Sde};
@@ -21,12 +21,12 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let mut any = false;
     for lane in 0..scene.state.lanes.len() {
         let old = scene.state.lanes[lane].settings().clone();
-        if lanes_ui::diffusion(&old.sampler).is_none() {
+        if diffusion_of(&old.sampler).is_none() {
             continue;
         }
         any = true;
         ui.separator();
-        ui.strong(format!("Lane {}: {}", lane + 1, lanes_ui::title(&old)));
+        ui.strong(format!("Lane {}: {}", lane + 1, title(&old)));
         let mut new = old.clone();
         let (path, _) = model.transport.place_of(&old.sampler, 0.0);
         ui.push_id(("diffusion", lane), |ui| {

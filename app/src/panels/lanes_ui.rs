@@ -1,10 +1,10 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Record, Settings, State, Verdict, ViewAction};
+use crate::state::{Record, State, Verdict, ViewAction, caption, equation};
 use crate::view::{Scale, Sheet, range};
-use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
-use sit_engine::transport::{DdpmMethod, Diffusion, Path, Sampler, Sde, SdeMethod};
+use egui::{Color32, Image, Label, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use sit_engine::transport::Sampler;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
     let n = scene.state.lanes.len();
@@ -19,62 +19,6 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
                 });
             }
         });
-    }
-}
-
-/// A lane's sampler in words.
-pub fn title(settings: &Settings) -> String {
-    let along = |path: &Option<Path>| match path {
-        Some(path) => format!(", along {path}"),
-        None => String::new(),
-    };
-    match &settings.sampler {
-        Sampler::Ode(ode) => format!("ODE, {}{}", ode.method, along(&ode.along)),
-        Sampler::Sde(sde) => match diffusion(&settings.sampler) {
-            Some(d) => {
-                let path = along(&sde.along);
-                format!("SDE, {}, D = {} × {d}{path}", sde.method, d.norm)
-            }
-            None => {
-                let path = along(&sde.along);
-                format!("SDE, {}, snr = {}{path}", sde.method, sde.corrector.snr)
-            }
-        },
-        Sampler::Edm(edm) if edm.churn == 0.0 => format!("EDM, {}", edm.method),
-        Sampler::Edm(edm) => format!("EDM, {}, churn {}", edm.method, edm.churn),
-        Sampler::Ddpm(ddpm) => match ddpm.method {
-            DdpmMethod::Ancestral => "DDPM, ancestral".to_owned(),
-            DdpmMethod::Ddim => format!("DDIM, η = {}", ddpm.eta),
-        },
-        _ => String::new(),
-    }
-}
-
-/// What a lane does.
-pub fn equation(settings: &Settings) -> &'static str {
-    match (&settings.sampler, diffusion(&settings.sampler)) {
-        (_, Some(_)) => "dX = (v + D s) dt + √(2D) dW",
-        (Sampler::Sde(_), None) => "dX = v(X, t) dt, corrected",
-        (Sampler::Edm(edm), _) if edm.churn == 0.0 => "dX = (X − E[x₁|X]) dσ / σ",
-        (Sampler::Edm(_), _) => "noise added, then dX = (X − E[x₁|X]) dσ / σ",
-        (Sampler::Ddpm(ddpm), _) => match ddpm.method {
-            DdpmMethod::Ancestral => "X' = a E[x₁|X] + b X + c ε",
-            DdpmMethod::Ddim if ddpm.eta == 0.0 => "X' = α' E[x₁|X] + σ' E[x₀|X]",
-            DdpmMethod::Ddim => "X' = α' E[x₁|X] + √(σ'² − c²) E[x₀|X] + c ε",
-        },
-        _ => "dX = v(X, t) dt",
-    }
-}
-
-/// The diffusion of an SDE that has one.
-pub fn diffusion(sampler: &Sampler) -> Option<&Diffusion> {
-    match sampler {
-        Sampler::Sde(Sde {
-            method: SdeMethod::PredictorCorrector,
-            ..
-        }) => None,
-        Sampler::Sde(sde) => Some(&sde.diffusion),
-        _ => None,
     }
 }
 
@@ -106,7 +50,8 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
     // One line each, so that the samples of all lanes start at the same height.
-    ui.label(RichText::new(title(settings)).strong().size(16.0));
+    let title = RichText::new(caption(state, lane, settings));
+    ui.add(Label::new(title.strong().size(16.0)).truncate());
     ui.label(RichText::new(equation(settings)).italics());
     let t = record.t(position.min(record.steps.len()));
     let line = ui.monospace(format!(

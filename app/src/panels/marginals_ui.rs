@@ -1,7 +1,7 @@
 //! The lanes' distributions at the time shown: distances and histograms, of two lanes and of the data.
 
 use super::{Scene, nearest_ui};
-use crate::findings::{Along, Badges, Distance, LEVEL, Side, are_alike};
+use crate::findings::{Along, Distance, LEVEL, Side, are_alike};
 use crate::look;
 use crate::stats::Band;
 use crate::stats::histogram::Histogram;
@@ -11,7 +11,7 @@ use egui_plot::{Bar, BarChart, Legend, Line, LineStyle, Plot, PlotPoints};
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let state = scene.state;
     let lead = state.lead();
-    let lanes = Badges::pair(state).map_or(vec![lead], Vec::from);
+    let lanes = state.pair().map_or(vec![lead], Vec::from);
     ui.label("At every t the ODE and the SDE should have one distribution, that of x_t = α x₁ + σ x₀ with data x₁ and noise x₀.");
     ui.separator();
     distances(ui, scene, &lanes);
@@ -74,7 +74,7 @@ fn distances(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
         ui.small("These lanes follow different paths: between the ends their distributions should not agree, and they are not compared.");
     }
     ui.small(format!(
-        "In brackets: {:.0} % of bootstrap resamples.",
+        "In brackets: {:.0} % of bootstrap resamples of the energy distance.",
         100.0 * LEVEL
     ));
     ui.small(SLICED);
@@ -85,15 +85,20 @@ fn distances(ui: &mut Ui, scene: &mut Scene<'_>, lanes: &[usize]) {
 }
 
 const SLICED: &str = "Sliced Wasserstein: how far values must be moved, on average over directions, to make one crowd the other; \
-after \"chance\" is what two crowds of one distribution have. Resampling adds noise of its own: near chance the brackets lie too high.";
+after \"chance\" is what two crowds of one distribution have.";
 
 const ENERGY: &str =
     "Energy: 2 E|X − Y| − E|X − X'| − E|Y − Y'|; about 0, of either sign, for one distribution.";
 
 fn row(ui: &mut Ui, distance: &Distance, fresh: bool) {
-    let band = |b: &Band| format!("{:.3} [{:.3}, {:.3}]", b.estimate, b.low, b.high);
-    let sliced = format!("{}\nchance {:.3}", band(&distance.sliced), distance.chance);
-    for text in [sliced, band(&distance.energy)] {
+    let Band {
+        estimate,
+        low,
+        high,
+        ..
+    } = distance.energy;
+    let sliced = format!("{:.3}, chance {:.3}", distance.sliced, distance.chance);
+    for text in [sliced, format!("{estimate:.3} [{low:.3}, {high:.3}]")] {
         let text = RichText::new(text).small();
         let label = ui.label(if fresh { text } else { text.weak() });
         label.on_hover_text(format!("At t = {:.3}", distance.t));

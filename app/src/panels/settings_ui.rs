@@ -1,8 +1,10 @@
 //! The lanes' settings: solver, steps, diffusion, guidance, noise, branches.
 
 use super::controls::{choose, interval, number, steps};
-use super::{Scene, diffusion_ui, lanes_ui, levels_ui, more_ui};
-use crate::state::{Kind, LanesAction, MAX_LANES, Model, Noise, Settings, of_kind, other_kind};
+use super::{Scene, diffusion_ui, levels_ui, more_ui};
+use crate::state::{
+    Kind, LanesAction, MAX_LANES, Model, Noise, Settings, equation, of_kind, other_kind, title,
+};
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{
     Grid, GuidanceChannels, LastStep, Method, Path, Sampler, SdeMethod, Tolerance,
@@ -11,7 +13,7 @@ use sit_engine::transport::{
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     for lane in 0..scene.state.lanes.len() {
         let old = scene.state.lanes[lane].settings().clone();
-        let title = format!("Lane {}: {}", lane + 1, lanes_ui::title(&old));
+        let title = format!("Lane {}: {}", lane + 1, title(&old));
         let header = CollapsingHeader::new(title)
             .id_salt(("lane", lane))
             .default_open(true);
@@ -77,7 +79,7 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
             }
         }
     });
-    ui.label(lanes_ui::equation(new));
+    ui.label(equation(new));
     match &mut new.sampler {
         Sampler::Ode(ode) => {
             let methods = Method::ALL.iter().copied();

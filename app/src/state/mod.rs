@@ -2,6 +2,7 @@
 
 mod action;
 mod bytes;
+mod caption;
 mod cost;
 mod data;
 mod keys;
@@ -14,6 +15,7 @@ mod playback;
 mod quantity;
 mod record;
 mod schedule;
+mod second;
 mod timeline;
 mod tour;
 mod training;
@@ -21,6 +23,7 @@ mod view;
 
 pub use action::{Action, Choice, Export};
 pub use bytes::Bytes;
+pub use caption::{caption, diffusion, equation, title};
 pub use cost::{
     CostAction, Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, price, slope,
 };
@@ -35,6 +38,7 @@ pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, RECORD_BUDGET, Record, RunAction, Verdict};
 pub use schedule::{LaneStep, Open, Schedule};
+pub use second::Second;
 pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
     TimelineAction, Weights, row_bytes,
@@ -73,6 +77,8 @@ pub struct State {
     pub lanes: Vec<Lane>,
     /// What was computed of each lane.
     pub records: Vec<Record>,
+    /// A second batch of the lane that is compared with the lead.
+    pub second: Option<Second>,
     /// The cursor.
     pub playback: Playback,
     /// What is looked at.
@@ -116,6 +122,7 @@ impl Default for State {
             classes: Classes::All,
             lanes: vec![Lane::new(Settings::default()), Lane::new(noisy)],
             records: vec![Record::default(), Record::default()],
+            second: None,
             playback: Playback::default(),
             view: View::default(),
             training: TrainingView::default(),
@@ -182,6 +189,7 @@ impl State {
                 self.restart();
             }
         }
+        self.follow_pair();
         self.timeline.follow(Start {
             seed: self.seed,
             sample: self.view.sample.unwrap_or(0),

@@ -243,6 +243,9 @@ pub enum RunAction {
 impl State {
     /// Stores a result of a run; results of an abandoned run are ignored.
     pub(super) fn record(&mut self, action: RunAction) {
+        if self.record_second(&action) {
+            return;
+        }
         let (RunAction::Started { run, .. }
         | RunAction::Stepped { run, .. }
         | RunAction::Failed { run, .. }

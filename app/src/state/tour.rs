@@ -32,7 +32,7 @@ pub const STOPS: [Stop; 6] = [
     Stop {
         title: "1. One noise, two ways",
         text: "Both lanes start from the same noise. The ODE follows the velocity; the SDE is also pushed about at random. \
-               Single digits differ, the crowd is the same: see the badge.",
+               Single digits differ, the crowd is the same but for fine noise, which more steps take away: see the badge.",
         lanes: || {
             vec![
                 ode(Method::Euler, DEFAULT_STEPS),

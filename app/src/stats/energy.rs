@@ -1,5 +1,4 @@
-//! The energy distance of two groups and its permutation test (Szekely and Rizzo, "Testing for equal distributions in high
-//! dimension", InterStat 2004; "Energy statistics", J. Stat. Plan. Inference 2013).
+//! The energy distance of two groups (Szekely and Rizzo, "Energy statistics", J. Stat. Plan. Inference 2013).
 
 use super::{Band, Group, resample::Strata, squared_distance};
 use std::ops::Range;
@@ -14,21 +13,6 @@ pub struct Energy {
     distances: Vec<f32>,
     /// Sums of the rows.
     row_sums: Vec<f64>,
-}
-
-/// The result of a permutation test.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Test {
-    /// The energy distance.
-    pub statistic: f64,
-    /// Chance of a statistic at least as large if both groups are of one distribution in each class.
-    pub p_value: f64,
-    /// Sizes of the groups.
-    pub sizes: [usize; 2],
-    /// Natural logarithm of the number of different relabelings: no p-value can be below its inverse.
-    pub ln_relabelings: f64,
-    /// Number of random relabelings: no p-value can be below `1 / (1 + permutations)`.
-    pub permutations: u32,
 }
 
 impl Energy {
@@ -89,32 +73,28 @@ impl Energy {
         2.0 * (across / (n * m) - within / (n * (n - 1.0)) - others / (m * (m - 1.0)))
     }
 
-    /// The permutation test of equal distributions in every class: members are relabeled at random within their class.
-    ///
-    /// Exact at any size if all members are independent: at level `l` it rejects equal distributions with chance at most `l`.
-    /// The p-value is `(1 + #{relabelings at least as far apart}) / (1 + permutations)` (Phipson and Smyth, SAGMB 2010).
-    pub fn test(&self, permutations: u32, seed: u64) -> Test {
-        let statistic = self.distance();
-        // Equal distances may differ by rounding, because sums are taken in another order; they count.
-        let scale = self.row_sums.iter().sum::<f64>() / (self.n * self.n) as f64;
-        let least = statistic - 1e-9 * scale;
-        let n_as_far = (0..permutations)
-            .filter(|&number| self.between(&self.strata.relabeling(seed, number)) >= least)
-            .count();
-        Test {
-            statistic,
-            p_value: (1 + n_as_far) as f64 / (1.0 + f64::from(permutations)),
-            sizes: [self.n_a, self.n - self.n_a],
-            ln_relabelings: self.strata.ln_relabelings(),
-            permutations,
-        }
+    /// The energy distances of the groups and of `permutations` random relabelings within the classes, in this order.
+    pub(super) fn relabeled(&self, permutations: u32, seed: u64) -> Vec<f64> {
+        let relabeled =
+            (0..permutations).map(|number| self.between(&self.strata.relabeling(seed, number)));
+        std::iter::once(self.distance()).chain(relabeled).collect()
+    }
+
+    /// Sizes of the groups.
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        [self.n_a, self.n - self.n_a]
+    }
+
+    /// Natural logarithm of the number of different relabelings.
+    pub(super) fn ln_relabelings(&self) -> f64 {
+        self.strata.ln_relabelings()
     }
 
     /// The energy distance with a bootstrap band.
     ///
     /// Pairs of a member drawn twice with itself are left out, which keeps the resampled values unbiased. Near 0 the band is too
     /// wide (the bootstrap adds a spread that a degenerate statistic does not have; Arcones and Gine, Ann. Stat. 1992): it shows a
-    /// size, and [`Energy::test`] decides whether there is a difference.
+    /// size, and a [`Test`](super::Test) decides whether there is a difference.
     pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
         // Compute several resamples side by side, so that it vectorizes.
         const K: usize = 8;
@@ -177,6 +157,7 @@ impl Energy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Test;
     use sit_engine::rng::{Stream, fill_normal};
     use std::f64::consts::PI;
 
@@ -243,15 +224,16 @@ mod tests {
             energy.between(&a) >= energy.distance() - 1e-9
         });
         let share = as_far.count() as f64 / 70.0;
-        let test = energy.test(4000, 1);
-        assert!((test.ln_relabelings - 70_f64.ln()).abs() < 1e-12);
+        let test = |permutations, seed| Test::of(std::slice::from_ref(&energy), permutations, seed);
+        let found = test(4000, 1);
+        assert!((found.ln_relabelings - 70_f64.ln()).abs() < 1e-12);
         let deviation = (share * (1.0 - share) / 4000.0).sqrt();
         assert!(
-            (test.p_value - share).abs() < 4.0 * deviation + 1e-3,
-            "{test:?}, {share}"
+            (found.p_value - share).abs() < 4.0 * deviation + 1e-3,
+            "{found:?}, {share}"
         );
-        assert_eq!(energy.test(100, 1), energy.test(100, 1));
-        assert_ne!(energy.test(100, 1).p_value, energy.test(100, 2).p_value);
+        assert_eq!(test(100, 1), test(100, 1));
+        assert_ne!(test(100, 1).p_value, test(100, 2).p_value);
     }
 
     /// Under equal distributions p-values are uniform: the number of those at most 5 % and 50 % is binomial.
@@ -260,7 +242,7 @@ mod tests {
         const N: u32 = 400;
         let p_values = |shift| -> Vec<f64> {
             (0..N)
-                .map(|k| groups(k, 16, 2, shift).test(99, u64::from(k)).p_value)
+                .map(|k| Test::of(&[groups(k, 16, 2, shift)], 99, u64::from(k)).p_value)
                 .collect()
         };
         let share =
@@ -296,7 +278,8 @@ mod tests {
         );
         let blind = Energy::new(&Group::unlabelled(a, 2), &Group::unlabelled(b, 2));
         assert_eq!(stratified.distance(), blind.distance());
-        let (with, without) = (stratified.test(199, 3).p_value, blind.test(199, 3).p_value);
+        let p_value = |energy| Test::of(&[energy], 199, 3).p_value;
+        let (with, without) = (p_value(stratified), p_value(blind));
         assert!(with <= 0.01 && without > 0.2, "{with} {without}");
     }
 
@@ -316,9 +299,9 @@ mod tests {
                 Group::unlabelled(noise.clone(), 2),
                 Group::unlabelled(other.collect(), 2),
             );
-            whole += usize::from(Energy::new(&a, &b).test(99, 5).p_value <= 0.5);
+            whole += usize::from(Test::of(&[Energy::new(&a, &b)], 99, 5).p_value <= 0.5);
             let (a, b) = crate::stats::independent_halves(&a, &b);
-            halves += usize::from(Energy::new(&a, &b).test(99, 5).p_value <= 0.5);
+            halves += usize::from(Test::of(&[Energy::new(&a, &b)], 99, 5).p_value <= 0.5);
         }
         assert!(whole < 20, "{whole} of 200 at level 0.5");
         assert!((72..=128).contains(&halves), "{halves} of 200 at level 0.5");

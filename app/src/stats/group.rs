@@ -68,7 +68,8 @@ impl Group {
         self.x.iter().all(|x| x.is_finite())
     }
 
-    fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
+    /// The vectors whose numbers are kept.
+    pub(super) fn select(&self, keep: impl Fn(usize) -> bool) -> Self {
         let rows = self.rows().zip(&self.labels).enumerate();
         let (mut x, mut labels) = (Vec::new(), Vec::new());
         for (_, (row, &label)) in rows.filter(|(i, _)| keep(*i)) {

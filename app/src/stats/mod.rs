@@ -1,6 +1,6 @@
 //! Statistics of samples, as pure functions: no drawing, no device, no clock, and all randomness from a seed.
 //!
-//! Two groups of samples are compared by [`energy`] (a distance and an exact test), by [`sliced`] (a distance in pixel units) and
+//! Two groups of samples are compared by an exact [`test`] of their [`energy`] distances, by [`sliced`] (a distance in pixel units) and
 //! by [`histogram`]s along [`direction`]s; [`verdict`] puts the test into words. [`path`] describes the trajectory from noise to
 //! data, [`nearest`] a sample's nearest training image.
 
@@ -12,12 +12,14 @@ pub mod nearest;
 pub mod path;
 mod resample;
 pub mod sliced;
+pub mod test;
 pub mod verdict;
 
 pub use energy::Energy;
 pub use group::{Group, independent_halves};
 pub use resample::Band;
 pub use sliced::Sliced;
+pub use test::Test;
 pub use verdict::Verdict;
 
 /// Squared distance of two vectors.

@@ -1,6 +1,6 @@
 //! The sliced Wasserstein distance (Rabin, Peyre, Delon and Bernot, SSVM 2011; Bonneel et al., JMIV 2015).
 
-use super::{Band, Group, direction, resample::Strata};
+use super::{Group, direction, resample::Strata};
 
 /// Two groups projected on random directions, to compute the distance for any weights of the members.
 #[derive(Debug)]
@@ -115,21 +115,6 @@ impl Sliced {
         });
         distances.iter().sum::<f64>() / f64::from(relabelings)
     }
-
-    /// The distance with a bootstrap band.
-    ///
-    /// Resampling adds its own noise, so the band is rather too high, the more so the nearer the distance is to [`Sliced::noise`].
-    /// It shows a size; the test of [`super::Energy`] decides whether there is a difference.
-    pub fn band(&self, resamples: u32, level: f64, seed: u64) -> Band {
-        let mut counts = Vec::new();
-        let values = self.resampled(resamples, |number, steps| {
-            self.strata.bootstrap(seed, number, &mut counts);
-            for (i, (step, count)) in steps.iter_mut().zip(&counts).enumerate() {
-                *step = self.step(i, *count);
-            }
-        });
-        Band::new(self.distance(), values, level)
-    }
 }
 
 #[cfg(test)]
@@ -193,35 +178,5 @@ mod tests {
         assert!((same / mean - 1.0).abs() < 0.15, "{same} {mean}");
         let sliced = Sliced::new(&a, &b, 32, 1);
         assert!(sliced.distance() > 2.0 * sliced.noise(100, 2));
-    }
-
-    #[test]
-    fn the_band_holds_the_distance_of_large_samples_and_narrows() {
-        let truth = {
-            let (a, b) = (
-                normals(500, 4000, 3, &[]),
-                normals(501, 4000, 3, &[1.5, 0.0, 0.5]),
-            );
-            Sliced::new(&a, &b, 64, 4).distance()
-        };
-        let band = |n, k: u32| {
-            let (a, b) = (
-                normals(2 * k, n, 3, &[]),
-                normals(2 * k + 1, n, 3, &[1.5, 0.0, 0.5]),
-            );
-            Sliced::new(&a, &b, 64, 4).band(100, 0.9, u64::from(k))
-        };
-        let bands: Vec<Band> = (0..100).map(|k| band(64, k)).collect();
-        let covered = bands
-            .iter()
-            .filter(|b| (b.low..=b.high).contains(&truth))
-            .count();
-        assert!((79..=98).contains(&covered), "{covered} of 100");
-        let (wide, narrow) = (bands[0].high - bands[0].low, band(1024, 0));
-        let ratio = wide / (narrow.high - narrow.low);
-        assert!(
-            (2.5..6.0).contains(&ratio),
-            "{ratio} for a sixteenth of the members"
-        );
     }
 }

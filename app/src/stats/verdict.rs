@@ -1,6 +1,6 @@
 //! Whether two lanes have the same marginal at one time, in words.
 
-use super::{Energy, Group, energy::Test, independent_halves};
+use super::{Group, Test};
 use std::fmt;
 
 /// The level of the badge's test.
@@ -9,12 +9,6 @@ pub const LEVEL: f64 = 0.05;
 /// The smallest group that is tested: with fewer members even a shift by one standard deviation would often go unseen (a t test
 /// of two groups of 16 finds it four times out of five).
 pub const LEAST: usize = 16;
-
-/// What the level means, for a tooltip.
-pub const ABOUT: &str = "Permutation test of the energy distance at this one time, between even-numbered samples of one lane and \
-odd-numbered ones of the other (the same noise starts both lanes, so a sample and its twin are not independent). If the \
-marginals are equal, it says \"differs\" in 5 % of all cases. It is not corrected for looking at many steps: scrub through 50 \
-and two or three are red by chance, neighbors together. \"Equal\" means that these samples show no difference.";
 
 /// What the badge says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,18 +29,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Compares two lanes that start from the same noise, at [`LEVEL`].
-    ///
-    /// # Panics
-    /// If the lanes do not have the same classes in the same order.
-    pub fn of_lanes(a: &Group, b: &Group, permutations: u32, seed: u64) -> Self {
-        if !(a.is_finite() && b.is_finite()) {
-            return Self::NotFinite;
-        }
-        let (a, b) = independent_halves(a, b);
-        Self::of_groups(&a, &b, permutations, seed)
-    }
-
     /// Compares two independent groups, such as samples and data, at [`LEVEL`].
     ///
     /// # Panics
@@ -59,7 +41,7 @@ impl Verdict {
         if !(a.is_finite() && b.is_finite()) {
             return Self::NotFinite;
         }
-        let test = Energy::new(a, b).test(permutations, seed);
+        let test = Test::of_groups(a, b, permutations, seed);
         let least_p = (-test.ln_relabelings)
             .exp()
             .max(1.0 / (1.0 + f64::from(permutations)));
@@ -76,18 +58,20 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Equal(test) => write!(
+            Self::Equal(test) => {
+                let [a, b] = test.sizes;
+                write!(
+                    f,
+                    "no difference found, {a} against {b} samples (p = {})",
+                    Digits(test.p_value)
+                )
+            }
+            Self::Differs(test) if test.is_fine(LEVEL) => write!(
                 f,
-                "equal within noise (p = {}, level {} %)",
-                Digits(test.p_value),
-                100.0 * LEVEL
-            ),
-            // With an exact network only the step can be the cause. In a trained one, score and velocity do not match exactly.
-            Self::Differs(test) => write!(
-                f,
-                "differs (p = {}): step too coarse, or model inexact",
+                "alike in shape, but fine noise differs (p = {})",
                 Digits(test.p_value)
             ),
+            Self::Differs(test) => write!(f, "differs (p = {})", Digits(test.p_value)),
             Self::TooFew { got } => write!(f, "too few samples ({got} a group, {LEAST} needed)"),
             Self::TooCoarse => f.write_str("too few samples of a class to compare"),
             Self::NotFinite => f.write_str("differs: a sample is not finite"),
@@ -121,26 +105,23 @@ mod tests {
 
     #[test]
     fn the_badge_says_what_the_test_found() {
-        let equal = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, 0.0), 199, 1);
+        let equal = Verdict::of_groups(&lane(0, 64, 0.0), &lane(1, 64, 0.0), 199, 1);
         let Verdict::Equal(test) = equal else {
             panic!("{equal:?}");
         };
-        assert_eq!(test.sizes, [32, 32]);
+        assert_eq!(test.sizes, [64, 64]);
         let p = format!("{:.2}", test.p_value);
         assert_eq!(
             equal.to_string(),
-            format!("equal within noise (p = {p}, level 5 %)")
+            format!("no difference found, 64 against 64 samples (p = {p})")
         );
-        let differs = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, 1.5), 199, 1);
-        assert_eq!(
-            differs.to_string(),
-            "differs (p = 0.005): step too coarse, or model inexact"
-        );
+        let differs = Verdict::of_groups(&lane(0, 64, 0.0), &lane(1, 64, 1.5), 199, 1);
+        assert_eq!(differs.to_string(), "differs (p = 0.005)");
     }
 
     #[test]
     fn lanes_that_cannot_be_compared_say_why() {
-        let few = Verdict::of_lanes(&lane(0, 24, 0.0), &lane(1, 24, 0.0), 199, 1);
+        let few = Verdict::of_groups(&lane(0, 12, 0.0), &lane(1, 12, 0.0), 199, 1);
         assert_eq!(few.to_string(), "too few samples (12 a group, 16 needed)");
         let apart = |label| Group::new(lane(0, 20, 0.0).values().to_vec(), 3, vec![label; 20]);
         let coarse = Verdict::of_groups(&apart(0), &apart(1), 199, 1);
@@ -149,7 +130,7 @@ mod tests {
             Verdict::of_groups(&lane(0, 20, 0.0), &lane(1, 20, 0.0), 18, 1),
             Verdict::TooCoarse
         );
-        let diverged = Verdict::of_lanes(&lane(0, 64, 0.0), &lane(1, 64, f32::INFINITY), 199, 1);
+        let diverged = Verdict::of_groups(&lane(0, 64, 0.0), &lane(1, 64, f32::INFINITY), 199, 1);
         assert_eq!(diverged, Verdict::NotFinite);
     }
 
@@ -168,13 +149,13 @@ mod tests {
         ])
         .unwrap();
         let transport = Transport::default();
-        let lane = |sampler: Sampler| {
+        let lane = |sampler: Sampler, first: u64| {
             let mut noise = vec![0.0; 2 * 256];
-            fill_normal(1, Stream::SampleNoise, 0, 0, &mut noise);
+            fill_normal(1, Stream::SampleNoise, 0, 2 * first, &mut noise);
             let mut x: Vec<f64> = noise.iter().copied().map(f64::from).collect();
             let mut history = Vec::new();
             for (k, step) in schedule(&transport, &sampler).unwrap().iter().enumerate() {
-                fill_normal(2, Stream::SdeNoise, k as u32, 0, &mut noise);
+                fill_normal(2, Stream::SdeNoise, k as u32, 2 * first, &mut noise);
                 mixture.step(&transport, step, &mut x, &mut history, &noise);
             }
             Group::unlabelled(x.iter().map(|x| *x as f32).collect(), 2)
@@ -186,8 +167,8 @@ mod tests {
             };
             Sampler::sde(SdeMethod::Euler, diffusion, n_steps)
         };
-        let ode = lane(Sampler::ode(Method::Heun, 64));
-        let verdict = |sampler| Verdict::of_lanes(&ode, &lane(sampler), 199, 1);
+        let ode = lane(Sampler::ode(Method::Heun, 64), 0);
+        let verdict = |sampler| Verdict::of_groups(&ode, &lane(sampler, 256), 199, 1);
         let (fine, coarse) = (verdict(sde(256, 1.0)), verdict(sde(4, 4.0)));
         assert!(matches!(fine, Verdict::Equal(_)), "{fine}");
         assert!(matches!(coarse, Verdict::Differs(_)), "{coarse}");

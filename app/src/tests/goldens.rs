@@ -61,7 +61,9 @@ fn settle(harness: &mut Harness<'_, App>) {
     until(harness, "every lane's steps", |app| {
         let state = app.state();
         let mut lanes = state.records.iter().enumerate();
-        lanes.all(|(lane, record)| record.frames.len() >= state.target(lane))
+        let second = state.second.as_ref().zip(state.second_target());
+        let is_tested = second.is_none_or(|(s, (_, steps))| s.record.frames.len() >= steps);
+        is_tested && lanes.all(|(lane, record)| record.frames.len() >= state.target(lane))
     });
     for record in &mut harness.state_mut().state.records {
         record.frames.iter_mut().for_each(|frame| frame.ms = 1.0);

@@ -83,6 +83,16 @@ fn go_to(harness: &mut Harness<'_, App>, step: usize) {
     until(harness, "the step", |app| app.state().is_shown(step));
 }
 
+/// Draws frames until the second batch is where the lanes are.
+fn until_tested(harness: &mut Harness<'_, App>) {
+    until(harness, "the second batch", |app| {
+        let (second, target) = (&app.state().second, app.state().second_target());
+        let second = second.as_ref().expect("two lanes");
+        target.is_some_and(|(_, steps)| second.record.frames.len() >= steps)
+    });
+    harness.step();
+}
+
 fn press(harness: &mut Harness<'_, App>, key: Key) {
     harness.key_press(key);
     harness.step();

@@ -88,6 +88,7 @@ fn states(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Vec
         labels: vec![labels; lane.segments.len()],
         seed: 5,
         n,
+        first: 0,
         from: None,
     };
     let (mut run, start) = Run::new(plan, Rc::clone(field), None).unwrap();
@@ -211,6 +212,7 @@ fn a_denoiser_is_sampled_from_its_own_noise() {
         labels: vec![vec![0; N]],
         seed: 5,
         n: N,
+        first: 0,
         from: None,
     };
     let (mut run, start) = Run::new(plan, field, None).unwrap();
@@ -256,6 +258,7 @@ fn the_predicted_data_of_every_sampler_is_the_exact_one() {
                 labels: vec![vec![0; N]],
                 seed: 5,
                 n: N,
+                first: 0,
                 from: None,
             };
             let (mut run, start) = Run::new(plan, Rc::clone(&field), None).unwrap();
@@ -403,6 +406,7 @@ fn a_branch_begins_without_what_its_past_kept() {
             labels: vec![vec![0, 1, 2, 3]; 2],
             seed: 5,
             n: N,
+            first: 0,
             from: Some((first, Arc::clone(&whole[first]))),
             steps,
         };

@@ -30,6 +30,7 @@ fn record(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Rec
         labels: vec![labels; lane.segments.len()],
         seed: 5,
         n,
+        first: 0,
         from: None,
     };
     let (mut run, start) = Run::new(plan, Rc::clone(field), None).unwrap();
@@ -184,6 +185,7 @@ fn a_tolerance_that_cannot_be_met_says_where() {
         labels: vec![Vec::new()],
         seed: 5,
         n: 8,
+        first: 0,
         from: None,
     };
     let (mut run, _) = Run::new(plan, Rc::clone(&field), None).unwrap();
