@@ -195,7 +195,7 @@ impl Arrivals {
 fn picture(name: &str, bytes: &Bytes) -> Option<Vec<u8>> {
     match bytes {
         Bytes::Memory(bytes) => Some(bytes.to_vec()),
-        Bytes::Disk(path) => ends(&name.to_lowercase(), &[".png", ".gif"])
+        Bytes::Disk(path) => ends(&name.to_lowercase(), &[".png", ".apng", ".gif", ".svg"])
             .then(|| std::fs::read(path).ok())
             .flatten(),
     }

@@ -29,6 +29,7 @@ mod words;
 
 use arrivals::Arrivals;
 use eframe::egui_wgpu::RenderState;
+use export::Making;
 use findings::Findings;
 use job::{Job, Pace, Request};
 use redraw::Redraw;
@@ -76,6 +77,8 @@ pub struct App {
     pictures: Pictures,
     findings: Findings,
     arrivals: Arrivals,
+    /// The file that is being made, and its name.
+    making: Option<(String, Making)>,
     /// The form of the training.
     form: Form,
     /// The network last requested from the job.
@@ -139,6 +142,7 @@ impl App {
             redraw,
             address: start.address,
             arrivals: Arrivals::new(max_segment_bytes),
+            making: None,
             pictures: Pictures::new(painter),
             findings: Findings::default(),
             form: Form::default(),
@@ -200,14 +204,41 @@ impl App {
         }
     }
 
-    fn export(&mut self, export: Export) {
-        match export::encode(export, &self.state) {
-            Ok(bytes) => {
+    /// Begins a file that was asked for; it takes the place of one that is being made.
+    fn export(&mut self, export: Export, dark: bool) {
+        match Making::new(export, &self.state, dark) {
+            Ok(making) => {
                 let name = export::file_name(export, &self.state);
-                files::save(&name, bytes.into(), self.job.answers());
+                self.making = Some((name, making));
             }
             Err(message) => self.state.apply(Action::Notify(message)),
         }
+    }
+
+    /// Goes on with the file that is being made, for a part of a frame.
+    fn make(&mut self, ctx: &egui::Context) {
+        let Some((name, making)) = &mut self.making else {
+            self.state.saving = None;
+            return;
+        };
+        let begin = web_time::Instant::now();
+        let done = loop {
+            match making.work() {
+                Ok(None) if begin.elapsed() < job::FRAME_BUDGET => {}
+                Ok(None) => break None,
+                Ok(Some(bytes)) => break Some(Ok(bytes)),
+                Err(message) => break Some(Err(message)),
+            }
+        };
+        let (at, of) = making.progress();
+        self.state.saving = Some((name.clone(), at as f32 / of as f32));
+        ctx.request_repaint();
+        match done {
+            None => return,
+            Some(Ok(bytes)) => files::save(name, bytes.into(), self.job.answers()),
+            Some(Err(message)) => self.state.apply(Action::Notify(message)),
+        }
+        self.making = None;
     }
 
     /// Reads the training data that the state wants, if it is not what was read last.
@@ -283,8 +314,9 @@ impl eframe::App for App {
             self.state.apply(action);
         }
         if let Some(export) = self.state.exported.take() {
-            self.export(export);
+            self.export(export, ctx.global_style().visuals.dark_mode);
         }
+        self.make(&ctx);
         for request in requests {
             self.job.ask(request);
         }

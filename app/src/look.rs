@@ -88,6 +88,9 @@ pub fn notable(ui: &Ui) -> Color32 {
     }
 }
 
+/// The color of the picked sample, which no class and no lane has; it can be seen on light and dark.
+pub const PICKED: Color32 = Color32::from_rgb(220, 40, 90);
+
 /// The lanes' colors in plots, of Okabe and Ito's, which people with any color vision tell apart; in gray they differ too.
 pub const LANES: [Color32; 4] = [
     Color32::from_rgb(0, 114, 178),

@@ -34,6 +34,7 @@ pub mod log;
 mod memory;
 #[cfg(feature = "cli")]
 pub mod metrics;
+pub mod npy;
 #[cfg(feature = "cli")]
 pub mod npz;
 #[cfg(feature = "cli")]

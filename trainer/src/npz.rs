@@ -1,12 +1,12 @@
 //! Samples as a NumPy archive, as evaluation programs take them.
 
 use crate::files::FileError;
+use crate::npy::start;
 use crate::pending::Pending;
 use crate::png::{is_picture, level};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
 
 /// How an archive holds images: of one or three channels as u8 levels (see [`level`]); of other numbers of channels, which are latents, as
 /// f32.
@@ -201,26 +201,6 @@ impl Seek for Quiet {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.attempt(0, |out| out.seek(to))
     }
-}
-
-/// Starts an array: NumPy's format 1.0, whose data begin at a multiple of 64 bytes.
-fn start(
-    zip: &mut ZipWriter<impl Write + Seek>,
-    name: &str,
-    dtype: &str,
-    shape: &[u64],
-) -> io::Result<()> {
-    // The entry's size is unknown beforehand; the flag allows more than 4 GiB.
-    zip.start_file(name, SimpleFileOptions::default().large_file(true))?;
-    let shape: String = shape.iter().map(|size| format!("{size}, ")).collect();
-    let mut header =
-        format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}");
-    const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
-    let padded = (MAGIC.len() + 2 + header.len() + 1).next_multiple_of(64) - MAGIC.len() - 2;
-    header = format!("{header:<width$}\n", width = padded - 1);
-    zip.write_all(MAGIC)?;
-    zip.write_all(&(padded as u16).to_le_bytes())?;
-    zip.write_all(header.as_bytes())
 }
 
 #[cfg(test)]

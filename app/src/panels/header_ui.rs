@@ -5,7 +5,7 @@ use crate::source::mixtures;
 use crate::state::{
     Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
 };
-use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ThemePreference, Ui};
+use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ProgressBar, ThemePreference, Ui};
 use sit_engine::text::count;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -23,14 +23,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.separator();
         theme(ui);
         copy_link(ui, scene);
-        for (export, name) in [(Export::Picture, "PNG"), (Export::Animation, "GIF")] {
-            let button = ui.button(name);
-            let what =
-                "Keep a picture of the lanes; dropping it on the window restores all of this";
-            if button.on_hover_text(what).clicked() {
-                scene.act(Action::Export(export));
-            }
-        }
+        save(ui, scene);
         if ui.button("? Help").clicked() {
             scene.act(ViewAction::ToggleHelp);
         }
@@ -42,16 +35,6 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     notices(ui, scene);
 }
 
-/// Name of a source in the menu.
-fn name(source: &Source) -> String {
-    match source {
-        Source::Digits => "SiT on 8×8 digits".to_owned(),
-        Source::Exact(toy) => format!("exact field of {toy}"),
-        Source::File(name) => name.clone(),
-        Source::Trained(data) => format!("trained here on {data}"),
-    }
-}
-
 fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
     let now = &scene.state.source;
     let exact = mixtures().map(|(toy, _)| Source::Exact(toy.name().to_owned()));
@@ -60,10 +43,13 @@ fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
         all.push(now.clone());
     }
     let label = ui.label("Network").id;
-    let combo = ComboBox::from_id_salt("network").selected_text(name(now));
+    let combo = ComboBox::from_id_salt("network").selected_text(now.title());
     let inner = combo.show_ui(ui, |ui| {
         for source in all {
-            if ui.selectable_label(source == *now, name(&source)).clicked() {
+            if ui
+                .selectable_label(source == *now, source.title())
+                .clicked()
+            {
                 scene.actions.push(Action::Load(source));
             }
         }
@@ -198,6 +184,21 @@ fn copy_link(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
 }
 
+/// The menu of what can be kept.
+fn save(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let menu = ui.menu_button("Save …", |ui| {
+        for (export, name, what) in Export::ALL {
+            if ui.button(format!("{name}: {what}")).clicked() {
+                scene.act(Action::Export(export));
+                ui.close();
+            }
+        }
+    });
+    let what =
+        "Figures and animations hold a link: dropped on the window, they restore all of this";
+    menu.response.on_hover_text(what);
+}
+
 /// How long the button says that the link is copied.
 const SAID_SECONDS: f64 = 2.0;
 
@@ -211,7 +212,8 @@ const MOST_NOTICES: usize = 4;
 /// The messages, the newest on top. They lie over the window, so that no control moves when one comes or goes.
 fn notices(ui: &Ui, scene: &mut Scene<'_>) {
     let notices = &scene.state.notices;
-    if notices.is_empty() {
+    let saving = &scene.state.saving;
+    if notices.is_empty() && saving.is_none() {
         return;
     }
     let mut read = None;
@@ -221,6 +223,10 @@ fn notices(ui: &Ui, scene: &mut Scene<'_>) {
         .anchor(Align2::RIGHT_BOTTOM, [-NOTICE_MARGIN, -NOTICE_MARGIN])
         .show(ui.ctx(), |ui| {
             ui.set_width(width);
+            if let Some((name, share)) = saving {
+                let text = format!("Making {name}");
+                ui.add(ProgressBar::new(*share).text(text));
+            }
             for (at, text) in notices.iter().enumerate().rev().take(MOST_NOTICES) {
                 Frame::popup(ui.style()).show(ui, |ui| {
                     ui.set_width(ui.available_width());

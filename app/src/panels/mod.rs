@@ -2,6 +2,7 @@
 
 mod badge_ui;
 mod bound_ui;
+mod canvas_ui;
 mod controls;
 mod cost_ui;
 mod data_ui;
@@ -21,6 +22,8 @@ mod step_ui;
 mod timeline_ui;
 mod tour_ui;
 mod train_ui;
+
+pub use lanes_ui::show as lanes;
 
 use crate::findings::Findings;
 use crate::job::Request;

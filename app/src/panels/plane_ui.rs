@@ -1,18 +1,19 @@
-//! Points in the plane: their positions and trajectories, the field that moves them, and a canvas to draw on.
+//! Points in the plane: their positions and trajectories, and the field that moves them.
 
 use super::Scene;
 use crate::errors::{Errors, Ways};
+use crate::look;
 use crate::source::mixture;
-use crate::state::{Quantity, Record, State, terms, total};
-use egui::{
-    Color32, ColorImage, Pos2, Rect, Sense, Stroke, TextureHandle, TextureId, TextureOptions, Ui,
-    pos2, vec2,
+use crate::state::{Layout, Quantity, Record, State, ViewAction, terms, total};
+use crate::view::film_steps;
+use egui::{Color32, ColorImage, Id, Response, TextureHandle, TextureId, TextureOptions, Ui, vec2};
+use egui_plot::{
+    Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, PlotResponse, PlotUi, Points,
 };
-use egui_plot::{Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, Points};
-use sit_engine::analytic::Marginal;
+use sit_engine::analytic::{Marginal, Mixture};
 use sit_engine::transport::Sampler;
 
-/// Half the side of the plane that is shown.
+/// Half the side of the plane that is shown at first.
 const REACH: f64 = 2.5;
 
 /// Pixels of a density's picture along a side.
@@ -21,8 +22,18 @@ const DENSITY_SIDE: usize = 48;
 /// Arrows of a field along a side.
 const FIELD_SIDE: usize = 13;
 
-/// Points whose trajectories are drawn.
+/// Points whose trajectories and arrows are drawn.
 const WAYS: usize = 48;
+
+/// The share of a velocity that an arrow is long, and the most that it is.
+const ARROW_SHARE: f64 = 0.1;
+const LONGEST_ARROW: f64 = 0.4;
+
+/// How near to a point a click picks it, in points of the screen.
+const NEAR: f32 = 12.0;
+
+/// Plots of a film strip in a row.
+const FILM_COLUMNS: usize = 5;
 
 /// Okabe and Ito's colors, which people with any color vision can tell apart, without those of the velocity scale's ends.
 const CLASS_COLORS: [Color32; 6] = [
@@ -37,16 +48,14 @@ const CLASS_COLORS: [Color32; 6] = [
 /// Feet and tips of arrows.
 type Field = (Vec<[f64; 2]>, Vec<[f64; 2]>);
 
-/// The plot's frame, the same at every step: points outside of it are cut off.
+/// A plot of the plane. It can be moved and zoomed, with all others of its group.
 fn plane(id: &str) -> Plot<'static> {
     Plot::new(id.to_owned())
         .data_aspect(1.0)
         .default_x_bounds(-REACH, REACH)
         .default_y_bounds(-REACH, REACH)
-        .allow_drag(false)
         .allow_scroll(false)
-        .allow_zoom(false)
-        .show_axes(false)
+        .allow_boxed_zoom(false)
 }
 
 fn points(x: &[f32]) -> impl Iterator<Item = [f64; 2]> + '_ {
@@ -62,40 +71,106 @@ pub fn scatter(ui: &mut Ui, id: &str, x: &[f32]) {
     });
 }
 
-/// A lane's points after `n` steps, with trajectories and velocities of some of them.
+/// A lane's points after `n` steps.
 pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
-    let state = scene.state;
-    let record = &state.records[lane];
-    let Some(x) = record.state(n) else {
+    let record = &scene.state.records[lane];
+    if scene.state.view.layout == Layout::Film {
+        film(ui, scene.state, lane, n);
         return;
-    };
-    let labels = state.labels(state.lanes[lane].settings_at(record.t(n)));
-    let mixture = state.model.as_ref().and_then(|m| mixture(&m.source));
-    let exact = mixture.as_ref().zip(state.model.as_ref());
-    let exact = exact.map(|(mixture, model)| {
-        let (path, t) = record.place(n, &model.transport);
-        mixture.at(&path, t)
-    });
-    // The others do not follow the velocity of their states' path.
-    let sampler = &state.lanes[lane].settings_at(record.t(n)).sampler;
-    let follows = matches!(sampler, Sampler::Ode(_) | Sampler::Sde(_));
+    }
+    if record.state(n).is_none() {
+        return;
+    }
+    let drawn = Drawn::of(scene.state, lane, n);
     let side = ui.available_width();
+    let exact = drawn.exact();
     let background = exact.as_ref().map(|exact| density(ui, lane, exact));
-    let plot = plane(&format!("plane {lane}")).width(side).height(side);
-    plot.show(ui, |plot| {
-        if let Some(texture) = &background {
+    let group = Id::unique("planes");
+    let plot = plane(&format!("plane {lane}"))
+        .width(side)
+        .height(side)
+        .link_axis(group, true);
+    let shown = plot.show(ui, |plot| drawn.all(plot, exact.as_ref(), background));
+    pick(scene, &drawn, &shown);
+    label(&shown.response, lane);
+    below(ui, scene, lane, n);
+}
+
+/// What is drawn of a lane.
+struct Drawn<'a> {
+    state: &'a State,
+    record: &'a Record,
+    n: usize,
+    /// What of the samples.
+    quantity: Quantity,
+    /// Where the points are: the states, or what is predicted of them.
+    at: Vec<[f64; 2]>,
+    labels: Vec<u32>,
+    /// The exact distribution of the data, if it is known.
+    mixture: Option<Mixture>,
+    /// Whether the lane follows the velocity of its states' path.
+    follows: bool,
+}
+
+impl<'a> Drawn<'a> {
+    fn of(state: &'a State, lane: usize, n: usize) -> Self {
+        let record = &state.records[lane];
+        let settings = state.lanes[lane].settings_at(record.t(n));
+        let model = state.model.as_ref();
+        let quantity = state.view.quantity;
+        let values = |quantity| total(&terms(record, n, quantity, &model?.transport));
+        let predicted = match quantity {
+            Quantity::Predicted => values(Quantity::Predicted),
+            _ => None,
+        };
+        let states = record.state(n).map(|x| x.to_vec()).unwrap_or_default();
+        Drawn {
+            state,
+            record,
+            n,
+            quantity,
+            at: points(&predicted.unwrap_or(states)).collect(),
+            labels: state.labels(settings),
+            mixture: model.and_then(|model| mixture(&model.source)),
+            follows: matches!(settings.sampler, Sampler::Ode(_) | Sampler::Sde(_)),
+        }
+    }
+
+    /// The exact distribution of the states, if it is known.
+    fn exact(&self) -> Option<Marginal<'_>> {
+        let (path, t) = self
+            .record
+            .place(self.n, &self.state.model.as_ref()?.transport);
+        Some(self.mixture.as_ref()?.at(&path, t))
+    }
+
+    fn all(
+        &self,
+        plot: &mut PlotUi<'_>,
+        exact: Option<&Marginal<'_>>,
+        background: Option<TextureId>,
+    ) {
+        if let Some(texture) = background {
             let size = vec2(2.0 * REACH as f32, 2.0 * REACH as f32);
             let middle = PlotPoint::new(0.0, 0.0);
-            plot.image(PlotImage::new("density", *texture, middle, size));
+            plot.image(PlotImage::new("density", texture, middle, size));
         }
-        for way in ways(record, n) {
-            let series: PlotPoints<'_> = way.into_iter().collect();
-            let color = Color32::from_gray(128).gamma_multiply(0.35);
-            plot.line(Line::new("ways", series).color(color).width(1.0));
+        let gray = Color32::from_gray(128);
+        for sample in 0..self.at.len().min(WAYS) {
+            let way: PlotPoints<'_> = self.way(sample).into();
+            plot.line(
+                Line::new("ways", way)
+                    .color(gray.gamma_multiply(0.35))
+                    .width(1.0),
+            );
         }
-        for class in 0..=labels.iter().copied().max().unwrap_or(0) {
-            let of_class = points(x).zip(&labels).filter(|(_, y)| **y == class);
-            let series: PlotPoints<'_> = of_class.map(|(p, _)| p).collect();
+        for class in 0..=self.labels.iter().copied().max().unwrap_or(0) {
+            let of_class = self
+                .at
+                .iter()
+                .zip(&self.labels)
+                .filter(|(_, y)| **y == class);
+            let series: PlotPoints<'_> = of_class.map(|(p, _)| *p).collect();
             let color = CLASS_COLORS[class as usize % CLASS_COLORS.len()];
             plot.points(
                 Points::new(format!("class {class}"), series)
@@ -103,34 +178,186 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
                     .color(color),
             );
         }
-        let (from, to) = match &exact {
-            _ if !follows => Field::default(),
-            Some(exact) => field(exact),
-            None => arrows(state, record, n).unwrap_or_default(),
-        };
+        let (from, to) = self.arrows(exact);
         if !from.is_empty() {
             let (from, to): (PlotPoints<'_>, PlotPoints<'_>) =
                 (from.into_iter().collect(), to.into_iter().collect());
-            plot.add(Arrows::new("velocity", from, to).color(Color32::from_gray(128)));
+            plot.add(Arrows::new("arrows", from, to).color(gray));
         }
-    });
-    if let (Some(mixture), Some(model)) = (&mixture, &state.model) {
-        let ways = &mut scene.pictures.ways;
-        ways.resize_with(ways.len().max(lane + 1), Ways::default);
-        match ways[lane].errors(record, n, mixture, &model.transport) {
-            Some(Errors {
-                total,
-                solver,
-                network,
-            }) => ui.monospace(format!(
-                "error {total:.4} = solver {solver:.4} and network {network:.4} (rms; they may cancel)"
-            )),
-            None if !follows => {
-                ui.label("Its steps are no ODE in t: compare the crowds, in the tab Marginals.")
-            }
-            None => ui.label("With noise no single way is true: compare the crowds, in the tab Marginals."),
-        };
+        if let Some(sample) = self.state.view.sample.filter(|s| *s < self.at.len()) {
+            let way: PlotPoints<'_> = self.way(sample).into();
+            plot.line(Line::new("picked", way).color(look::PICKED).width(2.5));
+            let point: PlotPoints<'_> = vec![self.at[sample]].into();
+            plot.points(Points::new("picked", point).radius(5.0).color(look::PICKED));
+        }
     }
+
+    /// The trajectory of a sample so far; that of the predicted data ends where it leads.
+    fn way(&self, sample: usize) -> Vec<[f64; 2]> {
+        let at = |step: usize| {
+            let x = self.record.state(step)?;
+            let [a, b] = x.get(2 * sample..2 * sample + 2)? else {
+                return None;
+            };
+            Some([f64::from(*a), f64::from(*b)])
+        };
+        let mut way: Vec<[f64; 2]> = (0..=self.n).filter_map(at).collect();
+        if self.quantity == Quantity::Predicted {
+            way.push(self.at[sample]);
+        }
+        way
+    }
+
+    /// The arrows of the chosen quantity, or else of the velocity.
+    fn arrows(&self, exact: Option<&Marginal<'_>>) -> Field {
+        let shown = match self.quantity {
+            // The trajectories end in what is predicted.
+            Quantity::Predicted if exact.is_none() => return Field::default(),
+            Quantity::Predicted | Quantity::State => None,
+            quantity => Some(quantity),
+        };
+        if !self.follows && shown.is_none_or(|q| q == Quantity::Velocity) {
+            return Field::default();
+        }
+        match (exact, shown) {
+            (Some(exact), None | Some(Quantity::Velocity)) => field(exact),
+            (None, None) => self.of_points(Quantity::Velocity),
+            (_, Some(quantity)) => self.of_points(quantity),
+        }
+    }
+
+    fn of_points(&self, quantity: Quantity) -> Field {
+        let (Some(model), Some(x)) = (&self.state.model, self.record.state(self.n)) else {
+            return Field::default();
+        };
+        let values = match quantity {
+            Quantity::Difference => {
+                let lead = self.state.lead_record();
+                let at = lead.steps_until(self.record.t(self.n));
+                let own = total(&terms(
+                    self.record,
+                    self.n,
+                    Quantity::Predicted,
+                    &model.transport,
+                ));
+                let other = total(&terms(lead, at, Quantity::Predicted, &model.transport));
+                own.zip(other)
+                    .map(|(own, other)| own.iter().zip(&other).map(|(a, b)| a - b).collect())
+            }
+            _ => total(&terms(self.record, self.n, quantity, &model.transport)),
+        };
+        let Some(values) = values else {
+            return Field::default();
+        };
+        // Noise and differences are as long as they are.
+        let share = match quantity {
+            Quantity::Noise | Quantity::Difference => 1.0,
+            _ => ARROW_SHARE,
+        };
+        let pairs = points(x).zip(points(&values)).take(WAYS);
+        pairs.map(|(x, v)| (x, tip(x, v, share))).unzip()
+    }
+}
+
+/// The tip of an arrow from `x`, `share` of `v` long and at most [`LONGEST_ARROW`].
+fn tip(x: [f64; 2], v: [f64; 2], share: f64) -> [f64; 2] {
+    let length = v[0].hypot(v[1]);
+    let scale = share.min(LONGEST_ARROW / length.max(1e-12));
+    [x[0] + scale * v[0], x[1] + scale * v[1]]
+}
+
+/// The exact velocity on a grid.
+fn field(exact: &Marginal<'_>) -> Field {
+    let at = |i: usize| REACH * (2.0 * (i as f64 + 0.5) / FIELD_SIDE as f64 - 1.0);
+    let grid = (0..FIELD_SIDE * FIELD_SIDE).map(|i| [at(i % FIELD_SIDE), at(i / FIELD_SIDE)]);
+    grid.map(|x| {
+        let v = exact.velocity(&x);
+        (x, tip(x, [v[0], v[1]], ARROW_SHARE))
+    })
+    .unzip()
+}
+
+/// Picks the sample at a click, or none if it is the picked one.
+fn pick(scene: &mut Scene<'_>, drawn: &Drawn<'_>, shown: &PlotResponse<()>) {
+    let (Some(at), true) = (
+        shown.response.interact_pointer_pos(),
+        shown.response.clicked(),
+    ) else {
+        return;
+    };
+    let distance = |p: &[f64; 2]| {
+        let place = shown
+            .transform
+            .position_from_point(&PlotPoint::new(p[0], p[1]));
+        (place - at).length()
+    };
+    let near = drawn.at.iter().map(distance).enumerate();
+    let nearest = near.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let sample = nearest.filter(|(_, d)| *d <= NEAR).map(|(i, _)| i);
+    let again = sample == drawn.state.view.sample;
+    scene.act(ViewAction::PickSample(sample.filter(|_| !again)));
+}
+
+fn label(response: &Response, lane: usize) {
+    let name = format!("Points of lane {}", lane + 1);
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
+}
+
+/// Small plots of the steps so far.
+fn film(ui: &mut Ui, state: &State, lane: usize, n: usize) {
+    let steps = film_steps(&state.records[lane], n);
+    let spacing = ui.spacing().item_spacing.x;
+    let columns = FILM_COLUMNS as f32;
+    let side = ((ui.available_width() - spacing * (columns - 1.0)) / columns).max(40.0);
+    for row in steps.chunks(FILM_COLUMNS) {
+        ui.horizontal_top(|ui| {
+            for &step in row {
+                ui.vertical(|ui| {
+                    ui.set_width(side);
+                    ui.small(format!("t = {:.2}", state.records[lane].t(step)));
+                    let drawn = Drawn::of(state, lane, step);
+                    let plot = plane(&format!("film {lane} {step}"))
+                        .width(side)
+                        .height(side)
+                        .show_axes(false)
+                        .link_axis(Id::unique("film"), true);
+                    let shown = plot.show(ui, |plot| drawn.all(plot, drawn.exact().as_ref(), None));
+                    label(&shown.response, lane);
+                });
+            }
+        });
+    }
+}
+
+/// What is known about the errors of a lane of a known mixture.
+fn below(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
+    let state = scene.state;
+    let record = &state.records[lane];
+    let Some(model) = &state.model else {
+        return;
+    };
+    let Some(mixture) = mixture(&model.source) else {
+        return;
+    };
+    let ways = &mut scene.pictures.ways;
+    ways.resize_with(ways.len().max(lane + 1), Ways::default);
+    let sampler = &state.lanes[lane].settings_at(record.t(n)).sampler;
+    let follows = matches!(sampler, Sampler::Ode(_) | Sampler::Sde(_));
+    match ways[lane].errors(record, n, &mixture, &model.transport) {
+        Some(Errors {
+            total,
+            solver,
+            network,
+        }) => ui.monospace(format!(
+            "error {total:.4} = solver {solver:.4} and network {network:.4} (rms; they may cancel)"
+        )),
+        None if !follows => {
+            ui.label("Its steps are no ODE in t: compare the crowds, in the tab Marginals.")
+        }
+        None => {
+            ui.label("With noise no single way is true: compare the crowds, in the tab Marginals.")
+        }
+    };
 }
 
 /// A picture of the density of x_t, made again when it has changed.
@@ -166,98 +393,20 @@ fn density(ui: &Ui, lane: usize, exact: &Marginal<'_>) -> TextureId {
     }
 }
 
-/// The exact velocity on a grid, a tenth of its length.
-fn field(exact: &Marginal<'_>) -> Field {
-    let at = |i: usize| REACH * (2.0 * (i as f64 + 0.5) / FIELD_SIDE as f64 - 1.0);
-    let grid = (0..FIELD_SIDE * FIELD_SIDE).map(|i| [at(i % FIELD_SIDE), at(i / FIELD_SIDE)]);
-    grid.map(|x| {
-        let v = exact.velocity(&x);
-        (x, [x[0] + 0.1 * v[0], x[1] + 0.1 * v[1]])
-    })
-    .unzip()
-}
-
-/// The trajectories of the first points so far.
-fn ways(record: &Record, n: usize) -> Vec<Vec<[f64; 2]>> {
-    let count = record.start.len() / 2;
-    (0..count.min(WAYS))
-        .map(|i| {
-            let at = |step: usize| {
-                let x = record.state(step)?;
-                Some([f64::from(x[2 * i]), f64::from(x[2 * i + 1])])
-            };
-            (0..=n).filter_map(at).collect()
-        })
-        .collect()
-}
-
-/// Velocities of the points whose trajectories are drawn, a tenth of their length.
-fn arrows(state: &State, record: &Record, n: usize) -> Option<Field> {
-    let model = state.model.as_ref()?;
-    let x = record.state(n)?;
-    let terms = terms(record, n, Quantity::Velocity, &model.transport);
-    let v = total(&terms)?;
-    let from: Vec<[f64; 2]> = points(x).take(WAYS).collect();
-    let to: Vec<[f64; 2]> = from
-        .iter()
-        .zip(points(&v))
-        .map(|(x, v)| [x[0] + 0.1 * v[0], x[1] + 0.1 * v[1]])
-        .collect();
-    Some((from, to))
-}
-
-/// A sheet from -1 to 1 to draw lines on.
-pub fn draw(ui: &mut Ui, strokes: &mut Vec<Vec<[f32; 2]>>) {
-    let side = ui.available_width().min(260.0);
-    let (rect, response) = ui.allocate_exact_size(vec2(side, side), Sense::drag());
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Canvas, true, "Drawing"));
-    ui.painter()
-        .rect_filled(rect, 4.0, ui.visuals().extreme_bg_color);
-    if response.drag_started() {
-        strokes.push(Vec::new());
-    }
-    if let (Some(at), Some(stroke)) = (response.interact_pointer_pos(), strokes.last_mut()) {
-        let point = from_sheet(rect, at);
-        if stroke.last() != Some(&point) {
-            stroke.push(point);
-        }
-    }
-    let line = Stroke::new(3.0, ui.visuals().text_color());
-    for stroke in strokes.iter() {
-        let points: Vec<Pos2> = stroke.iter().map(|p| to_sheet(rect, *p)).collect();
-        ui.painter().line(points, line);
-    }
-    if ui.button("Clear the drawing").clicked() {
-        strokes.clear();
-    }
-}
-
-fn from_sheet(rect: Rect, at: Pos2) -> [f32; 2] {
-    let at = rect.clamp(at);
-    [
-        2.0 * (at.x - rect.left()) / rect.width() - 1.0,
-        1.0 - 2.0 * (at.y - rect.top()) / rect.height(),
-    ]
-}
-
-fn to_sheet(rect: Rect, [x, y]: [f32; 2]) -> Pos2 {
-    pos2(
-        rect.left() + 0.5 * (x + 1.0) * rect.width(),
-        rect.top() + 0.5 * (1.0 - y) * rect.height(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_sheet_is_from_minus_one_to_one() {
-        let rect = Rect::from_min_size(pos2(10.0, 20.0), vec2(200.0, 200.0));
-        for point in [[-1.0, -1.0], [0.25, 0.5], [1.0, 1.0]] {
-            let [x, y] = from_sheet(rect, to_sheet(rect, point));
-            assert!((x - point[0]).abs() < 1e-5 && (y - point[1]).abs() < 1e-5);
+    fn no_arrow_is_longer_than_the_limit() {
+        for (v, length) in [
+            ([3.0, 4.0], LONGEST_ARROW),
+            ([0.3, 0.4], 0.05),
+            ([0.0, 0.0], 0.0),
+        ] {
+            let [a, b] = tip([1.0, 2.0], v, ARROW_SHARE);
+            let got = (a - 1.0).hypot(b - 2.0);
+            assert!((got - length).abs() < 1e-12, "{got} of {v:?}");
         }
-        assert_eq!(from_sheet(rect, pos2(0.0, 1000.0)), [-1.0, -1.0]);
     }
 }

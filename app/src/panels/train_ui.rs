@@ -1,6 +1,6 @@
 //! Training: what to learn, how it goes, and what to do with what was learned.
 
-use super::{Scene, data_ui, plane_ui};
+use super::{Scene, canvas_ui, data_ui, plane_ui};
 use crate::job::Request;
 use crate::state::{Status, TrainingView};
 use crate::train::Data;
@@ -38,7 +38,7 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
     });
     ui.small(form.data.about());
     if let Data::Drawn(strokes) = &mut form.data {
-        plane_ui::draw(ui, strokes);
+        canvas_ui::show(ui, strokes);
     }
     if form.data == Data::Files {
         data_ui::show(ui, scene.state, scene.actions);

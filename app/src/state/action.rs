@@ -17,10 +17,52 @@ pub enum Choice {
 /// What to keep of the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Export {
-    /// The lanes as they are shown: a PNG.
-    Picture,
-    /// All recorded steps one after the other: a GIF.
-    Animation,
+    /// A figure of the lanes as they are shown.
+    Png,
+    /// The same as shapes and text.
+    Svg,
+    /// All recorded steps one after the other, in 256 colors.
+    Gif,
+    /// The same in all colors.
+    Apng,
+    /// The numbers of the steps.
+    Csv,
+    /// What the tab Cost has measured.
+    CostCsv,
+    /// The samples as they are shown.
+    Npz,
+}
+
+impl Export {
+    /// Those of the menu, with their names and what they are.
+    pub const ALL: [(Export, &'static str, &'static str); 6] = [
+        (
+            Export::Png,
+            "PNG",
+            "A figure of the lanes, two pixels to a point",
+        ),
+        (
+            Export::Svg,
+            "SVG",
+            "The figure as shapes and text, sharp at every size",
+        ),
+        (Export::Gif, "GIF", "All recorded steps, shown everywhere"),
+        (
+            Export::Apng,
+            "APNG",
+            "All recorded steps in all colors, shown by browsers",
+        ),
+        (
+            Export::Csv,
+            "CSV",
+            "The numbers of every step of every lane",
+        ),
+        (
+            Export::Npz,
+            "npz",
+            "The samples that are shown, as NumPy arrays",
+        ),
+    ];
 }
 
 /// A change of the state.

@@ -95,6 +95,8 @@ pub struct State {
     pub help: bool,
     /// A picture to be saved, which the host takes.
     pub exported: Option<Export>,
+    /// The name of a file that is being made, and the share that is done.
+    pub saving: Option<(String, f32)>,
     /// Which files the user wants to choose; the host shows the dialog.
     pub choice: Option<Choice>,
     /// A link for the clipboard, which the host takes.
@@ -131,6 +133,7 @@ impl Default for State {
             cost: Vec::new(),
             help: false,
             exported: None,
+            saving: None,
             choice: None,
             copied: None,
             notices: Vec::new(),

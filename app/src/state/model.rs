@@ -18,6 +18,18 @@ pub enum Source {
     Trained(String),
 }
 
+impl Source {
+    /// What it is called.
+    pub fn title(&self) -> String {
+        match self {
+            Source::Digits => "SiT on 8×8 digits".to_owned(),
+            Source::Exact(toy) => format!("exact field of {toy}"),
+            Source::File(name) => name.clone(),
+            Source::Trained(data) => format!("trained here on {data}"),
+        }
+    }
+}
+
 /// A network that is ready to sample from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {

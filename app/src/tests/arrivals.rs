@@ -1,7 +1,8 @@
 //! Tests with links, pictures and weights that arrive.
 
-use super::{cursor, drop_file, go_to, open, still, until};
-use crate::state::{Classes, Export, LanesAction, Source, Verdict};
+use super::{choose, cursor, drop_file, go_to, open, still, until};
+use crate::export::Making;
+use crate::state::{Classes, Export, LanesAction, Source, State, Verdict};
 use crate::{Start, export};
 use egui_kittest::kittest::Queryable as _;
 use sit_engine::backend::Device;
@@ -40,15 +41,83 @@ fn a_link_restores_the_picture_bit_for_bit() {
     }
 }
 
+/// The file of an export.
+fn made(export: Export, state: &State) -> Vec<u8> {
+    let mut making = Making::new(export, state, true).unwrap();
+    loop {
+        if let Some(bytes) = making.work().unwrap() {
+            return bytes;
+        }
+    }
+}
+
+/// Keeps a file in the target folder, for people to look at.
+fn keep(name: &str, bytes: &[u8]) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/app-walks");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+#[test]
+fn figures_of_points_are_the_plot_and_tables_hold_the_numbers() {
+    let mut harness = still();
+    choose(&mut harness, "Network", "exact field of eight-gaussians");
+    until(&mut harness, "the exact field", |app| {
+        app.state().model.as_ref().is_some_and(|m| m.is_plane()) && app.state().is_shown(0)
+    });
+    go_to(&mut harness, 50);
+    let state = harness.state().state().clone();
+    let png = made(Export::Png, &state);
+    keep("plane.png", &png);
+    let image = image::load_from_memory(&png).unwrap().to_rgb8();
+    // The density, arrows and points are of many colors.
+    let colors: std::collections::HashSet<_> = image.pixels().collect();
+    assert!(colors.len() > 200, "{} colors", colors.len());
+    let svg = String::from_utf8(made(Export::Svg, &state)).unwrap();
+    keep("plane.svg", svg.as_bytes());
+    assert!(svg.matches("<circle").count() >= 2 * 64, "the points");
+    let table = String::from_utf8(made(Export::Csv, &state)).unwrap();
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 1 + 2 * 50);
+    assert!(
+        rows[1].starts_with("1,\"1: ODE, euler\",1,0,0.02,1,"),
+        "{}",
+        rows[1]
+    );
+    let columns = rows[0].split(',').count();
+    // The caption of the second lane has commas within its quotes.
+    assert_eq!(rows[1].split(',').count(), columns + 1);
+    let npz = made(Export::Npz, &state);
+    let mut zip = zip::ZipArchive::new(Cursor::new(npz)).unwrap();
+    let mut bytes = Vec::new();
+    std::io::copy(&mut zip.by_name("lane_2_x.npy").unwrap(), &mut bytes).unwrap();
+    let x = state.records[1].state(50).unwrap();
+    let expected: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert!(bytes.ends_with(&expected) && bytes.len() == expected.len() + 128);
+    assert!(String::from_utf8_lossy(&bytes[..128]).contains("(64, 2, 1, 1, )"));
+}
+
 #[test]
 fn pictures_carry_their_recipe() {
     let mut harness = still();
     go_to(&mut harness, 9);
     let state = harness.state().state().clone();
-    for kind in [Export::Picture, Export::Animation] {
-        let bytes = export::encode(kind, &state).unwrap();
-        let image = image::load_from_memory(&bytes).unwrap();
-        assert!(image.width() > 2 * 8 * 32 && image.height() >= 8 * 32);
+    for kind in [Export::Png, Export::Svg, Export::Gif, Export::Apng] {
+        let bytes = made(kind, &state);
+        keep(&export::file_name(kind, &state), &bytes);
+        match kind {
+            Export::Svg => {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                assert!(text.contains(">1: ODE, euler</text>"), "{text}");
+                assert_eq!(text.matches("<image").count(), 2);
+            }
+            _ => {
+                let image = image::load_from_memory(&bytes).unwrap();
+                let scale = if kind == Export::Png { 2 } else { 1 };
+                assert_eq!(image.width(), scale * 832);
+                assert!((440..560).contains(&(image.height() / scale)));
+            }
+        }
         let mut other = still();
         drop_file(&mut other, &export::file_name(kind, &state), bytes);
         assert_eq!(cursor(other.state()), 9, "{kind:?}");

@@ -110,7 +110,7 @@ pub fn picture(state: &State, lane: usize) -> Option<(Sheet, ColorImage)> {
 }
 
 /// Steps of a film strip: evenly spaced from the start to the lane's present step.
-fn film_steps(record: &Record, position: usize) -> Vec<usize> {
+pub fn film_steps(record: &Record, position: usize) -> Vec<usize> {
     let last = position.min(record.frames.len());
     let columns = last.min(FILM_STEPS - 1);
     let mut steps: Vec<usize> = (0..=columns)

@@ -10,7 +10,7 @@ mod sheet;
 mod timeline;
 
 pub use color::{Scale, range};
-pub use figure::{Figure, Sum, picture};
+pub use figure::{Figure, Sum, film_steps, picture};
 pub use paint::Painter;
 pub use sheet::{Sheet, sheet};
 pub use timeline::{RowPicture, of_cells};
