@@ -8,7 +8,8 @@ use crate::source::{self, Card};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::Choice;
 use crate::state::{
-    Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction, ViewAction,
+    Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction, Tour, TourAction,
+    ViewAction,
 };
 use egui::Context;
 use sit_trainer::data::{EXTENSIONS, is_idx};
@@ -174,6 +175,16 @@ impl Arrivals {
                 Ok(link) => Action::Restore(link),
                 Err(message) => Action::Notify(message),
             });
+            return;
+        }
+        if ends(&name.to_lowercase(), &[".json"]) {
+            state.apply(
+                match bytes.read().map(|bytes| Tour::stops_of_json(&bytes)) {
+                    Ok(Ok(stops)) => Action::Tour(TourAction::Take(stops)),
+                    Ok(Err(why)) | Err(why) => Action::Notify(format!("{name} is no tour: {why}")),
+                },
+            );
+            state.apply(ViewAction::SetTab(Tab::Tour));
             return;
         }
         let (n, limit) = (state.n_samples, self.max_segment_bytes);

@@ -1,7 +1,7 @@
 //! Fonts and colors.
 
 use egui::{
-    Color32, Context, FontData, FontDefinitions, FontFamily, FontTweak, Ui, Visuals,
+    Color32, Context, FontData, FontDefinitions, FontFamily, FontTweak, TextStyle, Ui, Visuals,
     style::ScrollAnimation,
 };
 use std::sync::Arc;
@@ -54,8 +54,31 @@ fn fonts() -> FontDefinitions {
 pub fn set(ctx: &Context) {
     ctx.set_fonts(fonts());
     // The window is cleared in the panels' color, because filling it again is expensive on a software adapter.
-    ctx.all_styles_mut(|style| style.visuals.panel_fill = Color32::TRANSPARENT);
+    ctx.all_styles_mut(|style| {
+        style.visuals.panel_fill = Color32::TRANSPARENT;
+        let dark = style.visuals.dark_mode;
+        let (text, weak) = if dark { (190, 160) } else { (50, 85) };
+        let (warning, error) = match dark {
+            true => ([255, 160, 50], [255, 115, 100]),
+            false => ([140, 70, 0], [180, 0, 0]),
+        };
+        let color = |[r, g, b]: [u8; 3]| Color32::from_rgb(r, g, b);
+        (style.visuals.warn_fg_color, style.visuals.error_fg_color) =
+            (color(warning), color(error));
+        style.visuals.widgets.noninteractive.fg_stroke.color = Color32::from_gray(text);
+        style.visuals.weak_text_color = Some(Color32::from_gray(weak));
+        for (kind, font) in &mut style.text_styles {
+            font.size = font.size.max(match kind {
+                TextStyle::Small => SMALLEST,
+                _ => TEXT,
+            });
+        }
+    });
 }
+
+/// Sizes of small text and of all other text, in points; egui's own are smaller.
+const SMALLEST: f32 = 11.0;
+const TEXT: f32 = 13.0;
 
 /// The color behind the panels.
 pub fn background(visuals: &Visuals) -> Color32 {
@@ -117,6 +140,53 @@ mod tests {
                     .filter(|line| !line.trim_start().starts_with("//"));
                 found.extend(code.flat_map(str::chars));
             }
+        }
+    }
+
+    /// Relative luminance of WCAG 2.1.
+    fn luminance(color: Color32) -> f64 {
+        let linear = |v: u8| {
+            let v = f64::from(v) / 255.0;
+            match v <= 0.04045 {
+                true => v / 12.92,
+                false => libm::pow((v + 0.055) / 1.055, 2.4),
+            }
+        };
+        let [r, g, b] = [color.r(), color.g(), color.b()].map(linear);
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+
+    #[test]
+    fn text_can_be_read_on_dark_and_light() {
+        let ctx = Context::default();
+        set(&ctx);
+        for dark in [true, false] {
+            ctx.set_theme(if dark {
+                egui::Theme::Dark
+            } else {
+                egui::Theme::Light
+            });
+            let mut output = ctx.run_ui(egui::RawInput::default(), |ui| {
+                let visuals = ui.visuals();
+                let behind = luminance(background(visuals));
+                let colors = [
+                    visuals.text_color(),
+                    visuals.weak_text_color(),
+                    visuals.warn_fg_color,
+                    visuals.error_fg_color,
+                    visuals.widgets.inactive.fg_stroke.color,
+                    good(ui),
+                    notable(ui),
+                ];
+                for color in colors {
+                    let text = luminance(color);
+                    let contrast = (text.max(behind) + 0.05) / (text.min(behind) + 0.05);
+                    assert!(contrast >= 4.5, "{color:?} on dark = {dark}: {contrast:.2}");
+                }
+                let smallest = ui.style().text_styles.values().map(|f| f.size);
+                assert!(smallest.fold(f32::INFINITY, f32::min) >= 11.0);
+            });
+            output.textures_delta.clear();
         }
     }
 

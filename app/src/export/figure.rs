@@ -101,7 +101,7 @@ impl Figures {
             let shown = frame.show(ui, |ui| {
                 ui.label(RichText::new(title(state)).strong().size(18.0));
                 ui.add_space(6.0);
-                lanes(ui, &mut scene, columns);
+                lanes(ui, &mut scene, columns, f32::INFINITY);
             });
             height = shown.response.rect.bottom();
         });

@@ -30,6 +30,7 @@ pub fn file_name(export: Export, state: &State) -> String {
         Export::Apng => format!("sit-{seed}.apng"),
         Export::Csv => format!("sit-{seed}-steps.csv"),
         Export::CostCsv => format!("sit-{seed}-cost.csv"),
+        Export::Tour => "sit-tour.json".to_owned(),
         Export::Npz => format!("sit-{seed}-t{t:.3}.npz"),
     }
 }
@@ -64,6 +65,7 @@ impl Making {
             }
             Export::Csv => table::csv(state).map(Making::Done),
             Export::CostCsv => Ok(Making::Done(table::cost(state).into_bytes())),
+            Export::Tour => Ok(Making::Done(state.tour.to_json())),
             Export::Npz => table::npz(state).map(Making::Done),
         }
     }

@@ -4,7 +4,7 @@ use crate::state::MAX_STEPS;
 use egui::{ComboBox, DragValue, Response, Ui};
 
 /// A menu shows all methods without scrolling.
-const MENU_HEIGHT: f32 = 320.0;
+pub const MENU_HEIGHT: f32 = 320.0;
 
 /// A menu of one of the engine's registries.
 pub fn choose<T: Copy + PartialEq>(

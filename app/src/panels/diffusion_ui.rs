@@ -141,13 +141,10 @@ fn plot(
         [t, if (from..=to).contains(&t) { d } else { 0.0 }]
     };
     let curve: Vec<[f64; 2]> = (0..=POINTS).map(at).collect();
-    // The scale stays fixed while a curve is drawn, so that the curve stays under the pointer.
+    let most = curve.iter().map(|[_, d]| *d).fold(0.0, f64::max);
     let top = match diffusion.curve {
-        Some(_) => TOPS[1] / 2.0,
-        None => {
-            let most = curve.iter().map(|[_, d]| *d).fold(0.0, f64::max);
-            (1.1 * most).clamp(TOPS[0], TOPS[1])
-        }
+        Some(_) => drawing_top(ui, lane, most),
+        None => (1.1 * most).clamp(TOPS[0], TOPS[1]),
     };
     let record = &scene.state.records[lane];
     let cursor = record.t(scene.state.position(lane));
@@ -182,6 +179,21 @@ fn plot(
         let scale = diffusion.norm.max(1e-3);
         *curve = draw(curve, [from, to].map(|[t, d]| [t, d / scale]));
     }
+}
+
+/// The top of the axis while a curve is drawn by hand: at least twice the curve, and fixed while the button is down, so that the curve stays under the pointer.
+fn drawing_top(ui: &Ui, lane: usize, most: f64) -> f64 {
+    let id = ui.scope_id().with(("top", lane));
+    let held = ui.input(|input| input.pointer.any_down());
+    if let Some(top) = ui.data(|data| data.get_temp(id)).filter(|_| held) {
+        return top;
+    }
+    let mut top = TOPS[1] / 2.0;
+    while top < 1.25 * most && top < 1e6 {
+        top *= 2.0;
+    }
+    ui.data_mut(|data| data.insert_temp(id, top));
+    top
 }
 
 /// The pointer's movement since the last frame, in the plot's units, while it is dragged.

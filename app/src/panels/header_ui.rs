@@ -1,12 +1,18 @@
 //! The line above: what is sampled, from which noise, and what is drawn of it.
 
 use super::Scene;
+use super::controls::MENU_HEIGHT;
 use crate::source::mixtures;
 use crate::state::{
     Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
 };
 use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ProgressBar, ThemePreference, Ui};
 use sit_engine::text::count;
+
+/// Widths of the menus, whatever is chosen in them: a choice moves no other control.
+const NETWORK_WIDTH: f32 = 170.0;
+const CLASS_WIDTH: f32 = 80.0;
+const VIEW_WIDTH: f32 = 180.0;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
@@ -43,7 +49,10 @@ fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
         all.push(now.clone());
     }
     let label = ui.label("Network").id;
-    let combo = ComboBox::from_id_salt("network").selected_text(now.title());
+    let combo = ComboBox::from_id_salt("network")
+        .width(NETWORK_WIDTH)
+        .truncate()
+        .selected_text(now.title());
     let inner = combo.show_ui(ui, |ui| {
         for source in all {
             if ui
@@ -73,7 +82,10 @@ fn classes(ui: &mut Ui, scene: &mut Scene<'_>) {
     };
     let now = scene.state.classes;
     let label = ui.label("Classes").id;
-    let combo = ComboBox::from_id_salt("classes").selected_text(name(now));
+    let combo = ComboBox::from_id_salt("classes")
+        .width(CLASS_WIDTH)
+        .truncate()
+        .selected_text(name(now));
     let inner = combo.show_ui(ui, |ui| {
         let each = (0..n as u32).map(Classes::One);
         for classes in [Classes::All, Classes::None].into_iter().chain(each) {
@@ -112,7 +124,11 @@ fn seed(ui: &mut Ui, scene: &mut Scene<'_>) {
 fn view(ui: &mut Ui, scene: &mut Scene<'_>) {
     let now = scene.state.view.quantity;
     let label = ui.label("View").id;
-    let combo = ComboBox::from_id_salt("view").selected_text(now.name());
+    let combo = ComboBox::from_id_salt("view")
+        .width(VIEW_WIDTH)
+        .truncate()
+        .height(MENU_HEIGHT)
+        .selected_text(now.name());
     let inner = combo.show_ui(ui, |ui| {
         for quantity in Quantity::ALL {
             if ui
@@ -210,7 +226,7 @@ const NOTICE_MARGIN: f32 = 12.0;
 const MOST_NOTICES: usize = 4;
 
 /// The messages, the newest on top. They lie over the window, so that no control moves when one comes or goes.
-fn notices(ui: &Ui, scene: &mut Scene<'_>) {
+pub fn notices(ui: &Ui, scene: &mut Scene<'_>) {
     let notices = &scene.state.notices;
     let saving = &scene.state.saving;
     if notices.is_empty() && saving.is_none() {

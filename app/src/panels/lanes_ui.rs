@@ -3,19 +3,34 @@
 use super::{Scene, plane_ui};
 use crate::state::{Record, State, Verdict, ViewAction, caption, equation};
 use crate::view::{Scale, Sheet, range};
-use egui::{Color32, Image, Label, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use egui::{Color32, Image, Label, Rect, RichText, Sense, Stroke, TextStyle, Ui, pos2, vec2};
 use sit_engine::transport::Sampler;
 
-pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
+/// How much larger a lane's title is than other text.
+const TITLE: f32 = 1.2;
+
+/// Height of the words about a lane, and the least side of its picture, in points.
+const WORDS: f32 = 76.0;
+const LEAST_SIDE: f32 = 150.0;
+
+/// The lanes in rows of `columns`, which together are `height` high if their pictures are not too small for that.
+pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize, height: f32) {
     let n = scene.state.lanes.len();
-    let spacing = ui.spacing().item_spacing.x;
-    let width = (ui.available_width() - spacing * (columns - 1) as f32) / columns as f32;
-    for row in 0..n.div_ceil(columns) {
+    let spacing = ui.spacing().item_spacing;
+    let width = (ui.available_width() - spacing.x * (columns - 1) as f32) / columns as f32;
+    let rows = n.div_ceil(columns);
+    let judge = if scene.state.judge.is_some() {
+        20.0
+    } else {
+        0.0
+    };
+    let side = (height / rows as f32 - WORDS - judge - spacing.y).max(LEAST_SIDE);
+    for row in 0..rows {
         ui.horizontal_top(|ui| {
             for lane in row * columns..((row + 1) * columns).min(n) {
                 ui.vertical(|ui| {
                     ui.set_width(width);
-                    lane_ui(ui, scene, lane);
+                    lane_ui(ui, scene, lane, side);
                 });
             }
         });
@@ -44,21 +59,24 @@ fn time_in_words(sampler: &Sampler) -> &'static str {
     }
 }
 
-fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
+fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
     let state = scene.state;
     let record = &state.records[lane];
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
     // One line each, so that the samples of all lanes start at the same height.
+    let size = TextStyle::Body.resolve(ui.style()).size * TITLE;
     let title = RichText::new(caption(state, lane, settings));
-    ui.add(Label::new(title.strong().size(16.0)).truncate());
-    ui.label(RichText::new(equation(settings)).italics());
+    ui.add(Label::new(title.strong().size(size)).truncate());
+    let line = RichText::new(equation(settings)).italics();
+    ui.add(Label::new(line).truncate());
     let t = record.t(position.min(record.steps.len()));
-    let line = ui.monospace(format!(
+    let line = RichText::new(format!(
         "t = {t:.3}  step {position} of {}  {} evaluations",
         record.steps.total(),
         record.nfe(position),
     ));
+    let line = ui.add(Label::new(line.monospace()).truncate());
     if let Some(model) = &state.model {
         let (path, own) = record.place(position, &model.transport);
         line.on_hover_text(format!(
@@ -75,12 +93,12 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
         ui.colored_label(ui.visuals().error_fg_color, failure);
     }
     if state.model.as_ref().is_some_and(|m| m.is_plane()) {
-        plane_ui::lane(ui, scene, lane, position);
+        plane_ui::lane(ui, scene, lane, position, side);
         return;
     }
     match scene.pictures.lane(ui.ctx(), state, lane) {
         Some((sheet, texture)) => {
-            let (rect, response) = ui.allocate_exact_size(size(ui, &sheet), Sense::click());
+            let (rect, response) = ui.allocate_exact_size(size(ui, &sheet, side), Sense::click());
             let name = format!("Samples of lane {}", lane + 1);
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
             Image::new(texture).paint_at(ui, rect);
@@ -98,7 +116,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
             match coming(state) {
                 Some(sheet) => {
                     let middle = egui::Layout::centered_and_justified(egui::Direction::TopDown);
-                    ui.allocate_ui_with_layout(size(ui, &sheet), middle, |ui| ui.label(text));
+                    ui.allocate_ui_with_layout(size(ui, &sheet, side), middle, |ui| ui.label(text));
                     legend(ui, scene);
                 }
                 None => {
@@ -119,10 +137,10 @@ fn no_noise(record: &Record, position: usize) -> &'static str {
     }
 }
 
-/// The size at which a sheet is drawn: as wide as its lane.
-fn size(ui: &Ui, sheet: &Sheet) -> egui::Vec2 {
+/// The size at which a sheet is drawn: as wide as its lane, and at most `most` high.
+fn size(ui: &Ui, sheet: &Sheet, most: f32) -> egui::Vec2 {
     let [width, height] = sheet.size().map(|side| side as f32);
-    vec2(width, height) * (ui.available_width() / width)
+    vec2(width, height) * (ui.available_width() / width).min(most / height)
 }
 
 /// The sheet that a lane without a picture will show, if that is known. It reserves the space, so that nothing moves later.

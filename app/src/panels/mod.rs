@@ -15,6 +15,7 @@ mod marginals_ui;
 mod model_ui;
 mod more_ui;
 mod nearest_ui;
+mod paths_ui;
 mod plane_ui;
 mod playback_ui;
 mod settings_ui;
@@ -35,6 +36,9 @@ use egui::{CentralPanel, Panel, ScrollArea, Ui};
 
 /// Below this width, in points, everything is in one column.
 const NARROW: f32 = 700.0;
+
+/// The least width of a lane in a row of all of them, in points.
+const LEAST_LANE: f32 = 230.0;
 
 /// What a panel can access of the program.
 pub struct Scene<'a> {
@@ -65,6 +69,10 @@ impl Scene<'_> {
 
 /// The whole window.
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
+    if scene.state.presenting {
+        present(ui, scene);
+        return;
+    }
     let narrow = ui.available_width() < NARROW;
     Panel::top("header").show(ui, |ui| header_ui::show(ui, scene));
     Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
@@ -72,7 +80,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
                 badge_ui::show(ui, scene);
-                lanes_ui::show(ui, scene, 1);
+                lanes_ui::show(ui, scene, scene.state.lanes.len().min(2), f32::INFINITY);
                 ui.separator();
                 tabs(ui, scene);
             });
@@ -83,11 +91,40 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         });
         CentralPanel::default().show(ui, |ui| {
             badge_ui::show(ui, scene);
-            let columns = scene.state.lanes.len().min(2);
-            ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns));
+            let columns = columns(scene.state.lanes.len(), ui.available_width());
+            let height = ui.available_height();
+            ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns, height));
         });
     }
     help_ui::show(ui.ctx(), scene);
+}
+
+/// How much larger text is when the lanes have the whole window.
+const LARGER: f32 = 1.5;
+
+/// The lanes alone, in larger type, with the words of the tour's stop.
+fn present(ui: &mut Ui, scene: &mut Scene<'_>) {
+    for font in ui.style_mut().text_styles.values_mut() {
+        font.size *= LARGER;
+    }
+    Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
+    CentralPanel::default().show(ui, |ui| {
+        tour_ui::heading(ui, scene);
+        badge_ui::show(ui, scene);
+        let columns = columns(scene.state.lanes.len(), ui.available_width());
+        let height = ui.available_height();
+        ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns, height));
+    });
+    header_ui::notices(ui, scene);
+    help_ui::show(ui.ctx(), scene);
+}
+
+/// Columns of so many lanes: one row where there is room for all.
+fn columns(lanes: usize, width: f32) -> usize {
+    match lanes as f32 * LEAST_LANE <= width {
+        true => lanes,
+        false => lanes.min(2),
+    }
 }
 
 fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -105,6 +142,7 @@ fn tabs(ui: &mut Ui, scene: &mut Scene<'_>) {
         Tab::Tour => tour_ui::show(ui, scene),
         Tab::Train => train_ui::show(ui, scene),
         Tab::Diffusion => diffusion_ui::show(ui, scene),
+        Tab::Paths => paths_ui::show(ui, scene),
         Tab::Step => step_ui::show(ui, scene),
         Tab::Marginals => marginals_ui::show(ui, scene),
         Tab::Timeline => timeline_ui::show(ui, scene),

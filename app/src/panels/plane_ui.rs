@@ -32,6 +32,10 @@ const LONGEST_ARROW: f64 = 0.4;
 /// How near to a point a click picks it, in points of the screen.
 const NEAR: f32 = 12.0;
 
+/// Height of what is said below a plot, and the least side of a plot.
+const BELOW: f32 = 36.0;
+const LEAST_SIDE: f32 = 150.0;
+
 /// Plots of a film strip in a row.
 const FILM_COLUMNS: usize = 5;
 
@@ -71,8 +75,8 @@ pub fn scatter(ui: &mut Ui, id: &str, x: &[f32]) {
     });
 }
 
-/// A lane's points after `n` steps.
-pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
+/// A lane's points after `n` steps, in a plot whose side is at most `most`.
+pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize, most: f32) {
     let record = &scene.state.records[lane];
     if scene.state.view.layout == Layout::Film {
         film(ui, scene.state, lane, n);
@@ -82,7 +86,7 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
         return;
     }
     let drawn = Drawn::of(scene.state, lane, n);
-    let side = ui.available_width();
+    let side = ui.available_width().min((most - BELOW).max(LEAST_SIDE));
     let exact = drawn.exact();
     let background = exact.as_ref().map(|exact| density(ui, lane, exact));
     let group = Id::unique("planes");

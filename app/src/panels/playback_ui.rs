@@ -3,7 +3,7 @@
 use super::{NARROW, Scene};
 use crate::look;
 use crate::state::{PlaybackAction, SPEEDS};
-use egui::{RichText, Slider, Ui};
+use egui::{Rect, RichText, Slider, Ui, vec2};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let playback = scene.state.playback;
@@ -76,10 +76,21 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             let mut cursor = playback.cursor.min(total);
             ui.spacing_mut().slider_width = ui.available_width() - 70.0;
             let slider = Slider::new(&mut cursor, 0..=total);
-            if ui.add(slider).labelled_by(label).changed() {
+            let response = ui.add(slider).labelled_by(label);
+            computed(ui, scene, response.rect, total);
+            if response.changed() {
                 scene.act(PlaybackAction::Seek(cursor));
             }
         });
     }
     ui.add_space(4.0);
+}
+
+/// Marks below the slider how many steps of the lead lane are computed.
+fn computed(ui: &Ui, scene: &Scene<'_>, slider: Rect, total: usize) {
+    let done = scene.state.lead_record().frames.len().min(total);
+    let width = ui.spacing().slider_width * done as f32 / total as f32;
+    let at = slider.left_bottom() - vec2(0.0, 2.0);
+    let bar = Rect::from_min_size(at, vec2(width, 2.0));
+    ui.painter().rect_filled(bar, 1.0, look::good(ui));
 }

@@ -28,13 +28,13 @@ struct Column<'a> {
 const TABLE: &[Entry] = &[
     (
         "step",
-        "The step that led to what is shown; at the start the first one",
+        "The step that led to what is shown; at the start the numbers of the next one",
         |c| {
-            Some(format!(
-                "{} of {}",
-                c.step + 1,
-                c.state.records[c.lane].steps.total()
-            ))
+            let total = c.state.records[c.lane].steps.total();
+            Some(match c.state.position(c.lane) {
+                0 => format!("0 of {total}, next"),
+                step => format!("{step} of {total}"),
+            })
         },
     ),
     ("t", "Time before and after it", |c| {

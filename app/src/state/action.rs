@@ -2,7 +2,7 @@
 
 use super::{
     CostAction, FilesAction, LanesAction, Link, Model, PlaybackAction, RunAction, Source,
-    TimelineAction, TrainingAction, ViewAction,
+    TimelineAction, TourAction, TrainingAction, ViewAction,
 };
 
 /// What to choose from the disk.
@@ -29,6 +29,8 @@ pub enum Export {
     Csv,
     /// What the tab Cost has measured.
     CostCsv,
+    /// The tour.
+    Tour,
     /// The samples as they are shown.
     Npz,
 }
@@ -80,6 +82,8 @@ pub enum Action {
     Files(FilesAction),
     /// Of the checkpoints of a run.
     Timeline(TimelineAction),
+    /// Of the tour.
+    Tour(TourAction),
     /// Of what samplers cost.
     Cost(CostAction),
     /// Of what is computed of the lanes.
@@ -123,6 +127,7 @@ parts! {
     Training(TrainingAction),
     Files(FilesAction),
     Timeline(TimelineAction),
+    Tour(TourAction),
     Cost(CostAction),
     Run(RunAction),
 }

@@ -20,3 +20,19 @@ impl std::fmt::Debug for Bytes {
         }
     }
 }
+
+impl Bytes {
+    /// All of it.
+    ///
+    /// # Errors
+    /// Why the disk does not give it.
+    pub fn read(&self) -> Result<Arc<[u8]>, String> {
+        match self {
+            Bytes::Memory(bytes) => Ok(Arc::clone(bytes)),
+            Bytes::Disk(path) => {
+                let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The keyboard: one table, which the handler, the help sheet and the clash test read.
 
-use super::{Action, LanesAction, PlaybackAction, ViewAction};
+use super::{Action, LanesAction, PlaybackAction, TourAction, ViewAction};
 
 /// A shortcut.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub fn shortcuts() -> Vec<Shortcut> {
         shortcut("Right", PlaybackAction::StepForward, "one step forward"),
         shortcut("Left", PlaybackAction::StepBack, "one step back"),
         shortcut("Home", PlaybackAction::Home, "to the noise"),
-        shortcut("End", PlaybackAction::End, "to the last recorded step"),
+        shortcut("End", PlaybackAction::End, "to the last step"),
         shortcut("Plus", PlaybackAction::Faster, "faster"),
         shortcut("Minus", PlaybackAction::Slower, "slower"),
         shortcut("L", PlaybackAction::ToggleLoop, "loop"),
@@ -54,7 +54,14 @@ pub fn shortcuts() -> Vec<Shortcut> {
         shortcut(
             "V",
             ViewAction::NextView,
-            "next view: predicted x1, x_t, velocity, ...",
+            "next view: x_t, predicted x1, velocity, ...",
+        ),
+        shortcut("PageDown", TourAction::Next, "next stop of the tour"),
+        shortcut("PageUp", TourAction::Back, "the stop before"),
+        shortcut(
+            "F",
+            ViewAction::TogglePresent,
+            "present: the lanes alone, in larger type",
         ),
         shortcut("Questionmark", ViewAction::ToggleHelp, "this sheet"),
     ]

@@ -1,9 +1,10 @@
 //! The state in a link: everything needed to compute the same picture again.
 
-use super::{Classes, Lane, Record, Source, State, View};
+use super::{Classes, Lane, Record, Source, State, Tour, View};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 
 /// Version of the format; a link of another one is refused.
@@ -52,40 +53,84 @@ impl Link {
     /// The current version's number.
     pub const VERSION: u32 = VERSION;
 
-    /// Encodes it for a URL, to follow the `#`: JSON in base 64.
+    /// Encodes it for a URL, to follow the `#`: what differs from a stop of the program's tour, or from the state at first.
+    ///
+    /// That is `tour=4`, or `tour=4&` and the difference, or the difference alone: JSON in base 64.
     pub fn encode(&self) -> String {
-        let json = serde_json::to_vec(self).expect("plain numbers and names are JSON");
-        BASE64.encode(&json)
+        let tour = Tour::default();
+        let stops = tour.stops.iter().map(|stop| &stop.link).enumerate();
+        let first = (String::new(), Link::default());
+        let bases = stops.map(|(i, link)| (format!("tour={}", i + 1), link.clone()));
+        let texts = std::iter::once(first).chain(bases).map(|(name, base)| {
+            let difference = difference(&json(&base), &json(self));
+            let text = difference.map(|value| BASE64.encode(value.to_string()));
+            match (name.is_empty(), text) {
+                (true, text) => text.unwrap_or_else(|| BASE64.encode("{}")),
+                (false, None) => name,
+                (false, Some(text)) => format!("{name}&{text}"),
+            }
+        });
+        let shortest = texts.min_by_key(String::len);
+        shortest.expect("the state at first is one")
     }
 
-    /// Reads what [`Link::encode`] wrote, with or without a leading `#`.
+    /// Reads what [`Link::encode`] wrote, with or without a leading `#` or `?`, and the whole JSON of older links.
     ///
     /// # Errors
     /// Says what is wrong with it.
     pub fn decode(text: &str) -> Result<Link, LinkError> {
         let refuse = |what: String| LinkError(what);
-        let text = text.trim().trim_start_matches('#');
+        let text = text.trim().trim_start_matches(['#', '?']);
         if text.len() > MAX_LEN {
             return Err(refuse(format!(
                 "it has {} characters, expected at most {MAX_LEN}",
                 text.len()
             )));
         }
-        let json = BASE64
-            .decode(text)
-            .map_err(|e| refuse(format!("it is cut off or changed: {e}")))?;
-        let link: Link = serde_json::from_slice(&json).map_err(|e| refuse(e.to_string()))?;
-        if link.version != VERSION {
+        let (base, difference) = match text.strip_prefix("tour=") {
+            Some(rest) => {
+                let (number, difference) = rest.split_once('&').unwrap_or((rest, ""));
+                let stops = Tour::default().stops;
+                let stop = number
+                    .parse()
+                    .ok()
+                    .and_then(|n: usize| stops.get(n.wrapping_sub(1)));
+                let stop = stop.ok_or_else(|| {
+                    refuse(format!(
+                        "tour={number}: expected a stop from 1 to {}",
+                        stops.len()
+                    ))
+                })?;
+                (stop.link.clone(), difference)
+            }
+            None if text.is_empty() => return Err(refuse("it is empty".into())),
+            None => (Link::default(), text),
+        };
+        let mut value = json(&base);
+        if !difference.is_empty() || base == Link::default() {
+            let bytes = BASE64
+                .decode(difference)
+                .map_err(|e| refuse(format!("it is cut off or changed: {e}")))?;
+            let change: Value =
+                serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
+            if !change.is_object() {
+                return Err(refuse("it holds no settings".into()));
+            }
+            merge(&mut value, change);
+        }
+        let version = &value["version"];
+        if *version != VERSION {
             return Err(refuse(format!(
-                "it is of version {}, this program reads version {VERSION}",
-                link.version
+                "it is of version {version}, this program reads version {VERSION}"
             )));
         }
+        let link: Link = serde_json::from_value(value).map_err(|e| refuse(e.to_string()))?;
         link.check().map_err(refuse)?;
         Ok(link)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Refuses what no state can be.
+    pub(super) fn check(&self) -> Result<(), String> {
         let between = |name: &str, got: usize, most: usize| match (1..=most).contains(&got) {
             true => Ok(()),
             false => Err(format!("{name} is {got}, expected 1 to {most}")),
@@ -106,6 +151,71 @@ impl Link {
             return Err("the speed is not a number".into());
         }
         Ok(())
+    }
+}
+
+impl Default for Link {
+    /// The state at first.
+    fn default() -> Self {
+        State::without_tour().link()
+    }
+}
+
+fn json(link: &Link) -> Value {
+    serde_json::to_value(link).expect("plain numbers and names are JSON")
+}
+
+/// What has to be merged into `from` to make it `to`; `None` if nothing has. The name of a key that is gone gets a [`GONE`].
+fn difference(from: &Value, to: &Value) -> Option<Value> {
+    match (from, to) {
+        (Value::Object(from), Value::Object(to)) => {
+            let changed = to.iter().filter_map(|(key, value)| {
+                let change = difference(from.get(key).unwrap_or(&Value::Null), value)?;
+                Some((key.clone(), change))
+            });
+            let gone = from.keys().filter(|key| !to.contains_key(*key));
+            let gone = gone.map(|key| (format!("{GONE}{key}"), Value::Null));
+            let changes: serde_json::Map<String, Value> = changed.chain(gone).collect();
+            (!changes.is_empty()).then_some(Value::Object(changes))
+        }
+        (Value::Array(from), Value::Array(to)) if from.len() == to.len() => {
+            // Lanes are changed one by one: the numbers of those that differ are the keys.
+            let pairs = from.iter().zip(to).enumerate();
+            let changes = pairs
+                .filter_map(|(i, (from, to))| Some((format!("{AT}{i}"), difference(from, to)?)));
+            let changes: serde_json::Map<String, Value> = changes.collect();
+            (!changes.is_empty()).then_some(Value::Object(changes))
+        }
+        _ => (from != to).then(|| to.clone()),
+    }
+}
+
+/// The beginning of a key that is a place in a list, and of one that is gone.
+const AT: &str = "@";
+const GONE: &str = "-";
+
+/// Changes a value as [`difference`] says.
+fn merge(value: &mut Value, change: Value) {
+    match (value, change) {
+        (Value::Object(value), Value::Object(changes)) => {
+            for (key, change) in changes {
+                match key.strip_prefix(GONE) {
+                    Some(gone) => {
+                        value.remove(gone);
+                    }
+                    None => merge(value.entry(key).or_insert(Value::Null), change),
+                }
+            }
+        }
+        (Value::Array(value), Value::Object(changes)) => {
+            for (key, change) in changes {
+                let at = key.strip_prefix(AT).and_then(|i| i.parse::<usize>().ok());
+                if let Some(item) = at.and_then(|i| value.get_mut(i)) {
+                    merge(item, change);
+                }
+            }
+        }
+        (value, change) => *value = change,
     }
 }
 
@@ -170,8 +280,11 @@ mod tests {
     fn bad_links_say_what_is_wrong() {
         let link = State::default().link();
         let cases = [
-            ("?".to_string(), "cut off or changed"),
-            (BASE64.encode(b"{}"), "missing field"),
+            ("?".to_string(), "it is empty"),
+            ("!".to_string(), "cut off or changed"),
+            (BASE64.encode(b"[]"), "holds no settings"),
+            (BASE64.encode(b"{\"seed\":\"x\"}"), "invalid type"),
+            (BASE64.encode(b"{\"sed\":1}"), "unknown field"),
             ("A".repeat(MAX_LEN + 1), "at most"),
             (
                 Link {
@@ -202,8 +315,12 @@ mod tests {
             let message = Link::decode(&text).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
-        let cut = &link.encode()[..40];
-        assert!(Link::decode(cut).is_err());
+        let other = Link {
+            seed: 1 << 40,
+            ..link
+        };
+        let text = other.encode();
+        assert!(Link::decode(&text[..text.len() - 5]).is_err());
     }
 
     #[test]
@@ -226,7 +343,7 @@ mod tests {
             "settings":{"sampler":{"kind":"ode","method":"heun","n_steps":7},"guidance":{"scale":1.0,"interval":[0.0,1.0],
             "channels":"all"},"noise":"independent","noise_seed":0,"class":null,"t_eps":null}}]}],"cursor":2,"speed":15.0,
             "view":{"quantity":"state","layout":"grid","tab":"lanes","sample":null}}"#;
-        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        let value: Value = serde_json::from_str(json).unwrap();
         let now = serde_json::to_value(State::default().link()).unwrap();
         let mut old = now.clone();
         for key in ["seed", "n_samples", "lanes", "cursor"] {

@@ -43,7 +43,7 @@ pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
     TimelineAction, Weights, row_bytes,
 };
-pub use tour::{STOPS, Stop};
+pub use tour::{Stop, Tour, TourAction};
 pub use training::{Learned, Status, TIME_BINS, TrainingAction, TrainingView};
 pub use view::{Layout, Quantity, Tab, View, ViewAction};
 
@@ -91,6 +91,10 @@ pub struct State {
     pub timeline: Timeline,
     /// What samplers were found to cost, those measured last at the end.
     pub cost: Vec<Curve>,
+    /// The tour.
+    pub tour: Tour,
+    /// Whether the lanes have the whole window, in larger type.
+    pub presenting: bool,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be saved, which the host takes.
@@ -110,6 +114,16 @@ pub struct State {
 impl Default for State {
     /// ODE on the left, SDE on the right, from the same noise, on the embedded digits.
     fn default() -> Self {
+        State {
+            tour: Tour::default(),
+            ..State::without_tour()
+        }
+    }
+}
+
+impl State {
+    /// The state at first, with a tour that has no stops.
+    fn without_tour() -> Self {
         let sampler = sde(SdeMethod::Euler, Diffusion::default(), DEFAULT_STEPS);
         let noisy = Settings {
             sampler,
@@ -131,6 +145,8 @@ impl Default for State {
             files: Files::default(),
             timeline: Timeline::default(),
             cost: Vec::new(),
+            tour: Tour::empty(),
+            presenting: false,
             help: false,
             exported: None,
             saving: None,
@@ -140,9 +156,7 @@ impl Default for State {
             runs: 0,
         }
     }
-}
 
-impl State {
     /// Does `action`. Nothing is refused in silence: what cannot be done becomes a notice.
     pub fn apply(&mut self, action: impl Into<Action>) {
         match action.into() {
@@ -162,6 +176,7 @@ impl State {
                 }
                 self.timeline.apply(action);
             }
+            Action::Tour(action) => self.tour(action),
             Action::Cost(action) => self.price(action),
             Action::Run(action) => self.record(action),
             Action::Export(export) => self.exported = Some(export),

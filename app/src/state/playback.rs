@@ -123,7 +123,7 @@ pub enum PlaybackAction {
     StepBack,
     /// To the noise; pauses.
     Home,
-    /// To the last step that was computed; pauses.
+    /// To the last step, which is computed if it was not yet; pauses.
     End,
     /// To this step of the lead lane; pauses.
     Seek(usize),
@@ -152,7 +152,7 @@ impl State {
             PlaybackAction::StepForward => self.seek(self.playback.cursor + 1),
             PlaybackAction::StepBack => self.seek(self.playback.cursor.saturating_sub(1)),
             PlaybackAction::Home => self.seek(0),
-            PlaybackAction::End => self.seek(self.lead_record().frames.len()),
+            PlaybackAction::End => self.seek(self.n_steps()),
             PlaybackAction::Seek(step) => self.seek(step),
             PlaybackAction::SeekTime(t) => self.seek_time(t),
             PlaybackAction::ToggleLoop => self.playback.looping = !self.playback.looping,

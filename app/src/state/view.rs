@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Quantity {
     /// The network's prediction of the data at the end, `E[x1 | x_t]`.
-    #[default]
     Predicted,
     /// The state x_t.
+    #[default]
     State,
     /// The velocity, with guidance.
     Velocity,
@@ -83,6 +83,8 @@ pub enum Tab {
     Cost,
     /// The diffusion D(t).
     Diffusion,
+    /// The paths from noise to data.
+    Paths,
     /// Numbers of the step.
     Step,
     /// The tour: six things to see.
@@ -97,10 +99,11 @@ pub enum Tab {
 
 impl Tab {
     /// All, with their titles, in order.
-    pub const ALL: [(Tab, &'static str); 9] = [
+    pub const ALL: [(Tab, &'static str); 10] = [
         (Tab::Lanes, "Lanes"),
         (Tab::Tour, "Tour"),
         (Tab::Diffusion, "Diffusion"),
+        (Tab::Paths, "Paths"),
         (Tab::Step, "Step"),
         (Tab::Marginals, "Marginals"),
         (Tab::Cost, "Cost"),
@@ -139,6 +142,8 @@ pub enum ViewAction {
     PickSample(Option<usize>),
     /// The sheet of shortcuts.
     ToggleHelp,
+    /// The lanes alone, in larger type.
+    TogglePresent,
 }
 
 impl State {
@@ -158,6 +163,7 @@ impl State {
                 view.sample = sample.filter(|&i| i < self.n_samples);
             }
             ViewAction::ToggleHelp => self.help = !self.help,
+            ViewAction::TogglePresent => self.presenting = !self.presenting,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{choose, cursor, go_to, open, press, shot, still, until, until_tested};
 use crate::source::mixture;
-use crate::state::{LONGEST_FRAME, LanesAction, PlaybackAction, STOPS, Settings, ode, sde};
+use crate::state::{LONGEST_FRAME, LanesAction, PlaybackAction, Settings, ode, sde};
 use crate::{App, Start};
 use egui::Key;
 use egui::accesskit::Role;
@@ -329,36 +329,6 @@ fn branching_adds_a_lane_with_the_same_past() {
     harness.state_mut().apply(PlaybackAction::Seek(40));
     until(&mut harness, "its way", |app| app.state().is_shown(40));
     shot(&mut harness, "branch");
-}
-
-#[test]
-fn the_tour_leads_to_six_different_pictures() {
-    let mut harness = still();
-    harness.get_by_label("Tour").click();
-    harness.step();
-    harness.step();
-    for stop in STOPS {
-        harness.get_by_label(stop.title).click();
-        harness.step();
-        until(&mut harness, stop.title, |app| {
-            app.state()
-                .model
-                .as_ref()
-                .is_some_and(|m| m.source == app.state().source)
-                && cursor(app) >= 2
-        });
-        let state = harness.state().state();
-        let failures: Vec<_> = state
-            .records
-            .iter()
-            .filter_map(|r| r.failure.as_ref())
-            .collect();
-        assert!(failures.is_empty(), "{}: {failures:?}", stop.title);
-        if stop.title.starts_with("2.") {
-            assert_eq!(state.records[0].frames[1].x, state.records[1].frames[1].x);
-        }
-    }
-    shot(&mut harness, "tour");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod goldens;
 mod gpu;
 mod lanes;
 mod timeline;
+mod tour;
 mod train;
 
 use crate::look::background;
