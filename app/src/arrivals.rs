@@ -5,14 +5,13 @@ use crate::drops::Drops;
 use crate::export;
 use crate::job::{Job, Request};
 use crate::source::{self, Card};
-#[cfg(not(target_arch = "wasm32"))]
-use crate::state::Choice;
 use crate::state::{
-    Action, Bytes, Checkpoint, FilesAction, Place, State, Tab, TimelineAction, Tour, TourAction,
-    ViewAction,
+    Action, Bytes, Checkpoint, Choice, FilesAction, Link, Place, State, Tab, TimelineAction, Tour,
+    TourAction, ViewAction,
 };
 use egui::Context;
 use sit_trainer::data::{EXTENSIONS, is_idx};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{
@@ -80,6 +79,8 @@ pub struct Arrivals {
     arrived: Arc<AtomicU64>,
     card: Option<Card>,
     max_segment_bytes: u64,
+    /// The files of networks so far: their names, what tells files of one name apart, and what they are called.
+    known: Vec<(String, u64, String)>,
 }
 
 impl Arrivals {
@@ -91,6 +92,7 @@ impl Arrivals {
             arrived: Arc::default(),
             card: None,
             max_segment_bytes,
+            known: Vec::new(),
         }
     }
 
@@ -107,10 +109,33 @@ impl Arrivals {
         }
     }
 
-    /// Lets the person choose files, which then arrive.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn choose(&self, ctx: &Context, choice: Choice) {
-        self.drops.choose(ctx, choice);
+    /// Opens what the person chooses or has written.
+    pub fn choose(&self, ctx: &Context, choice: Choice, state: &mut State, job: &Job) {
+        let text = match choice {
+            #[cfg(not(target_arch = "wasm32"))]
+            Choice::Folder | Choice::Files => {
+                let is_folder = choice == Choice::Folder;
+                return self.drops.choose(ctx, is_folder, job.answers());
+            }
+            #[cfg(target_arch = "wasm32")]
+            Choice::Folder | Choice::Files => {
+                let _ = job;
+                return self.drops.choose(ctx);
+            }
+            Choice::Text(text) => text,
+        };
+        let text = text.trim().trim_matches(['"', '\'']);
+        #[cfg(not(target_arch = "wasm32"))]
+        if std::path::Path::new(text).exists() {
+            self.drops.open(vec![text.into()]);
+            ctx.request_repaint();
+            return;
+        }
+        let link = text.split_once(['#', '?']).map_or(text, |(_, link)| link);
+        state.apply(match Link::decode(link) {
+            Ok(link) => Action::Restore(Box::new(link)),
+            Err(why) => Action::Notify(format!("{text}: {NOT_THERE}{why}")),
+        });
     }
 
     /// Handles the files that have arrived.
@@ -169,6 +194,21 @@ impl Arrivals {
         state.apply(action);
     }
 
+    /// What a file is called: its name, and a number where another file of that name came before.
+    fn name(&mut self, name: &str, bytes: &Bytes) -> String {
+        let mark = mark(bytes);
+        let same_name = self.known.iter().filter(|(known, ..)| known == name);
+        if let Some((.., called)) = same_name.clone().find(|(_, known, _)| *known == mark) {
+            return called.clone();
+        }
+        let called = match same_name.count() {
+            0 => name.to_owned(),
+            n => format!("{name} ({})", n + 1),
+        };
+        self.known.push((name.to_owned(), mark, called.clone()));
+        called
+    }
+
     fn take_single(&mut self, name: &str, bytes: &Bytes, state: &mut State, job: &Job) {
         if let Some(link) = picture(name, bytes).and_then(|bytes| export::restore(&bytes)) {
             state.apply(match link {
@@ -188,6 +228,7 @@ impl Arrivals {
             return;
         }
         let (n, limit) = (state.n_samples, self.max_segment_bytes);
+        let name = &self.name(name, bytes);
         let (card, opened) = source::examine(name, bytes, n, limit);
         self.card = Some(card);
         state.apply(ViewAction::SetTab(Tab::Model));
@@ -200,6 +241,29 @@ impl Arrivals {
             });
         }
     }
+}
+
+/// What comes before the reason why a text is no link.
+const NOT_THERE: &str = match cfg!(target_arch = "wasm32") {
+    true => "",
+    false => "no file or folder is there, and as a link: ",
+};
+
+/// A number that tells files of one name apart.
+fn mark(bytes: &Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match bytes {
+        Bytes::Memory(bytes) => bytes.hash(&mut hasher),
+        Bytes::Disk(path) => {
+            path.hash(&mut hasher);
+            let about = std::fs::metadata(path);
+            about
+                .map(|m| (m.len(), m.modified().ok()))
+                .ok()
+                .hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// The bytes of a file that may be a picture of a session, which is small.

@@ -2,9 +2,13 @@
 
 use crate::state::Bytes;
 #[cfg(not(target_arch = "wasm32"))]
-use crate::state::Choice;
+use crate::{job::Answers, state::Action};
 use egui::{Context, DroppedFileHandle};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+
+/// Nobody closes a dialog as soon as this: there was none.
+#[cfg(not(target_arch = "wasm32"))]
+const NO_DIALOG: std::time::Duration = std::time::Duration::from_millis(150);
 
 /// A file's name, and its contents or why they cannot be read.
 type Dropped = (String, Result<Bytes, String>);
@@ -66,22 +70,64 @@ impl Drops {
         self.send.unbounded_send(files).ok();
     }
 
-    /// Lets the person choose; what is chosen arrives as if it was dropped.
+    /// Lets the person choose a folder or files; what is chosen arrives as if it was dropped. Without a dialog it says so to `answers`.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn choose(&self, ctx: &Context, choice: Choice) {
+    pub fn choose(&self, ctx: &Context, folder: bool, answers: Answers) {
         let (send, ctx) = (self.send.clone(), ctx.clone());
         // The dialog waits for the person, so it has a thread of its own.
         std::thread::spawn(move || {
-            let dialog = rfd::FileDialog::new();
-            let paths = match choice {
-                Choice::Folder => dialog.pick_folder().map(|folder| vec![folder]),
-                Choice::Files => dialog.pick_files(),
+            let (dialog, begin) = (rfd::FileDialog::new(), std::time::Instant::now());
+            let paths = match folder {
+                true => dialog.pick_folder().map(|folder| vec![folder]),
+                false => dialog.pick_files(),
             };
+            if paths.is_none() && begin.elapsed() < NO_DIALOG {
+                answers.say(Action::Notify(
+                    "The system shows no file dialog (on Linux that takes a desktop portal): write the path into Open instead.".into(),
+                ));
+            }
             let of = |path: std::path::PathBuf| (name(&path), Ok(Bytes::Disk(path)));
             let files = paths.into_iter().flatten().map(of);
             send.unbounded_send(files.collect()).ok();
             ctx.request_repaint();
         });
+    }
+
+    /// Lets the person choose files; what is chosen arrives as if it was dropped.
+    #[cfg(target_arch = "wasm32")]
+    pub fn choose(&self, ctx: &Context) {
+        use wasm_bindgen::{JsCast as _, closure::Closure};
+        let input = || {
+            let document = web_sys::window()?.document()?;
+            let input = document.create_element("input").ok()?;
+            input.dyn_into::<web_sys::HtmlInputElement>().ok()
+        };
+        let Some(input) = input() else {
+            return;
+        };
+        input.set_type("file");
+        input.set_multiple(true);
+        let (send, ctx, of) = (self.send.clone(), ctx.clone(), input.clone());
+        let chosen = Closure::once_into_js(move || {
+            wasm_bindgen_futures::spawn_local(async move {
+                let mut read = Vec::new();
+                let files = of.files();
+                let all = files
+                    .iter()
+                    .flat_map(|all| (0..all.length()).filter_map(|i| all.get(i)));
+                for file in all {
+                    let bytes = wasm_bindgen_futures::JsFuture::from(file.array_buffer()).await;
+                    let bytes = bytes.map(|buffer| js_sys::Uint8Array::new(&buffer).to_vec());
+                    let contents = bytes.map(|bytes| Bytes::Memory(bytes.into()));
+                    let contents = contents.map_err(|why| format!("cannot be read: {why:?}"));
+                    read.push((file.name(), contents));
+                }
+                send.unbounded_send(read).ok();
+                ctx.request_repaint();
+            });
+        });
+        input.set_onchange(Some(chosen.unchecked_ref()));
+        input.click();
     }
 }
 

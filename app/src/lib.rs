@@ -83,6 +83,8 @@ pub struct App {
     form: Form,
     /// The network last requested from the job.
     asked: Option<Source>,
+    /// The networks last requested for lanes.
+    asked_of_lanes: Vec<Source>,
     /// Number of the last reading of training data.
     read: u64,
     measure: Option<measure::Measure>,
@@ -147,6 +149,7 @@ impl App {
             findings: Findings::default(),
             form: Form::default(),
             asked: None,
+            asked_of_lanes: Vec::new(),
             read: 0,
             measure,
         };
@@ -255,8 +258,24 @@ impl App {
         }
     }
 
+    /// The networks that lanes want and that the program has itself, unless they were asked for last.
+    fn load_of_lanes(&mut self) {
+        let missing: Vec<Source> = self.state.missing_networks().cloned().collect();
+        if missing == self.asked_of_lanes {
+            return;
+        }
+        for source in &missing {
+            // What the program does not have is named by the lane.
+            if let Ok(origin) = source::open(source) {
+                self.job.ask(Request::OfLane(Box::new(origin)));
+            }
+        }
+        self.asked_of_lanes = missing;
+    }
+
     /// The network that the state wants, if it is not the one that was asked for last.
     fn load(&mut self) {
+        self.load_of_lanes();
         let wanted = &self.state.source;
         if self
             .state
@@ -269,8 +288,17 @@ impl App {
         if self.asked.as_ref() == Some(wanted) {
             return;
         }
-        self.asked = Some(self.state.source.clone());
-        match source::open(&self.state.source) {
+        self.asked = Some(wanted.clone());
+        if self
+            .state
+            .networks
+            .iter()
+            .any(|model| model.source == *wanted)
+        {
+            self.job.ask(Request::Use(wanted.clone()));
+            return;
+        }
+        match source::open(wanted) {
             Ok(Origin::Network((model, weights))) => self.job.ask(Request::Network {
                 model: Box::new(model),
                 weights,
@@ -320,9 +348,9 @@ impl eframe::App for App {
         for request in requests {
             self.job.ask(request);
         }
-        #[cfg(not(target_arch = "wasm32"))]
         if let Some(choice) = self.state.choice.take() {
-            self.arrivals.choose(&ctx, choice);
+            self.arrivals
+                .choose(&ctx, choice, &mut self.state, &self.job);
         }
         if let Some(bytes) = self.state.training.kept.take() {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());

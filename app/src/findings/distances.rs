@@ -107,7 +107,7 @@ impl Distances {
     /// The data at the time a lane shows, of the lane's classes.
     fn data(&mut self, state: &State, lane: usize) -> Option<Group> {
         let labels = state.labels(state.lanes[lane].settings_at(time(state, lane)));
-        let transport = &state.model.as_ref()?.transport;
+        let transport = &state.model_of(lane)?.transport;
         let (path, t) = state.records[lane].place(state.position(lane), transport);
         let like = self.known(state)?.like(&labels, MOST_DATA);
         Some(at(&like, &path, t, state.seed))

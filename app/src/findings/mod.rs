@@ -41,13 +41,14 @@ fn time(state: &State, lane: usize) -> f64 {
 pub fn are_alike(state: &State, pair: [usize; 2]) -> bool {
     // Less noise than this cannot be seen: some paths keep a little of it at the end.
     const NEAR: f64 = 5e-3;
-    let Some(model) = &state.model else {
+    let shares = |lane: usize| {
+        let transport = &state.model_of(lane)?.transport;
+        let (path, t) = state.records[lane].place(state.position(lane), transport);
+        Some([path.alpha(t), path.sigma(t)])
+    };
+    let [Some(a), Some(b)] = pair.map(shares) else {
         return false;
     };
-    let [a, b] = pair.map(|lane| {
-        let (path, t) = state.records[lane].place(state.position(lane), &model.transport);
-        [path.alpha(t), path.sigma(t)]
-    });
     a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= NEAR)
 }
 

@@ -48,7 +48,7 @@ impl Traces {
         self.lanes.resize_with(state.lanes.len(), || None);
         let record = &state.records[lane];
         let slot = &mut self.lanes[lane];
-        let Some(model) = state.model.as_ref().filter(|_| record.is_started()) else {
+        let Some(model) = state.model_of(lane).filter(|_| record.is_started()) else {
             *slot = None;
             return (&[], true);
         };

@@ -116,6 +116,7 @@ impl Ladder {
         let steps = Lane::new(settings.clone()).steps(self.field.transport())?;
         let plan = Plan {
             run: self.id,
+            network: None,
             steps,
             settings: vec![settings],
             labels: vec![self.labels.clone()],
@@ -147,6 +148,7 @@ mod tests {
             mixture,
         };
         let of = Subject {
+            network: None,
             settings: Settings {
                 sampler,
                 ..Settings::default()

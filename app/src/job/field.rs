@@ -1,6 +1,6 @@
 //! What a run follows: a network, or the exact field of a mixture.
 
-use crate::source::WeightStream;
+use crate::source::{Origin, WeightStream};
 use crate::state::Model;
 use sit_engine::analytic::Mixture;
 use sit_engine::backend::Device;
@@ -43,6 +43,32 @@ impl Field {
         let network = model::Model::zeros(device, network, model.transport.clone())?;
         weights.load(&network)?;
         Ok(Field::Network(network))
+    }
+
+    /// The exact field of a mixture.
+    pub fn exact(model: &Model, mixture: Mixture) -> Self {
+        Field::Exact {
+            io: model.io,
+            transport: model.transport.clone(),
+            mixture,
+        }
+    }
+
+    /// What lanes sample from.
+    ///
+    /// # Errors
+    /// As of [`Field::network`].
+    pub fn of(device: &Device, origin: Origin) -> Result<(Model, Self)> {
+        match origin {
+            Origin::Network((model, weights)) => {
+                let field = Field::network(device, &model, weights)?;
+                Ok((model, field))
+            }
+            Origin::Exact(model, mixture) => {
+                let field = Field::exact(&model, mixture);
+                Ok((model, field))
+            }
+        }
     }
 
     /// The shapes of what it moves.

@@ -20,9 +20,9 @@ pub use run::Plan;
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
-use crate::source::{self, WeightStream};
+use crate::source::{self, Origin, WeightStream};
 use crate::state::{
-    self, Action, Checkpoint, CostAction, Model, PlaybackAction, RunAction, Subject, Sweep,
+    self, Action, Checkpoint, CostAction, Model, PlaybackAction, RunAction, Source, Subject, Sweep,
     TrainingAction,
 };
 use crate::twins::Twins;
@@ -41,6 +41,12 @@ use train::Training;
 
 /// What the window asks for.
 pub enum Request {
+    /// Use a network that is open for the next runs; runs of another one end.
+    Use(Source),
+    /// The networks that stay open; all others are given up.
+    Open(Vec<Source>),
+    /// Open this for a lane.
+    OfLane(Box<Origin>),
     /// Use this network for the next runs; runs of another network end.
     Network {
         /// Sizes and transport, as the header says.
@@ -102,6 +108,7 @@ pub async fn serve(
     let mut worker = Worker {
         device,
         twins,
+        fields: Vec::new(),
         field: None,
         judge: None,
         runs: Vec::new(),
@@ -130,6 +137,8 @@ pub async fn serve(
 struct Worker {
     device: Device,
     twins: Option<Twins>,
+    /// The networks that are open, and that of the session.
+    fields: Vec<(Model, Rc<Field>)>,
     field: Option<Rc<Field>>,
     judge: Option<Judge>,
     runs: Vec<Run>,
@@ -148,6 +157,23 @@ impl Worker {
             Request::Network { model, weights } => {
                 self.network(model, weights);
             }
+            Request::OfLane(origin) => match Field::of(&self.device, *origin) {
+                Ok((model, field)) => {
+                    self.open(model.clone(), Rc::new(field));
+                    self.answers.say(Action::NetworkReady(Box::new(model)));
+                }
+                Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
+            },
+            Request::Use(source) => {
+                let known = self.fields.iter().find(|(model, _)| model.source == source);
+                if let Some((model, field)) = known.cloned() {
+                    self.follow(Box::new(model), field);
+                }
+            }
+            Request::Open(sources) => {
+                self.fields
+                    .retain(|(model, _)| sources.contains(&model.source));
+            }
             Request::Judge { model, weights } => match Judge::load(&self.device, &model, weights) {
                 Ok(judge) => {
                     self.judge = Some(judge);
@@ -156,11 +182,7 @@ impl Worker {
                 Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
             },
             Request::Exact { model, mixture } => {
-                let field = Field::Exact {
-                    io: model.io,
-                    transport: model.transport.clone(),
-                    mixture,
-                };
+                let field = Field::exact(&model, mixture);
                 self.use_field(model, field);
             }
             Request::Train(plan) => {
@@ -215,23 +237,22 @@ impl Worker {
             Request::Measure(list) => {
                 self.ladders
                     .retain(|ladder| list.iter().any(|(id, _)| *id == ladder.id()));
-                let Some(field) = &self.field else {
-                    return;
-                };
                 for (id, of) in list {
-                    if self.ladders.iter().all(|ladder| ladder.id() != id) {
-                        self.ladders.push(Ladder::new(id, of, Rc::clone(field)));
+                    if self.ladders.iter().all(|ladder| ladder.id() != id)
+                        && let Some(field) = self.field_of(of.network.as_ref())
+                    {
+                        self.ladders.push(Ladder::new(id, of, field));
                     }
                 }
             }
             Request::Run(plan) => {
-                let Some(field) = &self.field else {
+                let Some(field) = self.field_of(plan.network.as_ref()) else {
                     return;
                 };
                 let id = plan.run;
                 // What is not drawn needs no copy on the GPU.
                 let twins = self.twins.clone().filter(|_| plan.first == 0);
-                match Run::new(*plan, Rc::clone(field), twins) {
+                match Run::new(*plan, field, twins) {
                     Ok((run, start)) => {
                         if let Some(x) = start {
                             self.answers.say(RunAction::Started { run: id, x });
@@ -265,10 +286,38 @@ impl Worker {
     }
 
     fn use_field(&mut self, model: Box<Model>, field: Field) {
+        let field = Rc::new(field);
+        self.open(Model::clone(&model), Rc::clone(&field));
+        self.follow(model, field);
+    }
+
+    /// Keeps a network, in the place of one with its name.
+    fn open(&mut self, model: Model, field: Rc<Field>) {
+        self.fields
+            .retain(|(known, _)| known.source != model.source);
+        self.fields.push((model, field));
+    }
+
+    /// Makes a network that of the session.
+    fn follow(&mut self, model: Box<Model>, field: Rc<Field>) {
         self.runs.clear();
         self.ladders.clear();
-        self.field = Some(Rc::new(field));
+        self.field = Some(field);
         self.answers.say(Action::ModelReady(model));
+    }
+
+    /// The network of a lane: the session's, or that of this name.
+    fn field_of(&self, source: Option<&Source>) -> Option<Rc<Field>> {
+        match source {
+            None => self.field.clone(),
+            Some(source) => {
+                let known = self
+                    .fields
+                    .iter()
+                    .find(|(model, _)| model.source == *source);
+                known.map(|(_, field)| Rc::clone(field))
+            }
+        }
     }
 
     /// The averaged weights of the training, if there is one.

@@ -3,7 +3,7 @@
 use super::adaptive::Adapting;
 use super::part::Part;
 use super::{Field, Pace};
-use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Second, Settings, State};
+use crate::state::{Frame, LaneStep, Noise, Open, Schedule, Second, Settings, Source, State};
 use crate::twins::Twins;
 use sit_engine::analytic::Mixture;
 use sit_engine::error::{Error, Result};
@@ -19,6 +19,8 @@ use web_time::{Duration, Instant};
 pub struct Plan {
     /// Its number.
     pub run: u64,
+    /// The network, if it is not the session's.
+    pub network: Option<Source>,
     /// The lane's steps.
     pub steps: Schedule,
     /// Settings of its segments.
@@ -42,6 +44,7 @@ impl Plan {
         let done = record.frames.len();
         Plan {
             run: record.run,
+            network: state.lanes[lane].network.clone(),
             steps: record.steps.clone(),
             settings: record.settings.clone(),
             labels: record.settings.iter().map(|s| state.labels(s)).collect(),
@@ -53,10 +56,11 @@ impl Plan {
     }
 
     /// The plan of a second batch: the samples that follow those of the lanes, of the same classes.
-    pub fn of_second(state: &State, second: &Second) -> Self {
+    pub fn of_second(state: &State, lane: usize, second: &Second) -> Self {
         let record = &second.record;
         Plan {
             run: record.run,
+            network: state.lanes[lane].network.clone(),
             steps: record.steps.clone(),
             settings: record.settings.clone(),
             labels: record.settings.iter().map(|s| state.labels(s)).collect(),

@@ -1,7 +1,7 @@
 //! Starts the background work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
-use crate::state::{Action, State, Subject, Tab};
+use crate::state::{Action, Source, State, Subject, Tab};
 use crate::twins::Twins;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
@@ -18,6 +18,8 @@ pub struct Job {
     /// Numbers of the runs that were asked for.
     asked: Vec<u64>,
     targets: Vec<(u64, usize)>,
+    /// The networks that are open.
+    open: Vec<Source>,
     /// Number of the timeline's sweep that was asked for.
     sweep: Option<u64>,
     /// Numbers of the curves that are measured.
@@ -48,6 +50,7 @@ impl Job {
             answers,
             asked: Vec::new(),
             targets: Vec::new(),
+            open: Vec::new(),
             sweep: None,
             measuring: Vec::new(),
         })
@@ -87,8 +90,9 @@ impl Job {
             targets.push((record.run, state.target(lane)));
         }
         if let (Some(second), Some(target)) = (&state.second, state.second_target()) {
-            if !self.asked.contains(&target.0) {
-                self.ask(Request::Run(Box::new(Plan::of_second(state, second))));
+            if let Some([_, lane]) = state.pair().filter(|_| !self.asked.contains(&target.0)) {
+                let plan = Plan::of_second(state, lane, second);
+                self.ask(Request::Run(Box::new(plan)));
             }
             targets.push(target);
         }
@@ -96,6 +100,11 @@ impl Job {
             self.asked = targets.iter().map(|(run, _)| *run).collect();
             self.targets.clone_from(&targets);
             self.ask(Request::Targets(targets));
+        }
+        let open: Vec<Source> = state.networks.iter().map(|m| m.source.clone()).collect();
+        if open != self.open {
+            self.open.clone_from(&open);
+            self.ask(Request::Open(open));
         }
         // The timeline is visible only in its own tab.
         let is_open = state.view.tab == Tab::Timeline;

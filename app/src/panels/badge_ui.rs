@@ -87,6 +87,12 @@ fn causes(state: &State, pair: [usize; 2]) -> Vec<Cause> {
     let t = state.t();
     let both = pair.map(|lane| (lane + 1, state.lanes[lane].settings_at(t)));
     let mut causes = Vec::new();
+    if state.lanes[pair[0]].network != state.lanes[pair[1]].network {
+        causes.push(Cause {
+            short: "they have different networks".into(),
+            long: "Each network has its own error, so the lanes' distributions differ as far as the networks do.",
+        });
+    }
     let [(a, first), (b, second)] = both;
     if first.guidance != second.guidance {
         let scale = |s: &Settings| s.guidance.scale;
@@ -144,7 +150,8 @@ fn by_steps(state: &State, pair: [usize; 2]) -> String {
     let steps = pair.map(|lane| state.records[lane].steps.len());
     let few = pair[usize::from(steps[1] < steps[0])];
     let n = state.records[few].steps.len();
-    let exact = state.model.as_ref().is_some_and(|m| m.network.is_none());
+    let exact = |lane: usize| state.model_of(lane).is_some_and(|m| m.network.is_none());
+    let exact = pair.iter().all(|lane| exact(*lane));
     match exact {
         true => format!("too few steps (lane {} has {n})", few + 1),
         false => format!(

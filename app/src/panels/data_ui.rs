@@ -1,8 +1,8 @@
 //! Training data from files: what was read, at which size, or what is wrong with it.
 
-#[cfg(not(target_arch = "wasm32"))]
-use crate::state::Choice;
-use crate::state::{Action, DEFAULT_SIZE, Files, FilesAction, Opened, SIZES, State, Wanted};
+use crate::state::{
+    Action, Choice, DEFAULT_SIZE, Files, FilesAction, Opened, SIZES, State, Wanted,
+};
 use crate::view::{Scale, sheet};
 use egui::{ProgressBar, TextureHandle, TextureOptions, Ui};
 use sit_engine::text::count;
@@ -12,12 +12,15 @@ use sit_trainer::data::Kind;
 const NAMES: usize = 12;
 
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    #[cfg(not(target_arch = "wasm32"))]
     ui.horizontal(|ui| {
         for (choice, name) in [
             (Choice::Folder, "Choose a folder"),
             (Choice::Files, "Choose files"),
         ] {
+            // A browser lets the person choose files alone.
+            if choice == Choice::Folder && cfg!(target_arch = "wasm32") {
+                continue;
+            }
             if ui.button(name).clicked() {
                 actions.push(Action::Choose(choice));
             }

@@ -15,9 +15,6 @@ const TOPS: [f64; 2] = [1.5, 4.0];
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.label("dX = (v + D s) dt + √(2D) dW has the same distribution at every t for every D(t) ≥ 0: D says how much noise is added and taken back.");
-    let Some(model) = &scene.state.model else {
-        return;
-    };
     let mut any = false;
     for lane in 0..scene.state.lanes.len() {
         let old = scene.state.lanes[lane].settings().clone();
@@ -25,6 +22,9 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             continue;
         }
         any = true;
+        let Some(model) = scene.state.model_of(lane) else {
+            continue;
+        };
         ui.separator();
         ui.strong(format!("Lane {}: {}", lane + 1, title(&old)));
         let mut new = old.clone();

@@ -4,9 +4,13 @@ use super::Scene;
 use super::controls::MENU_HEIGHT;
 use crate::source::mixtures;
 use crate::state::{
-    Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
+    Action, Choice, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
 };
-use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ProgressBar, ThemePreference, Ui};
+use egui::containers::menu::{MenuButton, MenuConfig};
+use egui::{
+    Align2, Area, Button, ComboBox, DragValue, Frame, Key, Order, PopupCloseBehavior, ProgressBar,
+    ThemePreference, Ui,
+};
 use sit_engine::text::count;
 
 /// Widths of the menus, whatever is chosen in them: a choice moves no other control.
@@ -29,6 +33,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         ui.separator();
         theme(ui);
         copy_link(ui, scene);
+        open(ui, scene);
         save(ui, scene);
         if ui.button("? Help").clicked() {
             scene.act(ViewAction::ToggleHelp);
@@ -45,8 +50,11 @@ fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
     let now = &scene.state.source;
     let exact = mixtures().map(|(toy, _)| Source::Exact(toy.name().to_owned()));
     let mut all: Vec<Source> = [Source::Digits].into_iter().chain(exact).collect();
-    if !all.contains(now) {
-        all.push(now.clone());
+    let open = scene.state.networks.iter().map(|model| &model.source);
+    for source in open.chain([now]) {
+        if !all.contains(source) {
+            all.push(source.clone());
+        }
     }
     let label = ui.label("Network").id;
     let combo = ComboBox::from_id_salt("network")
@@ -63,7 +71,7 @@ fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
             }
         }
     });
-    let what = "Train more in the tab Train, or drop a .safetensors or .pt file on the window";
+    let what = "Train more in the tab Train, or open a .safetensors or .pt file";
     inner.response.labelled_by(label).on_hover_text(what);
 }
 
@@ -198,6 +206,45 @@ fn copy_link(ui: &mut Ui, scene: &mut Scene<'_>) {
         let left = std::time::Duration::from_secs_f64(left);
         ui.ctx().request_repaint_after(left);
     }
+}
+
+/// The menu of what can be opened.
+fn open(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let id = ui.scope_id().with("path");
+    // The menu stays while the path is written.
+    let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
+    let (button, _) = MenuButton::new("Open …").config(config).ui(ui, |ui| {
+        ui.set_width(NOTICE_WIDTH);
+        ui.label("Networks, runs, pictures that were saved here, tours and training data. Dropping them on the window does the same.");
+        for (choice, name) in [
+            (Choice::Files, "Choose files"),
+            (Choice::Folder, "Choose a folder"),
+        ] {
+            if choice == Choice::Folder && cfg!(target_arch = "wasm32") {
+                continue;
+            }
+            if ui.button(name).clicked() {
+                scene.act(Action::Choose(choice));
+                ui.close();
+            }
+        }
+        let label = match cfg!(target_arch = "wasm32") {
+            true => "A link",
+            false => "A path or a link",
+        };
+        let label = ui.label(label).id;
+        let mut text: String = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+        let edit = ui.text_edit_singleline(&mut text).labelled_by(label);
+        let entered = edit.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+        let is_there = !text.trim().is_empty();
+        let go = ui.add_enabled(is_there, Button::new("Open this"));
+        if is_there && (entered || go.clicked()) {
+            scene.act(Action::Choose(Choice::Text(std::mem::take(&mut text))));
+            ui.close();
+        }
+        ui.data_mut(|data| data.insert_temp(id, text));
+    });
+    button.on_hover_text("A file, a folder, a path or a link");
 }
 
 /// The menu of what can be kept.

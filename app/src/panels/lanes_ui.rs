@@ -1,7 +1,7 @@
 //! The lanes side by side: what each one does, where it is, and its samples.
 
 use super::{Scene, plane_ui};
-use crate::state::{Record, State, Verdict, ViewAction, caption, equation};
+use crate::state::{Record, State, Verdict, ViewAction, caption, equation, needs};
 use crate::view::{Scale, Sheet, range};
 use egui::{Color32, Image, Label, Rect, RichText, Sense, Stroke, TextStyle, Ui, pos2, vec2};
 use sit_engine::transport::Sampler;
@@ -65,9 +65,9 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
     // One line each, so that the samples of all lanes start at the same height.
-    let size = TextStyle::Body.resolve(ui.style()).size * TITLE;
+    let title_size = TextStyle::Body.resolve(ui.style()).size * TITLE;
     let title = RichText::new(caption(state, lane, settings));
-    ui.add(Label::new(title.strong().size(size)).truncate());
+    ui.add(Label::new(title.strong().size(title_size)).truncate());
     let line = RichText::new(equation(settings)).italics();
     ui.add(Label::new(line).truncate());
     let t = record.t(position.min(record.steps.len()));
@@ -77,7 +77,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
         record.nfe(position),
     ));
     let line = ui.add(Label::new(line.monospace()).truncate());
-    if let Some(model) = &state.model {
+    if let Some(model) = state.model_of(lane) {
         let (path, own) = record.place(position, &model.transport);
         line.on_hover_text(format!(
             "The state is {:.3} data + {:.3} noise, on the {path} path. {}",
@@ -110,6 +110,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
                 record.frames.len() > position || record.is_started() && record.is_whole();
             let text = match state.view.quantity {
                 crate::state::Quantity::Noise => no_noise(record, position),
+                _ if state.model.is_none() => &needs(&state.source),
                 _ if is_computed => "Nothing to show at this step.",
                 _ => "Computing …",
             };

@@ -1,7 +1,7 @@
 //! The network: what it is, and what a dropped file was found to be.
 
 use super::Scene;
-use crate::state::{Action, Source};
+use crate::state::{Action, LanesAction, Source};
 use egui::{ScrollArea, Ui};
 use sit_engine::text::count;
 
@@ -34,10 +34,11 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             count(judge.io.n_classes, "class")
         ));
     }
-    ui.label("Drop a .safetensors or .pt file of a SiT on the window to step it.");
+    ui.label("Drop a .safetensors or .pt file of a SiT on the window, or open it, to step it.");
     if scene.state.source != Source::Digits && ui.button("Back to the digits").clicked() {
         scene.act(Action::Load(Source::Digits));
     }
+    open(ui, scene);
     let Some(card) = scene.card else {
         return;
     };
@@ -70,4 +71,22 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
                 ui.label(format!("… and {more} more"));
             }
         });
+}
+
+/// The other networks that are open, each to be compared with the one above.
+fn open(ui: &mut Ui, scene: &mut Scene<'_>) {
+    let others: Vec<Source> = scene.state.other_networks().cloned().collect();
+    if others.is_empty() {
+        return;
+    }
+    ui.separator();
+    ui.label("Also open: compared with the network above, in two lanes from the same noise");
+    for source in others {
+        if ui
+            .button(format!("Compare with {}", source.title()))
+            .clicked()
+        {
+            scene.act(LanesAction::Compare(source));
+        }
+    }
 }

@@ -205,9 +205,6 @@ const ROWS: [Entry; 9] = [
 /// The values of every lane at the time shown.
 fn table(ui: &mut Ui, scene: &mut Scene<'_>) {
     let state = scene.state;
-    let Some(model) = &state.model else {
-        return;
-    };
     let mut rows: Vec<Vec<Row>> = Vec::new();
     for lane in 0..state.lanes.len() {
         let (known, all) = scene.findings.traces.rows(state, lane);
@@ -218,7 +215,10 @@ fn table(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     let lanes = rows.iter().enumerate().map(|(lane, rows)| {
         let (record, position) = (&state.records[lane], state.position(lane));
-        let (path, t) = record.place(position, &model.transport);
+        let (path, t) = match state.model_of(lane) {
+            Some(model) => record.place(position, &model.transport),
+            None => (Path::Linear, record.t(position)),
+        };
         let settings = state.lanes[lane].settings_at(record.t(position));
         let d = diffusion(&settings.sampler).map(|d| d.at(&path, t));
         let row = rows.get(position);

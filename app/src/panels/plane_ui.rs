@@ -103,6 +103,7 @@ pub fn lane(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize, most: f32
 /// What is drawn of a lane.
 struct Drawn<'a> {
     state: &'a State,
+    lane: usize,
     record: &'a Record,
     n: usize,
     /// What of the samples.
@@ -120,7 +121,7 @@ impl<'a> Drawn<'a> {
     fn of(state: &'a State, lane: usize, n: usize) -> Self {
         let record = &state.records[lane];
         let settings = state.lanes[lane].settings_at(record.t(n));
-        let model = state.model.as_ref();
+        let model = state.model_of(lane);
         let quantity = state.view.quantity;
         let values = |quantity| total(&terms(record, n, quantity, &model?.transport));
         let predicted = match quantity {
@@ -130,6 +131,7 @@ impl<'a> Drawn<'a> {
         let states = record.state(n).map(|x| x.to_vec()).unwrap_or_default();
         Drawn {
             state,
+            lane,
             record,
             n,
             quantity,
@@ -144,7 +146,7 @@ impl<'a> Drawn<'a> {
     fn exact(&self) -> Option<Marginal<'_>> {
         let (path, t) = self
             .record
-            .place(self.n, &self.state.model.as_ref()?.transport);
+            .place(self.n, &self.state.model_of(self.lane)?.transport);
         Some(self.mixture.as_ref()?.at(&path, t))
     }
 
@@ -231,7 +233,8 @@ impl<'a> Drawn<'a> {
     }
 
     fn of_points(&self, quantity: Quantity) -> Field {
-        let (Some(model), Some(x)) = (&self.state.model, self.record.state(self.n)) else {
+        let (Some(model), Some(x)) = (self.state.model_of(self.lane), self.record.state(self.n))
+        else {
             return Field::default();
         };
         let values = match quantity {
@@ -337,7 +340,7 @@ fn film(ui: &mut Ui, state: &State, lane: usize, n: usize) {
 fn below(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
     let state = scene.state;
     let record = &state.records[lane];
-    let Some(model) = &state.model else {
+    let Some(model) = state.model_of(lane) else {
         return;
     };
     let Some(mixture) = mixture(&model.source) else {

@@ -3,7 +3,8 @@
 use super::controls::{choose, interval, number, steps};
 use super::{Scene, diffusion_ui, levels_ui, more_ui};
 use crate::state::{
-    Kind, LanesAction, MAX_LANES, Model, Noise, Settings, equation, of_kind, other_kind, title,
+    Kind, LanesAction, MAX_LANES, Model, Noise, Settings, Source, equation, of_kind, other_kind,
+    title,
 };
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{
@@ -19,6 +20,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             .default_open(true);
         header.show(ui, |ui| {
             ui.push_id(lane, |ui| {
+                network(ui, scene, lane);
                 let mut new = old.clone();
                 settings(ui, scene, lane, &mut new);
                 if new != old {
@@ -37,6 +39,37 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     ui.separator();
     ui.small(format!("Computed by: {}", scene.device));
+}
+
+/// Menu of the networks that are open, where there is more than one.
+fn network(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
+    let state = scene.state;
+    let own = &state.lanes[lane].network;
+    let others: Vec<Option<Source>> = state.other_networks().cloned().map(Some).collect();
+    if others.is_empty() && own.is_none() {
+        return;
+    }
+    let name = |network: &Option<Source>| match network {
+        None => "as above".to_owned(),
+        Some(source) => source.title(),
+    };
+    ui.horizontal(|ui| {
+        let label = ui.label("Network of this lane").id;
+        let combo = ComboBox::from_id_salt("network")
+            .truncate()
+            .selected_text(name(own));
+        let inner = combo.show_ui(ui, |ui| {
+            for network in std::iter::once(None).chain(others) {
+                if ui
+                    .selectable_label(network == *own, name(&network))
+                    .clicked()
+                {
+                    scene.act(LanesAction::SetNetwork(lane, network));
+                }
+            }
+        });
+        inner.response.labelled_by(label);
+    });
 }
 
 fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
@@ -69,7 +102,7 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
 }
 
 fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
-    let (now, path) = (Kind::of(&new.sampler), scene.state.model.as_ref());
+    let (now, path) = (Kind::of(&new.sampler), scene.state.model_of(lane));
     let path = path.map_or(&Path::Linear, |model| &model.transport.path);
     ui.horizontal_wrapped(|ui| {
         for (kind, name, what) in Kind::ALL {
@@ -123,7 +156,7 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
         Sampler::Ddpm(ddpm) => levels_ui::chain(ui, ddpm),
         _ => {}
     }
-    if let Some(model) = scene.state.model.as_ref().filter(|m| m.io.n_classes > 0) {
+    if let Some(model) = scene.state.model_of(lane).filter(|m| m.io.n_classes > 0) {
         class(ui, new, model);
         guidance(ui, new);
     }

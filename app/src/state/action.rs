@@ -5,13 +5,15 @@ use super::{
     TimelineAction, TourAction, TrainingAction, ViewAction,
 };
 
-/// What to choose from the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// A folder.
+    /// A folder, which the person chooses.
     Folder,
-    /// One or several files.
+    /// One or several files, which the person chooses.
     Files,
+    /// What this text names: a file or folder by its path, or a link.
+    Text(String),
 }
 
 /// What to keep of the lanes.
@@ -105,6 +107,8 @@ pub enum Action {
     Load(Source),
     /// The network that was asked for.
     ModelReady(Box<Model>),
+    /// A network that a lane asked for is ready.
+    NetworkReady(Box<Model>),
     /// A classifier was opened, which judges the lanes' samples.
     JudgeReady(Box<Model>),
 }

@@ -62,6 +62,9 @@ pub fn diffusion(sampler: &Sampler) -> Option<&Diffusion> {
 /// A lane with its number, its sampler and everything that tells it from others: guidance, class, noise, and where it left another lane.
 pub fn caption(state: &State, lane: usize, settings: &Settings) -> String {
     let mut parts = vec![format!("{}: {}", lane + 1, title(settings))];
+    if let Some(network) = &state.lanes[lane].network {
+        parts.push(network.title());
+    }
     let guidance = &settings.guidance;
     if guidance.scale != 1.0 {
         let when = match guidance.interval {

@@ -1,6 +1,6 @@
 //! The cost of a lane's samples: their distance from those of many steps, by the number of network evaluations.
 
-use super::{Classes, Lane, LaneStep, Noise, Settings, State};
+use super::{Classes, Lane, LaneStep, Noise, Settings, Source, State};
 use sit_engine::error::{Error, Result};
 use sit_engine::transport::{DdpmMethod, EdmMethod, Grid, Method, Respacing, Sampler, Transport};
 
@@ -19,6 +19,8 @@ const KEPT: usize = 32;
 /// What a curve depends on. Lanes that differ only in their number of steps have the same curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
+    /// The network, if it is not the session's.
+    pub network: Option<Source>,
     /// The settings, with one step.
     pub settings: Settings,
     /// The classes asked for.
@@ -95,6 +97,7 @@ impl Subject {
     pub fn of(state: &State, lane: usize) -> Self {
         let settings = state.lanes[lane].settings();
         Subject {
+            network: state.lanes[lane].network.clone(),
             settings: with_steps(settings, 1),
             classes: settings.class.map_or(state.classes, Classes::One),
             seed: state.seed,

@@ -1,6 +1,6 @@
 //! A lane: one sampler's path from noise to data, with its branches.
 
-use super::MAX_STEPS;
+use super::{MAX_STEPS, Source};
 use serde::{Deserialize, Serialize};
 use sit_engine::error::{Error, Result};
 use sit_engine::transport::{
@@ -127,6 +127,9 @@ pub struct Segment {
 pub struct Lane {
     /// At least one, in order of time.
     pub segments: Vec<Segment>,
+    /// A network of its own, in place of the session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Source>,
 }
 
 impl Lane {
@@ -137,6 +140,7 @@ impl Lane {
                 from: 0.0,
                 settings,
             }],
+            network: None,
         }
     }
 
@@ -158,11 +162,15 @@ impl Lane {
     pub fn branch(&self, t: f64, settings: Settings) -> Lane {
         let mut segments = self.segments.clone();
         segments.retain(|s| s.from < t - TIME_EPS);
+        let network = self.network.clone();
         if segments.is_empty() || t <= TIME_EPS {
-            return Lane::new(settings);
+            return Lane {
+                network,
+                ..Lane::new(settings)
+            };
         }
         segments.push(Segment { from: t, settings });
-        Lane { segments }
+        Lane { segments, network }
     }
 }
 

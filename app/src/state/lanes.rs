@@ -1,8 +1,8 @@
 //! The lanes together: their number, their common noise, and when each of them is restarted.
 
 use super::{
-    Classes, Lane, MAX_LANES, MAX_SAMPLES, MAX_STEPS, RECORD_BUDGET, Record, Settings, State,
-    other_kind,
+    Classes, Lane, MAX_LANES, MAX_SAMPLES, MAX_STEPS, RECORD_BUDGET, Record, Settings, Source,
+    State, other_kind,
 };
 use crate::words::in_controls;
 
@@ -19,6 +19,10 @@ pub enum LanesAction {
     SetClasses(Classes),
     /// Other settings for a lane, from its start or from where it branched.
     SetLane(usize, Settings),
+    /// A network for a lane; `None` is the session's.
+    SetNetwork(usize, Option<Source>),
+    /// Compare the session's network with this one, in two lanes.
+    Compare(Source),
     /// A further lane, like the last one.
     AddLane,
     /// One lane less.
@@ -53,6 +57,8 @@ impl State {
                     self.set_lane(lane, settings);
                 }
             }
+            LanesAction::SetNetwork(lane, network) => self.set_network(lane, network),
+            LanesAction::Compare(other) => self.compare_networks(other),
             LanesAction::AddLane => self.add_lane(self.lanes[self.lanes.len() - 1].clone()),
             LanesAction::RemoveLane(lane) => {
                 if self.lanes.len() > 1 && lane < self.lanes.len() {
@@ -121,13 +127,15 @@ impl State {
     }
 
     /// Restarts one lane.
-    fn rerun(&mut self, lane: usize) {
+    pub(super) fn rerun(&mut self, lane: usize) {
         self.runs += 1;
         let mut record = Record {
             run: self.runs,
             ..Record::default()
         };
-        if let Some(model) = &self.model {
+        if let Some(refusal) = self.network_refusal(lane) {
+            record.failure = Some(refusal);
+        } else if let Some(model) = self.model_of(lane) {
             match self.lanes[lane].steps(&model.transport) {
                 Ok(steps) => {
                     record.settings = self.lanes[lane]
@@ -146,7 +154,7 @@ impl State {
 
     /// Ends a lane whose record would not fit in memory.
     pub(super) fn check_budget(&mut self, lane: usize) {
-        let (record, Some(model)) = (&self.records[lane], &self.model) else {
+        let (record, Some(model)) = (&self.records[lane], self.model_of(lane)) else {
             return;
         };
         let n = record.steps.len();

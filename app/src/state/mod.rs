@@ -11,6 +11,7 @@ mod lane;
 mod lanes;
 mod link;
 mod model;
+mod networks;
 mod playback;
 mod quantity;
 mod record;
@@ -34,6 +35,7 @@ pub use lane::{DEFAULT_STEPS, Lane, Noise, Segment, Settings, TIME_EPS, ode, sde
 pub use lanes::LanesAction;
 pub use link::{Link, LinkError};
 pub use model::{Classes, Model, Source};
+pub use networks::needs;
 pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, RECORD_BUDGET, Record, RunAction, Verdict};
@@ -65,6 +67,8 @@ pub struct State {
     pub source: Source,
     /// The network of the lanes, when it is ready.
     pub model: Option<Model>,
+    /// The networks that are open, which lanes may take.
+    pub networks: Vec<Model>,
     /// The classifier that judges the lanes' samples, if one was opened.
     pub judge: Option<Model>,
     /// Seed of the noise.
@@ -132,6 +136,7 @@ impl State {
         State {
             source: Source::Digits,
             model: None,
+            networks: Vec::new(),
             judge: None,
             seed: 0,
             n_samples: 64,
@@ -194,6 +199,7 @@ impl State {
                 }
             }
             Action::Load(source) => self.source = source,
+            Action::NetworkReady(model) => self.network_ready(*model),
             Action::JudgeReady(model) => {
                 self.judge = Some(*model);
                 for record in &mut self.records {
@@ -202,6 +208,7 @@ impl State {
             }
             Action::ModelReady(model) => {
                 self.source = model.source.clone();
+                self.open_network(Model::clone(&model));
                 self.model = Some(*model);
                 self.cost.clear();
                 self.restart();

@@ -36,7 +36,7 @@ impl State {
             self.second = None;
             return;
         };
-        let (record, Some(model)) = (&self.records[lane], &self.model) else {
+        let (record, Some(model)) = (&self.records[lane], self.model_of(lane)) else {
             return;
         };
         if self.second_of(lane).is_some() {

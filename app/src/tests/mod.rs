@@ -5,6 +5,7 @@ mod findings;
 mod goldens;
 mod gpu;
 mod lanes;
+mod networks;
 mod timeline;
 mod tour;
 mod train;

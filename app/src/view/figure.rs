@@ -22,15 +22,16 @@ pub struct Sum {
 impl Sum {
     /// The sum for a lane after `n` steps; `None` while there is nothing to draw.
     pub fn of(state: &State, lane: usize, n: usize) -> Option<Self> {
-        let (model, record) = (state.model.as_ref()?, &state.records[lane]);
+        let (model, record) = (state.model_of(lane)?, &state.records[lane]);
         let quantity = state.view.quantity;
         let some = |terms: Vec<Term>| (!terms.is_empty()).then_some(terms);
         let sum = some(terms(record, n, quantity, &model.transport))?;
         let mut less = Vec::new();
         if quantity == Quantity::Difference {
             let lead = &state.records[state.lead()];
+            let transport = &state.model_of(state.lead())?.transport;
             let at = lead.steps_until(record.t(n));
-            less = some(terms(lead, at, quantity, &model.transport))?;
+            less = some(terms(lead, at, quantity, transport))?;
         }
         Some(Sum { terms: sum, less })
     }

@@ -83,6 +83,7 @@ fn states(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Vec
     let labels: Vec<u32> = (0..n).map(|i| (i % classes) as u32).collect();
     let plan = Plan {
         run: 1,
+        network: None,
         steps: lane.steps(field.transport()).unwrap(),
         settings: lane.segments.iter().map(|s| s.settings.clone()).collect(),
         labels: vec![labels; lane.segments.len()],
@@ -207,6 +208,7 @@ fn a_denoiser_is_sampled_from_its_own_noise() {
     };
     let plan = Plan {
         run: 1,
+        network: None,
         steps: record.steps.clone(),
         settings: record.settings.clone(),
         labels: vec![vec![0; N]],
@@ -253,6 +255,7 @@ fn the_predicted_data_of_every_sampler_is_the_exact_one() {
             // The outputs are computed again, by the same steps.
             let plan = Plan {
                 run: 1,
+                network: None,
                 steps: record.steps.clone(),
                 settings: record.settings.clone(),
                 labels: vec![vec![0; N]],
@@ -402,6 +405,7 @@ fn a_branch_begins_without_what_its_past_kept() {
         let first = steps.iter().position(|step| step.segment == 1).unwrap();
         let plan = Plan {
             run: 1,
+            network: None,
             settings: branch.segments.iter().map(|s| s.settings.clone()).collect(),
             labels: vec![vec![0, 1, 2, 3]; 2],
             seed: 5,

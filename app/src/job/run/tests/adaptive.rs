@@ -25,6 +25,7 @@ fn record(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Rec
     let settings: Vec<_> = lane.segments.iter().map(|s| s.settings.clone()).collect();
     let plan = Plan {
         run: 1,
+        network: None,
         steps: steps.clone(),
         settings: settings.clone(),
         labels: vec![labels; lane.segments.len()],
@@ -180,6 +181,7 @@ fn a_tolerance_that_cannot_be_met_says_where() {
     let lane = lane(ode.into());
     let plan = Plan {
         run: 1,
+        network: None,
         steps: lane.steps(field.transport()).unwrap(),
         settings: vec![lane.settings().clone()],
         labels: vec![Vec::new()],
