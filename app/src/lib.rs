@@ -37,8 +37,8 @@ use sit_engine::backend::Device;
 use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
 use state::{
-    Action, Export, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State, Status,
-    shortcuts,
+    Action, Copied, Export, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State,
+    Status, shortcuts,
 };
 use std::sync::Arc;
 use train::{Data, Form};
@@ -355,8 +355,10 @@ impl eframe::App for App {
         if let Some(bytes) = self.state.training.kept.take() {
             files::save(&self.state.training.file_name(), bytes, self.job.answers());
         }
-        if let Some(link) = self.state.copied.take() {
-            ctx.copy_text(format!("{}{link}", self.address));
+        match self.state.copied.take() {
+            Some(Copied::Link(link)) => ctx.copy_text(format!("{}{link}", self.address)),
+            Some(Copied::Text(text)) => ctx.copy_text(text),
+            None => {}
         }
         self.load();
         self.job.want(&self.state);

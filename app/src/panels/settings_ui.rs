@@ -3,8 +3,8 @@
 use super::controls::{choose, interval, number, steps};
 use super::{Scene, diffusion_ui, levels_ui, more_ui};
 use crate::state::{
-    Kind, LanesAction, MAX_LANES, Model, Noise, Settings, Source, equation, of_kind, other_kind,
-    title,
+    Action, Kind, LanesAction, MAX_LANES, Model, Noise, Settings, Source, equation, of_kind,
+    other_kind, title,
 };
 use egui::{CollapsingHeader, ComboBox, DragValue, Slider, Ui};
 use sit_engine::transport::{
@@ -94,6 +94,17 @@ fn buttons(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, old: &Settings) {
             ..old.clone()
         };
         scene.act(LanesAction::Branch(Some((lane, settings))));
+    }
+    let copy = match scene.state.command(lane) {
+        Ok(command) => ui
+            .button("Copy command")
+            .on_hover_text(format!("Makes these samples in a terminal:\n{command}")),
+        Err(why) => ui
+            .add_enabled(false, egui::Button::new("Copy command"))
+            .on_disabled_hover_text(why),
+    };
+    if copy.clicked() {
+        scene.act(Action::CopyCommand(lane));
     }
     let more = scene.state.lanes.len() > 1;
     if ui.add_enabled(more, egui::Button::new("Remove")).clicked() {

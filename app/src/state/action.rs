@@ -16,6 +16,15 @@ pub enum Choice {
     Text(String),
 }
 
+/// What is copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Copied {
+    /// A link, without the page's address.
+    Link(String),
+    /// A text.
+    Text(String),
+}
+
 /// What to keep of the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Export {
@@ -97,6 +106,8 @@ pub enum Action {
     Choose(Choice),
     /// Put a link to this state on the clipboard.
     CopyLink,
+    /// Put the command that makes a lane's samples on the clipboard.
+    CopyCommand(usize),
     /// Restore the state in a link.
     Restore(Box<Link>),
     /// Show a message, usually a refusal.

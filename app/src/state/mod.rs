@@ -3,6 +3,7 @@
 mod action;
 mod bytes;
 mod caption;
+mod command;
 mod cost;
 mod data;
 mod keys;
@@ -22,7 +23,7 @@ mod tour;
 mod training;
 mod view;
 
-pub use action::{Action, Choice, Export};
+pub use action::{Action, Choice, Copied, Export};
 pub use bytes::Bytes;
 pub use caption::{caption, diffusion, equation, title};
 pub use cost::{
@@ -107,8 +108,8 @@ pub struct State {
     pub saving: Option<(String, f32)>,
     /// Which files the user wants to choose; the host shows the dialog.
     pub choice: Option<Choice>,
-    /// A link for the clipboard, which the host takes.
-    pub copied: Option<String>,
+    /// What is for the clipboard, which the host takes.
+    pub copied: Option<Copied>,
     /// Messages to the user, the oldest first.
     pub notices: Vec<String>,
     /// Runs and curves started so far. Each has its own number, so that results of an abandoned one are recognized.
@@ -186,7 +187,11 @@ impl State {
             Action::Run(action) => self.record(action),
             Action::Export(export) => self.exported = Some(export),
             Action::Choose(choice) => self.choice = Some(choice),
-            Action::CopyLink => self.copied = Some(self.link().encode()),
+            Action::CopyLink => self.copied = Some(Copied::Link(self.link().encode())),
+            Action::CopyCommand(lane) => match self.command(lane) {
+                Ok(command) => self.copied = Some(Copied::Text(command)),
+                Err(why) => self.apply(Action::Notify(why)),
+            },
             Action::Restore(link) => self.restore(*link),
             Action::Notify(text) => {
                 // What happens again is news again.

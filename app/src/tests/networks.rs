@@ -159,7 +159,9 @@ fn what_is_written_is_opened() {
     harness
         .state_mut()
         .apply(Action::Choose(Choice::Text("nowhere.pt".into())));
-    until(&mut harness, "the message", |app| !app.state().notices.is_empty());
+    until(&mut harness, "the message", |app| {
+        !app.state().notices.is_empty()
+    });
     for _ in 0..3 {
         harness.step();
     }
