@@ -164,6 +164,7 @@ mod tests {
                 uncond: None,
                 noise: None,
                 ms: 0.0,
+                ..Frame::default()
             }
         });
         let frames = frames.collect();

@@ -87,6 +87,8 @@ pub struct App {
     asked_of_lanes: Vec<Source>,
     /// Number of the last reading of training data.
     read: u64,
+    /// The training and the step that the lanes show, if they follow it.
+    followed: (u64, u64),
     measure: Option<measure::Measure>,
 }
 
@@ -151,6 +153,7 @@ impl App {
             asked: None,
             asked_of_lanes: Vec::new(),
             read: 0,
+            followed: (0, 0),
             measure,
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -244,6 +247,19 @@ impl App {
         self.making = None;
     }
 
+    /// Lets the lanes show the network in training, when there is a new preview and they have done the last one.
+    fn follow(&mut self) {
+        let Some((step, _)) = self.state.training.preview.as_ref() else {
+            return;
+        };
+        let is_new = self.followed != (self.state.training.number, *step);
+        let is_idle = |record: &state::Record| record.failure.is_some() || record.is_whole();
+        if self.form.follow && is_new && self.state.records.iter().all(is_idle) {
+            self.followed = (self.state.training.number, *step);
+            self.job.ask(Request::UseTrained);
+        }
+    }
+
     /// Reads the training data that the state wants, if it is not what was read last.
     fn read(&mut self) {
         let Some(wanted) = &self.state.files.wanted else {
@@ -323,6 +339,7 @@ impl eframe::App for App {
         self.measure(&ctx, frame);
         self.arrivals.take(&ctx, &mut self.state, &self.job);
         self.read();
+        self.follow();
         let mut actions = keys(&ctx);
         let dt = ctx.input(|input| f64::from(input.unstable_dt));
         actions.push(PlaybackAction::Tick(dt.min(LONGEST_FRAME)).into());

@@ -3,10 +3,11 @@
 use crate::job::TrainPlan;
 use crate::source::mib;
 use crate::state::Files;
+use crate::words::in_controls;
 use sit_engine::analytic::{Drawing, Points, Toy};
-use sit_engine::model::{Dit, ModelConfig};
+use sit_engine::model::{Dit, ModelConfig, Network as _};
 use sit_engine::optim::{AdamW, LearningRate, Schedule};
-use sit_engine::transport::Transport;
+use sit_engine::transport::{Path, Prediction, Transport};
 use sit_trainer::data::{Dataset, Plane, digits};
 use std::sync::{Arc, LazyLock};
 
@@ -97,9 +98,38 @@ pub struct Form {
     pub steps: u64,
     /// Seed of weights, noise and order.
     pub seed: u64,
+    /// The largest learning rate.
+    pub learning_rate: f64,
+    /// Images of a step; `None` is what suits the images.
+    pub batch: Option<usize>,
+    /// Width of the network; `None` is what suits the images.
+    pub width: Option<usize>,
+    /// The path of the states.
+    pub path: Path,
+    /// What the network predicts.
+    pub prediction: Prediction,
+    /// Whether the lanes show the network in training, again at each preview.
+    pub follow: bool,
     /// What it would take.
     pub estimate: Estimate,
 }
+
+/// The most images of a step.
+pub const MAX_BATCH: usize = 1024;
+
+/// The widest network: wider ones take hours here.
+pub const MAX_WIDTH: usize = 512;
+
+/// What a network can be trained to predict on the paths of [`PATHS`].
+pub const PREDICTIONS: [Prediction; 4] = [
+    Prediction::Velocity,
+    Prediction::Noise,
+    Prediction::Score,
+    Prediction::Data,
+];
+
+/// The paths that can be trained on.
+pub const PATHS: [Path; 4] = [Path::Linear, Path::Gvp, Path::VP, Path::OU];
 
 impl Default for Form {
     fn default() -> Self {
@@ -107,6 +137,12 @@ impl Default for Form {
             data: Data::Toy(Toy::Moons),
             steps: 2000,
             seed: 0,
+            learning_rate: 2e-3,
+            batch: None,
+            width: None,
+            path: Path::Linear,
+            prediction: Prediction::Velocity,
+            follow: false,
             estimate: Estimate::default(),
         }
     }
@@ -127,13 +163,21 @@ impl Form {
         };
         let [channels, size, _] = dataset.shape();
         let n_classes = dataset.n_classes();
-        let model = network(channels, size, n_classes);
+        let mut model = network(channels, size, n_classes);
+        if let Some(width) = self.width {
+            model.dim = width;
+        }
+        model.validate(1).map_err(|e| in_controls(&e))?;
         let tokens = model.tokens();
         Ok(TrainPlan {
             name,
             dataset,
             model,
-            transport: Transport::default(),
+            transport: Transport {
+                path: self.path.clone(),
+                prediction: self.prediction,
+                ..Transport::default()
+            },
             adamw: AdamW {
                 betas: [0.9, 0.95],
                 clip: 1.0,
@@ -141,15 +185,15 @@ impl Form {
                 ema_warmup: false,
                 ..AdamW::default()
             },
-            batch: match tokens {
+            batch: self.batch.unwrap_or(match tokens {
                 1 => 256,
                 2..=64 => 64,
                 _ => 32,
-            },
+            }),
             class_dropout: 0.1,
             seed: self.seed,
             learning_rate: LearningRate {
-                peak: 2e-3,
+                peak: self.learning_rate,
                 warmup_steps: 50,
                 schedule: Schedule::Cosine,
                 final_fraction: 0.05,
@@ -221,7 +265,6 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sit_engine::model::Network as _;
 
     #[test]
     fn every_kind_of_data_has_a_valid_plan() {
@@ -269,6 +312,46 @@ mod tests {
             let model = network(3, size, 2);
             model.validate(1).unwrap();
             assert!(model.tokens() <= MAX_TOKENS, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_form_s_settings_are_those_of_the_plan() {
+        let form = Form {
+            data: Data::Digits,
+            learning_rate: 1e-3,
+            batch: Some(8),
+            width: Some(32),
+            path: Path::Gvp,
+            prediction: Prediction::Noise,
+            ..Form::default()
+        };
+        let plan = form.plan(&Files::default()).unwrap();
+        assert_eq!((plan.batch, plan.model.dim), (8, 32));
+        assert_eq!(plan.learning_rate.peak, 1e-3);
+        let transport = &plan.transport;
+        assert_eq!(
+            (&transport.path, transport.prediction),
+            (&Path::Gvp, Prediction::Noise)
+        );
+        plan.forecast().unwrap();
+        let odd = Form {
+            width: Some(33),
+            ..form.clone()
+        };
+        let message = odd.plan(&Files::default()).err().unwrap();
+        assert!(message.contains("33"), "{message}");
+        for path in PATHS {
+            for prediction in PREDICTIONS {
+                let form = Form {
+                    path: path.clone(),
+                    prediction,
+                    ..form.clone()
+                };
+                let plan = form.plan(&Files::default()).unwrap();
+                plan.forecast()
+                    .unwrap_or_else(|e| panic!("{path}, {prediction}: {e}"));
+            }
         }
     }
 

@@ -161,6 +161,7 @@ mod tests {
                 uncond: (guidance.scale != 1.0).then(|| array(0.0)),
                 noise: None,
                 ms: 0.0,
+                ..Frame::default()
             }
         });
         let record = Record {

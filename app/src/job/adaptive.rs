@@ -30,6 +30,8 @@ pub struct Adapting {
     /// Evaluations and time since the last step that was taken.
     nfe: usize,
     took: Duration,
+    /// Where the attempts since then would have ended that were rejected.
+    rejected: Vec<f64>,
     /// Evaluations of the segment.
     total: usize,
 }
@@ -64,6 +66,7 @@ impl Adapting {
             outs: [Vec::new(), Vec::new()],
             nfe: 0,
             took: Duration::ZERO,
+            rejected: Vec::new(),
             total: 0,
         })
     }
@@ -231,6 +234,9 @@ impl Adapting {
                     self.solver.check("all samples", self.t, &verdict, nfe)?;
                 }
                 if is_beyond || !verdict.is_accepted {
+                    if !verdict.is_accepted {
+                        self.rejected.push(t_next);
+                    }
                     self.next_attempt()?;
                     return Ok(None);
                 }
@@ -239,6 +245,7 @@ impl Adapting {
                 let outs = part.take_outs();
                 [part.cond, part.uncond] = std::mem::replace(&mut self.outs, outs);
                 part.time = std::mem::take(&mut self.took);
+                part.rejected = std::mem::take(&mut self.rejected);
                 let step = LaneStep {
                     step: self.solver.whole_step([t, t_next])?,
                     segment: self.segment,

@@ -191,9 +191,14 @@ impl Worker {
                 let shape = plan.dataset.shape();
                 match Training::new(&self.device, *plan) {
                     Ok(training) => {
+                        let data = training.examples();
                         self.training = Some(training);
-                        self.answers
-                            .say(TrainingAction::Started { name, shape, total });
+                        self.answers.say(TrainingAction::Started {
+                            name,
+                            shape,
+                            total,
+                            data,
+                        });
                     }
                     Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
                 }

@@ -20,6 +20,8 @@ pub struct Part {
     /// The mean square of each sample's error, of an adaptive solver.
     pub squares: Vec<f32>,
     pub time: Duration,
+    /// Where rejected attempts would have ended.
+    pub rejected: Vec<f64>,
     /// The time of the fastest piece.
     pub shortest: Option<Duration>,
     /// Buffers on the GPU for the first three, in this order, if there is room.
@@ -113,6 +115,7 @@ impl Part {
             uncond: (!self.uncond.is_empty()).then(|| self.uncond.into()),
             noise: (!self.noise.is_empty()).then(|| self.noise.into()),
             ms: self.time.as_secs_f64() * 1e3,
+            rejected: self.rejected,
         };
         if let Some(twins) = twins {
             let arrays = [Some(&frame.x), Some(&frame.cond), frame.uncond.as_ref()];

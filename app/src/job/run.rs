@@ -368,6 +368,7 @@ impl Run {
             uncond: None,
             noise: (!noise.is_empty()).then(|| noise.into()),
             ms: begin.elapsed().as_secs_f64() * 1e3,
+            rejected: Vec::new(),
         })
     }
 

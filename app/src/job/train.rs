@@ -45,6 +45,9 @@ const PREVIEW_TOKENS: usize = 4096;
 /// The most samples of a preview.
 const PREVIEW_SAMPLES: usize = 64;
 
+/// Images that are looked at for one of a class.
+const SEARCHED: usize = 2000;
+
 /// Steps of the ODE that makes them.
 const PREVIEW_STEPS: u32 = 20;
 
@@ -141,6 +144,24 @@ impl Training {
             begin: None,
             running: true,
         })
+    }
+
+    /// Data of the same classes as the previews, `[N, C, I, I]`; what cannot be read is left out.
+    pub fn examples(&self) -> Arc<[f32]> {
+        let data = &self.plan.dataset;
+        let (len, mut next) = (data.shape().iter().product(), 0);
+        let (mut all, mut one) = (Vec::new(), vec![0.0; len]);
+        for label in &self.labels {
+            let found = (next..data.len().min(next + SEARCHED)).find(|i| data.label(*i) == *label);
+            let Some(index) = found else {
+                continue;
+            };
+            next = index + 1;
+            if data.read(index, &mut one).is_ok() {
+                all.extend_from_slice(&one);
+            }
+        }
+        all.into()
     }
 
     /// Whether there is something to do.

@@ -4,7 +4,7 @@ use super::Scene;
 use crate::findings::Row;
 use crate::look;
 use crate::state::State;
-use egui::{Grid, Rangef, RichText, Ui};
+use egui::{Grid, Rangef, RichText, Sense, Stroke, Ui, pos2, vec2};
 use egui_plot::{
     AxisHints, GridInput, GridMark, Line, LineStyle, Plot, VLine, uniform_grid_spacer,
 };
@@ -119,12 +119,52 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             ui.ctx().request_repaint();
         }
     }
+    axis(ui, state);
     table(ui, state, &lanes);
     ui.small("rms: root mean square over all samples and values. Hold the pointer over a name to read what it is.");
     ui.separator();
     let velocity = |row: &Row| row.norms.map(|norms| norms.velocity);
     curves(ui, state, "velocity (rms)", &lanes, velocity);
     curves(ui, state, "Heun − Euler (rms)", &lanes, |row| row.error);
+}
+
+/// Height of a lane's row on the axis of time, in points.
+const AXIS_ROW: f32 = 16.0;
+
+/// The steps of every lane on the axis of time: where they end, and where an adaptive solver's rejected attempts would have.
+fn axis(ui: &mut Ui, state: &State) {
+    let n = state.lanes.len();
+    ui.label("Steps over t").on_hover_text(
+        "A line where each step ends. An adaptive solver chooses its steps; a cross is where an attempt would have ended whose error was too \
+         large, so that a smaller one was taken.",
+    );
+    let size = vec2(ui.available_width(), AXIS_ROW * n as f32);
+    let (rect, response) = ui.allocate_exact_size(size, Sense::hover());
+    let rejected = |lane: usize| state.records[lane].frames.iter().flat_map(|f| &f.rejected);
+    let count: usize = (0..n).map(|lane| rejected(lane).count()).sum();
+    let name = format!("Steps of every lane over t, {count} rejected");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
+    let (painter, ink) = (ui.painter(), ui.visuals().text_color());
+    for lane in 0..n {
+        let y = rect.top() + AXIS_ROW * lane as f32;
+        let range = Rangef::new(y + 2.0, y + AXIS_ROW - 2.0);
+        let x = |t: f64| rect.left() + rect.width() * t as f32;
+        let record = &state.records[lane];
+        for k in 0..=record.frames.len() {
+            let stroke = Stroke::new(1.5, look::LANES[lane]);
+            painter.vline(x(record.t(k)), range, stroke);
+        }
+        let middle = range.center();
+        for t in rejected(lane) {
+            let at = pos2(x(*t), middle);
+            let stroke = Stroke::new(1.5, ui.visuals().warn_fg_color);
+            for side in [vec2(3.0, 3.0), vec2(3.0, -3.0)] {
+                painter.line_segment([at - side, at + side], stroke);
+            }
+        }
+        let now = record.t(state.position(lane));
+        painter.vline(x(now), Rangef::new(y, y + AXIS_ROW), Stroke::new(1.0, ink));
+    }
 }
 
 fn table(ui: &mut Ui, state: &State, lanes: &[(usize, Vec<Row>)]) {

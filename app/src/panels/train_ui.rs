@@ -1,12 +1,14 @@
 //! Training: what to learn, how it goes, and what to do with what was learned.
 
+use super::controls::{choose, number};
 use super::{Scene, canvas_ui, data_ui, plane_ui};
 use crate::job::Request;
 use crate::state::{Status, TrainingView};
-use crate::train::Data;
+use crate::train::{Data, Form, MAX_BATCH, MAX_WIDTH, PATHS, PREDICTIONS};
 use crate::view::{Scale, sheet};
-use egui::{ComboBox, DragValue, ProgressBar, TextureOptions, Ui};
+use egui::{CollapsingHeader, ComboBox, DragValue, ProgressBar, TextureOptions, Ui};
 use egui_plot::{Line, Plot, PlotPoints};
+use sit_engine::transport::Prediction;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     form(ui, scene);
@@ -52,6 +54,7 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
         let label = ui.label("Training seed").id;
         ui.add(DragValue::new(&mut form.seed)).labelled_by(label);
     });
+    more(ui, form);
     let plan = form.plan(&scene.state.files);
     if let Ok(plan) = &plan {
         ui.small(form.estimate.text(plan));
@@ -90,6 +93,8 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
             {
                 scene.requests.push(Request::UseTrained);
             }
+            ui.checkbox(&mut form.follow, "Follow in the lanes")
+                .on_hover_text("The lanes show the network in training, again at each preview");
             let keep = ui.button("Keep the checkpoint");
             if keep
                 .on_hover_text("A .safetensors file that `sit sample` and this window read")
@@ -97,6 +102,56 @@ fn form(ui: &mut Ui, scene: &mut Scene<'_>) {
             {
                 scene.requests.push(Request::Keep);
             }
+        }
+    });
+}
+
+/// Settings that are rarely changed.
+fn more(ui: &mut Ui, form: &mut Form) {
+    CollapsingHeader::new("More")
+        .id_salt("more training")
+        .show(ui, |ui| {
+            let rate = DragValue::new(&mut form.learning_rate)
+                .range(1e-6..=0.1)
+                .speed(1e-5)
+                .custom_formatter(|x, _| format!("{x:.1e}"));
+            number(ui, "Learning rate", rate)
+                .on_hover_text("The largest one: it rises over 50 steps and falls by a cosine");
+            optional(ui, "Batch", &mut form.batch, 64, MAX_BATCH);
+            optional(ui, "Width", &mut form.width, 64, MAX_WIDTH);
+            ui.horizontal(|ui| {
+                let id = ui.label("Path").id;
+                let combo = ComboBox::from_id_salt("path").selected_text(form.path.to_string());
+                let inner = combo.show_ui(ui, |ui| {
+                    for path in PATHS {
+                        let name = path.to_string();
+                        ui.selectable_value(&mut form.path, path, name);
+                    }
+                });
+                inner.response.labelled_by(id);
+            });
+            choose(
+                ui,
+                "Predicts",
+                &mut form.prediction,
+                PREDICTIONS,
+                Prediction::name,
+            );
+        });
+}
+
+/// A number that is chosen by itself unless a person sets it.
+fn optional(ui: &mut Ui, label: &str, value: &mut Option<usize>, usual: usize, most: usize) {
+    ui.horizontal(|ui| {
+        let mut own = value.is_some();
+        let check = ui.checkbox(&mut own, format!("Own {}", label.to_lowercase()));
+        if check.changed() {
+            *value = own.then_some(usual);
+        }
+        if let Some(value) = value {
+            let id = ui.label(label).id;
+            ui.add(DragValue::new(value).range(1..=most))
+                .labelled_by(id);
         }
     });
 }
@@ -140,31 +195,48 @@ fn curves(ui: &mut Ui, training: &TrainingView) {
     plot.show(ui, |plot| plot.line(Line::new("loss by time", by_t)));
 }
 
+/// Samples of the network in training, beside the data.
 fn preview(ui: &mut Ui, scene: &Scene<'_>) {
     let training = &scene.state.training;
     let Some((step, x)) = &training.preview else {
         return;
     };
-    ui.label(format!("Samples at training step {step} (ODE, 20 steps)"));
-    match training.shape {
-        [2, 1, _] => plane_ui::scatter(ui, "preview", x),
-        shape => {
-            // As long as the step is the same, so is the picture.
-            let id = ui.scope_id().with("preview");
-            let cached = ui.data(|data| data.get_temp::<(u64, egui::TextureHandle)>(id));
-            let texture = match cached {
-                Some((of, texture)) if of == *step => texture,
-                _ => {
-                    let (_, image) = sheet(x, shape, None, Scale::Image);
-                    let texture = ui
-                        .ctx()
-                        .load_texture("preview", image, TextureOptions::NEAREST);
-                    ui.data_mut(|data| data.insert_temp(id, (*step, texture.clone())));
-                    texture
-                }
-            };
-            let side = ui.available_width();
-            ui.add(egui::Image::new((texture.id(), egui::vec2(side, side))));
+    let side = 0.5 * (ui.available_width() - ui.spacing().item_spacing.x);
+    ui.horizontal_top(|ui| {
+        for (name, number, values) in [
+            (format!("Samples at step {step}"), *step, x),
+            ("Some of the data".to_owned(), training.number, &training.data),
+        ] {
+            ui.vertical(|ui| {
+                ui.set_width(side);
+                ui.label(&name).on_hover_text(
+                    "Samples are made by an ODE of 20 steps; the data have the same classes",
+                );
+                ui.push_id(&name[..4], |ui| picture(ui, number, values, training.shape));
+            });
         }
+    });
+}
+
+/// Values as a picture, made again when `number` changes.
+fn picture(ui: &mut Ui, number: u64, x: &[f32], shape: [usize; 3]) {
+    if let [2, 1, _] = shape {
+        plane_ui::scatter(ui, "preview", x);
+        return;
     }
+    let id = ui.scope_id().with("preview");
+    let cached = ui.data(|data| data.get_temp::<(u64, egui::TextureHandle)>(id));
+    let texture = match cached {
+        Some((of, texture)) if of == number => texture,
+        _ => {
+            let (_, image) = sheet(x, shape, None, Scale::Image);
+            let texture = ui
+                .ctx()
+                .load_texture("preview", image, TextureOptions::NEAREST);
+            ui.data_mut(|data| data.insert_temp(id, (number, texture.clone())));
+            texture
+        }
+    };
+    let side = ui.available_width();
+    ui.add(egui::Image::new((texture.id(), egui::vec2(side, side))));
 }

@@ -159,6 +159,7 @@ mod tests {
             uncond: Some(one(1.0)),
             noise: None,
             ms: 0.0,
+            ..Frame::default()
         });
         let record = Record {
             settings: vec![settings.clone()],

@@ -12,7 +12,7 @@ pub const RECORD_BUDGET: u64 = if cfg!(target_arch = "wasm32") {
 };
 
 /// One step of a lane as it was computed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Frame {
     /// The state after the step, `[N, C, I, I]`.
     pub x: Arc<[f32]>,
@@ -25,6 +25,8 @@ pub struct Frame {
     pub noise: Option<Arc<[f32]>>,
     /// Time the step took, in milliseconds.
     pub ms: f64,
+    /// Where the attempts would have ended that an adaptive solver rejected before this step.
+    pub rejected: Vec<f64>,
 }
 
 impl Frame {

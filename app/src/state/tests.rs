@@ -54,6 +54,7 @@ fn compute(state: &mut State) -> usize {
                 uncond: None,
                 noise: (step.noise() != 0.0).then(|| value(k)),
                 ms: 1.0,
+                ..Frame::default()
             };
             let step = Box::new(step);
             state.apply(RunAction::Stepped { run, step, frame });

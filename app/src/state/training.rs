@@ -51,6 +51,8 @@ pub enum TrainingAction {
         shape: [usize; 3],
         /// Steps to do.
         total: u64,
+        /// Some of it, `[N, C, I, I]`, of the classes of the previews.
+        data: Arc<[f32]>,
     },
     /// The training stops for now, or goes on.
     Paused(bool),
@@ -92,6 +94,10 @@ pub struct TrainingView {
     point: (f64, u64),
     /// Mean loss by time, with its weight.
     by_t: [(f64, f64); TIME_BINS],
+    /// Some of the data, `[N, C, I, I]`.
+    pub data: Arc<[f32]>,
+    /// The number of this training.
+    pub number: u64,
     /// Samples `[N, C, I, I]` from the last preview, and the step it was made at.
     pub preview: Option<(u64, Arc<[f32]>)>,
     /// The averaged weights as a file, when requested, until the host has taken them.
@@ -102,8 +108,18 @@ impl TrainingView {
     /// Does `action`.
     pub fn apply(&mut self, action: TrainingAction) {
         match action {
-            TrainingAction::Started { name, shape, total } => {
-                *self = TrainingView::start(name, shape, total);
+            TrainingAction::Started {
+                name,
+                shape,
+                total,
+                data,
+            } => {
+                let number = self.number + 1;
+                *self = TrainingView {
+                    data,
+                    number,
+                    ..TrainingView::start(name, shape, total)
+                };
             }
             TrainingAction::Paused(paused) => {
                 if matches!(self.status, Status::Running | Status::Paused) {

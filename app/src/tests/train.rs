@@ -2,7 +2,7 @@
 
 use super::{drop_file, drop_files, go_to, shot, still, until};
 use crate::App;
-use crate::state::{Source, Status};
+use crate::state::{PlaybackAction, Source, Status};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -261,4 +261,52 @@ fn bad_folders_are_explained_and_nothing_is_lost() {
     until(&mut harness, "going on", |app| {
         app.state().training.step > step
     });
+}
+
+#[test]
+fn the_lanes_follow_the_network_in_training() {
+    let mut harness = still();
+    harness.get_by_label("Train").click();
+    harness.step();
+    harness.step();
+    harness.get_by_label("More").click();
+    for _ in 0..20 {
+        harness.step();
+    }
+    for label in ["Learning rate", "Path", "Predicts", "Own width"] {
+        assert!(
+            harness.query_all_by_label(label).next().is_some(),
+            "{label}"
+        );
+    }
+    harness.state_mut().form.steps = 60;
+    harness.get_by_label("Start training").click();
+    until(&mut harness, "the first preview", |app| {
+        app.state().training.preview.is_some()
+    });
+    // The data are shown beside the samples.
+    harness.get_by_label("Some of the data");
+    let data = &harness.state().state().training.data;
+    assert_eq!(data.len(), 2 * 64);
+    harness.get_by_label("Follow in the lanes").click();
+    harness.step();
+    let runs = |app: &App| app.state().records[0].run;
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..2 {
+        let (before, ended) = (runs(harness.state()), PlaybackAction::End);
+        until(&mut harness, "another network", |app| {
+            matches!(app.state().source, Source::Trained(_)) && runs(app) != before
+        });
+        harness.state_mut().apply(ended);
+        until(&mut harness, "the lane", |app| {
+            app.state().records.iter().all(|r| r.is_whole())
+        });
+        let record = &harness.state().state().records[0];
+        let x = record.frames.last().unwrap().x.iter();
+        seen.insert(x.map(|x| x.to_bits()).collect::<Vec<_>>());
+        if harness.state().state().training.status == Status::Done {
+            break;
+        }
+    }
+    assert!(!seen.is_empty());
 }

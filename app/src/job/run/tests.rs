@@ -369,6 +369,7 @@ fn a_learned_variance_is_sampled_and_its_noise_is_not_shown() {
             uncond: None,
             noise: (k < 5).then(|| vec![1.0; N * 16].into()),
             ms: 0.0,
+            ..Frame::default()
         };
         let record = Record {
             settings: vec![lane.settings().clone()],

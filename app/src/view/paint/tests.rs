@@ -69,6 +69,7 @@ fn recorded(channels: usize, guided: bool) -> State {
                 uncond: guided.then(|| array(4 * k + 3)),
                 noise: (step.noise() != 0.0).then(|| array(4 * k + 4)),
                 ms: 0.0,
+                ..Frame::default()
             };
             let step = Box::new(*step);
             state.apply(RunAction::Stepped { run, step, frame });

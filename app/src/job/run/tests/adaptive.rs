@@ -202,3 +202,29 @@ fn a_tolerance_that_cannot_be_met_says_where() {
         "{error}"
     );
 }
+
+/// What a step took beyond one attempt is attempts that were rejected, and these are recorded.
+#[test]
+fn rejected_attempts_are_recorded_where_they_would_have_ended() {
+    let field = digits();
+    let mut found = 0;
+    for method in ADAPTIVE {
+        let lane = Lane::new(Settings {
+            sampler: adaptive(method, 1e-5),
+            ..Settings::default()
+        });
+        let record = record(&field, &lane, 4, None);
+        let attempt = record.steps.last().unwrap().nfe;
+        for (k, (step, frame)) in record.steps.iter().zip(&record.frames).enumerate() {
+            // The first step's size takes two evaluations more.
+            let first = if k == 0 { 2 } else { 0 };
+            let attempts = (step.nfe - first) / attempt.min(step.nfe - first);
+            assert_eq!(frame.rejected.len() + 1, attempts, "{method}, step {k}");
+            for t in &frame.rejected {
+                assert!(*t > step.step.t_next && *t <= 1.0 + 1e-9, "{t}");
+            }
+            found += frame.rejected.len();
+        }
+    }
+    assert!(found > 0, "no attempt was rejected");
+}
