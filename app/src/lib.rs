@@ -253,8 +253,12 @@ impl App {
             return;
         };
         let is_new = self.followed != (self.state.training.number, *step);
-        let is_idle = |record: &state::Record| record.failure.is_some() || record.is_whole();
-        if self.form.follow && is_new && self.state.records.iter().all(is_idle) {
+        let state = &self.state;
+        let is_idle = |lane: usize| {
+            let record = &state.records[lane];
+            record.failure.is_some() || record.frames.len() >= state.target(lane)
+        };
+        if self.form.follow && is_new && (0..state.lanes.len()).all(is_idle) {
             self.followed = (self.state.training.number, *step);
             self.job.ask(Request::UseTrained);
         }

@@ -205,7 +205,11 @@ fn preview(ui: &mut Ui, scene: &Scene<'_>) {
     ui.horizontal_top(|ui| {
         for (name, number, values) in [
             (format!("Samples at step {step}"), *step, x),
-            ("Some of the data".to_owned(), training.number, &training.data),
+            (
+                "Some of the data".to_owned(),
+                training.number,
+                &training.data,
+            ),
         ] {
             ui.vertical(|ui| {
                 ui.set_width(side);

@@ -2,7 +2,7 @@
 
 use super::{drop_file, drop_files, go_to, shot, still, until};
 use crate::App;
-use crate::state::{PlaybackAction, Source, Status};
+use crate::state::{Source, Status};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -279,7 +279,7 @@ fn the_lanes_follow_the_network_in_training() {
             "{label}"
         );
     }
-    harness.state_mut().form.steps = 60;
+    harness.state_mut().form.steps = 300;
     harness.get_by_label("Start training").click();
     until(&mut harness, "the first preview", |app| {
         app.state().training.preview.is_some()
@@ -290,23 +290,15 @@ fn the_lanes_follow_the_network_in_training() {
     assert_eq!(data.len(), 2 * 64);
     harness.get_by_label("Follow in the lanes").click();
     harness.step();
-    let runs = |app: &App| app.state().records[0].run;
-    let mut seen = std::collections::HashSet::new();
-    for _ in 0..2 {
-        let (before, ended) = (runs(harness.state()), PlaybackAction::End);
-        until(&mut harness, "another network", |app| {
-            matches!(app.state().source, Source::Trained(_)) && runs(app) != before
-        });
-        harness.state_mut().apply(ended);
-        until(&mut harness, "the lane", |app| {
-            app.state().records.iter().all(|r| r.is_whole())
-        });
-        let record = &harness.state().state().records[0];
-        let x = record.frames.last().unwrap().x.iter();
-        seen.insert(x.map(|x| x.to_bits()).collect::<Vec<_>>());
-        if harness.state().state().training.status == Status::Done {
-            break;
+    // The first steps of the lanes are those of one network after another.
+    let seen = std::cell::RefCell::new(std::collections::HashSet::new());
+    until(&mut harness, "two networks", |app| {
+        let state = app.state();
+        if let (Source::Trained(_), Some(frame)) = (&state.source, state.records[0].frames.first())
+        {
+            let bits: Vec<u32> = frame.x.iter().map(|x| x.to_bits()).collect();
+            seen.borrow_mut().insert(bits);
         }
-    }
-    assert!(!seen.is_empty());
+        seen.borrow().len() >= 2
+    });
 }
