@@ -34,10 +34,16 @@ pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
 
 #[cfg(target_arch = "wasm32")]
 fn download(name: &str, bytes: &[u8]) -> Option<()> {
-    use wasm_bindgen::JsCast;
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
     let blob = web_sys::Blob::new_with_u8_array_sequence(&parts).ok()?;
-    let url = web_sys::Url::create_object_url_with_blob(&blob).ok()?;
+    download_blob(name, &blob)
+}
+
+/// Offers what the browser holds as a download named `name`.
+#[cfg(target_arch = "wasm32")]
+pub fn download_blob(name: &str, blob: &web_sys::Blob) -> Option<()> {
+    use wasm_bindgen::JsCast as _;
+    let url = web_sys::Url::create_object_url_with_blob(blob).ok()?;
     let document = web_sys::window()?.document()?;
     let anchor = document.create_element("a").ok()?;
     let anchor = anchor.dyn_into::<web_sys::HtmlAnchorElement>().ok()?;
@@ -45,4 +51,27 @@ fn download(name: &str, bytes: &[u8]) -> Option<()> {
     anchor.set_download(name);
     anchor.click();
     web_sys::Url::revoke_object_url(&url).ok()
+}
+
+/// Reads a file that lies beside the page.
+#[cfg(target_arch = "wasm32")]
+pub async fn fetch(name: &str) -> Result<Vec<u8>, String> {
+    use wasm_bindgen::JsCast as _;
+    use wasm_bindgen_futures::JsFuture;
+    let window = web_sys::window().ok_or("there is no window")?;
+    let words = |why: wasm_bindgen::JsValue| format!("cannot be loaded: {why:?}");
+    let answer = JsFuture::from(window.fetch_with_str(name))
+        .await
+        .map_err(words)?;
+    let answer: web_sys::Response = answer.unchecked_into();
+    if !answer.ok() {
+        return Err(format!(
+            "cannot be loaded: the server answers {}",
+            answer.status()
+        ));
+    }
+    let buffer = JsFuture::from(answer.array_buffer().map_err(words)?)
+        .await
+        .map_err(words)?;
+    Ok(js_sys::Uint8Array::new(&buffer).to_vec())
 }

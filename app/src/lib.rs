@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod arrivals;
+mod device;
 mod drops;
 mod errors;
 mod export;
@@ -18,7 +19,10 @@ mod loader;
 mod look;
 mod measure;
 mod panels;
+#[cfg(target_arch = "wasm32")]
+mod record;
 mod redraw;
+mod saving;
 pub mod source;
 pub mod state;
 pub mod stats;
@@ -28,17 +32,15 @@ pub mod view;
 mod words;
 
 use arrivals::Arrivals;
-use eframe::egui_wgpu::RenderState;
 use export::Making;
 use findings::Findings;
 use job::{Job, Pace, Request};
 use redraw::Redraw;
 use sit_engine::backend::Device;
-use sit_engine::backend::gpu::Gpu;
 use source::{Card, Origin};
 use state::{
-    Action, Copied, Export, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State,
-    Status, shortcuts,
+    Action, Copied, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State, Status,
+    shortcuts,
 };
 use std::sync::Arc;
 use train::{Data, Form};
@@ -77,6 +79,11 @@ pub struct App {
     pictures: Pictures,
     findings: Findings,
     arrivals: Arrivals,
+    /// The last recording of the page, and whether it goes on.
+    #[cfg(target_arch = "wasm32")]
+    recording: Option<record::Recording>,
+    #[cfg(target_arch = "wasm32")]
+    is_recording: bool,
     /// The file that is being made, and its name.
     making: Option<(String, Making)>,
     /// The form of the training.
@@ -98,7 +105,7 @@ impl App {
     /// # Errors
     /// When the system refuses a thread for the work.
     pub fn new(cc: &eframe::CreationContext<'_>, start: Start) -> std::io::Result<Self> {
-        Self::on(device(cc), cc, start)
+        Self::on(device::device(cc), cc, start)
     }
 
     /// The program with its work on `device`: the CPU, or the GPU that draws the window.
@@ -118,12 +125,12 @@ impl App {
         if let Some(text) = start.notice {
             state.apply(Action::Notify(text));
         }
-        let (name, max_segment_bytes) = (name(&device, cc), device.max_segment_bytes());
+        let (name, max_segment_bytes) = (device::name(&device, cc), device.max_segment_bytes());
         let on_cpu = matches!(device, Device::Cpu);
         let measure = start
             .measure
             .map(|(begin, time)| measure::Measure::new(begin, time, device.clone()));
-        let by_software = draws_by_software(cc);
+        let by_software = device::draws_by_software(cc);
         let redraw = Redraw::new(cc.egui_ctx.clone(), by_software);
         let twins = match &device {
             Device::Cpu => None,
@@ -146,6 +153,10 @@ impl App {
             redraw,
             address: start.address,
             arrivals: Arrivals::new(max_segment_bytes),
+            #[cfg(target_arch = "wasm32")]
+            recording: None,
+            #[cfg(target_arch = "wasm32")]
+            is_recording: false,
             making: None,
             pictures: Pictures::new(painter),
             findings: Findings::default(),
@@ -210,43 +221,6 @@ impl App {
         }
     }
 
-    /// Begins a file that was asked for; it takes the place of one that is being made.
-    fn export(&mut self, export: Export, dark: bool) {
-        match Making::new(export, &self.state, dark) {
-            Ok(making) => {
-                let name = export::file_name(export, &self.state);
-                self.making = Some((name, making));
-            }
-            Err(message) => self.state.apply(Action::Notify(message)),
-        }
-    }
-
-    /// Goes on with the file that is being made, for a part of a frame.
-    fn make(&mut self, ctx: &egui::Context) {
-        let Some((name, making)) = &mut self.making else {
-            self.state.saving = None;
-            return;
-        };
-        let begin = web_time::Instant::now();
-        let done = loop {
-            match making.work() {
-                Ok(None) if begin.elapsed() < job::FRAME_BUDGET => {}
-                Ok(None) => break None,
-                Ok(Some(bytes)) => break Some(Ok(bytes)),
-                Err(message) => break Some(Err(message)),
-            }
-        };
-        let (at, of) = making.progress();
-        self.state.saving = Some((name.clone(), at as f32 / of as f32));
-        ctx.request_repaint();
-        match done {
-            None => return,
-            Some(Ok(bytes)) => files::save(name, bytes.into(), self.job.answers()),
-            Some(Err(message)) => self.state.apply(Action::Notify(message)),
-        }
-        self.making = None;
-    }
-
     /// Lets the lanes show the network in training, when there is a new preview and they have done the last one.
     fn follow(&mut self) {
         let Some((step, _)) = self.state.training.preview.as_ref() else {
@@ -286,8 +260,13 @@ impl App {
         }
         for source in &missing {
             // What the program does not have is named by the lane.
-            if let Ok(origin) = source::open(source) {
-                self.job.ask(Request::OfLane(Box::new(origin)));
+            match source::open(source) {
+                #[cfg(target_arch = "wasm32")]
+                Ok(Origin::Page(file)) => self.job.fetch(file, source.clone(), |opened| {
+                    Request::OfLane(Box::new(Origin::Network(opened)))
+                }),
+                Ok(origin) => self.job.ask(Request::OfLane(Box::new(origin))),
+                Err(_) => {}
             }
         }
         self.asked_of_lanes = missing;
@@ -323,6 +302,14 @@ impl App {
                 model: Box::new(model),
                 weights,
             }),
+            #[cfg(target_arch = "wasm32")]
+            Ok(Origin::Page(file)) => {
+                let request = |(model, weights)| Request::Network {
+                    model: Box::new(model),
+                    weights,
+                };
+                self.job.fetch(file, wanted.clone(), request);
+            }
             Ok(Origin::Exact(model, mixture)) => self.job.ask(Request::Exact {
                 model: Box::new(model),
                 mixture,
@@ -344,6 +331,8 @@ impl eframe::App for App {
         self.arrivals.take(&ctx, &mut self.state, &self.job);
         self.read();
         self.follow();
+        #[cfg(target_arch = "wasm32")]
+        self.record();
         let mut actions = keys(&ctx);
         let dt = ctx.input(|input| f64::from(input.unstable_dt));
         actions.push(PlaybackAction::Tick(dt.min(LONGEST_FRAME)).into());
@@ -392,56 +381,6 @@ impl eframe::App for App {
         let waits = playback.cursor > 0 && playback.waits(self.state.n_steps());
         let trains = self.state.training.status == Status::Running;
         self.redraw.frame(self.on_cpu && (waits || trains));
-    }
-}
-
-/// What computes: the GPU that draws the window, if it is a real one, else the processor.
-fn device(cc: &eframe::CreationContext<'_>) -> Device {
-    let Some(render) = &cc.wgpu_render_state else {
-        return Device::Cpu;
-    };
-    let info = render.adapter.get_info();
-    // A software adapter computes more slowly than the CPU backend, and WebGL has no compute.
-    if info.device_type == wgpu::DeviceType::Cpu || info.backend == wgpu::Backend::Gl {
-        return Device::Cpu;
-    }
-    share(render)
-}
-
-/// The GPU that draws the window, whatever it is; the processor if it lacks what the engine needs.
-fn share(render: &RenderState) -> Device {
-    let (device, queue) = (render.device.clone(), render.queue.clone());
-    Gpu::share(device, queue, render.adapter.get_info()).map_or(Device::Cpu, Device::Gpu)
-}
-
-/// Whether the adapter that draws the window is a software one.
-fn draws_by_software(cc: &eframe::CreationContext<'_>) -> bool {
-    #[cfg(target_arch = "wasm32")]
-    if let Some(gl) = &cc.gl {
-        use eframe::glow::HasContext as _;
-        // WebGL tells only by the renderer's name: those of Chrome, Mesa and Windows.
-        const UNMASKED_RENDERER_WEBGL: u32 = 0x9246;
-        #[expect(
-            unsafe_code,
-            reason = "glow marks every call so; this one reads a string"
-        )]
-        // SAFETY: the context is alive, and one without this parameter returns an empty string.
-        let renderer = unsafe { gl.get_parameter_string(UNMASKED_RENDERER_WEBGL) };
-        return ["SwiftShader", "llvmpipe", "Microsoft Basic Render"]
-            .iter()
-            .any(|software| renderer.contains(software));
-    }
-    let render = cc.wgpu_render_state.as_ref();
-    render.is_some_and(|r| r.adapter.get_info().device_type == wgpu::DeviceType::Cpu)
-}
-
-/// What computes, in words.
-fn name(device: &Device, cc: &eframe::CreationContext<'_>) -> String {
-    match device {
-        Device::Cpu if draws_by_software(cc) => format!(
-            "{device} (the graphics adapter is a software one: it draws, the processor computes)"
-        ),
-        _ => device.to_string(),
     }
 }
 

@@ -15,6 +15,12 @@ use std::sync::Arc;
 /// A small SiT trained on the 8x8 digits; `assets/README.md` says how.
 const DIGITS: &[u8] = include_bytes!("../assets/digits.safetensors");
 
+/// A small SiT trained on 32x32 emoji. The page loads it when it is asked for.
+#[cfg(not(target_arch = "wasm32"))]
+const EMOJI: &[u8] = include_bytes!("../assets/emoji.safetensors");
+#[cfg(target_arch = "wasm32")]
+const EMOJI_FILE: &str = "emoji.safetensors";
+
 /// A stream of weights: a file, or bytes in memory.
 pub trait WeightStream: Read + Seek + Send {}
 impl<T: Read + Seek + Send> WeightStream for T {}
@@ -28,6 +34,9 @@ pub enum Origin {
     Network(Opened),
     /// The exact field of a mixture.
     Exact(Model, Mixture),
+    /// A network whose file lies beside the page.
+    #[cfg(target_arch = "wasm32")]
+    Page(&'static str),
 }
 
 /// The data sets whose exact field is known.
@@ -40,7 +49,7 @@ pub fn mixtures() -> impl Iterator<Item = (Toy, Mixture)> {
 pub fn mixture(source: &Source) -> Option<Mixture> {
     match source {
         Source::Exact(name) | Source::Trained(name) => Toy::from_name(name).ok()?.mixture(),
-        Source::Digits | Source::File(_) => None,
+        Source::Digits | Source::Emoji | Source::File(_) => None,
     }
 }
 
@@ -50,13 +59,11 @@ pub fn mixture(source: &Source) -> Option<Mixture> {
 /// An explanation of what to do if a network is not available, or of what is wrong with a file.
 pub fn open(source: &Source) -> Result<Origin, String> {
     match source {
-        Source::Digits => {
-            let stream: Box<dyn WeightStream> = Box::new(Cursor::new(DIGITS));
-            let reader = Reader::new("the embedded digits", stream).map_err(|e| in_controls(&e))?;
-            let recipe = reader.recipe().map_err(|e| in_controls(&e))?;
-            let recipe = recipe.ok_or("the embedded digits have no recipe")?;
-            Ok(Origin::Network((model(source.clone(), &recipe), reader)))
-        }
+        Source::Digits => own(source, Box::new(Cursor::new(DIGITS))).map(Origin::Network),
+        #[cfg(not(target_arch = "wasm32"))]
+        Source::Emoji => own(source, Box::new(Cursor::new(EMOJI))).map(Origin::Network),
+        #[cfg(target_arch = "wasm32")]
+        Source::Emoji => Ok(Origin::Page(EMOJI_FILE)),
         Source::Exact(toy) => {
             let mixture = mixture(source).ok_or_else(|| {
                 format!("The exact field of {toy} is not known: it is no mixture.")
@@ -78,6 +85,18 @@ pub fn open(source: &Source) -> Result<Origin, String> {
             "A link does not carry weights: train on {data} to go on, or drop the checkpoint that was kept."
         )),
     }
+}
+
+/// Opens a network that comes with the program.
+///
+/// # Errors
+/// What is wrong with its file.
+pub fn own(source: &Source, stream: Box<dyn WeightStream>) -> Result<Opened, String> {
+    let name = source.title();
+    let reader = Reader::new(&name, stream).map_err(|e| in_controls(&e))?;
+    let recipe = reader.recipe().map_err(|e| in_controls(&e))?;
+    let recipe = recipe.ok_or_else(|| format!("{name}: the file has no recipe"))?;
+    Ok((model(source.clone(), &recipe), reader))
 }
 
 fn model(source: Source, recipe: &Recipe) -> Model {

@@ -3,7 +3,8 @@
 use super::figure::Figures;
 use super::{KEY, rgb};
 use crate::state::{PlaybackAction, State};
-use egui::ColorImage;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Display time of a frame, and of the last one, in hundredths of a second.
 const DELAYS: [u16; 2] = [6, 150];
@@ -22,23 +23,52 @@ pub enum Format {
 
 /// An animation that is being made.
 pub struct Animation {
-    format: Format,
     /// The session as it was when this began.
     state: State,
-    link: String,
     figures: Figures,
     /// Width and height of every frame, in points: those of the last one.
     size: [f32; 2],
-    frames: Vec<ColorImage>,
+    /// Frames that are drawn, and all of them.
+    done: usize,
     n: usize,
-    bytes: Vec<u8>,
+    encoder: Encoder,
+    file: Sink,
+}
+
+/// What writes the frames.
+enum Encoder {
+    Gif(gif::Encoder<Sink>),
+    Apng(png::Writer<Sink>),
+    /// All are written.
+    Over,
+}
+
+/// The bytes of the file, which the encoder and the animation share.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        // A writer that panicked leaves bytes all the same.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Animation {
     /// One of all steps that are recorded.
     ///
     /// # Errors
-    /// When nothing is recorded.
+    /// When nothing is recorded, or a format cannot hold it.
     pub fn new(format: Format, state: &State, dark: bool) -> Result<Self, String> {
         let last = state.records[state.lead()].frames.len();
         if !state.records[state.lead()].is_started() {
@@ -48,22 +78,28 @@ impl Animation {
         let mut state = state.clone();
         state.apply(PlaybackAction::Seek(last));
         let mut figures = Figures::new(1.0, dark);
-        let size = figures.draw(&state).size;
+        let figure = figures.draw(&state);
+        let size = figure.size;
+        let (file, n) = (Sink::default(), last + 1);
+        let pixels = figures.pixels(figure, Some(size)).size;
+        let encoder = match format {
+            Format::Gif => gif(file.clone(), pixels, &link)?,
+            Format::Apng => apng(file.clone(), pixels, &link, n)?,
+        };
         Ok(Animation {
-            format,
             state,
-            link,
             figures,
             size,
-            frames: Vec::new(),
-            n: last + 1,
-            bytes: Vec::new(),
+            done: 0,
+            n,
+            encoder,
+            file,
         })
     }
 
     /// Frames that are drawn, and all of them.
     pub fn progress(&self) -> (usize, usize) {
-        (self.frames.len(), self.n)
+        (self.done, self.n)
     }
 
     /// Draws one more frame. Returns the file when all are drawn.
@@ -71,67 +107,60 @@ impl Animation {
     /// # Errors
     /// When it cannot be encoded.
     pub fn work(&mut self) -> Result<Option<Vec<u8>>, String> {
-        let at = self.frames.len();
-        if at < self.n {
-            self.state.apply(PlaybackAction::Seek(at));
-            let figure = self.figures.draw(&self.state);
-            self.frames
-                .push(self.figures.pixels(figure, Some(self.size)));
+        self.state.apply(PlaybackAction::Seek(self.done));
+        let figure = self.figures.draw(&self.state);
+        let image = self.figures.pixels(figure, Some(self.size));
+        let is_last = self.done + 1 == self.n;
+        let delay = DELAYS[usize::from(is_last)];
+        match &mut self.encoder {
+            Encoder::Gif(encoder) => {
+                let [width, height] = image.size.map(|side| side as u16);
+                let mut frame = gif::Frame::from_rgb_speed(width, height, &rgb(&image), SPEED);
+                frame.delay = delay;
+                encoder.write_frame(&frame).map_err(|e| e.to_string())?;
+            }
+            Encoder::Apng(writer) => {
+                let words = |e: png::EncodingError| e.to_string();
+                writer.set_frame_delay(delay, 100).map_err(words)?;
+                writer.write_image_data(&rgb(&image)).map_err(words)?;
+            }
+            Encoder::Over => return Ok(None),
+        }
+        self.done += 1;
+        if !is_last {
             return Ok(None);
         }
-        match self.format {
-            Format::Gif => self.gif()?,
-            Format::Apng => self.apng()?,
-        }
-        Ok(Some(std::mem::take(&mut self.bytes)))
+        // Both write their ends when they are dropped.
+        self.encoder = Encoder::Over;
+        Ok(Some(std::mem::take(&mut *self.file.bytes())))
     }
+}
 
-    fn delay(&self, frame: usize) -> u16 {
-        DELAYS[usize::from(frame + 1 == self.n)]
-    }
+fn gif(file: Sink, size: [usize; 2], link: &str) -> Result<Encoder, String> {
+    let side = |side: usize| {
+        u16::try_from(side).map_err(|_| format!("a GIF of {side} pixels: take fewer samples"))
+    };
+    let words = |e: gif::EncodingError| e.to_string();
+    let (width, height) = (side(size[0])?, side(size[1])?);
+    let mut encoder = gif::Encoder::new(file, width, height, &[]).map_err(words)?;
+    encoder.set_repeat(gif::Repeat::Infinite).map_err(words)?;
+    let recipe = format!("{KEY} {link}");
+    let parts: Vec<&[u8]> = recipe.as_bytes().chunks(255).collect();
+    let comment = gif::AnyExtension(gif::Extension::Comment as u8);
+    encoder
+        .write_raw_extension(comment, &parts)
+        .map_err(words)?;
+    Ok(Encoder::Gif(encoder))
+}
 
-    fn gif(&mut self) -> Result<(), String> {
-        let side = |side: usize| {
-            u16::try_from(side).map_err(|_| format!("a GIF of {side} pixels: take fewer samples"))
-        };
-        let [width, height] = self.frames[0].size;
-        let (width, height) = (side(width)?, side(height)?);
-        let words = |e: gif::EncodingError| e.to_string();
-        let mut bytes = Vec::new();
-        let mut encoder = gif::Encoder::new(&mut bytes, width, height, &[]).map_err(words)?;
-        encoder.set_repeat(gif::Repeat::Infinite).map_err(words)?;
-        let recipe = format!("{KEY} {}", self.link);
-        let parts: Vec<&[u8]> = recipe.as_bytes().chunks(255).collect();
-        encoder
-            .write_raw_extension(gif::AnyExtension(gif::Extension::Comment as u8), &parts)
-            .map_err(words)?;
-        for (i, image) in self.frames.iter().enumerate() {
-            let mut frame = gif::Frame::from_rgb_speed(width, height, &rgb(image), SPEED);
-            frame.delay = self.delay(i);
-            encoder.write_frame(&frame).map_err(words)?;
-        }
-        drop(encoder);
-        self.bytes = bytes;
-        Ok(())
-    }
-
-    fn apng(&mut self) -> Result<(), String> {
-        let words = |e: png::EncodingError| e.to_string();
-        let [width, height] = self.frames[0].size.map(|side| side as u32);
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_animated(self.n as u32, 0).map_err(words)?;
-        encoder
-            .add_text_chunk(KEY.into(), self.link.clone())
-            .map_err(words)?;
-        let mut writer = encoder.write_header().map_err(words)?;
-        for (i, image) in self.frames.iter().enumerate() {
-            writer.set_frame_delay(self.delay(i), 100).map_err(words)?;
-            writer.write_image_data(&rgb(image)).map_err(words)?;
-        }
-        writer.finish().map_err(words)?;
-        self.bytes = bytes;
-        Ok(())
-    }
+fn apng(file: Sink, size: [usize; 2], link: &str, n: usize) -> Result<Encoder, String> {
+    let words = |e: png::EncodingError| e.to_string();
+    let [width, height] = size.map(|side| side as u32);
+    let mut encoder = png::Encoder::new(file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_animated(n as u32, 0).map_err(words)?;
+    encoder
+        .add_text_chunk(KEY.into(), link.into())
+        .map_err(words)?;
+    Ok(Encoder::Apng(encoder.write_header().map_err(words)?))
 }

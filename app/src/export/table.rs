@@ -6,7 +6,7 @@ use crate::view::Sum;
 use sit_trainer::npy::{Array, archive};
 
 /// The columns of the steps.
-const STEPS: &str = "lane,caption,step,t,t_next,evaluations,ms,velocity,score,drift,noise,guide,heun_minus_euler,length_over_chord,bend";
+const STEPS: &str = "lane,caption,step,t,t_next,evaluations,ms,velocity,score,drift,noise,guide,heun_minus_euler,of_the_mean,length_over_chord,bend";
 
 /// A row for each step of each lane that is recorded: what the tab Step shows. Numbers that do not exist are empty.
 ///
@@ -36,6 +36,7 @@ pub fn csv(state: &State) -> Result<Vec<u8>, String> {
                 norms.and_then(|n| n.noise),
                 row.guide,
                 row.error,
+                row.weak,
                 row.length_ratio,
                 row.bend,
             ];

@@ -30,7 +30,8 @@ impl Known {
             Source::Exact(name) | Source::Trained(name) => {
                 Data::all().into_iter().find(|data| data.name() == name)?
             }
-            Source::File(_) => return None,
+            // What they learned from is not part of the program.
+            Source::Emoji | Source::File(_) => return None,
         };
         let dataset = data.dataset().ok()?;
         let all = read(&*dataset, POINTS)?;

@@ -1,7 +1,7 @@
 //! Numbers for every step of a lane: norms of its terms, its local error, how straight the trajectory is.
 
 use crate::state::{Record, State, evaluation};
-use crate::stats::path::{Norms, Straightness, local_error, rms};
+use crate::stats::path::{Drift, Norms, Straightness, drift, local_error, rms, weak_error};
 use sit_engine::transport::{Coefs, Reading, Sampler, Transport};
 use web_time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub struct Row {
     /// The estimated local error, Heun minus Euler. `None` for a step with noise, whose velocity changes mostly by that noise, and
     /// if the velocity at the end of the step has not been computed; also for samplers that do not integrate it over t.
     pub error: Option<f64>,
+    /// The estimated local error of the mean of all samples in a step with noise, of whose drift the mean hardly depends on that noise.
+    pub weak: Option<f64>,
     /// Length of the trajectory so far divided by the length of its chord.
     pub length_ratio: Option<f64>,
     /// How far the trajectory so far is from a straight line at constant speed: 0 is straight.
@@ -29,10 +31,13 @@ pub struct Row {
 /// The numbers of a run.
 struct Trace {
     run: u64,
+    /// Values of a sample.
+    d: usize,
     rows: Vec<Row>,
     way: Straightness,
-    /// The velocity of the last row.
+    /// The velocity of the last row, and what its sampler integrates.
     velocity: Option<Vec<f32>>,
+    drift: Option<Vec<f32>>,
 }
 
 /// The numbers of all lanes.
@@ -56,9 +61,11 @@ impl Traces {
             let way = Straightness::new(record.t(0), &record.start, model.io.image_len());
             *slot = Some(Trace {
                 run: record.run,
+                d: model.io.image_len(),
                 rows: Vec::new(),
                 way,
                 velocity: None,
+                drift: None,
             });
         }
         let Some(trace) = slot else {
@@ -86,6 +93,10 @@ impl Trace {
             .as_ref()
             .and_then(|(x, out)| Norms::new(transport, sampler, step, x, out, noise));
         let coefs = Reading::new(transport, sampler, step).velocity().ok();
+        let drift = match drift(transport, sampler, step) {
+            Drift::Of(coefs) => seen.as_ref().map(|(x, out)| combine(coefs, x, out)),
+            Drift::None | Drift::Infinite => None,
+        };
         let velocity = coefs.zip(seen).map(|(c, (x, out))| combine(c, &x, &out));
         // A method that adds its noise first evaluates the velocity after the noise, not where the step before ended.
         let kicked = step.form().adds_noise_first();
@@ -100,6 +111,16 @@ impl Trace {
             let [from, to] = self.rows[last].t;
             self.rows[last].error = Some(local_error(to - from, v, next));
         }
+        if let Some(last) = k.checked_sub(1)
+            && record.steps[last].noise() != 0.0
+            && !kicked
+            && integrates
+            && let (Some(f), Some(next)) = (&self.drift, &drift)
+            && f.len() > self.d
+        {
+            let [from, to] = self.rows[last].t;
+            self.rows[last].weak = Some(weak_error(to - from, f, next, self.d));
+        }
         let guide = frame.uncond.as_ref().zip(coefs).map(|(uncond, c)| {
             let difference = Coefs {
                 x: -c.out,
@@ -108,12 +129,13 @@ impl Trace {
             rms(&combine(difference, uncond, &frame.cond))
         });
         self.way.push(step.t_next, &frame.x);
-        self.velocity = velocity;
+        (self.velocity, self.drift) = (velocity, drift);
         self.rows.push(Row {
             t: [step.t, step.t_next],
             norms,
             guide,
             error: None,
+            weak: None,
             length_ratio: self.way.length_ratio(),
             bend: self.way.bend(),
         });

@@ -68,6 +68,8 @@ impl Field {
                 let field = Field::exact(&model, mixture);
                 Ok((model, field))
             }
+            #[cfg(target_arch = "wasm32")]
+            Origin::Page(file) => Err(Error::Config(format!("{file} has to be fetched first"))),
         }
     }
 

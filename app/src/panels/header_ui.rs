@@ -49,7 +49,8 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
 fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
     let now = &scene.state.source;
     let exact = mixtures().map(|(toy, _)| Source::Exact(toy.name().to_owned()));
-    let mut all: Vec<Source> = [Source::Digits].into_iter().chain(exact).collect();
+    let own = [Source::Digits, Source::Emoji];
+    let mut all: Vec<Source> = own.into_iter().chain(exact).collect();
     let open = scene.state.networks.iter().map(|model| &model.source);
     for source in open.chain([now]) {
         if !all.contains(source) {
@@ -256,7 +257,17 @@ fn save(ui: &mut Ui, scene: &mut Scene<'_>) {
                 ui.close();
             }
         }
+        if cfg!(target_arch = "wasm32")
+            && !scene.state.recording
+            && ui.button("WebM: Record the page from now on").clicked()
+        {
+            scene.act(ViewAction::ToggleRecord);
+            ui.close();
+        }
     });
+    if scene.state.recording && ui.button("● Stop recording").clicked() {
+        scene.act(ViewAction::ToggleRecord);
+    }
     let what =
         "Figures and animations hold a link: dropped on the window, they restore all of this";
     menu.response.on_hover_text(what);

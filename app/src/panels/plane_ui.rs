@@ -33,7 +33,7 @@ const LONGEST_ARROW: f64 = 0.4;
 const NEAR: f32 = 12.0;
 
 /// Height of what is said below a plot, and the least side of a plot.
-const BELOW: f32 = 36.0;
+const BELOW: f32 = 54.0;
 const LEAST_SIDE: f32 = 150.0;
 
 /// Plots of a film strip in a row.
@@ -365,6 +365,16 @@ fn below(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
             ui.label("With noise no single way is true: compare the crowds, in the tab Marginals.")
         }
     };
+    let (path, t) = record.place(n, &model.transport);
+    let Some(x) = record.state(n) else {
+        return;
+    };
+    let exact = mixture.at(&path, t);
+    let logs = points(x).map(|point| exact.log_density(&point));
+    let mean = logs.sum::<f64>() / (x.len() / 2) as f64;
+    ui.monospace(format!("mean log p(x_t) = {mean:.3} nats")).on_hover_text(
+        "Of the lane's points under the exact distribution at this t. That of the distribution's own points is minus its entropy",
+    );
 }
 
 /// A picture of the density of x_t, made again when it has changed.

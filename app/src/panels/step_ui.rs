@@ -87,6 +87,12 @@ const TABLE: &[Entry] = &[
         |c| number(c.row.error?),
     ),
     (
+        "of the mean",
+        "Estimated local error dt/2 E[f(t + dt) − f(t)] of the mean of all samples in a step with noise, rms over values, with f = v + D s: \
+         what an Euler-Maruyama step does to the crowd. What chance alone gives the mean is subtracted",
+        |c| number(c.row.weak?),
+    ),
+    (
         "length / chord",
         "Length of the way so far over that of the straight line, mean over samples: 1 is straight. An SDE's grows without end as \
          its steps shrink",
@@ -125,7 +131,9 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.separator();
     let velocity = |row: &Row| row.norms.map(|norms| norms.velocity);
     curves(ui, state, "velocity (rms)", &lanes, velocity);
-    curves(ui, state, "Heun − Euler (rms)", &lanes, |row| row.error);
+    curves(ui, state, "Heun − Euler (rms)", &lanes, |row| {
+        row.error.or(row.weak)
+    });
 }
 
 /// Height of a lane's row on the axis of time, in points.

@@ -41,6 +41,7 @@ impl State {
     fn checkpoint(&self, lane: &Lane) -> Result<String, String> {
         match lane.network.as_ref().unwrap_or(&self.source) {
             Source::Digits => Ok("app/assets/digits.safetensors".into()),
+            Source::Emoji => Ok("app/assets/emoji.safetensors".into()),
             Source::File(name) => Ok(quoted(name)),
             Source::Trained(_) => Ok("trained.safetensors".into()),
             Source::Exact(_) => Err("An exact field has no checkpoint to sample from.".into()),

@@ -100,6 +100,8 @@ pub struct State {
     pub tour: Tour,
     /// Whether the lanes have the whole window, in larger type.
     pub presenting: bool,
+    /// Whether the page is being recorded.
+    pub recording: bool,
     /// Whether the sheet of shortcuts is open.
     pub help: bool,
     /// A picture to be saved, which the host takes.
@@ -153,6 +155,7 @@ impl State {
             cost: Vec::new(),
             tour: Tour::empty(),
             presenting: false,
+            recording: false,
             help: false,
             exported: None,
             saving: None,

@@ -10,6 +10,8 @@ use sit_engine::transport::Transport;
 pub enum Source {
     /// The small SiT trained on the 8x8 digits, embedded in the program.
     Digits,
+    /// A small SiT trained on 32x32 emoji, which comes with the program.
+    Emoji,
     /// No network: the exact field of a 2-D Gaussian mixture, by the toy's name.
     Exact(String),
     /// A file that was dropped or opened, by its name.
@@ -23,6 +25,7 @@ impl Source {
     pub fn title(&self) -> String {
         match self {
             Source::Digits => "SiT on 8×8 digits".to_owned(),
+            Source::Emoji => "SiT on 32×32 emoji".to_owned(),
             Source::Exact(toy) => format!("exact field of {toy}"),
             Source::File(name) => name.clone(),
             Source::Trained(data) => format!("trained here on {data}"),

@@ -144,6 +144,8 @@ pub enum ViewAction {
     ToggleHelp,
     /// The lanes alone, in larger type.
     TogglePresent,
+    /// Begin or end a recording of the page.
+    ToggleRecord,
 }
 
 impl State {
@@ -164,6 +166,7 @@ impl State {
             }
             ViewAction::ToggleHelp => self.help = !self.help,
             ViewAction::TogglePresent => self.presenting = !self.presenting,
+            ViewAction::ToggleRecord => self.recording = !self.recording,
         }
     }
 }

@@ -51,14 +51,10 @@ impl Norms {
         let norm = |coefs: Coefs| rms_of(coefs, x, out);
         let reading = Reading::new(transport, sampler, step);
         let velocity = reading.velocity().ok()?;
-        let dt = step.t_next - step.t;
-        let drift = match (sampler, step.times()) {
-            (Sampler::Sde(_), [_]) => Some(drift_of(step)).filter(|_| dt > 0.0),
-            (Sampler::Sde(sde), _) if in_window(sde, step.t) => {
-                Some(reading.drift(&sde.diffusion).ok()?)
-            }
-            (Sampler::Sde(_) | Sampler::Ode(_), _) => Some(velocity),
-            _ => None,
+        let drift = match drift(transport, sampler, step) {
+            Drift::Of(coefs) => Some(coefs),
+            Drift::None => None,
+            Drift::Infinite => return None,
         };
         let added = |std: f64| match std {
             0.0 => 0.0,
@@ -74,6 +70,53 @@ impl Norms {
             noise: step.noise_std().map(added),
         })
     }
+}
+
+/// What a sampler integrates over t.
+#[derive(Debug, Clone, Copy)]
+pub enum Drift {
+    /// `v` or `v + D s`, of the state and the network's output.
+    Of(Coefs),
+    /// The step takes no time, or the sampler integrates over noise levels.
+    None,
+    /// It is not finite there.
+    Infinite,
+}
+
+/// The drift at the start of a step.
+pub fn drift(transport: &Transport, sampler: &Sampler, step: &Step) -> Drift {
+    let reading = Reading::new(transport, sampler, step);
+    let of = |coefs: sit_engine::error::Result<Coefs>| coefs.map_or(Drift::Infinite, Drift::Of);
+    match (sampler, step.times()) {
+        (Sampler::Sde(_), [_]) if step.t_next - step.t > 0.0 => Drift::Of(drift_of(step)),
+        (Sampler::Sde(_), [_]) => Drift::None,
+        (Sampler::Sde(sde), _) if in_window(sde, step.t) => of(reading.drift(&sde.diffusion)),
+        (Sampler::Sde(_) | Sampler::Ode(_), _) => of(reading.velocity()),
+        _ => Drift::None,
+    }
+}
+
+/// The estimated local error of the mean of `n` samples `[n, d]` in an Euler-Maruyama step of size `h`: `h/2 E[f_{n+1} - f_n]` with the drift `f`
+/// at the start and at the end, as root mean square over values (weak error; Kloeden and Platen, section 9.7).
+///
+/// The noise of the step changes each sample's drift, and not its mean: the variance of the mean over samples, which chance alone gives, is subtracted
+/// from the square. 0 where nothing is left.
+///
+/// # Panics
+/// If the lengths differ, or there are fewer than two samples.
+pub fn weak_error(h: f64, f: &[f32], f_next: &[f32], d: usize) -> f64 {
+    assert_eq!(f.len(), f_next.len(), "drifts of other lengths");
+    let n = f.len() / d;
+    assert!(n > 1, "{n} samples");
+    let square = |k: usize| {
+        let changes = (0..n).map(|i| f64::from(f_next[i * d + k]) - f64::from(f[i * d + k]));
+        let (sum, squares) = changes.fold((0.0, 0.0), |(s, q), x| (s + x, q + x * x));
+        let mean = sum / n as f64;
+        let variance = (squares / n as f64 - mean * mean) * n as f64 / (n - 1) as f64;
+        mean * mean - variance / n as f64
+    };
+    let mean = (0..d).map(square).sum::<f64>() / d as f64;
+    0.5 * h * mean.max(0.0).sqrt()
 }
 
 /// The drift of a step of one evaluation, `x + drift dt`.
@@ -316,5 +359,26 @@ mod tests {
         let (bend, ratio) = path(&|u| [u * u, 0.0]);
         near("length ratio", ratio, 1.0, 1e-6);
         near("bend", bend, 1.0 / 3.0, 1e-4);
+    }
+
+    #[test]
+    fn the_error_of_the_mean_is_that_of_the_mean_without_chance() {
+        use sit_engine::rng::{Stream, fill_normal};
+        // The drift of 400 samples of 8 values changes by 0.3, and by noise of 1 in each.
+        let (n, d) = (400, 8);
+        let mut noise = vec![0.0; n * d];
+        fill_normal(5, Stream::Noise, 0, 0, &mut noise);
+        let f = vec![1.0; n * d];
+        for (change, expected) in [(0.3, 0.15 * 0.1), (0.0, 0.0)] {
+            let next: Vec<f32> = noise.iter().map(|e| 1.0 + change + e).collect();
+            let got = weak_error(0.1, &f, &next, d);
+            // The mean's deviation is a twentieth.
+            assert!(
+                (got - expected).abs() < 0.05 * 0.05,
+                "{got}, expected {expected}"
+            );
+        }
+        let exact: Vec<f32> = f.iter().map(|f| f + 0.5).collect();
+        assert!((weak_error(0.2, &f, &exact, d) - 0.05).abs() < 1e-9);
     }
 }

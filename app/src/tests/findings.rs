@@ -231,8 +231,8 @@ fn the_step_is_told_in_numbers() {
     assert_eq!(both("30 of 50"), 2);
     assert_eq!(both("0.580 – 0.600"), 2);
     assert_eq!(both("1 (30)"), 2);
-    // The ODE adds no noise; the SDE has no Heun − Euler; neither is guided.
-    assert_eq!((both("0.0000"), both("–")), (1, 3));
+    // The ODE adds no noise and has an error of its own; the SDE has that of the mean; neither is guided.
+    assert_eq!((both("0.0000"), both("–")), (1, 4));
     harness.get_by_role_and_label(Role::Image, "Curves of Heun − Euler (rms)");
     shot(&mut harness, "step");
     // With guidance one more number, and two evaluations a step.

@@ -2,9 +2,10 @@
 //! compute, so the test has few samples and few steps.
 
 use super::{cursor, go_to, shot, still, until, with_background};
+use crate::device::share;
 use crate::state::{LanesAction, Layout, Quantity, Record, Settings, State, ViewAction, ode, sde};
 use crate::twins::Twins;
-use crate::{App, Start, share};
+use crate::{App, Start};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use pollster::block_on;

@@ -6,6 +6,7 @@ mod goldens;
 mod gpu;
 mod lanes;
 mod networks;
+mod sizes;
 mod timeline;
 mod tour;
 mod train;
