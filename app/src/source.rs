@@ -235,10 +235,8 @@ pub fn examine(
         count(n_tensors, "tensor"),
         count(n_values, "value")
     ));
-    if reader
-        .tensors()
-        .all(|(name, _)| name.starts_with("exp_avg"))
-    {
+    let is_moment = |(name, _): (&str, &_)| name.starts_with("exp_avg");
+    if n_tensors > 0 && reader.tensors().all(is_moment) {
         card.refusals.push(
             "It has the moments of an optimizer; the weights are in the file beside it.".into(),
         );
@@ -348,4 +346,28 @@ pub fn examine(
 /// Bytes in words.
 pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_tensors_is_not_of_an_optimizer() {
+        let refusals = |header: &[u8]| {
+            let mut file = (header.len() as u64).to_le_bytes().to_vec();
+            file.extend(header);
+            let shape_bytes = if header.len() > 2 { 4 } else { 0 };
+            file.resize(file.len() + shape_bytes, 0);
+            let bytes = Bytes::Memory(file.into());
+            examine("a.safetensors", &bytes, 1, u64::MAX).0.refusals
+        };
+        let moment = br#"{"exp_avg.x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        assert!(refusals(moment)[0].contains("the moments of an optimizer"));
+        let none = refusals(b"{}");
+        assert!(
+            none.len() == 1 && !none[0].contains("optimizer"),
+            "{none:?}"
+        );
+    }
 }

@@ -123,9 +123,9 @@ impl Inception {
         Ok(layout.arena_bytes() + plan.slot_bytes())
     }
 
-    /// How images are resized.
-    pub fn resize(&self) -> Resize {
-        self.resize
+    /// A 64-bit hash of the weights: that of all files of the same ones, whatever their names and format.
+    pub fn hash(&self) -> u64 {
+        self.weights.hash
     }
 
     /// Evaluates RGB images `[N, H, W, 3]` of the size `[H, W]`, any number of them, in batches. No image depends on another one, and no

@@ -319,12 +319,18 @@ fn pickle(tensors: &Tensors) -> Vec<u8> {
 #[test]
 fn weights_of_jax_fid_are_read() {
     let images = images(1);
-    let want = load(&Device::Cpu, Resize::Tf1, 1)
-        .features(&images, SIZE)
-        .unwrap();
+    let mut official = load(&Device::Cpu, Resize::Tf1, 1);
+    let want = official.features(&images, SIZE).unwrap();
     let bytes = pickle(&weights(&Fixture::open("inception").root()));
     let mut reader = Reader::new("a pickle", Cursor::new(bytes)).unwrap();
     let mut inception =
         Inception::load_at(&Device::Cpu, &mut reader, Resize::Tf1, 1, SIDE).unwrap();
     assert_eq!(inception.features(&images, SIZE).unwrap(), want);
+    assert_eq!(inception.hash(), official.hash());
+    // One value more or less is another network.
+    let mut tensors = weights(&Fixture::open("inception").root());
+    tensors.last_mut().unwrap().1[7] += 1.0;
+    let mut reader = Reader::new("another", Cursor::new(file(&tensors))).unwrap();
+    let other = Inception::load_at(&Device::Cpu, &mut reader, Resize::Tf1, 1, SIDE).unwrap();
+    assert_ne!(other.hash(), official.hash());
 }

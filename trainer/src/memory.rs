@@ -2,7 +2,7 @@
 
 mod eval;
 
-pub use eval::JUDGE_BATCH;
+pub use eval::{JUDGE_BATCH, of_real, pixels, stream};
 
 use crate::config::RunConfig;
 use crate::data::Loader;

@@ -9,21 +9,42 @@ use sit_engine::text::{count, shown};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The share of the images that is held out where the data has no test images and the run held none out.
-const HELD_OUT: f64 = 0.2;
+/// The share of the training images that judges do not see where the data has no test images and the run held none out.
+const SHARE: f64 = 0.2;
 
 /// Real images in two parts.
 #[derive(Clone)]
 pub struct Real {
     /// What they are, as recipes say it.
     pub title: String,
-    /// What the model was trained on.
+    /// All that the model was trained on.
+    pub all: Arc<dyn Dataset>,
+    /// Those of them that judges are trained on and compare with.
     pub training: Arc<dyn Dataset>,
-    /// Others of the same kind.
+    /// Those that judges have not seen: test images, images that the run held out, or else a share of what the model was trained on.
     pub held_out: Arc<dyn Dataset>,
 }
 
 impl Real {
+    /// Parts of which the model has seen the one alone.
+    fn apart(title: String, training: Arc<dyn Dataset>, held_out: Arc<dyn Dataset>) -> Self {
+        Real {
+            title,
+            all: Arc::clone(&training),
+            training,
+            held_out,
+        }
+    }
+
+    /// What [`Real::held_out`] is called.
+    pub fn floor(&self) -> String {
+        let name = self.held_out.name();
+        match Arc::ptr_eq(&self.all, &self.training) {
+            true => format!("{name}, held out"),
+            false => format!("{name}, a fifth of the training images"),
+        }
+    }
+
     /// The data at a path, its part to train on where it has two, for a model.
     ///
     /// # Errors
@@ -92,11 +113,7 @@ impl Real {
         let title = config.title();
         if config.hold_out > 0.0 {
             let (training, held_out) = data::hold_out(all, config.hold_out)?;
-            return Ok(Real {
-                title,
-                training: Arc::new(training),
-                held_out: Arc::new(held_out),
-            });
+            return Ok(Self::apart(title, Arc::new(training), Arc::new(held_out)));
         }
         let test = || {
             let test = DataConfig {
@@ -111,7 +128,7 @@ impl Real {
         Self::with_held_out(title, has_test, all, test)
     }
 
-    /// Data with its test images, else with a share of its own.
+    /// Data with its test images, else with a share of its own for the floor.
     fn with_held_out(
         title: String,
         has_test: bool,
@@ -121,25 +138,20 @@ impl Real {
         let why = match has_test {
             false => "it has no test images".to_owned(),
             true => match test() {
-                Ok(held_out) => {
-                    return Ok(Real {
-                        title,
-                        training: all,
-                        held_out,
-                    });
-                }
+                Ok(held_out) => return Ok(Self::apart(title, all, held_out)),
                 Err(e) => e.to_string(),
             },
         };
-        let (training, held_out) = data::hold_out(all, HELD_OUT)?;
+        let (training, held_out) = data::hold_out(Arc::clone(&all), SHARE)?;
         tracing::info!(
-            "{}: {} held out for the judges, {} to compare with; {why}",
-            training.name(),
-            count(held_out.len(), "image"),
-            training.len()
+            "{}: judges are trained on {} and compare with them, their floor is the other {}; {why}",
+            all.name(),
+            count(training.len(), "image"),
+            held_out.len()
         );
         Ok(Real {
             title,
+            all,
             training: Arc::new(training),
             held_out: Arc::new(held_out),
         })

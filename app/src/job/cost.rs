@@ -117,6 +117,7 @@ impl Ladder {
         let plan = Plan {
             run: self.id,
             network: None,
+            classes: Vec::new(),
             steps,
             settings: vec![settings],
             labels: vec![self.labels.clone()],

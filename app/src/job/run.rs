@@ -21,6 +21,8 @@ pub struct Plan {
     pub run: u64,
     /// The network, if it is not the session's.
     pub network: Option<Source>,
+    /// Names of its classes.
+    pub classes: Vec<String>,
     /// The lane's steps.
     pub steps: Schedule,
     /// Settings of its segments.
@@ -45,6 +47,9 @@ impl Plan {
         Plan {
             run: record.run,
             network: state.lanes[lane].network.clone(),
+            classes: state
+                .model_of(lane)
+                .map_or_else(Vec::new, |m| m.classes.clone()),
             steps: record.steps.clone(),
             settings: record.settings.clone(),
             labels: record.settings.iter().map(|s| state.labels(s)).collect(),
@@ -61,6 +66,9 @@ impl Plan {
         Plan {
             run: record.run,
             network: state.lanes[lane].network.clone(),
+            classes: state
+                .model_of(lane)
+                .map_or_else(Vec::new, |m| m.classes.clone()),
             steps: record.steps.clone(),
             settings: record.settings.clone(),
             labels: record.settings.iter().map(|s| state.labels(s)).collect(),
@@ -159,6 +167,11 @@ impl Run {
     /// Its number.
     pub fn id(&self) -> u64 {
         self.plan.run
+    }
+
+    /// Names of the classes of its network.
+    pub fn class_names(&self) -> &[String] {
+        &self.plan.classes
     }
 
     /// Whether its samples are those of a lane.

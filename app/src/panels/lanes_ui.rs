@@ -46,6 +46,7 @@ fn judged(record: &Record) -> String {
         }
         Some(Verdict::NoClass) => "judge: no class was asked for".into(),
         Some(Verdict::Other) => "judge: knows other images or classes".into(),
+        Some(Verdict::Failed) => "judge: failed".into(),
         None => "judge: waits for the end of the lane".into(),
     }
 }

@@ -70,6 +70,8 @@ pub enum Verdict {
     NoClass,
     /// The classifier reads images of another size, or knows other classes.
     Other,
+    /// The device failed.
+    Failed,
 }
 
 impl Record {

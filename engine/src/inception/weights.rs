@@ -22,6 +22,16 @@ pub(super) struct Weights {
     pub arenas: Arenas,
     /// The bias of the last layer, which the host adds.
     pub bias: Vec<f32>,
+    /// 64-bit FNV-1a of all values in the order in which they are used here, whatever the names and the order of the file.
+    pub hash: u64,
+}
+
+/// Goes on with a 64-bit FNV-1a.
+fn hashed(hash: u64, values: &[f32]) -> u64 {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.fold(hash, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The parameters of a convolution with its batch norm folded in: weights `[O, kh, kw, C]` and bias `[O]`.
@@ -59,9 +69,11 @@ pub(super) fn load<R: Read + Seek>(
     let (names, prefix) = check(network, reader)?;
     let layout = layout(network, device.max_segment_bytes())?;
     let arenas = device.arenas(&layout, &[Arena::Params])?;
+    let mut hash = 0xcbf2_9ce4_8422_2325;
     for conv in layers::convs(network) {
         let values = fold(reader, conv, names, &prefix)?;
         for ((name, _), values) in folded(conv).iter().zip(values) {
+            hash = hashed(hash, &values);
             arenas.write(Arena::Params, name, &values)?;
         }
     }
@@ -71,8 +83,10 @@ pub(super) fn load<R: Read + Seek>(
         values = transposed(&values, N_LOGITS);
     }
     arenas.write(Arena::Params, &last().0, &values)?;
+    let bias = reader.read_param(&bias)?;
     Ok(Weights {
-        bias: reader.read_param(&bias)?,
+        hash: hashed(hashed(hash, &values), &bias),
+        bias,
         layout,
         arenas,
     })

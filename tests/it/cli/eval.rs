@@ -49,7 +49,7 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-const SMALL: &str = "--backend cpu --pixels 50 --directions 20 --resamples 20";
+pub const SMALL: &str = "--backend cpu --pixels 50 --directions 20 --resamples 20";
 
 #[test]
 fn an_ode_an_sde_and_the_floor_are_rows_of_one_table() {
@@ -227,6 +227,11 @@ fn statistics_stand_for_their_images_and_for_one_judge() {
         assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
         assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
     }
+    // Of metrics that are asked for the Inception network is not needed.
+    run_ok(
+        folder,
+        &format!("{eval} --reference digits.safetensors {by_judge} --inception good.npz"),
+    );
     let done = run(
         folder,
         &format!(
@@ -334,6 +339,14 @@ fn what_is_odd_is_refused_before_the_work() {
             "--save-statistics: expected --inception FILE or --judge FILE",
         ),
         (
+            "good.npz --judge good.npz --save-statistics s.safetensors --json s.json",
+            "--json <FILE.json>",
+        ),
+        (
+            "--train-judge digits --json s.json",
+            "--json: expected SAMPLES, whose numbers are written",
+        ),
+        (
             "good.npz one.npz --judge good.npz --save-statistics s.safetensors",
             "got 2 SAMPLES, expected one",
         ),
@@ -394,6 +407,18 @@ fn folders_of_samples_have_the_classes_of_their_names() {
     assert!(
         done.stderr.contains(
             "other: got images of the class red, expected those of the judge: dark, light"
+        ),
+        "{}",
+        done.stderr
+    );
+    // So do the samples of a model in training.
+    let train = "--out run --set data.kind=folder --set data.path=other --set data.image_size=8 --set data.channels=1 --set model.n_classes=1 \
+         --set log.eval.every_steps=100 --set log.eval.metrics=[\"agreement\"] --set log.eval.judge=judge.safetensors --set log.eval.reference=real";
+    let done = run(folder, &TINY_RUN.replace("--out run", train));
+    assert_eq!(done.code, Some(2));
+    assert!(
+        done.stderr.contains(
+            "log.eval.judge: got images of the class red, expected those of the judge: dark, light"
         ),
         "{}",
         done.stderr

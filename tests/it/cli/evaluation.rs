@@ -1,15 +1,15 @@
-//! Evaluations of a run while it trains (`log.eval`), and runs side by side.
+//! Evaluations of a run while it trains (`log.eval`), runs side by side, and a run as the reference.
 
-use super::eval::json;
-use super::resume::{interrupt, start, wait};
+use super::TINY_RUN;
+use super::eval::{SMALL, floats, json, npz};
+use super::resume::interrupt;
 use serde_json::Value;
 use sit_tests::inception::official_file;
-use sit_tests::sit::{run, run_ok};
+use sit_tests::sit::{run, run_ok, sit};
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Stdio;
 
 const RUN: &str = "train --preset digits-smoke --backend cpu --out run --set log.every_steps=2 --set log.checkpoint_every_steps=2 \
      --set log.preview.every_steps=0 --set log.tensorboard=false --set log.eval.every_steps=4";
@@ -89,6 +89,8 @@ fn numbers_on_the_way_are_those_of_the_command() {
     let steps = runs["runs"][1]["evaluations"].as_array().unwrap().iter();
     let steps: Vec<u64> = steps.map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [4, 6]);
+    let refused = run(folder, "eval --compare run --seed 1");
+    assert!(refused.stderr.contains("--seed <S>"), "{}", refused.stderr);
     let refused = run(folder, "eval --compare run nowhere");
     assert_eq!(refused.code, Some(2));
     assert!(
@@ -103,21 +105,20 @@ fn a_run_that_is_stopped_in_an_evaluation_makes_it_when_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let set = "--set train.steps=4 --set log.eval.count=4000 --set log.eval.steps=40 --set log.eval.metrics=[\"pixel-sw\"]";
-    let mut child = start(folder, &format!("{RUN} {set}"));
-    // The line of step 2 is there, and that of step 4 waits for the evaluation.
-    let metrics = folder.join("run/metrics.jsonl");
-    wait(&mut child, || {
-        fs::read(&metrics).is_ok_and(|text| !text.is_empty())
-    });
-    sleep(Duration::from_millis(500));
-    interrupt(&child);
+    let child = sit(folder)
+        .env("SIT_LOG", "debug")
+        .args(format!("{RUN} {set}").split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap();
     let mut said = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    while !said.contains("step 4: an evaluation begins") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    interrupt(&child);
+    stderr.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     assert!(said.contains("stopped at step 4"), "{said}");
     assert_eq!(lines(folder, "run").len(), 1);
@@ -132,6 +133,35 @@ fn a_run_that_is_stopped_in_an_evaluation_makes_it_when_it_goes_on() {
         assert_eq!((&got["loss"], &got["step"]), (&want["loss"], &want["step"]));
         assert_eq!(got["loss_by_t"], want["loss_by_t"]);
     }
+}
+
+/// It would fail again after `--resume`.
+#[test]
+fn a_run_goes_on_when_an_evaluation_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("weights.safetensors"), official_file()).unwrap();
+    fs::create_dir(folder.join("real")).unwrap();
+    for i in 0..3 {
+        let image = image::GrayImage::from_pixel(8, 8, image::Luma([40 * i]));
+        image.save(folder.join(format!("real/{i}.png"))).unwrap();
+    }
+    // Its header can be read, and its pixels cannot.
+    let last = folder.join("real/2.png");
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..50]).unwrap();
+    let set = "--set train.steps=4 --set log.eval.count=2 --set log.eval.steps=1 --set log.eval.inception=weights.safetensors \
+         --set log.eval.reference=real --set log.eval.metrics=[\"fid\"]";
+    let done = run(folder, &format!("{RUN} {set}"));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("step 4: not evaluated: ") && done.stderr.contains("2.png"),
+        "{}",
+        done.stderr
+    );
+    let all = lines(folder, "run");
+    assert_eq!(evaluated(&all[1]), [("fid-2".to_owned(), None)]);
+    assert!(all[1]["loss"].is_number() && all.len() == 2);
 }
 
 #[test]
@@ -168,6 +198,17 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::write(folder.join("no.safetensors"), "no judge").unwrap();
+    npz(
+        &folder.join("few.npz"),
+        &[("arr_0", "|u1", "(3, 8, 8, 1)", vec![7; 192])],
+    );
+    npz(
+        &folder.join("moments.npz"),
+        &[
+            ("mu", "<f8", "(1,)", floats([0.0])),
+            ("sigma", "<f8", "(1, 1)", floats([1.0])),
+        ],
+    );
     for (set, expected) in [
         (
             "log.eval.every_steps=3",
@@ -183,10 +224,22 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
             "log.eval.metrics[0]: got \"fd\", expected one of fid, sfid",
         ),
         ("log.eval.judge=nowhere", "nowhere is not there"),
-        ("log.eval.judge=no.safetensors", "error: log.eval: judge: "),
+        ("log.eval.judge=no.safetensors", "error: log.eval.judge: "),
         (
             "log.eval.reference=no.safetensors",
-            "error: log.eval: reference: ",
+            "error: log.eval.reference: ",
+        ),
+        (
+            "log.eval.count=3 --set log.eval.inception=no.safetensors --set log.eval.metrics=[\"pr\"]",
+            "log.eval.count: got 3, expected at least 4 for pr",
+        ),
+        (
+            "log.eval.reference=few.npz --set log.eval.inception=no.safetensors --set log.eval.metrics=[\"pr\"]",
+            "few.npz: got 3 images, expected at least 4 for pr",
+        ),
+        (
+            "log.eval.reference=moments.npz --set log.eval.inception=no.safetensors --set log.eval.metrics=[\"fid\",\"sfid\",\"is\"]",
+            "moments.npz: has no mu_s and sigma_s, expected them for sfid",
         ),
     ] {
         let done = run(folder, &format!("{RUN} --set {set}"));
@@ -201,12 +254,47 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
         ),
         (
             "train --preset digits-smoke --backend cpu --out run --set log.eval.every_steps=100 --set model.n_classes=0 --set log.eval.metrics=[\"agreement\"]",
-            "log.eval: metrics: got agreement for a model without classes",
+            "log.eval.metrics: got agreement for a model without classes",
         ),
     ] {
         let done = run(folder, words);
         assert_eq!(done.code, Some(2), "{words}: {}", done.stderr);
         assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
         assert!(!folder.join("run").exists(), "{words}");
+    }
+}
+
+/// Where nothing is held out all images are what a model was trained on, by the data's path and by the run.
+#[test]
+fn all_training_images_are_looked_at_and_a_fifth_of_them_is_the_floor() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::create_dir(folder.join("photos")).unwrap();
+    for i in 0..40_u32 {
+        let level = |x: u32, y: u32| (x * x * 3 + y * (i + 1) * 11 + i * i * 7) as u8;
+        let image = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([level(x, y)]));
+        image.save(folder.join(format!("photos/{i}.png"))).unwrap();
+    }
+    let data = "--out run --set data.kind=folder --set data.path=photos --set data.image_size=8 --set data.channels=1 --set model.n_classes=0";
+    run_ok(folder, &TINY_RUN.replace("--out run", data));
+    for reference in ["photos", "run"] {
+        let words = format!(
+            "eval photos --reference {reference} --metrics nearest,pixel-sw --json a.json {SMALL}"
+        );
+        let printed = run_ok(folder, &words);
+        assert!(
+            printed.contains("to the nearest of 40 images") && !printed.contains("held out"),
+            "{printed}"
+        );
+        let all = json(&folder.join("a.json"));
+        let (own, floor) = (&all["rows"][0], &all["rows"][1]);
+        assert_eq!(own["copies %"], 100.0);
+        let title = floor["images"].as_str().unwrap();
+        assert!(
+            title.ends_with(", a fifth of the training images"),
+            "{title}"
+        );
+        assert!(floor["copies %"].as_f64().unwrap() < 50.0, "{floor}");
+        assert!(floor["count"].as_u64().unwrap() < 20, "{floor}");
     }
 }

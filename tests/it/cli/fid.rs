@@ -140,7 +140,22 @@ fn numbers_of_files_are_those_of_the_network_and_the_metrics() {
             ("sigma", "<f8", "(3, 3)", identity(3)),
         ],
     );
+    // A score compares with nothing.
+    let printed = run_ok(folder, &format!("{words} --reference b.npz --metrics is"));
+    assert!(printed.contains("(protocol adm)\n"), "{printed}");
+    npz(
+        &folder.join("few.npz"),
+        &[("arr_0", "|u1", "(3, 32, 32, 3)", vec![7; 9216])],
+    );
     for (words, expected) in [
+        (
+            format!("{words} --reference few.npz --metrics pr"),
+            "few.npz: got 3 images, expected at least 4 for pr",
+        ),
+        (
+            format!("{words} --reference b.npz --metrics is --protocol torch-fidelity"),
+            "a.npz: got 5 images, expected at least 10 for is",
+        ),
         (
             format!("{words} --reference b.safetensors --protocol clean-fid"),
             "got statistics of images resized by tf1, expected antialias",
@@ -151,7 +166,7 @@ fn numbers_of_files_are_those_of_the_network_and_the_metrics() {
         ),
         (
             format!("{words} --reference small.npz --metrics sfid"),
-            "--metrics sfid: --reference has no mu_s and sigma_s",
+            "small.npz: has no mu_s and sigma_s, expected them for sfid",
         ),
         (
             format!("{words} --reference b.safetensors --metrics kid"),

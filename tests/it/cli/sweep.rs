@@ -53,9 +53,13 @@ fn a_sweep_that_was_stopped_goes_on_to_the_same_bytes() {
         ),
         "{printed}"
     );
+    // The judge is called as sit eval calls it.
+    let eval = "eval --train-judge digits --judge judge.safetensors --backend cpu";
+    let name = run_ok(folder, eval);
+    let name = name.split(" in ").next().unwrap();
     assert!(
-        printed.contains("classifier, 16 features, 1442 images, "),
-        "{printed}"
+        printed.contains(&format!("({name}, 16 features, 1442 images, ")),
+        "{name} {printed}"
     );
     let rows = columns(
         &whole,
@@ -217,7 +221,7 @@ fn the_judge_is_trained_once() {
         done.stdout
     );
     // Noise that a hardly trained model makes is far from the digits, real ones are near.
-    let of_real = done.stdout.split("held out have ").nth(1).unwrap();
+    let of_real = done.stdout.split("has not seen have ").nth(1).unwrap();
     let of_real: f64 = of_real.lines().next().unwrap().parse().unwrap();
     let of_noise: f64 = columns(&folder.join("one"), &["frechet"])[0][0]
         .parse()

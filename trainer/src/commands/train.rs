@@ -135,7 +135,11 @@ pub fn run(args: &Args) -> Result<()> {
     let config = args.budget.fit(config, &device)?;
     // Each worker has the order of an epoch.
     let order = 4 * (dataset.len() * config.data.workers) as u64;
-    let forecast = memory::training(&config, &device).with_host("order of images", order);
+    // Of another reference it is known when that is open.
+    let n_real = (config.log.eval.reference.as_ref()).map_or(dataset.len(), |_| 0);
+    let forecast = memory::training(&config, &device)
+        .with_host("order of images", order)
+        .with_host("features of real images", memory::of_real(&config, n_real));
     let base = base::of_run(&config, &run, checkpoint.is_some())?;
     let all = dataset.clone();
     let mut images = validation::split(&config, path.clone(), dataset, base)?;
@@ -177,8 +181,10 @@ pub fn run(args: &Args) -> Result<()> {
         path,
         ..config.data.clone()
     };
+    let class_names = all.class_names().to_vec();
     let evaluation = evaluation::Prepared::open(
         &config,
+        &class_names,
         || Real::of_data(&data, all),
         checkpoint.map(|checkpoint| &*checkpoint.run),
         &device,

@@ -23,7 +23,8 @@ pub struct EvalConfig {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 (default) for none.
     pub guidance: f64,
-    /// The real images, or statistics of them, as `sit eval --reference` takes them. By default what the run is trained on.
+    /// The real images, or statistics of them, as `sit eval --reference` takes them. By default all images that the run is trained on; the judge
+    /// and pixels compare with four fifths of them where the data has no test images and `data.hold_out` is 0, and the other fifth is the floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,
     /// The file of the small classifier. By default one is trained on the real images when the run begins, and kept in the run.
@@ -55,6 +56,10 @@ impl Default for EvalConfig {
 impl EvalConfig {
     /// Images at a time in the Inception network.
     pub const INCEPTION_BATCH: usize = 8;
+    /// Images whose pixels are compared, at most, and directions: as `sit eval` has them by default.
+    pub const PIXELS: usize = 2000;
+    /// See [`EvalConfig::PIXELS`].
+    pub const DIRECTIONS: usize = 1000;
 
     /// Whether all is as without the table.
     pub fn is_default(&self) -> bool {
@@ -124,6 +129,13 @@ impl EvalConfig {
                 return refuse(format!(
                     "log.eval.metrics: got is, which the protocol {} does not have, expected adm or torch-fidelity",
                     self.protocol.name()
+                ));
+            }
+            let least = metric.least(self.protocol);
+            if self.count < least {
+                return refuse(format!(
+                    "log.eval.count: got {}, expected at least {least} for {name}",
+                    self.count
                 ));
             }
         }
@@ -258,6 +270,23 @@ impl Metric {
     /// Whether the Inception network measures it.
     pub fn is_of_inception(self) -> bool {
         !self.is_of_judge() && !self.is_of_pixels()
+    }
+
+    /// Whether samples are compared with real images.
+    pub fn compares(self) -> bool {
+        !matches!(self, Metric::Is | Metric::Agreement)
+    }
+
+    /// The fewest images of each set that it is computed of.
+    pub fn least(self, protocol: Protocol) -> usize {
+        match self {
+            // The third neighbor of each.
+            Metric::Pr => 4,
+            // One in each split.
+            Metric::Is if protocol == Protocol::TorchFidelity => 10,
+            Metric::Is | Metric::Agreement => 1,
+            _ => 2,
+        }
     }
 
     /// Whether features of single real images are compared, for which statistics do not do.

@@ -85,7 +85,7 @@ impl ImageSet {
         })
     }
 
-    /// Takes levels `[N, H, W, C]` in memory, with a label for each image.
+    /// Takes levels `[N, H, W, C]` in memory, with a label for each image, and what labels are called where that is known.
     ///
     /// # Panics
     /// Without images, with a part of one, or with labels of another number.
@@ -94,6 +94,7 @@ impl ImageSet {
         shape: [usize; 3],
         levels: Vec<u8>,
         labels: Option<Vec<u32>>,
+        class_names: &[String],
     ) -> Self {
         let len: usize = shape.iter().product();
         assert!(
@@ -110,7 +111,7 @@ impl ImageSet {
             shape,
             taken: (0..n as u32).collect(),
             labels,
-            class_names: Vec::new(),
+            class_names: class_names.to_vec(),
             source: Source::Levels(levels),
         }
     }

@@ -37,7 +37,12 @@ impl Evaluation {
         };
         let settings = settings(&self.settings);
         if self.against.is_none() {
-            self.against = Some(against(&self.reference, network, wanted)?);
+            self.against = Some(against(
+                &self.reference,
+                network,
+                wanted,
+                self.settings.fewer,
+            )?);
         }
         let Some((against, said)) = &self.against else {
             return Ok(Vec::new());
@@ -51,7 +56,7 @@ impl Evaluation {
         let mut is_singular = false;
         let mut sizes = [Vec::new(), Vec::new()];
         for (set, row) in sets.iter().zip(rows) {
-            let found = extract(network, set, keep)?;
+            let found = extract(network, set, keep, self.settings.fewer)?;
             let found = compare(found, dims, against, wanted, &settings);
             let found = found.map_err(|e: Failure| e.context(set.name()))?;
             is_singular |= found.fid.is_some_and(|distance| distance.is_singular);
@@ -62,7 +67,7 @@ impl Evaluation {
         let made = network.made();
         let names = self.settings.names(Metric::is_of_inception);
         let mut notes = vec![format!(
-            "{}: by {} with images resized by {} (protocol {}), against {said}",
+            "{}: by {} with images resized by {} (protocol {}){said}",
             names.join(", "),
             made.extractor,
             made.resize,
@@ -137,15 +142,18 @@ fn settings(of: &Settings) -> FeatureSettings {
     }
 }
 
-/// What samples are compared with, and in words. A file that has statistics and images gives both.
+/// What samples are compared with, and in words: nothing for the Inception Score alone. A file that has statistics and images gives both.
 fn against(
     reference: &Reference,
     network: &mut InceptionFeatures,
     wanted: FeaturesWanted,
+    fewer: &str,
 ) -> Result<(Against, String)> {
     let mut against = Against::default();
     let mut said = Vec::new();
-    if let Some(statistics) = &reference.statistics {
+    let by_moments = wanted.fid || wanted.sfid;
+    let statistics = reference.statistics.as_ref();
+    if let Some(statistics) = statistics.filter(|_| by_moments) {
         statistics.check(&reference.path, network.made(), network.dim())?;
         if wanted.fid {
             against.features = Some(Root::new(statistics.features.clone())?);
@@ -162,14 +170,15 @@ fn against(
         };
         said.push(n);
     }
-    let has_statistics = reference.statistics.is_some();
-    if let Some(plain) = &reference.plain {
+    let has_statistics = statistics.is_some();
+    let needs_images = wanted.needs_features() || by_moments && !has_statistics;
+    if let Some(plain) = reference.plain.as_ref().filter(|_| needs_images) {
         let keep = Keep {
             features: wanted.needs_features(),
             logits: false,
             spatial: wanted.sfid && !has_statistics,
         };
-        let found = extract(network, plain, keep)?;
+        let found = extract(network, plain, keep, fewer)?;
         if wanted.fid && !has_statistics {
             against.features = Some(Root::new(found.moments.finish()?)?);
         }
@@ -179,26 +188,30 @@ fn against(
         against.vectors = found.features;
         said.push(plain.described());
     }
-    Ok((against, said.join(" and ")))
+    let said = match &said[..] {
+        [] => String::new(),
+        said => format!(", against {}", said.join(" and ")),
+    };
+    Ok((against, said))
 }
 
 fn push(row: &mut Row, found: &Features) {
     for (name, distance) in [("fid", found.fid), ("sfid", found.sfid)] {
         if let Some(distance) = distance {
-            row.push(name, Number::plain(distance.value, 3));
+            row.push(name, Number::plain(distance.value));
         }
     }
     if let Some(score) = found.score {
-        row.push("is", Number::deviation(score.mean, score.deviation, 2));
+        row.push("is", Number::deviation(score.mean, score.deviation));
     }
     if let Some((kernel, _)) = found.kid {
-        row.push("kid", Number::deviation(kernel.mean, kernel.deviation, 5));
+        row.push("kid", Number::deviation(kernel.mean, kernel.deviation));
     }
     if let Some(both) = found.precision_recall {
-        row.push("precision", Number::plain(both.precision, 3));
-        row.push("recall", Number::plain(both.recall, 3));
+        row.push("precision", Number::plain(both.precision));
+        row.push("recall", Number::plain(both.recall));
     }
     if let Some((mind, _)) = found.mind {
-        row.push("mind", Number::plain(mind, 3));
+        row.push("mind", Number::plain(mind));
     }
 }

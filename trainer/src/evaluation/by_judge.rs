@@ -33,7 +33,12 @@ impl Evaluation {
                 images: Some(images),
                 ..
             } => {
-                let found = extract(judge, &images.training, Keep::default())?;
+                let found = extract(
+                    judge,
+                    &images.training,
+                    Keep::default(),
+                    self.settings.fewer,
+                )?;
                 Some(Root::new(found.moments.finish()?)?)
             }
             _ => None,
@@ -50,16 +55,16 @@ impl Evaluation {
                 true => Some(judge.numbers(set)?),
                 false => None,
             };
-            let found = extract(judge, set, keep)?;
+            let found = extract(judge, set, keep, self.settings.fewer)?;
             if let Some(asked) = asked {
                 let agree = judge.agreement(&found.logits, &asked);
                 let percent = 100.0 * agree as f64 / asked.len() as f64;
-                row.push("agreement %", Number::plain(percent, 1));
+                row.push("agreement %", Number::plain(percent));
             }
             if let Some(root) = root {
                 let distance = root.distance(&found.moments.finish()?)?;
                 is_singular |= distance.is_singular;
-                row.push("frechet", Number::plain(distance.value, 4));
+                row.push("frechet", Number::plain(distance.value));
             }
         }
         let mut notes = Vec::new();

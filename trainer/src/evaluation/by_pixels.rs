@@ -26,18 +26,18 @@ impl Evaluation {
             seed: self.settings.seed,
             directions: self.settings.directions,
             resamples: self.settings.resamples,
+            fewer: self.settings.fewer,
         };
         let Some(images) = &self.reference.images else {
             return Ok(Vec::new());
         };
-        let training = &*images.training;
         let wanted = PixelsWanted {
             sliced: has(Metric::PixelSw) || has(Metric::PixelMind),
             energy: has(Metric::PixelEnergy),
         };
         let known = match self.pixels.take() {
             Some(pixels) => pixels,
-            None => Pixels::new(training, settings)?,
+            None => Pixels::new(&images.training, settings)?,
         };
         let pixels = self.pixels.insert(known);
         let mut bar = Progress::new("pixels", "sets", 0, sets.len() as u64);
@@ -46,19 +46,26 @@ impl Evaluation {
                 return Err(Failure::Interrupted);
             }
             let found = pixels.compare(set, wanted)?;
-            for (metric, band, digits) in [
-                (Metric::PixelSw, found.sliced, 4),
-                (Metric::PixelMind, found.mind, 3),
-                (Metric::PixelEnergy, found.energy, 4),
+            for (metric, band) in [
+                (Metric::PixelSw, found.sliced),
+                (Metric::PixelMind, found.mind),
+                (Metric::PixelEnergy, found.energy),
             ] {
                 if let Some(band) = band.filter(|_| has(metric)) {
-                    row.push(metric.name(), Number::band(band, digits));
+                    row.push(metric.name(), Number::band(band));
                 }
             }
             if has(Metric::Nearest) {
+                // The images of the floor may be training images, and are then no copies of themselves.
+                let is_floor = std::ptr::eq(*set, &*images.held_out);
+                let training = if is_floor {
+                    &images.training
+                } else {
+                    &images.all
+                };
                 let copies = pixels.copies(set, training)?;
-                row.push("nearest", Number::plain(copies.quantile(0.5), 2));
-                row.push("copies %", Number::plain(100.0 * copies.share(), 1));
+                row.push("nearest", Number::plain(copies.quantile(0.5)));
+                row.push("copies %", Number::plain(100.0 * copies.share()));
                 row.more
                     .insert("nearest_training_images".into(), found_copies(&copies));
             }
@@ -79,7 +86,7 @@ impl Evaluation {
             notes.push(format!(
                 "nearest: median distance of {n} of each set to the nearest of {}, as the rms of a value in levels of 0 to 255; copies: those on it, \
                  or at less than a third of the distance to the second",
-                training.described()
+                images.all.described()
             ));
         }
         Ok(notes)

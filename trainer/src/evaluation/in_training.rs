@@ -1,7 +1,7 @@
 //! The evaluation of a model in training: samples of its moving average, measured as `sit eval` measures files.
 
 use super::{Evaluation, Reference, Settings, resize};
-use crate::config::{EvalConfig, Metric, RunConfig};
+use crate::config::{EvalConfig, Metric, Protocol, RunConfig};
 use crate::data::{BaseData, ImageSet};
 use crate::error::{Failure, Result};
 use crate::judge::{InceptionFeatures, Trained};
@@ -20,9 +20,8 @@ use std::path::Path;
 /// The file of a run's own judge in its folder.
 const JUDGE: &str = "judge.safetensors";
 
-/// Images whose pixels are compared, directions and resamples: as `sit eval` has them by default.
-const PIXELS: usize = 2000;
-const DIRECTIONS: usize = 1000;
+/// What samples are called in messages.
+const SAMPLES: &str = "samples of log.eval";
 
 /// Refuses files that are not there, before the data is opened.
 ///
@@ -55,37 +54,30 @@ pub struct Prepared {
     evaluation: Evaluation,
     /// `[H, W, C]` of a picture.
     shape: [usize; 3],
-    /// Names of the numbers, in their order.
+    /// Names of the model's classes, as many as are known.
+    class_names: Vec<String>,
+    /// Names of the numbers, in the order of the columns.
     names: Vec<String>,
 }
 
 impl Prepared {
-    /// Opens what the configuration asks for, and trains the judge unless there is one; `real` opens the images of the run, which lies in the folder
-    /// `run` if it was begun before.
+    /// Opens what the configuration asks for, and trains the judge unless there is one; `real` opens the images of the run, whose classes are called
+    /// `class_names` and which lies in the folder `run` if it was begun before.
     ///
     /// # Errors
     /// [`Failure::Input`] naming the key: a file or images that do not do; [`Failure::Interrupted`], or a device that fails.
     pub fn open(
         config: &RunConfig,
+        class_names: &[String],
         real: impl FnOnce() -> Result<Real>,
         run: Option<&Path>,
         device: &Device,
     ) -> Result<Option<Self>> {
-        match config.log.eval.every_steps {
-            0 => Ok(None),
-            _ => Self::asked(config, real, run, device)
-                .map(Some)
-                .map_err(|e| e.context("log.eval")),
-        }
-    }
-
-    fn asked(
-        config: &RunConfig,
-        real: impl FnOnce() -> Result<Real>,
-        run: Option<&Path>,
-        device: &Device,
-    ) -> Result<Self> {
         let eval = &config.log.eval;
+        if eval.every_steps == 0 {
+            return Ok(None);
+        }
+        let of_judge = |e: Failure| e.context("log.eval.judge");
         let io = match &config.log.preview.vae {
             Some(path) => {
                 let vae = Vae::open("log.preview.vae", path, vae::PREVIEW_BYTES)?;
@@ -97,22 +89,23 @@ impl Prepared {
         let metrics = eval.measured(io.n_classes);
         if metrics.contains(&Metric::Agreement) && io.n_classes == 0 {
             return Err(Failure::input(
-                "metrics: got agreement for a model without classes",
+                "log.eval.metrics: got agreement for a model without classes",
             ));
         }
         let mut settings = Settings {
             metrics,
             protocol: eval.protocol,
-            n_pixels: PIXELS.min(eval.count),
-            directions: DIRECTIONS,
+            n_pixels: EvalConfig::PIXELS.min(eval.count),
+            directions: EvalConfig::DIRECTIONS,
             // Numbers on the way have no bands.
             resamples: 0,
             seed: 0,
+            fewer: "a smaller log.eval.count takes fewer samples, and fid and sfid keep nothing of each",
         };
         let reference = match &eval.reference {
             None => Reference::of(real()?)?,
             Some(path) => {
-                let named = |e: Failure| e.context("reference");
+                let named = |e: Failure| e.context("log.eval.reference");
                 let shape = Some([height, width, channels]);
                 let mut reference = Reference::at(path).map_err(named)?;
                 let opened = reference.open(&settings.metrics, shape, false);
@@ -124,16 +117,19 @@ impl Prepared {
             let fewest = images.training.len().min(images.held_out.len());
             settings.n_pixels = settings.n_pixels.min(fewest);
         }
+        reference.check(&settings, &[(SAMPLES, eval.count)])?;
+        if let Some(real) = &reference.plain {
+            let bytes = memory::of_real(config, real.len());
+            let what = format!("log.eval.reference: features of {}", real.described());
+            memory::require_host(&what, Some(bytes), "fewer images take less")?;
+        }
         let judge = match (&eval.judge, &reference.images) {
             _ if !settings.wants(Metric::is_of_judge) => None,
-            (Some(file), _) => {
-                let judge = Trained::open(file, device);
-                Some(judge.map_err(|e| e.context("judge"))?)
-            }
-            (None, Some(images)) => Some(own_judge(&images.real, run, device)?),
+            (Some(file), _) => Some(Trained::open(file, device).map_err(of_judge)?),
+            (None, Some(images)) => Some(own_judge(&images.real, run, device).map_err(of_judge)?),
             (None, None) => {
                 return Err(Failure::input(
-                    "judge: got none beside a file of statistics, expected the judge that they are of",
+                    "log.eval.judge: got none beside a file of statistics, expected the judge that they are of",
                 ));
             }
         };
@@ -142,29 +138,23 @@ impl Prepared {
                 let batch = EvalConfig::INCEPTION_BATCH;
                 let resize = resize(eval.protocol);
                 let network = InceptionFeatures::open(file, resize, batch, device);
-                Some(network.map_err(|e| e.context("inception"))?)
+                Some(network.map_err(|e| e.context("log.eval.inception"))?)
             }
             _ => None,
         };
-        if let Some(judge) = &judge
-            && settings.has(Metric::Agreement)
-            && judge.classes().len() < io.n_classes
-        {
-            return Err(Failure::Input(format!(
-                "judge: got one of {}, expected one of the {} of the model",
-                count(judge.classes().len(), "class"),
-                io.n_classes
-            )));
+        if let Some(judge) = judge.as_ref().filter(|_| settings.has(Metric::Agreement)) {
+            let classes = judge.numbers_of(0..io.n_classes as u32, class_names);
+            classes.map_err(of_judge)?;
         }
-        let names = names(&settings, eval.count, judge.as_ref());
         let evaluation = Evaluation::new(settings, reference, judge, inception);
         let shape = [height, width, channels];
-        evaluation.check("samples", shape)?;
-        Ok(Prepared {
+        evaluation.check(SAMPLES, shape)?;
+        Ok(Some(Prepared {
+            names: evaluation.names(eval.count),
             evaluation,
             shape,
-            names,
-        })
+            class_names: class_names.to_vec(),
+        }))
     }
 }
 
@@ -177,23 +167,33 @@ fn own_judge(real: &Real, run: Option<&Path>, device: &Device) -> Result<Trained
     }
 }
 
-/// The names of the numbers: the metric and the number of samples, without which it means nothing, and the judge, as those of two judges do not
-/// compare.
-fn names(settings: &Settings, n: usize, judge: Option<&Trained>) -> Vec<String> {
-    let n = match n % 1000 {
-        0 => format!("{}k", n / 1000),
-        _ => n.to_string(),
-    };
-    let name = |metric: &Metric| {
-        let by = match judge.filter(|_| metric.is_of_judge()) {
-            Some(judge) => format!("-{}", judge.name()),
-            None => String::new(),
+impl Evaluation {
+    /// The columns of a set, in their order.
+    fn columns(&self) -> impl Iterator<Item = (Metric, &'static str)> {
+        let metrics = self.settings.metrics.iter();
+        metrics.flat_map(|metric| metric.columns().iter().map(|column| (*metric, *column)))
+    }
+
+    /// Names of the numbers of `n` samples, in the order of the columns: the metric, the number of images that it is of, without which it means
+    /// nothing, and the judge or a protocol other than the usual one, as those of two do not compare.
+    fn names(&self, n: usize) -> Vec<String> {
+        let name = |(metric, column): (Metric, &str)| {
+            let n = match self.n_compared(metric, n) {
+                n if n % 1000 == 0 => format!("{}k", n / 1000),
+                n => n.to_string(),
+            };
+            let protocol = self.settings.protocol;
+            let by = match &self.judge {
+                Some(judge) if metric.is_of_judge() => format!("-{}", judge.name()),
+                _ if metric.is_of_inception() && protocol != Protocol::Adm => {
+                    format!("-{}", protocol.name())
+                }
+                _ => String::new(),
+            };
+            format!("eval/{}-{n}{by}", column.trim_end_matches(" %"))
         };
-        let columns = metric.columns().iter();
-        let n = n.clone();
-        columns.map(move |column| format!("eval/{}-{n}{by}", column.trim_end_matches(" %")))
-    };
-    settings.metrics.iter().flat_map(name).collect()
+        self.columns().map(name).collect()
+    }
 }
 
 /// Measures a model in training.
@@ -281,6 +281,7 @@ impl InTraining {
     /// # Errors
     /// [`Failure::Interrupted`], a sample that is not finite, or a device that fails.
     pub fn measure(&mut self, step: u64) -> Result<Vec<(String, f64)>> {
+        tracing::debug!("step {step}: an evaluation begins");
         let evaluation = &mut self.prepared.evaluation;
         let [height, width, channels] = self.prepared.shape;
         let layout = Layout {
@@ -298,7 +299,8 @@ impl InTraining {
         };
         sampling::sample(session, &self.images, &self.noise, self.seed, false, take)?;
         let labels = self.has_classes.then(|| self.images.all_labels().collect());
-        let set = ImageSet::of_levels("samples", self.prepared.shape, levels, labels);
+        let class_names = &self.prepared.class_names;
+        let set = ImageSet::of_levels(SAMPLES, self.prepared.shape, levels, labels, class_names);
         let floor = !self.is_said;
         let (rows, notes) = evaluation.measure(&[&set], floor)?;
         if floor {
@@ -315,7 +317,51 @@ impl InTraining {
         self.is_said = true;
         let row = &rows[0];
         tracing::info!("step {step}: of {}: {}", count(n, "sample"), row.said());
-        let values = row.numbers.iter().map(|(_, number)| number.value());
-        Ok(self.prepared.names.iter().cloned().zip(values).collect())
+        let columns = evaluation.columns().zip(&self.prepared.names);
+        let found = columns.filter_map(|((_, column), name)| {
+            let number = row.number(column)?;
+            Some((name.clone(), number.value()))
+        });
+        Ok(found.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sit_engine::model::NetworkIo;
+
+    #[test]
+    fn names_say_what_numbers_are_of() {
+        let real = Real::at(Path::new("digits"), &NetworkIo::new([1, 8, 8], 10)).unwrap();
+        let settings = Settings {
+            metrics: vec![
+                Metric::Fid,
+                Metric::Pr,
+                Metric::Mind,
+                Metric::Agreement,
+                Metric::PixelSw,
+                Metric::Nearest,
+            ],
+            protocol: Protocol::CleanFid,
+            n_pixels: 355,
+            directions: 1,
+            resamples: 0,
+            seed: 0,
+            fewer: "",
+        };
+        let reference = Reference::of(real).unwrap();
+        let evaluation = Evaluation::new(settings, reference, None, None);
+        let expected = [
+            "eval/fid-2k-clean-fid",
+            "eval/precision-2k-clean-fid",
+            "eval/recall-2k-clean-fid",
+            "eval/mind-1442-clean-fid",
+            "eval/agreement-2k",
+            "eval/pixel-sw-355",
+            "eval/nearest-355",
+            "eval/copies-355",
+        ];
+        assert_eq!(evaluation.names(2000), expected);
     }
 }

@@ -9,7 +9,7 @@ mod row;
 
 pub use in_training::{InTraining, Prepared, check};
 pub use reference::{Images, Reference, plain};
-pub use row::{Number, Row};
+pub use row::{Number, Row, shown};
 
 use crate::config::{Metric, Protocol};
 use crate::data::ImageSet;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub resamples: usize,
     /// Key of what is drawn.
     pub seed: u64,
+    /// What takes less memory, for refusals.
+    pub fewer: &'static str,
 }
 
 impl Settings {
@@ -95,6 +97,15 @@ impl Evaluation {
         }
     }
 
+    /// Images that a metric is of, of a set of `n`.
+    pub fn n_compared(&self, metric: Metric, n: usize) -> usize {
+        match &self.reference.plain {
+            Some(real) if metric == Metric::Mind => n.min(real.len()),
+            _ if metric.is_of_pixels() => self.settings.n_pixels,
+            _ => n,
+        }
+    }
+
     /// Refuses images called `name` of a shape `[H, W, C]` that a network cannot read, and statistics of another network, before the work.
     ///
     /// # Errors
@@ -122,8 +133,8 @@ impl Evaluation {
         Ok(())
     }
 
-    /// A row for each set, and what the numbers are. With `floor` the last row is that of the real images that were held out, where there are some; it has
-    /// the columns of the judge and of pixels.
+    /// A row for each set, and what the numbers are. With `floor` the last row is that of the real images that judges have not seen, where there are
+    /// some; it has the columns of the judge and of pixels.
     ///
     /// # Errors
     /// Images that cannot be read or do not compare, a device that fails, or [`Failure::Interrupted`].
@@ -134,12 +145,11 @@ impl Evaluation {
             notes.extend(self.by_inception(sets, &mut rows)?);
         }
         let held_out = self.reference.images.as_ref().filter(|_| floor);
-        let held_out = held_out.map(|images| Arc::clone(&images.held_out));
+        let held_out = held_out.map(|images| (Arc::clone(&images.held_out), images.real.floor()));
         let mut sets = sets.to_vec();
-        if let Some(held_out) = &held_out {
-            let title = format!("{}, held out", held_out.name());
+        if let Some((held_out, title)) = &held_out {
             rows.push(Row {
-                title,
+                title: title.clone(),
                 ..Row::of(held_out)
             });
             sets.push(held_out);

@@ -1,13 +1,14 @@
 //! What samples are compared with.
 
+use super::Settings;
 use crate::config::Metric;
-use crate::data::{self, ImageSet, Kind, Npz};
+use crate::data::{self, Dataset, ImageSet, Kind, Npz};
 use crate::error::{Failure, Result};
 use crate::judge::Statistics;
 use crate::progress::Progress;
 use crate::real::{Real, is_digits};
 use crate::run;
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub fn plain(path: &Path) -> Result<ImageSet> {
         return Ok(ImageSet::of_data(Arc::new(data::digits::train()))?);
     }
     if is_run(path) {
-        return Ok(ImageSet::of_data(Real::of_run(path, path)?.training)?);
+        return Ok(ImageSet::of_data(Real::of_run(path, path)?.all)?);
     }
     let is_archive = data::is_archive(path)?;
     let suggested = match is_archive {
@@ -51,11 +52,13 @@ pub fn plain(path: &Path) -> Result<ImageSet> {
 
 /// Real images as a judge is trained on them, and as pixels are compared.
 pub struct Images {
-    /// Both parts.
+    /// The data.
     pub real: Real,
-    /// Those that are compared with.
+    /// Those of [`Real::all`].
+    pub all: Arc<ImageSet>,
+    /// Those of [`Real::training`].
     pub training: Arc<ImageSet>,
-    /// Others of the same kind.
+    /// Those of [`Real::held_out`].
     pub held_out: Arc<ImageSet>,
 }
 
@@ -81,14 +84,16 @@ impl Images {
         Self::of(Real::of_shape(path, shape)?)
     }
 
-    /// Takes both parts.
+    /// Takes all parts.
     ///
     /// # Errors
     /// [`Failure::Input`]: data that is no pictures.
     pub fn of(real: Real) -> Result<Self> {
+        let set = |data: &Arc<dyn Dataset>| ImageSet::of_data(Arc::clone(data)).map(Arc::new);
         Ok(Images {
-            training: Arc::new(ImageSet::of_data(Arc::clone(&real.training))?),
-            held_out: Arc::new(ImageSet::of_data(Arc::clone(&real.held_out))?),
+            all: set(&real.all)?,
+            training: set(&real.training)?,
+            held_out: set(&real.held_out)?,
             real,
         })
     }
@@ -139,10 +144,10 @@ impl Reference {
     pub fn of(real: Real) -> Result<Self> {
         let images = Images::of(real)?;
         Ok(Reference {
-            path: PathBuf::from(images.training.name()),
+            path: PathBuf::from(images.all.name()),
             statistics: None,
             has_plain: true,
-            plain: Some(Arc::clone(&images.training)),
+            plain: Some(Arc::clone(&images.all)),
             images: Some(images),
         })
     }
@@ -169,7 +174,7 @@ impl Reference {
                 metric.name()
             )));
         }
-        let is_distance = |metric: Metric| metric.is_of_inception() && metric != Metric::Is;
+        let is_distance = |metric: Metric| metric.is_of_inception() && metric.compares();
         let is_missing = !has_statistics && first(&is_distance).is_some();
         if is_missing || first(&Metric::needs_vectors).is_some() {
             self.plain = Some(Arc::new(plain(&self.path)?));
@@ -177,6 +182,43 @@ impl Reference {
         let is_small = |metric: Metric| !metric.is_of_inception();
         if !has_statistics && (trains || first(&is_small).is_some()) {
             self.images = Some(Images::open(&self.path, shape)?);
+        }
+        Ok(())
+    }
+
+    /// Refuses sets of fewer images than a metric needs, of `samples` by name and number and of the reference, and statistics without those that a
+    /// metric compares; before the work.
+    ///
+    /// # Errors
+    /// [`Failure::Input`] naming the set.
+    pub fn check(&self, settings: &Settings, samples: &[(&str, usize)]) -> Result<()> {
+        for metric in &settings.metrics {
+            if let Some(statistics) = &self.statistics
+                && *metric == Metric::Sfid
+                && statistics.spatial.is_none()
+            {
+                return Err(Failure::Input(format!(
+                    "{}: has no mu_s and sigma_s, expected them for sfid",
+                    shown(&self.path)
+                )));
+            }
+            let mut sets = samples.to_vec();
+            let images = self.images.iter();
+            let images = images.flat_map(|images| [&images.training, &images.held_out]);
+            let real: Vec<_> = match metric.is_of_inception() {
+                true => self.plain.iter().collect(),
+                false => images.collect(),
+            };
+            let real = real.into_iter().filter(|_| metric.compares());
+            sets.extend(real.map(|set| (set.name(), set.len())));
+            let least = metric.least(settings.protocol);
+            if let Some((name, n)) = sets.into_iter().find(|(_, n)| *n < least) {
+                return Err(Failure::Input(format!(
+                    "{name}: got {}, expected at least {least} for {}",
+                    count(n, "image"),
+                    metric.name()
+                )));
+            }
         }
         Ok(())
     }

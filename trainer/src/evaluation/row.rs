@@ -8,9 +8,25 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Number {
     value: f64,
-    /// Digits behind the point that people see.
-    digits: usize,
     beside: Beside,
+}
+
+/// A number of a column as people see it.
+pub fn shown(x: f64, column: &str) -> String {
+    let digits = match column {
+        "agreement %" | "copies %" => 1,
+        "is" | "nearest" => 2,
+        "frechet" | "pixel-sw" | "pixel-energy" => 4,
+        "kid" => 5,
+        _ => 3,
+    };
+    let text = format!("{x:.digits$}");
+    // What rounds to nothing has no sign.
+    let mut magnitude = text.trim_start_matches('-').chars();
+    match magnitude.all(|c| c == '0' || c == '.') {
+        true => text.trim_start_matches('-').to_owned(),
+        false => text,
+    }
 }
 
 /// What stands beside a number.
@@ -30,46 +46,32 @@ impl Number {
     }
 
     /// A number alone.
-    pub fn plain(value: f64, digits: usize) -> Self {
+    pub fn plain(value: f64) -> Self {
         Number {
             value,
-            digits,
             beside: Beside::Nothing,
         }
     }
 
     /// A number with its band.
-    pub fn band(band: Band, digits: usize) -> Self {
+    pub fn band(band: Band) -> Self {
         Number {
             value: band.value,
-            digits,
             beside: band.bounds.map_or(Beside::Nothing, Beside::Bounds),
         }
     }
 
     /// A number with a standard deviation.
-    pub fn deviation(value: f64, deviation: f64, digits: usize) -> Self {
+    pub fn deviation(value: f64, deviation: f64) -> Self {
         Number {
             value,
-            digits,
             beside: Beside::Deviation(deviation),
         }
     }
 
-    /// As people see it.
-    pub fn text(&self) -> String {
-        let shown = |x: f64| {
-            let text = format!("{x:.*}", self.digits);
-            // What rounds to nothing has no sign.
-            let is_zero = text
-                .trim_start_matches('-')
-                .chars()
-                .all(|c| c == '0' || c == '.');
-            text.strip_prefix('-')
-                .filter(|_| is_zero)
-                .unwrap_or(&text)
-                .to_owned()
-        };
+    /// As people see it in a column.
+    pub fn text(&self, column: &str) -> String {
+        let shown = |x: f64| shown(x, column);
         let value = shown(self.value);
         match self.beside {
             Beside::Nothing => value,
@@ -114,8 +116,14 @@ impl Row {
     /// Its numbers in one line.
     pub fn said(&self) -> String {
         let numbers = self.numbers.iter();
-        let numbers = numbers.map(|(column, number)| format!("{column} {}", number.text()));
+        let numbers = numbers.map(|(column, number)| format!("{column} {}", number.text(column)));
         numbers.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The number of a column, if it has it.
+    pub fn number(&self, column: &str) -> Option<&Number> {
+        let found = self.numbers.iter().find(|(own, _)| *own == column);
+        found.map(|(_, number)| number)
     }
 
     /// Adds a number.

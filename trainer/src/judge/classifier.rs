@@ -1,10 +1,9 @@
 //! The classifier whose features are compared: trained here, on real images.
 
-use crate::config::{CLASSIFIER as PRESET, RunConfig};
+use crate::config::RunConfig;
 use crate::data::{Batches, Dataset};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
-use crate::metrics::Moments;
 use crate::progress::Progress;
 use crate::real::Real;
 use crate::signals::interrupted;
@@ -12,15 +11,12 @@ use crate::weights::{self, WeightFile};
 use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Data, Precision, Recipe};
-use sit_engine::model::{Features, Model, ModelConfig};
+use sit_engine::model::{Model, ModelConfig};
 use sit_engine::text::shown;
 use sit_engine::train::Weights;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Images at a time.
-const BATCH: usize = 256;
 
 /// Refuses data that no classifier can be trained on.
 ///
@@ -113,11 +109,11 @@ pub fn open(path: &Path) -> Result<(WeightFile, Recipe)> {
     Ok((file, recipe))
 }
 
-/// Reads the weights of one that was trained before, and tells what it is called.
+/// Reads the weights of one that was trained before.
 ///
 /// # Errors
 /// [`Failure::Input`] naming the file: it cannot be read, or is of other data, images or classes.
-pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, Recipe, &'static str)> {
+pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, Recipe)> {
     let refuse = |what: String| Failure::Input(format!("{}: {what}", shown(path)));
     let (mut file, recipe) = open(path)?;
     let (io, data) = (recipe.model.io(), &real.training);
@@ -137,51 +133,10 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, Recipe,
             own.name, real.title
         )));
     }
-    let name = match recipe.model == config(&**data)?.model {
-        true => PRESET,
-        false => "classifier",
-    };
     let (config, transport) = (recipe.model.clone(), recipe.transport.clone());
     let model = Model::zeros(device, config, transport)?;
     file.load(&model)?;
-    Ok((model, recipe, name))
-}
-
-/// Moments of the features of all images, and how many of them have their class by the logits.
-///
-/// # Errors
-/// An image that cannot be read any more, features that are not finite, or a device that fails.
-pub fn moments(network: &mut Features, data: &dyn Dataset) -> Result<(Moments, usize)> {
-    let len: usize = data.shape().iter().product();
-    let n = data.len();
-    let mut moments = Moments::new(network.n_features());
-    let mut right = 0;
-    for first in (0..n).step_by(BATCH) {
-        if interrupted() {
-            return Err(Failure::Interrupted);
-        }
-        let numbers = first..n.min(first + BATCH);
-        let mut images = vec![0.0; numbers.len() * len];
-        for (index, image) in numbers.clone().zip(images.chunks_exact_mut(len)) {
-            data.read(index, image)?;
-        }
-        let read = network.read(&images)?;
-        moments.add(&read.features)?;
-        let logits = read.logits.chunks_exact(data.n_classes());
-        right += numbers
-            .zip(logits)
-            .filter(|(index, logits)| largest(logits) == data.label(*index) as usize)
-            .count();
-    }
-    Ok((moments, right))
-}
-
-/// The program that reads images.
-///
-/// # Errors
-/// As of [`Features::new`].
-pub fn network(model: &Model) -> Result<Features> {
-    Ok(Features::new(model, BATCH)?)
+    Ok((model, recipe))
 }
 
 /// The first one of the largest values.
@@ -196,10 +151,10 @@ pub fn largest(values: &[f32]) -> usize {
 }
 
 /// Where a 64-bit FNV-1a begins.
-pub const HASH: u64 = 0xcbf2_9ce4_8422_2325;
+const HASH: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Goes on with a 64-bit FNV-1a.
-pub fn add(hash: u64, values: &[f32]) -> u64 {
+fn add(hash: u64, values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|value| value.to_le_bytes());
     bytes.fold(hash, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -218,12 +173,11 @@ pub fn hash_of_weights(model: &Model) -> Result<u64> {
     Ok(hash)
 }
 
-/// 64-bit FNV-1a of the weights and of the images that they are compared with.
+/// Goes on with the 64-bit FNV-1a of the images of a data set.
 ///
 /// # Errors
-/// An image that cannot be read any more, or a device that fails.
-pub fn hash(model: &Model, data: &dyn Dataset) -> Result<u64> {
-    let mut hash = hash_of_weights(model)?;
+/// An image that cannot be read any more.
+pub fn add_images(mut hash: u64, data: &dyn Dataset) -> Result<u64> {
     let mut image = vec![0.0; data.shape().iter().product()];
     for index in 0..data.len() {
         data.read(index, &mut image)?;

@@ -75,12 +75,18 @@ pub struct Extracted {
     pub logits: Vec<f32>,
 }
 
-/// Reads a whole set. Memory is that of what is kept and of a batch, whatever the number of images.
+/// Reads a whole set. Memory is that of what is kept and of a batch, whatever the number of images; where it is not free, the refusal says what takes
+/// `fewer`.
 ///
 /// # Errors
 /// Images that cannot be read or have another shape, too little memory for what is kept, features that are not finite, a device that fails, or
 /// [`Failure::Interrupted`].
-pub fn extract(extractor: &mut dyn Extractor, set: &ImageSet, keep: Keep) -> Result<Extracted> {
+pub fn extract(
+    extractor: &mut dyn Extractor,
+    set: &ImageSet,
+    keep: Keep,
+    fewer: &str,
+) -> Result<Extracted> {
     let named = |e: Failure| e.context(set.name());
     extractor.check(set.shape()).map_err(named)?;
     let (n, dim) = (set.len(), extractor.dim());
@@ -92,7 +98,7 @@ pub fn extract(extractor: &mut dyn Extractor, set: &ImageSet, keep: Keep) -> Res
     memory::require_host(
         &format!("the features of {}", set.described()),
         Some(kept + squares(dim) + spatial_dim.map_or(0, squares)),
-        "--count takes fewer images, and fid and sfid keep nothing of each",
+        fewer,
     )?;
     let mut all = Extracted {
         moments: Moments::new(dim),

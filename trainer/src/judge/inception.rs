@@ -1,6 +1,5 @@
 //! The Inception network of FID as what makes features.
 
-use super::classifier;
 use super::extract::{Extractor, Taken};
 use super::statistics::Made;
 use crate::error::{Failure, Result};
@@ -47,24 +46,12 @@ impl InceptionFeatures {
         let mut reader = weights::open(file)?;
         check_name(file)?;
         let network = Inception::load(device, &mut reader, resize, batch)?;
-        let names: Vec<String> = reader.tensors().map(|(name, _)| name.to_owned()).collect();
-        let mut hash = classifier::HASH;
-        for spec in Inception::specs() {
-            // After a prefix such as `module.`.
-            let found = names.iter().find(|name| {
-                let before = name.strip_suffix(&spec.name[..]);
-                before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-            });
-            if let Some(name) = found {
-                hash = classifier::add(hash, &reader.read(name)?);
-            }
-        }
         Ok(InceptionFeatures {
-            network,
             made: Made {
-                extractor: format!("inception-{hash:016x}"),
+                extractor: format!("inception-{:016x}", network.hash()),
                 resize: name(resize).into(),
             },
+            network,
             batch,
             rgb: Vec::new(),
         })

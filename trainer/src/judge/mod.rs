@@ -22,19 +22,17 @@ pub use pixels::{Copies, Pixels, Settings as PixelSettings, Which as PixelsWante
 pub use statistics::{Made, Statistics};
 pub use trained::Trained;
 
-use crate::config::CLASSIFIER;
 use crate::error::Result;
 use crate::metrics::{Moments, Reference};
 use crate::real::Real;
 use crate::sampling::State;
 use sit_engine::backend::Device;
-use sit_engine::model;
-use sit_engine::text::{count, shown};
+use sit_engine::text::count;
 use std::path::Path;
 
 /// Measures the Frechet distance of samples from real images.
 pub struct Frechet {
-    network: model::Features,
+    judge: Trained,
     reference: Reference,
     /// Of the features of the samples that were looked at.
     seen: Moments,
@@ -52,46 +50,29 @@ impl Frechet {
     /// [`crate::error::Failure::Input`] for a file that does not fit or data without classes, [`crate::error::Failure::Interrupted`] when it
     /// is asked to stop, a file that cannot be written, or a device that fails.
     pub fn open(real: &Real, file: &Path, device: &Device) -> Result<Self> {
-        let (model, name) = match file.exists() {
-            true => {
-                let (model, _, name) = classifier::load(file, real, device)?;
-                (model, name)
-            }
-            false => {
-                tracing::info!(
-                    "training the judge, {} on {} of {}, into {}",
-                    CLASSIFIER,
-                    count(real.training.len(), "image"),
-                    real.training.name(),
-                    shown(file)
-                );
-                let (model, recipe) = classifier::train(real, device)?;
-                classifier::save(&model, &recipe, file)?;
-                (model, CLASSIFIER)
-            }
-        };
-        let mut network = classifier::network(&model)?;
-        let d = network.n_features();
-        let (training, _) = classifier::moments(&mut network, &*real.training)?;
+        let mut judge = Trained::on(real, file, device)?;
+        let d = judge.dim();
+        let (training, _) = judge.moments(&*real.training)?;
         let reference = Reference::new(training.finish()?)?;
-        let (held_out, right) = classifier::moments(&mut network, &*real.held_out)?;
+        let (held_out, right) = judge.moments(&*real.held_out)?;
         let n_held_out = real.held_out.len();
         let floor = reference.distance(&held_out.finish()?)?.value;
         Ok(Frechet {
             name: format!(
-                "{name}, {d} features, {}, {:.1} % of {n_held_out} held out",
+                "{}, {d} features, {}, {:.1} % of {n_held_out} held out",
+                judge.name(),
                 count(real.training.len(), "image"),
                 100.0 * right as f64 / n_held_out as f64
             ),
-            hash: classifier::hash(&model, &*real.training)?,
+            hash: judge.hash(&*real.training)?,
             floor: (floor, n_held_out),
-            network,
+            judge,
             reference,
             seen: Moments::new(d),
         })
     }
 
-    /// What the judge is: its network, the number of features, the real images, and its accuracy on others.
+    /// What the judge is: its name as [`Trained::name`], the number of features, the real images, and its accuracy on others.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -103,7 +84,7 @@ impl Frechet {
 
     /// The length of a vector of features.
     pub fn n_features(&self) -> usize {
-        self.network.n_features()
+        self.judge.dim()
     }
 
     /// The distance of the held-out images, and how many they are.
@@ -116,7 +97,7 @@ impl Frechet {
     /// # Errors
     /// A device that fails.
     pub fn look(&mut self, state: &State<'_>) -> Result<()> {
-        Ok(self.seen.add(&self.network.read(state.x)?.features)?)
+        Ok(self.seen.add(&self.judge.features(state.x)?)?)
     }
 
     /// The distance of the samples that were looked at, which are forgotten.
@@ -124,7 +105,7 @@ impl Frechet {
     /// # Errors
     /// [`crate::error::Failure::Run`] for fewer than 2 samples, or features that are not finite.
     pub fn verdict(&mut self) -> Result<f64> {
-        let none = Moments::new(self.network.n_features());
+        let none = Moments::new(self.judge.dim());
         let samples = std::mem::replace(&mut self.seen, none).finish()?;
         Ok(self.reference.distance(&samples)?.value)
     }

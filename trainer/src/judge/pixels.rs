@@ -8,9 +8,6 @@ use crate::progress::Progress;
 use crate::signals::interrupted;
 use sit_engine::text::count;
 
-/// Training images at a time.
-const AT_A_TIME: usize = 2048;
-
 /// How sets are compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -22,6 +19,8 @@ pub struct Settings {
     pub directions: usize,
     /// Resamples of the bands.
     pub resamples: usize,
+    /// What takes less memory, for refusals.
+    pub fewer: &'static str,
 }
 
 /// Which numbers are wanted.
@@ -74,16 +73,16 @@ fn chosen(set: &ImageSet, n: usize, seed: u64, which: u32) -> Vec<u32> {
 }
 
 /// The levels of some images of a set.
-fn levels(set: &ImageSet, numbers: &[u32]) -> Result<Vec<u8>> {
-    let len = set.image_len();
+fn levels(set: &ImageSet, numbers: &[u32], settings: &Settings) -> Result<Vec<u8>> {
+    let bytes = memory::pixels(numbers.len(), set.image_len(), settings.directions);
     memory::require_host(
         &format!(
-            "{} of {} in memory",
+            "comparing pixels of {} of {}",
             count(numbers.len(), "image"),
             set.name()
         ),
-        Some(numbers.len() as u64 * len as u64),
-        "--pixels compares fewer",
+        Some(bytes),
+        settings.fewer,
     )?;
     set.some(numbers, || match interrupted() {
         true => Err(Failure::Interrupted),
@@ -101,7 +100,7 @@ impl Pixels {
         let numbers = chosen(reference, n, settings.seed, 0);
         let image_len = reference.image_len();
         Ok(Pixels {
-            reference: levels(reference, &numbers)?,
+            reference: levels(reference, &numbers, &settings)?,
             image_len,
             directions: Directions::drawn(settings.seed, settings.directions, image_len),
             resamples: Resamples::drawn(settings.seed, [n, n], settings.resamples),
@@ -115,7 +114,7 @@ impl Pixels {
     /// Images that cannot be read, too little memory, or [`Failure::Interrupted`].
     pub fn compare(&self, set: &ImageSet, which: Which) -> Result<Compared> {
         let numbers = chosen(set, self.settings.n, self.settings.seed, 1);
-        let own = levels(set, &numbers)?;
+        let own = levels(set, &numbers, &self.settings)?;
         let own = Levels::new(&own, self.image_len)?;
         let reference = Levels::new(&self.reference, self.image_len)?;
         let mut compared = Compared {
@@ -143,11 +142,11 @@ impl Pixels {
     /// As of [`Pixels::compare`].
     pub fn copies(&self, set: &ImageSet, training: &ImageSet) -> Result<Copies> {
         let numbers = chosen(set, self.settings.n, self.settings.seed, 1);
-        let own = levels(set, &numbers)?;
+        let own = levels(set, &numbers, &self.settings)?;
         let own = Levels::new(&own, self.image_len)?;
         let mut nearest = Nearest::new(numbers.len());
         let mut bar = Progress::new("nearest", "images", 0, training.len() as u64);
-        training.each(AT_A_TIME, |first, levels| {
+        training.each(memory::stream(self.image_len), |first, levels| {
             if interrupted() {
                 return Err(Failure::Interrupted);
             }

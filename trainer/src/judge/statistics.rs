@@ -18,7 +18,7 @@ const FORMAT: (&str, &str) = ("format", "sit statistics");
 /// What made features: only those of one kind compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
-    /// The network and its weights, as in `inception-2015-12-05`.
+    /// The network and its weights, as in `inception-` and a hash of them.
     pub extractor: String,
     /// How images come to its size, as in `tf1`; `none` where they have it.
     pub resize: String,
@@ -171,17 +171,23 @@ impl Statistics {
         })
     }
 
-    /// Writes them as a `.safetensors` file, with what made the features and how many images there were.
+    /// Writes those of the features, and of the spatial ones if there are any, of `n` images as a `.safetensors` file.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(
+        path: &Path,
+        made: &Made,
+        n: usize,
+        features: &Gaussian,
+        spatial: Option<&Gaussian>,
+    ) -> Result<()> {
         let bytes =
             |values: &[f64]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
         let mut tensors = Vec::new();
         for (gaussian, names) in [
-            (Some(&self.features), ["mu", "sigma"]),
-            (self.spatial.as_ref(), ["mu_s", "sigma_s"]),
+            (Some(features), ["mu", "sigma"]),
+            (spatial, ["mu_s", "sigma_s"]),
         ] {
             if let Some(gaussian) = gaussian {
                 let d = gaussian.dim();
@@ -189,13 +195,10 @@ impl Statistics {
                 tensors.push((names[1], vec![d, d], bytes(gaussian.covariance())));
             }
         }
-        let made = self.made.as_ref();
-        let of_made = |of: fn(&Made) -> &String| made.map_or("unknown", |made| of(made)).to_owned();
-        let n = self.features.n().unwrap_or(0);
         let texts = HashMap::from([
             (FORMAT.0.to_owned(), FORMAT.1.to_owned()),
-            ("extractor".to_owned(), of_made(|made| &made.extractor)),
-            ("resize".to_owned(), of_made(|made| &made.resize)),
+            ("extractor".to_owned(), made.extractor.clone()),
+            ("resize".to_owned(), made.resize.clone()),
             ("count".to_owned(), n.to_string()),
         ]);
         let views = tensors.iter().map(|(name, shape, bytes)| {
@@ -270,7 +273,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         let written = statistics();
-        written.write(&path).unwrap();
+        let own = written.made.as_ref().unwrap();
+        let spatial = written.spatial.as_ref();
+        Statistics::write(&path, own, 9, &written.features, spatial).unwrap();
         let read = Statistics::read(&path).unwrap().unwrap();
         assert_eq!(read.made, written.made);
         assert_eq!(read.features.n(), Some(9));

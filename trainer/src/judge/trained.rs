@@ -4,10 +4,12 @@ use super::Made;
 use super::classifier;
 use super::extract::{Extractor, Taken};
 use crate::config::CLASSIFIER;
-use crate::data::{ImageSet, classes};
+use crate::data::{Dataset, ImageSet, classes};
 use crate::error::{Failure, Result};
 use crate::memory::JUDGE_BATCH;
+use crate::metrics::Moments;
 use crate::real::Real;
+use crate::signals::interrupted;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Recipe;
 use sit_engine::model::{Features, Model, NetworkIo};
@@ -18,6 +20,8 @@ use std::path::Path;
 pub struct Trained {
     network: Features,
     made: Made,
+    /// Of its weights.
+    hash: u64,
     io: NetworkIo,
     /// Names of its classes; those without one are called by their number.
     classes: Vec<String>,
@@ -48,7 +52,7 @@ impl Trained {
     /// # Errors
     /// As of [`Trained::open`], or a judge of other data.
     pub fn load(file: &Path, real: &Real, device: &Device) -> Result<Self> {
-        let (model, recipe, _) = classifier::load(file, real, device)?;
+        let (model, recipe) = classifier::load(file, real, device)?;
         Self::of(&model, &recipe)
     }
 
@@ -104,6 +108,7 @@ impl Trained {
                 extractor: format!("classifier-{hash:016x}"),
                 resize: "none".into(),
             },
+            hash,
             io: recipe.model.io(),
             classes: recipe.classes.clone(),
             x: Vec::new(),
@@ -114,6 +119,48 @@ impl Trained {
     /// What it is called, by its weights.
     pub fn name(&self) -> &str {
         &self.made.extractor
+    }
+
+    /// A hash of its weights and of the images that others are compared with.
+    ///
+    /// # Errors
+    /// An image that cannot be read any more.
+    pub fn hash(&self, data: &dyn Dataset) -> Result<u64> {
+        classifier::add_images(self.hash, data)
+    }
+
+    /// Features of images `[n, C, H, W]` in [-1, 1].
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn features(&mut self, x: &[f32]) -> Result<Vec<f32>> {
+        Ok(self.network.read(x)?.features)
+    }
+
+    /// Moments of the features of all images of a data set, which may be latents, and how many of them have their class by the logits.
+    ///
+    /// # Errors
+    /// An image that cannot be read any more, features that are not finite, or a device that fails.
+    pub fn moments(&mut self, data: &dyn Dataset) -> Result<(Moments, usize)> {
+        let len = self.io.image_len();
+        let n = data.len();
+        let mut moments = Moments::new(self.dim());
+        let mut right = 0;
+        for first in (0..n).step_by(Self::BATCH) {
+            if interrupted() {
+                return Err(Failure::Interrupted);
+            }
+            let numbers = first..n.min(first + Self::BATCH);
+            self.x.resize(numbers.len() * len, 0.0);
+            for (index, image) in numbers.clone().zip(self.x.chunks_exact_mut(len)) {
+                data.read(index, image)?;
+            }
+            let read = self.network.read(&self.x)?;
+            moments.add(&read.features)?;
+            let labels: Vec<u32> = numbers.map(|index| data.label(index)).collect();
+            right += self.agreement(&read.logits, &labels);
+        }
+        Ok((moments, right))
     }
 
     /// Names of all classes.
@@ -127,12 +174,24 @@ impl Trained {
     /// # Errors
     /// [`Failure::Input`] naming the set: it has no labels, or a class that the judge does not know.
     pub fn numbers(&self, set: &ImageSet) -> Result<Vec<u32>> {
-        let refuse = |what: String| Failure::Input(format!("{}: {what}", set.name()));
-        let labels = set.labels().ok_or_else(|| refuse("has no labels".into()))?;
-        let (known, names) = (self.classes(), set.class_names());
+        let labels = set.labels().ok_or_else(|| Failure::input("has no labels"));
+        let numbers = labels.and_then(|labels| self.numbers_of(labels, set.class_names()));
+        numbers.map_err(|e| e.context(set.name()))
+    }
+
+    /// The judge's numbers of classes that are called `names`, see [`Trained::numbers`].
+    ///
+    /// # Errors
+    /// [`Failure::Input`]: a class that the judge does not know.
+    pub fn numbers_of(
+        &self,
+        labels: impl IntoIterator<Item = u32>,
+        names: &[String],
+    ) -> Result<Vec<u32>> {
+        let known = self.classes();
         let unknown = |name: String| {
             let known = classes::list(known.iter().cloned());
-            refuse(format!(
+            Failure::Input(format!(
                 "got images of the class {name}, expected those of the judge: {known}"
             ))
         };

@@ -1,11 +1,8 @@
 //! The energy distance.
 
-use super::rows::{PART, Part, Rows, parts, times};
+use super::rows::{OTHERS, PART, Part, Rows, at_a_time, parts, times};
 use super::{Band, Resamples, Result, at_least, same_length};
 use rayon::prelude::*;
-
-/// Vectors of the other set at a time.
-const OTHERS: usize = 1024;
 
 /// The energy distance of two sets (Szekely and Rizzo 2013), unbiased:
 ///
@@ -61,26 +58,25 @@ fn weights(resamples: &Resamples, set: usize) -> Vec<f64> {
 /// `sum_ij a_i b_j |x_i - y_j|` for each column of the weights a and b.
 fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Vec<f64> {
     let columns = a.len() / x.len();
-    let all: Vec<_> = parts(x.len(), PART).collect();
-    let of_part = |at: &(usize, usize)| {
-        let own = Part::read(x, *at);
-        let (mut distances, mut weighted) = (Vec::new(), vec![0.0; at.1 * columns]);
-        let mut sums = vec![0.0; columns];
-        for other in parts(y.len(), OTHERS) {
-            own.distances(&Part::read(y, other), &mut distances);
+    let all: Vec<_> = parts(x.len(), at_a_time(PART, x.dim())).collect();
+    // Of each part.
+    let mut found = vec![vec![0.0; columns]; all.len()];
+    for (first, n) in parts(y.len(), at_a_time(OTHERS, y.dim())) {
+        let others = Part::read(y, (first, n));
+        let b = &b[first * columns..][..n * columns];
+        all.par_iter().zip(&mut found).for_each(|(at, sums)| {
+            let (mut distances, mut weighted) = (Vec::new(), vec![0.0; at.1 * columns]);
+            Part::read(x, *at).distances(&others, &mut distances);
             distances.iter_mut().for_each(|x| *x = x.sqrt());
-            let b = &b[other.0 * columns..][..other.1 * columns];
-            times(&mut weighted, &distances, b, other.1);
+            times(&mut weighted, &distances, b, n);
             let a = a[at.0 * columns..].chunks_exact(columns);
             for (weighted, a) in weighted.chunks_exact(columns).zip(a) {
                 for ((sum, weighted), a) in sums.iter_mut().zip(weighted).zip(a) {
                     *sum += weighted * a;
                 }
             }
-        }
-        sums
-    };
-    let found: Vec<Vec<f64>> = all.par_iter().map(of_part).collect();
+        });
+    }
     let mut sums = vec![0.0; columns];
     for part in found {
         sums.iter_mut()

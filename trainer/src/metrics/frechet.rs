@@ -133,8 +133,6 @@ pub struct Reference {
 pub struct Distance {
     /// The distance, a square.
     pub value: f64,
-    /// Its part of the means, `|m1 - m2|^2`.
-    pub of_means: f64,
     /// Whether a set has no more vectors than a vector has values. Its covariance is singular, and the distance is large for that alone.
     pub is_singular: bool,
 }
@@ -210,7 +208,6 @@ impl Reference {
         let traces = self.gaussian.trace() + other.trace();
         Ok(Distance {
             value: (of_means + traces - 2.0 * common).max(0.0),
-            of_means,
             is_singular: self.gaussian.is_singular() || other.is_singular(),
         })
     }

@@ -34,7 +34,7 @@ pub use moments::Moments;
 pub use nearest::{Nearest, Two};
 pub use neighbors::{PrecisionRecall, precision_recall};
 pub use random_state::RandomState;
-pub use rows::{Floats, Levels, Picked, Rows};
+pub use rows::{Floats, Levels, Picked, Rows, work_bytes};
 pub use score::{InceptionScore, Splits, inception_score};
 pub use sliced::{Directions, Sliced, mind, sliced};
 

@@ -1,11 +1,8 @@
 //! The nearest vectors of a set that comes in a stream.
 
-use super::rows::{PART, Part, Rows, parts};
+use super::rows::{OTHERS, PART, Part, Rows, at_a_time, parts};
 use super::{Result, same_length};
 use rayon::prelude::*;
-
-/// Vectors of the stream at a time.
-const OTHERS: usize = 1024;
 
 /// The two nearest vectors of one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,17 +59,19 @@ impl Nearest {
         same_length(next, rows)?;
         assert_eq!(rows.len(), self.found.len(), "the vectors announced");
         let before = self.looked_at;
-        let found = self.found.par_chunks_mut(PART).enumerate();
-        found.for_each(|(i, found)| {
-            let own = Part::read(rows, (i * PART, found.len()));
-            let mut distances = Vec::new();
-            for other in parts(next.len(), OTHERS) {
-                own.distances(&Part::read(next, other), &mut distances);
-                for (two, row) in found.iter_mut().zip(distances.chunks_exact(other.1)) {
+        let n = at_a_time(PART, rows.dim());
+        for (first, n_others) in parts(next.len(), at_a_time(OTHERS, rows.dim())) {
+            let others = Part::read(next, (first, n_others));
+            let found = self.found.par_chunks_mut(n).enumerate();
+            found.for_each(|(i, found)| {
+                let own = Part::read(rows, (i * n, found.len()));
+                let mut distances = Vec::new();
+                own.distances(&others, &mut distances);
+                for (two, row) in found.iter_mut().zip(distances.chunks_exact(n_others)) {
                     for (j, distance) in row.iter().copied().enumerate() {
                         if distance < two.first {
                             *two = Two {
-                                number: before + (other.0 + j) as u32,
+                                number: before + (first + j) as u32,
                                 first: distance,
                                 second: two.first,
                             };
@@ -81,8 +80,8 @@ impl Nearest {
                         }
                     }
                 }
-            }
-        });
+            });
+        }
         self.looked_at += next.len() as u32;
         Ok(())
     }
@@ -127,6 +126,24 @@ mod tests {
         for (a, b) in whole.iter().zip(parts.finish()) {
             assert_eq!(a.number, b.number);
             assert!((a.first - b.first).abs() < 1e-9 && (a.second - b.second).abs() < 1e-9);
+        }
+    }
+
+    /// Vectors so long that a few are a part.
+    #[test]
+    fn long_vectors_have_the_same_neighbors() {
+        const D: usize = 1 << 20;
+        let value = |i: usize| [0.0, 1.0, 4.0, 5.0, 9.0, 7.0][i];
+        let all: Vec<f32> = (0..6)
+            .flat_map(|i| std::iter::repeat_n(value(i), D))
+            .collect();
+        let rows = Floats::new(&all, D).unwrap();
+        let mut nearest = Nearest::new(6);
+        nearest.look(&rows, &rows).unwrap();
+        let found = nearest.finish();
+        for (i, second) in [1.0, 1.0, 1.0, 1.0, 2.0, 2.0].into_iter().enumerate() {
+            assert_eq!((found[i].number, found[i].first), (i as u32, 0.0));
+            assert_eq!(found[i].second, second * 1024.0);
         }
     }
 

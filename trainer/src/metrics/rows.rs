@@ -150,6 +150,24 @@ impl Rows for Picked<'_> {
 /// Vectors of a set at a time: constant, so that the bits of a sum depend on the set alone.
 pub const PART: usize = 256;
 
+/// Vectors of the other set at a time, which all threads share.
+pub const OTHERS: usize = 1024;
+
+/// Bytes of a part, at most, unless a vector has more.
+const PART_BYTES: usize = 32 << 20;
+
+/// At most `most` vectors of `dim` values: a function of the length of a vector alone.
+pub fn at_a_time(most: usize, dim: usize) -> usize {
+    (PART_BYTES / 8 / dim.max(1)).clamp(1, most)
+}
+
+/// Bytes that distances of vectors of `dim` values take beside the sets: a part that all threads share, and one for each thread.
+pub fn work_bytes(dim: usize) -> u64 {
+    let threads = rayon::current_num_threads();
+    let rows = at_a_time(OTHERS, dim) + threads * at_a_time(PART, dim);
+    8 * dim as u64 * rows as u64
+}
+
 /// The first vectors of each part, and how many it has.
 pub fn parts(len: usize, part: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     (0..len)
@@ -254,6 +272,23 @@ mod tests {
         part.distances(&part, &mut out);
         assert_eq!(out[..2], [0.0, 1.0]);
         assert_eq!(out[2], 2e8);
+    }
+
+    #[test]
+    fn parts_are_of_a_limited_size() {
+        assert_eq!(
+            [at_a_time(PART, 2048), at_a_time(OTHERS, 2048)],
+            [256, 1024]
+        );
+        let large = 256 * 256 * 3;
+        assert_eq!([at_a_time(PART, large), at_a_time(OTHERS, large)], [21, 21]);
+        assert_eq!(at_a_time(PART, 1 << 30), 1);
+        let parts = 1 + rayon::current_num_threads() as u64;
+        let bytes = work_bytes(large);
+        assert!(
+            bytes > parts * (31 << 20) && bytes <= parts * (32 << 20),
+            "{bytes}"
+        );
     }
 
     #[test]

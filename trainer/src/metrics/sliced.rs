@@ -1,6 +1,6 @@
 //! Distances of projections on random directions: sliced Wasserstein, MIND.
 
-use super::rows::{PART, Rows, part, parts, times_transposed};
+use super::rows::{PART, Rows, at_a_time, part, parts, times_transposed};
 use super::{Band, Error, Resamples, Result, at_least, same_length};
 use rayon::prelude::*;
 use sit_engine::rng::{Stream, normal};
@@ -47,6 +47,11 @@ impl Directions {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of those that are there at a time.
+    pub fn bytes(&self) -> u64 {
+        8 * (self.len().min(AT_A_TIME) * self.dim) as u64
     }
 
     /// Some of them, `[n, d]`.
@@ -175,7 +180,7 @@ pub fn sliced(
 fn projections(rows: &dyn Rows, directions: &[f64]) -> Vec<f64> {
     let (n, d) = (rows.len(), rows.dim());
     let m = directions.len() / d;
-    let all: Vec<_> = parts(n, PART).collect();
+    let all: Vec<_> = parts(n, at_a_time(PART, d)).collect();
     let of_part = |at: &(usize, usize)| {
         let mut out = vec![0.0; m * at.1];
         times_transposed(&mut out, directions, &part(rows, *at), d);

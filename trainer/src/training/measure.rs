@@ -46,9 +46,15 @@ impl Job {
         let log = &self.config.log;
         let evaluation = self.evaluation.as_mut();
         let evaluation = evaluation.filter(|_| is_due(log.eval.every_steps));
-        let evaluated = evaluation
-            .map(|evaluation| evaluation.measure(step))
-            .transpose()?;
+        let evaluated = match evaluation.map(|evaluation| evaluation.measure(step)) {
+            Some(Err(Failure::Interrupted)) => return Err(Failure::Interrupted),
+            // It would fail again when the run goes on.
+            Some(Err(e)) => {
+                tracing::warn!("step {step}: not evaluated: {e}");
+                None
+            }
+            done => done.transpose()?,
+        };
         let validation = self.validation.as_mut();
         let validation = validation.filter(|_| is_due(log.validation.every_steps));
         let training = self.trainer.training();

@@ -84,6 +84,7 @@ fn states(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Vec
     let plan = Plan {
         run: 1,
         network: None,
+        classes: Vec::new(),
         steps: lane.steps(field.transport()).unwrap(),
         settings: lane.segments.iter().map(|s| s.settings.clone()).collect(),
         labels: vec![labels; lane.segments.len()],
@@ -209,6 +210,7 @@ fn a_denoiser_is_sampled_from_its_own_noise() {
     let plan = Plan {
         run: 1,
         network: None,
+        classes: Vec::new(),
         steps: record.steps.clone(),
         settings: record.settings.clone(),
         labels: vec![vec![0; N]],
@@ -256,6 +258,7 @@ fn the_predicted_data_of_every_sampler_is_the_exact_one() {
             let plan = Plan {
                 run: 1,
                 network: None,
+                classes: Vec::new(),
                 steps: record.steps.clone(),
                 settings: record.settings.clone(),
                 labels: vec![vec![0; N]],
@@ -407,6 +410,7 @@ fn a_branch_begins_without_what_its_past_kept() {
         let plan = Plan {
             run: 1,
             network: None,
+            classes: Vec::new(),
             settings: branch.segments.iter().map(|s| s.settings.clone()).collect(),
             labels: vec![vec![0, 1, 2, 3]; 2],
             seed: 5,

@@ -17,7 +17,7 @@ impl Judge {
         Self::parse(&study.said(job)?).with_context(|| job.to_owned())
     }
 
-    /// From a line such as `judge HASH: digits-classifier, 64 features; 355 held-out images have the distance 0.5`.
+    /// From a line such as `judge HASH: classifier-NAME, 64 features; 355 held-out images have the distance 0.5`.
     fn parse(said: &str) -> Result<Self> {
         let is_it = |line: &&str| line.contains("held-out images have the distance");
         let line = said

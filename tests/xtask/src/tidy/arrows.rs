@@ -75,7 +75,10 @@ const TRAINER: Table = &[
         "preview",
         "files data error png config reconstruct vae sampling",
     ),
-    ("memory", "host data error config sampling preview"),
+    (
+        "memory",
+        "host data error config metrics weights sampling preview",
+    ),
     ("budget", "error config memory"),
     ("validation", "data error config reconstruct"),
     ("init", "data error config weights run"),

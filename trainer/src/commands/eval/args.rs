@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Judge samples: how far they are from real images.
 ///
-/// Each SAMPLES is a row of one table, such as those of an ODE and of an SDE; the last row is that of real images which were held out, the
-/// floor that no sample need go below; it has the columns of the judge and of pixels. Distances fall with the number of images, so only those of one number compare.
+/// Each SAMPLES is a row of one table, such as those of an ODE and of an SDE; the last row is that of real images which were held out (else
+/// of a fifth of the reference), the floor that no sample need go below; it has the columns of the judge and of pixels. Distances fall with the number of images, so only those of one number compare.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -68,7 +68,8 @@ pub struct Args {
         value_name = "RUN",
         num_args = 1..,
         help_heading = "Runs",
-        conflicts_with_all = ["samples", "reference", "inception", "judge", "train_judge", "metrics", "count", "save_statistics"]
+        conflicts_with_all = ["samples", "reference", "inception", "judge", "train_judge", "metrics", "count", "save_statistics", "batch", "pixels",
+            "directions", "resamples", "seed"]
     )]
     pub compare: Vec<PathBuf>,
 
@@ -81,7 +82,12 @@ pub struct Args {
     )]
     pub save_statistics: Option<PathBuf>,
     /// Write all numbers, with more digits.
-    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "FILE.json",
+        help_heading = "Output",
+        conflicts_with = "save_statistics"
+    )]
     pub json: Option<PathBuf>,
     #[command(flatten)]
     pub backend: BackendArg,
@@ -163,6 +169,8 @@ impl Args {
             }
         } else if self.samples.is_empty() && self.train_judge.is_none() {
             return refuse("SAMPLES: expected images to judge, or --train-judge DATA alone");
+        } else if self.samples.is_empty() && self.json.is_some() {
+            return refuse("--json: expected SAMPLES, whose numbers are written");
         } else if self.reference().is_none() {
             return refuse(
                 "--reference: expected the real images to compare with, or a file of statistics",

@@ -11,6 +11,10 @@ use sit_engine::backend::Device;
 use sit_engine::text::{count, shown};
 use std::path::Path;
 
+/// What takes less memory.
+pub const FEWER: &str =
+    "--count takes fewer images, --pixels compares fewer, and fid and sfid keep nothing of each";
+
 /// What is measured, and the real images.
 pub struct Asked {
     pub settings: Settings,
@@ -38,24 +42,22 @@ impl Asked {
         if let Some(images) = &reference.images {
             sets.extend([&*images.training, &*images.held_out]);
         }
-        let fewest = sets.into_iter().min_by_key(|set| set.len());
-        if let Some(set) = fewest.filter(|set| set.len() < 2 && !samples.is_empty()) {
-            return Err(Failure::Input(format!(
-                "{}: got {}, expected at least 2 to compare with others",
-                set.name(),
-                count(set.len(), "image")
-            )));
+        let fewest = sets.into_iter().map(ImageSet::len).min();
+        let settings = Settings {
+            metrics,
+            protocol: args.protocol,
+            n_pixels: fewest.map_or(0, |n| n.min(args.pixels as usize)),
+            directions: args.directions as usize,
+            resamples: args.resamples as usize,
+            seed: args.seed,
+            fewer: FEWER,
+        };
+        let counts: Vec<_> = samples.iter().map(|set| (set.name(), set.len())).collect();
+        if !counts.is_empty() {
+            reference.check(&settings, &counts)?;
         }
-        let fewest = fewest.map_or(0, ImageSet::len);
         Ok(Asked {
-            settings: Settings {
-                metrics,
-                protocol: args.protocol,
-                n_pixels: fewest.min(args.pixels as usize),
-                directions: args.directions as usize,
-                resamples: args.resamples as usize,
-                seed: args.seed,
-            },
+            settings,
             reference,
             shape,
         })
@@ -109,7 +111,6 @@ impl Asked {
 
 /// What is measured: what is asked for, else all that can be. Pixels are not compared unasked where there are features of a network.
 fn metrics(args: &Args, samples: &[ImageSet], reference: &Reference) -> Result<Vec<Metric>> {
-    let has_labels = samples.iter().all(ImageSet::has_labels);
     let (has_judge, has_inception) = (args.judge_file().is_some(), args.inception.is_some());
     let statistics = reference.statistics.as_ref();
     let can = |metric: Metric| match metric {
@@ -117,22 +118,25 @@ fn metrics(args: &Args, samples: &[ImageSet], reference: &Reference) -> Result<V
         Metric::Sfid => has_inception && statistics.is_none_or(|own| own.spatial.is_some()),
         Metric::Is => has_inception && args.protocol.has_score(),
         Metric::Kid | Metric::Pr | Metric::Mind => has_inception && reference.has_plain,
-        Metric::Agreement => has_judge && has_labels,
-        // Statistics are of one extractor.
-        Metric::Frechet => has_judge && !(has_inception && statistics.is_some()),
+        Metric::Agreement => has_judge && samples.iter().all(ImageSet::has_labels),
+        Metric::Frechet => has_judge,
         _ => statistics.is_none(),
     };
+    // Statistics are of one extractor.
+    let is_left_out =
+        |metric: Metric| metric.is_of_pixels() || metric == Metric::Frechet && statistics.is_some();
     let all = Metric::ALL.into_iter();
     let metrics: Vec<Metric> = match &args.metrics[..] {
         [] => all
-            .filter(|metric| can(*metric) && !(has_inception && metric.is_of_pixels()))
+            .filter(|metric| can(*metric) && !(has_inception && is_left_out(*metric)))
             .collect(),
         asked => {
-            if let Some(metric) = asked.iter().find(|metric| !can(**metric)) {
+            // Of sFID the reference says what it lacks.
+            let refused = |metric: &&Metric| !can(**metric) && **metric != Metric::Sfid;
+            if let Some(metric) = asked.iter().find(refused) {
                 let without = samples.iter().find(|set| !set.has_labels());
                 let what = match (metric, without) {
                     (Metric::Agreement, Some(set)) => format!("{} has no labels", set.name()),
-                    (Metric::Sfid, _) => "--reference has no mu_s and sigma_s".into(),
                     _ => "--reference is a file of statistics, expected images".into(),
                 };
                 let name = metric.name();

@@ -1,9 +1,12 @@
 //! `sit eval --compare`: runs side by side, by what was measured while they trained.
 
 use super::table;
+use crate::config::{Metric, RunConfig, Source};
 use crate::error::{Failure, Result};
+use crate::evaluation;
 use serde_json::{Map, Value, json};
 use sit_engine::text::shown;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -13,10 +16,32 @@ const PLAIN: [&str; 3] = ["step", "loss", "validation_loss"];
 /// What the names of evaluations begin with.
 const EVALUATION: &str = "eval/";
 
+/// Keys whose values the numbers of a column depend on, and its name does not have.
+const KEYS: [&str; 3] = ["log.eval.reference", "log.eval.steps", "log.eval.guidance"];
+
 /// The lines of a run's measurements that have an evaluation, or the last line of a run without any.
 struct Run {
     name: String,
     lines: Vec<Map<String, Value>>,
+    /// The values of [`KEYS`].
+    settings: [String; 3],
+}
+
+/// The values of [`KEYS`] of a run.
+fn settings(run: &Path) -> Result<[String; 3]> {
+    let config = RunConfig::load(Source::File(&run.join("config.toml")), &[]);
+    let config = config.map_err(|e| Failure::Input(format!("--compare: {e}")))?;
+    let eval = &config.log.eval;
+    let steps = match config.transport.student_steps {
+        Some(n) => format!("{n} of a student"),
+        None => eval.steps.to_string(),
+    };
+    Ok([
+        // By default what the run is trained on.
+        (eval.reference.as_ref()).map_or_else(|| config.data.described(), shown),
+        steps,
+        eval.guidance.to_string(),
+    ])
 }
 
 impl Run {
@@ -47,12 +72,59 @@ impl Run {
         Ok(Run {
             name: shown(run),
             lines,
+            settings: settings(run)?,
         })
     }
 
     /// What it measured last.
     fn last(&self) -> &Map<String, Value> {
         &self.lines[self.lines.len() - 1]
+    }
+
+    /// Whether that has a number in a column.
+    fn has(&self, column: &str) -> bool {
+        self.last().get(column).is_some_and(Value::is_number)
+    }
+}
+
+/// Which columns do not compare, since the runs that have them differ in a setting.
+fn notes(runs: &[Run], columns: &[&str]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (i, key) in KEYS.iter().enumerate() {
+        let differs = |column: &str| {
+            let having = runs.iter().filter(|run| run.has(column));
+            let values = having.map(|run| &run.settings[i]);
+            values.collect::<BTreeSet<_>>().len() > 1
+        };
+        let differing = columns.iter().filter_map(|column| {
+            let name = column.strip_prefix(EVALUATION)?;
+            differs(column).then_some(name)
+        });
+        let differing: Vec<&str> = differing.collect();
+        if !differing.is_empty() {
+            let values = runs.iter();
+            let values = values.map(|run| format!("{} of {}", run.settings[i], run.name));
+            notes.push(format!(
+                "{key} differs ({}), so that runs do not compare in {}",
+                values.collect::<Vec<_>>().join(", "),
+                differing.join(", ")
+            ));
+        }
+    }
+    notes
+}
+
+/// A number of a column as people see it, as in the table of samples where it is of an evaluation.
+fn text(x: f64, column: &str) -> String {
+    let name = column.strip_prefix(EVALUATION);
+    let mut all = Metric::ALL.iter().flat_map(|metric| metric.columns());
+    let known = all.find(|known| {
+        let rest = name.and_then(|name| name.strip_prefix(known.trim_end_matches(" %")));
+        rest.is_some_and(|rest| rest.starts_with('-'))
+    });
+    match known {
+        Some(known) => evaluation::shown(x, known),
+        None => format!("{x:.4}"),
     }
 }
 
@@ -77,7 +149,7 @@ pub fn runs(paths: &[impl AsRef<Path>]) -> Result<(String, Value)> {
     for run in &runs {
         let cell = |column: &&str| match run.last().get(*column) {
             Some(Value::Number(number)) if number.is_f64() => {
-                format!("{:.4}", number.as_f64().unwrap_or(f64::NAN))
+                text(number.as_f64().unwrap_or(f64::NAN), column)
             }
             Some(Value::Number(number)) => number.to_string(),
             _ => String::new(),
@@ -94,8 +166,57 @@ pub fn runs(paths: &[impl AsRef<Path>]) -> Result<(String, Value)> {
                     .collect(),
             )
         });
-        json!({ "run": run.name, "evaluations": lines.collect::<Vec<_>>() })
+        let settings = KEYS.iter().zip(&run.settings);
+        let settings = settings.map(|(key, value)| ((*key).to_owned(), json!(value)));
+        json!({
+            "run": run.name,
+            "settings": settings.collect::<Map<String, Value>>(),
+            "evaluations": lines.collect::<Vec<_>>(),
+        })
     };
-    let all = json!({ "runs": runs.iter().map(of_run).collect::<Vec<_>>() });
-    Ok((table::aligned(&cells), all))
+    let notes = notes(&runs, &columns);
+    let all = json!({ "notes": notes, "runs": runs.iter().map(of_run).collect::<Vec<_>>() });
+    Ok((table::under(&notes, &cells), all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(folder: &Path, name: &str, set: &[&str], line: &Value) -> std::path::PathBuf {
+        let run = folder.join(name);
+        fs::create_dir(&run).unwrap();
+        let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+        let config = RunConfig::load(Source::Preset("digits-smoke"), &set).unwrap();
+        fs::write(run.join("config.toml"), config.to_toml().unwrap()).unwrap();
+        fs::write(run.join("metrics.jsonl"), line.to_string()).unwrap();
+        run
+    }
+
+    #[test]
+    fn columns_that_do_not_compare_are_named_and_digits_are_those_of_the_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = json!({
+            "step": 4, "loss": 0.5, "eval/kid-50": 0.000123456, "eval/is-50": 2.0, "eval/pixel-sw-50": -1e-9
+        });
+        let a = run(folder.path(), "a", &[], &line);
+        let b = run(folder.path(), "b", &["log.eval.steps=7"], &line);
+        let other = json!({ "step": 4, "loss": 0.5, "eval/kid-40": 0.25 });
+        let c = run(folder.path(), "c", &["log.eval.guidance=2"], &other);
+        let (same, _) = runs(&[&a, &a, &c]).unwrap();
+        assert!(!same.contains("differs"), "{same}");
+        let (table, json) = runs(&[&a, &b, &c]).unwrap();
+        let expected = format!(
+            "- log.eval.steps differs (50 of {}, 7 of {}, 50 of {}), so that runs do not compare in is-50, kid-50, pixel-sw-50\n",
+            a.display(),
+            b.display(),
+            c.display()
+        );
+        assert!(table.starts_with(&expected), "{table}");
+        assert!(!table.contains("log.eval.guidance"), "{table}");
+        for number in ["0.00012 |", "2.00 |", "0.0000 |", "0.25000 |", "0.5000 |"] {
+            assert!(table.contains(&format!(" {number}")), "{number} {table}");
+        }
+        assert_eq!(json["runs"][1]["settings"]["log.eval.steps"], "7");
+    }
 }

@@ -8,6 +8,7 @@ mod table;
 
 pub use args::Args;
 
+use crate::config::Metric;
 use crate::data::ImageSet;
 use crate::error::{Failure, Result};
 use crate::evaluation::{self, Evaluation};
@@ -62,8 +63,8 @@ pub fn run(args: &Args) -> Result<()> {
         return stdout::print(&format!("{} in {file}\n", judge.name()));
     }
     let inception = match &device {
-        Some(device) => inception(args, device)?,
-        None => None,
+        Some(device) if asked.settings.wants(Metric::is_of_inception) => inception(args, device)?,
+        _ => None,
     };
     let settings = asked.to_json(args);
     let mut evaluation = Evaluation::new(asked.settings, asked.reference, judge, inception);
@@ -121,18 +122,16 @@ fn save_statistics(args: &Args, set: &ImageSet, path: &Path) -> Result<()> {
         spatial: true,
         ..Keep::default()
     };
-    let found = extract(&mut *extractor, set, keep)?;
-    let statistics = Statistics {
-        made: Some(extractor.made().clone()),
-        features: found.moments.finish()?,
-        spatial: found.spatial.map(|moments| moments.finish()).transpose()?,
-    };
-    statistics.write(path)?;
+    let found = extract(&mut *extractor, set, keep, asked::FEWER)?;
+    let features = found.moments.finish()?;
+    let spatial = found.spatial.map(|moments| moments.finish()).transpose()?;
+    let made = extractor.made();
+    Statistics::write(path, made, set.len(), &features, spatial.as_ref())?;
     stdout::print(&format!(
         "wrote {}: mean and covariance of {} of {}, by {}\n",
         shown(path),
-        count(statistics.features.dim(), "feature"),
+        count(features.dim(), "feature"),
         set.described(),
-        extractor.made().extractor
+        made.extractor
     ))
 }

@@ -21,22 +21,27 @@ pub fn markdown(rows: &[Row], notes: &[String]) -> String {
     cells[0].extend(columns.iter().map(|column| (*column).to_owned()));
     for row in rows {
         let of_column = |column: &&'static str| {
-            let found = row.numbers.iter().find(|(own, _)| own == column);
-            found.map_or(String::new(), |(_, number)| number.text())
+            let number = row.number(column);
+            number.map_or(String::new(), |number| number.text(column))
         };
         let mut line = vec![row.title.clone(), row.n.to_string()];
         line.extend(columns.iter().map(of_column));
         cells.push(line);
     }
+    under(notes, &cells)
+}
+
+/// A table under what its numbers are.
+pub fn under(notes: &[String], cells: &[Vec<String>]) -> String {
     let mut text: String = notes.iter().map(|note| format!("- {note}\n")).collect();
     if !notes.is_empty() {
         text += "\n";
     }
-    text + &aligned(&cells)
+    text + &aligned(cells)
 }
 
 /// A table of Markdown under its header, with columns that are aligned.
-pub fn aligned(cells: &[Vec<String>]) -> String {
+fn aligned(cells: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..cells[0].len())
         .map(|i| {
             cells
@@ -100,8 +105,8 @@ mod tests {
             n: 100,
             ..Row::default()
         };
-        one.push("frechet", Number::plain(1.23456, 3));
-        one.push("pixel-sw", Number::band(band, 2));
+        one.push("frechet", Number::plain(1.23456));
+        one.push("pixel-sw", Number::band(band));
         let mut two = Row {
             title: "held out".into(),
             n: 7,
@@ -109,13 +114,10 @@ mod tests {
         };
         two.push(
             "pixel-sw",
-            Number::band(
-                Band {
-                    bounds: None,
-                    ..band
-                },
-                2,
-            ),
+            Number::band(Band {
+                bounds: None,
+                ..band
+            }),
         );
         vec![one, two]
     }
@@ -123,10 +125,10 @@ mod tests {
     #[test]
     fn people_see_a_table() {
         let expected = "- a note\n\n\
-            | images   | count | frechet |          pixel-sw |\n\
-            | :------- | ----: | ------: | ----------------: |\n\
-            | ode.npz  |   100 |   1.235 | 0.25 [0.00, 0.50] |\n\
-            | held out |     7 |         |              0.25 |\n";
+            | images   | count | frechet |                pixel-sw |\n\
+            | :------- | ----: | ------: | ----------------------: |\n\
+            | ode.npz  |   100 |  1.2346 | 0.2500 [0.0000, 0.5000] |\n\
+            | held out |     7 |         |                  0.2500 |\n";
         assert_eq!(markdown(&rows(), &["a note".into()]), expected);
     }
 

@@ -259,7 +259,7 @@ impl<'a> Sweep<'a> {
                 Some(judge.map_err(|e| e.context("--judge"))?)
             }
             (None, Some(real)) => {
-                let title = format!("{}, held out", real.held_out.name());
+                let title = real.floor();
                 let judge =
                     Agreement::of_images(&*real.held_out, &title, (io, names), &self.images);
                 Some(judge.map_err(|e| e.hint("--judge DIR takes other images"))?)
@@ -397,7 +397,7 @@ impl Judges {
             };
             format!(
                 "frechet: Frechet distance of {n} images from the training images{few}; judge {} ({}). It falls with the number of images: \
-                 {n_held_out} real images that were held out have {floor:.5}",
+                 {n_held_out} real images that the judge has not seen have {floor:.5}",
                 judge.hash(),
                 judge.name()
             )

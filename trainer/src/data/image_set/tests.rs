@@ -183,7 +183,13 @@ fn pictures_have_the_classes_of_their_folders_and_one_size() {
 #[test]
 fn levels_in_memory_are_taken_as_they_are() {
     let levels: Vec<u8> = (0..24).collect();
-    let mut set = ImageSet::of_levels("made", [2, 1, 3], levels.clone(), Some(vec![4, 5, 6, 7]));
+    let mut set = ImageSet::of_levels(
+        "made",
+        [2, 1, 3],
+        levels.clone(),
+        Some(vec![4, 5, 6, 7]),
+        &[],
+    );
     assert_eq!(read(&set).unwrap(), levels);
     set.take(vec![3, 1]);
     assert_eq!(

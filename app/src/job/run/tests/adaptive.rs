@@ -26,6 +26,7 @@ fn record(field: &Rc<Field>, lane: &Lane, n: usize, chunk: Option<usize>) -> Rec
     let plan = Plan {
         run: 1,
         network: None,
+        classes: Vec::new(),
         steps: steps.clone(),
         settings: settings.clone(),
         labels: vec![labels; lane.segments.len()],
@@ -182,6 +183,7 @@ fn a_tolerance_that_cannot_be_met_says_where() {
     let plan = Plan {
         run: 1,
         network: None,
+        classes: Vec::new(),
         steps: lane.steps(field.transport()).unwrap(),
         settings: vec![lane.settings().clone()],
         labels: vec![Vec::new()],
