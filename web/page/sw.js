@@ -1,6 +1,6 @@
 // Keeps the page for offline use. The server's files are used while it can be reached.
 const CACHE = "sit-VERSION";
-const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "sit_bg.wasm?VERSION"];
+const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "controls.js?VERSION", "sit_bg.wasm?VERSION"];
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));

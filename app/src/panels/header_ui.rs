@@ -5,13 +5,17 @@ use crate::source::mixtures;
 use crate::state::{
     Action, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
 };
-use egui::{Align2, Area, ComboBox, DragValue, Frame, Order, ThemePreference, Ui};
+use egui::{
+    Align2, Area, ComboBox, DragValue, Frame, Order, Role, ThemePreference, Ui, WidgetInfo,
+};
 use sit_engine::text::count;
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
     ui.horizontal_wrapped(|ui| {
-        ui.strong("SiT: ODE against SDE");
+        let title = "SiT: ODE against SDE";
+        let heading = || WidgetInfo::labeled(Role::Heading, true, title);
+        ui.strong(title).widget_info(heading);
         ui.separator();
         network(ui, scene);
         ui.separator();

@@ -3,7 +3,7 @@
 use super::{Scene, plane_ui};
 use crate::state::{Record, Settings, State, Verdict, ViewAction};
 use crate::view::{Scale, Sheet, range};
-use egui::{Color32, Image, Rect, RichText, Sense, Stroke, Ui, pos2, vec2};
+use egui::{Color32, Image, Rect, RichText, Role, Sense, Stroke, Ui, WidgetInfo, pos2, vec2};
 use sit_engine::transport::{DdpmMethod, Diffusion, Path, Sampler, Sde, SdeMethod};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize) {
@@ -106,7 +106,10 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
     let position = state.position(lane);
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
     // One line each, so that the samples of all lanes start at the same height.
-    ui.label(RichText::new(title(settings)).strong().size(16.0));
+    let title = title(settings);
+    let heading = || WidgetInfo::labeled(Role::Heading, true, &title);
+    ui.label(RichText::new(&title).strong().size(16.0))
+        .widget_info(heading);
     ui.label(RichText::new(equation(settings)).italics());
     let t = record.t(position.min(record.steps.len()));
     let line = ui.monospace(format!(
@@ -137,7 +140,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize) {
         Some((sheet, texture)) => {
             let (rect, response) = ui.allocate_exact_size(size(ui, &sheet), Sense::click());
             let name = format!("Samples of lane {}", lane + 1);
-            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
+            response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
             Image::new(texture).paint_at(ui, rect);
             pick(ui, scene, rect, &response, &sheet);
             legend(ui, scene);

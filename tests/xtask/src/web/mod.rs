@@ -2,6 +2,7 @@
 
 mod browser;
 mod picture;
+mod readers;
 mod serve;
 pub mod test;
 mod toolchain;

@@ -2,6 +2,7 @@
 
 use super::TestArgs;
 use super::browser::{Browser, Graphics};
+use super::readers;
 use super::serve::Server;
 use super::walk::Walk;
 use crate::{root, target};
@@ -50,6 +51,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let program = Program { page, pictures };
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
+    program.readers()?;
     program.nothing_to_draw_with()?;
     program.offline()?;
     if args.picture {
@@ -126,6 +128,13 @@ impl Program {
             browser.wait("nothing is told any more", |s| empty(&s["notices"]))?;
         }
         Ok(())
+    }
+
+    /// Uses the page without looking at it.
+    fn readers(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGl)?;
+        readers::walk(&browser, &server.url())
     }
 
     /// Keeps the picture of the end of both lanes for the README.
