@@ -1,6 +1,7 @@
 //! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: tests it in a browser.
 
 mod browser;
+mod loading;
 mod picture;
 mod readers;
 mod serve;
@@ -61,12 +62,20 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let out = args.out.clone().unwrap_or_else(|| target().join("web"));
     build(args.toolchain, "sit-web", &out.join("sit"))?;
     let version = version(&out)?;
+    let wasm = fs::read(out.join("sit_bg.wasm"))?;
+    let baked = [
+        ("VERSION", version),
+        ("WASM_BYTES", wasm.len().to_string()),
+        ("WASM_GZIP_BYTES", gzip(&wasm)?.len().to_string()),
+    ];
     let page = root().join("web/page");
     for entry in fs::read_dir(&page).with_context(|| page.display().to_string())? {
         let path = entry?.path();
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let bake = |text: String, (name, value): &(&str, String)| text.replace(name, value);
+        let text = baked.iter().fold(text, bake);
         let name = path.file_name().unwrap_or_default();
-        fs::write(out.join(name), text.replace("VERSION", &version))?;
+        fs::write(out.join(name), text)?;
     }
     sizes(&out)?;
     Ok(out)
@@ -115,6 +124,13 @@ fn version(out: &Path) -> Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
+/// The bytes as a careful server compresses them.
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes)?;
+    Ok(gzip.finish()?)
+}
+
 /// Prints the size of each file, and refuses more bytes than a first visit may download.
 fn sizes(out: &Path) -> Result<()> {
     let mut sum = (0, 0);
@@ -122,9 +138,7 @@ fn sizes(out: &Path) -> Result<()> {
     names.sort_by_key(fs::DirEntry::file_name);
     for entry in names {
         let bytes = fs::read(entry.path())?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(&bytes)?;
-        let gzip = gzip.finish()?.len();
+        let gzip = gzip(&bytes)?.len();
         eprintln!(
             "{:24} {:>9} bytes, {gzip:>9} gzipped",
             entry.file_name().display(),

@@ -2,6 +2,7 @@
 
 use super::TestArgs;
 use super::browser::{Browser, Graphics};
+use super::loading;
 use super::readers;
 use super::serve::Server;
 use super::walk::Walk;
@@ -52,6 +53,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
     program.readers()?;
+    loading::slowly(&program.page, &program.pictures)?;
     program.nothing_to_draw_with()?;
     program.offline()?;
     if args.picture {
