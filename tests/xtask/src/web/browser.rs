@@ -96,8 +96,12 @@ impl Browser {
 
     /// Gives the page this size.
     pub fn resize(&self, width: u32, height: u32) -> Result<()> {
-        let metrics =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.screen(width, height, 1)
+    }
+
+    /// Gives the page this size in CSS pixels, and the screen so many pixels for each in a row.
+    pub fn screen(&self, width: u32, height: u32, density: u32) -> Result<()> {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": density, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics)?;
         Ok(())
     }

@@ -52,6 +52,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let program = Program { page, pictures };
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
+    program.densities()?;
     program.readers()?;
     loading::slowly(&program.page, &program.pictures)?;
     program.nothing_to_draw_with()?;
@@ -130,6 +131,14 @@ impl Program {
             browser.wait("nothing is told any more", |s| empty(&s["notices"]))?;
         }
         Ok(())
+    }
+
+    /// Opens the page on screens of several densities.
+    fn densities(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGl)?;
+        let url = server.url();
+        self.walk_in(&browser, &url, "phone").densities()
     }
 
     /// Uses the page without looking at it.

@@ -13,6 +13,9 @@ const MEASURE_PATIENCE: Duration = Duration::from_secs(300);
 /// Time to play.
 const PLAY: Duration = Duration::from_secs(3);
 
+/// Width and height of a phone, in CSS pixels.
+const PHONE: [u32; 2] = [390, 844];
+
 /// The page in a browser.
 pub struct Walk<'a> {
     /// The browser that shows it.
@@ -38,6 +41,39 @@ impl Walk<'_> {
         self.restores_its_address()?;
         self.fits_a_phone()?;
         self.browser.no_errors()
+    }
+
+    /// A phone's page has the same layout on screens of every density.
+    pub fn densities(&self) -> Result<()> {
+        let mut first = None;
+        for density in 1..=3 {
+            self.browser.screen(PHONE[0], PHONE[1], density)?;
+            self.browser.open(self.url)?;
+            let told = |s: &Value| s["notices"].as_array().is_some_and(|all| !all.is_empty());
+            self.browser.wait("it tells of WebGPU", told)?;
+            self.click("Button", "Dismiss")?;
+            self.browser
+                .wait("the click meets the button", |s| !told(s))?;
+            let at = self.place("Button", "New noise")?;
+            let place = *first.get_or_insert(at);
+            ensure!(
+                at == place,
+                "at {at:?} with density {density}, but {place:?} with 1"
+            );
+            let (pixels, expected) = (self.pixels()?, PHONE.map(|x| u64::from(x * density)));
+            ensure!(
+                pixels == expected,
+                "{pixels:?} pixels with density {density}"
+            );
+            self.shot(&format!("density-{density}"))?;
+        }
+        self.browser.no_errors()
+    }
+
+    /// The pixels that the program draws.
+    fn pixels(&self) -> Result<[u64; 2]> {
+        let size = self.browser.run("return [canvas.width, canvas.height]")?;
+        Ok([0, 1].map(|i| size[i].as_u64().unwrap_or(0)))
     }
 
     /// If the page is opened with a time to measure, it reports its figures.
@@ -235,7 +271,7 @@ impl Walk<'_> {
 
     /// Below 700 pixels there is one column.
     fn fits_a_phone(&self) -> Result<()> {
-        self.browser.resize(390, 844)?;
+        self.browser.resize(PHONE[0], PHONE[1])?;
         // One frame with the new size, and one for the layout that it measured.
         self.browser
             .run("window.sit.place('Button', 'Train'); return null")?;
@@ -272,20 +308,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Clicks on a control.
-    pub fn click(&self, role: &str, name: &str) -> Result<()> {
+    /// The center of a control, in CSS pixels.
+    fn place(&self, role: &str, name: &str) -> Result<[f64; 2]> {
         let script = format!(
             "return Array.from(window.sit?.place({}, {}) ?? [])",
             json!(role),
             json!(name)
         );
-        let [x, y] =
-            self.browser
-                .wait_for(&format!("{role} {name}"), Duration::from_secs(20), || {
-                    let place = self.browser.run(&script)?;
-                    let at = |i: usize| place[i].as_f64();
-                    Ok(at(0).zip(at(1)).map(|(x, y)| [x, y]))
-                })?;
+        self.browser
+            .wait_for(&format!("{role} {name}"), Duration::from_secs(20), || {
+                let place = self.browser.run(&script)?;
+                let at = |i: usize| place[i].as_f64();
+                Ok(at(0).zip(at(1)).map(|(x, y)| [x, y]))
+            })
+    }
+
+    /// Clicks on a control.
+    pub fn click(&self, role: &str, name: &str) -> Result<()> {
+        let [x, y] = self.place(role, name)?;
         self.browser.click(x, y)
     }
 
