@@ -5,6 +5,7 @@ mod loading;
 mod picture;
 mod readers;
 mod serve;
+mod soak;
 pub mod test;
 mod toolchain;
 mod walk;
@@ -55,6 +56,9 @@ pub struct TestArgs {
     /// Also make the README's picture of the page anew: app/assets/page.png.
     #[arg(long)]
     picture: bool,
+    /// Instead of the tests, play for so many minutes and check that the page's memory does not grow.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(2..))]
+    soak: Option<u64>,
 }
 
 /// Builds the page and prints its size.

@@ -5,6 +5,7 @@ use super::browser::{Browser, Graphics};
 use super::loading;
 use super::readers;
 use super::serve::Server;
+use super::soak;
 use super::walk::Walk;
 use crate::{root, target};
 use anyhow::{Context, Result, ensure};
@@ -36,6 +37,9 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(600);
 pub fn run(args: &TestArgs) -> Result<()> {
     let start = Instant::now();
     let page = super::run(&args.web)?;
+    if let Some(minutes) = args.soak {
+        return soak::play(&page, Duration::from_secs(60 * minutes));
+    }
     let pictures = target().join("web-test");
     let checks = pictures.join("checks");
     let route = args.web.toolchain;
