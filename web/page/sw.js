@@ -1,9 +1,13 @@
 // Keeps the page for offline use. The server's files are used while it can be reached.
 const CACHE = "sit-VERSION";
-const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "sit_bg.wasm?VERSION"];
+const FILES = ["./", "index.html", "icon.svg", "manifest.webmanifest", "sit.js?VERSION", "controls.js?VERSION", "sit_bg.wasm?VERSION"];
+
+// The page has just downloaded the files of this version: they are not downloaded again.
+const request = (file) => new Request(file, { cache: file.includes("?") ? "force-cache" : "no-cache" });
 
 addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => skipWaiting()));
+  const keep = caches.open(CACHE).then((cache) => cache.addAll(FILES.map(request)));
+  event.waitUntil(keep.then(() => skipWaiting()));
 });
 
 addEventListener("activate", (event) => {

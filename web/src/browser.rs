@@ -5,10 +5,13 @@ use eframe::wasm_bindgen::JsValue;
 use web_sys::{HtmlCanvasElement, UrlSearchParams, WebGlContextAttributes};
 use web_time::{Duration, Instant};
 
-/// The state in the address, after its `#`.
+/// The state in the address: after its `#`, or a stop of the tour as `?tour=4`.
 pub fn link() -> Result<Option<String>, JsValue> {
     let hash = window()?.location().hash()?;
-    Ok(hash.strip_prefix('#').map(str::to_owned))
+    match hash.strip_prefix('#') {
+        Some(link) => Ok(Some(link.to_owned())),
+        None => Ok(asked("tour")?.map(|stop| format!("tour={stop}"))),
+    }
 }
 
 /// The page's address and `#`: what a link begins with.

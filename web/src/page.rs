@@ -6,6 +6,7 @@ use crate::status;
 use eframe::wasm_bindgen::JsValue;
 use eframe::{CreationContext, Frame, WebRunner};
 use egui::Context;
+use egui::accesskit::Action;
 use sit_app::{App, Start, host};
 use std::time::Duration;
 use wasm_bindgen::prelude::*;
@@ -75,9 +76,61 @@ impl Program {
         Some(place.map(|at| at * zoom).to_vec())
     }
 
+    /// Starts or ends the output for [`Program::list`], which takes time in each frame.
+    pub fn listing(&self, on: bool) {
+        let Some(page) = self.runner.app_mut::<Page>() else {
+            return;
+        };
+        match on {
+            true => page.ctx.enable_accesskit(),
+            false => page.ctx.disable_accesskit(),
+        }
+        page.ctx.with_plugin(Controls::forget);
+        page.ctx.request_repaint();
+    }
+
+    /// The controls, texts and messages of the last frame, as JSON; nothing if they are those of the last call.
+    pub fn list(&self) -> Option<String> {
+        let page = self.runner.app_mut::<Page>()?;
+        let zoom = f64::from(page.ctx.zoom_factor());
+        let news = &page.app.state().notices;
+        let list = |controls: &mut Controls| controls.list(zoom, news);
+        page.ctx.with_plugin(list)?
+    }
+
+    /// Clicks on a control of the list.
+    pub fn click(&self, id: u64) {
+        self.ask(|controls| controls.click(id));
+    }
+
+    /// Sets the number of a control of the list.
+    pub fn set(&self, id: u64, value: f64) {
+        self.ask(|controls| controls.ask(id, Action::SetValue, Some(value)));
+    }
+
+    /// Scrolls a control of the list into view.
+    pub fn reveal(&self, id: u64) {
+        self.ask(|controls| controls.ask(id, Action::ScrollIntoView, None));
+    }
+
+    /// Closes open menus.
+    pub fn close(&self) {
+        self.ask(Controls::close);
+    }
+
     /// Why it has stopped, if it panicked.
     pub fn panic(&self) -> Option<String> {
         self.runner.panic_summary().map(|panic| panic.message())
+    }
+}
+
+impl Program {
+    /// Asks for something in the next frame.
+    fn ask(&self, what: impl FnOnce(&mut Controls)) {
+        if let Some(page) = self.runner.app_mut::<Page>() {
+            page.ctx.with_plugin(what);
+            page.ctx.request_repaint();
+        }
     }
 }
 

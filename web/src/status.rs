@@ -4,7 +4,7 @@ use serde_json::json;
 use sit_app::App;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A line of JSON: the `device` that computes, the `link`, `playing`, the `cursor`; for each lane its `steps`, those `done`, why it
+/// A line of JSON: the `device` that computes, the `network` of the session, the `link`, `playing`, the `cursor`; for each lane its `steps`, those `done`, why it
 /// `failed` and a hash of the bits it shows (`picture`); the step of the training, and the notices.
 pub fn json(app: &App, reduced_motion: bool) -> String {
     let state = app.state();
@@ -24,6 +24,7 @@ pub fn json(app: &App, reduced_motion: bool) -> String {
     let status = json!({
         "reduced_motion": reduced_motion,
         "device": app.device(),
+        "network": state.model.as_ref().map(|model| model.source.title()),
         "link": app.link(),
         "playing": state.playback.playing,
         "cursor": state.playback.cursor,

@@ -9,7 +9,7 @@ use crate::state::{
 use egui::containers::menu::{MenuButton, MenuConfig};
 use egui::{
     Align2, Area, Button, ComboBox, DragValue, Frame, Key, Order, PopupCloseBehavior, ProgressBar,
-    ThemePreference, Ui,
+    Role, ThemePreference, Ui, WidgetInfo,
 };
 use sit_engine::text::count;
 
@@ -21,7 +21,9 @@ const VIEW_WIDTH: f32 = 180.0;
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.add_space(4.0);
     ui.horizontal_wrapped(|ui| {
-        ui.strong("SiT: ODE against SDE");
+        let title = "SiT: ODE against SDE";
+        let heading = || WidgetInfo::labeled(Role::Heading, true, title);
+        ui.strong(title).widget_info(heading);
         ui.separator();
         network(ui, scene);
         ui.separator();

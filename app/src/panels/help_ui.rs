@@ -21,6 +21,12 @@ pub fn show(ctx: &Context, scene: &mut Scene<'_>) {
                         ui.label(shortcut.help);
                         ui.end_row();
                     }
+                    // A browser has more to go to than this window.
+                    if cfg!(target_arch = "wasm32") {
+                        ui.monospace("Escape, Tab");
+                        ui.label("leave the program for what is around it");
+                        ui.end_row();
+                    }
                 });
             });
             CollapsingHeader::new("Words").show(ui, |ui| {

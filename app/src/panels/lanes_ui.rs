@@ -3,7 +3,10 @@
 use super::{Scene, plane_ui};
 use crate::state::{Record, State, Verdict, ViewAction, caption, equation, needs};
 use crate::view::{Scale, Sheet, range};
-use egui::{Color32, Image, Label, Rect, RichText, Sense, Stroke, TextStyle, Ui, pos2, vec2};
+use egui::{
+    Color32, Image, Label, Rect, RichText, Role, Sense, Stroke, TextStyle, Ui, WidgetInfo, pos2,
+    vec2,
+};
 use sit_engine::transport::Sampler;
 
 /// How much larger a lane's title is than other text.
@@ -67,8 +70,10 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
     let settings = state.lanes[lane].settings_at(record.t(position.min(record.steps.len())));
     // One line each, so that the samples of all lanes start at the same height.
     let title_size = TextStyle::Body.resolve(ui.style()).size * TITLE;
-    let title = RichText::new(caption(state, lane, settings));
-    ui.add(Label::new(title.strong().size(title_size)).truncate());
+    let title = caption(state, lane, settings);
+    let heading = || WidgetInfo::labeled(Role::Heading, true, &title);
+    let text = RichText::new(&title).strong().size(title_size);
+    ui.add(Label::new(text).truncate()).widget_info(heading);
     let line = RichText::new(equation(settings)).italics();
     ui.add(Label::new(line).truncate());
     let t = record.t(position.min(record.steps.len()));
@@ -101,7 +106,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
         Some((sheet, texture)) => {
             let (rect, response) = ui.allocate_exact_size(size(ui, &sheet, side), Sense::click());
             let name = format!("Samples of lane {}", lane + 1);
-            response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &name));
+            response.widget_info(|| WidgetInfo::labeled(Role::Image, true, &name));
             Image::new(texture).paint_at(ui, rect);
             pick(ui, scene, rect, &response, &sheet);
             legend(ui, scene);

@@ -96,25 +96,30 @@ impl Browser {
 
     /// Gives the page this size.
     pub fn resize(&self, width: u32, height: u32) -> Result<()> {
-        let metrics =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", &metrics)
+        self.screen(width, height, 1)
+    }
+
+    /// Gives the page this size in CSS pixels, and the screen so many pixels for each in a row.
+    pub fn screen(&self, width: u32, height: u32, density: u32) -> Result<()> {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": density, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics)?;
+        Ok(())
     }
 
     /// Tells the page that the person wants less motion.
     pub fn reduce_motion(&self) -> Result<()> {
         let feature = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
         let features = json!({ "features": [feature] });
-        self.devtools("Emulation.setEmulatedMedia", &features)
+        self.devtools("Emulation.setEmulatedMedia", &features)?;
+        Ok(())
     }
 
-    /// A command of the DevTools protocol.
-    fn devtools(&self, command: &str, params: &Value) -> Result<()> {
+    /// A command of the DevTools protocol, and its answer.
+    pub fn devtools(&self, command: &str, params: &Value) -> Result<Value> {
         self.post(
             "/goog/cdp/execute",
             &json!({ "cmd": command, "params": params }),
-        )?;
-        Ok(())
+        )
     }
 
     /// Opens an address.
@@ -135,13 +140,19 @@ impl Browser {
             .with_context(|| script.to_owned())
     }
 
-    /// Presses and releases a key: a character, or a name of [`key`].
+    /// Presses and releases a key: a character, or a name of [`key`]; with `Shift+` before it, together with that key.
     pub fn press(&self, name: &str) -> Result<()> {
-        let value = key(name);
-        let actions = [
-            json!({ "type": "keyDown", "value": value }),
-            json!({ "type": "keyUp", "value": value }),
-        ];
+        let (shift, name) = match name.strip_prefix("Shift+") {
+            Some(name) => (Some("Shift"), name),
+            None => (None, name),
+        };
+        let held = shift.into_iter().chain([name]).map(key);
+        let down = held.clone().map(|key| ("keyDown", key));
+        let up = held.map(|key| ("keyUp", key)).collect::<Vec<_>>();
+        let actions: Vec<_> = down
+            .chain(up.into_iter().rev())
+            .map(|(what, value)| json!({ "type": what, "value": value }))
+            .collect();
         let keyboard = json!({ "type": "key", "id": "keyboard", "actions": actions });
         self.post("/actions", &json!({ "actions": [keyboard] }))?;
         Ok(())
@@ -164,7 +175,8 @@ impl Browser {
     pub fn allow_clipboard(&self, origin: &str) -> Result<()> {
         let permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"];
         let params = json!({ "origin": origin, "permissions": permissions });
-        self.devtools("Browser.grantPermissions", &params)
+        self.devtools("Browser.grantPermissions", &params)?;
+        Ok(())
     }
 
     /// The text on the clipboard.
@@ -341,7 +353,9 @@ fn port(driver: &mut Child) -> Result<u16> {
 /// A key as WebDriver calls it.
 fn key(name: &str) -> &str {
     match name {
+        "Tab" => "\u{e004}",
         "Enter" => "\u{e007}",
+        "Shift" => "\u{e008}",
         "Escape" => "\u{e00c}",
         "Space" => " ",
         "End" => "\u{e010}",

@@ -1,8 +1,11 @@
 //! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: tests it in a browser.
 
 mod browser;
+mod loading;
 mod picture;
+mod readers;
 mod serve;
+mod soak;
 pub mod test;
 mod toolchain;
 mod walk;
@@ -20,6 +23,9 @@ use toolchain::{Route, TARGET, Toolchain};
 
 /// The most bytes that a first visit may download.
 const MAX_GZIP_BYTES: usize = 3_000_000;
+
+/// Files of `app/assets` that the page loads when they are asked for.
+const LATER: [&str; 1] = ["emoji.safetensors"];
 
 /// The build of code that runs in a browser.
 const BUILD: &str = "build --lib --profile wasm";
@@ -53,6 +59,9 @@ pub struct TestArgs {
     /// Also make the README's picture of the page anew: app/assets/page.png.
     #[arg(long)]
     picture: bool,
+    /// Instead of the tests, play for so many minutes and check that the page's memory does not grow.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(2..))]
+    soak: Option<u64>,
 }
 
 /// Builds the page and prints its size.
@@ -60,12 +69,24 @@ pub fn run(args: &Args) -> Result<PathBuf> {
     let out = args.out.clone().unwrap_or_else(|| target().join("web"));
     build(args.toolchain, "sit-web", &out.join("sit"))?;
     let version = version(&out)?;
+    let wasm = fs::read(out.join("sit_bg.wasm"))?;
+    let baked = [
+        ("VERSION", version),
+        ("WASM_BYTES", wasm.len().to_string()),
+        ("WASM_GZIP_BYTES", gzip(&wasm)?.len().to_string()),
+    ];
     let page = root().join("web/page");
     for entry in fs::read_dir(&page).with_context(|| page.display().to_string())? {
         let path = entry?.path();
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let bake = |text: String, (name, value): &(&str, String)| text.replace(name, value);
+        let text = baked.iter().fold(text, bake);
         let name = path.file_name().unwrap_or_default();
-        fs::write(out.join(name), text.replace("VERSION", &version))?;
+        fs::write(out.join(name), text)?;
+    }
+    for file in LATER {
+        let from = root().join("app/assets").join(file);
+        fs::copy(&from, out.join(file)).with_context(|| from.display().to_string())?;
     }
     sizes(&out)?;
     Ok(out)
@@ -114,6 +135,13 @@ fn version(out: &Path) -> Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
+/// The bytes as a careful server compresses them.
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes)?;
+    Ok(gzip.finish()?)
+}
+
 /// Prints the size of each file, and refuses more bytes than a first visit may download.
 fn sizes(out: &Path) -> Result<()> {
     let mut sum = (0, 0);
@@ -121,14 +149,18 @@ fn sizes(out: &Path) -> Result<()> {
     names.sort_by_key(fs::DirEntry::file_name);
     for entry in names {
         let bytes = fs::read(entry.path())?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        gzip.write_all(&bytes)?;
-        let gzip = gzip.finish()?.len();
+        let gzip = gzip(&bytes)?.len();
+        let name = entry.file_name();
+        let later = LATER.iter().any(|file| name == **file);
         eprintln!(
-            "{:24} {:>9} bytes, {gzip:>9} gzipped",
-            entry.file_name().display(),
-            bytes.len()
+            "{:24} {:>9} bytes, {gzip:>9} gzipped{}",
+            name.display(),
+            bytes.len(),
+            if later { ", when it is asked for" } else { "" }
         );
+        if later {
+            continue;
+        }
         sum = (sum.0 + bytes.len(), sum.1 + gzip);
     }
     eprintln!(

@@ -2,7 +2,10 @@
 
 use super::TestArgs;
 use super::browser::{Browser, Graphics};
+use super::loading;
+use super::readers;
 use super::serve::Server;
+use super::soak;
 use super::walk::Walk;
 use crate::{root, target};
 use anyhow::{Context, Result, ensure};
@@ -34,6 +37,9 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(600);
 pub fn run(args: &TestArgs) -> Result<()> {
     let start = Instant::now();
     let page = super::run(&args.web)?;
+    if let Some(minutes) = args.soak {
+        return soak::play(&page, Duration::from_secs(60 * minutes));
+    }
     let pictures = target().join("web-test");
     let checks = pictures.join("checks");
     let route = args.web.toolchain;
@@ -50,6 +56,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let program = Program { page, pictures };
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
+    program.densities()?;
+    program.readers()?;
+    loading::slowly(&program.page, &program.pictures)?;
     program.nothing_to_draw_with()?;
     program.offline()?;
     if args.picture {
@@ -126,6 +135,21 @@ impl Program {
             browser.wait("nothing is told any more", |s| empty(&s["notices"]))?;
         }
         Ok(())
+    }
+
+    /// Opens the page on screens of several densities.
+    fn densities(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGl)?;
+        let url = server.url();
+        self.walk_in(&browser, &url, "phone").densities()
+    }
+
+    /// Uses the page without looking at it.
+    fn readers(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGl)?;
+        readers::walk(&browser, &server.url())
     }
 
     /// Keeps the picture of the end of both lanes for the README.

@@ -13,6 +13,9 @@ const MEASURE_PATIENCE: Duration = Duration::from_secs(300);
 /// Time to play.
 const PLAY: Duration = Duration::from_secs(3);
 
+/// Width and height of a phone, in CSS pixels.
+const PHONE: [u32; 2] = [390, 844];
+
 /// The page in a browser.
 pub struct Walk<'a> {
     /// The browser that shows it.
@@ -36,8 +39,43 @@ impl Walk<'_> {
         self.trains()?;
         self.restores_a_copied_link()?;
         self.restores_its_address()?;
+        self.records()?;
+        self.opens_a_stop_and_another_network()?;
         self.fits_a_phone()?;
         self.browser.no_errors()
+    }
+
+    /// A phone's page has the same layout on screens of every density.
+    pub fn densities(&self) -> Result<()> {
+        let mut first = None;
+        for density in 1..=3 {
+            self.browser.screen(PHONE[0], PHONE[1], density)?;
+            self.browser.open(self.url)?;
+            let told = |s: &Value| s["notices"].as_array().is_some_and(|all| !all.is_empty());
+            self.browser.wait("it tells of WebGPU", told)?;
+            self.click("Button", "Dismiss")?;
+            self.browser
+                .wait("the click meets the button", |s| !told(s))?;
+            let at = self.place("Button", "New noise")?;
+            let place = *first.get_or_insert(at);
+            ensure!(
+                at == place,
+                "at {at:?} with density {density}, but {place:?} with 1"
+            );
+            let (pixels, expected) = (self.pixels()?, PHONE.map(|x| u64::from(x * density)));
+            ensure!(
+                pixels == expected,
+                "{pixels:?} pixels with density {density}"
+            );
+            self.shot(&format!("density-{density}"))?;
+        }
+        self.browser.no_errors()
+    }
+
+    /// The pixels that the program draws.
+    fn pixels(&self) -> Result<[u64; 2]> {
+        let size = self.browser.run("return [canvas.width, canvas.height]")?;
+        Ok([0, 1].map(|i| size[i].as_u64().unwrap_or(0)))
     }
 
     /// If the page is opened with a time to measure, it reports its figures.
@@ -233,9 +271,50 @@ impl Walk<'_> {
         self.same(&before)
     }
 
+    /// A recording of the page is downloaded when it ends.
+    fn records(&self) -> Result<()> {
+        self.browser.run(
+            "window.kept = []; const make = URL.createObjectURL.bind(URL); \
+             URL.createObjectURL = (blob) => { window.kept.push([blob.type, blob.size]); return make(blob); }; return null",
+        )?;
+        self.click("Button", "Save …")?;
+        self.click("Button", "WebM: Record the page from now on")?;
+        self.browser.press("Space")?;
+        std::thread::sleep(PLAY);
+        self.click("Button", "● Stop recording")?;
+        let kept = || {
+            let kept = self.browser.run("return window.kept")?;
+            Ok(kept.get(0).cloned())
+        };
+        let patience = Duration::from_secs(30);
+        let kept = self.browser.wait_for("the recording", patience, kept)?;
+        let kind = kept[0].as_str().unwrap_or_default();
+        let is_video = kind.starts_with("video/webm") && kept[1].as_u64() > Some(1000);
+        ensure!(is_video, "the recording is {kept}");
+        self.browser.press("Space")
+    }
+
+    /// An address with a stop of the tour opens it; the network of color is loaded when it is chosen.
+    fn opens_a_stop_and_another_network(&self) -> Result<()> {
+        let query = match self.query {
+            "" => "?tour=4".to_owned(),
+            query => format!("{query}&tour=4"),
+        };
+        self.browser.open(&format!("{}{query}", self.url))?;
+        self.browser.wait("the lanes of the stop", |s| {
+            lanes(s).count() == 3 && picture(s, 2).is_some()
+        })?;
+        let name = "SiT on 32×32 emoji";
+        self.choose("Network", name)?;
+        self.browser.wait("the network of color", |s| {
+            s["network"] == name && picture(s, 0).is_some()
+        })?;
+        self.shot("9-emoji")
+    }
+
     /// Below 700 pixels there is one column.
     fn fits_a_phone(&self) -> Result<()> {
-        self.browser.resize(390, 844)?;
+        self.browser.resize(PHONE[0], PHONE[1])?;
         // One frame with the new size, and one for the layout that it measured.
         self.browser
             .run("window.sit.place('Button', 'Train'); return null")?;
@@ -272,20 +351,24 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Clicks on a control.
-    pub fn click(&self, role: &str, name: &str) -> Result<()> {
+    /// The center of a control, in CSS pixels.
+    fn place(&self, role: &str, name: &str) -> Result<[f64; 2]> {
         let script = format!(
             "return Array.from(window.sit?.place({}, {}) ?? [])",
             json!(role),
             json!(name)
         );
-        let [x, y] =
-            self.browser
-                .wait_for(&format!("{role} {name}"), Duration::from_secs(20), || {
-                    let place = self.browser.run(&script)?;
-                    let at = |i: usize| place[i].as_f64();
-                    Ok(at(0).zip(at(1)).map(|(x, y)| [x, y]))
-                })?;
+        self.browser
+            .wait_for(&format!("{role} {name}"), Duration::from_secs(20), || {
+                let place = self.browser.run(&script)?;
+                let at = |i: usize| place[i].as_f64();
+                Ok(at(0).zip(at(1)).map(|(x, y)| [x, y]))
+            })
+    }
+
+    /// Clicks on a control.
+    pub fn click(&self, role: &str, name: &str) -> Result<()> {
+        let [x, y] = self.place(role, name)?;
         self.browser.click(x, y)
     }
 
