@@ -115,7 +115,9 @@ impl Arrivals {
             #[cfg(not(target_arch = "wasm32"))]
             Choice::Folder | Choice::Files => {
                 let is_folder = choice == Choice::Folder;
-                return self.drops.choose(ctx, is_folder, job.answers());
+                let answers = job.answers();
+                let say = move |text| answers.say(Action::Notify(text));
+                return self.drops.choose(ctx, is_folder, say);
             }
             #[cfg(target_arch = "wasm32")]
             Choice::Folder | Choice::Files => {

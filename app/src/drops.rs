@@ -1,8 +1,6 @@
 //! Files that are dropped on the window or chosen in a dialog. A browser reads them asynchronously.
 
 use crate::state::Bytes;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::{job::Answers, state::Action};
 use egui::{Context, DroppedFileHandle};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 
@@ -70,9 +68,9 @@ impl Drops {
         self.send.unbounded_send(files).ok();
     }
 
-    /// Lets the person choose a folder or files; what is chosen arrives as if it was dropped. Without a dialog it says so to `answers`.
+    /// Lets the person choose a folder or files; what is chosen arrives as if it was dropped. Without a dialog it says so by `say`.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn choose(&self, ctx: &Context, folder: bool, answers: Answers) {
+    pub fn choose(&self, ctx: &Context, folder: bool, say: impl FnOnce(String) + Send + 'static) {
         let (send, ctx) = (self.send.clone(), ctx.clone());
         // The dialog waits for the person, so it has a thread of its own.
         std::thread::spawn(move || {
@@ -82,9 +80,7 @@ impl Drops {
                 false => dialog.pick_files(),
             };
             if paths.is_none() && begin.elapsed() < NO_DIALOG {
-                answers.say(Action::Notify(
-                    "The system shows no file dialog (on Linux that takes a desktop portal): write the path into Open instead.".into(),
-                ));
+                say("The system shows no file dialog (on Linux that takes a desktop portal): write the path into Open instead.".into());
             }
             let of = |path: std::path::PathBuf| (name(&path), Ok(Bytes::Disk(path)));
             let files = paths.into_iter().flatten().map(of);

@@ -32,10 +32,10 @@ pub mod view;
 mod words;
 
 use arrivals::Arrivals;
-use export::Making;
 use findings::Findings;
 use job::{Job, Pace, Request};
 use redraw::Redraw;
+use saving::Saving;
 use sit_engine::backend::Device;
 use source::{Card, Origin};
 use state::{
@@ -79,13 +79,7 @@ pub struct App {
     pictures: Pictures,
     findings: Findings,
     arrivals: Arrivals,
-    /// The last recording of the page, and whether it goes on.
-    #[cfg(target_arch = "wasm32")]
-    recording: Option<record::Recording>,
-    #[cfg(target_arch = "wasm32")]
-    is_recording: bool,
-    /// The file that is being made, and its name.
-    making: Option<(String, Making)>,
+    saving: Saving,
     /// The form of the training.
     form: Form,
     /// The network last requested from the job.
@@ -153,11 +147,7 @@ impl App {
             redraw,
             address: start.address,
             arrivals: Arrivals::new(max_segment_bytes),
-            #[cfg(target_arch = "wasm32")]
-            recording: None,
-            #[cfg(target_arch = "wasm32")]
-            is_recording: false,
-            making: None,
+            saving: Saving::default(),
             pictures: Pictures::new(painter),
             findings: Findings::default(),
             form: Form::default(),
@@ -262,9 +252,11 @@ impl App {
             // What the program does not have is named by the lane.
             match source::open(source) {
                 #[cfg(target_arch = "wasm32")]
-                Ok(Origin::Page(file)) => self.job.fetch(file, source.clone(), |opened| {
-                    Request::OfLane(Box::new(Origin::Network(opened)))
-                }),
+                Ok(Origin::Page(file)) => {
+                    saving::fetch(&self.job, file, source.clone(), |opened| {
+                        Request::OfLane(Box::new(Origin::Network(opened)))
+                    })
+                }
                 Ok(origin) => self.job.ask(Request::OfLane(Box::new(origin))),
                 Err(_) => {}
             }
@@ -308,7 +300,7 @@ impl App {
                     model: Box::new(model),
                     weights,
                 };
-                self.job.fetch(file, wanted.clone(), request);
+                saving::fetch(&self.job, file, wanted.clone(), request);
             }
             Ok(Origin::Exact(model, mixture)) => self.job.ask(Request::Exact {
                 model: Box::new(model),
@@ -332,7 +324,7 @@ impl eframe::App for App {
         self.read();
         self.follow();
         #[cfg(target_arch = "wasm32")]
-        self.record();
+        self.saving.record(&mut self.state, &self.job);
         let mut actions = keys(&ctx);
         let dt = ctx.input(|input| f64::from(input.unstable_dt));
         actions.push(PlaybackAction::Tick(dt.min(LONGEST_FRAME)).into());
@@ -352,9 +344,10 @@ impl eframe::App for App {
             self.state.apply(action);
         }
         if let Some(export) = self.state.exported.take() {
-            self.export(export, ctx.global_style().visuals.dark_mode);
+            let dark = ctx.global_style().visuals.dark_mode;
+            self.saving.begin(export, &mut self.state, dark);
         }
-        self.make(&ctx);
+        self.saving.work(&ctx, &mut self.state, &self.job);
         for request in requests {
             self.job.ask(request);
         }

@@ -1,65 +1,94 @@
-//! Files that the window makes of what it shows: begun in one frame, and gone on with in the next ones.
+//! Files that the window makes of what it shows, begun in one frame and gone on with in the next ones; and those that the page fetches.
 
 use crate::export::{self, Making};
+use crate::files;
+use crate::job::{FRAME_BUDGET, Job};
 #[cfg(target_arch = "wasm32")]
 use crate::record::Recording;
-use crate::state::{Action, Export};
-use crate::{App, files, job};
+use crate::state::{Action, Export, State};
 
-impl App {
-    /// Begins a file that was asked for; it takes the place of one that is being made.
-    pub(crate) fn export(&mut self, export: Export, dark: bool) {
-        match Making::new(export, &self.state, dark) {
-            Ok(making) => {
-                let name = export::file_name(export, &self.state);
-                self.making = Some((name, making));
-            }
-            Err(message) => self.state.apply(Action::Notify(message)),
+/// What is being made.
+#[derive(Default)]
+pub struct Saving {
+    /// A file, and its name.
+    making: Option<(String, Making)>,
+    /// The last recording of the page, and whether it goes on.
+    #[cfg(target_arch = "wasm32")]
+    recording: (Option<Recording>, bool),
+}
+
+impl Saving {
+    /// Begins a file; it takes the place of one that is being made.
+    pub fn begin(&mut self, export: Export, state: &mut State, dark: bool) {
+        match Making::new(export, state, dark) {
+            Ok(making) => self.making = Some((export::file_name(export, state), making)),
+            Err(message) => state.apply(Action::Notify(message)),
         }
     }
 
-    /// Goes on with the file that is being made, for a part of a frame.
-    pub(crate) fn make(&mut self, ctx: &egui::Context) {
+    /// Goes on with the file, for a part of a frame.
+    pub fn work(&mut self, ctx: &egui::Context, state: &mut State, job: &Job) {
         let Some((name, making)) = &mut self.making else {
-            self.state.saving = None;
+            state.saving = None;
             return;
         };
         let begin = web_time::Instant::now();
         let done = loop {
             match making.work() {
-                Ok(None) if begin.elapsed() < job::FRAME_BUDGET => {}
+                Ok(None) if begin.elapsed() < FRAME_BUDGET => {}
                 Ok(None) => break None,
                 Ok(Some(bytes)) => break Some(Ok(bytes)),
                 Err(message) => break Some(Err(message)),
             }
         };
         let (at, of) = making.progress();
-        self.state.saving = Some((name.clone(), at as f32 / of as f32));
+        state.saving = Some((name.clone(), at as f32 / of as f32));
         ctx.request_repaint();
         match done {
             None => return,
-            Some(Ok(bytes)) => files::save(name, bytes.into(), self.job.answers()),
-            Some(Err(message)) => self.state.apply(Action::Notify(message)),
+            Some(Ok(bytes)) => files::save(name, bytes.into(), job.answers()),
+            Some(Err(message)) => state.apply(Action::Notify(message)),
         }
         self.making = None;
     }
 
     /// Begins or ends a recording of the page.
     #[cfg(target_arch = "wasm32")]
-    pub(crate) fn record(&mut self) {
-        match (self.state.recording, self.is_recording) {
-            (true, false) => match Recording::start(self.job.answers()) {
-                Ok(recording) => (self.recording, self.is_recording) = (Some(recording), true),
+    pub fn record(&mut self, state: &mut State, job: &Job) {
+        let (recording, goes_on) = &mut self.recording;
+        match (state.recording, *goes_on) {
+            (true, false) => match Recording::start(job.answers()) {
+                Ok(started) => (*recording, *goes_on) = (Some(started), true),
                 Err(why) => {
-                    self.state.recording = false;
-                    self.state.apply(Action::Notify(why));
+                    state.recording = false;
+                    state.apply(Action::Notify(why));
                 }
             },
             (false, true) => {
-                self.recording.iter().for_each(Recording::stop);
-                self.is_recording = false;
+                recording.iter().for_each(Recording::stop);
+                *goes_on = false;
             }
             _ => {}
         }
     }
+}
+
+/// Fetches the network `source` from a file that lies beside the page, and asks for what `request` makes of it.
+#[cfg(target_arch = "wasm32")]
+pub fn fetch(
+    job: &Job,
+    file: &'static str,
+    source: crate::state::Source,
+    request: impl FnOnce(crate::source::Opened) -> crate::job::Request + 'static,
+) {
+    let (ask, answers) = (job.asker(), job.answers());
+    wasm_bindgen_futures::spawn_local(async move {
+        let opened = files::fetch(file)
+            .await
+            .and_then(|bytes| crate::source::own(&source, Box::new(std::io::Cursor::new(bytes))));
+        match opened {
+            Ok(opened) => ask(request(opened)),
+            Err(why) => answers.say(Action::Notify(format!("{file}: {why}"))),
+        }
+    });
 }

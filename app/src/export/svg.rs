@@ -20,7 +20,7 @@ pub fn encode(figures: &Figures, figure: &Figure, link: &str) -> Result<Vec<u8>,
         clips: Vec::new(),
     };
     let fill = color("fill", figure.background);
-    write!(svg.body, "<rect width=\"100%\" height=\"100%\"{fill}/>\n").ok();
+    writeln!(svg.body, "<rect width=\"100%\" height=\"100%\"{fill}/>").ok();
     let all = whole(figure);
     for clipped in &figure.shapes {
         let clip = clipped.clip_rect.intersect(all);

@@ -2,7 +2,8 @@
 
 use super::Field;
 use super::Pace;
-use super::run::{Plan, Run};
+use super::Plan;
+use super::run::Run;
 use crate::state::{Lane, Measured, Point, RUNGS, Subject};
 use crate::stats::path::strong_error;
 use crate::stats::{Group, Sliced};

@@ -9,6 +9,7 @@ mod field;
 mod judge;
 mod pace;
 mod part;
+mod plan;
 mod run;
 mod spawn;
 mod timeline;
@@ -16,7 +17,7 @@ mod train;
 
 pub use field::Field;
 pub use pace::{FRAME_BUDGET, Pace};
-pub use run::Plan;
+pub use plan::Plan;
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 

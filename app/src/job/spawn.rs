@@ -62,26 +62,13 @@ impl Job {
         self.requests.unbounded_send(request).ok();
     }
 
-    /// Fetches a file that lies beside the page, and asks for what it holds.
+    /// A sender of further requests, for what is read meanwhile.
     #[cfg(target_arch = "wasm32")]
-    pub fn fetch(
-        &self,
-        file: &'static str,
-        source: Source,
-        request: impl FnOnce(crate::source::Opened) -> Request + 'static,
-    ) {
-        let (requests, answers) = (self.requests.clone(), self.answers());
-        wasm_bindgen_futures::spawn_local(async move {
-            let opened = crate::files::fetch(file).await.and_then(|bytes| {
-                crate::source::own(&source, Box::new(std::io::Cursor::new(bytes)))
-            });
-            match opened {
-                Ok(opened) => {
-                    requests.unbounded_send(request(opened)).ok();
-                }
-                Err(why) => answers.say(Action::Notify(format!("{file}: {why}"))),
-            }
-        });
+    pub fn asker(&self) -> impl Fn(Request) + 'static {
+        let requests = self.requests.clone();
+        move |request| {
+            requests.unbounded_send(request).ok();
+        }
     }
 
     /// A sender for other background tasks to report their results.

@@ -100,14 +100,17 @@ mod tests {
 
     #[test]
     fn a_caption_says_what_tells_lanes_apart() {
-        let mut state = State::default();
-        state.model = Some(Model {
+        let model = Some(Model {
             source: Source::Digits,
             network: None,
             io: NetworkIo::new([1, 8, 8], 10),
             transport: Transport::default(),
             classes: Vec::new(),
         });
+        let mut state = State {
+            model,
+            ..State::default()
+        };
         let plain = Settings::default();
         assert_eq!(caption(&state, 0, &plain), "1: ODE, euler");
         let settings = Settings {

@@ -1,6 +1,7 @@
 //! What the app shows and does, as plain values: no GPU, no window, no clock. Every change is an [`Action`].
 
 mod action;
+mod address;
 mod bytes;
 mod caption;
 mod command;
@@ -18,12 +19,14 @@ mod quantity;
 mod record;
 mod schedule;
 mod second;
+mod stops;
 mod timeline;
 mod tour;
 mod training;
 mod view;
 
 pub use action::{Action, Choice, Copied, Export};
+pub use address::LinkError;
 pub use bytes::Bytes;
 pub use caption::{caption, diffusion, equation, title};
 pub use cost::{
@@ -34,7 +37,7 @@ pub use keys::{Shortcut, shortcuts};
 pub use kind::{Kind, of_kind, other_kind};
 pub use lane::{DEFAULT_STEPS, Lane, Noise, Segment, Settings, TIME_EPS, ode, sde};
 pub use lanes::LanesAction;
-pub use link::{Link, LinkError};
+pub use link::Link;
 pub use model::{Classes, Model, Source};
 pub use networks::needs;
 pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
@@ -42,11 +45,12 @@ pub use quantity::{Term, evaluation, terms, total};
 pub use record::{Frame, RECORD_BUDGET, Record, RunAction, Verdict};
 pub use schedule::{LaneStep, Open, Schedule};
 pub use second::Second;
+pub use stops::Stop;
 pub use timeline::{
     CELLS_BUDGET, COLUMNS, Cell, Checkpoint, MAX_ROWS, Row, STRIDE, Start, Sweep, Timeline,
     TimelineAction, Weights, row_bytes,
 };
-pub use tour::{Stop, Tour, TourAction};
+pub use tour::{Tour, TourAction};
 pub use training::{Learned, Status, TIME_BINS, TrainingAction, TrainingView};
 pub use view::{Layout, Quantity, Tab, View, ViewAction};
 

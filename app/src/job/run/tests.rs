@@ -4,7 +4,7 @@ mod adaptive;
 
 use super::*;
 use crate::source::{Origin, open};
-use crate::state::{Lane, Quantity, Record, Source, evaluation, ode, sde, terms, total};
+use crate::state::{Lane, Quantity, Record, Settings, Source, evaluation, ode, sde, terms, total};
 use crate::stats::path::{Norms, rms, strong_error};
 use sit_engine::backend::Device;
 use sit_engine::model::Dit;
