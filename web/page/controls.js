@@ -79,7 +79,11 @@ class Item {
       this.digits = /\.(\d+)/.exec(text ?? "")?.[1].length ?? 0;
       // Without the digits that a 32-bit number does not have.
       const value = String(Number(number.toPrecision(7)));
-      if (performance.now() > this.mine && element.value !== value) element.value = value;
+      if (performance.now() > this.mine && element.value !== value) {
+        element.value = value;
+        // What is typed still replaces the number.
+        if (kind === "number" && document.activeElement === element) element.select();
+      }
     }
     if ("disabled" in element) element.disabled = off;
     // What is scrolled out of view keeps a place at the edge.

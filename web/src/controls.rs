@@ -31,13 +31,15 @@ impl Controls {
         Some([(at.x0 + at.x1) / 2.0, (at.y0 + at.y1) / 2.0])
     }
 
-    /// The control's own name, or that of its label.
+    /// The control's own name, or that of its label; what a text says.
     fn name<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
-        node.label().or_else(|| {
+        let labelled = || {
             let label = node.labelled_by().first()?;
             let (_, label) = self.nodes.iter().find(|(id, _)| id == label)?;
             label.value().or(label.label())
-        })
+        };
+        let said = || node.value().filter(|_| node.role() == Role::Label);
+        node.label().or_else(labelled).or_else(said)
     }
 
     /// All controls and texts in the order of the window, and the `news`, as JSON; nothing if the page has this list already.

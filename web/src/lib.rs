@@ -8,3 +8,5 @@ mod controls;
 mod page;
 #[cfg(target_arch = "wasm32")]
 mod status;
+#[cfg(target_arch = "wasm32")]
+mod touch;

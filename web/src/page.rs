@@ -3,16 +3,20 @@
 use crate::browser;
 use crate::controls::Controls;
 use crate::status;
+use crate::touch::Touch;
 use eframe::wasm_bindgen::JsValue;
 use eframe::{CreationContext, Frame, WebRunner};
-use egui::Context;
 use egui::accesskit::Action;
+use egui::{Context, pos2};
 use sit_app::{App, Start, host};
 use std::time::Duration;
 use wasm_bindgen::prelude::*;
 
 /// Least seconds between two changes of the address: browsers allow a hundred in half a minute.
 const ADDRESS_SECS: f64 = 1.0;
+
+/// The smallest and the largest zoom.
+const ZOOM: [f32; 2] = [0.5, 3.0];
 
 /// The running program, as scripts of the page see it.
 #[wasm_bindgen]
@@ -41,6 +45,7 @@ pub async fn start(canvas: web_sys::HtmlCanvasElement) -> Result<Program, JsValu
     };
     let make = Box::new(|cc: &CreationContext<'_>| {
         cc.egui_ctx.add_plugin(Controls::default());
+        cc.egui_ctx.add_plugin(Touch::default());
         let page = Page {
             ctx: cc.egui_ctx.clone(),
             reduced_motion: start.reduced_motion,
@@ -116,6 +121,28 @@ impl Program {
     /// Closes open menus.
     pub fn close(&self) {
         self.ask(Controls::close);
+    }
+
+    /// How much larger than usual everything is.
+    pub fn zoom(&self) -> Option<f32> {
+        Some(self.runner.app_mut::<Page>()?.ctx.zoom_factor())
+    }
+
+    /// Makes everything so much larger than usual, within limits.
+    pub fn set_zoom(&self, zoom: f32) {
+        if let Some(page) = self.runner.app_mut::<Page>() {
+            page.ctx.set_zoom_factor(zoom.clamp(ZOOM[0], ZOOM[1]));
+        }
+    }
+
+    /// Takes a finger at a place in CSS pixels off the program: it belongs to the page.
+    pub fn release(&self, touch: i32, x: f32, y: f32) {
+        if let Some(page) = self.runner.app_mut::<Page>() {
+            let at = pos2(x, y) / page.ctx.zoom_factor();
+            let release = |fingers: &mut Touch| fingers.release(touch, at);
+            page.ctx.with_plugin(release);
+            page.ctx.request_repaint();
+        }
     }
 
     /// Why it has stopped, if it panicked.

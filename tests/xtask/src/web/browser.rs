@@ -171,6 +171,15 @@ impl Browser {
         Ok(())
     }
 
+    /// Puts fingers on a touch screen, moves them or lifts them: they are where `fingers` says, in CSS pixels.
+    pub fn touch(&self, what: &str, fingers: &[[f64; 2]]) -> Result<()> {
+        let finger = |(id, [x, y]): (usize, &[f64; 2])| json!({ "id": id, "x": x, "y": y });
+        let points: Vec<_> = fingers.iter().enumerate().map(finger).collect();
+        let params = json!({ "type": what, "touchPoints": points });
+        self.devtools("Input.dispatchTouchEvent", &params)?;
+        Ok(())
+    }
+
     /// Lets the pages of `origin` read and write the clipboard.
     pub fn allow_clipboard(&self, origin: &str) -> Result<()> {
         let permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"];

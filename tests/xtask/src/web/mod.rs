@@ -2,6 +2,7 @@
 
 mod browser;
 mod loading;
+mod phone;
 mod picture;
 mod readers;
 mod serve;

@@ -80,6 +80,10 @@ fn plays(browser: &Browser) -> Result<()> {
 /// Moves through time by the slider.
 fn seeks(browser: &Browser) -> Result<()> {
     tab_to(browser, "Step", |at| at == "Step")?;
+    let cursor = browser.status()?.context("it has stopped")?["cursor"].take();
+    wait_for(browser, "slider", "Step", |node| {
+        node["value"]["value"] == cursor
+    })?;
     for (key, step) in [("Home", 0), ("Right", 1), ("Right", 2), ("Left", 1)] {
         browser.press(key)?;
         browser.wait(&format!("{key} of the slider"), |s| s["cursor"] == step)?;

@@ -56,7 +56,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let program = Program { page, pictures };
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
-    program.densities()?;
+    program.phone()?;
     program.readers()?;
     loading::slowly(&program.page, &program.pictures)?;
     program.nothing_to_draw_with()?;
@@ -137,12 +137,14 @@ impl Program {
         Ok(())
     }
 
-    /// Opens the page on screens of several densities.
-    fn densities(&self) -> Result<()> {
+    /// Opens the page on screens of several densities, and touches it.
+    fn phone(&self) -> Result<()> {
         let server = Server::start(&self.page, 0)?;
         let browser = Browser::start(Graphics::WebGl)?;
         let url = server.url();
-        self.walk_in(&browser, &url, "phone").densities()
+        let walk = self.walk_in(&browser, &url, "phone");
+        walk.densities()?;
+        walk.touches()
     }
 
     /// Uses the page without looking at it.

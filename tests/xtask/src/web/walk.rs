@@ -14,7 +14,7 @@ const MEASURE_PATIENCE: Duration = Duration::from_secs(300);
 const PLAY: Duration = Duration::from_secs(3);
 
 /// Width and height of a phone, in CSS pixels.
-const PHONE: [u32; 2] = [390, 844];
+pub const PHONE: [u32; 2] = [390, 844];
 
 /// The page in a browser.
 pub struct Walk<'a> {
@@ -43,39 +43,6 @@ impl Walk<'_> {
         self.opens_a_stop_and_another_network()?;
         self.fits_a_phone()?;
         self.browser.no_errors()
-    }
-
-    /// A phone's page has the same layout on screens of every density.
-    pub fn densities(&self) -> Result<()> {
-        let mut first = None;
-        for density in 1..=3 {
-            self.browser.screen(PHONE[0], PHONE[1], density)?;
-            self.browser.open(self.url)?;
-            let told = |s: &Value| s["notices"].as_array().is_some_and(|all| !all.is_empty());
-            self.browser.wait("it tells of WebGPU", told)?;
-            self.click("Button", "Dismiss")?;
-            self.browser
-                .wait("the click meets the button", |s| !told(s))?;
-            let at = self.place("Button", "New noise")?;
-            let place = *first.get_or_insert(at);
-            ensure!(
-                at == place,
-                "at {at:?} with density {density}, but {place:?} with 1"
-            );
-            let (pixels, expected) = (self.pixels()?, PHONE.map(|x| u64::from(x * density)));
-            ensure!(
-                pixels == expected,
-                "{pixels:?} pixels with density {density}"
-            );
-            self.shot(&format!("density-{density}"))?;
-        }
-        self.browser.no_errors()
-    }
-
-    /// The pixels that the program draws.
-    fn pixels(&self) -> Result<[u64; 2]> {
-        let size = self.browser.run("return [canvas.width, canvas.height]")?;
-        Ok([0, 1].map(|i| size[i].as_u64().unwrap_or(0)))
     }
 
     /// If the page is opened with a time to measure, it reports its figures.
@@ -352,7 +319,7 @@ impl Walk<'_> {
     }
 
     /// The center of a control, in CSS pixels.
-    fn place(&self, role: &str, name: &str) -> Result<[f64; 2]> {
+    pub fn place(&self, role: &str, name: &str) -> Result<[f64; 2]> {
         let script = format!(
             "return Array.from(window.sit?.place({}, {}) ?? [])",
             json!(role),
