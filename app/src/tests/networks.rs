@@ -167,3 +167,33 @@ fn what_is_written_is_opened() {
     }
     harness.get_by_label_contains("nowhere.pt: no file or folder is there, and as a link");
 }
+
+#[test]
+fn the_network_of_color_is_chosen_and_ends_in_emoji() {
+    let mut harness = still();
+    choose(&mut harness, "Network", "SiT on 32×32 emoji");
+    until(&mut harness, "the emoji", |app| {
+        app.state()
+            .model
+            .as_ref()
+            .is_some_and(|m| m.source == Source::Emoji)
+            && app.state().is_shown(0)
+    });
+    let model = harness.state().state().model.clone().unwrap();
+    assert_eq!(
+        (model.io.image, model.class_name(3)),
+        ([3, 32, 32], "flag".to_owned())
+    );
+    harness.state_mut().apply(LanesAction::SetSamples(8));
+    go_to(&mut harness, 50);
+    // Emoji stand on white paper: the corners are light, and something in the middle is not.
+    let x = harness.state().state().records[0]
+        .state(50)
+        .unwrap()
+        .clone();
+    for sample in x.chunks_exact(3 * 32 * 32) {
+        let dark = sample.iter().filter(|x| **x < 0.5).count();
+        assert!(sample[0] > 0.5 && dark > 300, "{} and {dark}", sample[0]);
+    }
+    shot(&mut harness, "emoji");
+}
