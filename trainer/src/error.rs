@@ -163,7 +163,10 @@ impl From<DataError> for Failure {
 #[cfg(feature = "cli")]
 impl From<crate::metrics::Error> for Failure {
     fn from(error: crate::metrics::Error) -> Self {
-        Failure::Run(error.to_string())
+        match error {
+            crate::metrics::Error::Interrupted => Failure::Interrupted,
+            other => Failure::Run(other.to_string()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, Result};
 use crate::files::{FileError, Identity, check_writable, parent};
-use crate::{run, weights};
+use crate::{data, run, weights};
 use sit_engine::text::shown;
 use std::fs;
 use std::io;
@@ -47,11 +47,24 @@ impl Outputs {
             .extend(path.canonicalize().map(|path| (path, name.to_owned())));
     }
 
-    /// As [`Outputs::reads`] for a file of images, as [`Outputs::reads_data`] for a folder of them.
+    /// As [`Outputs::reads`] for a file of images, and the IDX files beside one of them, which are read with it; as [`Outputs::reads_data`] for a
+    /// folder of images.
     pub fn reads_images(&mut self, name: &str, path: &Path) {
-        match path.is_dir() {
-            true => self.reads_data(name, path),
-            false => self.reads(name, path),
+        if path.is_dir() {
+            return self.reads_data(name, path);
+        }
+        self.reads(name, path);
+        let is_idx = |file: &Path| {
+            file.file_name()
+                .is_some_and(|own| data::is_idx(&shown(own)))
+        };
+        if let Ok(beside) = fs::read_dir(parent(path))
+            && is_idx(path)
+        {
+            let files = beside.flatten().map(|entry| entry.path());
+            files
+                .filter(|file| is_idx(file))
+                .for_each(|file| self.reads(name, &file));
         }
     }
 
@@ -266,6 +279,26 @@ mod tests {
             twice.to_string().ends_with("is written, by --out"),
             "{twice}"
         );
+    }
+
+    #[test]
+    fn idx_files_are_read_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for file in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "free"] {
+            fs::write(at(file), "").unwrap();
+        }
+        let mut outputs = Outputs::default();
+        outputs.reads_images("--reference", &at("train-images-idx3-ubyte"));
+        for taken in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
+            let refused = outputs.writes("--json", &at(taken), &["json"]).unwrap_err();
+            let message = refused.to_string();
+            assert!(
+                message.ends_with(" is in use: it is read, by --reference"),
+                "{message}"
+            );
+        }
+        outputs.writes("--json", &at("free"), &["json"]).unwrap();
     }
 
     #[test]

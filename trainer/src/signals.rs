@@ -36,8 +36,7 @@ fn announce(name: &'static str) {
         thread::sleep(PATIENCE);
         if !STOP_SEEN.load(Ordering::Relaxed) {
             tracing::warn!(
-                "the step has not ended for {} s; Ctrl-C or SIGTERM again stops at once, and loses what came after the last \
-                 checkpoint",
+                "the step has not ended for {} s; Ctrl-C or SIGTERM again stops at once, and loses what is in no file yet",
                 PATIENCE.as_secs()
             );
         }

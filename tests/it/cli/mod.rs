@@ -13,6 +13,7 @@ mod ddpm;
 mod distill;
 mod ema;
 mod eval;
+mod eval_odd;
 #[cfg(unix)]
 mod evaluation;
 #[cfg(unix)]

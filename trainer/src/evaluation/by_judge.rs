@@ -5,7 +5,7 @@ use crate::config::Metric;
 use crate::data::ImageSet;
 use crate::error::Result;
 use crate::judge::{Extractor as _, Keep, extract};
-use crate::metrics::Reference as Root;
+use crate::metrics::{Reference as Root, Within};
 use sit_engine::text::count;
 
 impl Evaluation {
@@ -45,7 +45,9 @@ impl Evaluation {
         };
         self.judged = self.judged.take().or(found);
         let root = &self.judged;
+        let has_band = root.is_some() && self.settings.resamples > 1;
         let keep = Keep {
+            features: has_band,
             logits: self.settings.has(Metric::Agreement),
             ..Keep::default()
         };
@@ -64,7 +66,19 @@ impl Evaluation {
             if let Some(root) = root {
                 let distance = root.distance(&found.moments.finish()?)?;
                 is_singular |= distance.is_singular;
-                row.push("frechet", Number::plain(distance.value));
+                row.push(
+                    "frechet",
+                    match has_band {
+                        true => {
+                            let labels = set.labels().unwrap_or_else(|| vec![0; set.len()]);
+                            let (seed, n) = (self.settings.seed, self.settings.resamples);
+                            let resamples = Within::of(seed, &labels, n);
+                            let band = root.band(distance.value, &found.features, &resamples);
+                            Number::band(band?)
+                        }
+                        false => Number::plain(distance.value),
+                    },
+                );
             }
         }
         let mut notes = Vec::new();
@@ -85,8 +99,15 @@ impl Evaluation {
                 }
                 false => "",
             };
+            let bands = match has_band {
+                true => format!(
+                    "; with 95 % of {} resamples of each set within its classes: where bands overlap no order is shown",
+                    self.settings.resamples
+                ),
+                false => String::new(),
+            };
             notes.push(format!(
-                "frechet: Frechet distance of {} features of {} from the reference{n}; it is no FID, and falls with the number of images{few}",
+                "frechet: Frechet distance of {} features of {} from the reference{n}; it is no FID, and falls with the number of images{few}{bands}",
                 judge.dim(),
                 made.extractor
             ));

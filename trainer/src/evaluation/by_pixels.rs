@@ -10,6 +10,9 @@ use crate::signals::interrupted;
 use serde_json::{Value, json};
 use sit_engine::text::count;
 
+/// Of fewer images than these some resamples are of one image alone.
+const FEW: usize = 8;
+
 impl Evaluation {
     /// Adds the numbers of each set to its row, and tells what they are.
     ///
@@ -78,6 +81,11 @@ impl Evaluation {
                 0 | 1 => String::new(),
                 b => format!(", with 95 % of {b} resamples"),
             };
+            if has(Metric::PixelEnergy) && !bands.is_empty() && settings.n < FEW {
+                notes.push(
+                    "pixel-energy: resamples of one image alone have no number, and the band is without them".into(),
+                );
+            }
             notes.push(format!(
                 "pixel-: of {n} of each set and of the reference, values in [-1, 1]{bands}; the sliced ones fall with their number"
             ));

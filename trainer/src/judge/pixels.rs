@@ -127,9 +127,6 @@ impl Pixels {
             compared.sliced = Some(found.wasserstein());
             compared.mind = Some(found.mind());
         }
-        if interrupted() {
-            return Err(Failure::Interrupted);
-        }
         if which.energy {
             compared.energy = Some(energy(&own, &reference, &self.resamples)?);
         }

@@ -86,7 +86,7 @@ impl Statistics {
                 "expected a covariance of features",
             )?;
             let (mu, sigma) = (npz.floats(&mu)?, npz.floats(&sigma)?);
-            let made = Gaussian::new(mu, sigma, None);
+            let made = Gaussian::of_file(mu, sigma, None);
             made.map(Some)
                 .map_err(|e| refuse(format!("{mean} and {covariance}: {e}")))
         };
@@ -157,7 +157,7 @@ impl Statistics {
                     "{mean} is {shape:?} and {covariance} {of_sigma:?}, expected [d] and [d, d]"
                 )));
             }
-            let made = Gaussian::new(mu, sigma, Some(n));
+            let made = Gaussian::of_file(mu, sigma, Some(n));
             made.map(Some)
                 .map_err(|e| refuse(format!("{mean} and {covariance}: {e}")))
         };

@@ -1,6 +1,10 @@
 //! Bands of a number by resampling.
 
 use sit_engine::rng::{Stream, uniform};
+use std::collections::BTreeMap;
+
+/// Of [`Stream::Resample`], apart from those of subsets.
+const FIRST_STEP: usize = 1 << 24;
 
 /// Resamples of two sets, each drawn with repetitions: how often a vector is in each.
 #[derive(Debug, Clone)]
@@ -14,8 +18,6 @@ pub struct Resamples {
 impl Resamples {
     /// `n` resamples of two sets of these lengths (Efron 1979), a function of the seed.
     pub fn drawn(seed: u64, lengths: [usize; 2], n: usize) -> Self {
-        /// Of [`Stream::Resample`], apart from those of subsets.
-        const FIRST_STEP: usize = 1 << 24;
         let of_set = |set: usize| {
             let len = lengths[set];
             let mut counts = vec![0; n * len];
@@ -61,12 +63,61 @@ impl Resamples {
     }
 }
 
+/// Resamples of one set, in which each vector is drawn among those with its label: numbers of a set with chosen labels do not vary with them.
+#[derive(Debug, Clone)]
+pub struct Within {
+    seed: u64,
+    /// Numbers of the vectors of each label.
+    of_label: Vec<Vec<usize>>,
+    n_vectors: usize,
+    n: usize,
+}
+
+impl Within {
+    /// `n` resamples of vectors with these labels.
+    pub fn of(seed: u64, labels: &[u32], n: usize) -> Self {
+        let mut of_label: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (i, label) in labels.iter().enumerate() {
+            of_label.entry(*label).or_default().push(i);
+        }
+        Within {
+            seed,
+            of_label: of_label.into_values().collect(),
+            n_vectors: labels.len(),
+            n,
+        }
+    }
+
+    /// How many vectors the set has.
+    pub fn n_vectors(&self) -> usize {
+        self.n_vectors
+    }
+
+    /// How many resamples there are.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// How often each vector is in a resample.
+    pub(super) fn counts(&self, number: usize) -> Vec<u32> {
+        let step = (FIRST_STEP + 2 * number) as u32;
+        let mut counts = vec![0; self.n_vectors];
+        for own in &self.of_label {
+            for i in own {
+                let u = uniform(self.seed, Stream::Resample, step, *i as u64);
+                counts[own[((u * own.len() as f64) as usize).min(own.len() - 1)]] += 1;
+            }
+        }
+        counts
+    }
+}
+
 /// A number with what resampling says of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Band {
     /// The number.
     pub value: f64,
-    /// Between these are 95 % of the resamples' numbers, shifted so that their mean is the number; `None` without resamples.
+    /// Between these are 95 % of the resamples' numbers, shifted so that their mean is the number; `None` without resamples that have one.
     ///
     /// A resample has some vectors twice and others not at all. It is thus farther from any set than its own set is, and the shift takes that
     /// away: what is left is how much the number varies.
@@ -74,8 +125,10 @@ pub struct Band {
 }
 
 impl Band {
-    /// Of a number and those of the resamples.
+    /// Of a number and those of the resamples; a resample without a number, as of one vector alone, does not count.
     pub fn of(value: f64, resampled: &[f64]) -> Self {
+        let resampled = resampled.iter().copied().filter(|x| x.is_finite());
+        let resampled: Vec<f64> = resampled.collect();
         if resampled.len() < 2 {
             return Band {
                 value,
@@ -83,7 +136,7 @@ impl Band {
             };
         }
         let mean = resampled.iter().sum::<f64>() / resampled.len() as f64;
-        let mut sorted = resampled.to_vec();
+        let mut sorted = resampled;
         sorted.sort_by(f64::total_cmp);
         let bound = |share: f64| value + quantile(&sorted, share) - mean;
         Band {
@@ -123,5 +176,23 @@ mod tests {
         let band = Band::of(10.0, &resampled);
         assert_eq!(band.bounds, Some([10.0 + 2.5 - 50.0, 10.0 + 97.5 - 50.0]));
         assert_eq!(Band::of(1.0, &[2.0]).bounds, None);
+        // What is not defined does not count.
+        let odd = [f64::NAN, 1.0, f64::NEG_INFINITY, 1.0];
+        assert_eq!(Band::of(2.0, &odd).bounds, Some([2.0, 2.0]));
+        assert_eq!(Band::of(2.0, &odd[..3]).bounds, None);
+    }
+
+    #[test]
+    fn a_resample_within_labels_has_as_many_of_each() {
+        let labels = [3, 0, 3, 3, 0, 9];
+        let drawn = Within::of(1, &labels, 20);
+        for b in 0..20 {
+            let counts = drawn.counts(b);
+            for (label, n) in [(3, 3), (0, 2), (9, 1)] {
+                let of_label = labels.iter().zip(&counts).filter(|(own, _)| **own == label);
+                assert_eq!(of_label.map(|(_, n)| n).sum::<u32>(), n);
+            }
+        }
+        assert!((1..20).any(|b| drawn.counts(b) != drawn.counts(0)));
     }
 }

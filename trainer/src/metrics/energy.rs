@@ -1,7 +1,8 @@
 //! The energy distance.
 
 use super::rows::{OTHERS, PART, Part, Rows, at_a_time, parts, times};
-use super::{Band, Resamples, Result, at_least, same_length};
+use super::{Band, Error, Resamples, Result, at_least, same_length};
+use crate::signals::interrupted;
 use rayon::prelude::*;
 
 /// The energy distance of two sets (Szekely and Rizzo 2013), unbiased:
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 /// resample a vector that is there twice makes no pair with itself. Time grows with the square of the number of vectors, memory does not.
 ///
 /// # Errors
-/// [`super::Error::Lengths`], [`super::Error::TooFew`] for a set of fewer than 2 vectors.
+/// [`Error::Lengths`], [`Error::TooFew`] for a set of fewer than 2 vectors, [`Error::Interrupted`].
 ///
 /// # Panics
 /// If the resamples are of sets of other lengths.
@@ -31,7 +32,7 @@ pub fn energy(x: &dyn Rows, y: &dyn Rows, resamples: &Resamples) -> Result<Band>
         let rows = [x, y];
         distances([rows[a], rows[b]], [&weights[a], &weights[b]])
     };
-    let (xy, xx, yy) = (sums(0, 1), sums(0, 0), sums(1, 1));
+    let (xy, xx, yy) = (sums(0, 1)?, sums(0, 0)?, sums(1, 1)?);
     let [m, n] = [x.len(), y.len()].map(|n| n as f64);
     let value = |b: usize| {
         let pairs = |set: usize, n: f64| {
@@ -56,7 +57,7 @@ fn weights(resamples: &Resamples, set: usize) -> Vec<f64> {
 }
 
 /// `sum_ij a_i b_j |x_i - y_j|` for each column of the weights a and b.
-fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Vec<f64> {
+fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Result<Vec<f64>> {
     let columns = a.len() / x.len();
     let all: Vec<_> = parts(x.len(), at_a_time(PART, x.dim())).collect();
     // Of each part.
@@ -64,7 +65,11 @@ fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Vec<f64> {
     for (first, n) in parts(y.len(), at_a_time(OTHERS, y.dim())) {
         let others = Part::read(y, (first, n));
         let b = &b[first * columns..][..n * columns];
-        all.par_iter().zip(&mut found).for_each(|(at, sums)| {
+        let of_parts = all.par_iter().zip(&mut found);
+        of_parts.try_for_each(|(at, sums)| {
+            if interrupted() {
+                return Err(Error::Interrupted);
+            }
             let (mut distances, mut weighted) = (Vec::new(), vec![0.0; at.1 * columns]);
             Part::read(x, *at).distances(&others, &mut distances);
             distances.iter_mut().for_each(|x| *x = x.sqrt());
@@ -75,7 +80,8 @@ fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Vec<f64> {
                     *sum += weighted * a;
                 }
             }
-        });
+            Ok(())
+        })?;
     }
     let mut sums = vec![0.0; columns];
     for part in found {
@@ -83,13 +89,13 @@ fn distances([x, y]: [&dyn Rows; 2], [a, b]: [&[f64]; 2]) -> Vec<f64> {
             .zip(part)
             .for_each(|(sum, part)| *sum += part);
     }
-    sums
+    Ok(sums)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Floats;
     use super::super::tests::vectors;
-    use super::super::{Error, Floats};
     use super::*;
 
     #[test]
@@ -136,6 +142,19 @@ mod tests {
             (band.value - expected).abs() < 1e-10,
             "{} {expected}",
             band.value
+        );
+    }
+
+    /// A resample of one vector alone has no pairs.
+    #[test]
+    fn bands_of_few_vectors_are_numbers() {
+        let (x, y) = (vectors(3, 2, 0.0), vectors(2, 2, 1.0));
+        let (x, y) = (Floats::new(&x, 2).unwrap(), Floats::new(&y, 2).unwrap());
+        let band = energy(&x, &y, &Resamples::drawn(1, [3, 2], 100)).unwrap();
+        let [low, high] = band.bounds.unwrap();
+        assert!(
+            low.is_finite() && high.is_finite() && low <= high,
+            "{band:?}"
         );
     }
 

@@ -1,9 +1,16 @@
 //! The Frechet distance of two normal distributions.
 
 use super::rows::{PART, times, times_transposed};
-use super::{Error, Result};
+use super::{Band, Error, Moments, Result, Within};
+use crate::signals::interrupted;
 use faer::{MatRef, Side};
 use rayon::prelude::*;
+
+/// Shares of the largest value that rounding makes: files in f32 have seven digits.
+const ASYMMETRY: f64 = 1e-5;
+
+/// Larger numbers have squares of squares that are not finite.
+const LARGEST: f64 = 1e75;
 
 /// Mean and covariance of vectors, and how many they were.
 #[derive(Debug, Clone)]
@@ -21,8 +28,6 @@ impl Gaussian {
     /// [`Error::NoCovariance`] for other lengths, values that are not finite, a negative variance or a matrix that is not symmetric;
     /// [`Error::TooFew`] for fewer than 2 vectors.
     pub fn new(mean: Vec<f64>, covariance: Vec<f64>, n: Option<usize>) -> Result<Self> {
-        /// Files in f32 have seven digits.
-        const ASYMMETRY: f64 = 1e-5;
         let d = mean.len();
         let refuse = |what: String| Err(Error::NoCovariance(what));
         if d == 0 || covariance.len() != d * d {
@@ -31,15 +36,16 @@ impl Gaussian {
                 "got {got} values of a covariance and a mean of {d}, expected {d} x {d}"
             ));
         }
-        if let Some(i) = mean.iter().position(|x| !x.is_finite()) {
+        let is_odd = |x: &f64| !x.is_finite() || x.abs() > LARGEST;
+        if let Some(i) = mean.iter().position(is_odd) {
             return refuse(format!(
-                "value {i} of the mean is {}, expected a finite one",
+                "value {i} of the mean is {:e}, expected a number of at most {LARGEST:e}",
                 mean[i]
             ));
         }
-        if let Some(at) = covariance.iter().position(|x| !x.is_finite()) {
+        if let Some(at) = covariance.iter().position(is_odd) {
             return refuse(format!(
-                "value [{}, {}] of the covariance is {}, expected a finite one",
+                "value [{}, {}] of the covariance is {:e}, expected a number of at most {LARGEST:e}",
                 at / d,
                 at % d,
                 covariance[at]
@@ -72,6 +78,26 @@ impl Gaussian {
             covariance,
             n,
         })
+    }
+
+    /// As [`Gaussian::new`], of numbers of unknown origin: a symmetric matrix may have eigenvalues below 0, whose distances would be too small. At 2048
+    /// dimensions it takes about a second.
+    ///
+    /// # Errors
+    /// Those of [`Gaussian::new`], and [`Error::NoCovariance`] for an eigenvalue below 0.
+    pub fn of_file(mean: Vec<f64>, covariance: Vec<f64>, n: Option<usize>) -> Result<Self> {
+        let made = Self::new(mean, covariance, n)?;
+        let values = made.matrix().self_adjoint_eigenvalues(Side::Lower);
+        let values = values.map_err(|_| Error::NoEigenvalues)?;
+        let largest = values
+            .iter()
+            .fold(0.0, |most: f64, value| most.max(value.abs()));
+        match values.first() {
+            Some(least) if *least < -ASYMMETRY * largest => Err(Error::NoCovariance(format!(
+                "is no covariance: got the eigenvalue {least:.3e}, expected at least 0"
+            ))),
+            _ => Ok(made),
+        }
     }
 
     /// Its mean, `[d]`.
@@ -211,11 +237,36 @@ impl Reference {
             is_singular: self.gaussian.is_singular() || other.is_singular(),
         })
     }
+
+    /// The distance of vectors `[n, d]`, which is `value`, with the band of resamples of them. The reference is the same for all of them.
+    ///
+    /// # Errors
+    /// Those of [`Reference::distance`], or [`Error::Interrupted`].
+    ///
+    /// # Panics
+    /// If the resamples are of another number of vectors.
+    pub fn band(&self, value: f64, vectors: &[f32], resamples: &Within) -> Result<Band> {
+        let d = self.gaussian.dim();
+        assert_eq!(resamples.n_vectors() * d, vectors.len(), "whole vectors");
+        let distance = |b: usize| {
+            let mut moments = Moments::new(d);
+            for (vector, times) in vectors.chunks_exact(d).zip(resamples.counts(b)) {
+                for _ in 0..times {
+                    moments.add(vector)?;
+                }
+            }
+            match interrupted() {
+                true => Err(Error::Interrupted),
+                false => Ok(self.distance(&moments.finish()?)?.value),
+            }
+        };
+        let distances = (0..resamples.n()).into_par_iter().map(distance);
+        Ok(Band::of(value, &distances.collect::<Result<Vec<f64>>>()?))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Moments;
     use super::super::tests::vectors;
     use super::*;
 
@@ -320,6 +371,25 @@ mod tests {
     }
 
     #[test]
+    fn a_band_is_that_of_resamples() {
+        let (n, d) = (400, 4);
+        let reference = Reference::new(of(&vectors(4000, d, 0.0), d)).unwrap();
+        let set = vectors(n, d, 0.3);
+        let value = reference.distance(&of(&set, d)).unwrap().value;
+        let band = |labels: &[u32], times| {
+            let resamples = Within::of(1, labels, times);
+            reference.band(value, &set, &resamples).unwrap().bounds
+        };
+        let [low, high] = band(&vec![0; n], 100).unwrap();
+        assert!(0.0 < low && low < value && value < high && high < 2.0 * value);
+        assert_eq!(band(&vec![0; n], 1), None);
+        // Of vectors that are all alone in their class nothing varies.
+        let alone: Vec<u32> = (0..n as u32).collect();
+        let [low, high] = band(&alone, 10).unwrap();
+        assert!((low - value).abs() < 1e-9 && (high - value).abs() < 1e-9);
+    }
+
+    #[test]
     fn what_is_no_covariance_is_refused() {
         let refused = |mean: &[f64], covariance: &[f64], n| {
             let made = Gaussian::new(mean.to_vec(), covariance.to_vec(), n);
@@ -339,6 +409,10 @@ mod tests {
                 refused(&[0.0], &[f64::INFINITY], None),
                 "value [0, 0] of the covariance is inf",
             ),
+            (
+                refused(&[1e200], &[1.0], None),
+                "value 0 of the mean is 1e200, expected a number of at most 1e75",
+            ),
             (refused(&[0.0], &[-1.0], None), "variance 0 is -1"),
             (
                 refused(&[0.0; 2], &[1.0, 0.5, 0.4, 1.0], None),
@@ -349,6 +423,14 @@ mod tests {
         for (message, expected) in cases {
             assert!(message.starts_with(expected), "{message}");
         }
+        let covariance = vec![1.0, 2.0, 2.0, 1.0];
+        let refused = Gaussian::of_file(vec![0.0; 2], covariance, None).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "is no covariance: got the eigenvalue -1.000e0, expected at least 0"
+        );
+        let singular = vec![1.0, 1.0, 1.0, 1.0 - 1e-7];
+        Gaussian::of_file(vec![0.0; 2], singular, None).unwrap();
         let two = Reference::new(gaussian([0.0; 2], [[1.0, 0.0], [0.0, 1.0]])).unwrap();
         let refused = two.distance(&gaussian([0.0], [[1.0]])).unwrap_err();
         assert_eq!(

@@ -26,7 +26,7 @@ mod rows;
 mod score;
 mod sliced;
 
-pub use bootstrap::{Band, Resamples};
+pub use bootstrap::{Band, Resamples, Within};
 pub use energy::energy;
 pub use frechet::{Distance, Gaussian, Reference};
 pub use kernel::{Draw, Kernel, Subset, kernel_distance, picks, subsets};
@@ -82,6 +82,9 @@ pub enum Error {
         /// The largest there is.
         most: usize,
     },
+    /// The work was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// Eigenvalues that are not found, which finite covariances do not have.
     #[error("the eigenvalues of a covariance are not found")]
     NoEigenvalues,

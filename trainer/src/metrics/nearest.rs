@@ -1,7 +1,8 @@
 //! The nearest vectors of a set that comes in a stream.
 
 use super::rows::{OTHERS, PART, Part, Rows, at_a_time, parts};
-use super::{Result, same_length};
+use super::{Error, Result, same_length};
+use crate::signals::interrupted;
 use rayon::prelude::*;
 
 /// The two nearest vectors of one.
@@ -51,7 +52,7 @@ impl Nearest {
     /// Compares `rows`, the same at each call, with the next vectors of the stream. Of two at the same distance the earlier one is nearest.
     ///
     /// # Errors
-    /// [`super::Error::Lengths`].
+    /// [`Error::Lengths`], [`Error::Interrupted`].
     ///
     /// # Panics
     /// If they are not as many as announced.
@@ -63,7 +64,10 @@ impl Nearest {
         for (first, n_others) in parts(next.len(), at_a_time(OTHERS, rows.dim())) {
             let others = Part::read(next, (first, n_others));
             let found = self.found.par_chunks_mut(n).enumerate();
-            found.for_each(|(i, found)| {
+            found.try_for_each(|(i, found)| {
+                if interrupted() {
+                    return Err(Error::Interrupted);
+                }
                 let own = Part::read(rows, (i * n, found.len()));
                 let mut distances = Vec::new();
                 own.distances(&others, &mut distances);
@@ -80,7 +84,8 @@ impl Nearest {
                         }
                     }
                 }
-            });
+                Ok(())
+            })?;
         }
         self.looked_at += next.len() as u32;
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::rows::{PART, Rows, at_a_time, part, parts, times_transposed};
 use super::{Band, Error, Resamples, Result, at_least, same_length};
+use crate::signals::interrupted;
 use rayon::prelude::*;
 use sit_engine::rng::{Stream, normal};
 
@@ -124,7 +125,7 @@ pub fn mind(x: &dyn Rows, y: &dyn Rows, directions: &Directions) -> Result<f64> 
 /// numbers each `1/n |sort(x) - sort(y)|^2`.
 ///
 /// # Errors
-/// [`Error::Lengths`], [`Error::TooFew`] for an empty set or no directions.
+/// [`Error::Lengths`], [`Error::TooFew`] for an empty set or no directions, [`Error::Interrupted`].
 ///
 /// # Panics
 /// If the resamples are of sets of other lengths.
@@ -160,8 +161,11 @@ pub fn sliced(
         let group = directions.some(first, n_group);
         let [x, y] = [x, y].map(|rows| projections(rows, &group));
         let both = x.par_chunks_exact(m).zip(y.par_chunks_exact(n));
-        let of_direction: Vec<Vec<f64>> = both.map(|(x, y)| all_squares(x, y, resamples)).collect();
-        for values in of_direction {
+        let of_direction = both.map(|(x, y)| match interrupted() {
+            true => Err(Error::Interrupted),
+            false => Ok(all_squares(x, y, resamples)),
+        });
+        for values in of_direction.collect::<Result<Vec<Vec<f64>>>>()? {
             sums.iter_mut()
                 .zip(values)
                 .for_each(|(sum, value)| *sum += value);

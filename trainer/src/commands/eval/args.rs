@@ -5,6 +5,7 @@ use crate::commands::values::whole;
 use crate::config::{Metric, Protocol};
 use crate::error::{Failure, Result};
 use crate::outputs::Outputs;
+use sit_engine::text::shown;
 use std::path::{Path, PathBuf};
 
 /// Judge samples: how far they are from real images.
@@ -22,7 +23,7 @@ pub struct Args {
     /// .safetensors file of --save-statistics [default: those of --train-judge].
     #[arg(long, value_name = "REF")]
     pub reference: Option<PathBuf>,
-    /// Of each SAMPLES take only N images, chosen at random, the same ones each time [default: all].
+    /// Of each SAMPLES take only N images, drawn within each class by its share, the same ones each time [default: all].
     #[arg(long, value_name = "N", value_parser = whole::<u32>(2..=100_000_000))]
     pub count: Option<u32>,
     /// What is measured [default: all that the other arguments allow].
@@ -55,8 +56,8 @@ pub struct Args {
     /// Random directions of the sliced distances and of mind.
     #[arg(long, value_name = "M", default_value_t = 1000, value_parser = whole::<u32>(1..=1_000_000), help_heading = "Pixels")]
     pub directions: u32,
-    /// Resamples of the bands of 95 %; 0 for none.
-    #[arg(long, value_name = "B", default_value_t = 100, value_parser = whole::<u32>(0..=10_000), help_heading = "Pixels")]
+    /// Resamples of the bands of 95 %, of pixels and of frechet; 0 for none.
+    #[arg(long, value_name = "B", default_value_t = 100, value_parser = whole::<u32>(0..=10_000))]
     pub resamples: u32,
     /// Key of what is drawn: images, directions, subsets, resamples.
     #[arg(long, value_name = "S", default_value_t = 0, value_parser = whole::<u64>(0..=u64::MAX))]
@@ -116,18 +117,18 @@ impl Args {
         self.reference.as_deref().or(self.train_judge.as_deref())
     }
 
-    /// Refuses arguments that do not go together, and files that cannot be written.
+    /// Refuses arguments that do not go together, and files that cannot be written or are read.
     ///
     /// # Errors
     /// [`Failure::Input`] naming the argument.
     pub fn check(&self) -> Result<()> {
-        let mut outputs = Outputs::default();
-        if let Some(path) = &self.json {
-            outputs.writes("--json", path, &["json"])?;
+        if self.compare.is_empty() {
+            self.check_metrics()?;
         }
-        if !self.compare.is_empty() {
-            return Ok(());
-        }
+        self.check_files()
+    }
+
+    fn check_metrics(&self) -> Result<()> {
         let refuse = |what: &str| Err(Failure::Input(what.into()));
         let of_judge = self.metrics.iter().find(|metric| metric.is_of_judge());
         if let Some(metric) = of_judge.filter(|_| self.judge_file().is_none()) {
@@ -176,6 +177,15 @@ impl Args {
                 "--reference: expected the real images to compare with, or a file of statistics",
             );
         }
+        Ok(())
+    }
+
+    /// What is written must be none of what is read, which is thus noted first.
+    fn check_files(&self) -> Result<()> {
+        let mut outputs = Outputs::default();
+        for run in &self.compare {
+            outputs.reads("--compare", run);
+        }
         for path in &self.samples {
             outputs.reads_images("SAMPLES", path);
         }
@@ -187,23 +197,29 @@ impl Args {
                 outputs.reads_images(name, path);
             }
         }
+        if let Some(file) = &self.inception {
+            outputs.reads("--inception", file);
+        }
         if let Some(file) = self.judge_file() {
-            match (file.exists(), &self.train_judge) {
+            let is_there = file.try_exists().map_err(|e| {
+                Failure::Input(format!("--judge: {} cannot be read: {e}", shown(file)))
+            })?;
+            match (is_there, &self.train_judge) {
                 (true, _) => outputs.reads("--judge", file),
                 (false, Some(_)) => outputs.writes("--judge", file, &["safetensors"])?,
                 (false, None) => {
                     return Err(Failure::Input(format!(
                         "--judge: {} is not there; --train-judge DATA trains it",
-                        sit_engine::text::shown(file)
+                        shown(file)
                     )));
                 }
             }
         }
-        if let Some(file) = &self.inception {
-            outputs.reads("--inception", file);
-        }
         if let Some(path) = &self.save_statistics {
             outputs.writes("--save-statistics", path, &["safetensors"])?;
+        }
+        if let Some(path) = &self.json {
+            outputs.writes("--json", path, &["json"])?;
         }
         Ok(())
     }
