@@ -162,7 +162,7 @@ mod tests {
             let text = error.to_string();
             assert!(
                 text.starts_with("data.hold_out: got ")
-                    && text.contains(" of digits on either side"),
+                    && text.contains(" of digits (train) on either side"),
                 "{text}"
             );
         }
