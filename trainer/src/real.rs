@@ -80,6 +80,16 @@ impl Real {
         let real = Self::at(path, &NetworkIo::new(shape, 0))?;
         match real.training.shape() == shape {
             true => Ok(real),
+            false
+                if shape[1] != shape[2]
+                    && !is_digits(path)
+                    && data::suggest(path)?.kind == Kind::Folder =>
+            {
+                Err(Failure::Input(format!(
+                    "{}: got samples of {shape:?} ([C, H, W]), expected square ones: real pictures are cropped to squares, as in a training",
+                    real.training.name()
+                )))
+            }
             false => Err(Failure::Input(format!(
                 "{}: got images of {:?}, expected {shape:?} ([C, H, W]) as the samples have",
                 real.training.name(),
@@ -142,7 +152,14 @@ impl Real {
                 Err(e) => e.to_string(),
             },
         };
-        let (training, held_out) = data::hold_out(Arc::clone(&all), SHARE)?;
+        let parts = data::hold_out(Arc::clone(&all), SHARE);
+        let (training, held_out) = parts.map_err(|_| {
+            Failure::Input(format!(
+                "{}: got {}, expected more: {why}, and a fifth of the images, drawn by their names, is the floor",
+                shown(all.name()),
+                count(all.len(), "image")
+            ))
+        })?;
         tracing::info!(
             "{}: judges are trained on {} and compare with them, their floor is the other {}; {why}",
             all.name(),

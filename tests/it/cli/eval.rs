@@ -1,6 +1,6 @@
 //! `sit eval`: rows of samples and their floor, judges, statistics, and what is refused.
 
-use super::{TINY_RUN, names};
+use super::TINY_RUN;
 use serde_json::Value;
 use sit_tests::sit::{run, run_ok, sit};
 use std::fs::{self, File};
@@ -272,7 +272,7 @@ fn statistics_stand_for_their_images_and_for_one_judge() {
     npz(&folder.join("bare.npz"), std::slice::from_ref(&images));
     let bare = "eval bare.npz --backend cpu --reference digits --judge judge.safetensors";
     let printed = run_ok(folder, &format!("{bare} --pixels 3 --directions 5"));
-    assert!(!printed.contains("agreement"), "{printed}");
+    assert!(!printed.contains("agreement %"), "{printed}");
     assert!(
         printed.contains("a set has no more images than there are features"),
         "{printed}"

@@ -89,12 +89,28 @@ fn numbers_on_the_way_are_those_of_the_command() {
     let steps = runs["runs"][1]["evaluations"].as_array().unwrap().iter();
     let steps: Vec<u64> = steps.map(|line| line["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [4, 6]);
+    // Its own judge is of its data.
+    for i in 0..40_u8 {
+        let path = folder.join(format!("other/{}", i % 2));
+        fs::create_dir_all(&path).unwrap();
+        let image = image::GrayImage::from_pixel(8, 8, image::Luma([6 * i]));
+        image.save(path.join(format!("{i}.png"))).unwrap();
+    }
+    let words = "train --resume run --backend cpu --set train.steps=8 --set log.eval.metrics=[\"frechet\"] --set log.eval.reference=other";
+    let refused = run(folder, words);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    for expected in [
+        "judge.safetensors: got a judge of images [1, 8, 8] and 10 classes, expected [1, 8, 8] and 2 classes",
+        "; set log.eval.judge to another file, or remove this one",
+    ] {
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    }
     let refused = run(folder, "eval --compare run --seed 1");
     assert!(refused.stderr.contains("--seed <S>"), "{}", refused.stderr);
     let refused = run(folder, "eval --compare run nowhere");
     assert_eq!(refused.code, Some(2));
     assert!(
-        refused.stderr.contains("nowhere/metrics.jsonl"),
+        refused.stderr.contains("--compare: nowhere cannot be read"),
         "{}",
         refused.stderr
     );
@@ -223,6 +239,14 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
             "log.eval.metrics=[\"fd\"]",
             "log.eval.metrics[0]: got \"fd\", expected one of fid, sfid",
         ),
+        (
+            "log.eval.guidance=1e39",
+            "log.eval.guidance: got 1e39, expected a finite scale of f32",
+        ),
+        (
+            "log.eval.metrics=[agreement,nearest]",
+            "log.eval.metrics: got \"[agreement,nearest]\", expected a list, in a shell '[\"agreement\", \"nearest\"]'",
+        ),
         ("log.eval.judge=nowhere", "nowhere is not there"),
         ("log.eval.judge=no.safetensors", "error: log.eval.judge: "),
         (
@@ -262,6 +286,24 @@ fn evaluations_that_cannot_be_made_are_refused_before_the_run_begins() {
         assert!(done.stderr.contains(expected), "{words}: {}", done.stderr);
         assert!(!folder.join("run").exists(), "{words}");
     }
+}
+
+#[test]
+fn a_table_that_evaluates_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let words = RUN.replace(" --set log.eval.every_steps=4", " --set train.steps=2");
+    let said = run(folder, &format!("{words} --set log.eval.count=50"));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let expected = "[log.eval]: nothing is evaluated, as log.eval.every_steps is 0";
+    assert!(said.stderr.contains(expected), "{}", said.stderr);
+    let said = run(folder, &words.replace("--out run", "--out other"));
+    assert!(!said.stderr.contains("log.eval"), "{}", said.stderr);
+    let printed = run_ok(folder, "eval --compare run");
+    assert!(
+        printed.starts_with("- run has no evaluation yet: log.eval.every_steps is 0"),
+        "{printed}"
+    );
 }
 
 /// Where nothing is held out all images are what a model was trained on, by the data's path and by the run.

@@ -85,9 +85,10 @@ impl EvalConfig {
         check("log.eval.every_steps", self.every_steps, 0, MAX_STEPS)?;
         check("log.eval.count", self.count as u64, 2, 10_000_000)?;
         check("log.eval.steps", u64::from(self.steps), 1, 10_000)?;
-        if !self.guidance.is_finite() {
+        // The sampler takes it as f32.
+        if !(self.guidance as f32).is_finite() {
             return refuse(format!(
-                "log.eval.guidance: got {}, expected a finite scale",
+                "log.eval.guidance: got {:e}, expected a finite scale of f32",
                 self.guidance
             ));
         }

@@ -119,6 +119,24 @@ fn expected(expected: &dyn Expected) -> String {
     }
 }
 
+/// Of a list whose texts have no quotes, which a shell takes away: the list as it is typed there.
+fn quoted(unexpected: Unexpected, exp: &dyn Expected) -> Option<String> {
+    let Unexpected::Str(text) = unexpected else {
+        return None;
+    };
+    let items = text.trim().strip_prefix('[')?.strip_suffix(']')?;
+    let items = items
+        .split(',')
+        .map(|item| format!("\"{}\"", shown(item.trim())));
+    let is_list = exp.to_string() == "a sequence";
+    is_list.then(|| {
+        format!(
+            "a list, in a shell '[{}]'",
+            items.collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
 fn got(unexpected: Unexpected) -> String {
     match unexpected {
         Unexpected::Str(text) => format!("\"{}\"", shown(text)),
@@ -141,7 +159,7 @@ impl Error for KeyError {
         Self::invalid(format!(
             "got {}, expected {}",
             got(unexpected),
-            expected(exp)
+            quoted(unexpected, exp).unwrap_or_else(|| expected(exp))
         ))
     }
 

@@ -152,7 +152,7 @@ impl ImageSet {
                         DataError::content(
                             path,
                             format!("{name} with {label}"),
-                            "labels of 0 or more",
+                            "labels of 0 to 4294967295 (2^32 - 1)",
                         )
                     })?,
             );

@@ -98,6 +98,8 @@ impl Npz {
         let (descr, shape) = parse(&String::from_utf8_lossy(&header))
             .map_err(|(got, expected)| refuse(got.into(), expected))?;
         let width = descr[2..].parse::<u64>().unwrap_or(0);
+        // A character of NumPy's text has four bytes.
+        let width = width.saturating_mul(if descr[1..].starts_with('U') { 4 } else { 1 });
         let n_bytes = shape
             .iter()
             .try_fold(width, |bytes, n| bytes.checked_mul(*n as u64));

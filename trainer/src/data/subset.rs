@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{DataError, Dataset, Draw};
 use sit_engine::checkpoint;
-use sit_engine::text::count;
+use sit_engine::text::{count, shown};
 
 /// Some images of a data set, in order.
 pub struct Subset {
@@ -108,8 +108,9 @@ pub fn hold_out(data: Arc<dyn Dataset>, share: f64) -> Result<(Subset, Subset), 
             "hold_out",
             share,
             format!(
-                "a share that leaves at least one of {} on either side",
-                count(data.len(), "image")
+                "a share that leaves at least one of the {} of {} on either side",
+                count(data.len(), "image"),
+                shown(data.name())
             ),
         ));
     }
@@ -159,7 +160,11 @@ mod tests {
         for share in [0.0, 1e-9, 1.0 - 1e-12] {
             let error = hold_out(Arc::new(digits::train()), share).err().unwrap();
             let text = error.to_string();
-            assert!(text.starts_with("data.hold_out: got "), "{text}");
+            assert!(
+                text.starts_with("data.hold_out: got ")
+                    && text.contains(" of digits (train) on either side"),
+                "{text}"
+            );
         }
     }
 

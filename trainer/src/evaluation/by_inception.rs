@@ -154,7 +154,8 @@ fn against(
     let by_moments = wanted.fid || wanted.sfid;
     let statistics = reference.statistics.as_ref();
     if let Some(statistics) = statistics.filter(|_| by_moments) {
-        statistics.check(&reference.path, network.made(), network.dim())?;
+        let spatial = network.spatial_dim().filter(|_| wanted.sfid);
+        statistics.check(&reference.path, network.made(), network.dim(), spatial)?;
         if wanted.fid {
             against.features = Some(Root::new(statistics.features.clone())?);
         }

@@ -26,7 +26,7 @@ impl Evaluation {
                 path,
                 ..
             } => {
-                statistics.check(path, &made, judge.dim())?;
+                statistics.check(path, &made, judge.dim(), None)?;
                 Some(Root::new(statistics.features.clone())?)
             }
             Reference {

@@ -29,6 +29,9 @@ const SAMPLES: &str = "samples of log.eval";
 /// [`Failure::Input`] naming the key.
 pub fn check(config: &RunConfig) -> Result<()> {
     let eval = &config.log.eval;
+    if eval.every_steps == 0 && !eval.is_default() {
+        tracing::warn!("[log.eval]: nothing is evaluated, as log.eval.every_steps is 0");
+    }
     let paths = [
         ("log.eval.reference", &eval.reference),
         ("log.eval.judge", &eval.judge),
@@ -162,7 +165,12 @@ impl Prepared {
 fn own_judge(real: &Real, run: Option<&Path>, device: &Device) -> Result<Trained> {
     let file = run.map(|run| run.join(JUDGE));
     match file.filter(|file| file.exists()) {
-        Some(file) => Trained::load(&file, real, device),
+        Some(file) => Trained::load(&file, real, device).map_err(|e| match e {
+            Failure::Input(what) => Failure::Input(format!(
+                "{what}; set log.eval.judge to another file, or remove this one"
+            )),
+            other => other,
+        }),
         None => Trained::train(real, device),
     }
 }

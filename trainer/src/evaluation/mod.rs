@@ -127,7 +127,8 @@ impl Evaluation {
             };
             network.check(shape).map_err(|e| e.context(name))?;
             if let Some(statistics) = self.reference.statistics.as_ref().filter(|_| compares) {
-                statistics.check(&self.reference.path, network.made(), network.dim())?;
+                let spatial = network.spatial_dim().filter(|_| settings.has(Metric::Sfid));
+                statistics.check(&self.reference.path, network.made(), network.dim(), spatial)?;
             }
         }
         Ok(())

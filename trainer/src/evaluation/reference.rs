@@ -22,6 +22,7 @@ fn is_run(path: &Path) -> bool {
 /// # Errors
 /// [`Failure::Input`] naming the path: it cannot be read, or has no images.
 pub fn plain(path: &Path) -> Result<ImageSet> {
+    check_regular(path)?;
     if is_digits(path) {
         return Ok(ImageSet::of_data(Arc::new(data::digits::train()))?);
     }
@@ -50,6 +51,18 @@ pub fn plain(path: &Path) -> Result<ImageSet> {
     }
 }
 
+/// Refuses a pipe, which would wait for a writer.
+fn check_regular(path: &Path) -> Result<()> {
+    let is_odd = |about: std::fs::Metadata| !about.is_file() && !about.is_dir();
+    match path.metadata().is_ok_and(is_odd) {
+        false => Ok(()),
+        true => Err(Failure::Input(format!(
+            "{}: got a pipe or a device, expected a regular file or a folder",
+            shown(path)
+        ))),
+    }
+}
+
 /// Real images as a judge is trained on them, and as pixels are compared.
 pub struct Images {
     /// The data.
@@ -68,6 +81,7 @@ impl Images {
     /// # Errors
     /// As of [`Real::of_shape`] and [`Real::of_run`].
     pub fn open(path: &Path, shape: Option<[usize; 3]>) -> Result<Self> {
+        check_regular(path)?;
         let shape = shape.map(|[height, width, channels]| [channels, height, width]);
         if is_run(path) {
             let real = Real::of_run(path, path)?;
@@ -119,6 +133,7 @@ impl Reference {
     /// # Errors
     /// As of [`Statistics::read`].
     pub fn at(path: &Path) -> Result<Self> {
+        check_regular(path)?;
         let statistics = Statistics::read(path)?;
         let is_npz = path
             .extension()

@@ -1,7 +1,7 @@
 //! The classifier whose features are compared: trained here, on real images.
 
 use crate::config::RunConfig;
-use crate::data::{Batches, Dataset};
+use crate::data::{Batches, Dataset, classes};
 use crate::error::{Failure, Result};
 use crate::files::write_atomically;
 use crate::progress::Progress;
@@ -12,7 +12,7 @@ use sit_engine::Error;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::{Data, Precision, Recipe};
 use sit_engine::model::{Model, ModelConfig};
-use sit_engine::text::shown;
+use sit_engine::text::{count, shown};
 use sit_engine::train::Weights;
 use std::io;
 use std::path::Path;
@@ -40,17 +40,38 @@ fn config(data: &dyn Dataset) -> Result<RunConfig> {
     RunConfig::classifier_of(data.shape(), data.n_classes()).map_err(Failure::input)
 }
 
+/// The name of the data that a judge is trained on: paths of different data may end alike, so that it has the number of images and a hash of their
+/// labels and of some of them.
+fn name(real: &Real) -> Result<String> {
+    /// Images that are read. All of a large folder would take as long as the evaluation.
+    const MOST: usize = 16;
+    let data = &real.training;
+    let n = data.len();
+    let labels: Vec<f32> = (0..n).map(|i| data.label(i) as f32).collect();
+    let mut hash = add(HASH, &labels);
+    let mut image = vec![0.0; data.shape().iter().product()];
+    for index in (0..n).step_by(n.div_ceil(MOST).max(1)) {
+        data.read(index, &mut image)?;
+        hash = add(hash, &image);
+    }
+    Ok(format!(
+        "{}, {}, {hash:016x}",
+        real.title,
+        count(n, "image")
+    ))
+}
+
 /// What its file says of itself.
-fn recipe(config: &RunConfig, real: &Real) -> Recipe {
-    Recipe {
+fn recipe(config: &RunConfig, real: &Real) -> Result<Recipe> {
+    Ok(Recipe {
         data: Some(Data {
-            name: real.title.clone(),
+            name: name(real)?,
             max_level: real.training.max_level(),
             latents: real.training.latents(),
         }),
         classes: real.training.class_names().to_vec(),
         ..Recipe::new(config.model.clone(), config.transport.clone())
-    }
+    })
 }
 
 /// Trains it on the training images and their noisy states at all times; the same data, seed and device give the same weights. Its average
@@ -74,7 +95,7 @@ pub fn train(real: &Real, device: &Device) -> Result<(Model, Recipe)> {
         let loss = report.loss;
         bar.set(step + 1, || format!("loss {loss:.4}"));
     }
-    let recipe = recipe(&config, real);
+    let recipe = recipe(&config, real)?;
     Ok((trainer.model(Weights::Average), recipe))
 }
 
@@ -127,10 +148,22 @@ pub fn load(path: &Path, real: &Real, device: &Device) -> Result<(Model, Recipe)
             data.name()
         )));
     }
-    if let Some(own) = recipe.data.as_ref().filter(|own| own.name != real.title) {
+    if recipe.classes != data.class_names() && !recipe.classes.is_empty() {
+        let list = |names: &[String]| classes::list(names.iter().map(shown));
         return Err(refuse(format!(
-            "got a judge of {}, expected one of {}",
-            own.name, real.title
+            "got a judge of the classes {}, expected {} as {} has",
+            list(&recipe.classes),
+            list(data.class_names()),
+            data.name()
+        )));
+    }
+    // A classifier that sit train has made says no more than the title.
+    let expected = name(real)?;
+    let is_other = |own: &&Data| own.name != expected && own.name != real.title;
+    if let Some(own) = recipe.data.as_ref().filter(is_other) {
+        return Err(refuse(format!(
+            "got a judge of {}, expected one of {expected}",
+            shown(&own.name)
         )));
     }
     let (config, transport) = (recipe.model.clone(), recipe.transport.clone());

@@ -211,11 +211,18 @@ impl Statistics {
         Ok(write_atomically(path, |out| out.write_all(&file))?)
     }
 
-    /// Refuses statistics of features that something else made. A file that does not say it must have as many.
+    /// Refuses statistics of features that something else made. A file that does not say it must have as many, and as many `spatial` ones if those are
+    /// compared.
     ///
     /// # Errors
     /// [`Failure::Input`] naming `path`: another extractor, another resize, or another number of features.
-    pub fn check(&self, path: &Path, made: &Made, dim: usize) -> Result<()> {
+    pub fn check(
+        &self,
+        path: &Path,
+        made: &Made,
+        dim: usize,
+        spatial: Option<usize>,
+    ) -> Result<()> {
         let refuse = |what: String| Err(Failure::Input(format!("{}: {what}", shown(path))));
         if let Some(own) = &self.made {
             if own.extractor != made.extractor {
@@ -237,6 +244,15 @@ impl Statistics {
             return refuse(format!(
                 "got statistics of {} features, expected {dim} as {} has",
                 self.features.dim(),
+                made.extractor
+            ));
+        }
+        if let (Some(own), Some(dim)) = (&self.spatial, spatial)
+            && own.dim() != dim
+        {
+            return refuse(format!(
+                "got statistics of {} spatial features (mu_s), expected {dim} as {} has",
+                own.dim(),
                 made.extractor
             ));
         }
@@ -291,7 +307,14 @@ mod tests {
     fn what_does_not_compare_is_refused() {
         let path = Path::new("x.safetensors");
         let own = statistics();
-        own.check(path, &made("net", "tf1"), 3).unwrap();
+        own.check(path, &made("net", "tf1"), 3, Some(2)).unwrap();
+        let refused = own
+            .check(path, &made("net", "tf1"), 3, Some(5))
+            .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "x.safetensors: got statistics of 2 spatial features (mu_s), expected 5 as net has"
+        );
         for (other, d, expected) in [
             (
                 made("other", "tf1"),
@@ -309,7 +332,7 @@ mod tests {
                 "x.safetensors: got statistics of 3 features, expected 4 as net has",
             ),
         ] {
-            let message = own.check(path, &other, d).unwrap_err().to_string();
+            let message = own.check(path, &other, d, None).unwrap_err().to_string();
             assert_eq!(message, expected);
         }
     }

@@ -1,5 +1,6 @@
 //! The arguments of `sit eval`.
 
+use super::metric::MetricParser;
 use crate::commands::backend::BackendArg;
 use crate::commands::values::whole;
 use crate::config::{Metric, Protocol};
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = whole::<u32>(2..=100_000_000))]
     pub count: Option<u32>,
     /// What is measured [default: all that the other arguments allow].
-    #[arg(long, value_name = "NAME,..", value_enum, value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,..", value_parser = MetricParser, value_delimiter = ',')]
     pub metrics: Vec<Metric>,
 
     /// Weights of the Inception network of FID, such as pytorch-fid's pt_inception-2015-12-05-6726825d.pth, for fid, sfid, is, kid, pr and mind. They do
@@ -115,6 +116,14 @@ impl Args {
     /// Real images or statistics.
     pub fn reference(&self) -> Option<&Path> {
         self.reference.as_deref().or(self.train_judge.as_deref())
+    }
+
+    /// The argument that [`Args::reference`] is of.
+    pub fn reference_flag(&self) -> &'static str {
+        match self.reference {
+            Some(_) => "--reference",
+            None => "--train-judge",
+        }
     }
 
     /// Refuses arguments that do not go together, and files that cannot be written or are read.

@@ -15,10 +15,15 @@ use std::path::Path;
 pub const FEWER: &str =
     "--count takes fewer images, --pixels compares fewer, and fid and sfid keep nothing of each";
 
+/// Samples that have labels.
+const LABELED: &str = "a folder for each class, or an .npz file of sit sample --npz";
+
 /// What is measured, and the real images.
 pub struct Asked {
     pub settings: Settings,
     pub reference: Reference,
+    /// What was left out or made smaller unasked.
+    pub notes: Vec<String>,
     /// `[H, W, C]` of the samples, if there are any.
     shape: Option<[usize; 3]>,
 }
@@ -29,7 +34,7 @@ impl Asked {
     /// # Errors
     /// [`Failure::Input`] naming the argument, or the set that does not do.
     pub fn open(args: &Args, samples: &[ImageSet]) -> Result<Self> {
-        let named = |e: Failure| e.context("--reference");
+        let named = |e: Failure| e.context(args.reference_flag());
         let path = args.reference();
         let path =
             path.ok_or_else(|| Failure::Input("--reference: expected real images".into()))?;
@@ -42,11 +47,34 @@ impl Asked {
         if let Some(images) = &reference.images {
             sets.extend([&*images.training, &*images.held_out]);
         }
-        let fewest = sets.into_iter().map(ImageSet::len).min();
+        let fewest = sets.into_iter().min_by_key(|set| set.len());
+        let mut notes = Vec::new();
+        let unlabeled = samples.iter().find(|set| !set.has_labels());
+        if let Some(set) =
+            unlabeled.filter(|_| args.judge_file().is_some() && args.metrics.is_empty())
+        {
+            notes.push(format!(
+                "agreement: left out, as {} has no labels; {LABELED} has them",
+                set.name()
+            ));
+        }
+        let n_pixels = args.pixels as usize;
+        let is_fewer = |set: &&ImageSet| {
+            let has_more = |own: &ImageSet| own.len() > set.len();
+            set.len() < n_pixels && samples.iter().any(has_more)
+        };
+        let by_pixels = metrics.iter().any(|metric| metric.is_of_pixels());
+        if let Some(set) = fewest.filter(is_fewer).filter(|_| by_pixels) {
+            notes.push(format!(
+                "pixel-, nearest: of {} of each set, as {} has no more",
+                count(set.len(), "image"),
+                set.name()
+            ));
+        }
         let settings = Settings {
             metrics,
             protocol: args.protocol,
-            n_pixels: fewest.map_or(0, |n| n.min(args.pixels as usize)),
+            n_pixels: fewest.map_or(0, |set| set.len().min(n_pixels)),
             directions: args.directions as usize,
             resamples: args.resamples as usize,
             seed: args.seed,
@@ -59,6 +87,7 @@ impl Asked {
         Ok(Asked {
             settings,
             reference,
+            notes,
             shape,
         })
     }
@@ -136,8 +165,13 @@ fn metrics(args: &Args, samples: &[ImageSet], reference: &Reference) -> Result<V
             if let Some(metric) = asked.iter().find(refused) {
                 let without = samples.iter().find(|set| !set.has_labels());
                 let what = match (metric, without) {
-                    (Metric::Agreement, Some(set)) => format!("{} has no labels", set.name()),
-                    _ => "--reference is a file of statistics, expected images".into(),
+                    (Metric::Agreement, Some(set)) => {
+                        format!("{} has no labels, expected {LABELED}", set.name())
+                    }
+                    _ => format!(
+                        "{} is a file of statistics, expected images",
+                        args.reference_flag()
+                    ),
                 };
                 let name = metric.name();
                 return Err(Failure::Input(format!("--metrics {name}: {what}")));

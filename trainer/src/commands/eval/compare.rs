@@ -25,27 +25,37 @@ struct Run {
     lines: Vec<Map<String, Value>>,
     /// The values of [`KEYS`].
     settings: [String; 3],
+    /// Steps from one evaluation to the next; 0 for none.
+    every_steps: u64,
 }
 
 /// The values of [`KEYS`] of a run.
-fn settings(run: &Path) -> Result<[String; 3]> {
-    let config = RunConfig::load(Source::File(&run.join("config.toml")), &[]);
-    let config = config.map_err(|e| Failure::Input(format!("--compare: {e}")))?;
+fn settings(config: &RunConfig) -> [String; 3] {
     let eval = &config.log.eval;
     let steps = match config.transport.student_steps {
         Some(n) => format!("{n} of a student"),
         None => eval.steps.to_string(),
     };
-    Ok([
+    [
         // By default what the run is trained on.
         (eval.reference.as_ref()).map_or_else(|| config.data.described(), shown),
         steps,
         eval.guidance.to_string(),
-    ])
+    ]
 }
 
 impl Run {
     fn read(run: &Path) -> Result<Self> {
+        let about = run.metadata();
+        about.map_err(|e| {
+            Failure::Input(format!("--compare: {} cannot be read: {e}", shown(run)))
+        })?;
+        if !run.join("config.toml").is_file() {
+            return Err(Failure::Input(format!(
+                "--compare: {} has no config.toml, expected the folder of a run",
+                shown(run)
+            )));
+        }
         let file = run.join("metrics.jsonl");
         let text = fs::read_to_string(&file).map_err(|e| {
             Failure::Input(format!("--compare: {} cannot be read: {e}", shown(&file)))
@@ -69,11 +79,20 @@ impl Run {
                 shown(&file)
             )));
         }
+        let config = RunConfig::load(Source::File(&run.join("config.toml")), &[]);
+        let config = config.map_err(|e| Failure::Input(format!("--compare: {e}")))?;
         Ok(Run {
             name: shown(run),
             lines,
-            settings: settings(run)?,
+            settings: settings(&config),
+            every_steps: config.log.eval.every_steps,
         })
+    }
+
+    /// Whether the last line has an evaluation.
+    fn is_evaluated(&self) -> bool {
+        let mut columns = self.last().keys();
+        columns.any(|name| name.starts_with(EVALUATION) && self.has(name))
     }
 
     /// What it measured last.
@@ -89,7 +108,14 @@ impl Run {
 
 /// Which columns do not compare, since the runs that have them differ in a setting.
 fn notes(runs: &[Run], columns: &[&str]) -> Vec<String> {
-    let mut notes = Vec::new();
+    let without = runs.iter().filter(|run| !run.is_evaluated());
+    let without = without.map(|run| {
+        format!(
+            "{} has no evaluation yet: log.eval.every_steps is {}",
+            run.name, run.every_steps
+        )
+    });
+    let mut notes: Vec<String> = without.collect();
     for (i, key) in KEYS.iter().enumerate() {
         let differs = |column: &str| {
             let having = runs.iter().filter(|run| run.has(column));
@@ -114,15 +140,25 @@ fn notes(runs: &[Run], columns: &[&str]) -> Vec<String> {
     notes
 }
 
+/// The column of the table of samples that a name such as `copies-50` is of.
+fn known(name: &str) -> Option<&'static str> {
+    let mut all = Metric::ALL.iter().flat_map(|metric| metric.columns());
+    let is_of = |known: &&&str| {
+        let rest = name.strip_prefix(known.trim_end_matches(" %"));
+        rest.is_some_and(|rest| rest.starts_with('-'))
+    };
+    all.find(is_of).copied()
+}
+
+/// The header of an evaluation's column.
+fn titled(name: &str) -> String {
+    let is_percent = known(name).is_some_and(|known| known.ends_with(" %"));
+    format!("{name}{}", if is_percent { " %" } else { "" })
+}
+
 /// A number of a column as people see it, as in the table of samples where it is of an evaluation.
 fn text(x: f64, column: &str) -> String {
-    let name = column.strip_prefix(EVALUATION);
-    let mut all = Metric::ALL.iter().flat_map(|metric| metric.columns());
-    let known = all.find(|known| {
-        let rest = name.and_then(|name| name.strip_prefix(known.trim_end_matches(" %")));
-        rest.is_some_and(|rest| rest.starts_with('-'))
-    });
-    match known {
+    match column.strip_prefix(EVALUATION).and_then(known) {
         Some(known) => evaluation::shown(x, known),
         None => format!("{x:.4}"),
     }
@@ -141,11 +177,11 @@ pub fn runs(paths: &[impl AsRef<Path>]) -> Result<(String, Value)> {
             columns.push(name);
         }
     }
-    let header = std::iter::once("run").chain(columns.iter().map(|name| {
-        let without = name.strip_prefix(EVALUATION);
-        without.unwrap_or(name)
+    let header = std::iter::once("run".to_owned()).chain(columns.iter().map(|name| {
+        name.strip_prefix(EVALUATION)
+            .map_or_else(|| (*name).to_owned(), titled)
     }));
-    let mut cells = vec![header.map(str::to_owned).collect::<Vec<_>>()];
+    let mut cells = vec![header.collect::<Vec<_>>()];
     for run in &runs {
         let cell = |column: &&str| match run.last().get(*column) {
             Some(Value::Number(number)) if number.is_f64() => {
@@ -203,6 +239,26 @@ mod tests {
         let b = run(folder.path(), "b", &["log.eval.steps=7"], &line);
         let other = json!({ "step": 4, "loss": 0.5, "eval/kid-40": 0.25 });
         let c = run(folder.path(), "c", &["log.eval.guidance=2"], &other);
+        let none = json!({ "step": 4, "loss": 0.5, "eval/kid-40": null });
+        let d = run(folder.path(), "d", &[], &none);
+        let percent =
+            json!({ "step": 4, "eval/copies-40": 12.5, "eval/agreement-40-classifier-1": 50.0 });
+        let e = run(folder.path(), "e", &[], &percent);
+        let (table, _) = runs(&[&d, &e]).unwrap();
+        let expected = format!(
+            "- {} has no evaluation yet: log.eval.every_steps is 0\n\n",
+            d.display()
+        );
+        assert!(table.starts_with(&expected), "{table}");
+        assert!(
+            table.contains("| copies-40 %") && table.contains("agreement-40-classifier-1 % |"),
+            "{table}"
+        );
+        let message = runs(&[folder.path()]).unwrap_err().to_string();
+        assert!(
+            message.ends_with(" has no config.toml, expected the folder of a run"),
+            "{message}"
+        );
         let (same, _) = runs(&[&a, &a, &c]).unwrap();
         assert!(!same.contains("differs"), "{same}");
         let (table, json) = runs(&[&a, &b, &c]).unwrap();

@@ -3,6 +3,7 @@
 mod args;
 mod asked;
 mod compare;
+mod metric;
 mod sets;
 mod table;
 
@@ -67,12 +68,14 @@ pub fn run(args: &Args) -> Result<()> {
         _ => None,
     };
     let settings = asked.to_json(args);
+    let mut notes = asked.notes;
     let mut evaluation = Evaluation::new(asked.settings, asked.reference, judge, inception);
     let sets: Vec<&ImageSet> = samples.iter().collect();
     if let Some(first) = sets.first() {
         evaluation.check(first.name(), first.shape())?;
     }
-    let (rows, notes) = evaluation.measure(&sets, true)?;
+    let (rows, said) = evaluation.measure(&sets, true)?;
+    notes.extend(said);
     write_json(args, &table::to_json(&rows, &notes, settings))?;
     stdout::print(&table::markdown(&rows, &notes))
 }
@@ -104,6 +107,13 @@ fn inception(args: &Args, device: &Device) -> Result<Option<InceptionFeatures>> 
 
 /// The features of one set, for later.
 fn save_statistics(args: &Args, set: &ImageSet, path: &Path) -> Result<()> {
+    if set.len() < 2 {
+        return Err(Failure::Input(format!(
+            "{}: got {}, expected at least 2 for --save-statistics",
+            set.name(),
+            count(set.len(), "image")
+        )));
+    }
     let device = args.backend.open()?;
     signals::catch();
     let mut extractor: Box<dyn Extractor> = match (inception(args, &device)?, args.judge_file()) {

@@ -139,7 +139,7 @@ fn arrays_of_other_types_and_shapes_are_refused() {
     npz(&path, false, &[good, ("label", "<i8", "(4,)", &negative)]);
     let message = ImageSet::open(&path).map(|_| ()).unwrap_err().to_string();
     assert!(
-        message.contains("label with -1, expected labels of 0 or more"),
+        message.contains("label with -1, expected labels of 0 to 4294967295"),
         "{message}"
     );
 }
