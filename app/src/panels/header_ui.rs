@@ -45,7 +45,6 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
         "Every lane starts from the same noise (t = 0) and ends in data (t = 1). Space plays and pauses; change a lane in the tab Lanes, \
          or take the Tour.",
     );
-    notices(ui, scene);
 }
 
 fn network(ui: &mut Ui, scene: &mut Scene<'_>) {
@@ -285,8 +284,9 @@ const NOTICE_MARGIN: f32 = 12.0;
 /// Messages that are shown; the rest is counted.
 const MOST_NOTICES: usize = 4;
 
-/// The messages, the newest on top. They lie over the window, so that no control moves when one comes or goes.
-pub fn notices(ui: &Ui, scene: &mut Scene<'_>) {
+/// The messages, the newest on top. They lie over the window, above the play bar of height `below`, so
+/// that no control moves when one comes or goes.
+pub fn notices(ui: &Ui, scene: &mut Scene<'_>, below: f32) {
     let notices = &scene.state.notices;
     let saving = &scene.state.saving;
     if notices.is_empty() && saving.is_none() {
@@ -296,7 +296,10 @@ pub fn notices(ui: &Ui, scene: &mut Scene<'_>) {
     let width = (ui.ctx().content_rect().width() - 2.0 * NOTICE_MARGIN).min(NOTICE_WIDTH);
     Area::new(ui.scope_id().with("notices"))
         .order(Order::Foreground)
-        .anchor(Align2::RIGHT_BOTTOM, [-NOTICE_MARGIN, -NOTICE_MARGIN])
+        .anchor(
+            Align2::RIGHT_BOTTOM,
+            [-NOTICE_MARGIN, -NOTICE_MARGIN - below],
+        )
         .show(ui.ctx(), |ui| {
             ui.set_width(width);
             if let Some((name, share)) = saving {

@@ -75,7 +75,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
     let narrow = ui.available_width() < NARROW;
     Panel::top("header").show(ui, |ui| header_ui::show(ui, scene));
-    Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
+    let bar = Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
     if narrow {
         CentralPanel::default().show(ui, |ui| {
             ScrollArea::vertical().show(ui, |ui| {
@@ -96,6 +96,7 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns, height));
         });
     }
+    header_ui::notices(ui, scene, bar.response.rect.height());
     help_ui::show(ui.ctx(), scene);
 }
 
@@ -107,7 +108,7 @@ fn present(ui: &mut Ui, scene: &mut Scene<'_>) {
     for font in ui.style_mut().text_styles.values_mut() {
         font.size *= LARGER;
     }
-    Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
+    let bar = Panel::bottom("playback").show(ui, |ui| playback_ui::show(ui, scene));
     CentralPanel::default().show(ui, |ui| {
         tour_ui::heading(ui, scene);
         badge_ui::show(ui, scene);
@@ -115,7 +116,7 @@ fn present(ui: &mut Ui, scene: &mut Scene<'_>) {
         let height = ui.available_height();
         ScrollArea::vertical().show(ui, |ui| lanes_ui::show(ui, scene, columns, height));
     });
-    header_ui::notices(ui, scene);
+    header_ui::notices(ui, scene, bar.response.rect.height());
     help_ui::show(ui.ctx(), scene);
 }
 

@@ -1,6 +1,6 @@
 //! Statistics of samples, as pure functions: no drawing, no device, no clock, and all randomness from a seed.
 //!
-//! Two groups of samples are compared by an exact [`test`] of their [`energy`] distances, by [`sliced`] (a distance in pixel units) and
+//! Two groups of samples are compared by an exact [`mod@test`] of their [`energy`] distances, by [`sliced`] (a distance in pixel units) and
 //! by [`histogram`]s along [`direction`]s; [`verdict`] puts the test into words. [`path`] describes the trajectory from noise to
 //! data, [`nearest`] a sample's nearest training image.
 
