@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Bytes that all records together may take.
 pub const RECORD_BUDGET: u64 = if cfg!(target_arch = "wasm32") {
-    128 << 20
+    256 << 20
 } else {
     512 << 20
 };

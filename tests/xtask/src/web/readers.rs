@@ -116,10 +116,12 @@ fn chooses(browser: &Browser) -> Result<()> {
     browser.press("Tab")?;
     wait_for(browser, "button", "SiT on 8×8 digits", focused)?;
     browser.press("Tab")?;
+    wait_for(browser, "button", "SiT on 32×32 emoji", focused)?;
+    browser.press("Tab")?;
     let entry = focus(browser)?;
     ensure!(
         entry.starts_with("exact field"),
-        "the second entry is {entry}"
+        "the third entry is {entry}"
     );
     browser.press("Enter")?;
     wait_for(browser, "combobox", "Network", |node| {
