@@ -51,20 +51,12 @@ impl Plan {
 
     /// The plan of a second batch: the samples that follow those of the lanes, of the same classes.
     pub fn of_second(state: &State, lane: usize, second: &Second) -> Self {
-        let record = &second.record;
         Plan {
-            run: record.run,
-            network: state.lanes[lane].network.clone(),
-            classes: state
-                .model_of(lane)
-                .map_or_else(Vec::new, |m| m.classes.clone()),
-            steps: record.steps.clone(),
-            settings: record.settings.clone(),
-            labels: record.settings.iter().map(|s| state.labels(s)).collect(),
-            seed: state.seed,
-            n: state.n_samples,
+            run: second.record.run,
+            steps: second.record.steps.clone(),
             first: state.n_samples,
             from: None,
+            ..Plan::of(state, lane)
         }
     }
 }
