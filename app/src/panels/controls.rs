@@ -1,6 +1,6 @@
 //! Labelled controls that several panels have.
 
-use crate::state::MAX_STEPS;
+use crate::state::{Choice, MAX_STEPS};
 use egui::{ComboBox, DragValue, Response, Ui};
 
 /// A menu shows all methods without scrolling.
@@ -62,4 +62,21 @@ pub fn steps(ui: &mut Ui, n_steps: &mut u32) {
         .speed(0.2)
         .update_while_editing(false);
     number(ui, "Steps", drag);
+}
+
+/// Buttons that ask for a dialog of files or of a folder; a browser has one of files alone.
+pub fn file_buttons(ui: &mut Ui) -> Option<Choice> {
+    let mut chosen = None;
+    for (choice, name) in [
+        (Choice::Files, "Choose files"),
+        (Choice::Folder, "Choose a folder"),
+    ] {
+        if choice == Choice::Folder && cfg!(target_arch = "wasm32") {
+            continue;
+        }
+        if ui.button(name).clicked() {
+            chosen = Some(choice);
+        }
+    }
+    chosen
 }

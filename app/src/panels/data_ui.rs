@@ -1,8 +1,7 @@
 //! Training data from files: what was read, at which size, or what is wrong with it.
 
-use crate::state::{
-    Action, Choice, DEFAULT_SIZE, Files, FilesAction, Opened, SIZES, State, Wanted,
-};
+use super::controls::file_buttons;
+use crate::state::{Action, DEFAULT_SIZE, Files, FilesAction, Opened, SIZES, State, Wanted};
 use crate::view::{Scale, sheet};
 use egui::{ProgressBar, TextureHandle, TextureOptions, Ui};
 use sit_engine::text::count;
@@ -12,20 +11,8 @@ use sit_trainer::data::Kind;
 const NAMES: usize = 12;
 
 pub fn show(ui: &mut Ui, state: &State, actions: &mut Vec<Action>) {
-    ui.horizontal(|ui| {
-        for (choice, name) in [
-            (Choice::Folder, "Choose a folder"),
-            (Choice::Files, "Choose files"),
-        ] {
-            // A browser lets the person choose files alone.
-            if choice == Choice::Folder && cfg!(target_arch = "wasm32") {
-                continue;
-            }
-            if ui.button(name).clicked() {
-                actions.push(Action::Choose(choice));
-            }
-        }
-    });
+    let chosen = ui.horizontal(file_buttons).inner;
+    actions.extend(chosen.map(Action::Choose));
     let files = &state.files;
     let Some(wanted) = &files.wanted else {
         return;

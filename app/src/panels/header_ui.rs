@@ -1,7 +1,7 @@
 //! The line above: what is sampled, from which noise, and what is drawn of it.
 
 use super::Scene;
-use super::controls::MENU_HEIGHT;
+use super::controls::{MENU_HEIGHT, file_buttons};
 use crate::source::mixtures;
 use crate::state::{
     Action, Choice, Classes, Export, LanesAction, Layout, MAX_SAMPLES, Quantity, Source, ViewAction,
@@ -218,17 +218,9 @@ fn open(ui: &mut Ui, scene: &mut Scene<'_>) {
     let (button, _) = MenuButton::new("Open …").config(config).ui(ui, |ui| {
         ui.set_width(NOTICE_WIDTH);
         ui.label("Networks, runs, pictures that were saved here, tours and training data. Dropping them on the window does the same.");
-        for (choice, name) in [
-            (Choice::Files, "Choose files"),
-            (Choice::Folder, "Choose a folder"),
-        ] {
-            if choice == Choice::Folder && cfg!(target_arch = "wasm32") {
-                continue;
-            }
-            if ui.button(name).clicked() {
-                scene.act(Action::Choose(choice));
-                ui.close();
-            }
+        if let Some(choice) = file_buttons(ui) {
+            scene.act(Action::Choose(choice));
+            ui.close();
         }
         let label = match cfg!(target_arch = "wasm32") {
             true => "A link",
