@@ -2,9 +2,9 @@
 //! checkpoints of a run are shown side by side.
 
 use crate::drops::Drops;
+use crate::examine::{Card, Found, examine};
 use crate::export;
 use crate::job::{Job, Request};
-use crate::source::{self, Card};
 use crate::state::{
     Action, Bytes, Checkpoint, Choice, FilesAction, Link, Place, State, Tab, TimelineAction, Tour,
     TourAction, ViewAction,
@@ -231,17 +231,26 @@ impl Arrivals {
         }
         let (n, limit) = (state.n_samples, self.max_segment_bytes);
         let name = &self.name(name, bytes);
-        let (card, opened) = source::examine(name, bytes, n, limit);
+        let (card, found) = examine(name, bytes, n, limit);
         self.card = Some(card);
         state.apply(ViewAction::SetTab(Tab::Model));
-        if let Some((model, weights)) = opened {
-            let is_judge = source::is_judge(&model);
-            let model = Box::new(model);
-            job.ask(match is_judge {
-                true => Request::Judge { model, weights },
-                false => Request::Network { model, weights },
-            });
-        }
+        let request = match found {
+            None => return,
+            Some(Found::Network((model, weights))) => Request::Network {
+                model: Box::new(model),
+                weights,
+            },
+            Some(Found::Judge((model, weights))) => Request::Judge {
+                model: Box::new(model),
+                weights,
+            },
+            Some(Found::Autoencoder(about, config, weights)) => Request::Autoencoder {
+                about: Box::new(about),
+                config,
+                weights,
+            },
+        };
+        job.ask(request);
     }
 }
 

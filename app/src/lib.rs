@@ -10,6 +10,7 @@ mod arrivals;
 mod device;
 mod drops;
 mod errors;
+mod examine;
 mod export;
 mod files;
 mod findings;
@@ -32,12 +33,13 @@ pub mod view;
 mod words;
 
 use arrivals::Arrivals;
+use examine::Card;
 use findings::Findings;
 use job::{Job, Pace, Request};
 use redraw::Redraw;
 use saving::Saving;
 use sit_engine::backend::Device;
-use source::{Card, Origin};
+use source::Origin;
 use state::{
     Action, Copied, LONGEST_FRAME, Link, PlaybackAction, RECORD_BUDGET, Source, State, Status,
     shortcuts,
@@ -364,7 +366,7 @@ impl eframe::App for App {
             None => {}
         }
         self.load();
-        self.job.want(&self.state);
+        self.job.want(&self.state, self.saving.waits_for());
         // Nothing moves between two steps, and each computed step requests a frame.
         if let Some(seconds) = self.state.playback.due(self.state.n_steps()) {
             ctx.request_repaint_after(web_time::Duration::from_secs_f64(seconds));

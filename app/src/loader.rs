@@ -33,7 +33,8 @@ pub fn sort(path: std::path::PathBuf, arrived: Arc<AtomicU64>, answers: Answers)
 
 #[cfg(not(target_arch = "wasm32"))]
 fn sorted(path: std::path::PathBuf) -> Result<Action, String> {
-    use crate::state::{Checkpoint, TimelineAction};
+    use crate::state::{Checkpoint, Choice, TimelineAction};
+    use sit_engine::text::shown;
     use sit_trainer::run;
     let name = |path: &std::path::Path| {
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -47,6 +48,16 @@ fn sorted(path: std::path::PathBuf) -> Result<Action, String> {
             rows: steps.into_iter().map(row).collect(),
         })
     };
+    // The moving average of a run that trains an autoencoder decodes what lanes make.
+    if let Ok(latest) = run::Checkpoint::open(&path)
+        && latest.state.config.trains_autoencoder()
+    {
+        let weights = latest.path.join(run::EMA);
+        return match weights.to_str() {
+            Some(path) => Ok(Action::Choose(Choice::Text(path.to_owned()))),
+            None => Err(format!("{}: its name is no text", shown(&weights))),
+        };
+    }
     let steps = run::steps(&path).map_err(|e| e.to_string())?;
     if !steps.is_empty() {
         return Ok(open(path, steps));

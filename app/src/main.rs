@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: sit-app [LINK | PATH ..] [--measure SECONDS]
-  PATH               a run, a checkpoint (.safetensors, .pt), a judge, a picture or tour that was saved here, or data: opened as if dropped
+  PATH               a run, a checkpoint (.safetensors, .pt), a judge, an autoencoder, a picture or tour that was saved here, or data: opened as if dropped
   LINK               what \"Copy link\" gave: the window opens as it was then
   --measure SECONDS  play for so long (1 to 100000 s), time the work for a minute, print the figures and end";
 

@@ -26,16 +26,23 @@ impl Saving {
         }
     }
 
+    /// What an animation that is being made shows, if it waits for decoded latents.
+    pub fn waits_for(&self) -> Option<&State> {
+        let (_, making) = self.making.as_ref()?;
+        making.waits_for()
+    }
+
     /// Goes on with the file, for a part of a frame.
     pub fn work(&mut self, ctx: &egui::Context, state: &mut State, job: &Job) {
         let Some((name, making)) = &mut self.making else {
             state.saving = None;
             return;
         };
+        making.take(&state.decoding);
         let begin = web_time::Instant::now();
         let done = loop {
             match making.work() {
-                Ok(None) if begin.elapsed() < FRAME_BUDGET => {}
+                Ok(None) if begin.elapsed() < FRAME_BUDGET && making.waits_for().is_none() => {}
                 Ok(None) => break None,
                 Ok(Some(bytes)) => break Some(Ok(bytes)),
                 Err(message) => break Some(Err(message)),

@@ -1,7 +1,7 @@
 //! What can be trained in the window: data sets, and recipes that learn them in minutes on a processor.
 
+use crate::examine::mib;
 use crate::job::TrainPlan;
-use crate::source::mib;
 use crate::state::Files;
 use crate::words::in_controls;
 use sit_engine::analytic::{Drawing, Points, Toy};

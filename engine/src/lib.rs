@@ -56,7 +56,6 @@
 #[doc(hidden)]
 pub mod analytic;
 mod autodiff;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod autoencoder;
 pub mod backend;
 pub mod checkpoint;

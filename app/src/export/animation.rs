@@ -2,7 +2,7 @@
 
 use super::figure::Figures;
 use super::{KEY, rgb};
-use crate::state::{PlaybackAction, State};
+use crate::state::{Decoding, PlaybackAction, State};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,12 +102,26 @@ impl Animation {
         (self.done, self.n)
     }
 
-    /// Draws one more frame. Returns the file when all are drawn.
+    /// The state of the next frame, if its latents are not decoded yet.
+    pub fn waits_for(&self) -> Option<&State> {
+        let is_waiting = self.done < self.n && !self.state.to_decode().is_empty();
+        is_waiting.then_some(&self.state)
+    }
+
+    /// Takes what was decoded meanwhile.
+    pub fn take(&mut self, decoding: &Decoding) {
+        self.state.decoding.clone_from(decoding);
+    }
+
+    /// Draws one more frame, unless its latents are not decoded yet. Returns the file when all are drawn.
     ///
     /// # Errors
     /// When it cannot be encoded.
     pub fn work(&mut self) -> Result<Option<Vec<u8>>, String> {
         self.state.apply(PlaybackAction::Seek(self.done));
+        if self.waits_for().is_some() {
+            return Ok(None);
+        }
         let figure = self.figures.draw(&self.state);
         let image = self.figures.pixels(figure, Some(self.size));
         let is_last = self.done + 1 == self.n;

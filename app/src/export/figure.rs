@@ -135,8 +135,12 @@ fn title(state: &State) -> String {
     let seed = state.seed;
     let samples = count(state.n_samples, "sample");
     let shown = state.view.quantity.name();
+    let by = match state.decoder() {
+        Some(autoencoder) => format!(", decoded by {}", autoencoder.name),
+        None => String::new(),
+    };
     format!(
-        "{} · {samples}, seed {seed} · {shown}",
+        "{} · {samples}, seed {seed} · {shown}{by}",
         state.source.title()
     )
 }

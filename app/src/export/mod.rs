@@ -7,7 +7,7 @@ mod raster;
 mod svg;
 mod table;
 
-use crate::state::{Export, Link, State};
+use crate::state::{Decoding, Export, Link, State};
 use animation::{Animation, Format};
 use egui::ColorImage;
 use figure::Figures;
@@ -75,6 +75,21 @@ impl Making {
         match self {
             Making::Done(_) => (1, 1),
             Making::Animation(animation) => animation.progress(),
+        }
+    }
+
+    /// The state that an animation shows next, if it waits for its latents to be decoded.
+    pub fn waits_for(&self) -> Option<&State> {
+        match self {
+            Making::Done(_) => None,
+            Making::Animation(animation) => animation.waits_for(),
+        }
+    }
+
+    /// Takes what was decoded meanwhile.
+    pub fn take(&mut self, decoding: &Decoding) {
+        if let Making::Animation(animation) = self {
+            animation.take(decoding);
         }
     }
 

@@ -85,7 +85,8 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// The samples as they are shown: of each lane the states `[N, C, H, W]` and, where it is another quantity, what is drawn of them; the labels
+/// The samples as they are shown: of each lane the states `[N, C, H, W]` and, where it is another quantity, what is drawn of them; their pictures
+/// `[N, C, H, W]` where they are latents that are decoded; the labels
 /// and the time of each lane.
 ///
 /// # Errors
@@ -108,6 +109,17 @@ pub fn npz(state: &State) -> Result<Vec<u8>, String> {
             && let Some(values) = Sum::of(state, lane, position).and_then(|sum| sum.values())
         {
             arrays.push(Array::f32(format!("{name}_shown"), &shape, &values));
+        }
+        if let (Some(autoencoder), Some(moment)) = (state.decoder(), state.moment(lane, position))
+            && let Some(done) = state.decoded(&moment)
+        {
+            let [channels, height, width] = autoencoder.picture(model.io.image);
+            let shape = [done.moment.n, channels, height, width];
+            arrays.push(Array::f32(
+                format!("{name}_decoded"),
+                &shape,
+                &done.pictures,
+            ));
         }
         let labels = state.labels(state.lanes[lane].settings_at(t));
         arrays.push(Array {

@@ -194,6 +194,7 @@ mod tests {
             steps,
             failure: None,
             verdict: None,
+            density: None,
         };
         let mut state = State::default();
         state.model = Some(model);

@@ -5,8 +5,10 @@
 
 mod adaptive;
 mod cost;
+mod decode;
 mod field;
 mod judge;
+mod likelihood;
 mod pace;
 mod part;
 mod plan;
@@ -16,6 +18,7 @@ mod timeline;
 mod train;
 
 pub use field::Field;
+pub use likelihood::{PROBES, STEPS};
 pub use pace::{FRAME_BUDGET, Pace};
 pub use plan::Plan;
 pub use spawn::{Answers, Job, Wake};
@@ -23,16 +26,19 @@ pub use train::TrainPlan;
 
 use crate::source::{self, Origin, WeightStream};
 use crate::state::{
-    self, Action, Checkpoint, CostAction, Model, PlaybackAction, RunAction, Source, Subject, Sweep,
-    TrainingAction,
+    self, Action, Autoencoder, Checkpoint, CostAction, DecodingAction, Latents, Model,
+    PlaybackAction, RunAction, Source, Subject, Sweep, TrainingAction,
 };
 use crate::twins::Twins;
 use crate::words::in_controls;
 use cost::Ladder;
+use decode::Decoding;
 use futures_channel::mpsc::UnboundedReceiver;
 use judge::Judge;
+use likelihood::Likelihoods;
 use run::Run;
 use sit_engine::analytic::Mixture;
+use sit_engine::autoencoder::AutoencoderConfig;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use std::io::Cursor;
@@ -69,6 +75,19 @@ pub enum Request {
         /// The weights.
         weights: Reader<Box<dyn WeightStream>>,
     },
+    /// Decode latents by this autoencoder.
+    Autoencoder {
+        /// Its description for the window.
+        about: Box<Autoencoder>,
+        /// Its sizes.
+        config: AutoencoderConfig,
+        /// The weights.
+        weights: Reader<Box<dyn WeightStream>>,
+    },
+    /// Decode these latents and no others.
+    Decode(Vec<Latents>),
+    /// Whether the likelihood of what runs end with is measured.
+    Weigh(bool),
     /// Begin this run.
     Run(Box<Plan>),
     /// Numbers of the runs that are still wanted, each with its steps to do. A second batch waits until the lanes have done theirs.
@@ -112,6 +131,8 @@ pub async fn serve(
         fields: Vec::new(),
         field: None,
         judge: None,
+        decoding: None,
+        likelihoods: Likelihoods::default(),
         runs: Vec::new(),
         targets: Vec::new(),
         training: None,
@@ -142,12 +163,14 @@ struct Worker {
     fields: Vec<(Model, Rc<Field>)>,
     field: Option<Rc<Field>>,
     judge: Option<Judge>,
+    decoding: Option<Decoding>,
+    likelihoods: Likelihoods,
     runs: Vec<Run>,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
     sweep: Option<Sweeping>,
     ladders: Vec<Ladder>,
-    /// Whether training is next when lanes and training both have work.
+    /// Whether the lanes are not next when they and others have work.
     turn: bool,
     answers: Answers,
 }
@@ -182,6 +205,23 @@ impl Worker {
                 }
                 Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
             },
+            Request::Autoencoder {
+                about,
+                config,
+                weights,
+            } => match Decoding::load(&self.device, config, weights) {
+                Ok(decoding) => {
+                    self.decoding = Some(decoding);
+                    self.answers.say(DecodingAction::Ready(about));
+                }
+                Err(error) => self.answers.say(Action::Notify(in_controls(&error))),
+            },
+            Request::Decode(list) => {
+                if let Some(decoding) = &mut self.decoding {
+                    decoding.want(list);
+                }
+            }
+            Request::Weigh(wanted) => self.likelihoods.wanted = wanted,
             Request::Exact { model, mixture } => {
                 let field = Field::exact(&model, mixture);
                 self.use_field(model, field);
@@ -338,13 +378,15 @@ impl Worker {
         self.answers.say(RunAction::Failed { run, message });
     }
 
-    /// Does one piece of work: lanes and training in turn, or else the judge, a timeline or a measurement. Returns false if there is nothing
-    /// to do.
+    /// Does one piece of work: in turn lanes, and what is decoded of them or trained; or else the judge, likelihoods, a timeline or a measurement. Returns
+    /// false if there is nothing to do.
     async fn work(&mut self, pace: &Pace) -> bool {
         self.turn = !self.turn;
-        self.turn && self.train().await
+        self.turn && (self.decode().await || self.train().await)
             || self.sample(pace).await
+            || self.decode().await
             || self.judge().await
+            || self.weigh().await
             || self.train().await
             || self.sweep().await
             || self.measure(pace).await
@@ -370,6 +412,30 @@ impl Worker {
             Some(Ok(None)) => {}
             Some(Ok(Some(action))) => self.answers.say(action),
             Some(Err(error)) => self.answers.say(Action::Notify(in_controls(&error))),
+        }
+        true
+    }
+
+    async fn weigh(&mut self) -> bool {
+        let news = self.likelihoods.work(&self.runs).await;
+        let is_busy = news.is_some();
+        news.into_iter().for_each(|news| self.answers.say(news));
+        is_busy
+    }
+
+    async fn decode(&mut self) -> bool {
+        let Some(decoding) = &mut self.decoding else {
+            return false;
+        };
+        match decoding.work().await {
+            None => return false,
+            Some(Ok(None)) => {}
+            Some(Ok(Some(decoded))) => self.answers.say(DecodingAction::Done(decoded)),
+            Some(Err(error)) => {
+                self.decoding = None;
+                let message = in_controls(&error);
+                self.answers.say(DecodingAction::Failed(message));
+            }
         }
         true
     }

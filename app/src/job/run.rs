@@ -123,6 +123,11 @@ impl Run {
         self.done == self.plan.steps.len() && self.plan.steps.is_whole()
     }
 
+    /// What it follows.
+    pub fn field(&self) -> &Field {
+        &self.field
+    }
+
     /// Shapes of what it moves.
     pub fn io(&self) -> NetworkIo {
         self.field.io()

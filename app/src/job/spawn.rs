@@ -1,7 +1,7 @@
 //! Starts the background work: on a thread, or in a browser on the window's event loop.
 
 use super::{Pace, Plan, Request, serve};
-use crate::state::{Action, Source, State, Subject, Tab};
+use crate::state::{Action, Latents, Moment, Source, State, Subject, Tab};
 use crate::twins::Twins;
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use sit_engine::backend::Device;
@@ -24,6 +24,10 @@ pub struct Job {
     sweep: Option<u64>,
     /// Numbers of the curves that are measured.
     measuring: Vec<u64>,
+    /// Whether likelihoods are measured.
+    weighing: bool,
+    /// What is decoded.
+    decoding: Vec<Moment>,
 }
 
 impl Job {
@@ -53,6 +57,8 @@ impl Job {
             open: Vec::new(),
             sweep: None,
             measuring: Vec::new(),
+            weighing: false,
+            decoding: Vec::new(),
         })
     }
 
@@ -83,11 +89,11 @@ impl Job {
         }
     }
 
-    /// Asks for what `state` wants, if that differs from the last request.
+    /// Asks for what `state` wants, if that differs from the last request, and lets be decoded what an animation waits for, too.
     ///
     /// Must come last in a frame: the cursor moved in this frame may wait for a step that was not requested yet, and then no answer
     /// would ever trigger the next frame.
-    pub fn want(&mut self, state: &State) {
+    pub fn want(&mut self, state: &State, animation: Option<&State>) {
         let mut targets = Vec::new();
         for (lane, record) in state.records.iter().enumerate() {
             if !record.works() {
@@ -135,6 +141,31 @@ impl Job {
                 .map(|curve| (curve.id, curve.of.clone()))
                 .collect();
             self.ask(Request::Measure(list));
+        }
+        if state.weighing != self.weighing {
+            self.weighing = state.weighing;
+            self.ask(Request::Weigh(self.weighing));
+        }
+        self.want_decoded(state, animation);
+    }
+
+    fn want_decoded(&mut self, state: &State, animation: Option<&State>) {
+        let mut moments = Vec::new();
+        let mut lanes = Vec::new();
+        for of in std::iter::once(state).chain(animation) {
+            for (lane, moment) in of.to_decode() {
+                if !moments.contains(&moment) {
+                    moments.push(moment);
+                    lanes.push((of, lane));
+                }
+            }
+        }
+        if moments != self.decoding {
+            self.decoding.clone_from(&moments);
+            let latents =
+                |((of, lane), moment): ((&State, usize), Moment)| of.latents(lane, moment);
+            let list: Vec<Latents> = lanes.into_iter().zip(moments).filter_map(latents).collect();
+            self.ask(Request::Decode(list));
         }
     }
 }

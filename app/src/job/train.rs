@@ -245,6 +245,7 @@ impl Training {
             .save_async(&mut bytes, &recipe, Precision::F32)
             .await?;
         let model = Model {
+            latents: None,
             source: Source::Trained(self.plan.name.clone()),
             io: model.io(),
             network: Some(model.into()),

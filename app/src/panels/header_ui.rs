@@ -150,6 +150,20 @@ fn view(ui: &mut Ui, scene: &mut Scene<'_>) {
         }
     });
     inner.response.labelled_by(label);
+    if let Some(autoencoder) = scene.state.fitting_autoencoder() {
+        let mut decodes = !scene.state.view.latents;
+        let what = format!(
+            "States and predicted data as {} decodes them, in place of their latents",
+            autoencoder.name
+        );
+        if ui
+            .checkbox(&mut decodes, "Decode")
+            .on_hover_text(what)
+            .changed()
+        {
+            scene.act(ViewAction::ToggleLatents);
+        }
+    }
     for (layout, name, what) in [
         (Layout::Grid, "Grid", "All samples at one time"),
         (
@@ -217,7 +231,7 @@ fn open(ui: &mut Ui, scene: &mut Scene<'_>) {
     let config = MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside);
     let (button, _) = MenuButton::new("Open …").config(config).ui(ui, |ui| {
         ui.set_width(NOTICE_WIDTH);
-        ui.label("Networks, runs, pictures that were saved here, tours and training data. Dropping them on the window does the same.");
+        ui.label("Networks, judges, autoencoders, runs, pictures that were saved here, tours and training data. Dropping them on the window does the same.");
         if let Some(choice) = file_buttons(ui) {
             scene.act(Action::Choose(choice));
             ui.close();

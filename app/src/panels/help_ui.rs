@@ -43,7 +43,7 @@ pub fn show(ctx: &Context, scene: &mut Scene<'_>) {
 }
 
 /// The words of the window, in the order of the alphabet.
-const WORDS: [(&str, &str); 36] = [
+const WORDS: [(&str, &str); 37] = [
     (
         "accepted, rejected step",
         "An adaptive solver estimates the error of a step. If it is too large, the step is rejected and tried again, smaller.",
@@ -95,6 +95,10 @@ const WORDS: [(&str, &str); 36] = [
     (
         "evaluation, NFE",
         "One use of the network for a sample. It is what sampling costs; guidance takes two.",
+    ),
+    (
+        "decoded",
+        "Some networks make latents, a short form of pictures. The autoencoder that made the latents turns them back: open its file.",
     ),
     (
         "exact field",

@@ -27,7 +27,11 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>, columns: usize, height: f32) {
     } else {
         0.0
     };
-    let side = (height / rows as f32 - WORDS - judge - spacing.y).max(LEAST_SIDE);
+    let decoder = match scene.state.decoder() {
+        Some(_) => 18.0,
+        None => 0.0,
+    };
+    let side = (height / rows as f32 - WORDS - judge - decoder - spacing.y).max(LEAST_SIDE);
     for row in 0..rows {
         ui.horizontal_top(|ui| {
             for lane in row * columns..((row + 1) * columns).min(n) {
@@ -110,6 +114,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
             Image::new(texture).paint_at(ui, rect);
             pick(ui, scene, rect, &response, &sheet);
             legend(ui, scene);
+            about_decoded(ui, state, lane);
         }
         None if record.failure.is_none() => {
             let is_computed =
@@ -117,6 +122,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
             let text = match state.view.quantity {
                 crate::state::Quantity::Noise => no_noise(record, position),
                 _ if state.model.is_none() => &needs(&state.source),
+                _ if is_computed && state.decoder().is_some() => "Decoding …",
                 _ if is_computed => "Nothing to show at this step.",
                 _ => "Computing …",
             };
@@ -125,6 +131,7 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
                     let middle = egui::Layout::centered_and_justified(egui::Direction::TopDown);
                     ui.allocate_ui_with_layout(size(ui, &sheet, side), middle, |ui| ui.label(text));
                     legend(ui, scene);
+                    about_decoded(ui, state, lane);
                 }
                 None => {
                     ui.label(text);
@@ -132,6 +139,13 @@ fn lane_ui(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, side: f32) {
             }
         }
         None => {}
+    }
+}
+
+/// What decoded the pictures of a lane, and which of them are there.
+fn about_decoded(ui: &mut Ui, state: &State, lane: usize) {
+    if let Some(text) = state.about_decoded(lane) {
+        ui.add(Label::new(RichText::new(text).small()).truncate());
     }
 }
 
@@ -152,9 +166,13 @@ fn size(ui: &Ui, sheet: &Sheet, most: f32) -> egui::Vec2 {
 
 /// The sheet that a lane without a picture will show, if that is known. It reserves the space, so that nothing moves later.
 fn coming(state: &State) -> Option<Sheet> {
-    let side = state.model.as_ref()?.io.image[1];
+    let image = state.model.as_ref()?.io.image;
     let is_grid = state.view.layout == crate::state::Layout::Grid;
-    is_grid.then(|| Sheet::new(state.n_samples, side, None))
+    let (n, side) = match state.decoder() {
+        Some(autoencoder) => (state.n_decoded(autoencoder), autoencoder.picture(image)[1]),
+        None => (state.n_samples, image[1]),
+    };
+    is_grid.then(|| Sheet::new(n, side, None))
 }
 
 /// Marks the picked sample, and picks another one on a click.

@@ -1,6 +1,6 @@
 //! The lanes' distributions at the time shown: distances and histograms, of two lanes and of the data.
 
-use super::{Scene, nearest_ui};
+use super::{Scene, likelihood_ui, nearest_ui};
 use crate::findings::{Along, Distance, LEVEL, Side, are_alike};
 use crate::look;
 use crate::stats::Band;
@@ -18,6 +18,8 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.separator();
     along(ui, scene);
     histogram(ui, scene, &lanes);
+    ui.separator();
+    likelihood_ui::show(ui, scene);
     ui.separator();
     nearest_ui::show(ui, scene, &lanes);
 }

@@ -11,6 +11,7 @@ mod header_ui;
 mod help_ui;
 mod lanes_ui;
 mod levels_ui;
+mod likelihood_ui;
 mod marginals_ui;
 mod model_ui;
 mod more_ui;
@@ -26,9 +27,9 @@ mod train_ui;
 
 pub use lanes_ui::show as lanes;
 
+use crate::examine::Card;
 use crate::findings::Findings;
 use crate::job::Request;
-use crate::source::Card;
 use crate::state::{Action, State, Tab, ViewAction};
 use crate::train::Form;
 use crate::view::Pictures;

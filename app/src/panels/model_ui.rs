@@ -34,6 +34,16 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
             count(judge.io.n_classes, "class")
         ));
     }
+    if let Some(autoencoder) = &scene.state.decoding.autoencoder {
+        let name = &autoencoder.name;
+        ui.label(match scene.state.fitting_autoencoder() {
+            Some(_) => format!("Autoencoder: {name}, decodes the samples of the lanes"),
+            None => format!(
+                "Autoencoder: {name}, decodes latents of {}, which these samples are not",
+                count(autoencoder.latent_channels, "channel")
+            ),
+        });
+    }
     ui.label("Drop a .safetensors or .pt file of a SiT on the window, or open it, to step it.");
     if scene.state.source != Source::Digits && ui.button("Back to the digits").clicked() {
         scene.act(Action::Load(Source::Digits));

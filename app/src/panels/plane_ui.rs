@@ -5,7 +5,6 @@ use crate::errors::{Errors, Ways};
 use crate::look;
 use crate::source::mixture;
 use crate::state::{Layout, Quantity, Record, State, ViewAction, terms, total};
-use crate::view::film_steps;
 use egui::{Color32, ColorImage, Id, Response, TextureHandle, TextureId, TextureOptions, Ui, vec2};
 use egui_plot::{
     Arrows, Line, Plot, PlotImage, PlotPoint, PlotPoints, PlotResponse, PlotUi, Points,
@@ -312,7 +311,7 @@ fn label(response: &Response, lane: usize) {
 
 /// Small plots of the steps so far.
 fn film(ui: &mut Ui, state: &State, lane: usize, n: usize) {
-    let steps = film_steps(&state.records[lane], n);
+    let steps = state.records[lane].film_steps(n);
     let spacing = ui.spacing().item_spacing.x;
     let columns = FILM_COLUMNS as f32;
     let side = ((ui.available_width() - spacing * (columns - 1.0)) / columns).max(40.0);

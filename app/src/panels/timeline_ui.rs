@@ -1,8 +1,8 @@
 //! Training step against sampling time: what each checkpoint of a run makes of the same noise.
 
 use super::Scene;
+use crate::examine::mib;
 use crate::job::Request;
-use crate::source::mib;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::state::{Action, Choice};
 use crate::state::{COLUMNS, Checkpoint, STRIDE, TimelineAction, ViewAction, Weights};

@@ -1,8 +1,8 @@
 //! Everything that can happen to the [`State`](super::State).
 
 use super::{
-    CostAction, FilesAction, LanesAction, Link, Model, PlaybackAction, RunAction, Source,
-    TimelineAction, TourAction, TrainingAction, ViewAction,
+    CostAction, DecodingAction, FilesAction, LanesAction, Link, Model, PlaybackAction, RunAction,
+    Source, TimelineAction, TourAction, TrainingAction, ViewAction,
 };
 
 /// What to open.
@@ -99,6 +99,8 @@ pub enum Action {
     Cost(CostAction),
     /// Of what is computed of the lanes.
     Run(RunAction),
+    /// Of the decoder of latents.
+    Decoding(DecodingAction),
 
     /// Keep a picture or an animation of the lanes.
     Export(Export),
@@ -145,4 +147,5 @@ parts! {
     Tour(TourAction),
     Cost(CostAction),
     Run(RunAction),
+    Decoding(DecodingAction),
 }

@@ -101,6 +101,7 @@ mod tests {
     #[test]
     fn a_caption_says_what_tells_lanes_apart() {
         let model = Some(Model {
+            latents: None,
             source: Source::Digits,
             network: None,
             io: NetworkIo::new([1, 8, 8], 10),

@@ -7,6 +7,7 @@ mod caption;
 mod command;
 mod cost;
 mod data;
+mod decoded;
 mod keys;
 mod kind;
 mod lane;
@@ -33,6 +34,7 @@ pub use cost::{
     CostAction, Curve, Measured, Point, REFERENCE_STEPS, RUNGS, Subject, height, price, slope,
 };
 pub use data::{DEFAULT_SIZE, Files, FilesAction, Opened, Place, SIZES, Wanted};
+pub use decoded::{Autoencoder, Decoded, Decoding, DecodingAction, FILM_SAMPLES, Latents, Moment};
 pub use keys::{Shortcut, shortcuts};
 pub use kind::{Kind, of_kind, other_kind};
 pub use lane::{DEFAULT_STEPS, Lane, Noise, Segment, Settings, TIME_EPS, ode, sde};
@@ -42,7 +44,7 @@ pub use model::{Classes, Model, Source};
 pub use networks::needs;
 pub use playback::{LONGEST_FRAME, Playback, PlaybackAction, SPEEDS};
 pub use quantity::{Term, evaluation, terms, total};
-pub use record::{Frame, RECORD_BUDGET, Record, RunAction, Verdict};
+pub use record::{Frame, LogDensity, RECORD_BUDGET, Record, RunAction, Verdict};
 pub use schedule::{LaneStep, Open, Schedule};
 pub use second::Second;
 pub use stops::Stop;
@@ -76,6 +78,8 @@ pub struct State {
     pub networks: Vec<Model>,
     /// The classifier that judges the lanes' samples, if one was opened.
     pub judge: Option<Model>,
+    /// The autoencoder that decodes latents, if one was opened, and what it has decoded.
+    pub decoding: Decoding,
     /// Seed of the noise.
     pub seed: u64,
     /// Samples of each lane.
@@ -100,6 +104,8 @@ pub struct State {
     pub timeline: Timeline,
     /// What samplers were found to cost, those measured last at the end.
     pub cost: Vec<Curve>,
+    /// Whether the likelihood of the lanes' finished samples is measured.
+    pub weighing: bool,
     /// The tour.
     pub tour: Tour,
     /// Whether the lanes have the whole window, in larger type.
@@ -145,6 +151,7 @@ impl State {
             model: None,
             networks: Vec::new(),
             judge: None,
+            decoding: Decoding::default(),
             seed: 0,
             n_samples: 64,
             classes: Classes::All,
@@ -157,6 +164,7 @@ impl State {
             files: Files::default(),
             timeline: Timeline::default(),
             cost: Vec::new(),
+            weighing: false,
             tour: Tour::empty(),
             presenting: false,
             recording: false,
@@ -192,6 +200,7 @@ impl State {
             Action::Tour(action) => self.tour(action),
             Action::Cost(action) => self.price(action),
             Action::Run(action) => self.record(action),
+            Action::Decoding(action) => self.decode(action),
             Action::Export(export) => self.exported = Some(export),
             Action::Choose(choice) => self.choice = Some(choice),
             Action::CopyLink => self.copied = Some(Copied::Link(self.link().encode())),

@@ -1,6 +1,7 @@
 //! The network of the lanes, and the classes that are asked of it.
 
 use serde::{Deserialize, Serialize};
+use sit_engine::checkpoint::Latents;
 use sit_engine::model::{ModelConfig, NetworkIo};
 use sit_engine::transport::Transport;
 
@@ -46,6 +47,8 @@ pub struct Model {
     pub transport: Transport,
     /// Names of its classes in their order, as many as are known.
     pub classes: Vec<String>,
+    /// How the latents were made that it was trained on, if its images are latents.
+    pub latents: Option<Latents>,
 }
 
 impl Model {

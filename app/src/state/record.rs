@@ -54,6 +54,26 @@ pub struct Record {
     pub failure: Option<String>,
     /// What the judge says of its samples, once they are made.
     pub verdict: Option<Verdict>,
+    /// The likelihood of its finished samples, once it is measured.
+    pub density: Option<LogDensity>,
+}
+
+/// The likelihood of a lane's finished samples by its network, without guidance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogDensity {
+    /// The share that is done.
+    Share(f64),
+    /// The mean of log p over the samples.
+    Mean {
+        /// In nats.
+        nats: f64,
+        /// Its standard error.
+        error: f64,
+        /// In nats by value of a sample.
+        per_value: f64,
+    },
+    /// Why it has none.
+    Refused(String),
 }
 
 /// What a classifier says of a lane's samples.
@@ -242,6 +262,13 @@ pub enum RunAction {
         /// What it says.
         verdict: Verdict,
     },
+    /// The likelihood of a run's samples.
+    Weighed {
+        /// The run.
+        run: u64,
+        /// How far it is.
+        density: LogDensity,
+    },
 }
 
 impl State {
@@ -253,7 +280,8 @@ impl State {
         let (RunAction::Started { run, .. }
         | RunAction::Stepped { run, .. }
         | RunAction::Failed { run, .. }
-        | RunAction::Judged { run, .. }) = action;
+        | RunAction::Judged { run, .. }
+        | RunAction::Weighed { run, .. }) = action;
         let Some(lane) = self.records.iter().position(|r| r.run == run) else {
             return;
         };
@@ -271,6 +299,7 @@ impl State {
             }
             RunAction::Failed { message, .. } => record.failure = Some(message),
             RunAction::Judged { verdict, .. } => record.verdict = Some(verdict),
+            RunAction::Weighed { density, .. } => record.density = Some(density),
         }
         // The cursor counts steps of the lead lane.
         if self.lead() != lead {

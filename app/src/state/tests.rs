@@ -21,6 +21,7 @@ const DIT: Dit = Dit {
 
 fn model() -> Model {
     Model {
+        latents: None,
         source: Source::Digits,
         network: Some(DIT.into()),
         io: DIT.io(),

@@ -125,6 +125,8 @@ pub struct View {
     pub tab: Tab,
     /// The sample whose numbers are shown, if one is picked.
     pub sample: Option<usize>,
+    /// Whether latents are drawn as they are, although an autoencoder that decodes them is open.
+    pub latents: bool,
 }
 
 /// Changes of the view.
@@ -140,6 +142,10 @@ pub enum ViewAction {
     SetTab(Tab),
     /// The sample whose numbers are shown.
     PickSample(Option<usize>),
+    /// Latents as they are, or decoded.
+    ToggleLatents,
+    /// Measure likelihoods, or not.
+    ToggleWeigh,
     /// The sheet of shortcuts.
     ToggleHelp,
     /// The lanes alone, in larger type.
@@ -164,6 +170,8 @@ impl State {
             ViewAction::PickSample(sample) => {
                 view.sample = sample.filter(|&i| i < self.n_samples);
             }
+            ViewAction::ToggleLatents => view.latents = !view.latents,
+            ViewAction::ToggleWeigh => self.weighing = !self.weighing,
             ViewAction::ToggleHelp => self.help = !self.help,
             ViewAction::TogglePresent => self.presenting = !self.presenting,
             ViewAction::ToggleRecord => self.recording = !self.recording,

@@ -5,6 +5,7 @@ mod findings;
 mod goldens;
 mod gpu;
 mod lanes;
+mod latents;
 mod networks;
 mod sizes;
 mod timeline;

@@ -1,14 +1,8 @@
 //! A picture before it is drawn: sums of recorded arrays, their layout and their colors.
 
 use super::{Scale, Sheet, sheet};
-use crate::state::{Layout, Quantity, Record, State, Term, terms, total};
+use crate::state::{Autoencoder, FILM_SAMPLES, Layout, Quantity, State, Term, terms, total};
 use egui::ColorImage;
-
-/// Rows of a film strip.
-const FILM_SAMPLES: usize = 8;
-
-/// Columns of a film strip.
-const FILM_STEPS: usize = 10;
 
 /// A sum of recorded arrays of a lane after some steps, minus another sum.
 #[derive(Debug, Clone)]
@@ -61,6 +55,9 @@ pub struct Figure {
 impl Figure {
     /// The figure of a lane in its present state; `None` while there is nothing to show.
     pub fn of(state: &State, lane: usize) -> Option<Self> {
+        if let Some(autoencoder) = state.decoder() {
+            return Figure::decoded(state, lane, autoencoder);
+        }
         let io = state.model.as_ref()?.io;
         let side = io.image[1];
         let position = state.position(lane);
@@ -70,7 +67,7 @@ impl Figure {
                 (all, Sheet::new(state.n_samples, side, None))
             }
             Layout::Film => {
-                let steps = film_steps(&state.records[lane], position).into_iter();
+                let steps = state.records[lane].film_steps(position).into_iter();
                 let strips: Vec<Sum> = steps
                     .filter_map(|step| Sum::of(state, lane, step))
                     .collect();
@@ -83,6 +80,42 @@ impl Figure {
             sheet,
             channels: io.channels(),
             scale: Scale::of(state.view.quantity),
+            strips,
+        })
+    }
+
+    /// The figure of a lane whose latents are decoded; `None` before there are pictures.
+    fn decoded(state: &State, lane: usize, autoencoder: &Autoencoder) -> Option<Self> {
+        let position = state.position(lane);
+        let [channels, side, _] = autoencoder.picture(state.model.as_ref()?.io.image);
+        let sum = |pictures| Sum {
+            terms: vec![Term {
+                coef: 1.0,
+                data: pictures,
+            }],
+            less: Vec::new(),
+        };
+        let (strips, sheet) = match state.view.layout {
+            Layout::Grid => {
+                let moment = state.moment(lane, position)?;
+                let done = state.nearest_decoded(&moment)?;
+                let sheet = Sheet::new(moment.n, side, None);
+                (vec![sum(done.pictures.clone())], sheet)
+            }
+            Layout::Film => {
+                let steps = state.records[lane].film_steps(position).into_iter();
+                let moments = steps.filter_map(|step| state.moment(lane, step));
+                let done = moments.filter_map(|moment| state.decoded(&moment));
+                let strips: Vec<Sum> = done.map(|done| sum(done.pictures.clone())).collect();
+                let (rows, columns) = (state.n_decoded(autoencoder), strips.len());
+                (columns > 0).then_some(())?;
+                (strips, Sheet::new(rows * columns, side, Some(columns)))
+            }
+        };
+        Some(Figure {
+            sheet,
+            channels,
+            scale: Scale::Image,
             strips,
         })
     }
@@ -108,15 +141,4 @@ impl Figure {
 pub fn picture(state: &State, lane: usize) -> Option<(Sheet, ColorImage)> {
     let figure = Figure::of(state, lane)?;
     Some((figure.sheet, figure.image()?))
-}
-
-/// Steps of a film strip: evenly spaced from the start to the lane's present step.
-pub fn film_steps(record: &Record, position: usize) -> Vec<usize> {
-    let last = position.min(record.frames.len());
-    let columns = last.min(FILM_STEPS - 1);
-    let mut steps: Vec<usize> = (0..=columns)
-        .map(|c| (c * last).checked_div(columns).unwrap_or(0))
-        .collect();
-    steps.dedup();
-    steps
 }

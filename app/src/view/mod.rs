@@ -10,7 +10,7 @@ mod sheet;
 mod timeline;
 
 pub use color::{Scale, range};
-pub use figure::{Figure, Sum, film_steps, picture};
+pub use figure::{Figure, Sum, picture};
 pub use paint::Painter;
 pub use sheet::{Sheet, sheet};
 pub use timeline::{RowPicture, of_cells};
@@ -32,6 +32,8 @@ struct Key {
     layout: Layout,
     /// The lead lane's run and position, for the difference from it.
     lead: (u64, usize, bool),
+    /// Pictures of latents that had come, if latents are decoded.
+    decoded: Option<u64>,
 }
 
 /// A picture on the screen.
@@ -98,6 +100,7 @@ impl Pictures {
             quantity: state.view.quantity,
             layout: state.view.layout,
             lead: (state.records[lead].run, state.position(lead), settled(lead)),
+            decoded: state.decoder().map(|_| state.decoding.news),
         };
         let slot = &mut self.lanes[lane];
         if slot.as_ref().is_none_or(|(old, ..)| *old != key) {

@@ -159,7 +159,7 @@ impl Batches {
     }
 
     /// The outputs for all inputs. No image depends on another one.
-    fn run(&mut self, x: &[f32]) -> Result<Vec<Vec<f32>>> {
+    async fn run(&mut self, x: &[f32]) -> Result<Vec<Vec<f32>>> {
         let n = x.len() / self.len;
         if x.len() != n * self.len {
             return Err(Error::Shape(format!(
@@ -174,7 +174,7 @@ impl Batches {
             self.program.write("x", &self.x)?;
             self.program.run()?;
             for (all, name) in all.iter_mut().zip(&self.outputs) {
-                let out = pollster::block_on(self.program.read(name))?;
+                let out = self.program.read(name).await?;
                 all.extend_from_slice(&out[..some.len() / self.len * self.out_len]);
             }
         }
@@ -223,9 +223,9 @@ impl Tiled {
         })
     }
 
-    fn run(&mut self, x: &[f32]) -> Result<Vec<Vec<f32>>> {
+    async fn run(&mut self, x: &[f32]) -> Result<Vec<Vec<f32>>> {
         let Some(tiles) = self.tiles else {
-            return self.batches.run(x);
+            return self.batches.run(x).await;
         };
         let scaled = |size: [usize; 2], by: usize| size.map(|n| n * by);
         let [from, to] = self.factors;
@@ -249,7 +249,7 @@ impl Tiled {
                     tiles::cut(image, size, scaled(*place, from), scaled(side, from))
                 };
                 let tiles: Vec<f32> = some.iter().flat_map(cut).collect();
-                let outputs = self.batches.run(&tiles)?;
+                let outputs = self.batches.run(&tiles).await?;
                 for (blend, output) in blends.iter_mut().zip(&outputs) {
                     for (tile, place) in output.chunks_exact(self.batches.out_len).zip(some) {
                         blend.add(tile, scaled(*place, to), scaled(side, to));
@@ -273,8 +273,9 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Shape`] for a part of an image, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(&mut self, images: &[f32]) -> Result<Posterior> {
-        let mut outputs = self.0.run(images)?.into_iter();
+        let mut outputs = pollster::block_on(self.0.run(images))?.into_iter();
         Ok(Posterior {
             mean: outputs.next().unwrap_or_default(),
             log_variance: outputs.next().unwrap_or_default(),
@@ -291,7 +292,15 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Error::Shape`] for a part of a latent, [`Error::Device`] when the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn decode(&mut self, latents: &[f32]) -> Result<Vec<f32>> {
-        Ok(self.0.run(latents)?.into_iter().next().unwrap_or_default())
+        pollster::block_on(self.decode_async(latents))
+    }
+
+    /// Async variant of [`Self::decode`], for browsers.
+    #[doc(hidden)]
+    pub async fn decode_async(&mut self, latents: &[f32]) -> Result<Vec<f32>> {
+        let outputs = self.0.run(latents).await?;
+        Ok(outputs.into_iter().next().unwrap_or_default())
     }
 }

@@ -113,6 +113,11 @@ impl Recipe {
 
 #[doc(hidden)]
 impl Recipe {
+    /// How the latents were made that the model was trained on, if it was trained on latents.
+    pub fn latents(&self) -> Option<&Latents> {
+        self.data.as_ref()?.latents.as_ref()
+    }
+
     /// Checks all numbers, so that readers of a file can rely on them.
     ///
     /// # Errors
@@ -123,8 +128,7 @@ impl Recipe {
         if self.data.as_ref().is_some_and(|data| data.max_level == 0) {
             return Err(Error::setting("data.max_level", "got 0, expected 1 to 255"));
         }
-        let latents = self.data.as_ref().and_then(|data| data.latents.as_ref());
-        if let Some(Latents { scale, shift, .. }) = latents
+        if let Some(Latents { scale, shift, .. }) = self.latents()
             && !(scale.is_finite() && *scale != 0.0 && shift.is_finite())
         {
             return Err(Error::setting(

@@ -1,6 +1,7 @@
 //! `cargo xtask web` and `cargo xtask serve`: the page as a folder of static files. `cargo xtask web-test`: tests it in a browser.
 
 mod browser;
+mod files;
 mod loading;
 mod phone;
 mod picture;

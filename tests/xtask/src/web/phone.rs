@@ -105,7 +105,7 @@ impl Walk<'_> {
     }
 
     /// What a link to the page says, without which no button that changes something was pressed.
-    fn link(&self) -> Result<Value> {
+    pub fn link(&self) -> Result<Value> {
         let status = self.browser.status()?.context("it has stopped")?;
         Ok(status["link"].clone())
     }

@@ -57,6 +57,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
     program.walk(Graphics::WebGpu, "webgpu")?;
     program.walk(Graphics::WebGl, "webgl2")?;
     program.phone()?;
+    program.files()?;
     program.readers()?;
     loading::slowly(&program.page, &program.pictures)?;
     program.nothing_to_draw_with()?;
@@ -145,6 +146,14 @@ impl Program {
         let walk = self.walk_in(&browser, &url, "phone");
         walk.densities()?;
         walk.touches()
+    }
+
+    /// Keeps files of the page, and drops files on it.
+    fn files(&self) -> Result<()> {
+        let server = Server::start(&self.page, 0)?;
+        let browser = Browser::start(Graphics::WebGl)?;
+        let url = server.url();
+        self.walk_in(&browser, &url, "files").files()
     }
 
     /// Uses the page without looking at it.

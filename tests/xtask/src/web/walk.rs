@@ -340,7 +340,7 @@ impl Walk<'_> {
     }
 
     /// Chooses an entry of a menu.
-    fn choose(&self, menu: &str, entry: &str) -> Result<()> {
+    pub fn choose(&self, menu: &str, entry: &str) -> Result<()> {
         self.click("ComboBox", menu)?;
         self.click("Button", entry)
     }
