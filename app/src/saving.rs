@@ -38,9 +38,11 @@ impl Saving {
             state.saving = None;
             return;
         };
-        making.take(&state.decoding);
         let begin = web_time::Instant::now();
         let done = loop {
+            if let Err(message) = making.take(&state.decoding) {
+                break Some(Err(message));
+            }
             match making.work() {
                 Ok(None) if begin.elapsed() < FRAME_BUDGET && making.waits_for().is_none() => {}
                 Ok(None) => break None,

@@ -109,8 +109,16 @@ impl Animation {
     }
 
     /// Takes what was decoded meanwhile.
-    pub fn take(&mut self, decoding: &Decoding) {
+    ///
+    /// # Errors
+    /// When the autoencoder is another one or gone: the frames would not go together.
+    pub fn take(&mut self, decoding: &Decoding) -> Result<(), String> {
+        let own = &self.state.decoding;
+        if self.state.decoder().is_some() && own.autoencoder != decoding.autoencoder {
+            return Err("The animation was given up: the autoencoder has changed".into());
+        }
         self.state.decoding.clone_from(decoding);
+        Ok(())
     }
 
     /// Draws one more frame, unless its latents are not decoded yet. Returns the file when all are drawn.

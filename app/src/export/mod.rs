@@ -87,9 +87,13 @@ impl Making {
     }
 
     /// Takes what was decoded meanwhile.
-    pub fn take(&mut self, decoding: &Decoding) {
-        if let Making::Animation(animation) = self {
-            animation.take(decoding);
+    ///
+    /// # Errors
+    /// As of [`Animation::take`].
+    pub fn take(&mut self, decoding: &Decoding) -> Result<(), String> {
+        match self {
+            Making::Done(_) => Ok(()),
+            Making::Animation(animation) => animation.take(decoding),
         }
     }
 

@@ -88,7 +88,8 @@ impl Decoding {
     async fn piece(&mut self, latents: &Latents, pictures: &mut Vec<f32>) -> Result<bool> {
         let config = self.autoencoder.config();
         let (channels, factor) = (config.channels(), config.factor());
-        let (n, len) = (latents.moment.n, latents.z.len() / latents.moment.n);
+        let [scale, shift] = latents.scaling.unwrap_or(config.scaling());
+        let (n, len) = (latents.moment.n, latents.x.len() / latents.moment.n);
         if self.program.as_ref().is_none_or(|it| it.len != len) {
             // Latents of the lanes are squares.
             let side = (len / config.latent_channels()).isqrt() * factor;
@@ -100,8 +101,11 @@ impl Decoding {
         };
         let done = pictures.len() / (channels * program.side * program.side);
         let end = n.min(done + program.batch);
-        let z = &latents.z[done * len..end * len];
-        pictures.extend(program.decoder.decode_async(z).await?);
+        let some = latents.x[done * len..end * len].iter();
+        let z: Vec<f32> = some
+            .map(|x| (f64::from(*x) / scale + shift) as f32)
+            .collect();
+        pictures.extend(program.decoder.decode_async(&z).await?);
         Ok(end < n)
     }
 

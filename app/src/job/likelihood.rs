@@ -128,9 +128,12 @@ fn mean(nats: &[f64], len: usize) -> LogDensity {
     let n = nats.len() as f64;
     let mean = nats.iter().sum::<f64>() / n;
     let squares: f64 = nats.iter().map(|x| (x - mean).powi(2)).sum();
+    if !mean.is_finite() {
+        return LogDensity::Refused("log p of a sample is not finite".into());
+    }
     LogDensity::Mean {
         nats: mean,
-        error: (squares / (n - 1.0).max(1.0) / n).sqrt(),
+        error: (n > 1.0).then(|| (squares / (n - 1.0) / n).sqrt()),
         per_value: mean / len as f64,
     }
 }

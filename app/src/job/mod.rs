@@ -13,6 +13,7 @@ mod pace;
 mod part;
 mod plan;
 mod run;
+mod second;
 mod spawn;
 mod timeline;
 mod train;

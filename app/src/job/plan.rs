@@ -49,7 +49,7 @@ impl Plan {
         }
     }
 
-    /// The plan of a second batch: the samples that follow those of the lanes, of the same classes.
+    /// The plan of a second batch: samples after those of the lanes, of the same classes. The run takes the first ones whose noise is balanced.
     pub fn of_second(state: &State, lane: usize, second: &Second) -> Self {
         Plan {
             run: second.record.run,

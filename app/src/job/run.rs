@@ -2,6 +2,7 @@
 
 use super::adaptive::Adapting;
 use super::part::Part;
+use super::second::balanced;
 use super::{Field, Pace, Plan};
 use crate::state::{Frame, LaneStep, Noise, Open};
 use crate::twins::Twins;
@@ -55,10 +56,13 @@ const FIRST_SHARED_CHUNK: usize = 4;
 impl Run {
     /// A run and, if it starts from noise, that noise.
     pub fn new(
-        plan: Plan,
+        mut plan: Plan,
         field: Rc<Field>,
         twins: Option<Twins>,
     ) -> Result<(Self, Option<Arc<[f32]>>)> {
+        if plan.first > 0 {
+            plan.first = balanced(&field.io(), &plan);
+        }
         let len = field.io().image_len();
         let (done, x, start) = match &plan.from {
             Some((done, x)) => (*done, x.to_vec(), None),

@@ -26,8 +26,8 @@ pub struct Job {
     measuring: Vec<u64>,
     /// Whether likelihoods are measured.
     weighing: bool,
-    /// What is decoded.
-    decoding: Vec<Moment>,
+    /// What is decoded, and by which autoencoder.
+    decoding: (u64, Vec<Moment>),
 }
 
 impl Job {
@@ -58,7 +58,7 @@ impl Job {
             sweep: None,
             measuring: Vec::new(),
             weighing: false,
-            decoding: Vec::new(),
+            decoding: (0, Vec::new()),
         })
     }
 
@@ -160,8 +160,9 @@ impl Job {
                 }
             }
         }
-        if moments != self.decoding {
-            self.decoding.clone_from(&moments);
+        let of = state.decoding.since;
+        if (of, &moments) != (self.decoding.0, &self.decoding.1) {
+            self.decoding = (of, moments.clone());
             let latents =
                 |((of, lane), moment): ((&State, usize), Moment)| of.latents(lane, moment);
             let list: Vec<Latents> = lanes.into_iter().zip(moments).filter_map(latents).collect();

@@ -55,11 +55,12 @@ pub fn interval(ui: &mut Ui, label: &str, interval: &mut [f64; 2]) {
     });
 }
 
-/// The number of steps.
-pub fn steps(ui: &mut Ui, n_steps: &mut u32) {
+/// The number of steps; `after` is said of a further one.
+pub fn steps(ui: &mut Ui, n_steps: &mut u32, after: &str) {
     let drag = DragValue::new(n_steps)
         .range(1..=MAX_STEPS as u32)
         .speed(0.2)
+        .suffix(after)
         .update_while_editing(false);
     number(ui, "Steps", drag);
 }

@@ -16,7 +16,7 @@ const CLIP: f64 = 1.0;
 pub fn edm(ui: &mut Ui, edm: &mut Edm) {
     let methods = EdmMethod::ALL.iter().copied();
     choose(ui, "Method", &mut edm.method, methods, EdmMethod::name);
-    steps(ui, &mut edm.n_steps);
+    steps(ui, &mut edm.n_steps, "");
     let drag = DragValue::new(&mut edm.churn)
         .range(0.0..=1000.0)
         .clamp_existing_to_range(false)
@@ -130,8 +130,8 @@ fn spacing(ui: &mut Ui, respacing: &mut Option<Respacing>) {
         inner.response.labelled_by(label.id);
     });
     match respacing {
-        Some(Respacing::Sections(counts)) if counts.len() == 1 => steps(ui, &mut counts[0]),
-        Some(Respacing::Ddim(n)) => steps(ui, n),
+        Some(Respacing::Sections(counts)) if counts.len() == 1 => steps(ui, &mut counts[0], ""),
+        Some(Respacing::Ddim(n)) => steps(ui, n, ""),
         Some(other) => {
             ui.label(format!("Steps {other}"));
         }

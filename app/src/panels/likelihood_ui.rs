@@ -32,9 +32,12 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: usize) {
             nats,
             error,
             per_value,
-        }) => ui.monospace(format!(
-            "lane {number}: {nats:.1} ± {error:.1} nats, {per_value:.2} a value"
-        )),
+        }) => {
+            let error = error.map_or(String::new(), |error| format!(" ± {error:.1}"));
+            ui.monospace(format!(
+                "lane {number}: {nats:.1}{error} nats, {per_value:.2} a value"
+            ))
+        }
         Some(LogDensity::Refused(why)) => ui.label(format!("lane {number}: {why}")),
     };
 }

@@ -136,13 +136,17 @@ fn settings(ui: &mut Ui, scene: &Scene<'_>, lane: usize, new: &mut Settings) {
                 }
                 tolerances(ui, &mut ode.tolerance);
             } else {
-                steps(ui, &mut ode.n_steps);
+                steps(ui, &mut ode.n_steps, "");
             }
         }
         Sampler::Sde(sde) => {
             let methods = SdeMethod::ALL.iter().copied();
             choose(ui, "Method", &mut sde.method, methods, SdeMethod::name);
-            steps(ui, &mut sde.n_steps);
+            let after = match sde.last_step {
+                LastStep::None => "",
+                _ => " + last",
+            };
+            steps(ui, &mut sde.n_steps, after);
             if sde.method != SdeMethod::PredictorCorrector {
                 diffusion_ui::form(ui, &mut sde.diffusion);
                 diffusion_ui::norm(ui, &mut sde.diffusion);

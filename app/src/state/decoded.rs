@@ -1,6 +1,6 @@
 //! Latents as pictures: what an autoencoder that was opened makes of the lanes' samples.
 
-use super::{Layout, Quantity, Record, State, terms, total};
+use super::{Action, Layout, Quantity, Record, State, terms, total};
 use sit_engine::text::count;
 use std::sync::Arc;
 
@@ -60,8 +60,10 @@ pub struct Moment {
 pub struct Latents {
     /// What they are.
     pub moment: Moment,
-    /// Their values `[n, Z, h, w]` as the autoencoder has made them: without scale and shift.
-    pub z: Vec<f32>,
+    /// Their values `[n, Z, h, w]` as the network has made them.
+    pub x: Vec<f32>,
+    /// Scale and shift of the latents that the network was trained on, if it says so; else the autoencoder's own are meant.
+    pub scaling: Option<[f64; 2]>,
 }
 
 /// Pictures of a moment.
@@ -80,8 +82,10 @@ pub struct Decoding {
     pub autoencoder: Option<Autoencoder>,
     /// Pictures, the newest at the end.
     pub done: Vec<Decoded>,
-    /// Pictures that have come so far.
+    /// Pictures and autoencoders that have come so far.
     pub news: u64,
+    /// What `news` was when the autoencoder came.
+    pub since: u64,
 }
 
 /// What can happen to the decoder.
@@ -188,15 +192,11 @@ impl State {
             quantity,
             &model.transport,
         ))?;
-        let [scale, shift] = model
-            .latents
-            .as_ref()
-            .map_or(self.decoder()?.scaling, |made| [made.scale, made.shift]);
-        let some = &x[..moment.n * model.io.image_len()];
-        let unscaled = some.iter().map(|x| (f64::from(*x) / scale + shift) as f32);
+        let made = model.latents.as_ref();
         Some(Latents {
             moment,
-            z: unscaled.collect(),
+            x: x.get(..moment.n * model.io.image_len())?.to_vec(),
+            scaling: made.map(|made| [made.scale, made.shift]),
         })
     }
 
@@ -225,17 +225,18 @@ impl State {
     pub(super) fn decode(&mut self, action: DecodingAction) {
         match action {
             DecodingAction::Ready(autoencoder) => {
+                let news = self.decoding.news + 1;
                 self.decoding = Decoding {
                     autoencoder: Some(*autoencoder),
-                    ..Decoding::default()
+                    done: Vec::new(),
+                    news,
+                    since: news,
                 };
             }
             DecodingAction::Done(decoded) => {
+                // Pictures of runs that are gone stay for an animation that is being made of them.
                 let done = &mut self.decoding.done;
-                done.retain(|old| {
-                    let is_wanted = self.records.iter().any(|r| r.run == old.moment.run);
-                    is_wanted && old.moment != decoded.moment
-                });
+                done.retain(|old| old.moment != decoded.moment);
                 done.push(decoded);
                 let mut bytes: usize = done.iter().map(|d| 4 * d.pictures.len()).sum();
                 while bytes > 2 * BUDGET && done.len() > 1 {
@@ -244,8 +245,9 @@ impl State {
                 self.decoding.news += 1;
             }
             DecodingAction::Failed(message) => {
-                self.decoding = Decoding::default();
-                self.notices.push(message);
+                self.decoding.autoencoder = None;
+                self.decoding.done.clear();
+                self.apply(Action::Notify(message));
             }
         }
     }

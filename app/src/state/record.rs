@@ -67,8 +67,8 @@ pub enum LogDensity {
     Mean {
         /// In nats.
         nats: f64,
-        /// Its standard error.
-        error: f64,
+        /// Its standard error; `None` of a single sample.
+        error: Option<f64>,
         /// In nats by value of a sample.
         per_value: f64,
     },

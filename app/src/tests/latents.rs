@@ -164,6 +164,29 @@ fn latents_are_shown_as_their_decoder_makes_them() {
     let state = harness.state().state();
     let at = |position| state.decoded(&state.moment(1, position).unwrap()).is_some();
     assert!((0..=50).all(at));
+
+    // Neither other lanes nor another autoencoder keep an animation waiting for ever.
+    harness.state_mut().apply(LanesAction::SetSeed(1));
+    go_to(&mut harness, 20);
+    harness.state_mut().apply(Action::Export(Export::Gif));
+    harness.step();
+    harness.state_mut().apply(LanesAction::SetSeed(2));
+    until(&mut harness, "the other animation", |app| {
+        app.state().saving.is_none()
+    });
+    let notices = &harness.state().state().notices;
+    assert!(
+        !notices.iter().any(|n| n.contains("given up")),
+        "{notices:?}"
+    );
+    go_to(&mut harness, 20);
+    harness.state_mut().apply(Action::Export(Export::Gif));
+    harness.step();
+    drop_files(&mut harness, [(PathBuf::from(DECODER), Vec::new())]);
+    harness.state_mut().apply(LanesAction::SetSeed(3));
+    until(&mut harness, "pictures of the same decoder again", |app| {
+        app.state().saving.is_none() && is_decoded(app.state())
+    });
 }
 
 #[test]

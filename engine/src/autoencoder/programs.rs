@@ -275,7 +275,13 @@ impl Encoder {
     /// [`Error::Shape`] for a part of an image, [`Error::Device`] when the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(&mut self, images: &[f32]) -> Result<Posterior> {
-        let mut outputs = pollster::block_on(self.0.run(images))?.into_iter();
+        pollster::block_on(self.encode_async(images))
+    }
+
+    /// Async variant of [`Self::encode`], for browsers.
+    #[doc(hidden)]
+    pub async fn encode_async(&mut self, images: &[f32]) -> Result<Posterior> {
+        let mut outputs = self.0.run(images).await?.into_iter();
         Ok(Posterior {
             mean: outputs.next().unwrap_or_default(),
             log_variance: outputs.next().unwrap_or_default(),

@@ -46,6 +46,16 @@ fn a_device_is_chosen_by_number_name_or_environment() {
         .next()
         .and_then(|line| line.trim().strip_prefix("0  "));
     let first = first.unwrap_or_else(|| panic!("number 0: {list}"));
+    // What it has, and what of that is used.
+    for part in [
+        "\n     binds ",
+        "subgroups",
+        "16-bit floats",
+        "matrix units",
+        "\nkernels: ",
+    ] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
 
     let dry = |flags: &str, variable: Option<(&str, &str)>| {
         let mut command = sit(folder.path());

@@ -37,14 +37,16 @@ pub fn install(why: &str, packages: &str) -> Result<()> {
     )))
 }
 
-fn is_root() -> bool {
+/// Whether commands run as root.
+pub fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
         .output()
         .is_ok_and(|id| id.stdout.starts_with(b"0\n"))
 }
 
-fn succeeds(program: &str, args: &str) -> bool {
+/// Whether a command runs and succeeds.
+pub fn succeeds(program: &str, args: &str) -> bool {
     Command::new(program)
         .args(args.split(' '))
         .output()

@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod emoji;
 mod ladder;
+mod modern_vulkan;
 mod nearest;
 mod parity;
 mod scaling;
@@ -41,6 +42,8 @@ enum Verb {
     Emoji(emoji::Args),
     /// The talks' way from DDPM to SiT with guidance, on digits at one small size, beside the published figures.
     Ladder(study::Args),
+    /// The operations, networks and trainings on a recent software driver with 16-bit floats and matrix units, in a folder made by debootstrap.
+    ModernVulkan,
     /// Forward of SiT-XL/2 against the official output; needs 3 GB of memory.
     Parity,
     /// Distance against work: three widths, three patch sizes and the four block designs, on digits, beside the published trend.
@@ -74,6 +77,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Demo(args) => demo::run(&args),
         Verb::Emoji(args) => emoji::run(&args),
         Verb::Ladder(args) => ladder::run(&args),
+        Verb::ModernVulkan => modern_vulkan::run(),
         Verb::Parity => parity::run(),
         Verb::Scaling(args) => scaling::run(&args),
         Verb::Serve(args) => web::serve(&args),

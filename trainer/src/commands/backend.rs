@@ -49,6 +49,10 @@ impl BackendArg {
     }
 }
 
+/// What runs on all of them.
+const KERNELS: &str = "kernels: 32-bit floats everywhere, products in tiles of 64 or 32 by the sizes of the network; 16-bit floats and matrix \
+units are not used yet\n";
+
 /// The GPUs of this machine as text, with the numbers that `--device` takes; empty if there is none.
 pub fn list() -> String {
     let gpus = match gpu::list() {
@@ -56,6 +60,7 @@ pub fn list() -> String {
         Err(e) => return format!("{}\n", in_flags(&e)),
     };
     let mut text = String::new();
+    let is_usable = gpus.iter().any(|gpu| gpu.refused.is_none());
     for (number, gpu) in gpus.iter().enumerate() {
         if number == 0 {
             text += "GPUs, by the number that --device takes\n";
@@ -64,7 +69,10 @@ pub fn list() -> String {
         if let Some(reason) = &gpu.refused {
             text += &format!(": {reason}");
         }
-        text += "\n";
+        text += &format!("\n     {}\n", gpu.abilities);
+    }
+    if is_usable {
+        text += KERNELS;
     }
     text
 }

@@ -1,5 +1,6 @@
 //! The GPUs of this machine: which exist, which are usable, and which one is chosen.
 
+use super::abilities::Abilities;
 use super::fault::{caught_while, one_line};
 use crate::error::{Error, Result};
 use wgpu::DeviceType;
@@ -19,6 +20,8 @@ pub struct Listed {
     pub name: String,
     /// Why it cannot be used, if so.
     pub refused: Option<String>,
+    /// What it has beyond the needs of every kernel.
+    pub abilities: Abilities,
 }
 
 /// Prefix of messages about a name from [`named_by_environment`].
@@ -56,6 +59,7 @@ pub async fn list_async() -> Result<Vec<Listed>> {
     let listed = adapters.iter().map(|adapter| Listed {
         name: describe(&adapter.get_info()),
         refused: check_limits(&adapter.limits()).err(),
+        abilities: Abilities::of(adapter),
     });
     Ok(listed.collect())
 }

@@ -3,6 +3,7 @@
 //! Everything that waits is async. On native platforms the wait polls the device in place; in a browser the event loop resolves it.
 //! Device failures never panic: they are stored and returned by the next call.
 
+mod abilities;
 mod adapter;
 mod arenas;
 mod device;
@@ -13,6 +14,7 @@ mod program;
 mod read;
 mod tensor;
 
+pub use abilities::Abilities;
 #[cfg(not(target_arch = "wasm32"))]
 pub use adapter::list;
 pub use adapter::{Listed, list_async};

@@ -124,7 +124,8 @@ const APP: Table = &[
     ("source", "words state"),
     ("view", "twins state errors"),
     ("job", "twins words stats state source"),
-    ("train", "words state source job"),
+    ("examine", "words state source"),
+    ("train", "words state examine job"),
     ("findings", "stats state train"),
     ("files", "state job"),
     ("loader", "state source job"),
@@ -133,10 +134,10 @@ const APP: Table = &[
     ("device", ""),
     (
         "panels",
-        "look stats state errors source view job train findings",
+        "look stats state errors source examine view job train findings",
     ),
     ("export", "look state view train findings panels"),
-    ("arrivals", "state source export job loader drops"),
+    ("arrivals", "state examine export job loader drops"),
     ("record", "state job files"),
     ("saving", "state source job files export record"),
 ];

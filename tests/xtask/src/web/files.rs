@@ -30,10 +30,9 @@ const SAVED: &[(&str, &[u8])] = &[
 impl Walk<'_> {
     /// All files that the page makes and takes, from an address that is opened here.
     pub fn files(&self) -> Result<()> {
-        // A stop of a few steps, and of few enough samples that an animation is made in seconds.
-        self.browser.open(&format!("{}?tour=7", self.url))?;
-        self.browser
-            .wait("it moves", |s| s["cursor"].as_u64() > Some(0))?;
+        // A stop of the tour waits for the person.
+        self.browser.open(&format!("{}?tour=1", self.url))?;
+        self.browser.wait("it is there", shown)?;
         self.browser.run(
             "window.kept = []; const make = URL.createObjectURL.bind(URL); \
              URL.createObjectURL = (blob) => { window.kept.push(blob); return make(blob); }; return null",
@@ -48,8 +47,9 @@ impl Walk<'_> {
     /// Every entry of the menu gives a file of its kind.
     fn saves(&self) -> Result<()> {
         self.browser.press("End")?;
-        self.browser.press("Space")?;
-        self.browser.wait("it pauses", |s| s["playing"] == false)?;
+        self.browser.wait("the end", |s| {
+            shown(s) && s["cursor"] == s["lanes"][0]["steps"]
+        })?;
         for (at, (entry, begin)) in SAVED.iter().enumerate() {
             self.click("Button", "Save …")?;
             self.click("Button", entry)?;
@@ -61,7 +61,6 @@ impl Walk<'_> {
 
     /// The figure that was saved first, dropped on another session, restores its own.
     fn restores_a_figure(&self) -> Result<()> {
-        self.browser.wait("it pauses", |s| s["playing"] == false)?;
         let link = self.link()?;
         self.browser.press("n")?;
         self.browser
@@ -76,7 +75,7 @@ impl Walk<'_> {
         // The list of all stops is long.
         self.browser.resize(1280, 2400)?;
         self.click("Button", "Tour")?;
-        self.click("Button", "Change this tour")?;
+        self.click("DisclosureTriangle", "Change this tour")?;
         self.click("TextInput", "Title")?;
         self.browser.press("Q")?;
         self.click("Button", "Add what is shown")?;
@@ -106,14 +105,11 @@ impl Walk<'_> {
             .wait("the own network", |s| s["network"] == own)?;
         self.click("Button", "Model")?;
         self.click("Button", "Compare with mine.safetensors")?;
+        self.browser.press("Home")?;
         self.browser.press("Right")?;
-        let status = self.browser.wait("two lanes", |s| {
-            let lanes = s["lanes"].as_array();
-            s["cursor"].as_u64() > Some(0)
-                && lanes.is_some_and(|all| {
-                    all.len() == 2 && all.iter().all(|lane| lane["picture"].is_string())
-                })
-        })?;
+        let status = self
+            .browser
+            .wait("two lanes", |s| s["cursor"] == 1 && shown(s))?;
         let lanes = &status["lanes"];
         ensure!(
             lanes[0]["picture"] == lanes[1]["picture"] && lanes[1]["failed"].is_null(),
@@ -125,9 +121,9 @@ impl Walk<'_> {
     /// The first bytes of the file number `at` that the page has offered.
     fn kept(&self, at: usize, n: usize) -> Result<Vec<u8>> {
         let script = format!(
-            "const blob = window.kept[{at}];
-             blob?.slice(0, {n}).arrayBuffer().then((bytes) => window.begin = [...new Uint8Array(bytes)]);
-             const begin = window.begin ?? null; window.begin = null; return begin"
+            "window.begins ??= {{}};
+             window.kept[{at}]?.slice(0, {n}).arrayBuffer().then((bytes) => window.begins[{at}] = [...new Uint8Array(bytes)]);
+             return window.begins[{at}] ?? null"
         );
         let bytes = self.browser.wait_for(&format!("file {at}"), PATIENCE, || {
             let begin = self.browser.run(&script)?;
@@ -152,4 +148,12 @@ impl Walk<'_> {
         );
         self.browser.run(&script).map(drop)
     }
+}
+
+/// Whether the page is paused and both lanes have something to show.
+fn shown(status: &Value) -> bool {
+    let lanes = status["lanes"].as_array();
+    let is_shown =
+        |all: &Vec<Value>| all.len() == 2 && all.iter().all(|lane| lane["picture"].is_string());
+    status["playing"] == false && lanes.is_some_and(is_shown)
 }

@@ -61,6 +61,9 @@ pub struct TestArgs {
     /// Also make the README's picture of the page anew: app/assets/page.png.
     #[arg(long)]
     picture: bool,
+    /// Test the files alone that the page saves and takes.
+    #[arg(long, conflicts_with = "soak")]
+    files: bool,
     /// Instead of the tests, play for so many minutes and check that the page's memory does not grow.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(2..))]
     soak: Option<u64>,

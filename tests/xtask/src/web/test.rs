@@ -41,6 +41,10 @@ pub fn run(args: &TestArgs) -> Result<()> {
         return soak::play(&page, Duration::from_secs(60 * minutes));
     }
     let pictures = target().join("web-test");
+    if args.files {
+        fs::create_dir_all(&pictures)?;
+        return Program { page, pictures }.files();
+    }
     let checks = pictures.join("checks");
     let route = args.web.toolchain;
     super::build(route, "sit-browser-tests", &checks.join("checks"))?;
