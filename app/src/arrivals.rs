@@ -2,7 +2,7 @@
 //! checkpoints of a run are shown side by side.
 
 use crate::drops::Drops;
-use crate::examine::{Card, Found, examine};
+use crate::examine::{Card, Found, are_checkpoints, examine};
 use crate::export;
 use crate::job::{Job, Request};
 use crate::state::{
@@ -46,7 +46,9 @@ impl Kind {
             Some(folder) if files.len() == 1 => Kind::Folder(folder),
             Some(_) => Kind::Folders,
             // A single picture may contain a session.
-            None if files.len() > 1 && all(is_weights) => Kind::Checkpoints,
+            None if files.len() > 1 && all(is_weights) && are_checkpoints(files) => {
+                Kind::Checkpoints
+            }
             None if files.len() > 1 && all(is_data) || all(is_set) => Kind::Data,
             None => Kind::Single,
         }

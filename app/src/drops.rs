@@ -1,12 +1,10 @@
 //! Files that are dropped on the window or chosen in a dialog. A browser reads them asynchronously.
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::files::NO_DIALOG;
 use crate::state::Bytes;
 use egui::{Context, DroppedFileHandle};
 use futures_channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-
-/// Nobody closes a dialog as soon as this: there was none.
-#[cfg(not(target_arch = "wasm32"))]
-const NO_DIALOG: std::time::Duration = std::time::Duration::from_millis(150);
 
 /// A file's name, and its contents or why they cannot be read.
 type Dropped = (String, Result<Bytes, String>);

@@ -105,7 +105,7 @@ pub fn examine(
     card.refusals
         .extend(mismatches.iter().map(|m| m.to_string()));
     let recipe = reader.recipe().map_err(|e| in_controls(&e));
-    let (transport, classes, latents) = match recipe {
+    let (transport, classes, latents, of_images) = match recipe {
         Ok(Some(recipe)) => {
             let Transport {
                 path, prediction, ..
@@ -131,8 +131,9 @@ pub fn examine(
                 let names = classes::numbered(&recipe.classes, known);
                 card.facts.push(format!("classes: {names}"));
             }
+            let of_images = recipe.data.as_ref().is_some_and(|it| it.latents.is_none());
             let latents = recipe.latents().cloned();
-            (recipe.transport, recipe.classes, latents)
+            (recipe.transport, recipe.classes, latents, of_images)
         }
         Ok(None) => {
             card.facts.push(
@@ -186,6 +187,7 @@ pub fn examine(
         transport,
         classes,
         latents,
+        of_images,
     };
     let opened = (model, reader);
     let found = match is_classifier {
@@ -193,6 +195,23 @@ pub fn examine(
         false => Found::Network(opened),
     };
     (card, Some(found))
+}
+
+/// Whether files of weights are all checkpoints of networks that lanes sample from, so far as their headers tell.
+pub fn are_checkpoints(files: &[(String, Bytes)]) -> bool {
+    let is_other = |(name, bytes): &(String, Bytes)| {
+        let reader =
+            stream(bytes).and_then(|stream| Reader::new(name, stream).map_err(|e| in_controls(&e)));
+        let Ok(reader) = reader else {
+            return false;
+        };
+        let is_judge = || {
+            let model = reader.examine(None, None).model;
+            model.is_ok_and(|config| config.output() == Output::Logits)
+        };
+        matches!(autoencoder(&reader), Ok(Some(_))) || is_judge()
+    };
+    !files.iter().any(is_other)
 }
 
 /// The autoencoder of a file; `None` of a file of something else.

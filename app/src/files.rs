@@ -5,14 +5,25 @@ use crate::job::Answers;
 use crate::state::Action;
 use std::sync::Arc;
 
+/// Nobody closes a dialog as soon as this: there was none.
+#[cfg(not(target_arch = "wasm32"))]
+pub const NO_DIALOG: std::time::Duration = std::time::Duration::from_millis(150);
+
 /// Offers to save `bytes` as a file whose name starts with `name`. It returns at once; `answers` receives the outcome.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save(name: &str, bytes: Arc<[u8]>, answers: Answers) {
     use std::io::Write;
     let dialog = rfd::FileDialog::new().set_file_name(name);
     // The dialog waits for the person, so it has a thread of its own.
+    let name = name.to_owned();
     std::thread::spawn(move || {
+        let begin = std::time::Instant::now();
         let Some(path) = dialog.save_file() else {
+            if begin.elapsed() < NO_DIALOG {
+                answers.say(Action::Notify(format!(
+                    "{name} is not saved: the system shows no file dialog (on Linux that takes a desktop portal)"
+                )));
+            }
             return;
         };
         let saved = sit_trainer::files::write_atomically(&path, |out| out.write_all(&bytes));

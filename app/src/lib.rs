@@ -86,6 +86,9 @@ pub struct App {
     form: Form,
     /// The network last requested from the job.
     asked: Option<Source>,
+    /// The network of the session that the page fetches.
+    #[cfg(target_arch = "wasm32")]
+    fetched: Option<Source>,
     /// The networks last requested for lanes.
     asked_of_lanes: Vec<Source>,
     /// Number of the last reading of training data.
@@ -154,6 +157,8 @@ impl App {
             findings: Findings::default(),
             form: Form::default(),
             asked: None,
+            #[cfg(target_arch = "wasm32")]
+            fetched: None,
             asked_of_lanes: Vec::new(),
             read: 0,
             followed: (0, 0),
@@ -278,6 +283,12 @@ impl App {
         {
             self.asked = Some(wanted.clone());
         }
+        #[cfg(target_arch = "wasm32")]
+        if self.fetched.as_ref() == Some(wanted)
+            && self.state.networks.iter().any(|m| m.source == *wanted)
+        {
+            (self.fetched, self.asked) = (None, None);
+        }
         if self.asked.as_ref() == Some(wanted) {
             return;
         }
@@ -298,11 +309,11 @@ impl App {
             }),
             #[cfg(target_arch = "wasm32")]
             Ok(Origin::Page(file)) => {
-                let request = |(model, weights)| Request::Network {
-                    model: Box::new(model),
-                    weights,
-                };
-                saving::fetch(&self.job, file, wanted.clone(), request);
+                // It is opened when it has come, and used if it is still wanted then.
+                self.fetched = Some(wanted.clone());
+                saving::fetch(&self.job, file, wanted.clone(), |opened| {
+                    Request::OfLane(Box::new(Origin::Network(opened)))
+                });
             }
             Ok(Origin::Exact(model, mixture)) => self.job.ask(Request::Exact {
                 model: Box::new(model),
@@ -347,7 +358,7 @@ impl eframe::App for App {
         }
         if let Some(export) = self.state.exported.take() {
             let dark = ctx.global_style().visuals.dark_mode;
-            self.saving.begin(export, &mut self.state, dark);
+            self.saving.begin(export, &mut self.state, &self.job, dark);
         }
         self.saving.work(&ctx, &mut self.state, &self.job);
         for request in requests {

@@ -18,9 +18,17 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// Begins a file; it takes the place of one that is being made.
-    pub fn begin(&mut self, export: Export, state: &mut State, dark: bool) {
+    /// Begins a file. An animation takes the place of one that is being made.
+    pub fn begin(&mut self, export: Export, state: &mut State, job: &Job, dark: bool) {
         match Making::new(export, state, dark) {
+            // An animation that is being made goes on.
+            Ok(Making::Done(bytes)) => {
+                files::save(
+                    &export::file_name(export, state),
+                    bytes.into(),
+                    job.answers(),
+                );
+            }
             Ok(making) => self.making = Some((export::file_name(export, state), making)),
             Err(message) => state.apply(Action::Notify(message)),
         }
@@ -52,7 +60,10 @@ impl Saving {
         };
         let (at, of) = making.progress();
         state.saving = Some((name.clone(), at as f32 / of as f32));
-        ctx.request_repaint();
+        // What is decoded meanwhile wakes the window.
+        if making.waits_for().is_none() {
+            ctx.request_repaint();
+        }
         match done {
             None => return,
             Some(Ok(bytes)) => files::save(name, bytes.into(), job.answers()),

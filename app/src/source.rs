@@ -74,6 +74,7 @@ pub fn open(source: &Source) -> Result<Origin, String> {
                 transport: Transport::default(),
                 classes: Vec::new(),
                 latents: None,
+                of_images: true,
             };
             Ok(Origin::Exact(model, mixture))
         }
@@ -106,6 +107,10 @@ fn model(source: Source, recipe: &Recipe) -> Model {
         transport: recipe.transport.clone(),
         classes: recipe.classes.clone(),
         latents: recipe.latents().cloned(),
+        of_images: recipe
+            .data
+            .as_ref()
+            .is_some_and(|data| data.latents.is_none()),
     }
 }
 

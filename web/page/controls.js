@@ -78,7 +78,7 @@ class Item {
       set(element, "aria-valuetext", text);
       this.digits = /\.(\d+)/.exec(text ?? "")?.[1].length ?? 0;
       // Without the digits that a 32-bit number does not have.
-      const value = String(Number(number.toPrecision(7)));
+      const value = String(this.digits === 0 ? number : Number(number.toPrecision(7)));
       if (performance.now() > this.mine && element.value !== value) {
         element.value = value;
         // What is typed still replaces the number.

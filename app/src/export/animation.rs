@@ -25,9 +25,12 @@ pub enum Format {
 pub struct Animation {
     /// The session as it was when this began.
     state: State,
+    /// A link to it.
+    link: String,
     figures: Figures,
-    /// Width and height of every frame, in points: those of the last one.
-    size: [f32; 2],
+    /// Width and height of every frame, in points: those of the last one, once that can be drawn.
+    size: Option<[f32; 2]>,
+    format: Format,
     /// Frames that are drawn, and all of them.
     done: usize,
     n: usize,
@@ -39,7 +42,7 @@ pub struct Animation {
 enum Encoder {
     Gif(gif::Encoder<Sink>),
     Apng(png::Writer<Sink>),
-    /// All are written.
+    /// Nothing is begun, or all are written.
     Over,
 }
 
@@ -74,27 +77,34 @@ impl Animation {
         if !state.records[state.lead()].is_started() {
             return Err("There is nothing to draw yet".into());
         }
-        let link = state.link().encode();
+        let state_link = state.link().encode();
         let mut state = state.clone();
         state.apply(PlaybackAction::Seek(last));
-        let mut figures = Figures::new(1.0, dark);
-        let figure = figures.draw(&state);
-        let size = figure.size;
-        let (file, n) = (Sink::default(), last + 1);
-        let pixels = figures.pixels(figure, Some(size)).size;
-        let encoder = match format {
-            Format::Gif => gif(file.clone(), pixels, &link)?,
-            Format::Apng => apng(file.clone(), pixels, &link, n)?,
-        };
         Ok(Animation {
+            link: state_link,
             state,
-            figures,
-            size,
+            figures: Figures::new(1.0, dark),
+            size: None,
+            format,
             done: 0,
-            n,
-            encoder,
-            file,
+            n: last + 1,
+            encoder: Encoder::Over,
+            file: Sink::default(),
         })
+    }
+
+    /// Begins the file, when the last frame can be drawn. It has the size of that one.
+    fn begin(&mut self) -> Result<[f32; 2], String> {
+        let figure = self.figures.draw(&self.state);
+        let size = figure.size;
+        let pixels = self.figures.pixels(figure, Some(size)).size;
+        let file = self.file.clone();
+        self.encoder = match self.format {
+            Format::Gif => gif(file, pixels, &self.link)?,
+            Format::Apng => apng(file, pixels, &self.link, self.n)?,
+        };
+        self.size = Some(size);
+        Ok(size)
     }
 
     /// Frames that are drawn, and all of them.
@@ -113,12 +123,12 @@ impl Animation {
     /// # Errors
     /// When the autoencoder is another one or gone: the frames would not go together.
     pub fn take(&mut self, decoding: &Decoding) -> Result<(), String> {
-        let own = &self.state.decoding;
-        if self.state.decoder().is_some() && own.autoencoder != decoding.autoencoder {
-            return Err("The animation was given up: the autoencoder has changed".into());
-        }
+        let before = self.state.decoder().cloned();
         self.state.decoding.clone_from(decoding);
-        Ok(())
+        match self.state.decoder() == before.as_ref() {
+            true => Ok(()),
+            false => Err("The animation was given up: the autoencoder has changed".into()),
+        }
     }
 
     /// Draws one more frame, unless its latents are not decoded yet. Returns the file when all are drawn.
@@ -126,12 +136,18 @@ impl Animation {
     /// # Errors
     /// When it cannot be encoded.
     pub fn work(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let size = match self.size {
+            Some(size) => size,
+            // The state is at the last frame.
+            None if self.waits_for().is_some() => return Ok(None),
+            None => self.begin()?,
+        };
         self.state.apply(PlaybackAction::Seek(self.done));
         if self.waits_for().is_some() {
             return Ok(None);
         }
         let figure = self.figures.draw(&self.state);
-        let image = self.figures.pixels(figure, Some(self.size));
+        let image = self.figures.pixels(figure, Some(size));
         let is_last = self.done + 1 == self.n;
         let delay = DELAYS[usize::from(is_last)];
         match &mut self.encoder {

@@ -18,6 +18,9 @@ use sit_engine::text::count;
 const LANE: f32 = 400.0;
 const MARGIN: i8 = 16;
 
+/// The most that a lane is high: a film strip of few steps would be as high as it is long.
+const MOST_HEIGHT: f32 = 520.0;
+
 /// More than any figure is high.
 const TALLEST: f32 = 8000.0;
 
@@ -101,7 +104,7 @@ impl Figures {
             let shown = frame.show(ui, |ui| {
                 ui.label(RichText::new(title(state)).strong().size(18.0));
                 ui.add_space(6.0);
-                lanes(ui, &mut scene, columns, f32::INFINITY);
+                lanes(ui, &mut scene, columns, MOST_HEIGHT);
             });
             height = shown.response.rect.bottom();
         });

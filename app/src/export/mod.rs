@@ -155,7 +155,7 @@ pub fn link(bytes: &[u8]) -> Option<String> {
         let (_, rest) = text.split_once("<metadata>")?;
         return rest
             .split_once("</metadata>")
-            .map(|(link, _)| link.to_owned());
+            .map(|(link, _)| link.replace("&amp;", "&"));
     }
     if bytes.starts_with(b"GIF8") {
         // The comment follows the header. It is stored in chunks of at most 255 bytes, each after its length.

@@ -42,7 +42,8 @@ pub fn encode(figures: &Figures, figure: &Figure, link: &str) -> Result<Vec<u8>,
         .collect();
     Ok(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
-         <metadata>{link}</metadata>\n<defs>{clips}</defs>\n{}</svg>\n",
+         <metadata>{}</metadata>\n<defs>{clips}</defs>\n{}</svg>\n",
+        escaped(link),
         svg.body
     )
     .into_bytes())

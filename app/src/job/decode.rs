@@ -27,6 +27,8 @@ pub struct Decoding {
     /// The program for pictures of a side.
     program: Option<Program>,
     waiting: Vec<Latents>,
+    /// The place of the list that was taken last.
+    turn: usize,
     /// Latents that are being decoded, and the pictures so far. They are decoded to their end, even if others are asked for: else a
     /// cursor that moves on would never show any.
     at: Option<(Latents, Vec<f32>)>,
@@ -54,6 +56,7 @@ impl Decoding {
             autoencoder: Autoencoder::load_half(device, config, Half::Decoder, &mut weights)?,
             program: None,
             waiting: Vec::new(),
+            turn: 0,
             at: None,
         })
     }
@@ -68,7 +71,9 @@ impl Decoding {
     /// Decodes a piece. Returns the pictures when they are complete, and `None` when there is nothing to do.
     pub async fn work(&mut self) -> Option<Result<Option<Decoded>>> {
         if self.at.is_none() && !self.waiting.is_empty() {
-            self.at = Some((self.waiting.remove(0), Vec::new()));
+            // While lanes play, each list is a new one: every place of it has its turn, not always the first.
+            self.turn = (self.turn + 1) % self.waiting.len();
+            self.at = Some((self.waiting.remove(self.turn), Vec::new()));
         }
         let (latents, mut pictures) = self.at.take()?;
         match self.piece(&latents, &mut pictures).await {

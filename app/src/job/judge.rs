@@ -64,7 +64,9 @@ impl Judge {
         self.done
             .retain(|id| runs.iter().any(|run| run.id() == *id));
         let is_new = |run: &&Run| run.is_shown() && run.is_over() && !self.done.contains(&run.id());
-        let run = runs.iter().find(is_new)?;
+        let at = self.at.map(|(id, _)| id);
+        let under_way = runs.iter().find(|run| Some(run.id()) == at);
+        let run = under_way.or_else(|| runs.iter().find(is_new))?;
         Some(self.piece(run).await)
     }
 

@@ -8,10 +8,10 @@ use sit_engine::sample::{Draw, Likelihood, Sampling, Trace};
 use sit_engine::transport::{Method, Sampler};
 
 /// Steps of Heun's method from data to noise.
-pub const STEPS: u32 = 25;
+pub const LIKELIHOOD_STEPS: u32 = 25;
 
 /// Random probes of the trace.
-pub const PROBES: usize = 4;
+pub const LIKELIHOOD_PROBES: usize = 4;
 
 /// Dimensions up to which the trace is exact, by a backward pass for each of them.
 const EXACT: usize = 8;
@@ -47,7 +47,9 @@ impl Likelihoods {
             return None;
         }
         let is_new = |run: &&Run| run.is_shown() && run.is_over() && !self.done.contains(&run.id());
-        let run = runs.iter().find(is_new)?;
+        let at = self.at.as_ref().map(|at| at.run);
+        let under_way = runs.iter().find(|run| Some(run.id()) == at);
+        let run = under_way.or_else(|| runs.iter().find(is_new))?;
         let density = match self.piece(run).await {
             Ok(density) => density,
             Err(error) => LogDensity::Refused(crate::words::in_controls(&error)),
@@ -81,8 +83,11 @@ impl Likelihoods {
         let walking = match self.at.take().filter(|at| at.run == run.id()) {
             Some(walking) => self.at.insert(walking),
             None => {
-                let sampling = Sampling::new(network.clone(), Sampler::ode(Method::Heun, STEPS));
-                let n_probes = PROBES;
+                let sampling = Sampling::new(
+                    network.clone(),
+                    Sampler::ode(Method::Heun, LIKELIHOOD_STEPS),
+                );
+                let n_probes = LIKELIHOOD_PROBES;
                 let trace = match len <= EXACT {
                     true => Trace::Exact,
                     false => Trace::Hutchinson {

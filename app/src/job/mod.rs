@@ -11,7 +11,9 @@ mod judge;
 mod likelihood;
 mod pace;
 mod part;
+mod piece;
 mod plan;
+mod request;
 mod run;
 mod second;
 mod spawn;
@@ -19,16 +21,16 @@ mod timeline;
 mod train;
 
 pub use field::Field;
-pub use likelihood::{PROBES, STEPS};
+pub use likelihood::{LIKELIHOOD_PROBES, LIKELIHOOD_STEPS};
 pub use pace::{FRAME_BUDGET, Pace};
 pub use plan::Plan;
+pub use request::Request;
 pub use spawn::{Answers, Job, Wake};
 pub use train::TrainPlan;
 
-use crate::source::{self, Origin, WeightStream};
+use crate::source::{self, WeightStream};
 use crate::state::{
-    self, Action, Autoencoder, Checkpoint, CostAction, DecodingAction, Latents, Model,
-    PlaybackAction, RunAction, Source, Subject, Sweep, TrainingAction,
+    Action, DecodingAction, Model, PlaybackAction, RunAction, Source, TrainingAction,
 };
 use crate::twins::Twins;
 use crate::words::in_controls;
@@ -38,85 +40,13 @@ use futures_channel::mpsc::UnboundedReceiver;
 use judge::Judge;
 use likelihood::Likelihoods;
 use run::Run;
-use sit_engine::analytic::Mixture;
-use sit_engine::autoencoder::AutoencoderConfig;
+use second::Balance;
 use sit_engine::backend::Device;
 use sit_engine::checkpoint::Reader;
 use std::io::Cursor;
 use std::rc::Rc;
 use timeline::Sweeping;
 use train::Training;
-
-/// What the window asks for.
-pub enum Request {
-    /// Use a network that is open for the next runs; runs of another one end.
-    Use(Source),
-    /// The networks that stay open; all others are given up.
-    Open(Vec<Source>),
-    /// Open this for a lane.
-    OfLane(Box<Origin>),
-    /// Use this network for the next runs; runs of another network end.
-    Network {
-        /// Sizes and transport, as the header says.
-        model: Box<Model>,
-        /// The weights.
-        weights: Reader<Box<dyn WeightStream>>,
-    },
-    /// Use the exact field of a mixture instead of a network.
-    Exact {
-        /// Its description for the lanes.
-        model: Box<Model>,
-        /// The data.
-        mixture: Mixture,
-    },
-    /// Judge what runs end with by this classifier.
-    Judge {
-        /// Sizes and transport, as the header says.
-        model: Box<Model>,
-        /// The weights.
-        weights: Reader<Box<dyn WeightStream>>,
-    },
-    /// Decode latents by this autoencoder.
-    Autoencoder {
-        /// Its description for the window.
-        about: Box<Autoencoder>,
-        /// Its sizes.
-        config: AutoencoderConfig,
-        /// The weights.
-        weights: Reader<Box<dyn WeightStream>>,
-    },
-    /// Decode these latents and no others.
-    Decode(Vec<Latents>),
-    /// Whether the likelihood of what runs end with is measured.
-    Weigh(bool),
-    /// Begin this run.
-    Run(Box<Plan>),
-    /// Numbers of the runs that are still wanted, each with its steps to do. A second batch waits until the lanes have done theirs.
-    Targets(Vec<(u64, usize)>),
-    /// Measure these curves, each with its number, and no others; those in progress continue.
-    Measure(Vec<(u64, Subject)>),
-    /// Train this; a training in progress ends.
-    Train(Box<TrainPlan>),
-    /// Pause training, or resume it.
-    PauseTraining(bool),
-    /// Export the averaged weights.
-    Keep,
-    /// Sample from the averaged weights as they are now.
-    UseTrained,
-    /// Compute these rows of a timeline and no others.
-    Sweep(Option<Box<Sweep>>),
-    /// Sample from a checkpoint of a timeline, and show this time.
-    UseCheckpoint {
-        /// What the lanes call it.
-        name: String,
-        /// The checkpoint.
-        checkpoint: Checkpoint,
-        /// Which of its weights.
-        weights: state::Weights,
-        /// The time.
-        t: f64,
-    },
-}
 
 /// Serves requests until the window is closed. `twins` are given if `device` also draws the window.
 pub async fn serve(
@@ -135,11 +65,13 @@ pub async fn serve(
         decoding: None,
         likelihoods: Likelihoods::default(),
         runs: Vec::new(),
+        second: None,
+        balance: Balance::default(),
         targets: Vec::new(),
         training: None,
         sweep: None,
         ladders: Vec::new(),
-        turn: false,
+        turn: 0,
         answers,
     };
     loop {
@@ -167,12 +99,15 @@ struct Worker {
     decoding: Option<Decoding>,
     likelihoods: Likelihoods,
     runs: Vec<Run>,
+    /// A second batch that was asked for, and where its samples begin.
+    second: Option<Box<Plan>>,
+    balance: Balance,
     targets: Vec<(u64, usize)>,
     training: Option<Training>,
     sweep: Option<Sweeping>,
     ladders: Vec<Ladder>,
-    /// Whether the lanes are not next when they and others have work.
-    turn: bool,
+    /// Who is next when several have work: every second time the lanes, else the decoder and the training in turn.
+    turn: usize,
     answers: Answers,
 }
 
@@ -191,13 +126,17 @@ impl Worker {
             },
             Request::Use(source) => {
                 let known = self.fields.iter().find(|(model, _)| model.source == source);
-                if let Some((model, field)) = known.cloned() {
-                    self.follow(Box::new(model), field);
+                match known.cloned() {
+                    Some((model, field)) => self.follow(Box::new(model), field),
+                    None => self.answers.say(Action::Notify(format!(
+                        "{} is not open any more: open it again.",
+                        source.title()
+                    ))),
                 }
             }
-            Request::Open(sources) => {
+            Request::Close(sources) => {
                 self.fields
-                    .retain(|(model, _)| sources.contains(&model.source));
+                    .retain(|(model, _)| !sources.contains(&model.source));
             }
             Request::Judge { model, weights } => match Judge::load(&self.device, &model, weights) {
                 Ok(judge) => {
@@ -292,26 +231,14 @@ impl Worker {
                     }
                 }
             }
-            Request::Run(plan) => {
-                let Some(field) = self.field_of(plan.network.as_ref()) else {
-                    return;
-                };
-                let id = plan.run;
-                // What is not drawn needs no copy on the GPU.
-                let twins = self.twins.clone().filter(|_| plan.first == 0);
-                match Run::new(*plan, field, twins) {
-                    Ok((run, start)) => {
-                        if let Some(x) = start {
-                            self.answers.say(RunAction::Started { run: id, x });
-                        }
-                        self.runs.push(run);
-                    }
-                    Err(error) => self.fail(id, &error),
-                }
-            }
+            // It waits until the lanes have done their steps.
+            Request::Run(plan) if plan.first > 0 => self.second = Some(plan),
+            Request::Run(plan) => self.begin(*plan),
             Request::Targets(targets) => {
                 self.runs
                     .retain(|run| targets.iter().any(|(id, _)| *id == run.id()));
+                self.second
+                    .take_if(|plan| targets.iter().all(|(id, _)| *id != plan.run));
                 self.targets = targets;
                 self.twins.iter().for_each(Twins::sweep);
             }
@@ -379,93 +306,56 @@ impl Worker {
         self.answers.say(RunAction::Failed { run, message });
     }
 
-    /// Does one piece of work: in turn lanes, and what is decoded of them or trained; or else the judge, likelihoods, a timeline or a measurement. Returns
-    /// false if there is nothing to do.
+    /// Does one piece of work: in turn lanes, and what is decoded of them or trained; or else the judge, likelihoods, a timeline or a
+    /// measurement. Returns false if there is nothing to do.
     async fn work(&mut self, pace: &Pace) -> bool {
-        self.turn = !self.turn;
-        self.turn && (self.decode().await || self.train().await)
+        self.turn = (self.turn + 1) % 4;
+        self.turn == 1 && self.decode().await
+            || self.turn % 2 == 1 && (self.train().await || self.decode().await)
             || self.sample(pace).await
-            || self.decode().await
+            || self.begin_second()
             || self.judge().await
             || self.weigh().await
+            || self.decode().await
             || self.train().await
             || self.sweep().await
             || self.measure(pace).await
     }
 
-    async fn sweep(&mut self) -> bool {
-        let Some(sweep) = &mut self.sweep else {
-            return false;
+    /// Begins a run.
+    fn begin(&mut self, plan: Plan) {
+        let id = plan.run;
+        let Some(field) = self.field_of(plan.network.as_ref()) else {
+            let message = "Its network is not open any more: open it again.".into();
+            return self.answers.say(RunAction::Failed { run: id, message });
         };
-        let (device, answers) = (&self.device, &self.answers);
-        if !sweep.work(device, |action| answers.say(action)).await {
-            self.sweep = None;
-        }
-        true
-    }
-
-    async fn judge(&mut self) -> bool {
-        let Some(judge) = &mut self.judge else {
-            return false;
-        };
-        match judge.work(&self.runs).await {
-            None => return false,
-            Some(Ok(None)) => {}
-            Some(Ok(Some(action))) => self.answers.say(action),
-            Some(Err(error)) => self.answers.say(Action::Notify(in_controls(&error))),
-        }
-        true
-    }
-
-    async fn weigh(&mut self) -> bool {
-        let news = self.likelihoods.work(&self.runs).await;
-        let is_busy = news.is_some();
-        news.into_iter().for_each(|news| self.answers.say(news));
-        is_busy
-    }
-
-    async fn decode(&mut self) -> bool {
-        let Some(decoding) = &mut self.decoding else {
-            return false;
-        };
-        match decoding.work().await {
-            None => return false,
-            Some(Ok(None)) => {}
-            Some(Ok(Some(decoded))) => self.answers.say(DecodingAction::Done(decoded)),
-            Some(Err(error)) => {
-                self.decoding = None;
-                let message = in_controls(&error);
-                self.answers.say(DecodingAction::Failed(message));
+        // What is not drawn needs no copy on the GPU.
+        let twins = self.twins.clone().filter(|_| plan.first == 0);
+        match Run::new(plan, field, twins) {
+            Ok((run, start)) => {
+                if let Some(x) = start {
+                    self.answers.say(RunAction::Started { run: id, x });
+                }
+                self.runs.push(run);
             }
+            Err(error) => self.fail(id, &error),
         }
-        true
     }
 
-    async fn measure(&mut self, pace: &Pace) -> bool {
-        let Some(ladder) = self.ladders.iter_mut().find(|ladder| ladder.is_busy()) else {
+    /// Begins the second batch that waits, when steps of it are wanted.
+    fn begin_second(&mut self) -> bool {
+        let targets = &self.targets;
+        let is_wanted = |plan: &mut Box<Plan>| {
+            let own = targets.iter().find(|(id, _)| *id == plan.run);
+            own.is_some_and(|(_, steps)| *steps > 0)
+        };
+        let Some(mut plan) = self.second.take_if(is_wanted) else {
             return false;
         };
-        if let Some(news) = ladder.work(pace).await {
-            let curve = ladder.id();
-            self.answers.say(CostAction::Measured { curve, news });
+        if let Some(field) = self.field_of(plan.network.as_ref()) {
+            plan.first = self.balance.first(&field.io(), &plan);
         }
-        true
-    }
-
-    async fn train(&mut self) -> bool {
-        let Some(training) = self.training.as_mut().filter(|t| t.is_busy()) else {
-            return false;
-        };
-        match training.work().await {
-            Ok(None) => {}
-            Ok(Some(action)) => self.answers.say(action),
-            Err(error) => {
-                // Pause and keep what was learned: a missing image may be back when training resumes.
-                training.running = false;
-                self.answers.say(TrainingAction::Paused(true));
-                self.answers.say(Action::Notify(in_controls(&error)));
-            }
-        }
+        self.begin(*plan);
         true
     }
 

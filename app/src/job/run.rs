@@ -2,7 +2,6 @@
 
 use super::adaptive::Adapting;
 use super::part::Part;
-use super::second::balanced;
 use super::{Field, Pace, Plan};
 use crate::state::{Frame, LaneStep, Noise, Open};
 use crate::twins::Twins;
@@ -56,13 +55,10 @@ const FIRST_SHARED_CHUNK: usize = 4;
 impl Run {
     /// A run and, if it starts from noise, that noise.
     pub fn new(
-        mut plan: Plan,
+        plan: Plan,
         field: Rc<Field>,
         twins: Option<Twins>,
     ) -> Result<(Self, Option<Arc<[f32]>>)> {
-        if plan.first > 0 {
-            plan.first = balanced(&field.io(), &plan);
-        }
         let len = field.io().image_len();
         let (done, x, start) = match &plan.from {
             Some((done, x)) => (*done, x.to_vec(), None),

@@ -118,8 +118,13 @@ impl Job {
         }
         let open: Vec<Source> = state.networks.iter().map(|m| m.source.clone()).collect();
         if open != self.open {
-            self.open.clone_from(&open);
-            self.ask(Request::Open(open));
+            // Others may just have been opened, of which the state does not know yet.
+            let closed = |source: &&Source| !open.contains(source);
+            let closed: Vec<Source> = self.open.iter().filter(closed).cloned().collect();
+            self.open = open;
+            if !closed.is_empty() {
+                self.ask(Request::Close(closed));
+            }
         }
         // The timeline is visible only in its own tab.
         let is_open = state.view.tab == Tab::Timeline;

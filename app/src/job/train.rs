@@ -246,6 +246,7 @@ impl Training {
             .await?;
         let model = Model {
             latents: None,
+            of_images: true,
             source: Source::Trained(self.plan.name.clone()),
             io: model.io(),
             network: Some(model.into()),

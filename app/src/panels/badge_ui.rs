@@ -198,8 +198,8 @@ fn about(ui: &mut Ui, scene: &mut Scene<'_>, pair: [usize; 2], badge: Badge, cau
          what the energy distance says of the values, or of the values over their own deviation, in which fine noise shows.",
     );
     ui.label(format!(
-        "If the distributions are equal, it says \"differs\" in {:.0} % of all cases. It is not corrected for looking at many steps: of 50 steps \
-         two or three differ by chance, neighbors together.",
+        "If the distributions are equal, it says \"differs\" in {:.0} % of all cases at most. It is not corrected for looking at many steps: of 50 \
+         steps two or three may differ by chance, neighbors together.",
         100.0 * LEVEL
     ));
     let text = match scene.findings.badges.power(scene.state, pair) {

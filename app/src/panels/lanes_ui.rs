@@ -180,7 +180,8 @@ fn pick(ui: &Ui, scene: &mut Scene<'_>, rect: Rect, response: &egui::Response, s
     if scene.state.view.layout != crate::state::Layout::Grid {
         return;
     }
-    if let Some(sample) = scene.state.view.sample {
+    // Of latents, fewer samples may be decoded.
+    if let Some(sample) = scene.state.view.sample.filter(|sample| *sample < sheet.n) {
         let [left, top, right, bottom] = sheet.place(sample);
         let at = |x: f32, y: f32| {
             pos2(

@@ -1,7 +1,7 @@
 //! How likely each lane's finished samples are by its own network.
 
 use super::Scene;
-use crate::job::{PROBES, STEPS};
+use crate::job::{LIKELIHOOD_PROBES, LIKELIHOOD_STEPS};
 use crate::state::{LogDensity, State, ViewAction};
 use egui::{ProgressBar, Ui};
 
@@ -45,7 +45,7 @@ fn lane_ui(ui: &mut Ui, state: &State, lane: usize) {
 fn what() -> String {
     format!(
         "The mean over samples of log p under the ODE of the lane's network, for their classes and without guidance, ± its standard error: \
-         back to noise by Heun's method in {STEPS} steps, the trace by {PROBES} random probes, or exactly in the plane. Samples that are more \
-         likely than the network's own are not better: guidance makes such."
+         back to noise by Heun's method in {LIKELIHOOD_STEPS} steps, the trace by {LIKELIHOOD_PROBES} random probes, or exactly in the plane. \
+         An exact field knows the density itself. Samples that are more likely than the network's own are not better: guidance makes such."
     )
 }

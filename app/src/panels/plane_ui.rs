@@ -376,7 +376,7 @@ fn below(ui: &mut Ui, scene: &mut Scene<'_>, lane: usize, n: usize) {
     );
 }
 
-/// A picture of the density of x_t, made again when it has changed.
+/// A picture of the density of x_t.
 fn density(ui: &Ui, lane: usize, exact: &Marginal<'_>) -> TextureId {
     let at = |i: usize| REACH * (2.0 * (i as f64 + 0.5) / DENSITY_SIDE as f64 - 1.0);
     let mut values = Vec::with_capacity(DENSITY_SIDE * DENSITY_SIDE);

@@ -15,8 +15,8 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     let training = &scene.state.training;
     if training.status == Status::Idle {
         ui.label(
-            "A SiT learns the velocity v(x_t, t) of the straight way x_t = t x₁ + (1 − t) x₀ from noise x₀ to data x₁: \
-             it minimizes E|v − (x₁ − x₀)|².",
+            "A SiT learns the velocity v(x_t, t) of a path from noise x₀ to data x₁. On the Linear one, x_t = t x₁ + (1 − t) x₀, \
+             it minimizes E|v − (x₁ − x₀)|². The tab Paths has the others.",
         );
         return;
     }
@@ -204,10 +204,14 @@ fn preview(ui: &mut Ui, scene: &Scene<'_>) {
     let side = 0.5 * (ui.available_width() - ui.spacing().item_spacing.x);
     ui.horizontal_top(|ui| {
         for (name, number, values) in [
-            (format!("Samples at step {step}"), *step, x),
+            (
+                format!("Samples at step {step}"),
+                (training.number, *step),
+                x,
+            ),
             (
                 "Some of the data".to_owned(),
-                training.number,
+                (training.number, 0),
                 &training.data,
             ),
         ] {
@@ -222,14 +226,14 @@ fn preview(ui: &mut Ui, scene: &Scene<'_>) {
     });
 }
 
-/// Values as a picture, made again when `number` changes.
-fn picture(ui: &mut Ui, number: u64, x: &[f32], shape: [usize; 3]) {
+/// Values as a picture, made again when `number`, of the training and of its step, changes.
+fn picture(ui: &mut Ui, number: (u64, u64), x: &[f32], shape: [usize; 3]) {
     if let [2, 1, _] = shape {
         plane_ui::scatter(ui, "preview", x);
         return;
     }
     let id = ui.scope_id().with("preview");
-    let cached = ui.data(|data| data.get_temp::<(u64, egui::TextureHandle)>(id));
+    let cached = ui.data(|data| data.get_temp::<((u64, u64), egui::TextureHandle)>(id));
     let texture = match cached {
         Some((of, texture)) if of == number => texture,
         _ => {

@@ -102,6 +102,7 @@ mod tests {
     fn a_caption_says_what_tells_lanes_apart() {
         let model = Some(Model {
             latents: None,
+            of_images: false,
             source: Source::Digits,
             network: None,
             io: NetworkIo::new([1, 8, 8], 10),

@@ -1,7 +1,7 @@
 //! Latents as pictures: what an autoencoder that was opened makes of the lanes' samples.
 
-use super::{Action, Layout, Quantity, Record, State, terms, total};
-use sit_engine::text::count;
+use super::{Layout, Quantity, Record, State, terms, total};
+use sit_engine::text::{count, shown};
 use std::sync::Arc;
 
 /// Bytes that the pictures of all lanes may take at a time. Those that were shown before are kept up to as much again.
@@ -102,9 +102,10 @@ pub enum DecodingAction {
 impl State {
     /// The autoencoder, if the lanes' samples are latents of its kind.
     pub fn fitting_autoencoder(&self) -> Option<&Autoencoder> {
-        let io = self.model.as_ref()?.io;
+        let model = self.model.as_ref()?;
         let autoencoder = self.decoding.autoencoder.as_ref();
-        autoencoder.filter(|it| it.latent_channels == io.channels())
+        let fits = |it: &&Autoencoder| it.latent_channels == model.io.channels();
+        autoencoder.filter(fits).filter(|_| !model.of_images)
     }
 
     /// The autoencoder, if what is shown is decoded.
@@ -130,10 +131,13 @@ impl State {
 
     /// What is to be decoded of a lane after some steps; `None` before they are computed.
     pub fn moment(&self, lane: usize, position: usize) -> Option<Moment> {
-        let record = self.records.get(lane)?;
-        record.state(position)?;
+        let (record, quantity) = (self.records.get(lane)?, self.view.quantity);
         let n = self.n_decoded(self.decoder()?);
-        let quantity = self.view.quantity;
+        // Predicted data do not exist at a singular start.
+        let transport = &self.model_of(lane)?.transport;
+        if terms(record, position, quantity, transport).is_empty() {
+            return None;
+        }
         // The state is there at once; the predicted data follow from the next evaluation.
         let settled = quantity == Quantity::State || record.frames.len() > position;
         Some(Moment {
@@ -205,6 +209,10 @@ impl State {
         let name = &self.decoder()?.name;
         let position = self.position(lane);
         let mut text = format!("Decoded by {name}");
+        let made = self.model_of(lane)?.latents.as_ref();
+        if let Some(made) = made.filter(|made| made.autoencoder != *name) {
+            text += &format!(" (latents of {})", shown(&made.autoencoder));
+        }
         if let Some(moment) = self.moment(lane, position) {
             if moment.n < self.n_samples && self.view.layout == Layout::Grid {
                 let n = count(moment.n, "sample");
@@ -239,7 +247,14 @@ impl State {
                 done.retain(|old| old.moment != decoded.moment);
                 done.push(decoded);
                 let mut bytes: usize = done.iter().map(|d| 4 * d.pictures.len()).sum();
-                while bytes > 2 * BUDGET && done.len() > 1 {
+                // A strip of a single sample may be larger than the budget, and all of it is shown.
+                let shown = 4 * done[done.len() - 1].pictures.len() * self.lanes.len();
+                let strips = match self.view.layout {
+                    Layout::Grid => 1,
+                    Layout::Film => FILM_STEPS,
+                };
+                let most = 2 * BUDGET.max(shown * strips);
+                while bytes > most && done.len() > 1 {
                     bytes -= 4 * done.remove(0).pictures.len();
                 }
                 self.decoding.news += 1;
@@ -247,7 +262,7 @@ impl State {
             DecodingAction::Failed(message) => {
                 self.decoding.autoencoder = None;
                 self.decoding.done.clear();
-                self.apply(Action::Notify(message));
+                self.notify(message);
             }
         }
     }

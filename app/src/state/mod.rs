@@ -209,11 +209,7 @@ impl State {
                 Err(why) => self.apply(Action::Notify(why)),
             },
             Action::Restore(link) => self.restore(*link),
-            Action::Notify(text) => {
-                // What happens again is news again.
-                self.notices.retain(|notice| *notice != text);
-                self.notices.push(text);
-            }
+            Action::Notify(text) => self.notify(text),
             Action::Dismiss(at) => {
                 if at < self.notices.len() {
                     self.notices.remove(at);
@@ -241,6 +237,12 @@ impl State {
             sample: self.view.sample.unwrap_or(0),
             classes: self.classes,
         });
+    }
+
+    /// Shows a message. What happens again is news again.
+    fn notify(&mut self, text: String) {
+        self.notices.retain(|notice| *notice != text);
+        self.notices.push(text);
     }
 
     /// The lane whose steps the cursor counts: the first that works.

@@ -49,6 +49,8 @@ pub struct Model {
     pub classes: Vec<String>,
     /// How the latents were made that it was trained on, if its images are latents.
     pub latents: Option<Latents>,
+    /// Whether it is known that its images are no latents.
+    pub of_images: bool,
 }
 
 impl Model {

@@ -22,6 +22,7 @@ const DIT: Dit = Dit {
 fn model() -> Model {
     Model {
         latents: None,
+        of_images: false,
         source: Source::Digits,
         network: Some(DIT.into()),
         io: DIT.io(),

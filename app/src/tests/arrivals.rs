@@ -98,6 +98,46 @@ fn figures_of_points_are_the_plot_and_tables_hold_the_numbers() {
 }
 
 #[test]
+fn a_figure_of_a_stop_is_xml_and_keeps_its_link() {
+    let mut harness = still();
+    harness.state_mut().apply(crate::state::TourAction::Go(3));
+    harness.state_mut().apply(LanesAction::SetSeed(9));
+    go_to(&mut harness, 3);
+    let state = harness.state().state();
+    let link = state.link().encode();
+    assert!(link.contains('&'), "{link}");
+    let svg = made(Export::Svg, state);
+    let text = String::from_utf8(svg.clone()).unwrap();
+    let is_entity = |(at, _): (usize, &str)| text[at..].starts_with("&amp;");
+    let others = ["&lt;", "&gt;"].map(|it| text.matches(it).count());
+    let n_entities = text.match_indices('&').filter(|m| is_entity(*m)).count();
+    assert_eq!(
+        n_entities + others[0] + others[1],
+        text.matches('&').count()
+    );
+    assert_eq!(export::link(&svg), Some(link));
+}
+
+#[test]
+fn a_strip_is_as_high_at_its_first_step_as_at_its_last() {
+    let mut harness = still();
+    go_to(&mut harness, 12);
+    let set = crate::state::ViewAction::SetLayout(crate::state::Layout::Film);
+    harness.state_mut().apply(set);
+    harness.step();
+    let mut state = harness.state().state().clone();
+    let size = |state: &State| {
+        let png = image::load_from_memory(&made(Export::Png, state)).unwrap();
+        [png.width(), png.height()]
+    };
+    let last = size(&state);
+    state.apply(crate::state::PlaybackAction::Seek(0));
+    let first = size(&state);
+    assert_eq!(first[0], last[0]);
+    assert!(first[1] <= 2 * 620, "{first:?}");
+}
+
+#[test]
 fn pictures_carry_their_recipe() {
     let mut harness = still();
     go_to(&mut harness, 9);

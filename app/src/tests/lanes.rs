@@ -357,3 +357,12 @@ fn the_exact_field_of_a_mixture_ends_at_its_components() {
         assert!(n >= 250, "{n} of 256 points are at a component");
     }
 }
+
+#[test]
+fn two_lanes_of_one_sample_come_to_their_end() {
+    let mut harness = still();
+    harness.state_mut().apply(LanesAction::SetSamples(1));
+    go_to(&mut harness, 50);
+    until_tested(&mut harness);
+    harness.get_by_label_contains("too few samples");
+}

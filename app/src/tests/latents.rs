@@ -116,12 +116,8 @@ fn latents_are_shown_as_their_decoder_makes_them() {
         assert_eq!(decoded.pictures.len(), 4 * 3 * SIDE * SIDE);
         assert_eq!(decoded.pictures[..], own[..], "lane {lane}");
     }
-    assert_eq!(
-        harness
-            .get_all_by_label("Decoded by taef2_decoder.pth")
-            .count(),
-        2
-    );
+    let said = "Decoded by taef2_decoder.pth (latents of taef2.safetensors)";
+    assert_eq!(harness.get_all_by_label(said).count(), 2);
     shot(&mut harness, "latents");
 
     // Velocities are no pictures, nor is a latent as it is.

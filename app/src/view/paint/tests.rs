@@ -52,6 +52,7 @@ fn recorded(channels: usize, guided: bool) -> State {
     let len = SAMPLES * config.io().image_len();
     state.apply(Action::ModelReady(Box::new(Model {
         latents: None,
+        of_images: false,
         source: Source::File("a test".into()),
         io: config.io(),
         network: Some(config.into()),

@@ -129,7 +129,7 @@ const APP: Table = &[
     ("findings", "stats state train"),
     ("files", "state job"),
     ("loader", "state source job"),
-    ("drops", "state"),
+    ("drops", "state files"),
     ("measure", "state source"),
     ("device", ""),
     (
