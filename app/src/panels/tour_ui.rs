@@ -2,7 +2,7 @@
 
 use super::Scene;
 use crate::state::{Action, Export, TourAction, ViewAction};
-use egui::{CollapsingHeader, Id, RichText, TextEdit, Ui};
+use egui::{Align, CollapsingHeader, Id, RichText, TextEdit, Ui};
 
 pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     ui.horizontal_wrapped(|ui| {
@@ -22,11 +22,18 @@ pub fn show(ui: &mut Ui, scene: &mut Scene<'_>) {
     });
     ui.add_space(4.0);
     let tour = &scene.state.tour;
+    let id = Id::unique("stop that was seen");
+    let is_new = ui.data(|data| data.get_temp(id)) != Some(tour.at);
+    ui.data_mut(|data| data.insert_temp(id, tour.at));
     for (number, stop) in tour.stops.iter().enumerate() {
         let is_here = tour.at == Some(number);
         let button = ui.add(egui::Button::new(&stop.title).selected(is_here));
         ui.label(&stop.text);
         ui.add_space(6.0);
+        if is_here && is_new {
+            // Keys lead beyond what is seen of the list.
+            button.scroll_to_me(Some(Align::Center));
+        }
         if button.clicked() {
             scene.actions.push(TourAction::Go(number).into());
         }

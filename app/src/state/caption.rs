@@ -1,7 +1,7 @@
 //! A lane in words.
 
 use super::{Noise, Settings, State};
-use sit_engine::transport::{DdpmMethod, Diffusion, Path, Sampler, Sde, SdeMethod};
+use sit_engine::transport::{DdpmMethod, Diffusion, LastStep, Path, Sampler, Sde, SdeMethod};
 
 /// A lane's sampler in words.
 pub fn title(settings: &Settings) -> String {
@@ -11,16 +11,20 @@ pub fn title(settings: &Settings) -> String {
     };
     match &settings.sampler {
         Sampler::Ode(ode) => format!("ODE, {}{}", ode.method, along(&ode.along)),
-        Sampler::Sde(sde) => match diffusion(&settings.sampler) {
-            Some(d) => {
-                let path = along(&sde.along);
-                format!("SDE, {}, D = {} × {d}{path}", sde.method, d.norm)
+        Sampler::Sde(sde) => {
+            let last = match sde.last_step {
+                LastStep::None => ", noise in the last step",
+                _ => "",
+            };
+            let path = along(&sde.along);
+            match diffusion(&settings.sampler) {
+                Some(d) => format!("SDE, {}, D = {} × {d}{path}{last}", sde.method, d.norm),
+                None => {
+                    let snr = sde.corrector.snr;
+                    format!("SDE, {}, snr = {snr}{path}{last}", sde.method)
+                }
             }
-            None => {
-                let path = along(&sde.along);
-                format!("SDE, {}, snr = {}{path}", sde.method, sde.corrector.snr)
-            }
-        },
+        }
         Sampler::Edm(edm) if edm.churn == 0.0 => format!("EDM, {}", edm.method),
         Sampler::Edm(edm) => format!("EDM, {}, churn {}", edm.method, edm.churn),
         Sampler::Ddpm(ddpm) => match ddpm.method {

@@ -30,6 +30,8 @@ struct Plan {
     guidance: f64,
     /// The exact field of this data, or else the digits.
     exact: Option<&'static str>,
+    /// Samples of a lane: enough for the badge to find what the stop shows.
+    n_samples: usize,
 }
 
 /// A stop on the digits without guidance.
@@ -40,6 +42,7 @@ const PLAIN: Plan = Plan {
     brownian: false,
     guidance: 1.0,
     exact: None,
+    n_samples: 64,
 };
 
 const fn sigma(norm: f64) -> Diffusion {
@@ -114,6 +117,7 @@ const PLANS: [Plan; 10] = [
                halves Euler's error and quarters Heun's. The arrows are v(x, t), the shade is the density of x at t.",
         lanes: || vec![ode(Method::Euler, 12), ode(Method::Heun, 12)],
         exact: Some("eight-gaussians"),
+        n_samples: 256,
         ..PLAIN
     },
     Plan {
@@ -143,6 +147,7 @@ const PLANS: [Plan; 10] = [
             };
             vec![with(LastStep::Mean), with(LastStep::None)]
         },
+        n_samples: 256,
         ..PLAIN
     },
     Plan {
@@ -208,7 +213,7 @@ impl Plan {
             None => Source::Digits,
         };
         let link = Link {
-            n_samples: if self.exact.is_some() { 256 } else { 64 },
+            n_samples: self.n_samples,
             source,
             lanes: (self.lanes)().into_iter().map(lane).collect(),
             view: View {

@@ -7,7 +7,7 @@ use crate::{apt, cargo, check, root, target};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The tests that run there: every operation, and whole networks, trainings and samplings against fixtures.
 const TESTS: &[&str] = &[
@@ -27,9 +27,7 @@ const MANIFEST: &str = "usr/share/vulkan/icd.d/lvp_icd.json";
 
 /// Makes the folder if it is not there, and runs the tests in it.
 pub fn run() -> Result<()> {
-    let folder = folder()?;
-    check(&mut cargo("build --package sit-tests --tests"))?;
-    tests(&folder)
+    tests(&folder()?)
 }
 
 /// The root folder with the driver. It is made under another name first, so that a half of it is never used.
@@ -85,14 +83,17 @@ pub fn tests(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The test binary, as cargo names it.
+/// The test binary, as cargo names it. The whole workspace has the features that it has in `ci`, which has built it.
 fn binary() -> Result<PathBuf> {
-    let mut build = cargo("test --package sit-tests --test it --no-run --message-format json");
+    let mut build = cargo("test --workspace --no-run --message-format json-render-diagnostics");
+    build.stderr(Stdio::inherit());
     let out = build.output().context("cargo")?;
     ensure!(out.status.success(), "cargo: {}", out.status);
     for line in String::from_utf8_lossy(&out.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
-        if let Some(path) = message["executable"].as_str() {
+        if message["target"]["name"] == "it"
+            && let Some(path) = message["executable"].as_str()
+        {
             return Ok(path.into());
         }
     }
