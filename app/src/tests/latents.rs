@@ -1,6 +1,6 @@
 //! Tests of what is made of samples: latents as pictures, and likelihoods.
 
-use super::{choose, drop_file, drop_files, go_to, shot, still, until};
+use super::{choose, drop_file, drop_files, go_to, network_file, shot, still, until};
 use crate::App;
 use crate::state::{
     Action, Export, LanesAction, Layout, LogDensity, Quantity, Source, State, Tab, ViewAction,
@@ -10,10 +10,10 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use sit_engine::autoencoder::{Autoencoder, TinyAutoencoder};
 use sit_engine::backend::Device;
-use sit_engine::checkpoint::{Data, Latents, Precision, Reader, Recipe};
-use sit_engine::model::{Dit, Model, ModelConfig};
+use sit_engine::checkpoint::{Data, Latents, Reader};
+use sit_engine::model::Model;
 use sit_engine::sample::{Draw, Sampling, Trace};
-use sit_engine::transport::{Method, Sampler, Transport};
+use sit_engine::transport::{Method, Sampler};
 use std::path::PathBuf;
 
 const DECODER: &str = concat!(
@@ -27,36 +27,18 @@ const SIDE: usize = 16;
 
 /// A network of random weights whose samples are latents.
 fn latent_network(latent_channels: usize) -> Vec<u8> {
-    let network = Dit {
-        dim: 24,
-        depth: 1,
-        n_heads: 3,
-        patch: 1,
-        input_size: SIDE / 8,
-        channels: latent_channels,
-        n_classes: 10,
-        learn_sigma: false,
-        ..Dit::preset("SiT-S/2").unwrap()
-    };
-    let config = ModelConfig::Dit(network);
-    let model = Model::init(&Device::Cpu, config.clone(), Transport::default(), 5).unwrap();
-    let mut file = Vec::new();
     let latents = Some(Latents {
         autoencoder: "taef2.safetensors".into(),
         weights: "00000000".into(),
         scale: SCALE,
         shift: SHIFT,
     });
-    let recipe = Recipe {
-        data: Some(Data {
-            name: "photographs".into(),
-            max_level: 255,
-            latents,
-        }),
-        ..Recipe::new(config, Transport::default())
+    let data = Data {
+        name: "photographs".into(),
+        max_level: 255,
+        latents,
     };
-    model.save(&mut file, &recipe, Precision::F32).unwrap();
-    file
+    network_file([latent_channels, SIDE / 8], 1, Some(data))
 }
 
 fn decoder_config() -> TinyAutoencoder {

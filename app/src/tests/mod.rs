@@ -19,6 +19,10 @@ use egui::accesskit::Role;
 use egui::{DroppedFile, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use sit_engine::backend::Device;
+use sit_engine::checkpoint::{Data, Precision, Recipe};
+use sit_engine::model::{Dit, Model, ModelConfig};
+use sit_engine::transport::Transport;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +114,30 @@ fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
     harness.get_by_label(entry).click();
     harness.step();
     harness.step();
+}
+
+/// A file of a small network of random weights, of images of so many channels and pixels along a side, trained on `data`.
+fn network_file([channels, side]: [usize; 2], patch: usize, data: Option<Data>) -> Vec<u8> {
+    let network = Dit {
+        dim: 24,
+        depth: 1,
+        n_heads: 3,
+        patch,
+        input_size: side,
+        channels,
+        n_classes: 10,
+        learn_sigma: false,
+        ..Dit::preset("SiT-S/2").unwrap()
+    };
+    let config = ModelConfig::Dit(network);
+    let model = Model::init(&Device::Cpu, config.clone(), Transport::default(), 5).unwrap();
+    let mut file = Vec::new();
+    let recipe = Recipe {
+        data,
+        ..Recipe::new(config, Transport::default())
+    };
+    model.save(&mut file, &recipe, Precision::F32).unwrap();
+    file
 }
 
 #[derive(Debug)]

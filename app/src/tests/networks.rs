@@ -1,37 +1,17 @@
 //! Tests of several networks that are open at once, and of what opens them.
 
-use super::{choose, drop_file, go_to, open, shot, still, until, until_tested};
+use super::{choose, drop_file, go_to, network_file, open, shot, still, until, until_tested};
 use crate::state::{Action, Choice, LanesAction, Link, Source, Tab, ViewAction};
 use crate::{App, Start};
 use egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
-use sit_engine::backend::Device;
-use sit_engine::checkpoint::{Precision, Recipe};
-use sit_engine::model::{Dit, Model, ModelConfig};
-use sit_engine::transport::Transport;
 
 const DIGITS: &[u8] = include_bytes!("../../assets/digits.safetensors");
 
 /// A file of another network for the same digits, whose weights are random.
 fn other() -> Vec<u8> {
-    let network = Dit {
-        dim: 24,
-        depth: 1,
-        n_heads: 3,
-        patch: 2,
-        input_size: 8,
-        channels: 1,
-        n_classes: 10,
-        learn_sigma: false,
-        ..Dit::preset("SiT-S/2").unwrap()
-    };
-    let config = ModelConfig::Dit(network);
-    let model = Model::init(&Device::Cpu, config.clone(), Transport::default(), 5).unwrap();
-    let mut file = Vec::new();
-    let recipe = Recipe::new(config, Transport::default());
-    model.save(&mut file, &recipe, Precision::F32).unwrap();
-    file
+    network_file([1, 8], 2, None)
 }
 
 fn until_open(harness: &mut Harness<'_, App>, name: &str) {
